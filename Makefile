@@ -1,0 +1,32 @@
+# make test   the whole suite, on a machine with Python 3.11 and nothing else
+# make bench  the timings of BENCHMARKS.md
+# make clean  removes what the others made
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?= -n 2 --dist worksteal
+
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+# Compiled programs are kept, so that a second run starts in seconds.
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: test bench clean install
+
+install: $(STAMP)
+
+$(STAMP): requirements-cpu.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --editable ".[test]"
+	touch $(STAMP)
+
+test: $(STAMP)
+	JAX_PLATFORMS=cpu $(RUN) -m pytest $(PYTEST_ARGS) tests
+
+bench: $(STAMP)
+	$(RUN) -m benchmarks.forward
+
+clean:
+	rm -rf $(VENV) .cache *.egg-info .pytest_cache

@@ -1,0 +1,35 @@
+"""My3DGen in JAX/Flax: a personal 3D generative prior from 50 photos.
+
+    from my3dgen_jax import load_generator
+    generator, variables = load_generator("checkpoints/ffhq")
+
+The names below are the public API; everything else may change.
+"""
+
+from my3dgen_jax._version import __version__
+from my3dgen_jax.config import (PRESETS, ConfigError, GeneratorConfig,
+                                preset)
+from my3dgen_jax.models.checkpoint import (CheckpointError, load_config,
+                                           load_generator, save_generator)
+from my3dgen_jax.models.generator import (Generator, abstract_variables,
+                                          init_variables)
+from my3dgen_jax.ops import cameras
+from my3dgen_jax.types import RadianceSample, RenderOutput
+
+__all__ = [
+    "PRESETS",
+    "CheckpointError",
+    "ConfigError",
+    "Generator",
+    "GeneratorConfig",
+    "RadianceSample",
+    "RenderOutput",
+    "__version__",
+    "abstract_variables",
+    "cameras",
+    "init_variables",
+    "load_config",
+    "load_generator",
+    "preset",
+    "save_generator",
+]

@@ -1,0 +1,151 @@
+"""Pictures of latents from chosen cameras."""
+
+import functools
+import os
+import pathlib
+from typing import Any, Callable, Iterator, Optional, Sequence, Tuple, Union
+
+import chex
+import jax
+import numpy as np
+
+from my3dgen_jax.config import GeneratorConfig, RenderConfig
+from my3dgen_jax.data import images
+from my3dgen_jax.models.generator import Generator
+from my3dgen_jax.ops import cameras
+from my3dgen_jax.types import RenderOutput
+
+FACE_FOCAL = 4.2647  # of all face and cat labels, in image sizes
+KINDS = ("image", "raw", "depth")
+
+
+def latents_of_seeds(seeds: Sequence[int], z_dim: int) -> np.ndarray:
+  """Latents z, [N, z_dim] float32, one a seed.
+
+  NumPy's old generator, because EG3D's scripts draw their seeds' latents with
+  it: seed 7 here is the face that seed 7 is there.
+  """
+  return np.stack([np.random.RandomState(seed).randn(z_dim) for seed in seeds]
+                  ).astype(np.float32)
+
+
+def view_labels(config: RenderConfig, yaws: Sequence[float],
+                pitches: Sequence[float],
+                focal: float = FACE_FOCAL) -> jax.Array:
+  """Labels of cameras around the average one, every yaw at every pitch.
+
+  Args:
+    config: where the average camera is and looks.
+    yaws: radians from the front.
+    pitches: radians from the front.
+    focal: in image sizes.
+
+  Returns: c, [len(pitches) * len(yaws), 25], yaw changing fastest.
+  """
+  pitch, yaw = (grid.ravel() for grid in
+                np.meshgrid(pitches, yaws, indexing="ij"))
+  cam2world = cameras.look_at(yaw, pitch, config.avg_camera_pivot,
+                              config.avg_camera_radius)
+  return cameras.pack_label(cam2world, cameras.intrinsics_from_focal(focal))
+
+
+def render_views(generator: Generator, variables: Any, ws: chex.Array,
+                 c: chex.Array, *,
+                 neural_rendering_resolution: Optional[int] = None
+                 ) -> Iterator[Tuple[int, int, RenderOutput]]:
+  """Renders every latent from every camera; planes once a latent.
+
+  Args:
+    generator: the module.
+    variables: its weights.
+    ws: [N, num_ws, w_dim].
+    c: [V, 25].
+    neural_rendering_resolution: side of `image_raw`; None: the config's.
+
+  Yields: (index of the latent, index of the camera, RenderOutput of one).
+  """
+  cameras.check_label(c)
+  planes_of = jax.jit(functools.partial(generator.apply, method="planes"))
+  render = jax.jit(functools.partial(
+      generator.apply, method="render_planes",
+      neural_rendering_resolution=neural_rendering_resolution))
+  for i in range(ws.shape[0]):
+    planes = planes_of(variables, ws[i:i + 1])
+    for v in range(c.shape[0]):
+      yield i, v, render(variables, planes, ws[i:i + 1], c[v:v + 1])
+
+
+def render_seeds(generator: Generator, variables: Any, seeds: Sequence[int],
+                 out: Union[str, os.PathLike], *, yaws: Sequence[float],
+                 pitches: Sequence[float], focal: float = FACE_FOCAL,
+                 truncation_psi: float = 1.0,
+                 truncation_cutoff: Optional[int] = None,
+                 neural_rendering_resolution: Optional[int] = None,
+                 kinds: Sequence[str] = KINDS, grid: bool = False,
+                 report: Callable[[str], None] = print):
+  """Writes pictures of random faces.
+
+  Args:
+    generator: the module.
+    variables: its weights.
+    seeds: one face each.
+    out: folder, made if missing. Files are named
+      `seed0003_yaw+0.35_pitch+0.00_image.png` (or raw, depth); with `grid`
+      there is a `grid_image.png` with a row a seed and a column a view.
+    yaws: radians from the front.
+    pitches: radians from the front.
+    focal: in image sizes.
+    truncation_psi: see `Generator.mapping`.
+    truncation_cutoff: see `Generator.mapping`.
+    neural_rendering_resolution: side of `image_raw`; None: the config's.
+    kinds: which pictures: "image", "raw", "depth" (near is white; one scale
+      for all views of a seed).
+    grid: also write the grids.
+    report: called with a line of progress a face.
+  """
+  config: GeneratorConfig = generator.config
+  out = pathlib.Path(out)
+  out.mkdir(parents=True, exist_ok=True)
+  c = view_labels(config.rendering, yaws, pitches, focal)
+  front = view_labels(config.rendering, [0.0], [0.0], focal)
+  names = [f"yaw{yaw:+.2f}_pitch{pitch:+.2f}"
+           for pitch in pitches for yaw in yaws]
+  ws = generator.apply(
+      variables, latents_of_seeds(seeds, config.z_dim), front,
+      truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff,
+      method="mapping")
+  rows = {kind: [] for kind in kinds}
+  views = []
+  for i, v, output in render_views(
+      generator, variables, ws, c,
+      neural_rendering_resolution=neural_rendering_resolution):
+    views.append(output)
+    if v + 1 < len(names):
+      continue
+    pictures = _pictures(views, kinds)
+    for kind in kinds:
+      for name, picture in zip(names, pictures[kind]):
+        images.write_png(out / f"seed{seeds[i]:04d}_{name}_{kind}.png",
+                         picture)
+      rows[kind].append(pictures[kind])
+    report(f"seed {seeds[i]} ({i + 1} of {len(seeds)}): {len(names)} views "
+           f"in {out}")
+    views = []
+  if grid:
+    for kind in kinds:
+      images.write_png(out / f"grid_{kind}.png", images.make_grid(rows[kind]))
+    report(f"grid of {len(seeds)} x {len(names)} in {out}")
+
+
+def _pictures(views: Sequence[RenderOutput], kinds: Sequence[str]):
+  """uint8 pictures of one face: {kind: [view, …]}."""
+  pictures = {}
+  if "image" in kinds:
+    pictures["image"] = [images.to_uint8(view.image[0]) for view in views]
+  if "raw" in kinds:
+    pictures["raw"] = [images.to_uint8(view.image_raw[0]) for view in views]
+  if "depth" in kinds:
+    depths = np.stack([view.image_depth[0] for view in views])
+    pictures["depth"] = list(images.depth_to_uint8(
+        depths, depths.min(), depths.max()))
+  return pictures

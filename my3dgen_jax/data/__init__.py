@@ -1,0 +1,1 @@
+"""Images, albums and labels on disk."""

@@ -1,0 +1,49 @@
+"""Images between arrays and files.
+
+Inside: float32 in [-1, 1]. On disk: 8 bits a channel, PNG.
+"""
+
+import os
+import pathlib
+import tempfile
+from typing import Sequence, Union
+
+import chex
+import numpy as np
+from PIL import Image
+
+
+def to_uint8(image: chex.Array) -> np.ndarray:
+  """[-1, 1] -> 0 … 255, rounded, what lies outside clipped; any shape."""
+  image = np.asarray(image, np.float32)
+  return np.clip(np.rint((image + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+def depth_to_uint8(depth: chex.Array, near: float, far: float) -> np.ndarray:
+  """Distances as grey: `near` and nearer white, `far` and farther black."""
+  share = (np.asarray(depth, np.float32) - near) / max(far - near, 1e-6)
+  return to_uint8(1 - 2 * share)
+
+
+def make_grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+  """Tiles images of one size, [H, W, C] each, into rows."""
+  return np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0)
+
+
+def write_png(path: Union[str, os.PathLike], image: np.ndarray):
+  """Writes uint8 [H, W, 3], [H, W, 1] or [H, W]; the file is whole or absent.
+
+  Raises: OSError if the folder cannot be written.
+  """
+  path = pathlib.Path(path)
+  if image.ndim == 3 and image.shape[-1] == 1:
+    image = image[..., 0]
+  handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+  try:
+    with os.fdopen(handle, "wb") as file:
+      Image.fromarray(image).save(file, format="PNG")
+    os.chmod(temporary, 0o644)  # mkstemp makes files nobody else can read
+    os.replace(temporary, path)
+  except BaseException:
+    os.unlink(temporary)
+    raise

@@ -1,0 +1,12 @@
+"""What a user did or gave that cannot work, as opposed to a bug of ours."""
+
+
+class UserError(ValueError):
+  """Bad input; the message is one line: what is wrong, and the remedy.
+
+  Commands print it and exit with code 1; nothing half-written stays behind.
+  """
+
+
+class FlagError(UserError):
+  """A flag that cannot work; commands exit with code 2."""

@@ -1,0 +1,83 @@
+"""How every command starts, and how it ends when it is given bad input."""
+
+import sys
+from typing import Callable, List, Sequence
+
+from absl import app, flags, logging
+
+from my3dgen_jax.errors import FlagError, UserError
+
+
+def run(main: Callable[[], None]):
+  """Runs a command.
+
+  Args:
+    main: called once flags are parsed. A `UserError` or `OSError` that it
+      raises ends in one line on stderr and exit code 1, a `FlagError` (also
+      from parsing) in exit code 2; anything else is a bug and shows itself.
+  """
+  def guarded(argv: Sequence[str]):
+    try:
+      if len(argv) > 1:
+        raise FlagError(f"unexpected argument {argv[1]!r}; every setting is "
+                        "a flag, --helpshort lists them")
+      main()
+    except FlagError as error:
+      _fail(error, 2)
+    except (UserError, OSError) as error:
+      _fail(error, 1)
+    except KeyboardInterrupt:
+      _fail("interrupted", 130)
+
+  app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv: List[str]) -> List[str]:
+  try:
+    rest = flags.FLAGS(argv)
+    if flags.FLAGS["verbosity"].using_default_value:
+      # Orbax tells a page of its inner life at the level absl would choose.
+      flags.FLAGS.verbosity = logging.WARNING
+    return rest
+  except flags.Error as error:
+    return _fail(f"{error} (--helpshort lists the flags)", 2)
+
+
+def _fail(error: object, code: int):
+  if isinstance(error, OSError) and error.filename is not None:
+    error = f"{error.filename}: {error.strerror}"
+  print("error: " + " ".join(str(error).split()), file=sys.stderr)
+  sys.exit(code)
+
+
+def numbers(name: str, values: Sequence[str]) -> List[float]:
+  """Reads a list flag of numbers.
+
+  Raises: FlagError that names the flag.
+  """
+  try:
+    result = [float(value) for value in values]
+  except ValueError:
+    result = []
+  if not result or not all(abs(value) < float("inf") for value in result):
+    raise FlagError(f"--{name}: expected numbers separated by commas, got "
+                    f"{','.join(values)!r}")
+  return result
+
+
+def whole_numbers(name: str, values: Sequence[str]) -> List[int]:
+  """Reads a list flag of whole numbers >= 0 and ranges: 1,4-6 is 1,4,5,6.
+
+  Raises: FlagError that names the flag.
+  """
+  result = []
+  for value in values:
+    first, _, last = value.strip().partition("-")
+    if not first.isdecimal() or (last and not last.isdecimal()) or (
+        int(last or first) < int(first)) or int(last or first) >= 2**32:
+      raise FlagError(f"--{name}: expected whole numbers or ranges like 0-3, "
+                      f"separated by commas, got {value!r}")
+    result.extend(range(int(first), int(last or first) + 1))
+  if not result:
+    raise FlagError(f"--{name}: expected at least one whole number")
+  return result

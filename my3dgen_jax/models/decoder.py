@@ -1,0 +1,35 @@
+"""EG3D's decoder: what turns plane features into density and colour."""
+
+import flax.linen as nn
+
+from my3dgen_jax.config import GeneratorConfig
+from my3dgen_jax.models.layers import FullyConnected
+from my3dgen_jax.types import DecoderWeights
+
+
+class Decoder(nn.Module):
+  """Holds the weights; `ops.triplane.decode` is the function.
+
+  The renderer evaluates the decoder inside its own loops over chunks, so it
+  needs the weights and not a module.
+
+  Attributes:
+    config: of the generator.
+  """
+
+  config: GeneratorConfig
+
+  def setup(self):
+    decoder = self.config.decoder
+    self.fc0 = FullyConnected(decoder.hidden_features,
+                              lr_multiplier=decoder.lr_multiplier)
+    self.fc1 = FullyConnected(1 + decoder.color_features,
+                              lr_multiplier=decoder.lr_multiplier)
+
+  def __call__(self) -> DecoderWeights:
+    kernel0, bias0 = self.fc0.scaled_weights(
+        self.config.backbone.plane_channels)
+    kernel1, bias1 = self.fc1.scaled_weights(
+        self.config.decoder.hidden_features)
+    return DecoderWeights(kernel0=kernel0, bias0=bias0, kernel1=kernel1,
+                          bias1=bias1)

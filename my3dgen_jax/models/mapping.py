@@ -1,0 +1,65 @@
+"""The mapping network: a latent z and a camera label c to w."""
+
+from typing import Any, Optional
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from my3dgen_jax.config import MappingConfig
+from my3dgen_jax.models.layers import FullyConnected
+
+
+def normalize_2nd_moment(x: chex.Array) -> jax.Array:
+  """Scales [..., D] so that the mean square over D is one."""
+  return x * lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-8)
+
+
+class MappingNetwork(nn.Module):
+  """(z, c) -> ws, one row of w repeated for every layer that reads one.
+
+  Attributes:
+    config: layers, learning rate, label scaling.
+    w_dim: size of w.
+    num_ws: rows of ws.
+    precision: of the products.
+  """
+
+  config: MappingConfig
+  w_dim: int
+  num_ws: int
+  precision: Any = None
+
+  @nn.compact
+  def __call__(self, z: chex.Array, c: chex.Array, *,
+               truncation_psi: chex.Numeric = 1.0,
+               truncation_cutoff: Optional[int] = None) -> jax.Array:
+    """[N, z_dim] and [N, 25] -> [N, num_ws, w_dim].
+
+    Args:
+      z: latents, normal.
+      c: labels of the cameras the face is made for.
+      truncation_psi: 1 leaves w alone, 0 gives the mean face.
+      truncation_cutoff: how many rows, from the first, are truncated; None:
+        all of them.
+    """
+    w_avg = self.variable("buffers", "w_avg", jnp.zeros, (self.w_dim,)).value
+    c = jnp.zeros_like(c) if self.config.zero_label else c * self.config.c_scale
+    embedded = FullyConnected(self.w_dim, precision=self.precision,
+                              name="embed")(c)
+    x = jnp.concatenate([normalize_2nd_moment(z),
+                         normalize_2nd_moment(embedded)], axis=-1)
+    for i in range(self.config.num_layers):
+      x = FullyConnected(self.w_dim, activation="lrelu",
+                         lr_multiplier=self.config.lr_multiplier,
+                         precision=self.precision, name=f"fc{i}")(x)
+    ws = jnp.repeat(x[:, None], self.num_ws, axis=1)
+    if isinstance(truncation_psi, (int, float)) and truncation_psi == 1:
+      return ws
+    truncated = w_avg + truncation_psi * (ws - w_avg)
+    if truncation_cutoff is None:
+      return truncated
+    cut = jnp.arange(self.num_ws)[:, None] < truncation_cutoff
+    return jnp.where(cut, truncated, ws)

@@ -1,0 +1,51 @@
+"""EG3D's super-resolution: rendered features to the final image."""
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from my3dgen_jax.config import GeneratorConfig
+from my3dgen_jax.models.synthesis import SynthesisBlock
+from my3dgen_jax.ops.resize import resize_bilinear
+
+
+class Superresolution(nn.Module):
+  """Two synthesis blocks that read the last row of ws.
+
+  Attributes:
+    config: of the generator.
+  """
+
+  config: GeneratorConfig
+
+  @nn.compact
+  def __call__(self, image_raw: chex.Array, features: chex.Array,
+               ws: chex.Array) -> jax.Array:
+    """The final image.
+
+    Args:
+      image_raw: [N, S, S, img_channels], the image that is refined.
+      features: [N, S, S, C], the rendered features, image included.
+      ws: [N, num_ws, w_dim].
+
+    Returns: [N, H, W, img_channels], float32.
+    """
+    config = self.config.superresolution
+    size = config.input_resolution
+    differs = (features.shape[1] < size if config.resize == "enlarge"
+               else features.shape[1] != size)
+    x, img = features, image_raw
+    if differs:
+      x, img = (resize_bilinear(array, size, size, antialias=config.antialias)
+                for array in (x, img))
+    size = x.shape[1]
+    rows = jnp.repeat(ws[:, -1:], 3, axis=1)
+    for i, (channels, up) in enumerate(zip(config.channels, config.up)):
+      size = size * 2 if up else size
+      x, img = SynthesisBlock(
+          channels, size, self.config.img_channels, up=up,
+          clamp=config.clamp, dtype=jnp.dtype(self.config.dtype),
+          precision=self.config.precision, name=f"block{i}")(
+              x, img, rows, noise_mode=config.noise_mode)
+    return img

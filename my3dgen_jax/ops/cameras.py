@@ -1,0 +1,186 @@
+"""Cameras in EG3D's convention, and the 25-number label c that holds one.
+
+World: y up, the face looks along +z. Camera: OpenCV axes (x right, y down,
+z forward). Intrinsics are divided by the image size: a focal length of 1
+spans the image, the principal point is (0.5, 0.5).
+"""
+
+from typing import Tuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.ops import checks
+
+LABEL_SIZE = 25
+
+# The published weights were trained with labels from these two roundings of
+# sqrt(2) and pi, so a field of view must be read through them.
+_SQRT2_OF_FOV = 1.414
+_PI_OF_FOV = 3.14159
+
+
+def look_at(yaw: chex.Numeric, pitch: chex.Numeric,
+            pivot: chex.Array = (0.0, 0.0, 0.0),
+            radius: chex.Numeric = 1.0) -> jax.Array:
+  """Cameras on a sphere about the origin that look at one point.
+
+  Args:
+    yaw: [...] radians, offset from the front; positive moves the camera
+      towards +x, so that the face turns towards the image's left.
+    pitch: [...] radians, offset from the front; positive moves it down.
+    pivot: [..., 3], the point looked at, world units.
+    radius: [...], of the sphere, whose centre is the origin, world units.
+
+  Returns: cam2world, [..., 4, 4].
+  Source: EG3D, camera conventions; `LookAtPoseSampler`.
+  """
+  yaw, pitch, radius = map(jnp.asarray, (yaw, pitch, radius))
+  pivot = jnp.asarray(pivot, jnp.float32)
+  shape = jnp.broadcast_shapes(yaw.shape, pitch.shape, radius.shape,
+                               pivot.shape[:-1])
+  azimuth = yaw + jnp.pi / 2
+  # v / pi is the share of a uniform sphere above the camera; its polar angle
+  # is phi. The poles themselves have no "up".
+  v = jnp.clip(pitch + jnp.pi / 2, 1e-5, jnp.pi - 1e-5)
+  phi = jnp.arccos(1 - 2 * v / jnp.pi)
+  origin = radius[..., None] * jnp.stack(jnp.broadcast_arrays(
+      jnp.sin(phi) * jnp.cos(jnp.pi - azimuth), jnp.cos(phi),
+      jnp.sin(phi) * jnp.sin(jnp.pi - azimuth)), axis=-1)
+  origin = jnp.broadcast_to(origin, shape + (3,)).astype(jnp.float32)
+
+  forward = _normalize(pivot - origin)
+  world_up = jnp.broadcast_to(jnp.array([0.0, 1.0, 0.0]), forward.shape)
+  right = -_normalize(jnp.cross(world_up, forward))
+  up = _normalize(jnp.cross(forward, right))
+  rotation = jnp.stack([right, up, forward], axis=-1)
+  top = jnp.concatenate([rotation, origin[..., None]], axis=-1)
+  bottom = jnp.broadcast_to(jnp.array([0.0, 0.0, 0.0, 1.0]),
+                            shape + (1, 4))
+  return jnp.concatenate([top, bottom], axis=-2)
+
+
+def _normalize(vectors: jax.Array) -> jax.Array:
+  return vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def intrinsics_from_fov(fov_degrees: chex.Numeric) -> jax.Array:
+  """Normalised intrinsics of a field of view.
+
+  Args:
+    fov_degrees: [...], the angle that the image's diagonal-free width spans
+      in EG3D's sense, 18.837 for the face checkpoints.
+
+  Returns: [..., 3, 3].
+  """
+  fov = jnp.asarray(fov_degrees, jnp.float32)
+  focal = 1 / (_SQRT2_OF_FOV * jnp.tan(fov * _PI_OF_FOV / 360))
+  return intrinsics_from_focal(focal)
+
+
+def intrinsics_from_focal(focal: chex.Numeric) -> jax.Array:
+  """Normalised intrinsics of a focal length in image sizes (faces: 4.2647).
+
+  Args:
+    focal: [...], the same along x and y; the principal point is the centre.
+
+  Returns: [..., 3, 3].
+  """
+  focal = jnp.asarray(focal, jnp.float32)
+  scale = jnp.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 0]])
+  rest = jnp.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 1]])
+  return focal[..., None, None] * scale + rest
+
+
+def pack_label(cam2world: chex.Array, intrinsics: chex.Array) -> jax.Array:
+  """Joins a camera into the label c.
+
+  Args:
+    cam2world: [..., 4, 4].
+    intrinsics: [..., 3, 3], normalised; leading axes broadcast.
+
+  Returns: [..., 25].
+  Raises: UserError on another shape.
+  """
+  cam2world, intrinsics = jnp.asarray(cam2world), jnp.asarray(intrinsics)
+  checks.check_shape("cam2world", cam2world, (..., 4, 4))
+  checks.check_shape("intrinsics", intrinsics, (..., 3, 3))
+  batch = jnp.broadcast_shapes(cam2world.shape[:-2], intrinsics.shape[:-2])
+  return jnp.concatenate([
+      jnp.broadcast_to(cam2world.reshape(cam2world.shape[:-2] + (16,)),
+                       batch + (16,)),
+      jnp.broadcast_to(intrinsics.reshape(intrinsics.shape[:-2] + (9,)),
+                       batch + (9,))], axis=-1)
+
+
+def unpack_label(c: chex.Array) -> Tuple[jax.Array, jax.Array]:
+  """Splits the label c, [..., 25], into cam2world and intrinsics.
+
+  Returns: cam2world [..., 4, 4] and intrinsics [..., 3, 3].
+  Raises: UserError on another shape.
+  """
+  c = jnp.asarray(c)
+  checks.check_shape("c", c, (..., LABEL_SIZE))
+  batch = c.shape[:-1]
+  return c[..., :16].reshape(batch + (4, 4)), c[..., 16:].reshape(
+      batch + (3, 3))
+
+
+def mirror(c: chex.Array) -> jax.Array:
+  """The label of the left-right mirrored image.
+
+  Args:
+    c: [..., 25]; the principal point is taken to lie in the middle column.
+
+  Returns: [..., 25].
+  """
+  c = jnp.asarray(c)
+  checks.check_shape("c", c, (..., LABEL_SIZE))
+  signs = np.ones((4, 4), np.float32)
+  for row, column in ((0, 1), (0, 2), (1, 0), (2, 0), (0, 3)):
+    signs[row, column] = -1
+  return c * np.concatenate([signs.ravel(), np.ones(9, np.float32)])
+
+
+def check_label(c: chex.Array, name: str = "c"):
+  """Checks that labels hold cameras; values only where they are concrete.
+
+  Args:
+    c: [N, 25].
+    name: what to call it in the message.
+
+  Raises:
+    UserError: not [N, 25]; NaN; a rotation that is not orthonormal to 1e-3
+      or mirrors; a bottom row other than (0, 0, 0, 1); a focal length <= 0.
+  """
+  checks.check_shape(name, c, ("N", LABEL_SIZE))
+  checks.check_finite(name, c)
+  values = checks.concrete(c)
+  if values is None:
+    return
+  values = values.astype(np.float64)
+  cam2world = values[:, :16].reshape(-1, 4, 4)
+  intrinsics = values[:, 16:].reshape(-1, 3, 3)
+  rotation = cam2world[:, :3, :3]
+  error = np.abs(rotation @ rotation.transpose(0, 2, 1)
+                 - np.eye(3)).max(axis=(1, 2))
+  wrong = np.flatnonzero((error > 1e-3) | (np.linalg.det(rotation) < 0))
+  if wrong.size:
+    i = wrong[0]
+    raise UserError(
+        f"{name}[{i}]: cam2world is not a rigid camera: the upper left 3x3 "
+        f"block must be a rotation (|R R^T - I| is {error[i]:.3g}, "
+        f"det R is {np.linalg.det(rotation[i]):.3g})")
+  wrong = np.flatnonzero(
+      np.abs(cam2world[:, 3] - [0, 0, 0, 1]).max(axis=1) > 1e-3)
+  if wrong.size:
+    raise UserError(f"{name}[{wrong[0]}]: the bottom row of cam2world must "
+                     f"be 0 0 0 1, got {cam2world[wrong[0], 3]}")
+  focal = intrinsics[:, [0, 1], [0, 1]]
+  wrong = np.flatnonzero((focal <= 0).any(axis=1))
+  if wrong.size:
+    raise UserError(f"{name}[{wrong[0]}]: intrinsics must have positive "
+                     f"focal lengths, got {focal[wrong[0]]}")

@@ -1,0 +1,66 @@
+"""StyleGAN2's modulated convolution, with weights shared by the batch."""
+
+from typing import Optional
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from my3dgen_jax.ops import upfirdn2d
+
+
+def demodulation(kernel: chex.Array, styles: chex.Array) -> jax.Array:
+  """The factor that gives each output channel unit variance.
+
+  Args:
+    kernel: [k, k, I, O].
+    styles: [N, I].
+
+  Returns: [N, O], rsqrt(sum over taps and inputs of (kernel style)^2 + 1e-8).
+  Source: StyleGAN2, equation 3.
+  """
+  power = jnp.sum(jnp.square(kernel), axis=(0, 1))
+  # Exact products whatever the setting: a sum of squares of a few hundred
+  # terms costs nothing and scales a whole channel.
+  total = jnp.matmul(jnp.square(styles), power,
+                     precision=lax.Precision.HIGHEST)
+  return lax.rsqrt(total + 1e-8)
+
+
+def modulated_conv2d(x: chex.Array, kernel: chex.Array, styles: chex.Array,
+                     *, up: int = 1, demodulate: bool = True,
+                     precision: Optional[lax.PrecisionLike] = None
+                     ) -> jax.Array:
+  """Convolves each sample with its own scaling of one kernel.
+
+  Scaling the activations before (by the style) and after (by the
+  demodulation) is the same function as scaling the kernel, and needs no
+  kernel per sample.
+
+  Args:
+    x: [N, H, W, I], of the dtype to compute in.
+    kernel: [k, k, I, O] float32, k odd.
+    styles: [N, I] float32.
+    up: 1 or 2; 2 doubles the size.
+    demodulate: scale every output channel to unit variance.
+    precision: of the products.
+
+  Returns: [N, H * up, W * up, O], of x's dtype.
+  Raises: AssertionError on shapes that do not fit, or another `up`.
+  Source: StyleGAN2, equations 1 to 3.
+  """
+  chex.assert_rank([x, kernel], 4)
+  chex.assert_shape(styles, (x.shape[0], kernel.shape[2]))
+  assert up in (1, 2), f"up: expected 1 or 2, got {up}"
+  dtype = x.dtype
+  x = x * styles[:, None, None, :].astype(dtype)
+  if up == 2:
+    x = upfirdn2d.conv_up2(x, kernel.astype(dtype), precision=precision)
+  else:
+    pad = kernel.shape[0] // 2
+    x = upfirdn2d.conv2d(x, kernel.astype(dtype), padding=((pad, pad),) * 2,
+                         precision=precision)
+  if demodulate:
+    x = x * demodulation(kernel, styles)[:, None, None, :].astype(dtype)
+  return x

@@ -1,0 +1,138 @@
+"""Resampling with the filter [1, 3, 3, 1], of images and inside convolutions.
+
+Everything is separable and written with slices, so that XLA compiles it to
+plain arithmetic on every backend. Images are NHWC; kernels HWIO.
+"""
+
+from typing import Optional, Sequence, Tuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+FILTER_TAPS = (1.0, 3.0, 3.0, 1.0)
+
+_ROWS, _COLUMNS = 1, 2
+
+
+def conv2d(x: chex.Array, kernel: chex.Array, *, stride: int = 1,
+           padding: Sequence[Tuple[int, int]] = ((1, 1), (1, 1)),
+           precision: Optional[lax.PrecisionLike] = None) -> jax.Array:
+  """Correlation of x, [N, H, W, I], with the kernel, [k, k, I, O]."""
+  return lax.conv_general_dilated(
+      x, kernel, (stride, stride), padding,
+      dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision)
+
+
+def _pad(x: jax.Array, axis: int, before: int, after: int) -> jax.Array:
+  widths = [(0, 0)] * x.ndim
+  widths[axis] = (before, after)
+  return jnp.pad(x, widths)
+
+
+def _window(x: jax.Array, axis: int, start: int, size: int,
+            stride: int = 1) -> jax.Array:
+  return lax.slice_in_dim(x, start, start + stride * (size - 1) + 1, stride,
+                          axis)
+
+
+def _interleave(phases: Sequence[Sequence[jax.Array]]) -> jax.Array:
+  """Weaves 2x2 phases [N, H, W, C] into [N, 2H, 2W, C]."""
+  n, h, w, c = phases[0][0].shape
+  woven = jnp.stack([jnp.stack(row, axis=3) for row in phases], axis=2)
+  return woven.reshape(n, 2 * h, 2 * w, c)
+
+
+def upsample2(x: chex.Array) -> jax.Array:
+  """Doubles an image, [N, H, W, C] -> [N, 2H, 2W, C], zeros outside."""
+  def phases(x, axis):
+    size = x.shape[axis]
+    padded = _pad(x, axis, 1, 1)
+    before, here, after = (_window(padded, axis, i, size) for i in range(3))
+    return 0.25 * before + 0.75 * here, 0.75 * here + 0.25 * after
+
+  return _interleave([phases(row, _COLUMNS) for row in phases(x, _ROWS)])
+
+
+def _filter(x: jax.Array, axis: int, before: int, after: int, *,
+            stride: int = 1) -> jax.Array:
+  """Pads, then takes the weighted mean of four neighbours along an axis."""
+  padded = _pad(x, axis, before, after)
+  size = (padded.shape[axis] - len(FILTER_TAPS)) // stride + 1
+  return sum(tap / sum(FILTER_TAPS) * _window(padded, axis, i, size, stride)
+             for i, tap in enumerate(FILTER_TAPS))
+
+
+def downsample2(x: chex.Array) -> jax.Array:
+  """Halves an image, [N, H, W, C] -> [N, H // 2, W // 2, C]."""
+  for axis in (_ROWS, _COLUMNS):
+    x = _filter(x, axis, 1, 1, stride=2)
+  return x
+
+
+def filter2d(x: chex.Array) -> jax.Array:
+  """Smooths an image of any size, [N, H, W, C], at the same size."""
+  for axis in (_ROWS, _COLUMNS):
+    x = _filter(x, axis, 2, 1)
+  return x
+
+
+def conv_down2(x: chex.Array, kernel: chex.Array, *,
+               precision: Optional[lax.PrecisionLike] = None) -> jax.Array:
+  """Filters, then correlates with stride 2.
+
+  Args:
+    x: [N, H, W, I].
+    kernel: [3, 3, I, O].
+    precision: of the products.
+
+  Returns: [N, H // 2, W // 2, O].
+  """
+  chex.assert_rank([x, kernel], 4)
+  for axis in (_ROWS, _COLUMNS):
+    x = _filter(x, axis, 2, 2)
+  return conv2d(x, kernel, stride=2, padding=((0, 0), (0, 0)),
+                precision=precision)
+
+
+def conv_up2(x: chex.Array, kernel: chex.Array, *,
+             precision: Optional[lax.PrecisionLike] = None) -> jax.Array:
+  """Transposed convolution with stride 2, then the filter at gain 2 an axis.
+
+  With y[n] = sum_i x[i] k[n - 2i] for n = 0 … 2H, the result is
+  z[m] = (y[m-1] + 3 y[m] + 3 y[m+1] + y[m+2]) / 4, y zero outside. The even
+  and the odd entries of y are correlations of their own (2 taps and 1 tap),
+  so in 2-D four small correlations of x at its own size give all of y, with
+  no product by the zeros that an upsampled x would hold.
+
+  Args:
+    x: [N, H, W, I].
+    kernel: [3, 3, I, O].
+    precision: of the products.
+
+  Returns: [N, 2H, 2W, O].
+  """
+  chex.assert_rank([x, kernel], 4)
+  chex.assert_shape(kernel, (3, 3, x.shape[-1], None))
+  both = ((1, 1), slice(None, None, -2))  # even entries: k[2] then k[0]
+  middle = ((0, 0), slice(1, 2))  # odd entries: k[1]
+
+  def phase(rows, columns):
+    return conv2d(x, kernel[rows[1], columns[1]],
+                  padding=(rows[0], columns[0]), precision=precision)
+
+  def smooth(even, odd, axis):
+    size = odd.shape[axis]
+    odd = _pad(odd, axis, 1, 1)
+    even0, even1 = (_window(even, axis, i, size) for i in range(2))
+    odd0, odd1, odd2 = (_window(odd, axis, i, size) for i in range(3))
+    return (0.25 * (odd0 + even1) + 0.75 * (even0 + odd1),
+            0.25 * (even0 + odd2) + 0.75 * (odd1 + even1))
+
+  even_rows = smooth(phase(both, both), phase(both, middle), _COLUMNS)
+  odd_rows = smooth(phase(middle, both), phase(middle, middle), _COLUMNS)
+  # columns[p] holds the two row phases of column phase p.
+  columns = [smooth(even, odd, _ROWS)
+             for even, odd in zip(even_rows, odd_rows)]
+  return _interleave(list(zip(*columns)))

@@ -1,0 +1,92 @@
+"""What travels together through the model, as frozen pytrees."""
+
+import flax.struct
+import jax
+
+
+@flax.struct.dataclass
+class Rays:
+  """Rays through pixel centres, row-major.
+
+  Attributes:
+    origins: [N, M, 3], world units.
+    directions: [N, M, 3], of length 1.
+  """
+
+  origins: jax.Array
+  directions: jax.Array
+
+
+@flax.struct.dataclass
+class RaySampling:
+  """The random numbers of stratified sampling, all uniform in [0, 1).
+
+  Attributes:
+    jitter: [N, M, D], where in its step each coarse sample lies.
+    importance: [N, M, F], the quantile each fine sample is drawn at.
+  """
+
+  jitter: jax.Array
+  importance: jax.Array
+
+
+@flax.struct.dataclass
+class DecoderWeights:
+  """The decoder's two layers, gains included: y = x @ kernel + bias.
+
+  Attributes:
+    kernel0: [P, hidden], P features a plane.
+    bias0: [hidden].
+    kernel1: [hidden, 1 + C].
+    bias1: [1 + C].
+  """
+
+  kernel0: jax.Array
+  bias0: jax.Array
+  kernel1: jax.Array
+  bias1: jax.Array
+
+
+@flax.struct.dataclass
+class RadianceSample:
+  """Density and colour at points of space.
+
+  Attributes:
+    sigma: [N, M, 1], raw density (before the renderer's softplus).
+    rgb: [N, M, C], colour features in (-0.001, 1.001); the first
+      img_channels are the colour seen in `image_raw`.
+  """
+
+  sigma: jax.Array
+  rgb: jax.Array
+
+
+@flax.struct.dataclass
+class VolumeRendering:
+  """What integrating along rays gives.
+
+  Attributes:
+    features: [N, M, C] in [-1, 1].
+    depth: [N, M, 1], expected distance along the ray, world units.
+    opacity: [N, M, 1], the share of the ray that samples cover, in [0, 1].
+  """
+
+  features: jax.Array
+  depth: jax.Array
+  opacity: jax.Array
+
+
+@flax.struct.dataclass
+class RenderOutput:
+  """Images of the generator.
+
+  Attributes:
+    image: [N, H, W, 3], after super-resolution; nominally in [-1, 1], as
+      networks go not clipped.
+    image_raw: [N, S, S, 3], the volume rendering itself, in [-1, 1].
+    image_depth: [N, S, S, 1], distance along each ray, world units.
+  """
+
+  image: jax.Array
+  image_raw: jax.Array
+  image_depth: jax.Array

@@ -7,7 +7,6 @@ the published EG3D checkpoints; any size may be changed with
 """
 
 import dataclasses
-import math
 import types
 import typing
 from typing import Any, Literal, Mapping, Optional, Tuple, Union
@@ -29,8 +28,9 @@ def _is_power_of_two(value: int) -> bool:
 
 
 def _is_number(value: Any) -> bool:
+  # JSON can hold integers that no float can.
   return (isinstance(value, (int, float)) and not isinstance(value, bool)
-          and math.isfinite(value))
+          and abs(value) < 1e300)
 
 
 def _is_positive(value: Any) -> bool:
@@ -39,7 +39,7 @@ def _is_positive(value: Any) -> bool:
 
 def _is_size(value: Any, *, low: int = 1) -> bool:
   return (isinstance(value, int) and not isinstance(value, bool)
-          and value >= low)
+          and low <= value < 2**31)
 
 
 def _require_clamp(value: Optional[float], field: str):

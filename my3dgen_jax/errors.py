@@ -10,3 +10,10 @@ class UserError(ValueError):
 
 class FlagError(UserError):
   """A flag that cannot work; commands exit with code 2."""
+
+
+def one_line(error: object) -> str:
+  """What a command prints of an exception: one line, the file first."""
+  if isinstance(error, OSError) and error.filename is not None:
+    return f"{error.filename}: {error.strerror}"
+  return " ".join(str(error).split())

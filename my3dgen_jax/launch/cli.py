@@ -5,7 +5,7 @@ from typing import Callable, List, Sequence
 
 from absl import app, flags, logging
 
-from my3dgen_jax.errors import FlagError, UserError
+from my3dgen_jax.errors import FlagError, UserError, one_line
 
 
 def run(main: Callable[[], None]):
@@ -44,9 +44,7 @@ def _parse(argv: List[str]) -> List[str]:
 
 
 def _fail(error: object, code: int):
-  if isinstance(error, OSError) and error.filename is not None:
-    error = f"{error.filename}: {error.strerror}"
-  print("error: " + " ".join(str(error).split()), file=sys.stderr)
+  print(f"error: {one_line(error)}", file=sys.stderr)
   sys.exit(code)
 
 

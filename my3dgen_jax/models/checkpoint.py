@@ -5,6 +5,7 @@
       variables/    {"params": ..., "buffers": ...}, Orbax
 """
 
+import errno
 import json
 import os
 import pathlib
@@ -22,6 +23,7 @@ from my3dgen_jax.models.generator import Generator, abstract_variables
 FORMAT = 1
 CONFIG_FILE = "config.json"
 VARIABLES_FOLDER = "variables"
+_DISK_ALLOWANCE = 2**20  # bytes, for what is not numbers
 
 
 class CheckpointError(UserError):
@@ -43,28 +45,60 @@ def save_generator(directory: Union[str, os.PathLike],
 
   Raises:
     FileExistsError: the folder exists, and may not be replaced.
-    CheckpointError: the variables are not those of the config.
+    CheckpointError: the variables are not those of the config; the disk is
+      full; what is to be replaced is no checkpoint.
   """
   directory = pathlib.Path(directory).absolute()
-  if directory.exists() and not overwrite:
-    raise FileExistsError(f"{directory}: exists already")
+  if directory.exists():
+    if not overwrite:
+      raise FileExistsError(errno.EEXIST, "exists already", str(directory))
+    if not (directory / CONFIG_FILE).is_file():
+      raise CheckpointError(f"{directory}: is not a checkpoint folder, so it "
+                            "is not replaced")
   config = config.validate()
   variables = jax.tree.map(np.asarray, variables)
   _check_tree(directory, abstract_variables(config), variables)
   directory.parent.mkdir(parents=True, exist_ok=True)
+  _check_space(directory, variables)
   # Beside the target, so that the last step is a rename on one disk.
   with tempfile.TemporaryDirectory(
       prefix=f".{directory.name}.", dir=directory.parent) as temporary:
-    new = pathlib.Path(temporary) / "new"
+    new, old = (pathlib.Path(temporary) / name for name in ("new", "old"))
     new.mkdir()
-    with _checkpointer() as checkpointer:
-      checkpointer.save(new / VARIABLES_FOLDER, variables)
+    try:
+      with _checkpointer() as checkpointer:
+        checkpointer.save(new / VARIABLES_FOLDER, variables)
+    # Orbax and TensorStore raise a good dozen types for disks that fail.
+    except Exception as error:  # pylint: disable=broad-exception-caught
+      raise CheckpointError(f"{directory}: cannot be written: "
+                            f"{_first_line(error)}") from error
     (new / CONFIG_FILE).write_text(json.dumps(
         {"format": FORMAT, "generator": config.to_dict(),
          "source": dict(source or {})}, indent=2) + "\n")
-    if directory.exists():
-      directory.rename(pathlib.Path(temporary) / "old")
-    new.rename(directory)
+    if not directory.exists():
+      new.rename(directory)
+      return
+    directory.rename(old)
+    try:
+      new.rename(directory)
+    except OSError:
+      old.rename(directory)
+      raise
+
+
+def _check_space(directory: pathlib.Path, variables: Any):
+  """Orbax writes from many threads and fails untidily on a full disk."""
+  needed = _DISK_ALLOWANCE + sum(
+      leaf.nbytes for leaf in jax.tree.leaves(variables))
+  free = shutil.disk_usage(directory.parent).free
+  if free < needed:
+    raise CheckpointError(
+        f"{directory}: no space left: {needed / 1e6:.0f} MB are needed, "
+        f"{free / 1e6:.0f} MB are free")
+
+
+def _first_line(error: Exception) -> str:
+  return str(error).split("\n", maxsplit=1)[0] or type(error).__name__
 
 
 def load_config(directory: Union[str, os.PathLike]
@@ -130,8 +164,8 @@ def load_generator(directory: Union[str, os.PathLike]
       raise
     # Orbax and TensorStore raise a good dozen types for damaged files.
     except Exception as error:  # pylint: disable=broad-exception-caught
-      raise CheckpointError(f"{folder}: damaged: "
-                            + str(error).split("\n", maxsplit=1)[0]) from error
+      raise CheckpointError(
+          f"{folder}: damaged: {_first_line(error)}") from error
   return Generator(config), variables
 
 

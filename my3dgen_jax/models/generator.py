@@ -182,6 +182,8 @@ class Generator(nn.Module):
     """
     self._check_planes(planes)
     checks.check_shape("points", points, ("N", "M", 3))
+    if not points.size:
+      raise UserError("points: expected at least one")
     checks.check_finite("points", points)
     checks.check_rows("planes", planes, points.shape[0], "points")
     return renderer.query_points(

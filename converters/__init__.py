@@ -1,0 +1,1 @@
+"""PyTorch files in and out; the only place that knows their formats."""

@@ -1,0 +1,115 @@
+"""Converts a generator folder of this project to a PyTorch state dict.
+
+  python converters/flax_to_torch.py --input checkpoints/ffhq --output ffhq.pth
+
+The names and layouts are EG3D's: its TriPlaneGenerator, made with the
+settings in the folder's config.json, loads the file with load_state_dict.
+"""
+
+import os
+import sys
+import tempfile
+from typing import Any, Callable, Dict, List
+
+if not __package__:
+  # Run as a script: the packages lie beside this folder, and shapes and
+  # copies need no accelerator.
+  sys.path.insert(0, os.path.dirname(os.path.dirname(
+      os.path.abspath(__file__))))
+  os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# pylint: disable=wrong-import-position
+from absl import flags
+import numpy as np
+
+from converters import cli, names, torch_writer
+from converters.errors import CheckpointError, naming
+from my3dgen_jax.config import GeneratorConfig
+from my3dgen_jax.models import checkpoint
+
+
+def convert(folder: str, output: str, *, overwrite: bool = False,
+            log: Callable[[str], None] = print):
+  """Writes a generator folder as a `.pth` file, all of it or nothing.
+
+  Args:
+    folder: written by torch_to_flax.py or `save_generator`.
+    output: the file to create.
+    overwrite: replace a file that exists.
+    log: called with each line of progress.
+
+  Raises:
+    UserError: one line that names the file and the reason.
+  """
+  with naming(output):
+    if os.path.isdir(output):
+      raise CheckpointError("is a folder (give a file name)")
+    if os.path.lexists(output) and not overwrite:
+      raise CheckpointError("exists already (--overwrite replaces it)")
+  generator, variables = checkpoint.load_generator(folder)
+  tensors = state_dict(generator.config, variables)
+  with naming(output):
+    _write(output, tensors)
+  log(f"wrote {output}: {len(tensors)} tensors, "
+      f"{sum(array.size for array in tensors.values()):,} numbers. "
+      f"{cli.LICENCE_NOTE}")
+
+
+def state_dict(config: GeneratorConfig, variables: Any
+               ) -> Dict[str, np.ndarray]:
+  """The variables by EG3D's names, in torch's layout, filters included.
+
+  Args:
+    config: of the generator.
+    variables: {"params": …, "buffers": …}.
+
+  Returns: name → float32 array.
+  """
+  tensors = {
+      names.torch_name(place): names.to_torch(place, np.asarray(leaf))
+      for place, leaf in names.flatten(variables).items()
+  }
+  for name in names.own_filter_names(tensors, config.superresolution.module):
+    tensors[name] = names.RESAMPLE_FILTER
+  return {name: tensors[name]
+          for name in sorted(tensors, key=names.natural_order)}
+
+
+def _write(output: str, tensors: Dict[str, np.ndarray]):
+  """A temporary file beside the target becomes it only once complete."""
+  parent = os.path.dirname(os.path.abspath(output))
+  os.makedirs(parent, exist_ok=True)
+  handle, temporary = tempfile.mkstemp(
+      prefix=f".{os.path.basename(output)}.", dir=parent)
+  try:
+    with os.fdopen(handle, "wb") as file:
+      torch_writer.write_state_dict(file, tensors)
+    os.chmod(temporary, 0o666 & ~_umask())  # mkstemp lets nobody else read
+    os.replace(temporary, output)
+  except BaseException:
+    os.unlink(temporary)
+    raise
+
+
+def _umask() -> int:
+  mask = os.umask(0)
+  os.umask(mask)
+  return mask
+
+
+def main(argv: List[str]) -> int:
+  """The command line; returns the exit code."""
+  values = cli.new_flags()
+  flags.DEFINE_string("input", None, "Generator folder to read.",
+                      flag_values=values)
+  flags.DEFINE_string("output", None, "File to create (.pth).",
+                      flag_values=values)
+  flags.DEFINE_bool("overwrite", False, "Replace an existing file.",
+                    flag_values=values)
+  return cli.run(argv, values, about=__doc__, required=("input", "output"),
+                 work=lambda: convert(values.input, values.output,
+                                      overwrite=values.overwrite))
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv))

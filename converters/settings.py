@@ -1,0 +1,276 @@
+"""A generator's settings, out of what its checkpoint says about itself.
+
+Nothing is guessed: a setting that changes the images and is not in the file
+is an error, which `--config` or `--preset` resolves.
+"""
+
+import dataclasses
+import math
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+
+from converters.errors import CheckpointError, describe, some_of
+from converters.torch_reader import ObjectRecord
+from my3dgen_jax.config import (BackboneConfig, ConfigError, DecoderConfig,
+                                GeneratorConfig, MappingConfig, RenderConfig,
+                                SUPERRESOLUTION_MODULES)
+
+_ARCHITECTURE = "TriPlaneGenerator"
+_POSITIONAL = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
+_MAX_SIZE = 2**16  # of any whole number; shapes and loops follow from them
+_MAX_LAYERS = 64
+_SR_CLAMP = 256.0  # what float16 layers are clamped to
+_ADVICE = "give the settings with --config or --preset"
+
+# Settings of the training, or of how fast the original runs.
+_IGNORED_ARGUMENTS = frozenset({
+    "num_fp16_res", "fused_modconv_default", "fp16_channels_last", "sr_kwargs",
+})
+_IGNORED_MAPPING = frozenset({
+    "w_avg_beta", "embed_features", "layer_features",
+})
+_IGNORED_RENDERING = frozenset({
+    "density_reg", "density_reg_p_dist", "reg_type", "gpc_reg_prob",
+    "gpc_reg_fade_kimg", "image_resolution",
+})
+
+_Warn = Callable[[str], None]
+
+
+class _Settings:
+  """A table of settings out of a file; remembers what was asked for."""
+
+  def __init__(self, table: Any, what: str):
+    if not isinstance(table, dict):
+      raise CheckpointError(f"{what} is {describe(table)}, not a table")
+    self._table = table
+    self._what = what
+    self._known: set = set()
+
+  def __contains__(self, key: str) -> bool:
+    self._known.add(key)
+    return key in self._table
+
+  def _get(self, key: str, default: Any) -> Any:
+    self._known.add(key)
+    value = self._table.get(key, default)
+    if value is _REQUIRED:
+      raise CheckpointError(f"{self._what} has no {key} ({_ADVICE})")
+    return value
+
+  def _refuse(self, key: str, expected: str, value: Any):
+    raise CheckpointError(f"{self._what}[{key}]: expected {expected}, got "
+                          f"{describe(value)}")
+
+  def table(self, key: str) -> Any:
+    return self._get(key, {})
+
+  def whole(self, key: str, default: Any = None) -> int:
+    value = self._get(key, _REQUIRED if default is None else default)
+    if type(value) is not int or not 0 <= value <= _MAX_SIZE:
+      self._refuse(key, f"a whole number up to {_MAX_SIZE}", value)
+    return value
+
+  def number(self, key: str, default: Any = None) -> float:
+    value = self._get(key, _REQUIRED if default is None else default)
+    if not _is_number(value):
+      self._refuse(key, "a finite number", value)
+    return float(value)
+
+  def truth(self, key: str, default: Any = None) -> bool:
+    value = self._get(key, _REQUIRED if default is None else default)
+    if type(value) is not bool:
+      self._refuse(key, "true or false", value)
+    return value
+
+  def text(self, key: str, default: Any = None) -> str:
+    value = self._get(key, _REQUIRED if default is None else default)
+    if not isinstance(value, str):
+      self._refuse(key, "a text", value)
+    return value
+
+  def clamp(self, key: str, default: Any) -> Optional[float]:
+    value = self._get(key, default)
+    return None if value is None else self.number(key, default)
+
+  def ray_bound(self, key: str):
+    value = self._get(key, _REQUIRED)
+    return "auto" if value == "auto" else self.number(key)
+
+  def point(self, key: str, default: Any) -> Tuple[float, ...]:
+    value = self._get(key, default)
+    if (not isinstance(value, (list, tuple)) or len(value) != 3
+        or not all(map(_is_number, value))):
+      self._refuse(key, "three numbers", value)
+    return tuple(map(float, value))
+
+  def require(self, key: str, default: Any, reason: str):
+    """Refuses a setting for which the model here has no choice."""
+    value = self._get(key, default)
+    if type(value) is not type(default) or value != default:
+      raise CheckpointError(f"{self._what}[{key}] = {describe(value)} is not "
+                            f"supported: {reason}")
+
+  def warn_of_rest(self, ignored: frozenset, warn: _Warn):
+    rest = [key for key in self._table
+            if key not in self._known and key not in ignored]
+    if rest:
+      warn(f"{self._what}: not known and left aside: "
+           f"{some_of(map(describe, rest))}")
+
+
+class _Required:
+  """Stands for a default that there is none of."""
+
+
+_REQUIRED = _Required()
+
+
+def _is_number(value: Any) -> bool:
+  return type(value) in (int, float) and math.isfinite(value)
+
+
+def read(generator: ObjectRecord, warn: _Warn) -> GeneratorConfig:
+  """The settings of a pickled generator.
+
+  Args:
+    generator: the module's record.
+    warn: called with a line on every setting that is passed over.
+
+  Returns: a valid config.
+  Raises:
+    CheckpointError: the module is not an EG3D generator, or a setting is
+      missing, wrong or not supported; named.
+  """
+  check_architecture(generator)
+  arguments = _Settings(_arguments(generator.state), "_init_kwargs")
+  rendering = _Settings(
+      arguments.table("rendering_kwargs")
+      or generator.state.get("rendering_kwargs", {}), "rendering_kwargs")
+  mapping = _Settings(arguments.table("mapping_kwargs"), "mapping_kwargs")
+  state = _Settings(generator.state, "the generator's state")
+  _check_fixed_choices(arguments, mapping, rendering)
+  config = GeneratorConfig(
+      z_dim=arguments.whole("z_dim"),
+      c_dim=arguments.whole("c_dim"),
+      w_dim=arguments.whole("w_dim"),
+      img_channels=arguments.whole("img_channels"),
+      neural_rendering_resolution=state.whole("neural_rendering_resolution"),
+      mapping=MappingConfig(
+          num_layers=mapping.whole("num_layers", 8),
+          lr_multiplier=mapping.number("lr_multiplier", 0.01),
+          c_scale=rendering.number("c_scale"),
+          zero_label=rendering.truth("c_gen_conditioning_zero")),
+      backbone=BackboneConfig(
+          channel_base=arguments.whole("channel_base", 32768),
+          channel_max=arguments.whole("channel_max", 512),
+          conv_clamp=(arguments.clamp("conv_clamp", None)
+                      if "conv_clamp" in arguments
+                      else _clamp_of_layers(generator, warn))),
+      decoder=DecoderConfig(
+          lr_multiplier=rendering.number("decoder_lr_mul", 1)),
+      rendering=_read_rendering(rendering, warn),
+      superresolution=_read_superresolution(arguments, rendering))
+  if config.mapping.num_layers > _MAX_LAYERS:
+    raise CheckpointError(f"mapping_kwargs[num_layers]: expected at most "
+                          f"{_MAX_LAYERS}, got {config.mapping.num_layers}")
+  try:
+    config.validate()
+  except ConfigError as error:
+    raise CheckpointError(f"settings: {error}") from None
+  stated = arguments.whole("img_resolution", config.img_resolution)
+  if stated != config.img_resolution:
+    raise CheckpointError(
+        f"_init_kwargs[img_resolution] is {stated}, but "
+        f"{config.superresolution.module} makes {config.img_resolution}")
+  arguments.warn_of_rest(_IGNORED_ARGUMENTS, warn)
+  mapping.warn_of_rest(_IGNORED_MAPPING, warn)
+  rendering.warn_of_rest(_IGNORED_RENDERING, warn)
+  return config
+
+
+def check_architecture(generator: ObjectRecord):
+  """Refuses what is not EG3D's generator."""
+  if generator.class_name.rpartition(".")[2] != _ARCHITECTURE:
+    raise CheckpointError(
+        f"the network is a {describe(generator.class_name)}, not EG3D's "
+        f"{_ARCHITECTURE} (another architecture)")
+
+
+def _arguments(state: Mapping[str, Any]) -> Dict[str, Any]:
+  """What the generator was made with, positional arguments by name."""
+  keywords = state.get("_init_kwargs")
+  if not isinstance(keywords, dict):
+    raise CheckpointError(f"the network does not tell its settings ({_ADVICE})")
+  positional = state.get("_init_args", ())
+  if (not isinstance(positional, (list, tuple))
+      or len(positional) > len(_POSITIONAL)):
+    raise CheckpointError("_init_args does not fit EG3D's generator")
+  return {**dict(zip(_POSITIONAL, positional)), **keywords}
+
+
+def _clamp_of_layers(generator: ObjectRecord, warn: _Warn) -> Optional[float]:
+  """The clamp that the backbone's first layer was made with.
+
+  Layers keep theirs, whatever the generator was told; where even that is
+  missing, it is what all published generators have: none.
+  """
+  module = generator
+  for name in ("backbone", "synthesis", "b4", "conv1"):
+    children = module.state.get("_modules")
+    module = children.get(name) if isinstance(children, dict) else None
+    if not isinstance(module, ObjectRecord):
+      return None  # the tensors will not fit either, and say more
+  if "conv_clamp" not in module.state:
+    warn("the backbone does not tell its conv_clamp; none is taken")
+  return _Settings(module.state, "b4.conv1").clamp("conv_clamp", None)
+
+
+def _check_fixed_choices(arguments: _Settings, mapping: _Settings,
+                         rendering: _Settings):
+  """What other StyleGAN2 and EG3D variants choose differently."""
+  arguments.require("architecture", "skip", "only the skip architecture is")
+  arguments.require("activation", "lrelu", "only leaky ReLU is")
+  arguments.require("use_noise", True, "the noise layers are always there")
+  mapping.require("activation", "lrelu", "only leaky ReLU is")
+  rendering.require("disparity_space_sampling", False,
+                    "samples are evenly spaced in depth")
+  if rendering.number("density_noise", 0):
+    raise CheckpointError("rendering_kwargs[density_noise] other than 0 is "
+                          "not supported")
+  if rendering.text("clamp_mode") != "softplus":
+    raise CheckpointError("rendering_kwargs[clamp_mode]: only 'softplus' is "
+                          "supported")
+
+
+def _read_rendering(settings: _Settings, warn: _Warn) -> RenderConfig:
+  defaults = {"avg_camera_radius": 2.7, "avg_camera_pivot": (0.0, 0.0, 0.0)}
+  for key, value in defaults.items():
+    if key not in settings:
+      # Only the cameras offered to users follow from it; EG3D's own scripts
+      # take the same value.
+      warn(f"rendering_kwargs has no {key}; {value} is taken")
+  return RenderConfig(
+      depth_resolution=settings.whole("depth_resolution"),
+      depth_resolution_importance=settings.whole(
+          "depth_resolution_importance"),
+      ray_start=settings.ray_bound("ray_start"),
+      ray_end=settings.ray_bound("ray_end"),
+      box_warp=settings.number("box_warp"),
+      white_back=settings.truth("white_back", False),
+      avg_camera_radius=settings.number(
+          "avg_camera_radius", defaults["avg_camera_radius"]),
+      avg_camera_pivot=settings.point(
+          "avg_camera_pivot", defaults["avg_camera_pivot"]))
+
+
+def _read_superresolution(arguments: _Settings, rendering: _Settings):
+  module = rendering.text("superresolution_module").rpartition(".")[2]
+  if module not in SUPERRESOLUTION_MODULES:
+    raise CheckpointError(
+        f"super-resolution module {describe(module)} is not known; known are "
+        + ", ".join(SUPERRESOLUTION_MODULES))
+  return dataclasses.replace(
+      SUPERRESOLUTION_MODULES[module],
+      antialias=rendering.truth("sr_antialias"),
+      clamp=_SR_CLAMP if arguments.whole("sr_num_fp16_res", 0) else None,
+      noise_mode=rendering.text("superresolution_noise_mode"))

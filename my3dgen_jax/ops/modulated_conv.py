@@ -36,7 +36,8 @@ def modulated_conv2d(x: chex.Array, kernel: chex.Array, styles: chex.Array,
 
   Scaling the activations before (by the style) and after (by the
   demodulation) is the same function as scaling the kernel, and needs no
-  kernel per sample.
+  kernel per sample. A 1x1 kernel is so small that one per sample is cheaper
+  than a pass over the activations.
 
   Args:
     x: [N, H, W, I], of the dtype to compute in.
@@ -54,6 +55,12 @@ def modulated_conv2d(x: chex.Array, kernel: chex.Array, styles: chex.Array,
   chex.assert_shape(styles, (x.shape[0], kernel.shape[2]))
   assert up in (1, 2), f"up: expected 1 or 2, got {up}"
   dtype = x.dtype
+  if kernel.shape[:2] == (1, 1) and up == 1:
+    own = kernel[0, 0] * styles[:, :, None]
+    if demodulate:
+      own = own * demodulation(kernel, styles)[:, None, :]
+    return jnp.einsum("nhwi,nio->nhwo", x, own.astype(dtype),
+                      precision=precision)
   x = x * styles[:, None, None, :].astype(dtype)
   if up == 2:
     x = upfirdn2d.conv_up2(x, kernel.astype(dtype), precision=precision)

@@ -1,5 +1,7 @@
 """Resampling and modulated convolutions against the original's tensors."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -73,16 +75,19 @@ class ConvUp2Test(parameterized.TestCase):
 
 class ModulatedConvTest(parameterized.TestCase):
 
-  @parameterized.parameters((1, True), (1, False), (2, True))
-  def test_equals_a_kernel_per_sample(self, up, demodulate):
-    styles = STYLES
-    actual = modulated_conv.modulated_conv2d(X8, KERNEL, styles, up=up,
+  @parameterized.parameters((3, 1, True), (3, 1, False), (3, 2, True),
+                            (1, 1, True), (1, 1, False))
+  def test_equals_a_kernel_per_sample(self, size, up, demodulate):
+    shared = KERNEL[:size, :size]
+    actual = modulated_conv.modulated_conv2d(X8, shared, STYLES, up=up,
                                              demodulate=demodulate)
+    pad = ((size // 2, size // 2),) * 2
     for i in range(X8.shape[0]):
-      kernel = KERNEL * styles[i][:, None]
+      kernel = shared * STYLES[i][:, None]
       if demodulate:
         kernel = kernel / np.sqrt((kernel**2).sum((0, 1, 2)) + 1e-8)
-      convolve = upfirdn2d.conv_up2 if up == 2 else upfirdn2d.conv2d
+      convolve = (upfirdn2d.conv_up2 if up == 2 else
+                  functools.partial(upfirdn2d.conv2d, padding=pad))
       np.testing.assert_allclose(actual[i:i + 1],
                                  convolve(X8[i:i + 1], kernel), atol=1e-5)
 

@@ -37,8 +37,9 @@ class SmallGeneratorTest(parameterized.TestCase):
     cls.c = cls.file["c"]
     cls.ws = apply(cls.config, method="mapping")(cls.variables, cls.z, cls.c)
 
-  def assert_close(self, actual, key, tolerance=golden.IMAGES):
-    self.assertLess(golden.relative_error(actual, self.file[key]), tolerance)
+  def assert_close(self, actual, key):
+    golden.assert_close(actual, self.file[key], golden.IMAGES,
+                        f"small_generator: {key}")
 
   def test_mapping(self):
     for row in range(14):
@@ -112,14 +113,14 @@ class GradientsTest(parameterized.TestCase):
 
     value, (of_some, of_ws) = jax.jit(jax.value_and_grad(loss, (0, 1)))(
         {place: leaves[place] for place in checked}, ws, leaves, c, target)
-    self.assertLess(golden.relative_error(value, file["loss"]), golden.IMAGES)
-    self.assertLess(golden.relative_error(of_ws.sum(1), file["ws"]),
-                    golden.GRADIENTS)
+    label = "small_generator_grads: {}".format
+    golden.assert_close(value, file["loss"], golden.IMAGES, label("loss"))
+    golden.assert_close(of_ws.sum(1), file["ws"], golden.GRADIENTS,
+                        label("ws"))
     for place, name in checked.items():
       with self.subTest(name):
         actual = names.to_torch(place, np.asarray(of_some[place]))
-        self.assertLess(golden.relative_error(actual, file[name]),
-                        golden.GRADIENTS)
+        golden.assert_close(actual, file[name], golden.GRADIENTS, label(name))
 
   def test_of_fourteen_different_rows(self):
     file = golden.load("small_generator_wplus")
@@ -132,11 +133,12 @@ class GradientsTest(parameterized.TestCase):
     for actual, key in ((nchw(out.image)[:, :, ::4, ::4], "image"),
                         (nchw(out.image_raw), "image_raw"),
                         (nchw(out.image_depth), "depth"), (loss, "loss")):
-      self.assertLess(golden.relative_error(actual, file[key]), golden.IMAGES)
+      golden.assert_close(actual, file[key], golden.IMAGES,
+                          f"small_generator_wplus: {key}")
     for row in range(14):
-      self.assertLess(
-          golden.relative_error(gradient[:, row], file["ws_grad"][:, row]),
-          golden.GRADIENTS)
+      golden.assert_close(gradient[:, row], file["ws_grad"][:, row],
+                          golden.GRADIENTS,
+                          f"small_generator_wplus: ws_grad of row {row}")
 
 
 class SuperresolutionTest(parameterized.TestCase):
@@ -164,18 +166,17 @@ class SuperresolutionTest(parameterized.TestCase):
   def test_matches_original(self, module, resolution):
     actual = self.run_module(module, golden.draw(
         f"input.sr.{resolution}", (1, 32, resolution, resolution)))
-    self.assertLess(golden.relative_error(
-        actual, golden.load(f"sr_{module}")[f"out{resolution}"]),
-                    golden.IMAGES)
+    name, key = f"sr_{module}", f"out{resolution}"
+    golden.assert_close(actual, golden.load(name)[key], golden.IMAGES,
+                        f"{name}: {key}")
 
   @parameterized.parameters((256.0, "out_fp16res4"), (None, "out_fp16res0"))
   def test_clamp(self, clamp, key):
     features = golden.draw("input.sr.128", (1, 32, 128, 128)) * 1000
     actual = self.run_module("SuperresolutionHybrid8XDC", features,
                              clamp=clamp)
-    self.assertLess(
-        golden.relative_error(actual, golden.load("sr_clamp")[key]),
-        golden.IMAGES)
+    golden.assert_close(actual, golden.load("sr_clamp")[key], golden.IMAGES,
+                        f"sr_clamp: {key}")
 
 
 class PublishedConfigurationsTest(parameterized.TestCase):
@@ -190,16 +191,15 @@ class PublishedConfigurationsTest(parameterized.TestCase):
     ws = apply(config, method="mapping", truncation_psi=0.7,
                truncation_cutoff=14)(
                    variables, golden.draw("input.z", (1, 512)), file["c"])
-    self.assertLess(golden.relative_error(ws[:, 0], file["w"]), golden.IMAGES)
+    golden.assert_close(ws[:, 0], file["w"], golden.IMAGES, f"{name}: w")
     out = apply(config, method="synthesis",
                 neural_rendering_resolution=resolution)(
                     variables, ws, file["c"])
-    self.assertLess(golden.relative_error(
-        nchw(out.image)[:, :, ::4, ::4], file["image"]), golden.IMAGES)
-    self.assertLess(golden.relative_error(
-        nchw(out.image_raw), file["image_raw"]), golden.STORED_IN_FLOAT16)
-    self.assertLess(golden.relative_error(
-        nchw(out.image_depth)[:, :, ::2, ::2], file["depth"]), golden.IMAGES)
+    for key, actual, tolerance in (
+        ("image", nchw(out.image)[:, :, ::4, ::4], golden.IMAGES),
+        ("image_raw", nchw(out.image_raw), golden.STORED_IN_FLOAT16),
+        ("depth", nchw(out.image_depth)[:, :, ::2, ::2], golden.IMAGES)):
+      golden.assert_close(actual, file[key], tolerance, f"{name}: {key}")
 
 
 if __name__ == "__main__":

@@ -28,13 +28,13 @@ class CamerasTest(parameterized.TestCase):
         cameras.look_at(file["yaw"], file["pitch"], file["pivot"],
                         file["radius"]),
         cameras.intrinsics_from_focal(4.2647))
-    self.assertLess(golden.relative_error(actual, file["label"]), golden.OPS)
+    golden.assert_close(actual, file["label"], golden.OPS, "camera: label")
 
   def test_intrinsics_from_fov_match_original(self):
     file = golden.load("camera")
-    self.assertLess(
-        golden.relative_error(cameras.intrinsics_from_fov(file["fov"]),
-                              file["intrinsics_fov"]), golden.OPS)
+    golden.assert_close(cameras.intrinsics_from_fov(file["fov"]),
+                        file["intrinsics_fov"], golden.OPS,
+                        "camera: intrinsics_fov")
 
   @settings(deadline=None, max_examples=50)
   @given(yaw=ANGLES, pitch=ANGLES, pivot=PIVOTS,
@@ -100,10 +100,10 @@ class RaysTest(parameterized.TestCase):
   def test_match_original(self):
     file = golden.load("small_generator")
     actual = rays.generate_rays(*cameras.unpack_label(file["c"]), 8)
-    self.assertLess(golden.relative_error(actual.origins, file["rays_o8"]),
-                    golden.OPS)
-    self.assertLess(golden.relative_error(actual.directions, file["rays_d8"]),
-                    golden.OPS)
+    golden.assert_close(actual.origins, file["rays_o8"], golden.OPS,
+                        "small_generator: rays_o8")
+    golden.assert_close(actual.directions, file["rays_d8"], golden.OPS,
+                        "small_generator: rays_d8")
 
   def test_middle_ray_is_the_optical_axis(self):
     c = label(0.3, -0.2)

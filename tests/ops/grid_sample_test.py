@@ -16,7 +16,7 @@ class GridSampleTest(parameterized.TestCase):
     actual = grid_sample.grid_sample(golden.to_nhwc(file["planes"]),
                                      file["grid"][:, 0])
     expected = file["grid_sample"][:, :, 0].transpose(0, 2, 1)
-    self.assertLess(golden.relative_error(actual, expected), golden.OPS)
+    golden.assert_close(actual, expected, golden.OPS, "ops: grid_sample")
 
   def test_pixel_centres_and_beyond(self):
     image = np.arange(6, dtype=np.float32).reshape(1, 2, 3, 1) + 1

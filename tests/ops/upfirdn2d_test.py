@@ -41,9 +41,8 @@ class OpsGoldenTest(chex.TestCase):
     # The test's own name ends in the key of the file.
     key = next(key for key in sorted(FILE, key=len, reverse=True)
                if f"original_{key}" in self.id())
-    self.assertLess(
-        golden.relative_error(self.variant(function)(),
-                              golden.to_nhwc(FILE[key])), golden.OPS)
+    golden.assert_close(self.variant(function)(), golden.to_nhwc(FILE[key]),
+                        golden.OPS, f"ops: {key}")
 
   def test_filter_is_the_originals(self):
     taps = np.array(upfirdn2d.FILTER_TAPS)

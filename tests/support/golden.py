@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import os
 import pathlib
 import zlib
 from typing import Any, Mapping, Tuple
@@ -88,3 +89,21 @@ def relative_error(actual: Any, expected: np.ndarray) -> float:
   expected = np.asarray(expected, np.float64)
   assert actual.shape == expected.shape, (actual.shape, expected.shape)
   return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
+
+
+def assert_close(actual: Any, expected: np.ndarray, tolerance: float,
+                 label: str):
+  """Fails unless the relative error is below the tolerance.
+
+  Args:
+    actual: ours.
+    expected: the original's.
+    tolerance: one of those above.
+    label: "file: key". With GOLDEN_REPORT=PATH in the environment, a line
+      with it and the error is added to that file.
+  """
+  error = relative_error(actual, expected)
+  if "GOLDEN_REPORT" in os.environ:
+    with open(os.environ["GOLDEN_REPORT"], "a") as report:
+      report.write(f"{label}\t{error:.1e}\t{tolerance:.0e}\n")
+  assert error < tolerance, f"{label}: {error:.2e}, expected < {tolerance:g}"

@@ -1,0 +1,1 @@
+"""Timings, one script a question; each writes its table to BENCHMARKS.md."""

@@ -1,0 +1,112 @@
+"""The render command: its pictures, and one line for bad input."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import jax
+import numpy as np
+from absl.testing import absltest, parameterized
+from PIL import Image
+
+import my3dgen_jax
+from my3dgen_jax.apps import render
+from my3dgen_jax.errors import FlagError
+from my3dgen_jax.launch import cli
+from tests.support.tiny import TINY
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+class RenderCommandTest(parameterized.TestCase):
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    folder = tempfile.TemporaryDirectory()
+    cls.addClassCleanup(folder.cleanup)
+    cls.checkpoint = pathlib.Path(folder.name) / "tiny"
+    cls.variables = my3dgen_jax.init_variables(jax.random.key(0), TINY)
+    my3dgen_jax.save_generator(cls.checkpoint, TINY, cls.variables)
+
+  def setUp(self):
+    super().setUp()
+    folder = tempfile.TemporaryDirectory()
+    self.addCleanup(folder.cleanup)
+    self.out = pathlib.Path(folder.name) / "out"
+
+  def run_command(self, **changes):
+    flags = {"checkpoint": self.checkpoint, "out": self.out, **changes}
+    return subprocess.run(
+        [sys.executable, "-m", "my3dgen_jax.launch.render",
+         *(f"--{name}={value}" for name, value in flags.items()
+           if value is not None)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"})
+
+  def test_pictures(self):
+    result = self.run_command(seeds="0,2-3", yaw="-0.35,0.35", grid=True,
+                              truncation_psi=1.0)
+    self.assertEqual(result.returncode, 0, result.stderr)
+    self.assertEqual(result.stderr, "")
+    names = {f"seed{seed:04d}_yaw{yaw}_pitch+0.00_{kind}.png"
+             for seed in (0, 2, 3) for yaw in ("-0.35", "+0.35")
+             for kind in render.KINDS}
+    names |= {f"grid_{kind}.png" for kind in render.KINDS}
+    self.assertEqual(set(os.listdir(self.out)), names)
+    self.assertIn("seed 3 (3 of 3)", result.stdout)
+
+    read = lambda name: np.asarray(Image.open(self.out / name), np.float32)
+    self.assertEqual(read("grid_image.png").shape, (48, 32, 3))
+    self.assertEqual(read("grid_depth.png").shape, (12, 8))
+    # The picture is the generator's, to the rounding of eight bits.
+    z = np.random.RandomState(2).randn(1, TINY.z_dim)
+    apply = my3dgen_jax.Generator(TINY).apply
+    front, side = (render.view_labels(TINY.rendering, [yaw], [0.0])
+                   for yaw in (0.0, 0.35))
+    ws = apply(self.variables, z, front, method="mapping")
+    image = np.asarray(apply(self.variables, ws, side,
+                             method="synthesis").image[0])
+    np.testing.assert_allclose(
+        read("seed0002_yaw+0.35_pitch+0.00_image.png"),
+        np.clip((image + 1) * 127.5, 0, 255), atol=0.51)
+    np.testing.assert_array_equal(
+        read("grid_image.png")[16:32, 16:],
+        read("seed0002_yaw+0.35_pitch+0.00_image.png"))
+
+  @parameterized.named_parameters(
+      ("checkpoint", dict(checkpoint="/nowhere"), 1, "/nowhere: no such"),
+      ("no_checkpoint", dict(checkpoint=None), 2, "--checkpoint"),
+      ("seeds", dict(seeds="0-x"), 2, "--seeds: expected whole numbers"),
+      ("yaw", dict(yaw="0,left"), 2, "--yaw: expected numbers"),
+      ("kinds", dict(kinds="images"), 2, "--kinds: expected some of"),
+      ("unknown", dict(yaws="0"), 2, "Unknown command line flag 'yaws'"),
+      ("out", dict(out="/proc/nowhere"), 1, "/proc/nowhere: "))
+  def test_bad_input_is_one_line(self, changes, code, message):
+    result = self.run_command(**changes)
+    self.assertEqual(result.returncode, code)
+    self.assertRegex(result.stderr, r"\Aerror: [^\n]+\n\Z")
+    self.assertIn(message, result.stderr)
+    self.assertFalse(self.out.exists())
+
+
+class FlagsTest(parameterized.TestCase):
+
+  def test_numbers(self):
+    self.assertEqual(cli.numbers("yaw", ["-0.5", " 1e-1"]), [-0.5, 0.1])
+    for bad in ([], ["nan"], ["inf"], [""]):
+      with self.assertRaisesRegex(FlagError, "--yaw"):
+        cli.numbers("yaw", bad)
+
+  def test_whole_numbers(self):
+    self.assertEqual(cli.whole_numbers("seeds", ["3", "5-7", "1-1"]),
+                     [3, 5, 6, 7, 1])
+    for bad in ([], ["-3"], ["4-2"], ["1-2-3"], ["1.5"], ["0-9999999999"]):
+      with self.assertRaisesRegex(FlagError, "--seeds"):
+        cli.whole_numbers("seeds", bad)
+
+
+if __name__ == "__main__":
+  absltest.main()

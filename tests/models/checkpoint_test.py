@@ -1,0 +1,157 @@
+"""Generators on disk: whole or absent, and errors that name the file."""
+
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from unittest import mock
+
+import chex
+import jax
+import numpy as np
+from absl.testing import absltest, parameterized
+
+import my3dgen_jax
+from my3dgen_jax.models import checkpoint
+from tests.support.tiny import TINY
+
+
+class CheckpointTest(parameterized.TestCase):
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.initial = my3dgen_jax.init_variables(jax.random.key(0), TINY)
+
+  def setUp(self):
+    super().setUp()
+    self.variables = jax.tree.map(lambda leaf: leaf, self.initial)
+    folder = tempfile.TemporaryDirectory()
+    self.addCleanup(folder.cleanup)
+    self.parent = pathlib.Path(folder.name)
+    self.folder = self.parent / "tiny"
+
+  def save(self, **options):
+    my3dgen_jax.save_generator(self.folder, TINY, self.variables, **options)
+
+  def edit_config(self, **changes):
+    path = self.folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+  def assert_refused(self, message):
+    with self.assertRaisesRegex(my3dgen_jax.CheckpointError,
+                                message) as caught:
+      my3dgen_jax.load_generator(self.folder)
+    self.assertStartsWith(str(caught.exception), str(self.parent))
+    self.assertNotIn("\n", str(caught.exception))
+
+  def test_round_trip_is_bit_identical(self):
+    self.save(source={"file": "a.pkl", "sha256": "0"})
+    generator, variables = my3dgen_jax.load_generator(self.folder)
+    self.assertEqual(generator.config, TINY)
+    chex.assert_trees_all_equal(variables, self.variables)
+    self.assertEqual(my3dgen_jax.load_config(self.folder),
+                     (TINY, {"file": "a.pkl", "sha256": "0"}))
+    self.assertEqual(os.listdir(self.parent), ["tiny"])
+
+  def test_relative_path_and_text(self):
+    self.save()
+    os.chdir(self.parent)
+    self.addCleanup(os.chdir, pathlib.Path(__file__).parent)
+    my3dgen_jax.load_generator("tiny")
+
+  def test_existing_folder_is_kept_unless_told(self):
+    self.save()
+    with self.assertRaises(FileExistsError):
+      self.save()
+    self.variables["params"]["decoder"]["fc0"]["bias"] += 1
+    self.save(overwrite=True)
+    _, variables = my3dgen_jax.load_generator(self.folder)
+    chex.assert_trees_all_equal(variables, self.variables)
+    self.assertEqual(os.listdir(self.parent), ["tiny"])
+
+  def test_other_things_are_not_replaced(self):
+    self.folder.mkdir()
+    (self.folder / "thesis.tex").write_text("")
+    with self.assertRaisesRegex(my3dgen_jax.CheckpointError,
+                                "not a checkpoint folder"):
+      self.save(overwrite=True)
+    self.assertEqual(os.listdir(self.folder), ["thesis.tex"])
+
+  def test_wrong_variables_are_not_written(self):
+    del self.variables["params"]["decoder"]
+    with self.assertRaisesRegex(
+        my3dgen_jax.CheckpointError,
+        "params/decoder/fc0/bias is missing|params/decoder/fc0/kernel"):
+      self.save()
+    self.assertEmpty(os.listdir(self.parent))
+
+  def test_full_disk(self):
+    with mock.patch.object(shutil, "disk_usage",
+                           return_value=mock.Mock(free=1000)):
+      with self.assertRaisesRegex(my3dgen_jax.CheckpointError,
+                                  "no space left"):
+        self.save()
+    self.assertEmpty(os.listdir(self.parent))
+
+  def test_failed_rename_keeps_the_old_one(self):
+    self.save()
+    rename = pathlib.Path.rename
+
+    def fail_for_new(path, target):
+      if path.name == "new":
+        raise OSError(5, "Input/output error", str(target))
+      return rename(path, target)
+
+    with mock.patch.object(pathlib.Path, "rename", fail_for_new):
+      with self.assertRaises(OSError):
+        self.save(overwrite=True)
+    my3dgen_jax.load_generator(self.folder)
+    self.assertEqual(os.listdir(self.parent), ["tiny"])
+
+  def test_another_architecture(self):
+    self.save()
+    other = TINY.to_dict()
+    other["backbone"]["channel_max"] = 2
+    self.edit_config(generator=other)
+    self.assert_refused("another architecture than config.json says: "
+                        "params/backbone.* has shape .*, expected")
+    other["mapping"]["num_layers"] = 3
+    other["backbone"]["channel_max"] = 4
+    self.edit_config(generator=other)
+    self.assert_refused("params/backbone/mapping/fc2/bias is missing")
+    other["mapping"]["num_layers"] = 1
+    other["z_dim"] = TINY.z_dim
+    self.edit_config(generator=other)
+    self.assert_refused("params/backbone/mapping/fc1/bias is not part of it")
+
+  def test_bad_config(self):
+    self.save()
+    self.edit_config(generator={"z_dimm": 3})
+    self.assert_refused("config.json: z_dimm: unknown setting")
+    self.edit_config(format=99)
+    self.assert_refused("field 'format' must be 1")
+    (self.folder / "config.json").write_text("{")
+    self.assert_refused("config.json: cannot be read")
+    (self.folder / "config.json").unlink()
+    self.assert_refused("config.json: missing")
+
+  def test_missing_parts(self):
+    self.assert_refused("no such folder")
+    self.save()
+    shutil.rmtree(self.folder / "variables")
+    self.assert_refused("variables: missing")
+
+  def test_damaged_weights(self):
+    self.save()
+    data = [path for path in (self.folder / "variables").rglob("d/*")
+            if path.is_file()]
+    self.assertNotEmpty(data)
+    for path in data:
+      path.write_bytes(path.read_bytes()[:100])
+    self.assert_refused("variables: damaged")
+
+
+if __name__ == "__main__":
+  absltest.main()

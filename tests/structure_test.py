@@ -1,0 +1,155 @@
+"""The project's own rules: layers, public API, docstrings, requirements."""
+
+import ast
+import importlib
+import inspect
+import pathlib
+import pkgutil
+import re
+import subprocess
+import sys
+import tomllib
+
+import jax
+from absl.testing import absltest, parameterized
+
+import my3dgen_jax
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "my3dgen_jax"
+# A file imports only from rooms above its own, or from its own.
+LAYERS = ("_version", "errors", "config", "types", "ops", "data", "models",
+          "losses", "training", "apps", "demo", "launch")
+# Imported only inside the function that needs them.
+LAZY = ("orbax", "optax", "tensorflow_datasets", "PIL")
+
+
+def modules():
+  return [info.name for info in pkgutil.walk_packages(
+      [str(PACKAGE)], prefix="my3dgen_jax.")]
+
+
+def imports_of(path, *, top_level_only=False):
+  tree = ast.parse(path.read_text())
+  nodes = tree.body if top_level_only else ast.walk(tree)
+  for node in nodes:
+    if isinstance(node, ast.Import):
+      for alias in node.names:
+        yield alias.name
+    elif isinstance(node, ast.ImportFrom):
+      for alias in node.names:
+        yield f"{node.module}.{alias.name}"
+
+
+class LayersTest(parameterized.TestCase):
+
+  def test_imports_point_upwards(self):
+    for path in PACKAGE.rglob("*.py"):
+      room = path.relative_to(PACKAGE).with_suffix("").parts[0]
+      if room == "__init__":
+        continue
+      self.assertIn(room, LAYERS, path)
+      for name in imports_of(path):
+        if name.startswith("my3dgen_jax."):
+          other = name.split(".")[1]
+          self.assertLessEqual(LAYERS.index(other), LAYERS.index(room),
+                               f"{path} imports {name}")
+
+  def test_package_needs_neither_torch_nor_converters(self):
+    for path in PACKAGE.rglob("*.py"):
+      for name in imports_of(path):
+        self.assertNotIn(name.split(".")[0], ("torch", "converters", "tests",
+                                              "benchmarks"), path)
+
+  def test_import_is_light(self):
+    code = ("import sys, my3dgen_jax; print([name for name in "
+            f"{LAZY!r} if name in sys.modules])")
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT,
+                            capture_output=True, text=True, check=True)
+    self.assertEqual(result.stdout.strip(), "[]")
+
+  def test_flags_are_declared_in_launch_alone(self):
+    for path in PACKAGE.rglob("*.py"):
+      if path.relative_to(PACKAGE).parts[0] != "launch":
+        self.assertNotIn("absl", {name.split(".")[0]
+                                  for name in imports_of(path)}, path)
+
+
+class ApiTest(parameterized.TestCase):
+
+  def test_all_is_what_there_is(self):
+    public = {name for name, value in vars(my3dgen_jax).items()
+              if not name.startswith("_") and not (
+                  inspect.ismodule(value) and name != "cameras")}
+    self.assertEqual(public | {"__version__"}, set(my3dgen_jax.__all__))
+
+  @parameterized.parameters(*modules())
+  def test_everything_public_has_a_docstring(self, name):
+    module = importlib.import_module(name)
+    self.assertTrue(module.__doc__, name)
+    for attribute, value in vars(module).items():
+      if attribute.startswith("_") or getattr(
+          value, "__module__", None) != name:
+        continue
+      if name.startswith("my3dgen_jax.launch.") and attribute == "main":
+        continue  # the module's docstring is the command's
+      if inspect.isclass(value) or inspect.isfunction(value):
+        self.assertTrue(value.__doc__, f"{name}.{attribute}")
+
+  @parameterized.parameters(*modules())
+  def test_keys_are_named_key_and_come_first(self, name):
+    for attribute, value in vars(importlib.import_module(name)).items():
+      if inspect.isfunction(value) and value.__module__ == name:
+        parameters = list(inspect.signature(value).parameters)
+        self.assertNotIn("rng", parameters, f"{name}.{attribute}")
+        if "key" in parameters and not attribute.startswith("_"):
+          self.assertEqual(parameters[0], "key", f"{name}.{attribute}")
+
+  def test_issue_signatures(self):
+    """The calls that the README promises."""
+    method = lambda name: inspect.signature(
+        getattr(my3dgen_jax.Generator, name))
+    self.assertEqual(list(method("mapping").parameters)[1:],
+                     ["z", "c", "truncation_psi", "truncation_cutoff"])
+    self.assertEqual(list(method("synthesis").parameters)[1:3], ["ws", "c"])
+    self.assertEqual(list(method("render_planes").parameters)[1:4],
+                     ["planes", "ws", "c"])
+    self.assertEqual(list(method("query").parameters)[1:],
+                     ["planes", "points"])
+    self.assertEqual(
+        list(inspect.signature(my3dgen_jax.cameras.look_at).parameters),
+        ["yaw", "pitch", "pivot", "radius"])
+    for name in ("intrinsics_from_fov", "pack_label", "unpack_label",
+                 "mirror"):
+      self.assertTrue(callable(getattr(my3dgen_jax.cameras, name)))
+
+
+class RequirementsTest(parameterized.TestCase):
+
+  def read(self, name):
+    lines = (ROOT / name).read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+  def test_both_lists_agree(self):
+    cuda = self.read("requirements.txt")
+    self.assertEqual([line.replace("jax[cuda12]", "jax") for line in cuda],
+                     self.read("requirements-cpu.txt"))
+    self.assertStartsWith(cuda[0], "jax[cuda12]")
+
+  def test_bounded_from_below_and_above(self):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    lines = [*self.read("requirements.txt"), *sum(extras.values(), [])]
+    for line in lines:
+      self.assertRegex(line, r"^[\w\[\]-]+>=[\d.]+,<[\d.]+$")
+
+  def test_installed_jax_is_within(self):
+    bounds = re.fullmatch(r"jax>=([\d.]+),<([\d.]+)",
+                          self.read("requirements-cpu.txt")[0])
+    numbers = lambda text: tuple(map(int, text.split(".")[:3]))
+    self.assertLessEqual(numbers(bounds[1]), numbers(jax.__version__))
+    self.assertLess(numbers(jax.__version__), numbers(bounds[2]))
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -5,8 +5,7 @@ from typing import Callable, Sequence
 
 from absl import flags
 
-from converters.errors import CheckpointError
-from my3dgen_jax.errors import UserError, one_line
+from my3dgen_jax.errors import CheckpointError, UserError, one_line
 
 LICENCE_NOTE = ("NVIDIA's checkpoints, and what is made from them, are for "
                 "non-commercial use only.")

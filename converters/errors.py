@@ -1,26 +1,13 @@
-"""The one kind of failure that converters have, always a single line."""
+"""Messages about files that cannot be converted, always a single line."""
 
 import contextlib
 import os
-from typing import Any, Iterable, Iterator
+from typing import Any, Iterable, Iterator, Sequence
 
-from my3dgen_jax.errors import UserError
+from my3dgen_jax.errors import CheckpointError
 
-_LONGEST_LINE = 600  # a hostile file must not fill the terminal
 _LONGEST_VALUE = 60
-
-
-class CheckpointError(UserError):
-  """A file that cannot be used; the message is one line of plain text."""
-
-  def __init__(self, reason: str):
-    super().__init__(_one_line(reason))
-
-
-def _one_line(text: str) -> str:
-  """Printable characters only: names in a file may hold terminal codes."""
-  shown = text if len(text) <= _LONGEST_LINE else text[:_LONGEST_LINE] + "…"
-  return "".join(char if char.isprintable() else "?" for char in shown)
+_LONGEST_SHAPE = 8
 
 
 @contextlib.contextmanager
@@ -45,10 +32,26 @@ def describe(value: Any) -> str:
   return f"a {type(value).__name__}"
 
 
-def some_of(names: Iterable[str], *, most: int = 4) -> str:
-  """The first few names, and how many there are where that is more."""
-  names = sorted(names)
-  shown = ", ".join(describe(name).strip("'\"") for name in names[:most])
+def bare(text: Any) -> str:
+  """Like `describe`, without the quotes: for names of tensors and networks."""
+  return describe(text).strip("'")
+
+
+def describe_shape(shape: Sequence[int]) -> str:
+  """A shape, however many axes it has."""
+  shown = ", ".join(map(str, shape[:_LONGEST_SHAPE]))
+  return f"[{shown}]" if len(shape) <= _LONGEST_SHAPE else f"[{shown}, …]"
+
+
+def some_of(texts: Iterable[str], *, most: int = 4) -> str:
+  """The first few texts, and how many there are where that is more.
+
+  Args:
+    texts: short ones; see `describe`.
+    most: how many to show.
+  """
+  names = sorted(texts)
+  shown = ", ".join(names[:most])
   return shown if len(names) <= most else f"{shown}, … ({len(names)} in all)"
 
 
@@ -64,8 +67,11 @@ def read_file(path: str) -> bytes:
     if os.path.exists(path) and not os.path.isfile(path):
       # A pipe or a device could go on for ever.
       raise CheckpointError("is not an ordinary file")
-    with open(path, "rb") as file:
-      data = file.read()
+    try:
+      with open(path, "rb") as file:
+        data = file.read()
+    except MemoryError:
+      raise CheckpointError("is larger than the memory that is free") from None
     if not data:
       raise CheckpointError("is empty")
     return data

@@ -23,8 +23,9 @@ from absl import flags
 import numpy as np
 
 from converters import cli, names, torch_writer
-from converters.errors import CheckpointError, naming
+from converters.errors import naming
 from my3dgen_jax.config import GeneratorConfig
+from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.models import checkpoint
 
 

@@ -13,7 +13,8 @@ import dataclasses
 import struct
 from typing import Any, Callable, Dict, List, Protocol
 
-from converters.errors import CheckpointError, describe
+from converters.errors import describe
+from my3dgen_jax.errors import CheckpointError
 
 _MAX_STEPS = 1_000_000  # a generator with its discriminator needs 0.1 million
 _CONTAINER_STEPS = 4  # an empty container is one byte of file, 200 of memory

@@ -8,16 +8,16 @@ import dataclasses
 import math
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
-from converters.errors import CheckpointError, describe, some_of
+from converters.errors import bare, describe, some_of
 from converters.torch_reader import ObjectRecord
 from my3dgen_jax.config import (BackboneConfig, ConfigError, DecoderConfig,
-                                GeneratorConfig, MappingConfig, RenderConfig,
+                                GeneratorConfig, MappingConfig, MAX_SIZE,
+                                RenderConfig, SuperresolutionConfig,
                                 SUPERRESOLUTION_MODULES)
+from my3dgen_jax.errors import CheckpointError
 
 _ARCHITECTURE = "TriPlaneGenerator"
 _POSITIONAL = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
-_MAX_SIZE = 2**16  # of any whole number; shapes and loops follow from them
-_MAX_LAYERS = 64
 _SR_CLAMP = 256.0  # what float16 layers are clamped to
 _ADVICE = "give the settings with --config or --preset"
 
@@ -66,8 +66,8 @@ class _Settings:
 
   def whole(self, key: str, default: Any = None) -> int:
     value = self._get(key, _REQUIRED if default is None else default)
-    if type(value) is not int or not 0 <= value <= _MAX_SIZE:
-      self._refuse(key, f"a whole number up to {_MAX_SIZE}", value)
+    if type(value) is not int or not 0 <= value <= MAX_SIZE:
+      self._refuse(key, f"a whole number up to {MAX_SIZE}", value)
     return value
 
   def number(self, key: str, default: Any = None) -> float:
@@ -115,7 +115,7 @@ class _Settings:
             if key not in self._known and key not in ignored]
     if rest:
       warn(f"{self._what}: not known and left aside: "
-           f"{some_of(map(describe, rest))}")
+           f"{some_of(map(bare, rest))}")
 
 
 class _Required:
@@ -143,9 +143,8 @@ def read(generator: ObjectRecord, warn: _Warn) -> GeneratorConfig:
   """
   check_architecture(generator)
   arguments = _Settings(_arguments(generator.state), "_init_kwargs")
-  rendering = _Settings(
-      arguments.table("rendering_kwargs")
-      or generator.state.get("rendering_kwargs", {}), "rendering_kwargs")
+  rendering = _Settings(_rendering_kwargs(arguments, generator, warn),
+                        "rendering_kwargs")
   mapping = _Settings(arguments.table("mapping_kwargs"), "mapping_kwargs")
   state = _Settings(generator.state, "the generator's state")
   _check_fixed_choices(arguments, mapping, rendering)
@@ -170,9 +169,6 @@ def read(generator: ObjectRecord, warn: _Warn) -> GeneratorConfig:
           lr_multiplier=rendering.number("decoder_lr_mul", 1)),
       rendering=_read_rendering(rendering, warn),
       superresolution=_read_superresolution(arguments, rendering))
-  if config.mapping.num_layers > _MAX_LAYERS:
-    raise CheckpointError(f"mapping_kwargs[num_layers]: expected at most "
-                          f"{_MAX_LAYERS}, got {config.mapping.num_layers}")
   try:
     config.validate()
   except ConfigError as error:
@@ -206,6 +202,31 @@ def _arguments(state: Mapping[str, Any]) -> Dict[str, Any]:
       or len(positional) > len(_POSITIONAL)):
     raise CheckpointError("_init_args does not fit EG3D's generator")
   return {**dict(zip(_POSITIONAL, positional)), **keywords}
+
+
+# Options that the layers were built with; the others are read at each call.
+_BUILT_IN = ("superresolution_module", "sr_antialias", "decoder_lr_mul")
+
+
+def _rendering_kwargs(arguments: _Settings, generator: ObjectRecord,
+                      warn: _Warn) -> Any:
+  """The rendering options in force.
+
+  The generator renders by its own attribute, which training may have changed
+  since the constructor was called; only what the layers were built with
+  stays as the constructor's arguments say.
+  """
+  given = arguments.table("rendering_kwargs")
+  live = generator.state.get("rendering_kwargs")
+  if not isinstance(live, dict) or not isinstance(given, dict) or not given:
+    return given or live or {}
+  changed = [key for key in live if key not in _BUILT_IN and key in given
+             and describe(live[key]) != describe(given[key])]
+  if changed:
+    warn("rendering_kwargs changed after construction, the later ones are "
+         f"taken: {some_of(map(bare, changed))}")
+  return {**given, **live,
+          **{key: given[key] for key in _BUILT_IN if key in given}}
 
 
 def _clamp_of_layers(generator: ObjectRecord, warn: _Warn) -> Optional[float]:
@@ -263,7 +284,8 @@ def _read_rendering(settings: _Settings, warn: _Warn) -> RenderConfig:
           "avg_camera_pivot", defaults["avg_camera_pivot"]))
 
 
-def _read_superresolution(arguments: _Settings, rendering: _Settings):
+def _read_superresolution(arguments: _Settings, rendering: _Settings
+                          ) -> SuperresolutionConfig:
   module = rendering.text("superresolution_module").rpartition(".")[2]
   if module not in SUPERRESOLUTION_MODULES:
     raise CheckpointError(

@@ -22,9 +22,10 @@ import ml_dtypes
 import numpy as np
 
 from converters import zip_archive
-from converters.errors import CheckpointError, describe, naming, read_file
+from converters.errors import describe, naming, read_file
 from converters.pickle_machine import (Budget, GlobalName, PickleMachine,
                                        check_key)
+from my3dgen_jax.errors import CheckpointError
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_START = b"\x80\x02\x8a\x0a" + _LEGACY_MAGIC.to_bytes(10, "little")
@@ -435,6 +436,8 @@ class _TorchWorld:
       raise CheckpointError("a storage whose bytes are no bytes")
     if self._nesting + 1 >= _MAX_NESTING:
       raise CheckpointError("files inside files, nested too deep")
+    # One payload may be given many times over, and be read as often.
+    self._budget.spend_bytes(len(payload))
     storage = _load_stream(payload, self._budget, nesting=self._nesting + 1)
     if not isinstance(storage, StorageRecord):
       raise CheckpointError(f"{describe(storage)} where a storage is due")

@@ -11,7 +11,6 @@ with --preset or --config where its shapes leave a choice.
 import dataclasses
 import functools
 import hashlib
-import json
 import os
 import sys
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
@@ -29,10 +28,11 @@ import ml_dtypes
 import numpy as np
 
 from converters import cli, names, settings, torch_reader
-from converters.errors import (CheckpointError, describe, naming, read_file,
-                               some_of)
+from converters.errors import (bare, describe, describe_shape, naming,
+                               read_file, some_of)
 from converters.torch_reader import ObjectRecord, TensorRecord
 from my3dgen_jax.config import PRESETS, ConfigError, GeneratorConfig, preset
+from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.models import checkpoint
 from my3dgen_jax.models.generator import abstract_variables
 
@@ -96,14 +96,13 @@ def convert(input_path: str, output: str, *,
     CheckpointError: one line that names the file, the reason and, where
       there is one, the remedy.
   """
-  _check_output(output, overwrite)
+  _check_output(output, input_path, overwrite)
   data = read_file(input_path)
   with naming(input_path):
     converted = read_generator(data, network=network, config=config, log=log)
   converted.source["file"] = os.path.basename(input_path)
-  with naming(output):
-    checkpoint.save_generator(output, converted.config, converted.variables,
-                              source=converted.source, overwrite=overwrite)
+  checkpoint.save_generator(output, converted.config, converted.variables,
+                            source=converted.source, overwrite=overwrite)
   log(f"read {input_path}: {_summary(converted.config)}")
   for part, count in converted.counts().items():
     log(f"  {part:<20}{count:>12,} parameters")
@@ -127,7 +126,10 @@ def read_generator(data: bytes, *, network: str = DEFAULT_NETWORK,
   found = _find_network(torch_reader.loads(data), network)
   if isinstance(found, ObjectRecord):
     settings.check_architecture(found)
-    config = config or settings.read(found, warn)
+    if config is None:
+      config = settings.read(found, warn)
+    else:
+      log("settings as given, not those in the file")
   tensors = _strip_prefix(torch_reader.state_dict(found))
   if config is None:
     config = fitting_preset(tensors, log)
@@ -145,10 +147,7 @@ def load_settings(path: str) -> GeneratorConfig:
     CheckpointError: names the file and the field.
   """
   with naming(path):
-    try:
-      table = json.loads(read_file(path).decode("utf-8"))
-    except (ValueError, RecursionError):
-      raise CheckpointError("is not a JSON file") from None
+    table = checkpoint.parse_json(read_file(path))
     if isinstance(table, dict) and "generator" in table:
       table = table["generator"]
     try:
@@ -180,7 +179,7 @@ def _find_network(value: Any, network: str) -> Any:
     others = [key for key, item in value.items()
               if isinstance(item, (dict, ObjectRecord))]
     raise CheckpointError(
-        f"holds no network {network}; it has {some_of(map(describe, others))} "
+        f"holds no network {network}; it has {some_of(map(bare, others))} "
         "(choose with --network)" if others else "holds no tensors")
   return value
 
@@ -235,10 +234,11 @@ def _mismatches(config: GeneratorConfig, tensors: Mapping[str, TensorRecord]
   found = {
       "missing": [name for name in expected if name not in tensors],
       "not part of the model": [
-          name for name in tensors
+          bare(name) for name in tensors
           if name not in expected and name not in filters],
       "of another shape": [
-          f"{name} {list(tensors[name].shape)} (expected {list(shape)})"
+          f"{name} {describe_shape(tensors[name].shape)} "
+          f"(expected {describe_shape(shape)})"
           for name, (_, shape) in expected.items()
           if name in tensors and tensors[name].shape != shape],
   }
@@ -291,16 +291,22 @@ def _read_floats(name: str, tensor: TensorRecord) -> np.ndarray:
 # Output.
 
 
-def _check_output(output: str, overwrite: bool):
+def _check_output(output: str, input_path: str, overwrite: bool):
   """Refuses before any work what would fail, or be regretted, after it."""
   with naming(output):
+    try:
+      output.encode("utf-8")
+    except UnicodeEncodeError:
+      raise CheckpointError("is no name in UTF-8, which Orbax needs") from None
     if not os.path.lexists(output):
       return
     if not overwrite:
       raise CheckpointError("exists already (--overwrite replaces it)")
-    if not os.path.isfile(os.path.join(output, checkpoint.CONFIG_FILE)):
-      raise CheckpointError("is not a checkpoint folder and is not replaced "
-                            "(choose another --output)")
+    inside = os.path.join(os.path.realpath(output), "")
+    if os.path.realpath(input_path).startswith(inside):
+      raise CheckpointError("holds the input, so it is not replaced (choose "
+                            "another --output)")
+  checkpoint.check_replaceable(output)
 
 
 def _summary(config: GeneratorConfig) -> str:

@@ -12,7 +12,8 @@ import struct
 from typing import Dict, Iterator, List, Tuple
 import zlib
 
-from converters.errors import CheckpointError, describe
+from converters.errors import describe
+from my3dgen_jax.errors import CheckpointError
 
 MAGIC = b"PK\x03\x04"
 

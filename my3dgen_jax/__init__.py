@@ -6,14 +6,15 @@
 The names below are the public API; everything else may change.
 """
 
+from my3dgen_jax import cameras
 from my3dgen_jax._version import __version__
 from my3dgen_jax.config import (PRESETS, ConfigError, GeneratorConfig,
                                 preset)
-from my3dgen_jax.models.checkpoint import (CheckpointError, load_config,
-                                           load_generator, save_generator)
+from my3dgen_jax.errors import CheckpointError, UserError
+from my3dgen_jax.models.checkpoint import (load_config, load_generator,
+                                           save_generator)
 from my3dgen_jax.models.generator import (Generator, abstract_variables,
                                           init_variables)
-from my3dgen_jax.ops import cameras
 from my3dgen_jax.types import RadianceSample, RenderOutput
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "GeneratorConfig",
     "RadianceSample",
     "RenderOutput",
+    "UserError",
     "__version__",
     "abstract_variables",
     "cameras",

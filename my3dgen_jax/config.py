@@ -14,6 +14,13 @@ from typing import Any, Literal, Mapping, Optional, Tuple, Union
 from my3dgen_jax.errors import UserError
 
 
+# Far above any model, and low enough that a damaged or hostile config.json
+# ends in an error and not in an endless loop over layers or a full memory.
+MAX_SIZE = 2**16
+MAX_RESOLUTION = 2**12
+MAX_LAYERS = 64
+
+
 class ConfigError(UserError):
   """A setting that cannot work; the message starts with the field's name."""
 
@@ -37,9 +44,9 @@ def _is_positive(value: Any) -> bool:
   return _is_number(value) and value > 0
 
 
-def _is_size(value: Any, *, low: int = 1) -> bool:
+def _is_size(value: Any, *, low: int = 1, high: int = MAX_SIZE) -> bool:
   return (isinstance(value, int) and not isinstance(value, bool)
-          and low <= value < 2**31)
+          and low <= value <= high)
 
 
 def _require_clamp(value: Optional[float], field: str):
@@ -57,8 +64,9 @@ class MappingConfig:
   zero_label: bool = False  # the label is replaced by zeros (ShapeNet)
 
   def validate(self, prefix: str = "mapping"):
-    _require(_is_size(self.num_layers), f"{prefix}.num_layers",
-             "a whole number >= 1", self.num_layers)
+    _require(_is_size(self.num_layers, high=MAX_LAYERS),
+             f"{prefix}.num_layers",
+             f"a whole number >= 1 and <= {MAX_LAYERS}", self.num_layers)
     _require(_is_positive(self.lr_multiplier), f"{prefix}.lr_multiplier",
              "a positive number", self.lr_multiplier)
     _require(_is_number(self.c_scale), f"{prefix}.c_scale", "a finite number",
@@ -90,12 +98,12 @@ class BackboneConfig:
     return 2 * len(self.block_resolutions)
 
   def validate(self, prefix: str = "backbone"):
-    _require(_is_size(self.resolution, low=4)
+    _require(_is_size(self.resolution, low=4, high=MAX_RESOLUTION)
              and _is_power_of_two(self.resolution), f"{prefix}.resolution",
-             "a power of two >= 4", self.resolution)
+             f"a power of two >= 4 and <= {MAX_RESOLUTION}", self.resolution)
     _require(_is_size(self.plane_channels), f"{prefix}.plane_channels",
              "a whole number >= 1", self.plane_channels)
-    _require(_is_size(self.channel_base, low=self.resolution),
+    _require(_is_size(self.channel_base, low=self.resolution, high=2**24),
              f"{prefix}.channel_base",
              f"a whole number >= the resolution {self.resolution}",
              self.channel_base)
@@ -135,12 +143,12 @@ class RenderConfig:
   ray_chunk: int = 0  # rays rendered at a time; 0: what suits the backend
 
   def validate(self, prefix: str = "rendering"):
-    _require(_is_size(self.depth_resolution, low=4),
-             f"{prefix}.depth_resolution", "a whole number >= 4",
-             self.depth_resolution)
-    _require(_is_size(self.depth_resolution_importance, low=0),
-             f"{prefix}.depth_resolution_importance", "a whole number >= 0",
-             self.depth_resolution_importance)
+    for name, low in (("depth_resolution", 4),
+                      ("depth_resolution_importance", 0)):
+      _require(_is_size(getattr(self, name), low=low, high=MAX_RESOLUTION),
+               f"{prefix}.{name}",
+               f"a whole number >= {low} and <= {MAX_RESOLUTION}",
+               getattr(self, name))
     auto = [v == "auto" for v in (self.ray_start, self.ray_end)]
     _require(auto[0] == auto[1], f"{prefix}.ray_start",
              "'auto' for both ray_start and ray_end or for neither",
@@ -158,7 +166,7 @@ class RenderConfig:
     pivot = self.avg_camera_pivot
     _require(len(pivot) == 3 and all(map(_is_number, pivot)),
              f"{prefix}.avg_camera_pivot", "three numbers", pivot)
-    _require(_is_size(self.ray_chunk, low=0), f"{prefix}.ray_chunk",
+    _require(_is_size(self.ray_chunk, low=0, high=2**24), f"{prefix}.ray_chunk",
              "a whole number >= 0", self.ray_chunk)
 
 
@@ -180,8 +188,9 @@ class SuperresolutionConfig:
     return self.input_resolution * 2 ** sum(self.up)
 
   def validate(self, prefix: str = "superresolution"):
-    _require(_is_size(self.input_resolution, low=4),
-             f"{prefix}.input_resolution", "a whole number >= 4",
+    _require(_is_size(self.input_resolution, low=4, high=MAX_RESOLUTION),
+             f"{prefix}.input_resolution",
+             f"a whole number >= 4 and <= {MAX_RESOLUTION}",
              self.input_resolution)
     _require(len(self.channels) == 2 and all(map(_is_size, self.channels)),
              f"{prefix}.channels", "two whole numbers >= 1", self.channels)
@@ -242,8 +251,9 @@ class GeneratorConfig:
                getattr(self, name))
     _require(self.c_dim == 25, "c_dim",
              "25 (16 of cam2world, 9 of the intrinsics)", self.c_dim)
-    _require(_is_size(self.neural_rendering_resolution),
-             "neural_rendering_resolution", "a whole number >= 1",
+    _require(_is_size(self.neural_rendering_resolution, high=MAX_RESOLUTION),
+             "neural_rendering_resolution",
+             f"a whole number >= 1 and <= {MAX_RESOLUTION}",
              self.neural_rendering_resolution)
     self.mapping.validate()
     self.backbone.validate()
@@ -325,7 +335,6 @@ def _describe(hint: Any) -> str:
     return f"{len(args)} values of type {_describe(args[0])}"
   return {float: "a finite number", int: "a whole number", bool: "a boolean",
           str: "a text", type(None): "null"}.get(hint, str(hint))
-
 
 
 def _presets() -> Mapping[str, GeneratorConfig]:

@@ -18,8 +18,8 @@ import my3dgen_jax
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "my3dgen_jax"
 # A file imports only from rooms above its own, or from its own.
-LAYERS = ("_version", "errors", "config", "types", "ops", "data", "models",
-          "losses", "training", "apps", "demo", "launch")
+LAYERS = ("_version", "errors", "config", "types", "ops", "cameras", "data",
+          "models", "losses", "training", "apps", "demo", "launch")
 # Imported only inside the function that needs them.
 LAZY = ("orbax", "optax", "tensorflow_datasets", "PIL")
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from my3dgen_jax.config import GeneratorConfig, RenderConfig
 from my3dgen_jax.data import images
+from my3dgen_jax.errors import UserError
 from my3dgen_jax.models.generator import Generator
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.types import RenderOutput
@@ -102,18 +103,20 @@ def render_seeds(generator: Generator, variables: Any, seeds: Sequence[int],
       for all views of a seed).
     grid: also write the grids.
     report: called with a line of progress a face.
+
+  Raises:
+    UserError: names the argument; nothing has been written then.
   """
   config: GeneratorConfig = generator.config
   out = pathlib.Path(out)
-  out.mkdir(parents=True, exist_ok=True)
   c = view_labels(config.rendering, yaws, pitches, focal)
   front = view_labels(config.rendering, [0.0], [0.0], focal)
-  names = [f"yaw{yaw:+.2f}_pitch{pitch:+.2f}"
-           for pitch in pitches for yaw in yaws]
+  names = _view_names(yaws, pitches)
   ws = generator.apply(
       variables, latents_of_seeds(seeds, config.z_dim), front,
       truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff,
       method="mapping")
+  out.mkdir(parents=True, exist_ok=True)
   rows = {kind: [] for kind in kinds}
   views = []
   for i, v, output in render_views(
@@ -135,6 +138,17 @@ def render_seeds(generator: Generator, variables: Any, seeds: Sequence[int],
     for kind in kinds:
       images.write_png(out / f"grid_{kind}.png", images.make_grid(rows[kind]))
     report(f"grid of {len(seeds)} x {len(names)} in {out}")
+
+
+def _view_names(yaws: Sequence[float],
+                pitches: Sequence[float]) -> Sequence[str]:
+  """A part of a file name for each view, with as few digits as tell them."""
+  for digits in range(2, 8):
+    names = [f"yaw{yaw:+.{digits}f}_pitch{pitch:+.{digits}f}"
+             for pitch in pitches for yaw in yaws]
+    if len(set(names)) == len(names):
+      return names
+  raise UserError("yaw, pitch: two views are the same; give each angle once")
 
 
 def _pictures(views: Sequence[RenderOutput], kinds: Sequence[str]):

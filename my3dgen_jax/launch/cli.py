@@ -1,11 +1,15 @@
 """How every command starts, and how it ends when it is given bad input."""
 
+import re
 import sys
 from typing import Callable, List, Sequence
 
+import jax
 from absl import app, flags, logging
 
 from my3dgen_jax.errors import FlagError, UserError, one_line
+
+_MOST_NUMBERS = 100_000  # a slip of the finger should not fill the memory
 
 
 def run(main: Callable[[], None]):
@@ -24,8 +28,12 @@ def run(main: Callable[[], None]):
       main()
     except FlagError as error:
       _fail(error, 2)
-    except (UserError, OSError) as error:
+    except (UserError, OSError, MemoryError) as error:
       _fail(error, 1)
+    except jax.errors.JaxRuntimeError as error:
+      if "RESOURCE_EXHAUSTED" not in str(error):
+        raise
+      _fail("not enough memory on the device; try fewer or smaller images", 1)
     except KeyboardInterrupt:
       _fail("interrupted", 130)
 
@@ -48,8 +56,8 @@ def _fail(error: object, code: int):
   sys.exit(code)
 
 
-def numbers(name: str, values: Sequence[str]) -> List[float]:
-  """Reads a list flag of numbers.
+def numbers(name: str, values: Sequence[str], bound: float) -> List[float]:
+  """Reads a list flag of numbers between -bound and bound.
 
   Raises: FlagError that names the flag.
   """
@@ -57,8 +65,9 @@ def numbers(name: str, values: Sequence[str]) -> List[float]:
     result = [float(value) for value in values]
   except ValueError:
     result = []
-  if not result or not all(abs(value) < float("inf") for value in result):
-    raise FlagError(f"--{name}: expected numbers separated by commas, got "
+  if not result or not all(abs(value) <= bound for value in result):
+    raise FlagError(f"--{name}: expected numbers between {-bound:.4g} and "
+                    f"{bound:.4g}, separated by commas, got "
                     f"{','.join(values)!r}")
   return result
 
@@ -70,12 +79,15 @@ def whole_numbers(name: str, values: Sequence[str]) -> List[int]:
   """
   result = []
   for value in values:
-    first, _, last = value.strip().partition("-")
-    if not first.isdecimal() or (last and not last.isdecimal()) or (
-        int(last or first) < int(first)) or int(last or first) >= 2**32:
+    match = re.fullmatch(r"\s*(\d{1,10})(?:-(\d{1,10}))?\s*", value)
+    first, last = map(int, (match[1], match[2] or match[1])) if match else (
+        1, 0)
+    if not first <= last < 2**32:
       raise FlagError(f"--{name}: expected whole numbers or ranges like 0-3, "
                       f"separated by commas, got {value!r}")
-    result.extend(range(int(first), int(last or first) + 1))
+    if len(result) + last - first >= _MOST_NUMBERS:
+      raise FlagError(f"--{name}: at most {_MOST_NUMBERS} at a time")
+    result.extend(range(first, last + 1))
   if not result:
     raise FlagError(f"--{name}: expected at least one whole number")
   return result

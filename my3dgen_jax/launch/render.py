@@ -1,67 +1,60 @@
 """Writes pictures of random faces from a converted checkpoint.
 
-    python -m my3dgen_jax.launch.render --checkpoint checkpoints/ffhq \
+    python -m my3dgen_jax.launch.render --checkpoint checkpoints/ffhq \\
         --seeds 0-3 --yaw -0.35,0,0.35 --grid --out out/
 """
 
 import dataclasses
+import math
 
 from absl import flags
 
 from my3dgen_jax.apps import render
-from my3dgen_jax.errors import FlagError
+from my3dgen_jax.config import MAX_RESOLUTION
 from my3dgen_jax.launch import cli
 from my3dgen_jax.models.checkpoint import load_generator
 from my3dgen_jax.models.generator import Generator
 
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "Folder of a converted generator.", required=True)
-_OUT = flags.DEFINE_string("out", None, "Folder for the pictures.",
-                           required=True)
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Generator folder.",
+                                  required=True)
+_OUT = flags.DEFINE_string("out", None, "Folder to write.", required=True)
 _SEEDS = flags.DEFINE_list("seeds", "0-3", "Faces: 0-3, or 1,5,8-10.")
-_YAW = flags.DEFINE_list(
-    "yaw", "-0.35,0,0.35", "Radians from the front, positive towards +x.")
-_PITCH = flags.DEFINE_list(
-    "pitch", "0", "Radians from the front, positive from below.")
-_FOCAL = flags.DEFINE_float(
-    "focal", render.FACE_FOCAL, "Focal length in image sizes.",
-    lower_bound=0.01)
-_PSI = flags.DEFINE_float(
-    "truncation_psi", 0.7, "1: as sampled, 0: the mean face.")
-_CUTOFF = flags.DEFINE_integer(
-    "truncation_cutoff", None, "Rows of ws truncated; all if not given.",
-    lower_bound=0)
+_YAW = flags.DEFINE_list("yaw", "-0.35,0,0.35", "Radians; + towards +x.")
+_PITCH = flags.DEFINE_list("pitch", "0", "Radians; + from below.")
+_FOCAL = flags.DEFINE_float("focal", render.FACE_FOCAL, "In image sizes.",
+                            lower_bound=0.01, upper_bound=1000)
+_PSI = flags.DEFINE_float("truncation_psi", 0.7, "1: as sampled, 0: the mean "
+                          "face.", lower_bound=-10, upper_bound=10)
+_CUTOFF = flags.DEFINE_integer("truncation_cutoff", None, "Rows of ws "
+                               "truncated; default: all.", lower_bound=0)
 _RESOLUTION = flags.DEFINE_integer(
-    "neural_rendering_resolution", None,
-    "Side of the raw image; the checkpoint's own if not given.",
-    lower_bound=1)
-_KINDS = flags.DEFINE_list("kinds", ",".join(render.KINDS),
-                           "Pictures to write: image, raw, depth.")
+    "neural_rendering_resolution", None, "Default: the checkpoint's.",
+    lower_bound=1, upper_bound=MAX_RESOLUTION)
+_KINDS = flags.DEFINE_multi_enum("kinds", render.KINDS, render.KINDS,
+                                 "Pictures to write; repeat for several.")
 _GRID = flags.DEFINE_bool("grid", False, "Also one picture of all.")
-_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"],
-                           "Of activations.")
+_DTYPE = flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"],
+                           "Of activations; default: the checkpoint's.")
 _PRECISION = flags.DEFINE_enum(
-    "precision", "highest", ["highest", "high", "default"],
-    "Of products in float32; below highest, a GPU uses TF32 or bfloat16.")
+    "precision", None, ["highest", "high", "default"],
+    "Of products; below highest GPUs use TF32. Default: the checkpoint's.")
 
 
 def main():
   seeds = cli.whole_numbers("seeds", _SEEDS.value)
-  yaws = cli.numbers("yaw", _YAW.value)
-  pitches = cli.numbers("pitch", _PITCH.value)
-  unknown = sorted(set(_KINDS.value) - set(render.KINDS))
-  if unknown or not _KINDS.value:
-    raise FlagError(f"--kinds: expected some of {', '.join(render.KINDS)}, "
-                    f"got {','.join(_KINDS.value)!r}")
+  yaws = cli.numbers("yaw", _YAW.value, math.pi)
+  pitches = cli.numbers("pitch", _PITCH.value, math.pi / 2)
   generator, variables = load_generator(_CHECKPOINT.value)
+  config = generator.config
   generator = Generator(dataclasses.replace(
-      generator.config, dtype=_DTYPE.value, precision=_PRECISION.value))
+      config, dtype=_DTYPE.value or config.dtype,
+      precision=_PRECISION.value or config.precision))
   render.render_seeds(
       generator, variables, seeds, _OUT.value, yaws=yaws, pitches=pitches,
       focal=_FOCAL.value, truncation_psi=_PSI.value,
       truncation_cutoff=_CUTOFF.value,
-      neural_rendering_resolution=_RESOLUTION.value, kinds=_KINDS.value,
-      grid=_GRID.value)
+      neural_rendering_resolution=_RESOLUTION.value,
+      kinds=list(dict.fromkeys(_KINDS.value)), grid=_GRID.value)
 
 
 if __name__ == "__main__":

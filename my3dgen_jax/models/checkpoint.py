@@ -1,33 +1,33 @@
 """Generators on disk: a folder with `config.json` and an Orbax checkpoint.
 
     FOLDER/
-      config.json   {"format": 1, "generator": {...}, "source": {...}}
+      config.json   {"format": 1, "generator": {...}, "source": {...},
+                     "files": SHA-256 of each file below}
       variables/    {"params": ..., "buffers": ...}, Orbax
 """
 
+import contextlib
 import errno
+import hashlib
 import json
+import logging
 import os
 import pathlib
 import shutil
 import tempfile
-from typing import Any, Mapping, Optional, Tuple, Union
+from typing import Any, Iterator, Mapping, Optional, Tuple, Union
 
 import jax
 import numpy as np
 
 from my3dgen_jax.config import ConfigError, GeneratorConfig
-from my3dgen_jax.errors import UserError
+from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.models.generator import Generator, abstract_variables
 
 FORMAT = 1
 CONFIG_FILE = "config.json"
 VARIABLES_FOLDER = "variables"
 _DISK_ALLOWANCE = 2**20  # bytes, for what is not numbers
-
-
-class CheckpointError(UserError):
-  """A folder that holds no usable generator; one line that names it."""
 
 
 def save_generator(directory: Union[str, os.PathLike],
@@ -48,33 +48,58 @@ def save_generator(directory: Union[str, os.PathLike],
     CheckpointError: the variables are not those of the config; the disk is
       full; what is to be replaced is no checkpoint.
   """
-  directory = pathlib.Path(directory).absolute()
-  if directory.exists():
+  directory = _absolute(directory)
+  if directory.exists() or directory.is_symlink():
     if not overwrite:
       raise FileExistsError(errno.EEXIST, "exists already", str(directory))
-    if not (directory / CONFIG_FILE).is_file():
-      raise CheckpointError(f"{directory}: is not a checkpoint folder, so it "
-                            "is not replaced")
+    check_replaceable(directory)
   config = config.validate()
   variables = jax.tree.map(np.asarray, variables)
   _check_tree(directory, abstract_variables(config), variables)
+  _check_finite(directory, variables)
+  description = {"format": FORMAT, "generator": config.to_dict(),
+                 "source": json.loads(json.dumps(dict(source or {})))}
+  try:
+    _write(directory, description, variables)
+  except OSError as error:
+    raise CheckpointError(
+        f"{directory}: {error.strerror or type(error).__name__}") from error
+
+
+def _absolute(directory: Union[str, os.PathLike]) -> pathlib.Path:
+  return pathlib.Path(directory).expanduser().absolute()
+
+
+def check_replaceable(directory: Union[str, os.PathLike]):
+  """Refuses to replace a folder that holds anything but a checkpoint.
+
+  Raises:
+    CheckpointError: names the first entry that is not ours.
+  """
+  directory = pathlib.Path(directory)
+  if not (directory / CONFIG_FILE).is_file():
+    raise CheckpointError(f"{directory}: is not a checkpoint folder, so it is "
+                          "not replaced")
+  others = sorted(set(os.listdir(directory))
+                  - {CONFIG_FILE, VARIABLES_FOLDER})
+  if others:
+    raise CheckpointError(f"{directory}: holds {others[0]} beside the "
+                          "checkpoint, so it is not replaced")
+
+
+def _write(directory: pathlib.Path, description: Mapping[str, Any],
+           variables: Any):
   directory.parent.mkdir(parents=True, exist_ok=True)
   _check_space(directory, variables)
   # Beside the target, so that the last step is a rename on one disk.
   with tempfile.TemporaryDirectory(
-      prefix=f".{directory.name}.", dir=directory.parent) as temporary:
+      prefix=f".{directory.name[:64]}.", dir=directory.parent) as temporary:
     new, old = (pathlib.Path(temporary) / name for name in ("new", "old"))
     new.mkdir()
-    try:
-      with _checkpointer() as checkpointer:
-        checkpointer.save(new / VARIABLES_FOLDER, variables)
-    # Orbax and TensorStore raise a good dozen types for disks that fail.
-    except Exception as error:  # pylint: disable=broad-exception-caught
-      raise CheckpointError(f"{directory}: cannot be written: "
-                            f"{_first_line(error)}") from error
-    (new / CONFIG_FILE).write_text(json.dumps(
-        {"format": FORMAT, "generator": config.to_dict(),
-         "source": dict(source or {})}, indent=2) + "\n")
+    with _orbax(f"{directory}: cannot be written") as checkpointer:
+      checkpointer.save(new / VARIABLES_FOLDER, variables)
+    description = {**description, "files": _digests(new / VARIABLES_FOLDER)}
+    (new / CONFIG_FILE).write_text(json.dumps(description, indent=2) + "\n")
     if not directory.exists():
       new.rename(directory)
       return
@@ -84,6 +109,45 @@ def save_generator(directory: Union[str, os.PathLike],
     except OSError:
       old.rename(directory)
       raise
+
+
+def _check_finite(where: Any, variables: Any):
+  """Names the first entry that holds NaN or infinity."""
+  for name, leaf in _flatten(variables).items():
+    if not np.isfinite(leaf).all():
+      raise CheckpointError(f"{where}: {name} holds NaN or infinity")
+
+
+def _digests(folder: pathlib.Path) -> Mapping[str, str]:
+  """The SHA-256 of every file below a folder, by its path in there."""
+  digests = {}
+  for path in sorted(folder.rglob("*")):
+    if path.is_file():
+      with path.open("rb") as file:
+        digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(
+            file, "sha256").hexdigest()
+  return digests
+
+
+def _check_digests(folder: pathlib.Path, expected: Any):
+  """Checks that the files are those that were saved.
+
+  Orbax reads flipped bits as other numbers without a word, and of damage that
+  it does notice its threads speak at length.
+  """
+  remedy = "convert the checkpoint again"
+  if not folder.is_dir():
+    raise CheckpointError(f"{folder}: missing; {remedy}")
+  if not isinstance(expected, dict) or not expected:
+    raise CheckpointError(f"{folder.parent / CONFIG_FILE}: field 'files' is "
+                          f"missing; {remedy}")
+  actual = _digests(folder)
+  for name, digest in expected.items():
+    if name not in actual:
+      raise CheckpointError(f"{folder / name}: missing; {remedy}")
+    if actual[name] != digest:
+      raise CheckpointError(f"{folder / name}: damaged, it is not what was "
+                            f"saved; {remedy}")
 
 
 def _check_space(directory: pathlib.Path, variables: Any):
@@ -97,8 +161,16 @@ def _check_space(directory: pathlib.Path, variables: Any):
         f"{free / 1e6:.0f} MB are free")
 
 
-def _first_line(error: Exception) -> str:
-  return str(error).split("\n", maxsplit=1)[0] or type(error).__name__
+def parse_json(text: bytes) -> Any:
+  """Plain data from a file that may hold anything.
+
+  Raises:
+    CheckpointError: it is no JSON; without the file's name.
+  """
+  try:
+    return json.loads(text.decode("utf-8"))
+  except (ValueError, RecursionError):
+    raise CheckpointError("is not a JSON file") from None
 
 
 def load_config(directory: Union[str, os.PathLike]
@@ -112,26 +184,31 @@ def load_config(directory: Union[str, os.PathLike]
   Raises:
     CheckpointError: no such folder or not one of ours; names file and field.
   """
-  path = pathlib.Path(directory) / CONFIG_FILE
-  if not pathlib.Path(directory).is_dir():
-    raise CheckpointError(
-        f"{directory}: no such folder; expected one that "
-        "converters/torch_to_flax.py has written")
+  config, data = _read_config(_absolute(directory))
+  return config, data.get("source") or {}
+
+
+def _read_config(directory: pathlib.Path
+                 ) -> Tuple[GeneratorConfig, Mapping[str, Any]]:
+  """The settings, and all that config.json holds."""
+  path = directory / CONFIG_FILE
+  remedy = "expected a folder that converters/torch_to_flax.py has written"
+  if not directory.is_dir():
+    raise CheckpointError(f"{directory}: no such folder; {remedy}")
   try:
-    data = json.loads(path.read_text())
+    data = parse_json(path.read_bytes())
   except FileNotFoundError:
-    raise CheckpointError(
-        f"{path}: missing; expected a folder that converters/torch_to_flax.py "
-        "has written") from None
-  except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-    raise CheckpointError(f"{path}: cannot be read: {error}") from None
+    raise CheckpointError(f"{path}: missing; {remedy}") from None
+  except OSError as error:
+    raise CheckpointError(f"{path}: {error.strerror}") from None
+  except CheckpointError as error:
+    raise CheckpointError(f"{path}: {error}") from None
   if not isinstance(data, dict) or data.get("format") != FORMAT:
     raise CheckpointError(f"{path}: field 'format' must be {FORMAT}")
   try:
-    config = GeneratorConfig.from_dict(data.get("generator"))
+    return GeneratorConfig.from_dict(data.get("generator")), data
   except ConfigError as error:
     raise CheckpointError(f"{path}: {error}") from None
-  return config, data.get("source") or {}
 
 
 def load_generator(directory: Union[str, os.PathLike]
@@ -145,44 +222,63 @@ def load_generator(directory: Union[str, os.PathLike]
     on the default device.
   Raises:
     CheckpointError: names the folder and what is wrong with it, e.g. the
-      first parameter that another architecture has otherwise.
+      first parameter that another architecture has otherwise, or weights
+      that are not those that were saved.
   """
-  config, _ = load_config(directory)
-  folder = pathlib.Path(directory).absolute() / VARIABLES_FOLDER
+  directory = _absolute(directory)
+  config, description = _read_config(directory)
+  folder = directory / VARIABLES_FOLDER
+  _check_digests(folder, description.get("files"))
   expected = abstract_variables(config)
-  if not folder.is_dir():
-    raise CheckpointError(f"{folder}: missing; convert the checkpoint again")
-  with _checkpointer() as checkpointer:
-    try:
-      _check_tree(folder, expected,
-                  checkpointer.metadata(folder).item_metadata.tree)
-      device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-      variables = checkpointer.restore(folder, jax.tree.map(
-          lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype,
-                                            sharding=device), expected))
-    except CheckpointError:
-      raise
-    # Orbax and TensorStore raise a good dozen types for damaged files.
-    except Exception as error:  # pylint: disable=broad-exception-caught
-      raise CheckpointError(
-          f"{folder}: damaged: {_first_line(error)}") from error
+  with _orbax(f"{folder}: cannot be read") as checkpointer:
+    _check_tree(folder, expected,
+                checkpointer.metadata(folder).item_metadata.tree)
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    variables = checkpointer.restore(folder, jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype,
+                                          sharding=device), expected))
   return Generator(config), variables
 
 
-def _checkpointer():
-  # Orbax takes a second to import; whoever only builds models needs none.
+@contextlib.contextmanager
+def _orbax(failure: str) -> Iterator[Any]:
+  """A checkpointer whose failures are one `CheckpointError`.
+
+  Args:
+    failure: put before the reason.
+  """
+  # It takes a second to import; whoever only builds models needs none.
   import orbax.checkpoint as ocp  # pylint: disable=import-outside-toplevel
-  return ocp.StandardCheckpointer()
+
+  # What fails is raised; its threads need not tell it, too.
+  loggers = [logging.getLogger(name) for name in ("absl", "asyncio", "orbax")]
+  levels = [logger.level for logger in loggers]
+  try:
+    for logger in loggers:
+      logger.setLevel(logging.CRITICAL)
+    with ocp.StandardCheckpointer() as checkpointer:
+      yield checkpointer
+  except CheckpointError:
+    raise
+  # Orbax and TensorStore raise a good dozen types for disks and files.
+  except Exception as error:  # pylint: disable=broad-exception-caught
+    reason = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
+    raise CheckpointError(f"{failure}: {reason}") from error
+  finally:
+    for logger, level in zip(loggers, levels):
+      logger.setLevel(level)
+
+
+def _flatten(tree: Any) -> Mapping[str, Any]:
+  return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+          for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def _check_tree(where: Any, expected: Any, actual: Any):
   """Names the first entry that is missing, of another shape, or too much."""
-  def flatten(tree):
-    return {jax.tree_util.keystr(path, simple=True, separator="/"):
-            tuple(leaf.shape)
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-
-  expected, actual = flatten(expected), flatten(actual)
+  expected, actual = (
+      {name: tuple(leaf.shape) for name, leaf in _flatten(tree).items()}
+      for tree in (expected, actual))
   for name, shape in expected.items():
     if name not in actual:
       raise CheckpointError(

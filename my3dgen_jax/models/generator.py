@@ -1,13 +1,13 @@
 """The EG3D generator: latents and cameras to images that can be turned."""
 
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
 import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from my3dgen_jax.config import GeneratorConfig
+from my3dgen_jax.config import MAX_RESOLUTION, GeneratorConfig
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.models.decoder import Decoder
 from my3dgen_jax.models.layers import NOISE_MODES, NoiseMode
@@ -28,7 +28,8 @@ class Generator(nn.Module):
   `noise_mode="random"`.
 
   Shapes are checked always, values (NaN, cameras) where they are concrete,
-  that is outside `jax.jit`.
+  that is outside `jax.jit`. Gradients are for reverse mode (`jax.grad`,
+  `jax.vjp`); the renderer has no forward-mode rule.
 
   Attributes:
     config: every size and setting.
@@ -68,14 +69,15 @@ class Generator(nn.Module):
     Returns: ws, [N, num_ws, w_dim].
     Raises: UserError that names the argument which does not fit.
     """
-    checks.check_shape("z", z, ("N", self.config.z_dim))
-    checks.check_finite("z", z)
-    checks.check_shape("c", c, ("N", self.config.c_dim))
-    checks.check_finite("c", c)
+    z = checks.as_float32("z", z, ("N", self.config.z_dim))
+    c = checks.as_float32("c", c, ("N", self.config.c_dim))
     checks.check_rows("c", c, z.shape[0], "z")
-    z = jnp.asarray(z, jnp.float32)
-    c = jnp.broadcast_to(jnp.asarray(c, jnp.float32),
-                         (z.shape[0], self.config.c_dim))
+    c = jnp.broadcast_to(c, (z.shape[0], self.config.c_dim))
+    checks.as_float32("truncation_psi", truncation_psi, ())
+    if truncation_cutoff is not None and not isinstance(truncation_cutoff,
+                                                        jax.core.Tracer):
+      truncation_cutoff = checks.whole_number(
+          "truncation_cutoff", truncation_cutoff, 0, self.config.num_ws)
     return self.backbone.mapping(z, c, truncation_psi=truncation_psi,
                                  truncation_cutoff=truncation_cutoff)
 
@@ -90,14 +92,13 @@ class Generator(nn.Module):
     Returns: [N, 3, S, S, plane_channels], float32; axes (plane, row, column).
     Raises: UserError that names the argument which does not fit.
     """
-    self._check_ws(ws)
+    ws = self._check_ws(ws)
     if noise_mode not in NOISE_MODES:
       raise UserError(f"noise_mode: expected one of {NOISE_MODES}, got "
                        f"{noise_mode!r}")
     if noise_mode == "random" and not self.has_rng("noise"):
       raise UserError("noise_mode: 'random' needs rngs={'noise': key}")
-    return self.backbone.planes(jnp.asarray(ws, jnp.float32),
-                                noise_mode=noise_mode)
+    return self.backbone.planes(ws, noise_mode=noise_mode)
 
   def synthesis(self, ws: chex.Array, c: chex.Array, *,
                 neural_rendering_resolution: Optional[int] = None,
@@ -107,7 +108,7 @@ class Generator(nn.Module):
 
     Args:
       ws: [N, num_ws, w_dim], or [1, …] for one face and N cameras.
-      c: [N, 25].
+      c: [N, 25], or [1, 25] for one camera and N faces.
       neural_rendering_resolution: S, side of `image_raw`; None: the config's.
       noise_mode: of the backbone: "const" (the stored maps), "random" or
         "none".
@@ -116,7 +117,7 @@ class Generator(nn.Module):
     Returns: RenderOutput.
     Raises: UserError that names the argument which does not fit.
     """
-    self._check_camera(c, ws)  # before the work, not after half of it
+    ws, c = self._check_views(ws, c)  # before the work, not after half of it
     planes = self.planes(ws, noise_mode=noise_mode)
     return self.render_planes(
         planes, ws, c, neural_rendering_resolution=neural_rendering_resolution,
@@ -131,7 +132,7 @@ class Generator(nn.Module):
       planes: [N, 3, S, S, plane_channels], or [1, …] for one face seen by N
         cameras.
       ws: [N, num_ws, w_dim] or [1, …]; super-resolution reads the last row.
-      c: [N, 25].
+      c: [N, 25], or [1, 25] for one camera and N faces.
       neural_rendering_resolution: side of `image_raw`; None: the config's.
       sampling: the random numbers of stratified sampling, for callers who
         keep them; else drawn from the stream `render`, if there is one.
@@ -139,22 +140,21 @@ class Generator(nn.Module):
     Returns: RenderOutput.
     Raises: UserError that names the argument which does not fit.
     """
-    self._check_ws(ws)
-    self._check_planes(planes)
-    self._check_camera(c, ws)
+    ws, c = self._check_views(ws, c)
+    planes = self._check_planes(planes)
     checks.check_rows("planes", planes, c.shape[0], "c")
-    resolution = (self.config.neural_rendering_resolution
-                  if neural_rendering_resolution is None
-                  else neural_rendering_resolution)
-    if not isinstance(resolution, int) or resolution < 1:
-      raise UserError("neural_rendering_resolution: expected a whole number "
-                       f">= 1, got {resolution!r}")
-    rays = rays_lib.generate_rays(
-        *cameras.unpack_label(jnp.asarray(c, jnp.float32)), resolution)
+    resolution = checks.whole_number(
+        "neural_rendering_resolution",
+        self.config.neural_rendering_resolution
+        if neural_rendering_resolution is None
+        else neural_rendering_resolution, 1, MAX_RESOLUTION)
+    rays = rays_lib.generate_rays(*cameras.unpack_label(c), resolution)
     if sampling is None and self.has_rng("render"):
       sampling = renderer.draw_sampling(
           self.make_rng("render"), rays.origins.shape[:2],
           self.config.rendering)
+    elif sampling is not None:
+      self._check_sampling(sampling, rays.origins.shape[:2])
     rendering = renderer.render_rays(
         self._tables(planes), self.decoder(), rays,
         config=self.config.rendering, sampling=sampling,
@@ -163,8 +163,7 @@ class Generator(nn.Module):
         (x.shape[0], resolution, resolution, x.shape[-1]))
     features = to_image(rendering.features)
     image_raw = features[..., :self.config.img_channels]
-    ws = jnp.broadcast_to(jnp.asarray(ws, jnp.float32),
-                          (c.shape[0],) + ws.shape[1:])
+    ws = jnp.broadcast_to(ws, (c.shape[0],) + ws.shape[1:])
     return RenderOutput(
         image=self.superresolution(image_raw, features, ws),
         image_raw=image_raw, image_depth=to_image(rendering.depth))
@@ -180,35 +179,40 @@ class Generator(nn.Module):
     Returns: RadianceSample, sigma [N, M, 1] and rgb [N, M, color_features].
     Raises: UserError that names the argument which does not fit.
     """
-    self._check_planes(planes)
-    checks.check_shape("points", points, ("N", "M", 3))
-    if not points.size:
-      raise UserError("points: expected at least one")
-    checks.check_finite("points", points)
+    planes = self._check_planes(planes)
+    points = checks.as_float32("points", points, ("N", "M", 3))
     checks.check_rows("planes", planes, points.shape[0], "points")
     return renderer.query_points(
-        self._tables(planes), self.decoder(),
-        jnp.asarray(points, jnp.float32), config=self.config.rendering,
-        precision=self.config.precision)
+        self._tables(planes), self.decoder(), points,
+        config=self.config.rendering, precision=self.config.precision)
 
-  def _tables(self, planes: chex.Array) -> jax.Array:
-    return triplane.fold_planes(jnp.asarray(planes)).astype(self.config.dtype)
+  def _tables(self, planes: jax.Array) -> jax.Array:
+    return triplane.fold_planes(planes).astype(self.config.dtype)
 
-  def _check_ws(self, ws: chex.Array):
-    checks.check_shape("ws", ws,
-                       ("N", self.config.num_ws, self.config.w_dim))
-    checks.check_finite("ws", ws)
+  def _check_ws(self, ws: Any) -> jax.Array:
+    return checks.as_float32("ws", ws,
+                             ("N", self.config.num_ws, self.config.w_dim))
 
-  def _check_planes(self, planes: chex.Array):
+  def _check_views(self, ws: Any, c: Any) -> Tuple[jax.Array, jax.Array]:
+    """Latents and cameras; one camera serves any number of latents."""
+    ws, c = self._check_ws(ws), cameras.check_label(c)
+    if c.shape[0] == 1:
+      c = jnp.broadcast_to(c, (ws.shape[0], c.shape[1]))
+    checks.check_rows("ws", ws, c.shape[0], "c")
+    return ws, c
+
+  def _check_planes(self, planes: Any) -> jax.Array:
     backbone = self.config.backbone
-    checks.check_shape(
+    return checks.as_float32(
         "planes", planes, ("N", 3, backbone.resolution, backbone.resolution,
                            backbone.plane_channels))
-    checks.check_finite("planes", planes)
 
-  def _check_camera(self, c: chex.Array, ws: chex.Array):
-    cameras.check_label(c)
-    checks.check_rows("ws", ws, c.shape[0], "c")
+  def _check_sampling(self, sampling: RaySampling, shape: Tuple[int, int]):
+    rendering = self.config.rendering
+    checks.check_shape("sampling.jitter", sampling.jitter,
+                       shape + (rendering.depth_resolution,))
+    checks.check_shape("sampling.importance", sampling.importance,
+                       shape + (rendering.depth_resolution_importance,))
 
 
 def _init(generator: Generator, key: chex.PRNGKey) -> Any:

@@ -39,7 +39,7 @@ def look_at(yaw: chex.Numeric, pitch: chex.Numeric,
   Source: EG3D, camera conventions; `LookAtPoseSampler`.
   """
   yaw, pitch, radius = map(jnp.asarray, (yaw, pitch, radius))
-  pivot = jnp.asarray(pivot, jnp.float32)
+  pivot = checks.as_float32("pivot", pivot, (..., 3))
   shape = jnp.broadcast_shapes(yaw.shape, pitch.shape, radius.shape,
                                pivot.shape[:-1])
   azimuth = yaw + jnp.pi / 2
@@ -71,12 +71,17 @@ def intrinsics_from_fov(fov_degrees: chex.Numeric) -> jax.Array:
   """Normalised intrinsics of a field of view.
 
   Args:
-    fov_degrees: [...], the angle that the image's diagonal-free width spans
-      in EG3D's sense, 18.837 for the face checkpoints.
+    fov_degrees: [...], in (0, 180), as EG3D's scripts take it: the image's
+      width over sqrt(2) spans this angle. 18.837 for the face checkpoints.
 
   Returns: [..., 3, 3].
+  Raises: UserError on an angle out of range.
   """
-  fov = jnp.asarray(fov_degrees, jnp.float32)
+  fov = checks.as_float32("fov_degrees", fov_degrees, (...,))
+  values = checks.concrete(fov)
+  if values is not None and not ((values > 0) & (values < 180)).all():
+    raise UserError("fov_degrees: expected angles between 0 and 180, got "
+                    f"{fov_degrees}")
   focal = 1 / (_SQRT2_OF_FOV * jnp.tan(fov * _PI_OF_FOV / 360))
   return intrinsics_from_focal(focal)
 
@@ -145,22 +150,22 @@ def mirror(c: chex.Array) -> jax.Array:
   return c * np.concatenate([signs.ravel(), np.ones(9, np.float32)])
 
 
-def check_label(c: chex.Array, name: str = "c"):
+def check_label(c: chex.Array, name: str = "c") -> jax.Array:
   """Checks that labels hold cameras; values only where they are concrete.
 
   Args:
     c: [N, 25].
     name: what to call it in the message.
 
+  Returns: c, as float32.
   Raises:
     UserError: not [N, 25]; NaN; a rotation that is not orthonormal to 1e-3
       or mirrors; a bottom row other than (0, 0, 0, 1); a focal length <= 0.
   """
-  checks.check_shape(name, c, ("N", LABEL_SIZE))
-  checks.check_finite(name, c)
+  c = checks.as_float32(name, c, ("N", LABEL_SIZE))
   values = checks.concrete(c)
   if values is None:
-    return
+    return c
   values = values.astype(np.float64)
   cam2world = values[:, :16].reshape(-1, 4, 4)
   intrinsics = values[:, 16:].reshape(-1, 3, 3)
@@ -184,3 +189,4 @@ def check_label(c: chex.Array, name: str = "c"):
   if wrong.size:
     raise UserError(f"{name}[{wrong[0]}]: intrinsics must have positive "
                      f"focal lengths, got {focal[wrong[0]]}")
+  return c

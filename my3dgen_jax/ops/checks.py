@@ -4,18 +4,50 @@ Shapes are checked always; values only where they are concrete, because
 inside `jax.jit` there are none to look at.
 """
 
-from typing import Optional, Tuple, Union
+import operator
+from typing import Any, Optional, Tuple, Union
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from my3dgen_jax.errors import UserError
 
 
-def concrete(array: chex.Array) -> Optional[np.ndarray]:
+def concrete(array: Any) -> Optional[np.ndarray]:
   """The array's values on the host, or None while it is being traced."""
   return None if isinstance(array, jax.core.Tracer) else np.asarray(array)
+
+
+def as_float32(name: str, value: Any,
+               shape: Tuple[Union[int, str, type(...)], ...]) -> jax.Array:
+  """Takes real numbers of any kind, checks them, and makes them float32.
+
+  Args:
+    name: what to call the value in messages.
+    value: an array, a number or nested lists of numbers.
+    shape: see `check_shape`.
+
+  Raises:
+    UserError: no real numbers, another shape, NaN or infinity; named.
+  """
+  try:
+    dtype = jnp.result_type(value) if hasattr(value, "dtype") else np.asarray(
+        value).dtype
+  except (TypeError, ValueError):
+    dtype = np.dtype(object)
+  if not (jnp.issubdtype(dtype, jnp.floating)
+          or jnp.issubdtype(dtype, jnp.integer)):
+    raise UserError(f"{name}: expected real numbers, got "
+                    f"{type(value).__name__} of {dtype}")
+  check_shape(name, value, shape)
+  values = concrete(value)
+  if values is not None and not np.isfinite(values).all():
+    first = tuple(map(int, np.argwhere(~np.isfinite(values))[0]))
+    raise UserError(f"{name}: holds NaN or infinity"
+                    + (f", first at {first}" if first else ""))
+  return jnp.asarray(value, jnp.float32)
 
 
 def check_shape(name: str, array: chex.Array,
@@ -25,8 +57,8 @@ def check_shape(name: str, array: chex.Array,
   Args:
     name: what to call the array in the message.
     array: anything with a shape.
-    expected: sizes; a text stands for any size, a leading `...` for any
-      number of leading axes.
+    expected: sizes; a text stands for any size but zero, a leading `...` for
+      any number of leading axes.
 
   Raises:
     UserError: names the array, the expected and the actual shape.
@@ -36,22 +68,30 @@ def check_shape(name: str, array: chex.Array,
   got = shape[len(shape) - len(tail):]
   fits = (len(shape) >= len(tail) if tail is not expected
           else len(shape) == len(tail))
-  if not fits or any(isinstance(want, int) and want != size
+  if not fits or any(size != want if isinstance(want, int) else size == 0
                      for want, size in zip(tail, got)):
     text = ", ".join("..." if size is ... else str(size) for size in expected)
     raise UserError(f"{name}: expected shape [{text}], got {list(shape)}")
-
-
-def check_finite(name: str, array: chex.Array):
-  """Raises UserError if concrete values hold NaN or infinity."""
-  values = concrete(array)
-  if values is not None and not np.isfinite(values).all():
-    first = tuple(map(int, np.argwhere(~np.isfinite(values))[0]))
-    raise UserError(f"{name}: holds NaN or infinity, first at {first}")
 
 
 def check_rows(name: str, array: chex.Array, rows: int, other: str):
   """Raises UserError unless the leading axis has 1 or `rows` entries."""
   if np.shape(array)[0] not in (1, rows):
     raise UserError(f"{name}: has {np.shape(array)[0]} rows, but {other} has "
-                     f"{rows}; they must be equal, or 1")
+                    f"{rows}; they must be equal, or 1")
+
+
+def whole_number(name: str, value: Any, low: int, high: int) -> int:
+  """A whole number of any integer type within bounds.
+
+  Raises:
+    UserError: another type, or out of bounds; named.
+  """
+  try:
+    number = operator.index(value)
+  except TypeError:
+    number = None
+  if number is None or isinstance(value, bool) or not low <= number <= high:
+    raise UserError(f"{name}: expected a whole number >= {low} and <= {high}, "
+                    f"got {value!r}")
+  return number

@@ -5,6 +5,7 @@ take gigabytes) and, on a CPU, keep a chunk's arrays in cache, which is worth
 a factor of several.
 """
 
+import functools
 from typing import Any, Callable, Optional, Tuple
 
 import chex
@@ -53,13 +54,24 @@ def _map_chunks(function: Callable[..., Any], arguments: Any,
 
 def _map_images(function: Callable[..., Any], tables: chex.Array,
                 arguments: Any) -> Any:
-  """Maps `function(tables_i, arguments_i)` over images.
+  """Maps `function(tables_i, arguments_i)` over images, all at once.
 
-  One set of tables serves all images where there is only one.
+  The axis stays a plain batch axis, so that images sharded over devices are
+  rendered where they are. One set of tables serves all images where there is
+  only one.
   """
-  if tables.shape[0] == 1:
-    return lax.map(lambda a: function(tables[0], a), arguments)
-  return lax.map(lambda a: function(*a), (tables, arguments))
+  if tables.shape[0] > 1:
+    return jax.vmap(function)(tables, arguments)
+  if jax.tree.leaves(arguments)[0].shape[0] != 1:
+    return jax.vmap(functools.partial(function, tables[0]))(arguments)
+  # XLA's CPU code is much slower with a batch axis of one than without.
+  result = function(tables[0], jax.tree.map(lambda x: x[0], arguments))
+  return jax.tree.map(lambda x: x[None], result)
+
+
+def _chunk(config: RenderConfig, num_images: int) -> int:
+  """Rays of each image at a time; those of all images share the memory."""
+  return max(1, (config.ray_chunk or default_chunk()) // max(1, num_images))
 
 
 def render_rays(tables: chex.Array, decoder: DecoderWeights, rays: Rays, *,
@@ -111,7 +123,7 @@ def render_rays(tables: chex.Array, decoder: DecoderWeights, rays: Rays, *,
 
   def render_image(tables, arguments):
     return _map_chunks(lambda a: render_chunk(tables, a), arguments,
-                       config.ray_chunk or default_chunk())
+                       _chunk(config, num_images))
 
   rendering = _map_images(
       render_image, tables,
@@ -180,7 +192,7 @@ def query_points(tables: chex.Array, decoder: DecoderWeights,
 
   Returns: RadianceSample, [N, M, ...], float32.
   """
-  chunk = (config.ray_chunk or default_chunk()) * config.depth_resolution
+  chunk = _chunk(config, points.shape[0]) * config.depth_resolution
 
   def query_image(tables, points):
     return _map_chunks(

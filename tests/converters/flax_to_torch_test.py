@@ -17,8 +17,8 @@ from absl.testing import parameterized
 import numpy as np
 
 from converters import flax_to_torch, torch_reader, torch_to_flax, torch_writer
-from converters.errors import CheckpointError
 from my3dgen_jax.config import SUPERRESOLUTION_MODULES
+from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.models import checkpoint
 from tests.support import official_files as files
 from tests.support import rule_weights

@@ -17,8 +17,8 @@ from absl.testing import parameterized
 import numpy as np
 
 from converters import names, settings, torch_reader, torch_to_flax
-from converters.errors import CheckpointError
 from my3dgen_jax.config import GeneratorConfig, PRESETS
+from my3dgen_jax.errors import CheckpointError
 from tests.support import official_files as files
 from tests.support import rule_weights
 from tests.support.tiny import TINY

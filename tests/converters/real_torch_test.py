@@ -1,10 +1,10 @@
 """A developer's check against PyTorch itself; skipped where it is missing.
 
 The converters need no torch, and neither do the other tests. To run this one,
-in an environment of its own (jax is not needed here):
+in an environment of its own:
 
-  pip install torch ml_dtypes absl-py pytest
-  python -m pytest --noconftest tests/converters/real_torch_test.py
+  pip install torch pytest -r requirements-cpu.txt
+  python -m pytest tests/converters/real_torch_test.py
 """
 
 import importlib.util
@@ -16,7 +16,7 @@ from absl.testing import parameterized
 import numpy as np
 
 from converters import torch_reader, torch_writer
-from converters.errors import CheckpointError
+from my3dgen_jax.errors import CheckpointError
 
 _HAS_TORCH = importlib.util.find_spec("torch") is not None
 if _HAS_TORCH:

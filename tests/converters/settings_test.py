@@ -7,8 +7,8 @@ from absl.testing import parameterized
 import numpy as np
 
 from converters import settings, torch_reader
-from converters.errors import CheckpointError
 from my3dgen_jax.config import PRESETS, GeneratorConfig
+from my3dgen_jax.errors import CheckpointError
 from tests.support import official_files as files
 from tests.support.official_files import Call, Global
 
@@ -96,6 +96,18 @@ class SettingsTest(parameterized.TestCase):
   def test_missing_argument(self):
     with self.assertRaisesRegex(CheckpointError, "no z_dim .*--preset"):
       self._read(arguments={"z_dim": Ellipsis})
+
+  def test_later_rendering_options_win(self):
+    """Training may change them; the layers stay as they were built."""
+    record = torch_reader.loads(files.official_pickle({}, _FFHQ))["G_ema"]
+    record.state["rendering_kwargs"] = {
+        **record.state["rendering_kwargs"], "depth_resolution": 96,
+        "sr_antialias": False}
+    config = settings.read(record, self.warnings.append)
+    self.assertEqual(config.rendering.depth_resolution, 96)
+    self.assertTrue(config.superresolution.antialias)
+    self.assertLen(self.warnings, 1)
+    self.assertIn("depth_resolution", self.warnings[0])
 
   def test_img_resolution_may_be_absent(self):
     self.assertEqual(

@@ -17,8 +17,8 @@ import ml_dtypes
 import numpy as np
 
 from converters import torch_reader
-from converters.errors import CheckpointError
 from converters.torch_reader import ObjectRecord, TensorRecord
+from my3dgen_jax.errors import CheckpointError
 from tests.support import official_files as files
 from tests.support.official_files import (Call, Global, New, Persistent, Raw,
                                           Tensor)
@@ -191,6 +191,21 @@ class ReadTest(parameterized.TestCase):
                  else torch_reader.state_dict(value))
       for tensor in tensors.values():
         self.assertTrue(np.isfinite(tensor.numpy()).all(), path)
+
+
+def _storage_read_again() -> bytes:
+  """One large storage file inside a pickle, given to be read many times."""
+  text = "é" * 2**20  # costs time to decode, and is thrown away
+  raw = text.encode()
+  storage = files.embedded_storage(np.zeros(4, np.float32)).arguments[0]
+  inner = (b"\x80\x02X" + struct.pack("<I", len(raw)) + raw + b"0"
+           + storage[2:])
+  return (b"\x80\x04ctorch.storage\n_load_from_bytes\nq\x01B"
+          + struct.pack("<I", len(inner)) + inner + b"q\x020"
+          + b"h\x01h\x02\x85R0" * 50_000 + b"N.")
+
+
+_STORAGE_READ_AGAIN = _storage_read_again()
 
 
 class RefusedTest(parameterized.TestCase):
@@ -435,6 +450,7 @@ class RefusedTest(parameterized.TestCase):
           b"X" + struct.pack("<I", 10**6) + b"a" * 10**6 + b"q" + bytes([i])
           + b"0" for i in range(2))
        + b"}" + (b"h\x00Nsh\x01Ns") * 100_000 + b"."),
+      ("storage_read_again", _STORAGE_READ_AGAIN),
       ("wide_identity", b"(X\x07\x00\x00\x00storage" + b"N" * 100_000
        + b"tq\x000" + b"h\x00Q0" * 100_000 + b"N."),
   )

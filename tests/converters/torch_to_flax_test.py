@@ -22,8 +22,8 @@ import ml_dtypes
 import numpy as np
 
 from converters import names, torch_reader, torch_to_flax
-from converters.errors import CheckpointError
 from my3dgen_jax.config import BackboneConfig, GeneratorConfig, PRESETS
+from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.models import checkpoint
 from tests.support import official_files as files
 from tests.support import rule_weights
@@ -325,6 +325,32 @@ class CommandTest(parameterized.TestCase):
         "--input", self.input, "--output", kept, "--config", self.config,
         "--overwrite"), kept, "not a checkpoint folder")
     self.assertEqual((kept / "thesis.txt").read_text(), "mine")
+
+  def test_the_input_is_not_replaced(self):
+    self.assertEqual(self._convert(files.zip_file(_ARRAYS))[0], 0)
+    inside = self.output / "in.pkl"
+    inside.write_bytes(files.zip_file(_ARRAYS))
+    code, _, err = self._run("--input", inside, "--output", self.output,
+                             "--config", self.config, "--overwrite")
+    self.assertEqual(code, 1)
+    self.assertRegex(err, r"\Aerror: [^\n]*out: holds the input[^\n]*\n\Z")
+    self.assertTrue(inside.exists())
+
+  def test_mismatch_tells_whole_shapes(self):
+    arrays = dict(_ARRAYS)
+    name = "backbone.synthesis.b8.conv0.weight"
+    arrays[name] = arrays[name][:, :2]
+    self.assert_fails(self._convert(files.zip_file(arrays)), self.input,
+                      f"{name} [4, 2, 3, 3] (expected [4, 4, 3, 3])")
+
+  def test_file_too_large_for_memory(self):
+    self.input.write_bytes(b"x")
+    os.truncate(self.input, 2**42)  # a sparse file takes no space
+    with mock.patch("builtins.open", side_effect=MemoryError):
+      code, _, err = self._run("--input", self.input, "--output",
+                               self.output)
+    self.assertEqual(code, 1)
+    self.assertIn("larger than the memory", err)
 
   def test_script(self):
     """As a user runs it, from another folder and without the package."""

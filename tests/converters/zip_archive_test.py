@@ -7,8 +7,8 @@ import zipfile
 from absl.testing import absltest
 from absl.testing import parameterized
 
-from converters.errors import CheckpointError
 from converters.zip_archive import ZipArchive
+from my3dgen_jax.errors import CheckpointError
 
 
 def _zip(entries, compression=zipfile.ZIP_STORED) -> bytes:

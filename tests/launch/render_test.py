@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -81,7 +82,10 @@ class RenderCommandTest(parameterized.TestCase):
       ("no_checkpoint", dict(checkpoint=None), 2, "--checkpoint"),
       ("seeds", dict(seeds="0-x"), 2, "--seeds: expected whole numbers"),
       ("yaw", dict(yaw="0,left"), 2, "--yaw: expected numbers"),
-      ("kinds", dict(kinds="images"), 2, "--kinds: expected some of"),
+      ("pitch", dict(pitch="2"), 2, "--pitch: expected numbers between"),
+      ("twice", dict(yaw="0.3,0.3"), 1, "two views are the same"),
+      ("psi", dict(truncation_psi="nan"), 1, "truncation_psi: holds NaN"),
+      ("kinds", dict(kinds="images"), 2, "kinds"),
       ("unknown", dict(yaws="0"), 2, "Unknown command line flag 'yaws'"),
       ("out", dict(out="/proc/nowhere"), 1, "/proc/nowhere: "))
   def test_bad_input_is_one_line(self, changes, code, message):
@@ -92,18 +96,36 @@ class RenderCommandTest(parameterized.TestCase):
     self.assertFalse(self.out.exists())
 
 
+  def test_damaged_checkpoint_is_one_line(self):
+    damaged = self.out.parent / "damaged"
+    shutil.copytree(self.checkpoint, damaged)
+    manifest = damaged / "variables" / "manifest.ocdbt"
+    manifest.write_bytes(manifest.read_bytes()[:20])
+    result = self.run_command(checkpoint=damaged)
+    self.assertEqual(result.returncode, 1)
+    self.assertRegex(result.stderr, r"\Aerror: [^\n]+damaged[^\n]+\n\Z")
+
+  def test_near_views_have_names_of_their_own(self):
+    result = self.run_command(seeds=0, yaw="0.351,0.354", kinds="raw")
+    self.assertEqual(result.returncode, 0, result.stderr)
+    self.assertCountEqual(os.listdir(self.out), [
+        "seed0000_yaw+0.351_pitch+0.000_raw.png",
+        "seed0000_yaw+0.354_pitch+0.000_raw.png"])
+
+
 class FlagsTest(parameterized.TestCase):
 
   def test_numbers(self):
-    self.assertEqual(cli.numbers("yaw", ["-0.5", " 1e-1"]), [-0.5, 0.1])
-    for bad in ([], ["nan"], ["inf"], [""]):
+    self.assertEqual(cli.numbers("yaw", ["-0.5", " 1e-1"], 1), [-0.5, 0.1])
+    for bad in ([], ["nan"], ["inf"], [""], ["1.1"], ["-1.1"]):
       with self.assertRaisesRegex(FlagError, "--yaw"):
-        cli.numbers("yaw", bad)
+        cli.numbers("yaw", bad, 1.0)
 
   def test_whole_numbers(self):
     self.assertEqual(cli.whole_numbers("seeds", ["3", "5-7", "1-1"]),
                      [3, 5, 6, 7, 1])
-    for bad in ([], ["-3"], ["4-2"], ["1-2-3"], ["1.5"], ["0-9999999999"]):
+    for bad in ([], ["-3"], ["4-2"], ["1-2-3"], ["1.5"], ["0-9999999999"],
+                ["0-4000000000"], ["9" * 5000]):
       with self.assertRaisesRegex(FlagError, "--seeds"):
         cli.whole_numbers("seeds", bad)
 

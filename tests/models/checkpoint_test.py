@@ -79,6 +79,23 @@ class CheckpointTest(parameterized.TestCase):
       self.save(overwrite=True)
     self.assertEqual(os.listdir(self.folder), ["thesis.tex"])
 
+  def test_a_checkpoint_with_something_beside_it_is_not_replaced(self):
+    self.save()
+    (self.folder / "mine.pkl").write_text("")
+    with self.assertRaisesRegex(my3dgen_jax.CheckpointError,
+                                "holds mine.pkl beside the checkpoint"):
+      self.save(overwrite=True)
+    self.assertIn("mine.pkl", os.listdir(self.folder))
+
+  def test_nan_is_not_saved(self):
+    bias = self.variables["params"]["decoder"]["fc0"]["bias"]
+    self.variables["params"]["decoder"]["fc0"]["bias"] = bias.at[1].set(
+        np.nan)
+    with self.assertRaisesRegex(my3dgen_jax.CheckpointError,
+                                "params/decoder/fc0/bias holds NaN"):
+      self.save()
+    self.assertEmpty(os.listdir(self.parent))
+
   def test_wrong_variables_are_not_written(self):
     del self.variables["params"]["decoder"]
     with self.assertRaisesRegex(
@@ -105,7 +122,8 @@ class CheckpointTest(parameterized.TestCase):
       return rename(path, target)
 
     with mock.patch.object(pathlib.Path, "rename", fail_for_new):
-      with self.assertRaises(OSError):
+      with self.assertRaisesRegex(my3dgen_jax.CheckpointError,
+                                  "tiny: Input/output error"):
         self.save(overwrite=True)
     my3dgen_jax.load_generator(self.folder)
     self.assertEqual(os.listdir(self.parent), ["tiny"])
@@ -133,7 +151,9 @@ class CheckpointTest(parameterized.TestCase):
     self.edit_config(format=99)
     self.assert_refused("field 'format' must be 1")
     (self.folder / "config.json").write_text("{")
-    self.assert_refused("config.json: cannot be read")
+    self.assert_refused("config.json: is not a JSON file")
+    (self.folder / "config.json").write_text("[" * 200_000)
+    self.assert_refused("config.json: is not a JSON file")
     (self.folder / "config.json").unlink()
     self.assert_refused("config.json: missing")
 
@@ -143,14 +163,40 @@ class CheckpointTest(parameterized.TestCase):
     shutil.rmtree(self.folder / "variables")
     self.assert_refused("variables: missing")
 
-  def test_damaged_weights(self):
+  def files(self, pattern):
+    found = [path for path in (self.folder / "variables").rglob(pattern)
+             if path.is_file()]
+    self.assertNotEmpty(found)
+    return found
+
+  def test_truncated_weights(self):
     self.save()
-    data = [path for path in (self.folder / "variables").rglob("d/*")
-            if path.is_file()]
-    self.assertNotEmpty(data)
-    for path in data:
+    for path in self.files("d/*"):
       path.write_bytes(path.read_bytes()[:100])
-    self.assert_refused("variables: damaged")
+    self.assert_refused("variables/.*: damaged")
+
+  def test_flipped_bits_in_weights(self):
+    """Orbax alone would read most of these as other numbers."""
+    self.save()
+    path = max(self.files("d/*"), key=lambda path: path.stat().st_size)
+    intact = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+      damaged = bytearray(intact)
+      damaged[rng.integers(len(intact) // 2)] ^= 1 << rng.integers(8)
+      path.write_bytes(damaged)
+      self.assert_refused("variables/.*: damaged")
+    path.write_bytes(intact)
+    my3dgen_jax.load_generator(self.folder)
+
+  def test_damaged_metadata(self):
+    self.save()
+    for path in self.files("_METADATA"):
+      path.write_text("{")
+    self.assert_refused("variables/.*: damaged")
+    for path in self.files("_METADATA"):
+      path.unlink()
+    self.assert_refused("variables/.*: missing")
 
 
 if __name__ == "__main__":

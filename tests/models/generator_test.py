@@ -2,6 +2,10 @@
 
 import dataclasses
 import functools
+import os
+import pathlib
+import subprocess
+import sys
 
 import chex
 import jax
@@ -10,6 +14,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from my3dgen_jax import config as config_lib
+from my3dgen_jax import types
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.models.generator import (Generator, abstract_variables,
                                           init_variables)
@@ -20,6 +25,8 @@ from tests.support.tiny import TINY
 
 def count(tree):
   return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @functools.cache
@@ -115,6 +122,48 @@ class TinyGeneratorTest(parameterized.TestCase):
     chex.assert_trees_all_close(both, repeated, atol=1e-5)
     chex.assert_trees_all_close(
         self.apply("synthesis", self.ws[:1], self.c), both, atol=1e-5)
+
+  def test_one_camera_many_faces(self):
+    chex.assert_trees_all_close(
+        self.apply("synthesis", self.ws, self.c[:1]),
+        self.apply("synthesis", self.ws, self.c[np.array([0, 0])]), atol=1e-5)
+
+  def test_numbers_of_any_kind(self):
+    expected = self.apply("mapping", self.z, self.c)
+    mapping = functools.partial(self.generator.apply, self.variables,
+                                method="mapping")
+    for convert in (np.float64, np.ndarray.tolist, jnp.asarray):
+      np.testing.assert_allclose(
+          mapping(convert(self.z), convert(self.c)), expected, rtol=1e-5)
+    self.apply("render_planes", self.planes, self.ws, self.c,
+               neural_rendering_resolution=np.int64(3))
+
+  def test_sharded_batch_renders_where_it_is(self):
+    """No device gathers the others' planes."""
+    code = """
+import functools, jax, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from my3dgen_jax import Generator, init_variables
+from tests.support import golden
+from tests.support.tiny import TINY
+mesh = Mesh(np.array(jax.devices()), ("batch",))
+split, same = (NamedSharding(mesh, PartitionSpec(*axes))
+               for axes in (("batch",), ()))
+variables = init_variables(jax.random.key(0), TINY)
+ws = golden.draw("tiny.ws", (2, TINY.num_ws, TINY.w_dim))
+c = golden.two_cameras()
+render = jax.jit(functools.partial(Generator(TINY).apply, method="synthesis"))
+placed = (jax.device_put(variables, same), jax.device_put(ws, split),
+          jax.device_put(c, split))
+text = render.lower(*placed).compile().as_text()
+assert "all-gather" not in text, text
+np.testing.assert_allclose(render(*placed).image,
+                           render(variables, ws, c).image, atol=1e-5)
+"""
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=ROOT, env={
+            **os.environ, "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=2"})
 
   @parameterized.parameters(1, 7, 1000)
   def test_chunks_do_not_matter(self, chunk):
@@ -248,6 +297,10 @@ class TinyGeneratorTest(parameterized.TestCase):
        "ws: has 3 rows, but c has 2"),
       ("resolution", "synthesis", dict(neural_rendering_resolution=0),
        "neural_rendering_resolution: expected a whole number >= 1"),
+      ("huge", "synthesis", dict(neural_rendering_resolution=10**6),
+       "neural_rendering_resolution: expected .* <= 4096"),
+      ("truth", "synthesis", dict(neural_rendering_resolution=True),
+       "neural_rendering_resolution: expected a whole number"),
       ("noise_mode", "synthesis", dict(noise_mode="loud"),
        "noise_mode: expected one of"),
       ("noise_stream", "synthesis", dict(noise_mode="random"),
@@ -262,7 +315,22 @@ class TinyGeneratorTest(parameterized.TestCase):
       ("points", "query", dict(points=np.zeros((2, 5))),
        r"points: expected shape \[N, M, 3\]"),
       ("no_points", "query", dict(points=np.zeros((2, 0, 3))),
-       r"points: .*at least one"))
+       r"points: expected shape \[N, M, 3\], got \[2, 0, 3\]"),
+      ("psi", "mapping", dict(truncation_psi=np.nan),
+       "truncation_psi: holds NaN"),
+      ("psi_text", "mapping", dict(truncation_psi="x"),
+       "truncation_psi: expected real numbers"),
+      ("cutoff", "mapping", dict(truncation_cutoff=2.5),
+       "truncation_cutoff: expected a whole number >= 0 and <= 4"),
+      ("complex", "mapping", dict(z=np.zeros((2, 4), complex)),
+       "z: expected real numbers"),
+      ("objects", "mapping", dict(z=np.full((2, 4), None)),
+       "z: expected real numbers"),
+      ("ragged", "mapping", dict(z=[[1, 2], [3]]),
+       "z: expected real numbers"),
+      ("sampling", "synthesis", dict(sampling=types.RaySampling(
+          jitter=np.zeros((2, 16, 4)), importance=np.zeros((2, 16, 3)))),
+       r"sampling.importance: expected shape \[2, 16, 4\]"))
   def test_bad_input_is_named(self, method, changes, message):
     names = {"synthesis": ("ws", "c"), "mapping": ("z", "c"),
              "render_planes": ("planes", "ws", "c"),

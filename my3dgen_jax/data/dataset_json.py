@@ -1,0 +1,168 @@
+"""EG3D's `dataset.json`: the camera label of every photo in a folder.
+
+    {"labels": [["name.png", [25 numbers]], ["folder/name.png", ...], ...]}
+
+Names are relative to the file's folder. Labels are those of `ops.cameras`.
+"""
+
+import json
+import os
+import pathlib
+import tempfile
+from typing import Any, Dict, Mapping, Union
+import unicodedata
+
+import chex
+import numpy as np
+
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.ops import cameras
+
+FILE_NAME = "dataset.json"
+
+
+class DatasetJsonError(UserError):
+  """A `dataset.json` that cannot be used; names the file and the entry."""
+
+
+def normal_name(name: str) -> str:
+  """One spelling for a file's name, whoever wrote it.
+
+  Windows separates folders by a backslash; macOS stores "é" as "e" and an
+  accent, so a name typed there differs from the one in the file.
+
+  Args:
+    name: relative path.
+
+  Returns: with forward slashes, no leading "./", in Unicode's form C.
+  """
+  return unicodedata.normalize(
+      "NFC", name.replace("\\", "/")).removeprefix("./")
+
+
+def check_label(label: chex.Array, where: str):
+  """Checks that one label holds a camera.
+
+  Args:
+    label: [25].
+    where: the file and entry, the start of the message.
+
+  Raises:
+    DatasetJsonError: another shape, NaN or infinity, or no rigid camera with
+      positive focal lengths.
+  """
+  try:
+    cameras.check_label(np.asarray(label)[None], "label")
+  except UserError as error:
+    text = str(error).removeprefix("label[0]: ").removeprefix("label: ")
+    raise DatasetJsonError(f"{where}: {text}") from None
+
+
+def parse(data: Union[str, bytes], where: str) -> Dict[str, np.ndarray]:
+  """Reads the text of a `dataset.json`.
+
+  Args:
+    data: the text, or its bytes.
+    where: the file, the start of every message.
+
+  Returns: name -> label [25] float32, in the file's order; the names are
+    `normal_name`s.
+  Raises:
+    DatasetJsonError: no JSON; no labels; an entry that is no pair of a name
+      and a camera; a name that comes twice.
+  """
+  try:
+    content = json.loads(data)
+  except (ValueError, RecursionError) as error:
+    raise DatasetJsonError(f"{where}: is no JSON: {error}") from None
+  entries = content.get("labels") if isinstance(content, dict) else None
+  if not isinstance(entries, list):
+    raise DatasetJsonError(
+        f"{where}: holds no camera labels; expected "
+        f'{{"labels": [["name.png", [25 numbers]], ...]}}, got '
+        f"{_short(content)}")
+  labels = {}
+  for i, entry in enumerate(entries):
+    if (not isinstance(entry, list) or len(entry) != 2
+        or not isinstance(entry[0], str) or not entry[0]):
+      raise DatasetJsonError(
+          f"{where}: entry {i}: expected [name, [25 numbers]], got "
+          f"{_short(entry)}")
+    name = normal_name(entry[0])
+    here = f"{where}: entry {i} ({name!r})"
+    if name in labels:
+      raise DatasetJsonError(f"{here}: the name comes twice; keep one label")
+    labels[name] = _label(entry[1], here)
+  return labels
+
+
+def _label(numbers: Any, here: str) -> np.ndarray:
+  if not isinstance(numbers, list):
+    raise DatasetJsonError(
+        f"{here}: expected a list of {cameras.LABEL_SIZE} numbers, got "
+        f"{_short(numbers)}")
+  if len(numbers) != cameras.LABEL_SIZE:
+    raise DatasetJsonError(
+        f"{here}: expected {cameras.LABEL_SIZE} numbers (cam2world 4x4 and "
+        f"intrinsics 3x3, row by row), got {len(numbers)}")
+  for k, number in enumerate(numbers):
+    # Numbers that float32 cannot hold would pass as infinity.
+    if (isinstance(number, bool) or not isinstance(number, (int, float))
+        or not abs(number) < 1e38):
+      raise DatasetJsonError(
+          f"{here}: number {k} must be finite, got {_short(number)}")
+  label = np.array(numbers, np.float32)
+  check_label(label, here)
+  label.flags.writeable = False
+  return label
+
+
+def _short(value: Any) -> str:
+  text = json.dumps(value)
+  return text if len(text) <= 40 else text[:37] + "..."
+
+
+def read(path: Union[str, os.PathLike]) -> Dict[str, np.ndarray]:
+  """Reads the file `path`; see `parse`.
+
+  Raises:
+    DatasetJsonError: as `parse`; the file is missing or cannot be read.
+  """
+  try:
+    data = pathlib.Path(path).read_bytes()
+  except OSError as error:
+    raise DatasetJsonError(
+        f"{path}: cannot be read: {error.strerror}") from None
+  return parse(data, str(path))
+
+
+def write(path: Union[str, os.PathLike], labels: Mapping[str, chex.Array]):
+  """Writes a `dataset.json`; the file is whole or absent.
+
+  Args:
+    path: the file.
+    labels: name -> label [25], kept in their order, as float32.
+
+  Raises:
+    DatasetJsonError: a label that is no camera, or two equal names.
+    OSError: the folder cannot be written.
+  """
+  path = pathlib.Path(path)
+  entries = {}
+  for name, label in labels.items():
+    label = np.asarray(label, np.float32)
+    name = normal_name(name)
+    check_label(label, f"{path}: {name!r}")
+    if name in entries:
+      raise DatasetJsonError(f"{path}: {name!r}: the name comes twice")
+    entries[name] = label.tolist()
+  text = json.dumps({"labels": list(entries.items())}, indent=1) + "\n"
+  handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+  try:
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+      file.write(text)
+    os.chmod(temporary, 0o644)  # mkstemp makes files nobody else can read
+    os.replace(temporary, path)
+  except BaseException:
+    os.unlink(temporary)
+    raise

@@ -8,7 +8,6 @@ settings in the folder's config.json, loads the file with load_state_dict.
 
 import os
 import sys
-import tempfile
 from typing import Any, Callable, Dict, List
 
 if not __package__:
@@ -25,6 +24,7 @@ import numpy as np
 from converters import cli, names, torch_writer
 from converters.errors import naming
 from my3dgen_jax.config import GeneratorConfig
+from my3dgen_jax.data.files import replacing
 from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.models import checkpoint
 
@@ -77,25 +77,9 @@ def state_dict(config: GeneratorConfig, variables: Any
 
 
 def _write(output: str, tensors: Dict[str, np.ndarray]):
-  """A temporary file beside the target becomes it only once complete."""
-  parent = os.path.dirname(os.path.abspath(output))
-  os.makedirs(parent, exist_ok=True)
-  handle, temporary = tempfile.mkstemp(
-      prefix=f".{os.path.basename(output)}.", dir=parent)
-  try:
-    with os.fdopen(handle, "wb") as file:
-      torch_writer.write_state_dict(file, tensors)
-    os.chmod(temporary, 0o666 & ~_umask())  # mkstemp lets nobody else read
-    os.replace(temporary, output)
-  except BaseException:
-    os.unlink(temporary)
-    raise
-
-
-def _umask() -> int:
-  mask = os.umask(0)
-  os.umask(mask)
-  return mask
+  os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
+  with replacing(output) as file:
+    torch_writer.write_state_dict(file, tensors)
 
 
 def main(argv: List[str]) -> int:

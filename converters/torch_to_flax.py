@@ -216,7 +216,7 @@ def fitting_preset(tensors: Mapping[str, TensorRecord],
                 key=lambda found: sum(map(len, found.values())))
     raise CheckpointError(
         "does not tell its settings, and its tensors are of no published "
-        f"generator; compared with the nearest: {_list(wrong)} (give the "
+        f"generator; compared with the nearest: {list_mismatches(wrong)} (give the "
         "settings with --config)")
   if len(set(fitting.values())) > 1:
     raise CheckpointError(
@@ -245,9 +245,10 @@ def _mismatches(config: GeneratorConfig, tensors: Mapping[str, TensorRecord]
   return {heading: wrong for heading, wrong in found.items() if wrong}
 
 
-def _list(mismatches: Mapping[str, List[str]]) -> str:
+def list_mismatches(mismatches: Mapping[str, List[str]]) -> str:
+  """A line of what does not fit; headings without entries are left out."""
   return "; ".join(f"{len(wrong)} {heading}: {some_of(wrong, most=3)}"
-                   for heading, wrong in mismatches.items())
+                   for heading, wrong in mismatches.items() if wrong)
 
 
 # Values.
@@ -259,13 +260,13 @@ def _fill(config: GeneratorConfig, tensors: Mapping[str, TensorRecord],
   mismatches = _mismatches(config, tensors)
   if mismatches:
     raise CheckpointError(f"the tensors do not fit the settings: "
-                          f"{_list(mismatches)}")
+                          f"{list_mismatches(mismatches)}")
   if any(tensor.dtype == np.float64 for tensor in tensors.values()):
     warn("float64 tensors are rounded to float32")
   expected = expected_tensors(config)
   leaves = {}
   for name, tensor in tensors.items():
-    array = _read_floats(name, tensor)
+    array = read_floats(name, tensor)
     if name not in expected:
       # A filter: the model has it built in, so it must be the same one.
       if not np.array_equal(array, names.RESAMPLE_FILTER):
@@ -277,7 +278,12 @@ def _fill(config: GeneratorConfig, tensors: Mapping[str, TensorRecord],
   return names.unflatten(leaves)
 
 
-def _read_floats(name: str, tensor: TensorRecord) -> np.ndarray:
+def read_floats(name: str, tensor: TensorRecord) -> np.ndarray:
+  """The float32 array of a tensor out of a file.
+
+  Raises:
+    CheckpointError: it is no floating point, or not finite.
+  """
   if tensor.dtype not in _FLOATS:
     raise CheckpointError(f"{name} is {tensor.dtype}, not floating point")
   with np.errstate(over="ignore"):  # what overflows is refused below

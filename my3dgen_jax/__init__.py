@@ -6,10 +6,10 @@
 The names below are the public API; everything else may change.
 """
 
-from my3dgen_jax import cameras
+from my3dgen_jax import cameras, lora
 from my3dgen_jax._version import __version__
 from my3dgen_jax.config import (PRESETS, ConfigError, GeneratorConfig,
-                                preset)
+                                LoraConfig, preset)
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.models.checkpoint import (load_config, load_generator,
                                            save_generator)
@@ -23,6 +23,7 @@ __all__ = [
     "ConfigError",
     "Generator",
     "GeneratorConfig",
+    "LoraConfig",
     "RadianceSample",
     "RenderOutput",
     "UserError",
@@ -32,6 +33,7 @@ __all__ = [
     "init_variables",
     "load_config",
     "load_generator",
+    "lora",
     "preset",
     "save_generator",
 ]

@@ -7,6 +7,7 @@ the published EG3D checkpoints; any size may be changed with
 """
 
 import dataclasses
+import re
 import types
 import typing
 from typing import Any, Literal, Mapping, Optional, Tuple, Union
@@ -280,6 +281,57 @@ class GeneratorConfig:
     return _from_dict(cls, data, "").validate()
 
 
+@dataclasses.dataclass(frozen=True)
+class LoraConfig:
+  """What is personal: low-rank pairs on the layers' weights, and offsets.
+
+  W = W0 + alpha / rank * B A. A convolution's weight [O, I, k, k] is seen as
+  the matrix [O, I k k], with pairs A [rho, I k k] and B [O, rho].
+  """
+
+  rank: int = 1
+  alpha: float = 1.0
+  # rho: "kernel" is rank * k, the setting whose sizes My3DGen reports;
+  # "rank" is rank, as its equation 4 is written; "original" is LoRA's own
+  # layout for convolutions, A [rank k, I k] and B [O k, rank k], an ablation.
+  conv_rank: Literal["kernel", "rank", "original"] = "kernel"
+  # Which modules are adapted: regular expressions for their whole path.
+  targets: Tuple[str, ...] = ("backbone/synthesis/.*", "superresolution/.*",
+                              "decoder/.*")
+
+  @property
+  def scale(self) -> float:
+    return self.alpha / self.rank
+
+  def validate(self) -> "LoraConfig":
+    """Checks every field and returns the config itself.
+
+    Raises:
+      ConfigError: names the field and what it should hold.
+    """
+    _check_types(self, "lora.")
+    _require(_is_size(self.rank), "lora.rank", "a whole number >= 1",
+             self.rank)
+    _require(_is_positive(self.alpha), "lora.alpha", "a positive number",
+             self.alpha)
+    for pattern in self.targets:
+      try:
+        re.compile(pattern)
+      except re.error as error:
+        raise ConfigError(f"lora.targets: {pattern!r} is no regular "
+                          f"expression: {error}") from None
+    return self
+
+  def to_dict(self) -> dict:
+    """Plain data, as an adapter's file holds it."""
+    return dataclasses.asdict(self)
+
+  @classmethod
+  def from_dict(cls, data: Mapping[str, Any]) -> "LoraConfig":
+    """The inverse of `to_dict`; raises ConfigError on what does not fit."""
+    return _from_dict(cls, data, "lora.").validate()
+
+
 def _from_dict(cls, data: Any, prefix: str):
   """Builds the dataclass `cls` from plain data, naming what does not fit."""
   where = prefix.rstrip(".") or "generator"
@@ -316,6 +368,8 @@ def _has_type(value: Any, hint: Any) -> bool:
   if origin is Literal:
     return isinstance(value, str) and value in args
   if origin is tuple:
+    if args[-1] is ...:
+      args = args[:1] * len(value) if isinstance(value, tuple) else ()
     return (isinstance(value, tuple) and len(value) == len(args)
             and all(map(_has_type, value, args)))
   if hint is float:
@@ -332,7 +386,7 @@ def _describe(hint: Any) -> str:
   if origin is Literal:
     return "one of " + ", ".join(map(repr, args))
   if origin is tuple:
-    return f"{len(args)} values of type {_describe(args[0])}"
+    return f"{'some' if args[-1] is ... else len(args)} values of type {_describe(args[0])}"
   return {float: "a finite number", int: "a whole number", bool: "a boolean",
           str: "a text", type(None): "null"}.get(hint, str(hint))
 

@@ -1,7 +1,10 @@
 """What travels together through the model, as frozen pytrees."""
 
+from typing import Optional
+
 import flax.struct
 import jax
+import jax.numpy as jnp
 
 
 @flax.struct.dataclass
@@ -28,6 +31,49 @@ class RaySampling:
 
   jitter: jax.Array
   importance: jax.Array
+
+
+@flax.struct.dataclass
+class LowRank:
+  """The change a @ b of a kernel.
+
+  Attributes:
+    a: [kh, kw, I, R] or [I, R].
+    b: [R, O], the adapter's scale included.
+  """
+
+  a: jax.Array
+  b: jax.Array
+
+  def product(self) -> jax.Array:
+    """The change itself, [kh, kw, I, O] or [I, O], in float32."""
+    return jnp.matmul(self.a, self.b, precision=jax.lax.Precision.HIGHEST)
+
+  def added_to(self, kernel: jax.Array) -> jax.Array:
+    """The changed kernel."""
+    return plus(kernel, self.product())
+
+
+def plus(parameter: jax.Array, change: Optional[jax.Array]) -> jax.Array:
+  """A parameter and its change, which may be None."""
+  return parameter if change is None else parameter + change
+
+
+@flax.struct.dataclass
+class LayerDelta:
+  """What an adapter adds to a layer's parameters; None: nothing.
+
+  Attributes:
+    low_rank: to the kernel, as a product of two narrow matrices.
+    kernel: to the kernel, entry by entry.
+    bias: to the bias.
+    noise_strength: to the noise strength.
+  """
+
+  low_rank: Optional[LowRank] = None
+  kernel: Optional[jax.Array] = None
+  bias: Optional[jax.Array] = None
+  noise_strength: Optional[jax.Array] = None
 
 
 @flax.struct.dataclass

@@ -8,13 +8,13 @@ Names are relative to the file's folder. Labels are those of `ops.cameras`.
 import json
 import os
 import pathlib
-import tempfile
 from typing import Any, Dict, Mapping, Union
 import unicodedata
 
 import chex
 import numpy as np
 
+from my3dgen_jax.data.files import replacing
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras
 
@@ -157,12 +157,5 @@ def write(path: Union[str, os.PathLike], labels: Mapping[str, chex.Array]):
       raise DatasetJsonError(f"{path}: {name!r}: the name comes twice")
     entries[name] = label.tolist()
   text = json.dumps({"labels": list(entries.items())}, indent=1) + "\n"
-  handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-  try:
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-      file.write(text)
-    os.chmod(temporary, 0o644)  # mkstemp makes files nobody else can read
-    os.replace(temporary, path)
-  except BaseException:
-    os.unlink(temporary)
-    raise
+  with replacing(path) as file:
+    file.write(text.encode())

@@ -4,13 +4,13 @@ Inside: float32 in [-1, 1]. On disk: 8 bits a channel, PNG.
 """
 
 import os
-import pathlib
-import tempfile
 from typing import Sequence, Union
 
 import chex
 import numpy as np
 from PIL import Image
+
+from my3dgen_jax.data.files import replacing
 
 
 def to_uint8(image: chex.Array) -> np.ndarray:
@@ -35,15 +35,7 @@ def write_png(path: Union[str, os.PathLike], image: np.ndarray):
 
   Raises: OSError if the folder cannot be written.
   """
-  path = pathlib.Path(path)
   if image.ndim == 3 and image.shape[-1] == 1:
     image = image[..., 0]
-  handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-  try:
-    with os.fdopen(handle, "wb") as file:
-      Image.fromarray(image).save(file, format="PNG")
-    os.chmod(temporary, 0o644)  # mkstemp makes files nobody else can read
-    os.replace(temporary, path)
-  except BaseException:
-    os.unlink(temporary)
-    raise
+  with replacing(path) as file:
+    Image.fromarray(image).save(file, format="PNG")

@@ -1,8 +1,12 @@
 """EG3D's decoder: what turns plane features into density and colour."""
 
+import functools
+from typing import Optional
+
 import flax.linen as nn
 
-from my3dgen_jax.config import GeneratorConfig
+from my3dgen_jax.config import GeneratorConfig, LoraConfig
+from my3dgen_jax.models.adapter import adapted
 from my3dgen_jax.models.layers import FullyConnected
 from my3dgen_jax.types import DecoderWeights
 
@@ -15,16 +19,19 @@ class Decoder(nn.Module):
 
   Attributes:
     config: of the generator.
+    lora: with it, all weights have offsets; the layers are too small for
+      pairs to save anything.
   """
 
   config: GeneratorConfig
+  lora: Optional[LoraConfig] = None
 
   def setup(self):
     decoder = self.config.decoder
-    self.fc0 = FullyConnected(decoder.hidden_features,
+    layer = functools.partial(adapted, self.lora, pair=False,
                               lr_multiplier=decoder.lr_multiplier)
-    self.fc1 = FullyConnected(1 + decoder.color_features,
-                              lr_multiplier=decoder.lr_multiplier)
+    self.fc0 = layer("fc0", FullyConnected, decoder.hidden_features)
+    self.fc1 = layer("fc1", FullyConnected, 1 + decoder.color_features)
 
   def __call__(self) -> DecoderWeights:
     kernel0, bias0 = self.fc0.scaled_weights(

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from my3dgen_jax.config import MAX_RESOLUTION, GeneratorConfig
+from my3dgen_jax.config import MAX_RESOLUTION, GeneratorConfig, LoraConfig
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.models.decoder import Decoder
 from my3dgen_jax.models.layers import NOISE_MODES, NoiseMode
@@ -31,17 +31,24 @@ class Generator(nn.Module):
   that is outside `jax.jit`. Gradients are for reverse mode (`jax.grad`,
   `jax.vjp`); the renderer has no forward-mode rule.
 
+  With a `lora`, `variables` has a third collection of that name: all that is
+  personal, beside `params` that no one touches; see `my3dgen_jax.lora`.
+
   Attributes:
     config: every size and setting.
+    lora: how the layers are adapted; None: the generator as it is.
   """
 
   config: GeneratorConfig
+  lora: Optional[LoraConfig] = None
 
   def setup(self):
     self.config.validate()
-    self.backbone = Backbone(self.config)
-    self.decoder = Decoder(self.config)
-    self.superresolution = Superresolution(self.config)
+    if self.lora is not None:
+      self.lora.validate()
+    self.backbone = Backbone(self.config, self.lora)
+    self.decoder = Decoder(self.config, self.lora)
+    self.superresolution = Superresolution(self.config, self.lora)
 
   def __call__(self, z: chex.Array, c: chex.Array, *,
                truncation_psi: chex.Numeric = 1.0,
@@ -224,11 +231,17 @@ def _init(generator: Generator, key: chex.PRNGKey) -> Any:
                         neural_rendering_resolution=1)
 
 
-def init_variables(key: chex.PRNGKey, config: GeneratorConfig) -> Any:
-  """Random weights, as StyleGAN2 starts: {"params": …, "buffers": …}."""
-  return jax.jit(lambda key: _init(Generator(config), key))(key)
+def init_variables(key: chex.PRNGKey, config: GeneratorConfig,
+                   lora: Optional[LoraConfig] = None) -> Any:
+  """Random weights, as StyleGAN2 starts.
+
+  Returns: {"params": …, "buffers": …}, and "lora" where there is one.
+  """
+  return jax.jit(lambda key: _init(Generator(config, lora), key))(key)
 
 
-def abstract_variables(config: GeneratorConfig) -> Any:
+def abstract_variables(config: GeneratorConfig,
+                       lora: Optional[LoraConfig] = None) -> Any:
   """The tree of `init_variables` as `jax.ShapeDtypeStruct`s; no memory."""
-  return jax.eval_shape(lambda: _init(Generator(config), jax.random.key(0)))
+  return jax.eval_shape(
+      lambda: _init(Generator(config, lora), jax.random.key(0)))

@@ -5,15 +5,18 @@ maps, the mean of w) in `buffers`. Both are float32; `dtype` is what
 activations are computed in.
 """
 
-from typing import Any, Literal, Optional
+from typing import Any, Dict, Literal, Optional, Tuple
 
 import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from my3dgen_jax.config import LoraConfig
+from my3dgen_jax.models.adapter import adapted
 from my3dgen_jax.ops.bias_act import bias_act
 from my3dgen_jax.ops.modulated_conv import modulated_conv2d
+from my3dgen_jax.types import LayerDelta, plus
 
 NoiseMode = Literal["const", "random", "none"]
 NOISE_MODES = ("const", "random", "none")
@@ -37,19 +40,33 @@ class FullyConnected(nn.Module):
   bias_init: float = 0.0
   precision: Any = None
 
+  def parameter_shapes(self, inputs: int) -> Dict[str, Tuple[int, ...]]:
+    """Name to shape, for `inputs` features."""
+    return {"kernel": (inputs, self.features), "bias": (self.features,)}
+
   @nn.compact
-  def scaled_weights(self, inputs: int):
-    """The kernel [inputs, features] and bias [features] that multiply."""
+  def scaled_weights(self, inputs: int, delta: LayerDelta = LayerDelta()
+                     ) -> Tuple[jax.Array, jax.Array]:
+    """The kernel [inputs, features] and bias [features] that multiply.
+
+    A low-rank change joins after the gain of the kernel (My3DGen's choice);
+    all other changes are to the stored parameters.
+    """
+    shapes = self.parameter_shapes(inputs)
     kernel = self.param("kernel",
                         nn.initializers.normal(1 / self.lr_multiplier),
-                        (inputs, self.features))
+                        shapes["kernel"])
     bias = self.param("bias", nn.initializers.constant(self.bias_init),
-                      (self.features,))
-    return (kernel * (self.lr_multiplier / inputs**0.5),
-            bias * self.lr_multiplier)
+                      shapes["bias"])
+    kernel = plus(kernel, delta.kernel) * (self.lr_multiplier / inputs**0.5)
+    if delta.low_rank is not None:
+      kernel = delta.low_rank.added_to(kernel)
+    return kernel, plus(bias, delta.bias) * self.lr_multiplier
 
-  def __call__(self, x: chex.Array) -> jax.Array:
-    kernel, bias = self.scaled_weights(x.shape[-1])
+  def __call__(self, x: chex.Array, delta: LayerDelta = LayerDelta()
+               ) -> jax.Array:
+    """[N, inputs] -> [N, features]."""
+    kernel, bias = self.scaled_weights(x.shape[-1], delta)
     return bias_act(jnp.matmul(x, kernel, precision=self.precision), bias,
                     activation=self.activation)
 
@@ -64,6 +81,7 @@ class SynthesisLayer(nn.Module):
     clamp: bound on the output, or None.
     dtype: of activations.
     precision: of the products.
+    lora: how the layer's affine map is adapted, if it is.
   """
 
   features: int
@@ -72,24 +90,32 @@ class SynthesisLayer(nn.Module):
   clamp: Optional[float] = None
   dtype: Any = jnp.float32
   precision: Any = None
+  lora: Optional[LoraConfig] = None
+
+  def parameter_shapes(self, inputs: int) -> Dict[str, Tuple[int, ...]]:
+    """Name to shape, for `inputs` channels; the affine map's not included."""
+    return {"kernel": (3, 3, inputs, self.features),
+            "bias": (self.features,), "noise_strength": ()}
 
   @nn.compact
-  def __call__(self, x: chex.Array, w: chex.Array, *,
-               noise_mode: NoiseMode) -> jax.Array:
+  def __call__(self, x: chex.Array, w: chex.Array, *, noise_mode: NoiseMode,
+               delta: LayerDelta = LayerDelta()) -> jax.Array:
     """[N, H, W, I] and [N, w_dim] -> [N, up H, up W, features]."""
-    inputs = x.shape[-1]
-    kernel = self.param("kernel", nn.initializers.normal(1.0),
-                        (3, 3, inputs, self.features))
-    bias = self.param("bias", nn.initializers.zeros, (self.features,))
-    strength = self.param("noise_strength", nn.initializers.zeros, ())
+    shapes = self.parameter_shapes(x.shape[-1])
+    kernel = plus(self.param("kernel", nn.initializers.normal(1.0),
+                              shapes["kernel"]), delta.kernel)
+    bias = plus(self.param("bias", nn.initializers.zeros, shapes["bias"]),
+                 delta.bias)
+    strength = plus(self.param("noise_strength", nn.initializers.zeros, ()),
+                     delta.noise_strength)
     shape = (self.resolution, self.resolution)
     noise_const = self.variable(
         "buffers", "noise_const",
         lambda: jax.random.normal(self.make_rng("params"), shape))
-    styles = FullyConnected(inputs, bias_init=1.0, precision=self.precision,
-                            name="affine")(w)
+    styles = adapted(self.lora, "affine", FullyConnected, x.shape[-1],
+                     bias_init=1.0, precision=self.precision)(w)
     x = modulated_conv2d(x.astype(self.dtype), kernel, styles, up=self.up,
-                         precision=self.precision)
+                         low_rank=delta.low_rank, precision=self.precision)
     if noise_mode != "none":
       noise = (noise_const.value if noise_mode == "const" else
                jax.random.normal(self.make_rng("noise"),
@@ -106,22 +132,34 @@ class ToRGB(nn.Module):
     clamp: bound on the output, or None.
     dtype: of activations; the image itself is float32.
     precision: of the products.
+    lora: how the layer's affine map is adapted, if it is.
   """
 
   features: int
   clamp: Optional[float] = None
   dtype: Any = jnp.float32
   precision: Any = None
+  lora: Optional[LoraConfig] = None
+
+  def parameter_shapes(self, inputs: int) -> Dict[str, Tuple[int, ...]]:
+    """Name to shape, for `inputs` channels; the affine map's not included."""
+    return {"kernel": (1, 1, inputs, self.features),
+            "bias": (self.features,)}
 
   @nn.compact
-  def __call__(self, x: chex.Array, w: chex.Array) -> jax.Array:
+  def __call__(self, x: chex.Array, w: chex.Array,
+               delta: LayerDelta = LayerDelta()) -> jax.Array:
     """[N, H, W, I] and [N, w_dim] -> [N, H, W, features]."""
     inputs = x.shape[-1]
-    kernel = self.param("kernel", nn.initializers.normal(1.0),
-                        (1, 1, inputs, self.features))
-    bias = self.param("bias", nn.initializers.zeros, (self.features,))
-    styles = FullyConnected(inputs, bias_init=1.0, precision=self.precision,
-                            name="affine")(w) / inputs**0.5
+    shapes = self.parameter_shapes(inputs)
+    kernel = plus(self.param("kernel", nn.initializers.normal(1.0),
+                              shapes["kernel"]), delta.kernel)
+    bias = plus(self.param("bias", nn.initializers.zeros, shapes["bias"]),
+                 delta.bias)
+    styles = adapted(self.lora, "affine", FullyConnected, inputs,
+                     bias_init=1.0,
+                     precision=self.precision)(w) / inputs**0.5
     x = modulated_conv2d(x.astype(self.dtype), kernel, styles,
-                         demodulate=False, precision=self.precision)
+                         demodulate=False, low_rank=delta.low_rank,
+                         precision=self.precision)
     return bias_act(x.astype(jnp.float32), bias, clamp=self.clamp)

@@ -1,11 +1,13 @@
 """EG3D's super-resolution: rendered features to the final image."""
 
+from typing import Optional
+
 import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from my3dgen_jax.config import GeneratorConfig
+from my3dgen_jax.config import GeneratorConfig, LoraConfig
 from my3dgen_jax.models.synthesis import SynthesisBlock
 from my3dgen_jax.ops.resize import resize_bilinear
 
@@ -15,9 +17,11 @@ class Superresolution(nn.Module):
 
   Attributes:
     config: of the generator.
+    lora: how the layers are adapted, if they are.
   """
 
   config: GeneratorConfig
+  lora: Optional[LoraConfig] = None
 
   @nn.compact
   def __call__(self, image_raw: chex.Array, features: chex.Array,
@@ -46,6 +50,7 @@ class Superresolution(nn.Module):
       x, img = SynthesisBlock(
           channels, size, self.config.img_channels, up=up,
           clamp=config.clamp, dtype=jnp.dtype(self.config.dtype),
-          precision=self.config.precision, name=f"block{i}")(
+          precision=self.config.precision, lora=self.lora,
+          name=f"block{i}")(
               x, img, rows, noise_mode=config.noise_mode)
     return img

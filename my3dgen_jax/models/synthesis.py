@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
-from my3dgen_jax.config import GeneratorConfig
+from my3dgen_jax.config import GeneratorConfig, LoraConfig
+from my3dgen_jax.models.adapter import adapted
 from my3dgen_jax.models.layers import NoiseMode, SynthesisLayer, ToRGB
 from my3dgen_jax.models.mapping import MappingNetwork
 from my3dgen_jax.ops.upfirdn2d import upsample2
@@ -25,6 +26,7 @@ class SynthesisBlock(nn.Module):
     clamp: bound on every layer's output, or None.
     dtype: of activations; the image is float32.
     precision: of the products.
+    lora: how the layers are adapted, if they are.
   """
 
   features: int
@@ -34,6 +36,7 @@ class SynthesisBlock(nn.Module):
   clamp: Optional[float] = None
   dtype: Any = jnp.float32
   precision: Any = None
+  lora: Optional[LoraConfig] = None
 
   @nn.compact
   def __call__(self, x: Optional[chex.Array], img: Optional[chex.Array],
@@ -50,10 +53,12 @@ class SynthesisBlock(nn.Module):
 
     Returns: x and img after the block.
     """
+    shared = dict(clamp=self.clamp, dtype=self.dtype,
+                  precision=self.precision, lora=self.lora)
+
     def layer(name, up):
-      return SynthesisLayer(self.features, self.resolution, up=up,
-                            clamp=self.clamp, dtype=self.dtype,
-                            precision=self.precision, name=name)
+      return adapted(self.lora, name, SynthesisLayer, self.features,
+                     self.resolution, up=up, **shared)
 
     if x is None:
       const = self.param("const", nn.initializers.normal(1.0),
@@ -63,8 +68,8 @@ class SynthesisBlock(nn.Module):
       x = layer("conv0", 2 if self.up else 1)(x, ws[:, 0],
                                               noise_mode=noise_mode)
     x = layer("conv1", 1)(x, ws[:, -2], noise_mode=noise_mode)
-    rgb = ToRGB(self.img_channels, clamp=self.clamp, dtype=self.dtype,
-                precision=self.precision, name="torgb")(x, ws[:, -1])
+    rgb = adapted(self.lora, "torgb", ToRGB, self.img_channels, **shared)(
+        x, ws[:, -1])
     if img is None:
       return x, rgb
     return x, (upsample2(img) if self.up else img) + rgb
@@ -75,9 +80,11 @@ class SynthesisNetwork(nn.Module):
 
   Attributes:
     config: of the generator.
+    lora: how the layers are adapted, if they are.
   """
 
   config: GeneratorConfig
+  lora: Optional[LoraConfig] = None
 
   @nn.compact
   def __call__(self, ws: chex.Array, *, noise_mode: NoiseMode) -> jax.Array:
@@ -91,7 +98,7 @@ class SynthesisNetwork(nn.Module):
           backbone.channels(resolution), resolution,
           3 * backbone.plane_channels, clamp=backbone.conv_clamp,
           dtype=jnp.dtype(self.config.dtype), precision=self.config.precision,
-          name=f"b{resolution}")
+          lora=self.lora, name=f"b{resolution}")
       x, img = block(x, img, ws[:, first:first + rows], noise_mode=noise_mode)
       first += rows - 1
     return img
@@ -102,15 +109,17 @@ class Backbone(nn.Module):
 
   Attributes:
     config: of the generator.
+    lora: how the synthesis layers are adapted, if they are.
   """
 
   config: GeneratorConfig
+  lora: Optional[LoraConfig] = None
 
   def setup(self):
     self.mapping = MappingNetwork(
         self.config.mapping, w_dim=self.config.w_dim,
         num_ws=self.config.num_ws, precision=self.config.precision)
-    self.synthesis = SynthesisNetwork(self.config)
+    self.synthesis = SynthesisNetwork(self.config, self.lora)
 
   def planes(self, ws: chex.Array, *, noise_mode: NoiseMode) -> jax.Array:
     """[N, num_ws, w_dim] -> [N, 3, S, S, plane_channels]."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from my3dgen_jax.ops import upfirdn2d
+from my3dgen_jax.types import LowRank
 
 
 def demodulation(kernel: chex.Array, styles: chex.Array) -> jax.Array:
@@ -30,6 +31,7 @@ def demodulation(kernel: chex.Array, styles: chex.Array) -> jax.Array:
 
 def modulated_conv2d(x: chex.Array, kernel: chex.Array, styles: chex.Array,
                      *, up: int = 1, demodulate: bool = True,
+                     low_rank: Optional[LowRank] = None,
                      precision: Optional[lax.PrecisionLike] = None
                      ) -> jax.Array:
   """Convolves each sample with its own scaling of one kernel.
@@ -45,6 +47,7 @@ def modulated_conv2d(x: chex.Array, kernel: chex.Array, styles: chex.Array,
     styles: [N, I] float32.
     up: 1 or 2; 2 doubles the size.
     demodulate: scale every output channel to unit variance.
+    low_rank: added to the kernel before modulation and demodulation.
     precision: of the products.
 
   Returns: [N, H * up, W * up, O], of x's dtype.
@@ -55,19 +58,21 @@ def modulated_conv2d(x: chex.Array, kernel: chex.Array, styles: chex.Array,
   chex.assert_shape(styles, (x.shape[0], kernel.shape[2]))
   assert up in (1, 2), f"up: expected 1 or 2, got {up}"
   dtype = x.dtype
+  changed = kernel if low_rank is None else low_rank.added_to(kernel)
   if kernel.shape[:2] == (1, 1) and up == 1:
-    own = kernel[0, 0] * styles[:, :, None]
+    own = changed[0, 0] * styles[:, :, None]
     if demodulate:
-      own = own * demodulation(kernel, styles)[:, None, :]
+      own = own * demodulation(changed, styles)[:, None, :]
     return jnp.einsum("nhwi,nio->nhwo", x, own.astype(dtype),
                       precision=precision)
   x = x * styles[:, None, None, :].astype(dtype)
   if up == 2:
-    x = upfirdn2d.conv_up2(x, kernel.astype(dtype), precision=precision)
+    x = upfirdn2d.conv_up2(x, kernel.astype(dtype), low_rank=low_rank,
+                           precision=precision)
   else:
     pad = kernel.shape[0] // 2
     x = upfirdn2d.conv2d(x, kernel.astype(dtype), padding=((pad, pad),) * 2,
-                         precision=precision)
+                         low_rank=low_rank, precision=precision)
   if demodulate:
-    x = x * demodulation(kernel, styles)[:, None, None, :].astype(dtype)
+    x = x * demodulation(changed, styles)[:, None, None, :].astype(dtype)
   return x

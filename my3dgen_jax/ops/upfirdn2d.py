@@ -4,6 +4,7 @@ Everything is separable and written with slices, so that XLA compiles it to
 plain arithmetic on every backend. Images are NHWC; kernels HWIO.
 """
 
+import functools
 from typing import Optional, Sequence, Tuple
 
 import chex
@@ -11,15 +12,41 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from my3dgen_jax.types import LowRank, plus
+
 FILTER_TAPS = (1.0, 3.0, 3.0, 1.0)
 
 _ROWS, _COLUMNS = 1, 2
+_NARROW = 64  # channels up to which XLA's kernel gradient is good on a CPU
 
 
 def conv2d(x: chex.Array, kernel: chex.Array, *, stride: int = 1,
            padding: Sequence[Tuple[int, int]] = ((1, 1), (1, 1)),
+           low_rank: Optional[LowRank] = None,
            precision: Optional[lax.PrecisionLike] = None) -> jax.Array:
-  """Correlation of x, [N, H, W, I], with the kernel, [kh, kw, I, O]."""
+  """Correlation of x, [N, H, W, I], with the kernel, [kh, kw, I, O].
+
+  Args:
+    x: [N, H, W, I].
+    kernel: [kh, kw, I, O].
+    stride: of the output.
+    padding: (before, after) of rows and of columns.
+    low_rank: added to the kernel. Its gradient comes from narrow products
+      and needs none of the kernel; only with stride 1.
+    precision: of the products.
+
+  Returns: [N, H', W', O].
+  """
+  padding = tuple(map(tuple, padding))
+  if low_rank is not None:
+    a, b = (part.astype(x.dtype) for part in (low_rank.a, low_rank.b))
+    return _conv_low_rank(x, kernel, a, b, padding, precision)
+  if stride == 1:
+    return _conv(x, kernel, padding, precision)
+  return _plain_conv(x, kernel, stride, padding, precision)
+
+
+def _plain_conv(x, kernel, stride, padding, precision):
   if kernel.shape[:2] == (1, 1) and stride == 1:
     # A product, which a CPU computes several times faster under that name.
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
@@ -27,6 +54,90 @@ def conv2d(x: chex.Array, kernel: chex.Array, *, stride: int = 1,
   return lax.conv_general_dilated(
       x, kernel, (stride, stride), padding,
       dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv(x, kernel, padding, precision):
+  """A convolution of stride 1 whose kernel's gradient is made of products."""
+  return _plain_conv(x, kernel, 1, padding, precision)
+
+
+def _conv_forward(x, kernel, padding, precision):
+  return _conv(x, kernel, padding, precision), (x, kernel)
+
+
+def _conv_backward(padding, precision, residuals, cotangent):
+  x, kernel = residuals
+  return (_input_gradient(x, kernel, cotangent, padding, precision),
+          _kernel_gradient(x, cotangent, kernel.shape, padding, precision))
+
+
+_conv.defvjp(_conv_forward, _conv_backward)
+
+
+def _input_gradient(x, kernel, cotangent, padding, precision):
+  _, pull_back = jax.vjp(
+      lambda x: _plain_conv(x, kernel, 1, padding, precision), x)
+  return pull_back(cotangent)[0]
+
+
+def _kernel_gradient(x, cotangent, shape, padding, precision):
+  """The gradient of the kernel, [kh, kw, I, O].
+
+  XLA's CPU code for it, a convolution with a kernel as large as the image, is
+  several times (for up-convolutions a hundred times) slower than a matrix
+  product for each tap; other backends have good code of their own.
+  """
+  def products(x, cotangent):
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    rows, columns = cotangent.shape[1:3]
+    return jnp.stack([jnp.stack([
+        jnp.einsum("nhwi,nhwo->io",
+                   x[:, i:i + rows, j:j + columns], cotangent,
+                   precision=precision)
+        for j in range(shape[1])]) for i in range(shape[0])])
+
+  def native(x, cotangent):
+    _, pull_back = jax.vjp(
+        lambda kernel: _plain_conv(x, kernel, 1, padding, precision),
+        jnp.zeros(shape, x.dtype))
+    return pull_back(cotangent)[0]
+
+  if max(shape[2:]) > _NARROW:
+    return lax.platform_dependent(x, cotangent, cpu=products, default=native)
+  return native(x, cotangent)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _conv_low_rank(x, kernel, a, b, padding, precision):
+  """A convolution with kernel + a @ b."""
+  return _plain_conv(x, _changed(kernel, a, b, precision), 1, padding,
+                     precision)
+
+
+def _changed(kernel, a, b, precision):
+  return plus(kernel, jnp.matmul(a, b, precision=precision))
+
+
+def _conv_low_rank_forward(x, kernel, a, b, padding, precision):
+  return (_conv_low_rank(x, kernel, a, b, padding, precision),
+          (x, kernel, a, b))
+
+
+def _conv_low_rank_backward(padding, precision, residuals, cotangent):
+  x, kernel, a, b = residuals
+  changed = _changed(kernel, a, b, precision)
+  inner = _plain_conv(x, a, 1, padding, precision)
+  outer = jnp.matmul(cotangent, b.T, precision=precision)
+  return (
+      _input_gradient(x, changed, cotangent, padding, precision),
+      # Not computed unless somebody asks for it.
+      _kernel_gradient(x, cotangent, kernel.shape, padding, precision),
+      _kernel_gradient(x, outer, a.shape, padding, precision),
+      jnp.einsum("nhwr,nhwo->ro", inner, cotangent, precision=precision))
+
+
+_conv_low_rank.defvjp(_conv_low_rank_forward, _conv_low_rank_backward)
 
 
 def _pad(x: jax.Array, axis: int, before: int, after: int) -> jax.Array:
@@ -102,6 +213,7 @@ def conv_down2(x: chex.Array, kernel: chex.Array, *,
 
 
 def conv_up2(x: chex.Array, kernel: chex.Array, *,
+             low_rank: Optional[LowRank] = None,
              precision: Optional[lax.PrecisionLike] = None) -> jax.Array:
   """Transposed convolution with stride 2, then the filter at gain 2 an axis.
 
@@ -114,6 +226,7 @@ def conv_up2(x: chex.Array, kernel: chex.Array, *,
   Args:
     x: [N, H, W, I].
     kernel: [3, 3, I, O].
+    low_rank: added to the kernel, see `conv2d`.
     precision: of the products.
 
   Returns: [N, 2H, 2W, O].
@@ -124,8 +237,10 @@ def conv_up2(x: chex.Array, kernel: chex.Array, *,
   middle = ((0, 0), slice(1, 2))  # odd entries: k[1]
 
   def phase(rows, columns):
-    return conv2d(x, kernel[rows[1], columns[1]],
-                  padding=(rows[0], columns[0]), precision=precision)
+    taps = rows[1], columns[1]
+    change = low_rank and LowRank(a=low_rank.a[taps], b=low_rank.b)
+    return conv2d(x, kernel[taps], padding=(rows[0], columns[0]),
+                  low_rank=change, precision=precision)
 
   # y has one odd row and column less than even ones; zeros take their place.
   y = _interleave([

@@ -16,7 +16,7 @@ import my3dgen_jax
 from my3dgen_jax.apps import render
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch import cli
-from tests.support.tiny import TINY
+from tests.support.tiny import TINY, random_variables
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -29,7 +29,7 @@ class RenderCommandTest(parameterized.TestCase):
     folder = tempfile.TemporaryDirectory()
     cls.addClassCleanup(folder.cleanup)
     cls.checkpoint = pathlib.Path(folder.name) / "tiny"
-    cls.variables = my3dgen_jax.init_variables(jax.random.key(0), TINY)
+    cls.variables = random_variables()
     my3dgen_jax.save_generator(cls.checkpoint, TINY, cls.variables)
 
   def setUp(self):

@@ -14,7 +14,7 @@ from absl.testing import absltest, parameterized
 
 import my3dgen_jax
 from my3dgen_jax.models import checkpoint
-from tests.support.tiny import TINY
+from tests.support.tiny import TINY, random_variables
 
 
 class CheckpointTest(parameterized.TestCase):
@@ -22,7 +22,7 @@ class CheckpointTest(parameterized.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    cls.initial = my3dgen_jax.init_variables(jax.random.key(0), TINY)
+    cls.initial = random_variables()
 
   def setUp(self):
     super().setUp()

@@ -20,7 +20,7 @@ from my3dgen_jax.models.generator import (Generator, abstract_variables,
                                           init_variables)
 from my3dgen_jax.ops import cameras, rays, renderer
 from tests.support import golden
-from tests.support.tiny import TINY
+from tests.support.tiny import TINY, random_variables
 
 
 def count(tree):
@@ -66,6 +66,20 @@ class CountsTest(parameterized.TestCase):
             filter(str.isdigit, name.split("-")[0]))))))
 
 
+class InitTest(parameterized.TestCase):
+
+  def test_starts_as_stylegan2_does(self):
+    variables = init_variables(jax.random.key(0), TINY)
+    chex.assert_trees_all_equal_shapes_and_dtypes(variables,
+                                                  abstract_variables(TINY))
+    layer = variables["params"]["backbone"]["synthesis"]["b8"]["conv0"]
+    self.assertAlmostEqual(float(jnp.std(layer["kernel"])), 1, delta=0.2)
+    self.assertFalse(np.asarray(layer["bias"]).any())
+    self.assertTrue((np.asarray(layer["affine"]["bias"]) == 1).all())
+    hidden = variables["params"]["backbone"]["mapping"]["fc0"]["kernel"]
+    self.assertAlmostEqual(float(jnp.std(hidden)), 100, delta=40)
+
+
 class TinyGeneratorTest(parameterized.TestCase):
 
   @classmethod
@@ -74,7 +88,7 @@ class TinyGeneratorTest(parameterized.TestCase):
     cls.config = TINY
     cls.generator = Generator(cls.config)
     cls.rays = (2, TINY.neural_rendering_resolution**2)
-    cls.variables = init_variables(jax.random.key(0), cls.config)
+    cls.variables = random_variables()
     # Random weights are nearly transparent; a head is not.
     cls.variables["params"]["decoder"]["fc1"]["bias"] += 3.0
     cls.z = golden.draw("tiny.z", (2, TINY.z_dim))
@@ -143,13 +157,13 @@ class TinyGeneratorTest(parameterized.TestCase):
     code = """
 import functools, jax, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from my3dgen_jax import Generator, init_variables
+from my3dgen_jax import Generator
 from tests.support import golden
-from tests.support.tiny import TINY
+from tests.support.tiny import TINY, random_variables
 mesh = Mesh(np.array(jax.devices()), ("batch",))
 split, same = (NamedSharding(mesh, PartitionSpec(*axes))
                for axes in (("batch",), ()))
-variables = init_variables(jax.random.key(0), TINY)
+variables = random_variables()
 ws = golden.draw("tiny.ws", (2, TINY.num_ws, TINY.w_dim))
 c = golden.two_cameras()
 render = jax.jit(functools.partial(Generator(TINY).apply, method="synthesis"))

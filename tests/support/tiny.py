@@ -1,8 +1,14 @@
 """A generator of a few thousand numbers, with all of the real one's parts."""
 
+from typing import Any
+
+import jax
+import numpy as np
+
 from my3dgen_jax.config import (BackboneConfig, DecoderConfig, GeneratorConfig,
                                 MappingConfig, RenderConfig,
                                 SuperresolutionConfig)
+from my3dgen_jax.models.generator import abstract_variables
 
 TINY = GeneratorConfig(
     z_dim=4, w_dim=4, neural_rendering_resolution=4,
@@ -13,3 +19,17 @@ TINY = GeneratorConfig(
     rendering=RenderConfig(depth_resolution=4, depth_resolution_importance=4),
     superresolution=SuperresolutionConfig(
         module="SuperresolutionHybrid8X", input_resolution=4, channels=(4, 4)))
+
+
+def random_variables(seed: int = 0) -> Any:
+  """Weights for TINY; compiling `init_variables` takes far longer."""
+  rng = np.random.default_rng(seed)
+
+  def fill(path, leaf):
+    name = path[-1].key
+    if name in ("kernel", "const", "noise_const"):
+      return jax.numpy.asarray(rng.standard_normal(leaf.shape), np.float32)
+    is_affine = name == "bias" and path[-2].key == "affine"
+    return jax.numpy.full(leaf.shape, float(is_affine))
+
+  return jax.tree_util.tree_map_with_path(fill, abstract_variables(TINY))

@@ -1,0 +1,187 @@
+r"""Converts LPIPS from PyTorch files to a folder of this project.
+
+  python converters/lpips_to_flax.py \
+      --backbone_file alexnet-owt-7be5be79.pth --linear_file alex.pth \
+      --output checkpoints/lpips_alex
+
+Reads torchvision's AlexNet, VGG-16 or SqueezeNet 1.1 and the linear weights
+of LPIPS 0.1 that belong to it, with neither PyTorch nor any code of the
+files. Which of the three it is, the linear weights tell.
+"""
+
+import functools
+import hashlib
+import os
+import sys
+from typing import Callable, Dict, List, Mapping, Optional, Tuple
+
+if not __package__:
+  # Run as a script: the packages lie beside this folder, and shapes and
+  # copies need no accelerator.
+  sys.path.insert(0, os.path.dirname(os.path.dirname(
+      os.path.abspath(__file__))))
+  os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# pylint: disable=wrong-import-position
+from absl import flags
+import numpy as np
+
+from converters import cli, names, torch_reader, torch_to_flax
+from converters.errors import (bare, describe_shape, naming, read_file,
+                               some_of)
+from converters.torch_reader import TensorRecord
+from my3dgen_jax.errors import CheckpointError
+from my3dgen_jax.losses import lpips
+from my3dgen_jax.losses.backbones import NETWORKS
+
+_CLASSIFIER = "classifier."  # behind the features: not part of LPIPS
+
+_Log = Callable[[str], None]
+_Expected = Mapping[str, Tuple[names.FlaxPath, Tuple[int, ...]]]
+
+
+def convert(backbone_file: str, linear_file: str, output: str, *,
+            net: Optional[str] = None, overwrite: bool = False,
+            log: _Log = print) -> str:
+  """Converts two files into a folder, all of it or nothing.
+
+  Args:
+    backbone_file: torchvision's state dict of the whole classifier.
+    linear_file: state dict of LPIPS 0.1's linear layers.
+    output: the folder to create.
+    net: "alex", "vgg" or "squeeze"; None: what the linear layers fit.
+    overwrite: replace the weights of a folder that exists.
+    log: called with each line of progress.
+
+  Returns: which of the three it was.
+  Raises:
+    CheckpointError: one line that names the file, the reason and, where
+      there is one, the remedy.
+  """
+  _check_output(output, overwrite)
+  leaves: Dict[names.FlaxPath, np.ndarray] = {}
+  source = {}
+  # The small file first: it tells the network.
+  for part, path in (("linear", linear_file), ("backbone", backbone_file)):
+    data = read_file(path)
+    with naming(path):
+      tensors = torch_reader.state_dict(torch_reader.loads(data))
+      if part == "linear":
+        net = net or fitting_net(tensors)
+      leaves.update(fill(expected_tensors(net, part), tensors,
+                         NETWORKS[net].title))
+    source[part] = {"file": os.path.basename(path),
+                    "sha256": hashlib.sha256(data).hexdigest(),
+                    "format": torch_reader.format_name(data)}
+  variables = {"params": names.unflatten(leaves)["params"]}
+  lpips.save_lpips(output, net, variables, source=source, overwrite=overwrite)
+  log(f"{output}: LPIPS 0.1 on {NETWORKS[net].title}, "
+      f"{sum(leaf.size for leaf in leaves.values()):,} numbers")
+  return net
+
+
+@functools.cache
+def expected_tensors(net: str, part: str) -> _Expected:
+  """Torch name → place in Flax and torch's shape, for one of the files.
+
+  Args:
+    net: "alex", "vgg" or "squeeze".
+    part: "backbone" or "linear".
+  """
+  expected = {}
+  for place, leaf in names.flatten(
+      {**lpips.abstract_variables(net), "buffers": {}}).items():
+    scope, *_ = place.path
+    if (scope == "network") != (part == "backbone"):
+      continue
+    if part == "backbone":
+      name = names.torch_name(place).replace("network.layer", "features.")
+      expected[name] = place, names.torch_shape(place, leaf.shape)
+    else:
+      expected[f"{scope}.model.1.weight"] = place, (1, *leaf.shape, 1, 1)
+  return expected
+
+
+def fitting_net(tensors: Mapping[str, TensorRecord]) -> str:
+  """The network whose linear layers these are.
+
+  Raises:
+    CheckpointError: they are of none.
+  """
+  shapes = {name: tensor.shape for name, tensor in tensors.items()}
+  for net in lpips.BACKBONES:
+    expected = expected_tensors(net, "linear")
+    if shapes == {name: shape for name, (_, shape) in expected.items()}:
+      return net
+  raise CheckpointError(
+      "does not hold the linear weights of LPIPS 0.1 for "
+      f"{', '.join(lpips.BACKBONES)}; it has {some_of(map(bare, tensors))}")
+
+
+def fill(expected: _Expected, tensors: Mapping[str, TensorRecord],
+         title: str) -> Dict[names.FlaxPath, np.ndarray]:
+  """Every parameter that a file is to give; every tensor is used.
+
+  Args:
+    expected: by torch name, see `expected_tensors`.
+    tensors: of the file; a classifier among them is passed over.
+    title: the network's, for messages.
+
+  Raises:
+    CheckpointError: tensors are missing, too many, of another shape or dtype,
+      or not finite.
+  """
+  tensors = {name: tensor for name, tensor in tensors.items()
+             if not name.startswith(_CLASSIFIER)}
+  wrong: Dict[str, List[str]] = {
+      "missing": [name for name in expected if name not in tensors],
+      "not part of it": [bare(name) for name in tensors
+                         if name not in expected],
+      "of another shape": [
+          f"{name} {describe_shape(tensors[name].shape)} (expected "
+          f"{describe_shape(shape)})" for name, (_, shape) in expected.items()
+          if name in tensors and tensors[name].shape != shape]}
+  if any(wrong.values()):
+    raise CheckpointError(f"the tensors do not fit {title}: "
+                          f"{torch_to_flax.list_mismatches(wrong)}")
+  leaves = {}
+  for name, (place, _) in expected.items():
+    array = torch_to_flax.read_floats(name, tensors[name])
+    if place.path[0] != "network":
+      array = array.reshape(-1)
+    leaves[place] = np.asarray(names.to_flax(place, array), order="C")
+  return leaves
+
+
+def _check_output(output: str, overwrite: bool):
+  try:
+    lpips.check_writable(output, overwrite=overwrite)
+  except FileExistsError as error:
+    raise CheckpointError(f"{output}: {error.strerror} (--overwrite replaces "
+                          "it)") from None
+
+
+def main(argv: List[str]) -> int:
+  """The command line; returns the exit code."""
+  values = cli.new_flags()
+  flags.DEFINE_string("backbone_file", None, "torchvision's file of the "
+                      "classifier.", flag_values=values)
+  flags.DEFINE_string("linear_file", None, "lpips/weights/v0.1/NET.pth of "
+                      "richzhang/PerceptualSimilarity.", flag_values=values)
+  flags.DEFINE_string("output", None, "Folder to create.", flag_values=values)
+  flags.DEFINE_enum("net", None, list(lpips.BACKBONES), "The network, instead "
+                    "of what the linear weights tell.", flag_values=values)
+  flags.DEFINE_bool("overwrite", False, "Replace the weights of an existing "
+                    "folder.", flag_values=values)
+
+  def work():
+    convert(values.backbone_file, values.linear_file, values.output,
+            net=values.net, overwrite=values.overwrite)
+
+  return cli.run(argv, values, about=__doc__,
+                 required=("backbone_file", "linear_file", "output"),
+                 work=work)
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv))

@@ -1,0 +1,242 @@
+"""Feature stacks of image classifiers: AlexNet, VGG-16, SqueezeNet 1.1.
+
+A network is a tuple of layers, in the order and numbering of torchvision's
+`features`, so layer i holds what its files call `features.i`. Layers behind
+the last one that anybody compares are left out, and so is the classifier.
+"""
+
+import dataclasses
+import functools
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from my3dgen_jax.ops import upfirdn2d
+
+
+@dataclasses.dataclass(frozen=True)
+class Conv:
+  """A square convolution with bias.
+
+  Attributes:
+    channels: of the output.
+    size: of the kernel.
+    stride: of the output.
+    padding: zeros on every side.
+  """
+
+  channels: int
+  size: int
+  stride: int = 1
+  padding: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Relu:
+  """max(x, 0)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MaxPool:
+  """The largest value of each window, every second pixel.
+
+  Attributes:
+    size: of the window.
+    ceil: a last window that only starts inside the image counts, too.
+  """
+
+  size: int
+  ceil: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Fire:
+  """SqueezeNet's module: a 1x1 convolution, then 1x1 beside 3x3, rectified.
+
+  Attributes:
+    squeeze: channels of the first.
+    expand: channels of each of the other two.
+  """
+
+  squeeze: int
+  expand: int
+
+  @property
+  def channels(self) -> int:
+    """Channels of the output."""
+    return 2 * self.expand
+
+
+Layer = Union[Conv, Relu, MaxPool, Fire]
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+  """A stack of layers.
+
+  Attributes:
+    title: its name in messages.
+    layers: from the image on.
+    taps: the layers whose outputs LPIPS 0.1 compares.
+    smallest: the side in pixels below which a layer has no output.
+  """
+
+  title: str
+  layers: Tuple[Layer, ...]
+  taps: Tuple[int, ...]
+  smallest: int
+
+  def tap_channels(self) -> Tuple[int, ...]:
+    """Channels of the outputs at `taps`."""
+    return tuple(
+        next(layer.channels for layer in reversed(self.layers[:tap + 1])
+             if isinstance(layer, (Conv, Fire)))
+        for tap in self.taps)
+
+
+def _rectified(*convs: Conv) -> Tuple[Layer, ...]:
+  return tuple(layer for conv in convs for layer in (conv, Relu()))
+
+
+def _vgg_block(channels: int, convs: int) -> Tuple[Layer, ...]:
+  return _rectified(*[Conv(channels, 3, padding=1)] * convs)
+
+
+# Sources: Krizhevsky, "One weird trick for parallelizing convolutional neural
+# networks" (2014); Simonyan and Zisserman, "Very deep convolutional networks
+# for large-scale image recognition" (2015), configuration D; Iandola et al.,
+# "SqueezeNet" (2016), version 1.1 of its authors' repository.
+NETWORKS: Mapping[str, Network] = {
+    "alex": Network(
+        "AlexNet",
+        (*_rectified(Conv(64, 11, stride=4, padding=2)), MaxPool(3),
+         *_rectified(Conv(192, 5, padding=2)), MaxPool(3),
+         *_rectified(Conv(384, 3, padding=1), Conv(256, 3, padding=1),
+                     Conv(256, 3, padding=1))),
+        taps=(1, 4, 7, 9, 11), smallest=31),
+    "vgg": Network(
+        "VGG-16",
+        (*_vgg_block(64, 2), MaxPool(2), *_vgg_block(128, 2), MaxPool(2),
+         *_vgg_block(256, 3), MaxPool(2), *_vgg_block(512, 3), MaxPool(2),
+         *_vgg_block(512, 3)),
+        taps=(3, 8, 15, 22, 29), smallest=16),
+    "squeeze": Network(
+        "SqueezeNet 1.1",
+        (*_rectified(Conv(64, 3, stride=2)), MaxPool(3, ceil=True),
+         Fire(16, 64), Fire(16, 64), MaxPool(3, ceil=True),
+         Fire(32, 128), Fire(32, 128), MaxPool(3, ceil=True),
+         Fire(48, 192), Fire(48, 192), Fire(64, 256), Fire(64, 256)),
+        taps=(1, 4, 7, 9, 10, 11, 12), smallest=17),
+}
+
+
+class FeatureStack(nn.Module):
+  """Runs a network and keeps the outputs that are asked for.
+
+  Its parameters are `layerI/kernel` [k, k, in, out] and `layerI/bias`, and
+  `layerI/squeeze/…`, `layerI/expand1x1/…`, `layerI/expand3x3/…` where layer
+  I is a `Fire`; all float32.
+
+  Attributes:
+    network: a key of `NETWORKS`.
+    taps: layers whose outputs are returned, ascending; None: those of LPIPS.
+    dtype: activations are computed in it.
+    precision: of the products.
+  """
+
+  network: str
+  taps: Optional[Tuple[int, ...]] = None
+  dtype: Any = jnp.float32
+  precision: Any = None
+
+  @nn.compact
+  def __call__(self, x: chex.Array) -> Tuple[jax.Array, ...]:
+    """Images to features.
+
+    Args:
+      x: [N, H, W, 3], standardised as the network was trained; H and W at
+        least the network's `smallest`.
+
+    Returns: [N, H', W', C] of each tap.
+    Raises: AssertionError on another rank or number of channels.
+    """
+    chex.assert_shape(x, (None, None, None, 3))
+    network = NETWORKS[self.network]
+    taps = network.taps if self.taps is None else self.taps
+    x = x.astype(self.dtype)
+    outputs: Dict[int, jax.Array] = {}
+    for index, layer in enumerate(network.layers[:taps[-1] + 1]):
+      name = f"layer{index}"
+      if isinstance(layer, Conv):
+        x = _Convolution(layer, self.precision, name=name)(x)
+      elif isinstance(layer, Fire):
+        x = _FireModule(layer, self.precision, name=name)(x)
+      elif isinstance(layer, MaxPool):
+        x = max_pool(x, layer)
+      else:
+        x = nn.relu(x)
+      outputs[index] = x
+    return tuple(outputs[tap] for tap in taps)
+
+
+class _Convolution(nn.Module):
+  """`Conv`, with its weights."""
+
+  layer: Conv
+  precision: Any = None
+
+  @nn.compact
+  def __call__(self, x: chex.Array) -> jax.Array:
+    layer = self.layer
+    kernel = self.param("kernel", nn.initializers.he_normal(),
+                        (layer.size, layer.size, x.shape[-1], layer.channels))
+    bias = self.param("bias", nn.initializers.zeros, (layer.channels,))
+    x = upfirdn2d.conv2d(x, kernel.astype(x.dtype), stride=layer.stride,
+                         padding=((layer.padding, layer.padding),) * 2,
+                         precision=self.precision)
+    return x + bias.astype(x.dtype)
+
+
+class _FireModule(nn.Module):
+  """`Fire`, with its weights."""
+
+  layer: Fire
+  precision: Any = None
+
+  @nn.compact
+  def __call__(self, x: chex.Array) -> jax.Array:
+    def conv(name: str, x: chex.Array, layer: Conv) -> jax.Array:
+      return nn.relu(_Convolution(layer, self.precision, name=name)(x))
+
+    x = conv("squeeze", x, Conv(self.layer.squeeze, 1))
+    return jnp.concatenate(
+        [conv("expand1x1", x, Conv(self.layer.expand, 1)),
+         conv("expand3x3", x, Conv(self.layer.expand, 3, padding=1))], axis=-1)
+
+
+def max_pool(x: chex.Array, layer: MaxPool) -> jax.Array:
+  """Pools with stride 2, rows and columns one after the other.
+
+  XLA's own windows have a gradient that takes a CPU eight times as long.
+
+  Args:
+    x: [N, H, W, C].
+    layer: the window.
+
+  Returns: [N, H', W', C] with H' = (H - size) / 2 + 1, rounded down or, with
+    `ceil`, up; there the windows are cut at the border.
+  """
+  for axis in (1, 2):
+    count = (x.shape[axis] - layer.size + layer.ceil) // 2 + 1
+    last = 2 * (count - 1)
+    beyond = max(last + layer.size - x.shape[axis], 0)
+    padding = [(0, 0)] * x.ndim
+    padding[axis] = (0, beyond)
+    x = jnp.pad(x, padding, constant_values=-jnp.inf)
+    x = functools.reduce(jnp.maximum, [
+        jax.lax.slice_in_dim(x, start, start + last + 1, 2, axis)
+        for start in range(layer.size)])
+  return x

@@ -1,0 +1,401 @@
+"""LPIPS 0.1: how different two images look, by a classifier's features.
+
+    lpips, variables = load_lpips("checkpoints/lpips_alex")
+    distance = lpips.apply(variables, x, y)                         # [N]
+
+A photo that is compared again and again needs its features once:
+
+    photo = lpips.apply(variables, x, method="features")
+    distance = lpips.apply(variables, photo, lpips.apply(
+        variables, y, method="features"), method="distance")
+
+On disk it is a folder with one file, so replacing that file replaces all:
+
+    FOLDER/
+      weights.safetensors   parameters by path, float32; its metadata has
+                            the format, backbone, source and a SHA-256
+
+Source: Zhang et al., "The Unreasonable Effectiveness of Deep Features as a
+Perceptual Metric", CVPR 2018; version 0.1 of its linear weights.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import pathlib
+import tempfile
+from typing import (Any, Dict, Literal, Mapping, NoReturn, Optional, Sequence,
+                    Tuple, Union)
+
+import chex
+import flax.linen as nn
+from flax import traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from my3dgen_jax.errors import CheckpointError, UserError
+from my3dgen_jax.losses.backbones import NETWORKS, FeatureStack
+from my3dgen_jax.ops import checks
+from my3dgen_jax.ops.resize import resize_bilinear
+
+BACKBONES = tuple(NETWORKS)
+WEIGHTS_FILE = "weights.safetensors"
+
+_FORMAT = "1"
+_KIND = "lpips"
+_REMEDY = "expected a folder that converters/lpips_to_flax.py has written"
+# ImageNet's mean and deviation for images in [-1, 1], rounded as LPIPS was
+# trained with.
+_MEAN = (-0.030, -0.088, -0.188)
+_DEVIATION = (0.458, 0.448, 0.450)
+# Squared length of the features of a pixel below which it has no direction.
+_SHORTEST = 1e-20
+_LEAST_WEIGHT = 1e-12  # of a mask in a layer; less is nothing to compare
+
+Features = Tuple[jax.Array, ...]
+
+
+class Lpips(nn.Module):
+  """Sum over layers of the mean squared difference of unit features.
+
+  Methods run through `lpips.apply(variables, …, method=NAME)` and may be
+  jitted; shapes are checked always, values only outside `jax.jit`. Equal
+  images have distance 0 exactly and gradient 0.
+
+  A mask (1: compare, 0: ignore) acts twice. The images are multiplied by it
+  after standardisation, so what lies under 0 is as empty as the padding
+  around an image and reaches no feature, in both images alike. And each
+  layer's mean is weighted by the mask resized to that layer (bilinear,
+  antialiased), so an image is as different as what is left of it, however
+  much that is. A mask with nothing left gives 0. Masked features are to be
+  compared under the mask that they were made with.
+
+  Attributes:
+    backbone: "alex", "vgg" or "squeeze".
+    dtype: "float32" or "bfloat16": activations and features; lengths and
+      sums are float32 in either case.
+    precision: of the products on accelerators; "highest" is float32 exactly.
+  """
+
+  backbone: Literal["alex", "vgg", "squeeze"] = "alex"
+  dtype: Literal["float32", "bfloat16"] = "float32"
+  precision: Literal["highest", "high", "default"] = "highest"
+
+  def setup(self):
+    _check_choice("backbone", self.backbone, BACKBONES)
+    _check_choice("dtype", self.dtype, ("float32", "bfloat16"))
+    _check_choice("precision", self.precision, ("highest", "high", "default"))
+    self.network = FeatureStack(self.backbone, dtype=jnp.dtype(self.dtype),
+                                precision=self.precision)
+    self.linear = [
+        self.param(f"lin{index}", nn.initializers.ones, (channels,))
+        for index, channels in enumerate(
+            NETWORKS[self.backbone].tap_channels())]
+
+  def __call__(self, x: chex.Array, y: chex.Array, *,
+               mask: Optional[chex.Array] = None) -> jax.Array:
+    """The distance of images.
+
+    Args:
+      x: [N, H, W, 3], RGB in [-1, 1].
+      y: of x's size; [N, H, W, 3], or one image for all.
+      mask: [N, H, W, 1] or [1, H, W, 1], in [0, 1]; see above.
+
+    Returns: [N] float32.
+    Raises: UserError that names the argument which does not fit.
+    """
+    checks.check_shape("x", x, ("N", "H", "W", 3))
+    checks.check_shape("y", y, ("N", *np.shape(x)[1:]))
+    checks.check_rows("y", y, np.shape(x)[0], "x")
+    features = [self._features(name, images, mask)
+                for name, images in (("x", x), ("y", y))]
+    return self.distance(*features, mask=mask)
+
+  def features(self, x: chex.Array, *,
+               mask: Optional[chex.Array] = None) -> Features:
+    """What `distance` compares.
+
+    At 512 x 512 in float32, one image's features take 11 MB with AlexNet,
+    128 MB with VGG-16; half of that in bfloat16.
+
+    Args:
+      x: [N, H, W, 3], RGB in [-1, 1].
+      mask: [N, H, W, 1] or [1, H, W, 1], in [0, 1]; see above.
+
+    Returns: [N, h, w, C] of each layer, of unit length along C or zero, of
+      `dtype`.
+    Raises: UserError that names the argument which does not fit.
+    """
+    return self._features("x", x, mask)
+
+  def _features(self, name: str, x: chex.Array,
+                mask: Optional[chex.Array]) -> Features:
+    x = checks.as_float32(name, x, ("N", "H", "W", 3))
+    network = NETWORKS[self.backbone]
+    height, width = x.shape[1:3]
+    if min(height, width) < network.smallest:
+      raise UserError(
+          f"{name}: LPIPS on {network.title} needs images of at least "
+          f"{network.smallest} x {network.smallest} pixels, got {height} x "
+          f"{width}")
+    x = (x - jnp.asarray(_MEAN)) / jnp.asarray(_DEVIATION)
+    if mask is not None:
+      mask = _as_mask(mask)
+      checks.check_shape("mask", mask, ("N", height, width, 1))
+      if x.shape[0] > 1:
+        checks.check_rows("mask", mask, x.shape[0], name)
+      x = x * mask
+    return tuple(_unit(layer).astype(self.dtype) for layer in self.network(x))
+
+  def distance(self, features_x: Sequence[chex.Array],
+               features_y: Sequence[chex.Array], *,
+               mask: Optional[chex.Array] = None) -> jax.Array:
+    """The distance of images whose features are known.
+
+    Args:
+      features_x: of `features`; N images.
+      features_y: likewise; N images, or one for all.
+      mask: the one that both features were made with.
+
+    Returns: [N] float32.
+    Raises: UserError that names the argument which does not fit.
+    """
+    channels = NETWORKS[self.backbone].tap_channels()
+    for name, features in (("features_x", features_x),
+                           ("features_y", features_y)):
+      if len(features) != len(channels):
+        raise UserError(f"{name}: expected {len(channels)} layers of "
+                        f"{self.backbone}, got {len(features)}")
+      for index, layer in enumerate(features):
+        size = (("h", "w") if features is features_x
+                else np.shape(features_x[index])[1:3])
+        checks.check_shape(f"{name}[{index}]", layer,
+                           ("N", *size, channels[index]))
+    rows = np.shape(features_x[0])[0]
+    checks.check_rows("features_y[0]", features_y[0], rows, "features_x")
+    if mask is not None:
+      mask = _as_mask(mask)
+      checks.check_rows("mask", mask, rows, "features_x")
+    return sum(
+        _mean(jnp.sum(_squared_difference(x, y) * weight, axis=-1), mask)
+        for x, y, weight in zip(features_x, features_y, self.linear))
+
+
+def _check_choice(name: str, value: Any, choices: Sequence[str]):
+  if value not in choices:
+    raise UserError(f"{name}: expected one of {', '.join(choices)}, got "
+                    f"{value!r}")
+
+
+def _as_mask(mask: chex.Array) -> jax.Array:
+  mask = checks.as_float32("mask", mask, ("N", "H", "W", 1))
+  values = checks.concrete(mask)
+  if values is not None and (values.min() < 0 or values.max() > 1):
+    raise UserError(f"mask: expected values in [0, 1], got {values.min():g} "
+                    f"to {values.max():g}")
+  return mask
+
+
+def _unit(x: chex.Array) -> jax.Array:
+  """Scales to unit length along the last axis, in float32.
+
+  A pixel where all features are zero stays so: the bound stands inside the
+  root, whose gradient at zero would be infinite.
+
+  Equal images must get equal features, though only one of them may be under
+  differentiation and be compiled otherwise. So the sum is a matrix product,
+  whose order does not depend on what is around it, and the division is a
+  product with `rsqrt`, which has one way to be computed.
+  """
+  x = x.astype(jnp.float32)
+  squared = jnp.matmul(jnp.square(x), jnp.ones((x.shape[-1], 1)),
+                       precision=jax.lax.Precision.HIGHEST)
+  return x * jax.lax.rsqrt(jnp.maximum(squared, _SHORTEST))
+
+
+def _squared_difference(x: chex.Array, y: chex.Array) -> jax.Array:
+  """(x - y)^2 in float32, 0 where they are equal.
+
+  Compiled together with the product that `_unit` ends in, a difference on
+  its own is a fused multiply-add, which leaves one product's rounding error.
+  """
+  x, y = x.astype(jnp.float32), y.astype(jnp.float32)
+  return jnp.square(jnp.where(x == y, 0.0, x - y))
+
+
+def _mean(values: chex.Array, mask: Optional[chex.Array]) -> jax.Array:
+  """[N, h, w] -> [N], weighted by the mask if there is one."""
+  if mask is None:
+    return jnp.mean(values, axis=(1, 2))
+  weights = resize_bilinear(mask, *values.shape[1:])[..., 0]
+  return jnp.sum(values * weights, axis=(1, 2)) / jnp.maximum(
+      jnp.sum(weights, axis=(1, 2)), _LEAST_WEIGHT)
+
+
+# On disk.
+
+
+def abstract_variables(backbone: str) -> Any:
+  """Shapes and dtypes of the variables, {"params": …}, without numbers."""
+  side = NETWORKS[backbone].smallest
+  image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+  return jax.eval_shape(Lpips(backbone).init, jax.random.key(0), image, image)
+
+
+def save_lpips(directory: Union[str, os.PathLike], backbone: str,
+               variables: Any, *, source: Optional[Mapping[str, Any]] = None,
+               overwrite: bool = False):
+  """Writes the weights, all of them or nothing.
+
+  Args:
+    directory: to be created.
+    backbone: "alex", "vgg" or "squeeze".
+    variables: {"params": …}, as `abstract_variables` says.
+    source: where the weights come from (plain data), kept in the file.
+    overwrite: replace the weights of a folder that exists.
+
+  Raises:
+    FileExistsError: the folder exists, and may not be replaced.
+    CheckpointError: the variables are not those of the backbone; the folder
+      cannot be written, or holds other things.
+  """
+  import safetensors.numpy  # pylint: disable=import-outside-toplevel
+
+  directory = _absolute(directory)
+  check_writable(directory, overwrite=overwrite)
+  arrays = {name: np.ascontiguousarray(leaf)
+            for name, leaf in _flatten(variables).items()}
+  _check_arrays(directory, backbone, arrays)
+  for name, array in arrays.items():
+    if not np.isfinite(array).all():
+      raise CheckpointError(f"{directory}: {name} holds NaN or infinity")
+  data = safetensors.numpy.save(arrays, {
+      "format": _FORMAT, "kind": _KIND, "backbone": backbone,
+      "source": json.dumps(dict(source or {})), "sha256": _digest(arrays)})
+  try:
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, so that the last step is a rename on one disk.
+    with tempfile.TemporaryDirectory(
+        prefix=f".{directory.name[:64]}.", dir=directory.parent) as temporary:
+      new = pathlib.Path(temporary) / "new"
+      new.mkdir()
+      (new / WEIGHTS_FILE).write_bytes(data)
+      if directory.exists():
+        (new / WEIGHTS_FILE).replace(directory / WEIGHTS_FILE)
+      else:
+        new.rename(directory)
+  except OSError as error:
+    raise CheckpointError(
+        f"{directory}: {error.strerror or type(error).__name__}") from error
+
+
+def check_writable(directory: Union[str, os.PathLike], *, overwrite: bool):
+  """Refuses before any work what `save_lpips` would refuse after it.
+
+  Args:
+    directory: to be created.
+    overwrite: it may exist, if it holds the weights and nothing else.
+
+  Raises:
+    FileExistsError: the folder exists, and may not be replaced.
+    CheckpointError: it holds other things.
+  """
+  directory = _absolute(directory)
+  if not (directory.exists() or directory.is_symlink()):
+    return
+  if not overwrite:
+    raise FileExistsError(errno.EEXIST, "exists already", str(directory))
+  if not (directory / WEIGHTS_FILE).is_file():
+    raise CheckpointError(f"{directory}: is not a folder with LPIPS weights, "
+                          "so it is not replaced")
+  others = sorted(set(os.listdir(directory)) - {WEIGHTS_FILE})
+  if others:
+    raise CheckpointError(f"{directory}: holds {others[0]} beside the "
+                          "weights, so it is not replaced")
+
+
+def load_lpips(directory: Union[str, os.PathLike], *,
+               dtype: Literal["float32", "bfloat16"] = "float32",
+               precision: Literal["highest", "high", "default"] = "highest"
+               ) -> Tuple[Lpips, Any]:
+  """Reads weights from disk.
+
+  Args:
+    directory: written by `save_lpips` or converters/lpips_to_flax.py.
+    dtype: see `Lpips`.
+    precision: see `Lpips`.
+
+  Returns: the module, and its variables {"params": …}, float32 on the
+    default device.
+  Raises:
+    CheckpointError: names the file and what is wrong with it.
+  """
+  import safetensors  # pylint: disable=import-outside-toplevel
+
+  directory = _absolute(directory)
+  path = directory / WEIGHTS_FILE
+
+  def refuse(reason: str) -> NoReturn:
+    raise CheckpointError(f"{path}: {reason}") from None
+
+  if not directory.is_dir():
+    raise CheckpointError(f"{directory}: no such folder; {_REMEDY}")
+  if not path.is_file():
+    refuse(f"missing; {_REMEDY}")
+  try:
+    with safetensors.safe_open(path, framework="numpy") as file:
+      metadata = file.metadata() or {}
+      if metadata.get("kind") != _KIND or metadata.get("format") != _FORMAT:
+        refuse(f"does not hold LPIPS weights; {_REMEDY}")
+      arrays = {name: file.get_tensor(name) for name in file.keys()}
+  except OSError as error:
+    refuse(error.strerror or "cannot be read")
+  # What the reader does not know, such as dtypes of numpy's, is a KeyError.
+  except (safetensors.SafetensorError, KeyError, TypeError, UnicodeError):
+    refuse(f"damaged, or no safetensors file; {_REMEDY}")
+  backbone = metadata.get("backbone")
+  if backbone not in BACKBONES:
+    refuse(f"field 'backbone' must be one of {', '.join(BACKBONES)}")
+  _check_arrays(path, backbone, arrays)
+  if metadata.get("sha256") != _digest(arrays):
+    refuse("damaged, it is not what was saved; convert the weights again")
+  params = traverse_util.unflatten_dict(arrays, sep="/")
+  return (Lpips(backbone, dtype=dtype, precision=precision),
+          {"params": jax.device_put(params)})
+
+
+def _absolute(directory: Union[str, os.PathLike]) -> pathlib.Path:
+  return pathlib.Path(directory).expanduser().absolute()
+
+
+def _flatten(variables: Any) -> Dict[str, Any]:
+  """The parameters by path."""
+  return traverse_util.flatten_dict(dict(variables["params"]), sep="/")
+
+
+def _check_arrays(where: Any, backbone: str, arrays: Mapping[str, np.ndarray]):
+  """Names the first parameter that is missing, different or too much."""
+  expected = _flatten(abstract_variables(backbone))
+  problem = f"{where}: not the weights of {backbone}"
+  for name, leaf in expected.items():
+    if name not in arrays:
+      raise CheckpointError(f"{problem}: {name} is missing")
+    found = arrays[name]
+    if (found.shape, found.dtype) != (leaf.shape, leaf.dtype):
+      raise CheckpointError(
+          f"{problem}: {name} is {found.dtype} {list(found.shape)}, expected "
+          f"{leaf.dtype} {list(leaf.shape)}")
+  extra = sorted(set(arrays) - set(expected))
+  if extra:
+    raise CheckpointError(f"{problem}: {extra[0]} is not part of it")
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+  """SHA-256 of the numbers; the format has no check of its own."""
+  digest = hashlib.sha256()
+  for name in sorted(arrays):
+    digest.update(f"{name}\n".encode())
+    digest.update(np.ascontiguousarray(arrays[name]))
+  return digest.hexdigest()

@@ -17,13 +17,14 @@ import dataclasses
 import json
 import os
 import pathlib
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
-from typing import Union
+from typing import (Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple,
+                    Union)
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from my3dgen_jax.config import ConfigError, GeneratorConfig, LoraConfig
 from my3dgen_jax.data.files import replacing
@@ -73,11 +74,11 @@ def init(key: chex.PRNGKey, config: GeneratorConfig,
   Returns: the collection `lora`.
   Raises: ConfigError if a setting cannot work, or the targets fit no layer.
   """
-  leaves = _flatten(abstract(config.validate(), lora_config.validate()))
+  leaves = flatten_dict(abstract(config.validate(), lora_config.validate()))
   if not leaves:
     raise ConfigError(f"lora.targets: {lora_config.targets} fit no layer")
   keys = jax.random.split(key, len(leaves))
-  return _unflatten({
+  return unflatten_dict({
       path: adapter.initial_value(key, path[-1], leaf.shape)
       for key, (path, leaf) in zip(keys, leaves.items())})
 
@@ -110,14 +111,14 @@ def merge_into_params(base: Mapping[str, Any], lora: Any,
 
   Returns: variables for a `Generator` without `lora`, float32.
   """
-  params = _flatten(base["params"])
+  params = flatten_dict(base["params"])
   for path, change in kernel_changes(base["params"], lora,
                                      lora_config).items():
     params[path] = params[path] + change
-  for path, offset in _flatten(lora).items():
+  for path, offset in flatten_dict(lora).items():
     if path[-1] not in _PAIR and path[-1] != "kernel":
       params[path] = params[path] + offset
-  return {**base, "params": _unflatten(params)}
+  return {**base, "params": unflatten_dict(params)}
 
 
 def kernel_changes(params: Any, lora: Any, lora_config: LoraConfig
@@ -131,7 +132,7 @@ def kernel_changes(params: Any, lora: Any, lora_config: LoraConfig
 
   Returns: path of the kernel to its change, of the kernel's shape.
   """
-  kernels, leaves = _flatten(params), _flatten(lora)
+  kernels, leaves = flatten_dict(params), flatten_dict(lora)
   changes = {}
   for path, leaf in leaves.items():
     scope = path[:-1]
@@ -154,7 +155,7 @@ def kernel_changes(params: Any, lora: Any, lora_config: LoraConfig
 def count(lora: Any) -> Count:
   """How many numbers an adapter has; shapes are enough."""
   sizes = {path: int(np.prod(leaf.shape))
-           for path, leaf in _flatten(lora).items()}
+           for path, leaf in flatten_dict(lora).items()}
   return Count(total=sum(sizes.values()),
                pairs=sum(size for path, size in sizes.items()
                          if path[-1] in _PAIR))
@@ -174,7 +175,7 @@ def relative_change(params: Any, lora: Any, lora_config: LoraConfig
     sum |change of W| / sum |W|.
   Source: My3DGen, figure 9.
   """
-  kernels = _flatten(params)
+  kernels = flatten_dict(params)
   ratios: Dict[str, list] = {}
   for path, change in kernel_changes(params, lora, lora_config).items():
     depth = {"backbone": 3, "superresolution": 2}.get(path[0], 1)
@@ -212,7 +213,7 @@ def average(adapters: Sequence[Tuple[Any, LoraConfig]],
                                               first.targets):
       raise UserError("adapters: conv_rank and targets must be the same in "
                       "all of them")
-  trees = [_flatten(lora) for lora, _ in adapters]
+  trees = [flatten_dict(lora) for lora, _ in adapters]
   if any(set(tree) != set(trees[0]) for tree in trees):
     raise UserError("adapters: they belong to different generators")
   result = {}
@@ -227,7 +228,7 @@ def average(adapters: Sequence[Tuple[Any, LoraConfig]],
     else:
       result[path] = sum(weight * part
                          for weight, part in zip(weights, parts))
-  return _unflatten(result), joined
+  return unflatten_dict(result), joined
 
 
 def interpolate(first: Tuple[Any, LoraConfig],
@@ -251,12 +252,13 @@ def save(path: Union[str, os.PathLike], lora: Any, lora_config: LoraConfig, *,
 
   Raises: UserError on NaN, or what float16 cannot hold; OSError.
   """
-  from safetensors.numpy import save as encode  # pylint: disable=import-outside-toplevel
+  # Only whoever reads or writes files needs it.
+  from safetensors.numpy import save as encode
   if dtype not in ("float32", "float16"):
     raise UserError(f"dtype: expected 'float32' or 'float16', got {dtype!r}")
   with np.errstate(over="ignore"):  # what overflows is refused below
     tensors = {"/".join(name): np.asarray(leaf).astype(dtype)
-               for name, leaf in _flatten(lora).items()}
+               for name, leaf in flatten_dict(lora).items()}
   for name, array in tensors.items():
     if not np.isfinite(array).all():
       raise UserError(f"{path}: {name} holds NaN, or numbers too large for "
@@ -280,7 +282,7 @@ def load(path: Union[str, os.PathLike],
     CheckpointError: one line that names the file and what is wrong, e.g. the
       first tensor that does not fit the generator.
   """
-  from safetensors import SafetensorError, safe_open  # pylint: disable=import-outside-toplevel
+  from safetensors import SafetensorError, safe_open
   path = pathlib.Path(path)
   try:
     with safe_open(path, framework="numpy") as file:
@@ -302,8 +304,8 @@ def load(path: Union[str, os.PathLike],
       raise CheckpointError(f"{path}: {'/'.join(name)} is not made of finite "
                             "floating-point numbers")
   if config is not None:
-    _check_fits(path, leaves, _flatten(abstract(config, lora_config)))
-  lora = _unflatten({name: jnp.asarray(leaf, jnp.float32)
+    _check_fits(path, leaves, flatten_dict(abstract(config, lora_config)))
+  lora = unflatten_dict({name: jnp.asarray(leaf, jnp.float32)
                      for name, leaf in leaves.items()})
   return Loaded(lora, lora_config, metadata)
 
@@ -316,18 +318,3 @@ def _check_fits(path: pathlib.Path, leaves: Mapping, expected: Mapping):
       raise CheckpointError(
           f"{path}: does not fit the generator: {'/'.join(name)} is "
           f"{shapes[0]}, expected {shapes[1]}")
-
-
-def _flatten(tree: Any) -> Dict[Tuple[str, ...], Any]:
-  return {tuple(str(key.key) for key in path): leaf
-          for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-
-
-def _unflatten(leaves: Mapping[Tuple[str, ...], Any]) -> Dict[str, Any]:
-  tree: Dict[str, Any] = {}
-  for path, leaf in leaves.items():
-    node = tree
-    for key in path[:-1]:
-      node = node.setdefault(key, {})
-    node[path[-1]] = leaf
-  return tree

@@ -51,7 +51,7 @@ class LowRank:
 
   def added_to(self, kernel: jax.Array) -> jax.Array:
     """The changed kernel."""
-    return plus(kernel, self.product())
+    return kernel + self.product()
 
 
 def plus(parameter: jax.Array, change: Optional[jax.Array]) -> jax.Array:

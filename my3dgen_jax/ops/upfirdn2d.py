@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from my3dgen_jax.types import LowRank, plus
+from my3dgen_jax.types import LowRank
 
 FILTER_TAPS = (1.0, 3.0, 3.0, 1.0)
 
@@ -116,7 +116,7 @@ def _conv_low_rank(x, kernel, a, b, padding, precision):
 
 
 def _changed(kernel, a, b, precision):
-  return plus(kernel, jnp.matmul(a, b, precision=precision))
+  return kernel + jnp.matmul(a, b, precision=precision)
 
 
 def _conv_low_rank_forward(x, kernel, a, b, padding, precision):

@@ -13,7 +13,6 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 import my3dgen_jax
-from my3dgen_jax.models import checkpoint
 from tests.support.tiny import TINY, random_variables
 
 

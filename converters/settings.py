@@ -6,7 +6,8 @@ is an error, which `--config` or `--preset` resolves.
 
 import dataclasses
 import math
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+from typing import (Any, Callable, Dict, Mapping, Optional, Sequence,
+                    Tuple)
 
 from converters.errors import bare, describe, some_of
 from converters.torch_reader import ObjectRecord
@@ -18,6 +19,11 @@ from my3dgen_jax.errors import CheckpointError
 
 _ARCHITECTURE = "TriPlaneGenerator"
 _POSITIONAL = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
+# Where the backbone's first convolution is, plain and in My3DGen's wrappers.
+_FIRST_LAYER = (
+    ("backbone", "synthesis", "b4", "conv1"),
+    ("backbone", "synthesis", "synthesis", "b4", "synthesis_block", "conv1",
+     "synthesis_layer"))
 _SR_CLAMP = 256.0  # what float16 layers are clamped to
 _ADVICE = "give the settings with --config or --preset"
 
@@ -235,15 +241,22 @@ def _clamp_of_layers(generator: ObjectRecord, warn: _Warn) -> Optional[float]:
   Layers keep theirs, whatever the generator was told; where even that is
   missing, it is what all published generators have: none.
   """
-  module = generator
-  for name in ("backbone", "synthesis", "b4", "conv1"):
+  for path in _FIRST_LAYER:
+    layer = _member(generator, path)
+    if layer is not None:
+      if "conv_clamp" not in layer.state:
+        warn("the backbone does not tell its conv_clamp; none is taken")
+      return _Settings(layer.state, "b4.conv1").clamp("conv_clamp", None)
+  return None  # the tensors will not fit either, and say more
+
+
+def _member(module: Any, path: Sequence[str]) -> Optional[ObjectRecord]:
+  for name in path:
     children = module.state.get("_modules")
     module = children.get(name) if isinstance(children, dict) else None
     if not isinstance(module, ObjectRecord):
-      return None  # the tensors will not fit either, and say more
-  if "conv_clamp" not in module.state:
-    warn("the backbone does not tell its conv_clamp; none is taken")
-  return _Settings(module.state, "b4.conv1").clamp("conv_clamp", None)
+      return None
+  return module
 
 
 def _check_fixed_choices(arguments: _Settings, mapping: _Settings,

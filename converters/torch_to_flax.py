@@ -6,14 +6,28 @@ r"""Converts an EG3D generator from PyTorch to a folder of this project.
 Reads NVIDIA's pickles and state dicts of torch.save, with neither PyTorch
 nor any code of the file. A state dict does not tell its settings: give them
 with --preset or --config where its shapes leave a choice.
+
+What My3DGen's training has saved becomes two things, the generator's own
+weights and the person's adapter:
+
+  python converters/torch_to_flax.py --input personal.pkl \
+      --output checkpoints/personal
+
+writes OUTPUT and OUTPUT.adapter.safetensors. With --base checkpoints/ffhq, the
+generator that this training started from, only the adapter is written, and it
+is one of that generator: tuned biases, noise strengths and decoder are in it.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import os
+import pathlib
 import sys
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+import tempfile
+from typing import (Any, Callable, Dict, Iterator, List, Mapping, Optional,
+                    Tuple)
 
 if not __package__:
   # Run as a script: the packages lie beside this folder, and shapes and
@@ -24,14 +38,17 @@ if not __package__:
 
 # pylint: disable=wrong-import-position
 from absl import flags
+from flax.traverse_util import flatten_dict, unflatten_dict
 import ml_dtypes
 import numpy as np
 
-from converters import cli, names, settings, torch_reader
+from converters import cli, names, settings, torch_reader, wrapped
 from converters.errors import (bare, describe, describe_shape, naming,
                                read_file, some_of)
 from converters.torch_reader import ObjectRecord, TensorRecord
-from my3dgen_jax.config import PRESETS, ConfigError, GeneratorConfig, preset
+from my3dgen_jax import lora
+from my3dgen_jax.config import (PRESETS, ConfigError, GeneratorConfig,
+                                LoraConfig, preset)
 from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.models import checkpoint
 from my3dgen_jax.models.generator import abstract_variables
@@ -50,8 +67,24 @@ _PARTS = {
     "super-resolution": ("superresolution",),
     "decoder": ("decoder",),
 }
+_ADAPTER_SUFFIX = ".adapter.safetensors"
+# A base is another one where a frozen weight differs by more than rounding.
+_SAME_WEIGHT = 1e-6
 
 _Log = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Adapter:
+  """What My3DGen's training has added to a generator.
+
+  Attributes:
+    lora: the collection of that name, float32 numpy arrays.
+    config: rank, alpha, layout.
+  """
+
+  lora: Dict[str, Any]
+  config: LoraConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +95,13 @@ class Converted:
     config: its settings.
     variables: {"params": …, "buffers": …}, float32 numpy arrays.
     source: where it comes from, as config.json keeps it.
+    adapter: None where there are no LoRA pairs.
   """
 
   config: GeneratorConfig
   variables: Dict[str, Any]
   source: Dict[str, str]
+  adapter: Optional[Adapter] = None
 
   def counts(self) -> Dict[str, int]:
     """Numbers of parameters, by part."""
@@ -77,18 +112,24 @@ class Converted:
             for part, scope in _PARTS.items()}
 
 
-def convert(input_path: str, output: str, *,
+def convert(input_path: str, output: Optional[str], *,
+            adapter_output: Optional[str] = None, base: Optional[str] = None,
             network: str = DEFAULT_NETWORK,
             config: Optional[GeneratorConfig] = None,
+            lora_alpha: Optional[float] = None,
             overwrite: bool = False, log: _Log = print) -> Converted:
-  """Converts a file into a folder, all of it or nothing.
+  """Converts a file into a folder, an adapter or both; all of it or nothing.
 
   Args:
     input_path: a file of torch.save, or NVIDIA's pickle.
-    output: the folder to create.
+    output: the folder to create; with `base`, only the start of a name.
+    adapter_output: the adapter's file; None: `output`, with an ending.
+    base: folder of the generator that the adapter is to belong to; None: the
+      file's own weights are that, and written to `output`.
     network: which of the networks in the file.
     config: the settings; None: those that the file tells.
-    overwrite: replace a checkpoint folder that exists.
+    lora_alpha: the adapter's; None: what the file tells.
+    overwrite: replace a checkpoint folder or an adapter that exists.
     log: called with each line of progress.
 
   Returns: what was written.
@@ -96,26 +137,55 @@ def convert(input_path: str, output: str, *,
     CheckpointError: one line that names the file, the reason and, where
       there is one, the remedy.
   """
-  _check_output(output, input_path, overwrite)
+  frozen = None
+  if base is None:
+    _check_output(output, input_path, overwrite)
+  elif config is not None:
+    raise CheckpointError("--base brings its settings: leave out --preset and "
+                          "--config")
+  else:
+    generator, frozen = checkpoint.load_generator(base)
+    config = generator.config
   data = read_file(input_path)
   with naming(input_path):
-    converted = read_generator(data, network=network, config=config, log=log)
+    converted = read_generator(data, network=network, config=config,
+                               lora_alpha=lora_alpha, log=log)
+    if converted.adapter is None and (base, adapter_output,
+                                      lora_alpha) != (None, None, None):
+      raise CheckpointError("holds no LoRA pairs, so --base, --adapter_output "
+                            "and --lora_alpha have no meaning")
+    if frozen is not None:
+      converted = _rebased(converted, frozen, base, log)
   converted.source["file"] = os.path.basename(input_path)
-  checkpoint.save_generator(output, converted.config, converted.variables,
-                            source=converted.source, overwrite=overwrite)
+  if converted.adapter is None:
+    checkpoint.save_generator(output, converted.config, converted.variables,
+                              source=converted.source, overwrite=overwrite)
+    written = [output]
+  else:
+    adapter_output = os.path.expanduser(
+        adapter_output or output.rstrip(os.sep) + _ADAPTER_SUFFIX)
+    _check_adapter_output(adapter_output, base or output, input_path,
+                          overwrite)
+    if base is None:
+      _save_both(converted, output, adapter_output)
+      written = [output, adapter_output]
+    else:
+      _save_adapter(converted, adapter_output,
+                    checkpoint.generator_digest(base))
+      written = [adapter_output]
   log(f"read {input_path}: {_summary(converted.config)}")
-  for part, count in converted.counts().items():
-    log(f"  {part:<20}{count:>12,} parameters")
-  log(f"  {'total':<20}{sum(converted.counts().values()):>12,} parameters")
+  for line in _contents(converted, base):
+    log(f"  {line}")
   log(f"  source SHA-256 {converted.source['sha256']}")
-  log(f"wrote {output}. {cli.LICENCE_NOTE}")
+  log(f"wrote {' and '.join(written)}. {cli.LICENCE_NOTE}")
   return converted
 
 
 def read_generator(data: bytes, *, network: str = DEFAULT_NETWORK,
                    config: Optional[GeneratorConfig] = None,
+                   lora_alpha: Optional[float] = None,
                    log: _Log = print) -> Converted:
-  """The generator in the bytes of a file.
+  """The generator in the bytes of a file, and its adapter if it has one.
 
   Raises:
     CheckpointError: without the file's name.
@@ -130,14 +200,19 @@ def read_generator(data: bytes, *, network: str = DEFAULT_NETWORK,
       config = settings.read(found, warn)
     else:
       log("settings as given, not those in the file")
-  tensors = _strip_prefix(torch_reader.state_dict(found))
+  tensors, pairs = wrapped.split(
+      _strip_prefix(torch_reader.state_dict(found)))
   if config is None:
     config = fitting_preset(tensors, log)
-  return Converted(config, _fill(config, tensors, warn), {
+  variables = _fill(config, tensors, warn)
+  adapter = None
+  if pairs:
+    adapter = _read_adapter(config, pairs, found, lora_alpha)
+  return Converted(config, variables, {
       "sha256": hashlib.sha256(data).hexdigest(),
       "network": network,
       "format": torch_reader.format_name(data),
-  })
+  }, adapter)
 
 
 def load_settings(path: str) -> GeneratorConfig:
@@ -294,22 +369,189 @@ def read_floats(name: str, tensor: TensorRecord) -> np.ndarray:
   return array
 
 
+# Adapters.
+
+
+def _read_adapter(config: GeneratorConfig,
+                  pairs: Mapping[str, TensorRecord], found: Any,
+                  alpha: Optional[float]) -> Adapter:
+  """The pairs and how they count; offsets are zero.
+
+  Args:
+    config: of the generator.
+    pairs: of `wrapped.split`.
+    found: the module's record, or a state dict.
+    alpha: instead of what the record says.
+  """
+  lora_config = wrapped.fitting_lora(config, pairs)
+  expected = wrapped.expected_pairs(config, lora_config)
+  wrong = {
+      "missing": [name for name in expected if name not in pairs],
+      "of layers that have none": [bare(name) for name in pairs
+                                   if name not in expected],
+      "of another shape": [
+          f"{name} {describe_shape(pairs[name].shape)} "
+          f"(expected {describe_shape(wrapped.torch_shape(shape))})"
+          for name, (_, shape) in expected.items() if name in pairs
+          and pairs[name].shape != wrapped.torch_shape(shape)],
+  }
+  if any(wrong.values()):
+    raise CheckpointError(
+        f"the LoRA pairs do not fit rank {lora_config.rank} in the "
+        f"{lora_config.conv_rank!r} layout: {list_mismatches(wrong)}")
+  if alpha is None and isinstance(found, ObjectRecord):
+    alpha = wrapped.stated_alpha(found, lora_config.rank)
+  if alpha is None:
+    raise CheckpointError("does not tell LoRA's alpha: give it with "
+                          "--lora_alpha (the paper's runs had 1)")
+  leaves = {
+      path: np.zeros(shape, np.float32) for path, shape
+      in wrapped.adapter_shapes(config, lora_config).items()}
+  for name, (path, shape) in expected.items():
+    leaves[path] = wrapped.to_flax(read_floats(name, pairs[name]), shape)
+  return Adapter(unflatten_dict(leaves),
+                 dataclasses.replace(lora_config, alpha=float(alpha)))
+
+
+def _rebased(converted: Converted, base: Mapping[str, Any], folder: str,
+             log: _Log) -> Converted:
+  """The same person as an adapter of what training started from.
+
+  Args:
+    converted: its biases, noise strengths and decoder may differ from the
+      base's: that becomes the adapter's offsets. Nothing else may.
+    base: {"params": …, "buffers": …}.
+    folder: the base's, for messages.
+    log: called with a warning about what the adapter cannot hold.
+
+  Raises:
+    CheckpointError: names the first weight that differs.
+  """
+  leaves = flatten_dict(converted.adapter.lora)
+  tuned = names.flatten(converted.variables)
+  weights = {place: np.asarray(leaf)
+             for place, leaf in names.flatten(base).items()}
+  for place, weight in weights.items():
+    with np.errstate(over="ignore"):  # what overflows is refused by the file
+      difference = tuned[place] - weight
+    if place.collection == "params" and place.path in leaves:
+      leaves[place.path] = difference
+      continue
+    if np.abs(difference).max() <= _SAME_WEIGHT * np.abs(weight).max():
+      continue
+    name = names.torch_name(place)
+    if place.path[-1] != "w_avg":
+      raise CheckpointError(f"was not tuned from {folder}, whose {name} is "
+                            "another (a wrong --base)")
+    # Training may track it, but only truncation looks at it.
+    log(f"warning: {name} is not that of {folder}, which stays in force")
+  return dataclasses.replace(
+      converted, variables=names.unflatten(weights),
+      adapter=dataclasses.replace(converted.adapter,
+                                  lora=unflatten_dict(leaves)))
+
+
 # Output.
+
+
+def _save_both(converted: Converted, output: str, adapter_output: str):
+  """Writes the generator and its adapter; both of them or neither.
+
+  Args:
+    converted: with an adapter.
+    output: the folder; replaced if it exists.
+    adapter_output: the file; replaced if it exists.
+  """
+  folder = pathlib.Path(output).expanduser().absolute()
+  with contextlib.ExitStack() as stack:
+    with naming(output):
+      folder.parent.mkdir(parents=True, exist_ok=True)
+      temporary = stack.enter_context(tempfile.TemporaryDirectory(
+          prefix=f".{folder.name[:64]}.", dir=folder.parent))
+      new, old = (pathlib.Path(temporary) / name for name in ("new", "old"))
+      try:
+        checkpoint.save_generator(new, converted.config, converted.variables,
+                                  source=converted.source)
+      except CheckpointError as error:  # it names a folder nobody asked for
+        raise CheckpointError(str(error).removeprefix(f"{new}: ")) from None
+      digest = checkpoint.generator_digest(new)
+      stack.enter_context(_in_place(new, folder, old))
+    _save_adapter(converted, adapter_output, digest)
+
+
+@contextlib.contextmanager
+def _in_place(new: pathlib.Path, place: pathlib.Path, old: pathlib.Path
+              ) -> Iterator[None]:
+  """Moves a folder to its place, and back again if the block fails.
+
+  Args:
+    new: the folder.
+    place: where it belongs.
+    old: where to move what is there before.
+  """
+  with contextlib.ExitStack() as undo:
+    if os.path.lexists(place):
+      place.rename(old)
+      undo.callback(old.rename, place)
+    new.rename(place)
+    undo.callback(place.rename, new)
+    yield
+    undo.pop_all()  # all went well: nothing is undone
+
+
+def _save_adapter(converted: Converted, path: str, base_digest: str):
+  with naming(path):
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    lora.save(path, converted.adapter.lora, converted.adapter.config,
+              metadata={"base_sha256": base_digest,
+                        "source_sha256": converted.source["sha256"]})
+
+
+def _check_adapter_output(path: str, folder: str, input_path: str,
+                          overwrite: bool):
+  """Refuses what must not be replaced.
+
+  Args:
+    path: of the adapter.
+    folder: the checkpoint folder that it belongs to.
+    input_path: of the file that is converted.
+    overwrite: an adapter that exists may be replaced.
+  """
+  with naming(path):
+    _check_encoding(path)
+    if os.path.isdir(path):
+      raise CheckpointError("is a folder (give a file name with "
+                            "--adapter_output)")
+    if os.path.realpath(path) == os.path.realpath(input_path):
+      raise CheckpointError("is the input (choose another --adapter_output)")
+    if _is_inside(path, os.path.expanduser(folder)):
+      raise CheckpointError(f"is inside the checkpoint folder {folder} (choose "
+                            "another --adapter_output)")
+    if os.path.lexists(path) and not overwrite:
+      raise CheckpointError("exists already (--overwrite replaces it)")
+
+
+def _is_inside(path: str, folder: str) -> bool:
+  inside = os.path.join(os.path.realpath(folder), "")
+  return os.path.realpath(path).startswith(inside)
+
+
+def _check_encoding(path: str):
+  try:
+    path.encode("utf-8")
+  except UnicodeEncodeError:
+    raise CheckpointError("is no name in UTF-8, which Orbax needs") from None
 
 
 def _check_output(output: str, input_path: str, overwrite: bool):
   """Refuses before any work what would fail, or be regretted, after it."""
   with naming(output):
-    try:
-      output.encode("utf-8")
-    except UnicodeEncodeError:
-      raise CheckpointError("is no name in UTF-8, which Orbax needs") from None
+    _check_encoding(output)
     if not os.path.lexists(output):
       return
     if not overwrite:
       raise CheckpointError("exists already (--overwrite replaces it)")
-    inside = os.path.join(os.path.realpath(output), "")
-    if os.path.realpath(input_path).startswith(inside):
+    if _is_inside(input_path, output):
       raise CheckpointError("holds the input, so it is not replaced (choose "
                             "another --output)")
   checkpoint.check_replaceable(output)
@@ -321,12 +563,38 @@ def _summary(config: GeneratorConfig) -> str:
           f"{config.superresolution.module}")
 
 
+def _contents(converted: Converted, base: Optional[str]) -> Iterator[str]:
+  """Lines on what was written: numbers by part."""
+  if base is None:
+    counts = converted.counts()
+    counts["total"] = sum(counts.values())
+    for part, count in counts.items():
+      yield f"{part:<20}{count:>12,} parameters"
+  if converted.adapter is not None:
+    config = converted.adapter.config
+    total, pairs = lora.count(converted.adapter.lora)
+    yield (f"{'adapter':<20}{total:>12,} parameters, {pairs:,} of them LoRA "
+           f"pairs of rank {config.rank}, alpha {config.alpha:g}, conv_rank "
+           f"{config.conv_rank}")
+    yield ("tuned biases, noise strengths and decoder are in the "
+           + ("generator (with --base they are in the adapter)"
+              if base is None else f"adapter, as changes of {base}"))
+
+
 def main(argv: List[str]) -> int:
   """The command line; returns the exit code."""
   values = cli.new_flags()
   flags.DEFINE_string("input", None, "File to read (.pkl, .pth, .pt).",
                       flag_values=values)
   flags.DEFINE_string("output", None, "Folder to create.", flag_values=values)
+  flags.DEFINE_string(
+      "adapter_output", None, "Adapter to create (.safetensors), if the file "
+      f"has LoRA pairs; OUTPUT{_ADAPTER_SUFFIX} if not given.",
+      flag_values=values)
+  flags.DEFINE_string(
+      "base", None, "Folder of the generator that My3DGen's training started "
+      "from: only the adapter is written, for that generator.",
+      flag_values=values)
   flags.DEFINE_string("network", DEFAULT_NETWORK, "Which network of the file.",
                       flag_values=values)
   flags.DEFINE_string(
@@ -335,11 +603,20 @@ def main(argv: List[str]) -> int:
       flag_values=values)
   flags.DEFINE_string("config", None, "Settings from a config.json, instead "
                       "of those in the file.", flag_values=values)
+  flags.DEFINE_float("lora_alpha", None, "LoRA's alpha, instead of what the "
+                     "file tells; a state dict does not.", flag_values=values)
   flags.DEFINE_bool("overwrite", False, "Replace an existing checkpoint "
-                    "folder.", flag_values=values)
+                    "folder and adapter.", flag_values=values)
 
   def work():
     config = None
+    if not values.output and not (values.base and values.adapter_output):
+      raise CheckpointError("--output is missing (see --help)")
+    if values.lora_alpha is not None:
+      try:
+        LoraConfig(alpha=values.lora_alpha).validate()
+      except ConfigError as error:
+        raise CheckpointError(f"--lora_alpha: {error}") from None
     if values.preset and values.config:
       raise CheckpointError("--preset and --config exclude each other")
     if values.preset:
@@ -349,11 +626,12 @@ def main(argv: List[str]) -> int:
         raise CheckpointError(f"--{error}") from None
     if values.config:
       config = load_settings(values.config)
-    convert(values.input, values.output, network=values.network,
-            config=config, overwrite=values.overwrite)
+    convert(values.input, values.output, base=values.base,
+            adapter_output=values.adapter_output, network=values.network,
+            config=config, lora_alpha=values.lora_alpha,
+            overwrite=values.overwrite)
 
-  return cli.run(argv, values, about=__doc__, required=("input", "output"),
-                 work=work)
+  return cli.run(argv, values, about=__doc__, required=("input",), work=work)
 
 
 if __name__ == "__main__":

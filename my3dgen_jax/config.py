@@ -281,6 +281,11 @@ class GeneratorConfig:
     return _from_dict(cls, data, "").validate()
 
 
+def _setting(default: Any, text: str) -> Any:
+  """A field with the text that its flag shows."""
+  return dataclasses.field(default=default, metadata={"help": text})
+
+
 @dataclasses.dataclass(frozen=True)
 class LoraConfig:
   """What is personal: low-rank pairs on the layers' weights, and offsets.
@@ -289,15 +294,17 @@ class LoraConfig:
   the matrix [O, I k k], with pairs A [rho, I k k] and B [O, rho].
   """
 
-  rank: int = 1
-  alpha: float = 1.0
+  rank: int = _setting(1, "Rank of the change of each layer's weight.")
+  alpha: float = _setting(1.0, "The change is scaled by alpha / rank.")
   # rho: "kernel" is rank * k, the setting whose sizes My3DGen reports;
   # "rank" is rank, as its equation 4 is written; "original" is LoRA's own
   # layout for convolutions, A [rank k, I k] and B [O k, rank k], an ablation.
-  conv_rank: Literal["kernel", "rank", "original"] = "kernel"
-  # Which modules are adapted: regular expressions for their whole path.
-  targets: Tuple[str, ...] = ("backbone/synthesis/.*", "superresolution/.*",
-                              "decoder/.*")
+  conv_rank: Literal["kernel", "rank", "original"] = _setting(
+      "kernel", "Rank of a k x k convolution: rank * k, rank, or LoRA's "
+      "original layout.")
+  targets: Tuple[str, ...] = _setting(
+      ("backbone/synthesis/.*", "superresolution/.*", "decoder/.*"),
+      "Modules that are adapted: regular expressions for their whole path.")
 
   @property
   def scale(self) -> float:
@@ -330,6 +337,150 @@ class LoraConfig:
   def from_dict(cls, data: Mapping[str, Any]) -> "LoraConfig":
     """The inverse of `to_dict`; raises ConfigError on what does not fit."""
     return _from_dict(cls, data, "lora.").validate()
+
+
+def _require_fields(config: Any, prefix: str, condition: Any, expected: str,
+                    *names: str):
+  for name in names:
+    _require(condition(getattr(config, name)), prefix + name, expected,
+             getattr(config, name))
+
+
+def _is_not_negative(value: Any) -> bool:
+  return _is_number(value) and value >= 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ProjectionConfig:
+  """How a photo's latent is found, generator and camera frozen.
+
+  Source: Karras et al. 2020 (StyleGAN2), appendix D; My3DGen's settings.
+  """
+
+  space: Literal["w", "w+"] = _setting(
+      "w", "One w for all layers of a photo, or one for each: w or w+.")
+  steps: int = _setting(500, "Steps for each photo.")
+  batch_size: int = _setting(4, "Photos at a time, over all devices.")
+  learning_rate: float = _setting(0.01, "Peak rate of Adam.")
+  ramp_up: float = _setting(0.05, "Share of the steps that the rate rises in.")
+  ramp_down: float = _setting(0.25, "Share of the steps that it falls in.")
+  w_samples: int = _setting(10_000, "Samples for the mean and spread of W.")
+  w_noise: float = _setting(0.05, "Noise on w at the start, in spreads of W.")
+  w_noise_ramp: float = _setting(0.75, "Share of the steps that has noise.")
+  optimize_noise: bool = _setting(True, "Fit the noise maps, too; they are "
+                                  "dropped afterwards.")
+  noise_weight: float = _setting(1e5, "Of the noise maps' autocorrelation.")
+  mse_weight: float = _setting(0.0, "Of the mean squared difference.")
+  resolution: int = _setting(256, "Images are averaged down to this side "
+                             "before they are compared.")
+  seed: int = _setting(0, "Of the samples of W and the noise.")
+
+  def validate(self, prefix: str = "anchor_") -> "ProjectionConfig":
+    """Checks every field and returns the config itself.
+
+    Args:
+      prefix: of the fields in messages, as of their flags.
+
+    Raises:
+      ConfigError: names the field and what it should hold.
+    """
+    _check_types(self, prefix)
+    _require_fields(self, prefix, lambda v: _is_size(v, high=2**24),
+                    "a whole number >= 1", "steps", "batch_size", "w_samples",
+                    "resolution")
+    _require_fields(self, prefix, lambda v: 0 < v <= 1,
+                    "a number > 0 and <= 1", "ramp_up", "ramp_down",
+                    "w_noise_ramp")
+    _require_fields(self, prefix, _is_positive, "a positive number",
+                    "learning_rate")
+    _require_fields(self, prefix, _is_not_negative, "a number >= 0",
+                    "w_noise", "noise_weight", "mse_weight")
+    _require_fields(self, prefix, lambda v: 0 <= v < 2**32,
+                    "a whole number >= 0", "seed")
+    return self
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+  """Weights of what tuning minimises (My3DGen, equation 1, and extras)."""
+
+  lpips_weight: float = _setting(1.0, "Of LPIPS, of image and image_raw.")
+  mse_weight: float = _setting(1.0, "Of the mean squared difference.")
+  raw_weight: float = _setting(1.0, "Of both on image_raw, against image.")
+  identity_weight: float = _setting(
+      0.0, "Of 1 - cos of the faces' identities; needs --identity.")
+  symmetry_weight: float = _setting(
+      0.0, "Of the same from the mirrored camera; needs --identity.")
+  density_weight: float = _setting(
+      0.0, "Of the change of density at points close by.")
+  density_points: int = _setting(1000, "Points that density is compared at.")
+  density_distance: float = _setting(
+      0.004, "Standard deviation of how close by, world units.")
+
+  @property
+  def needs_lpips(self) -> bool:
+    return self.lpips_weight > 0
+
+  @property
+  def needs_identity(self) -> bool:
+    return self.identity_weight > 0 or self.symmetry_weight > 0
+
+  def validate(self, prefix: str = "") -> "LossConfig":
+    """As `ProjectionConfig.validate`."""
+    _check_types(self, prefix)
+    _require_fields(self, prefix, _is_not_negative, "a number >= 0",
+                    "lpips_weight", "mse_weight", "raw_weight",
+                    "identity_weight", "symmetry_weight", "density_weight",
+                    "density_distance")
+    _require_fields(self, prefix, _is_size, "a whole number >= 1",
+                    "density_points")
+    _require(self.lpips_weight + self.mse_weight > 0,
+             f"{prefix}mse_weight", "lpips_weight or mse_weight to be > 0",
+             self.mse_weight)
+    return self
+
+
+@dataclasses.dataclass(frozen=True)
+class TuningConfig:
+  """How the personal numbers are optimised.
+
+  The rates are those of the original's code: Adam, corrected as StyleGAN2
+  does for the regularisation steps between its own.
+  """
+
+  mode: Literal["lora", "full", "none"] = _setting(
+      "lora", "What is tuned: the adapter, all weights but the mapping "
+      "network's, or nothing (the baselines of the paper).")
+  steps: int = _setting(5000, "Optimiser steps.")
+  batch_size: int = _setting(4, "Photos a step, over all devices.")
+  accumulation: int = _setting(
+      1, "Parts that each device works through a step, to save memory.")
+  learning_rate: float = _setting(0.0025, "Of Adam, before the correction.")
+  beta1: float = _setting(0.0, "Of Adam.")
+  beta2: float = _setting(0.99, "Of Adam, before the correction.")
+  lazy_interval: int = _setting(
+      4, "StyleGAN2's correction for lazy regularisation every so many steps; "
+      "0: none.")
+  stratified: bool = _setting(
+      True, "Random depths along the rays, new in each step.")
+  seed: int = _setting(0, "Of the order of photos, depths, and A.")
+
+  def validate(self, prefix: str = "") -> "TuningConfig":
+    """As `ProjectionConfig.validate`."""
+    _check_types(self, prefix)
+    _require_fields(self, prefix, lambda v: _is_size(v, low=0, high=2**31),
+                    "a whole number >= 0", "steps", "lazy_interval", "seed")
+    _require_fields(self, prefix, _is_size, "a whole number >= 1",
+                    "batch_size", "accumulation")
+    _require_fields(self, prefix, _is_positive, "a positive number",
+                    "learning_rate")
+    _require_fields(self, prefix, lambda v: 0 <= v < 1,
+                    "a number >= 0 and < 1", "beta1", "beta2")
+    _require(self.batch_size % self.accumulation == 0,
+             f"{prefix}batch_size",
+             f"a multiple of accumulation = {self.accumulation}",
+             self.batch_size)
+    return self
 
 
 def _from_dict(cls, data: Any, prefix: str):

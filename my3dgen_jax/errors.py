@@ -29,6 +29,18 @@ class CheckpointError(UserError):
                              for char in reason))
 
 
+class Interrupted(Exception):
+  """A signal asked to stop; what was done so far is saved.
+
+  Attributes:
+    signal: its number; commands exit with 128 more.
+  """
+
+  def __init__(self, signal: int, message: str):
+    super().__init__(message)
+    self.signal = signal
+
+
 def one_line(error: object) -> str:
   """What a command prints of an exception: one line, the file first."""
   if isinstance(error, MemoryError):

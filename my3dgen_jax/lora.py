@@ -178,11 +178,18 @@ def relative_change(params: Any, lora: Any, lora_config: LoraConfig
   kernels = flatten_dict(params)
   ratios: Dict[str, list] = {}
   for path, change in kernel_changes(params, lora, lora_config).items():
-    depth = {"backbone": 3, "superresolution": 2}.get(path[0], 1)
-    ratios.setdefault("/".join(path[:depth]), []).append(
+    ratios.setdefault(block_of(path), []).append(
         float(jnp.sum(jnp.abs(change)) / jnp.sum(jnp.abs(kernels[path]))))
   return {block: 100 * sum(values) / len(values)
           for block, values in ratios.items()}
+
+
+def block_of(path: Sequence[str]) -> str:
+  """The block that a parameter belongs to, by its path in the tree."""
+  depth = {"backbone": 3, "superresolution": 2}.get(path[0], 1)
+  if path[:2] == ("backbone", "mapping"):
+    depth = 2
+  return "/".join(path[:depth])
 
 
 def average(adapters: Sequence[Tuple[Any, LoraConfig]],

@@ -1,6 +1,6 @@
 """What travels together through the model, as frozen pytrees."""
 
-from typing import Optional
+from typing import Any, Optional
 
 import flax.struct
 import jax
@@ -136,3 +136,20 @@ class RenderOutput:
   image: jax.Array
   image_raw: jax.Array
   image_depth: jax.Array
+
+
+@flax.struct.dataclass
+class Network:
+  """A module with its weights: one pytree, so that it passes through jit.
+
+  Attributes:
+    variables: of the module.
+    module: a `flax.linen.Module`, or what else takes `variables`.
+  """
+
+  variables: Any
+  module: Any = flax.struct.field(pytree_node=False)
+
+  def __call__(self, *arguments: Any, **options: Any) -> Any:
+    """`module.apply` with the variables; `method="NAME"` chooses another."""
+    return self.module.apply(self.variables, *arguments, **options)

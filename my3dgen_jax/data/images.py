@@ -8,7 +8,7 @@ from typing import Sequence, Union
 
 import chex
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from my3dgen_jax.data.files import replacing
 
@@ -28,6 +28,19 @@ def depth_to_uint8(depth: chex.Array, near: float, far: float) -> np.ndarray:
 def make_grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
   """Tiles images of one size, [H, W, C] each, into rows."""
   return np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0)
+
+
+def with_titles(grid: np.ndarray, titles: Sequence[str]) -> np.ndarray:
+  """Puts a line of text above each column of a grid, uint8 [H, W, 3]."""
+  width = grid.shape[1] // len(titles)
+  size = max(10, width // 14)
+  header = Image.new("RGB", (grid.shape[1], 2 * size), "white")
+  draw = ImageDraw.Draw(header)
+  font = ImageFont.load_default(size)
+  for column, title in enumerate(titles):
+    draw.text(((column + 0.5) * width, size), title, "black", font,
+              anchor="mm")
+  return np.concatenate([np.asarray(header), grid])
 
 
 def write_png(path: Union[str, os.PathLike], image: np.ndarray):

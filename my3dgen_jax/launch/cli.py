@@ -1,14 +1,29 @@
 """How every command starts, and how it ends when it is given bad input."""
 
+import dataclasses
+import functools
+import pathlib
 import re
 import sys
-from typing import Callable, List, Sequence
+import typing
+from typing import Any, Callable, List, Literal, Sequence
 
 import jax
 from absl import app, flags, logging
 
-from my3dgen_jax.errors import FlagError, UserError, one_line
+from my3dgen_jax.errors import FlagError, Interrupted, UserError, one_line
 
+# What commands declare their flags with. Several may be of one name, as long
+# as only one command runs; and they belong to the command, not to this file.
+string, integer, number, boolean, enum, listing, multi_enum = (
+    functools.partial(define, allow_override=True) for define in (
+        flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float,
+        flags.DEFINE_bool, flags.DEFINE_enum, flags.DEFINE_list,
+        flags.DEFINE_multi_enum))
+flags.disclaim_key_flags()
+
+# Flagfiles that are part of the project.
+_FLAGFILES = pathlib.Path(__file__).resolve().parents[2] / "launch"
 _MOST_NUMBERS = 100_000  # a slip of the finger should not fill the memory
 
 
@@ -34,6 +49,9 @@ def run(main: Callable[[], None]):
       if "RESOURCE_EXHAUSTED" not in str(error):
         raise
       _fail("not enough memory on the device; try fewer or smaller images", 1)
+    except Interrupted as error:
+      print(error, file=sys.stderr)
+      sys.exit(128 + error.signal)
     except KeyboardInterrupt:
       _fail("interrupted", 130)
 
@@ -42,13 +60,74 @@ def run(main: Callable[[], None]):
 
 def _parse(argv: List[str]) -> List[str]:
   try:
-    rest = flags.FLAGS(argv)
+    rest = flags.FLAGS(_found_flagfiles(argv))
     if flags.FLAGS["verbosity"].using_default_value:
       # Orbax tells a page of its inner life at the level absl would choose.
       flags.FLAGS.verbosity = logging.WARNING
     return rest
   except flags.Error as error:
     return _fail(f"{error} (--helpshort lists the flags)", 2)
+
+
+def _found_flagfiles(argv: Sequence[str]) -> List[str]:
+  """Flagfiles that are not in the current folder may be in `launch/`."""
+  result = list(argv)
+  for i, argument in enumerate(argv):
+    match = re.fullmatch(r"(--?flagfile)(?:=(.*))?", argument)
+    if argument == "--":
+      break
+    if not match:
+      continue
+    place = i if match[2] is not None else i + 1
+    name = match[2] if match[2] is not None else (argv + [""])[place]
+    if not pathlib.Path(name).exists() and (_FLAGFILES / name).is_file():
+      result[place] = argument[:match.end(1)] + f"={_FLAGFILES / name}" if (
+          match[2] is not None) else str(_FLAGFILES / name)
+  return result
+
+
+def flags_as_text(skip: Sequence[str] = ()) -> str:
+  """The flags that were given, as a flagfile that gives them again."""
+  lines = []
+  for name, flag in sorted(flags.FLAGS._flags().items()):  # pylint: disable=protected-access
+    if flag.using_default_value or name in skip or name in (
+        "flagfile", "verbosity"):
+      continue
+    lines.append(flag.serialize())
+  return "\n".join(dict.fromkeys(line for line in lines if line)) + "\n"
+
+
+def define_config(config_class: Any, prefix: str = "",
+                  **defaults: Any) -> Callable[[], Any]:
+  """Declares a flag for every field of a config.
+
+  Args:
+    config_class: a frozen dataclass whose fields have a "help" each.
+    prefix: of the flags' names.
+    **defaults: other than the class's.
+
+  Returns: what makes the config of the flags' values, once they are parsed.
+  """
+  hints = typing.get_type_hints(config_class)
+  holders = {}
+  for field in dataclasses.fields(config_class):
+    name, hint = prefix + field.name, hints[field.name]
+    default = defaults.get(field.name, field.default)
+    text = field.metadata["help"]
+    if typing.get_origin(hint) is Literal:
+      holder = enum(name, default, typing.get_args(hint), text)
+    elif typing.get_origin(hint) is tuple:
+      holder = listing(name, list(default), text)
+    else:
+      define = {int: integer, float: number, bool: boolean,
+                str: string}[hint]
+      holder = define(name, default, text)
+    holders[field.name] = holder
+  def read() -> Any:
+    values = {name: tuple(holder.value) if isinstance(holder.value, list)
+              else holder.value for name, holder in holders.items()}
+    return config_class(**values)
+  return read
 
 
 def _fail(error: object, code: int):

@@ -9,24 +9,15 @@ A photo that is compared again and again needs its features once:
     distance = lpips.apply(variables, photo, lpips.apply(
         variables, y, method="features"), method="distance")
 
-On disk it is a folder with one file, so replacing that file replaces all:
-
-    FOLDER/
-      weights.safetensors   parameters by path, float32; its metadata has
-                            the format, backbone, source and a SHA-256
+On disk it is a folder, see `losses.weights`.
 
 Source: Zhang et al., "The Unreasonable Effectiveness of Deep Features as a
 Perceptual Metric", CVPR 2018; version 0.1 of its linear weights.
 """
 
-import errno
-import hashlib
-import json
 import os
-import pathlib
-import tempfile
-from typing import (Any, Dict, Literal, Mapping, NoReturn, Optional, Sequence,
-                    Tuple, Union)
+from typing import (Any, Dict, Literal, Mapping, Optional, Sequence, Tuple,
+                    Union)
 
 import chex
 import flax.linen as nn
@@ -35,17 +26,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from my3dgen_jax.errors import CheckpointError, UserError
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.losses import weights as weights_lib
 from my3dgen_jax.losses.backbones import NETWORKS, FeatureStack
 from my3dgen_jax.ops import checks
 from my3dgen_jax.ops.resize import resize_bilinear
 
 BACKBONES = tuple(NETWORKS)
-WEIGHTS_FILE = "weights.safetensors"
+WEIGHTS_FILE = weights_lib.WEIGHTS_FILE
 
-_FORMAT = "1"
-_KIND = "lpips"
-_REMEDY = "expected a folder that converters/lpips_to_flax.py has written"
 # ImageNet's mean and deviation for images in [-1, 1], rounded as LPIPS was
 # trained with.
 _MEAN = (-0.030, -0.088, -0.188)
@@ -261,34 +250,8 @@ def save_lpips(directory: Union[str, os.PathLike], backbone: str,
     CheckpointError: the variables are not those of the backbone; the folder
       cannot be written, or holds other things.
   """
-  import safetensors.numpy  # pylint: disable=import-outside-toplevel
-
-  directory = _absolute(directory)
-  check_writable(directory, overwrite=overwrite)
-  arrays = {name: np.ascontiguousarray(leaf)
-            for name, leaf in _flatten(variables).items()}
-  _check_arrays(directory, backbone, arrays)
-  for name, array in arrays.items():
-    if not np.isfinite(array).all():
-      raise CheckpointError(f"{directory}: {name} holds NaN or infinity")
-  data = safetensors.numpy.save(arrays, {
-      "format": _FORMAT, "kind": _KIND, "backbone": backbone,
-      "source": json.dumps(dict(source or {})), "sha256": _digest(arrays)})
-  try:
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that the last step is a rename on one disk.
-    with tempfile.TemporaryDirectory(
-        prefix=f".{directory.name[:64]}.", dir=directory.parent) as temporary:
-      new = pathlib.Path(temporary) / "new"
-      new.mkdir()
-      (new / WEIGHTS_FILE).write_bytes(data)
-      if directory.exists():
-        (new / WEIGHTS_FILE).replace(directory / WEIGHTS_FILE)
-      else:
-        new.rename(directory)
-  except OSError as error:
-    raise CheckpointError(
-        f"{directory}: {error.strerror or type(error).__name__}") from error
+  weights_lib.save(_KIND, directory, backbone, _flatten(variables),
+                   source=source, overwrite=overwrite)
 
 
 def check_writable(directory: Union[str, os.PathLike], *, overwrite: bool):
@@ -302,18 +265,7 @@ def check_writable(directory: Union[str, os.PathLike], *, overwrite: bool):
     FileExistsError: the folder exists, and may not be replaced.
     CheckpointError: it holds other things.
   """
-  directory = _absolute(directory)
-  if not (directory.exists() or directory.is_symlink()):
-    return
-  if not overwrite:
-    raise FileExistsError(errno.EEXIST, "exists already", str(directory))
-  if not (directory / WEIGHTS_FILE).is_file():
-    raise CheckpointError(f"{directory}: is not a folder with LPIPS weights, "
-                          "so it is not replaced")
-  others = sorted(set(os.listdir(directory)) - {WEIGHTS_FILE})
-  if others:
-    raise CheckpointError(f"{directory}: holds {others[0]} beside the "
-                          "weights, so it is not replaced")
+  weights_lib.check_writable(_KIND, directory, overwrite=overwrite)
 
 
 def load_lpips(directory: Union[str, os.PathLike], *,
@@ -332,42 +284,10 @@ def load_lpips(directory: Union[str, os.PathLike], *,
   Raises:
     CheckpointError: names the file and what is wrong with it.
   """
-  import safetensors  # pylint: disable=import-outside-toplevel
-
-  directory = _absolute(directory)
-  path = directory / WEIGHTS_FILE
-
-  def refuse(reason: str) -> NoReturn:
-    raise CheckpointError(f"{path}: {reason}") from None
-
-  if not directory.is_dir():
-    raise CheckpointError(f"{directory}: no such folder; {_REMEDY}")
-  if not path.is_file():
-    refuse(f"missing; {_REMEDY}")
-  try:
-    with safetensors.safe_open(path, framework="numpy") as file:
-      metadata = file.metadata() or {}
-      if metadata.get("kind") != _KIND or metadata.get("format") != _FORMAT:
-        refuse(f"does not hold LPIPS weights; {_REMEDY}")
-      arrays = {name: file.get_tensor(name) for name in file.keys()}
-  except OSError as error:
-    refuse(error.strerror or "cannot be read")
-  # What the reader does not know, such as dtypes of numpy's, is a KeyError.
-  except (safetensors.SafetensorError, KeyError, TypeError, UnicodeError):
-    refuse(f"damaged, or no safetensors file; {_REMEDY}")
-  backbone = metadata.get("backbone")
-  if backbone not in BACKBONES:
-    refuse(f"field 'backbone' must be one of {', '.join(BACKBONES)}")
-  _check_arrays(path, backbone, arrays)
-  if metadata.get("sha256") != _digest(arrays):
-    refuse("damaged, it is not what was saved; convert the weights again")
+  backbone, arrays = weights_lib.load(_KIND, directory)
   params = traverse_util.unflatten_dict(arrays, sep="/")
   return (Lpips(backbone, dtype=dtype, precision=precision),
           {"params": jax.device_put(params)})
-
-
-def _absolute(directory: Union[str, os.PathLike]) -> pathlib.Path:
-  return pathlib.Path(directory).expanduser().absolute()
 
 
 def _flatten(variables: Any) -> Dict[str, Any]:
@@ -375,27 +295,7 @@ def _flatten(variables: Any) -> Dict[str, Any]:
   return traverse_util.flatten_dict(dict(variables["params"]), sep="/")
 
 
-def _check_arrays(where: Any, backbone: str, arrays: Mapping[str, np.ndarray]):
-  """Names the first parameter that is missing, different or too much."""
-  expected = _flatten(abstract_variables(backbone))
-  problem = f"{where}: not the weights of {backbone}"
-  for name, leaf in expected.items():
-    if name not in arrays:
-      raise CheckpointError(f"{problem}: {name} is missing")
-    found = arrays[name]
-    if (found.shape, found.dtype) != (leaf.shape, leaf.dtype):
-      raise CheckpointError(
-          f"{problem}: {name} is {found.dtype} {list(found.shape)}, expected "
-          f"{leaf.dtype} {list(leaf.shape)}")
-  extra = sorted(set(arrays) - set(expected))
-  if extra:
-    raise CheckpointError(f"{problem}: {extra[0]} is not part of it")
-
-
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-  """SHA-256 of the numbers; the format has no check of its own."""
-  digest = hashlib.sha256()
-  for name in sorted(arrays):
-    digest.update(f"{name}\n".encode())
-    digest.update(np.ascontiguousarray(arrays[name]))
-  return digest.hexdigest()
+_KIND = weights_lib.Kind(
+    name="lpips", title="LPIPS", field="backbone", networks=BACKBONES,
+    converter="converters/lpips_to_flax.py",
+    abstract=lambda backbone: _flatten(abstract_variables(backbone)))

@@ -2,32 +2,30 @@
 
     FOLDER/
       config.json   {"format": 1, "generator": {...}, "source": {...},
+                     "sha256": of the weights,
                      "files": SHA-256 of each file below}
       variables/    {"params": ..., "buffers": ...}, Orbax
 """
 
-import contextlib
 import errno
 import hashlib
 import json
-import logging
 import os
 import pathlib
-import shutil
 import tempfile
-from typing import Any, Iterator, Mapping, Optional, Tuple, Union
+from typing import Any, Mapping, Optional, Tuple, Union
 
 import jax
 import numpy as np
 
 from my3dgen_jax.config import ConfigError, GeneratorConfig
+from my3dgen_jax.data.orbax_files import check_space, checkpointer
 from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.models.generator import Generator, abstract_variables
 
 FORMAT = 1
 CONFIG_FILE = "config.json"
 VARIABLES_FOLDER = "variables"
-_DISK_ALLOWANCE = 2**20  # bytes, for what is not numbers
 
 
 def save_generator(directory: Union[str, os.PathLike],
@@ -90,15 +88,16 @@ def check_replaceable(directory: Union[str, os.PathLike]):
 def _write(directory: pathlib.Path, description: Mapping[str, Any],
            variables: Any):
   directory.parent.mkdir(parents=True, exist_ok=True)
-  _check_space(directory, variables)
+  check_space(directory, variables)
   # Beside the target, so that the last step is a rename on one disk.
   with tempfile.TemporaryDirectory(
       prefix=f".{directory.name[:64]}.", dir=directory.parent) as temporary:
     new, old = (pathlib.Path(temporary) / name for name in ("new", "old"))
     new.mkdir()
-    with _orbax(f"{directory}: cannot be written") as checkpointer:
-      checkpointer.save(new / VARIABLES_FOLDER, variables)
-    description = {**description, "files": _digests(new / VARIABLES_FOLDER)}
+    with checkpointer(f"{directory}: cannot be written") as orbax:
+      orbax.save(new / VARIABLES_FOLDER, variables)
+    description = {**description, "sha256": _content_digest(variables),
+                   "files": _digests(new / VARIABLES_FOLDER)}
     (new / CONFIG_FILE).write_text(json.dumps(description, indent=2) + "\n")
     if not directory.exists():
       new.rename(directory)
@@ -148,17 +147,6 @@ def _check_digests(folder: pathlib.Path, expected: Any):
     if actual[name] != digest:
       raise CheckpointError(f"{folder / name}: damaged, it is not what was "
                             f"saved; {remedy}")
-
-
-def _check_space(directory: pathlib.Path, variables: Any):
-  """Orbax writes from many threads and fails untidily on a full disk."""
-  needed = _DISK_ALLOWANCE + sum(
-      leaf.nbytes for leaf in jax.tree.leaves(variables))
-  free = shutil.disk_usage(directory.parent).free
-  if free < needed:
-    raise CheckpointError(
-        f"{directory}: no space left: {needed / 1e6:.0f} MB are needed, "
-        f"{free / 1e6:.0f} MB are free")
 
 
 def parse_json(text: bytes) -> Any:
@@ -211,6 +199,37 @@ def _read_config(directory: pathlib.Path
     raise CheckpointError(f"{path}: {error}") from None
 
 
+def generator_digest(directory: Union[str, os.PathLike]) -> str:
+  """What an adapter calls the saved generator that it belongs to.
+
+  It is of the weights alone: a copy of the folder has the same, and so has
+  another conversion of the same file. The weights themselves are compared
+  with config.json when they are loaded.
+
+  Args:
+    directory: written by `save_generator`.
+
+  Returns: a SHA-256, in hex.
+  Raises:
+    CheckpointError: no such folder or not one of ours; names file and field.
+  """
+  directory = _absolute(directory)
+  digest = _read_config(directory)[1].get("sha256")
+  if not isinstance(digest, str):
+    raise CheckpointError(f"{directory / CONFIG_FILE}: field 'sha256' is "
+                          "missing; convert the checkpoint again")
+  return digest
+
+
+def _content_digest(variables: Any) -> str:
+  """The SHA-256 of all arrays, with names and shapes, in hex."""
+  digest = hashlib.sha256()
+  for name, leaf in sorted(_flatten(variables).items()):
+    digest.update(f"{name} {leaf.dtype} {leaf.shape}\n".encode())
+    digest.update(np.ascontiguousarray(leaf))
+  return digest.hexdigest()
+
+
 def load_generator(directory: Union[str, os.PathLike]
                    ) -> Tuple[Generator, Any]:
   """Reads a generator from disk.
@@ -230,43 +249,14 @@ def load_generator(directory: Union[str, os.PathLike]
   folder = directory / VARIABLES_FOLDER
   _check_digests(folder, description.get("files"))
   expected = abstract_variables(config)
-  with _orbax(f"{folder}: cannot be read") as checkpointer:
+  with checkpointer(f"{folder}: cannot be read") as orbax:
     _check_tree(folder, expected,
-                checkpointer.metadata(folder).item_metadata.tree)
+                orbax.metadata(folder).item_metadata.tree)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    variables = checkpointer.restore(folder, jax.tree.map(
+    variables = orbax.restore(folder, jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype,
                                           sharding=device), expected))
   return Generator(config), variables
-
-
-@contextlib.contextmanager
-def _orbax(failure: str) -> Iterator[Any]:
-  """A checkpointer whose failures are one `CheckpointError`.
-
-  Args:
-    failure: put before the reason.
-  """
-  # It takes a second to import; whoever only builds models needs none.
-  import orbax.checkpoint as ocp  # pylint: disable=import-outside-toplevel
-
-  # What fails is raised; its threads need not tell it, too.
-  loggers = [logging.getLogger(name) for name in ("absl", "asyncio", "orbax")]
-  levels = [logger.level for logger in loggers]
-  try:
-    for logger in loggers:
-      logger.setLevel(logging.CRITICAL)
-    with ocp.StandardCheckpointer() as checkpointer:
-      yield checkpointer
-  except CheckpointError:
-    raise
-  # Orbax and TensorStore raise a good dozen types for disks and files.
-  except Exception as error:  # pylint: disable=broad-exception-caught
-    reason = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
-    raise CheckpointError(f"{failure}: {reason}") from error
-  finally:
-    for logger, level in zip(loggers, levels):
-      logger.setLevel(level)
 
 
 def _flatten(tree: Any) -> Mapping[str, Any]:

@@ -1,5 +1,7 @@
 """Bilinear look-ups in images, zero outside."""
 
+from typing import List, Tuple
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -17,39 +19,53 @@ def pad_for_sampling(images: chex.Array) -> jax.Array:
                  [(0, 0)] * (images.ndim - 3) + [(1, 1), (1, 1), (0, 0)])
 
 
-def sample_padded(table: chex.Array, x: chex.Array,
-                  y: chex.Array) -> jax.Array:
-  """Reads a padded image bilinearly.
+def taps(height: int, width: int, x: chex.Array, y: chex.Array,
+         dtype: chex.ArrayDType) -> List[Tuple[jax.Array, jax.Array]]:
+  """The four pixels around each point, and their bilinear weights.
 
   Coordinates are clipped to the ring of zeros, so the four taps need no
   masks. Pixel centres lie at (i + 0.5) of the unpadded image's size.
 
   Args:
-    table: [H + 2, W + 2, C], from `pad_for_sampling`.
+    height: of the padded image.
+    width: of the padded image.
     x: [M], column, -1 and 1 being the unpadded image's left and right edge.
     y: [M], row, likewise from top to bottom.
+    dtype: of the weights.
+
+  Returns: four pairs of arrays [M]: pixel, counted row by row, and weight.
+  """
+  def split(coordinate, size):
+    position = jnp.clip((coordinate + 1) * ((size - 2) / 2) + 0.5, 0, size - 1)
+    # Not beyond the last but one: the second tap is the next pixel.
+    first = jnp.minimum(jnp.floor(position), size - 2)
+    return first.astype(jnp.int32), (position - first).astype(dtype)
+
+  column, right = split(x, width)
+  row, down = split(y, height)
+  index = row * width + column
+  return [(index, (1 - down) * (1 - right)), (index + 1, (1 - down) * right),
+          (index + width, down * (1 - right)),
+          (index + width + 1, down * right)]
+
+
+def sample_padded(table: chex.Array, x: chex.Array,
+                  y: chex.Array) -> jax.Array:
+  """Reads a padded image bilinearly.
+
+  Args:
+    table: [H + 2, W + 2, C], from `pad_for_sampling`.
+    x: [M], column; see `taps`.
+    y: [M], row.
 
   Returns: [M, C], of table's dtype.
   """
   height, width, channels = table.shape
   flat = table.reshape(height * width, channels)
-
-  def split(coordinate, size):  # size: padded
-    position = jnp.clip((coordinate + 1) * ((size - 2) / 2) + 0.5, 0, size - 1)
-    # Not beyond the last but one: the second tap is the next pixel.
-    first = jnp.minimum(jnp.floor(position), size - 2)
-    return first.astype(jnp.int32), (position - first).astype(table.dtype)
-
-  column, right = split(x, width)
-  row, down = split(y, height)
-  index = row * width + column
-
-  def tap(offset, weight):
-    return flat.at[index + offset].get(
-        mode="promise_in_bounds") * weight[:, None]
-
-  return ((tap(0, (1 - down) * (1 - right)) + tap(1, (1 - down) * right))
-          + (tap(width, down * (1 - right)) + tap(width + 1, down * right)))
+  first, second, third, fourth = (
+      flat.at[index].get(mode="promise_in_bounds") * weight[:, None]
+      for index, weight in taps(height, width, x, y, table.dtype))
+  return (first + second) + (third + fourth)
 
 
 def grid_sample(images: chex.Array, grid: chex.Array) -> jax.Array:

@@ -45,9 +45,44 @@ def sample_planes(tables: chex.Array, points: chex.Array, *,
   Returns: [M, C].
   Source: EG3D, section 3.
   """
+  views = _views(points, box_warp)
+  return (grid_sample.sample_padded(tables[0], *views[0])
+          + grid_sample.sample_padded(tables[1], *views[1]))
+
+
+def add_planes(tables: chex.Array, points: chex.Array, values: chex.Array, *,
+               box_warp: float) -> jax.Array:
+  """Adds values where `sample_planes` reads: its transpose.
+
+  With the cotangent of what `sample_planes` read, this adds up the gradient
+  of its tables.
+
+  Args:
+    tables: [2, S + 2, S + 2, C] float32.
+    points: [M, 3], world units.
+    values: [M, C]; their dtype is that of the tables which were read.
+    box_warp: side of the box, world units.
+
+  Returns: [2, S + 2, S + 2, C] float32.
+  """
+  _, height, width, channels = tables.shape
+  indices, weights = [], []
+  for plane, view in enumerate(_views(points, box_warp)):
+    for index, weight in grid_sample.taps(height, width, *view, values.dtype):
+      indices.append(index + plane * height * width)
+      weights.append(weight)
+  # One scatter for all: XLA's CPU code prepares its updates on all cores.
+  updates = (jnp.stack(weights)[..., None].astype(jnp.float32)
+             * values.astype(jnp.float32))
+  flat = tables.reshape(-1, channels).at[jnp.stack(indices)].add(
+      updates, mode="promise_in_bounds")
+  return flat.reshape(tables.shape)
+
+
+def _views(points, box_warp):
+  """The coordinates (column, row) that each of the two tables is read at."""
   x, y, z = jnp.moveaxis(points * (2 / box_warp), -1, 0)
-  return (grid_sample.sample_padded(tables[0], x, y)
-          + grid_sample.sample_padded(tables[1], x, z))
+  return (x, y), (x, z)
 
 
 def decode(decoder: DecoderWeights, features: chex.Array, *,

@@ -127,14 +127,47 @@ def _conv_low_rank_forward(x, kernel, a, b, padding, precision):
 def _conv_low_rank_backward(padding, precision, residuals, cotangent):
   x, kernel, a, b = residuals
   changed = _changed(kernel, a, b, precision)
-  inner = _plain_conv(x, a, 1, padding, precision)
-  outer = jnp.matmul(cotangent, b.T, precision=precision)
+  of_a, of_b = _low_rank_gradients(x, a, b, cotangent, padding, precision)
   return (
       _input_gradient(x, changed, cotangent, padding, precision),
       # Not computed unless somebody asks for it.
       _kernel_gradient(x, cotangent, kernel.shape, padding, precision),
-      _kernel_gradient(x, outer, a.shape, padding, precision),
-      jnp.einsum("nhwr,nhwo->ro", inner, cotangent, precision=precision))
+      of_a, of_b)
+
+
+def _low_rank_gradients(x, a, b, cotangent, padding, precision):
+  """The gradients of a, [kh, kw, I, R], and of b, [R, O].
+
+  All taps together are one product with x, for each of the two: what is
+  shifted, tap by tap, is narrow, and wide arrays are read once and never
+  copied. (A matrix product's first factor may be transposed in memory: so the
+  narrow one comes first.)
+  """
+  height, width, inputs, rank = a.shape
+  rows, columns = x.shape[1:3]
+  taps = [(i, j) for i in range(height) for j in range(width)]
+
+  # x at a pixel meets the cotangent of the outputs that its taps reach.
+  outer = jnp.matmul(cotangent, b.T, precision=precision)
+  outer = lax.pad(outer, jnp.zeros((), outer.dtype), [(0, 0, 0), *(
+      (size - 1 - before, size - 1 - after, 0) for size, (before, after)
+      in zip((height, width), padding)), (0, 0, 0)])
+  shifted = jnp.concatenate([
+      outer[:, height - 1 - i:, width - 1 - j:][:, :rows, :columns]
+      for i, j in taps], axis=-1)
+  of_a = jnp.einsum("nhws,nhwi->si", shifted, x, precision=precision)
+
+  # The convolution with a, its taps summed after the product.
+  products = jnp.matmul(x, jnp.moveaxis(a, 2, 0).reshape(inputs, -1),
+                        precision=precision)
+  products = jnp.pad(products, ((0, 0), *padding, (0, 0)))
+  rows, columns = cotangent.shape[1:3]
+  inner = sum(
+      products[:, i:i + rows, j:j + columns, tap * rank:(tap + 1) * rank]
+      for tap, (i, j) in enumerate(taps))
+  of_b = jnp.einsum("nhwr,nhwo->ro", inner, cotangent, precision=precision)
+  of_a = of_a.reshape(height, width, rank, inputs)
+  return jnp.swapaxes(of_a, 2, 3), of_b
 
 
 _conv_low_rank.defvjp(_conv_low_rank_forward, _conv_low_rank_backward)
@@ -180,6 +213,29 @@ def _filter(x: jax.Array, axis: int, before: int, after: int, *,
              for i, tap in enumerate(FILTER_TAPS))
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def _smooth(x: jax.Array, axis: int, before: int, after: int,
+            gain: float) -> jax.Array:
+  """`_filter` of stride 1, with a gradient that is one, too.
+
+  The taps are symmetric, so the transpose differs in its padding alone;
+  autodiff would pad and add a large array for each tap.
+  """
+  return _filter(x, axis, before, after, gain=gain)
+
+
+def _smooth_forward(x, axis, before, after, gain):
+  return _smooth(x, axis, before, after, gain), None
+
+
+def _smooth_backward(axis, before, after, gain, _, cotangent):
+  last = len(FILTER_TAPS) - 1
+  return (_smooth(cotangent, axis, last - before, last - after, gain),)
+
+
+_smooth.defvjp(_smooth_forward, _smooth_backward)
+
+
 def downsample2(x: chex.Array) -> jax.Array:
   """Halves an image, [N, H, W, C] -> [N, H // 2, W // 2, C]."""
   for axis in (_ROWS, _COLUMNS):
@@ -190,7 +246,7 @@ def downsample2(x: chex.Array) -> jax.Array:
 def filter2d(x: chex.Array) -> jax.Array:
   """Smooths an image of any size, [N, H, W, C], at the same size."""
   for axis in (_ROWS, _COLUMNS):
-    x = _filter(x, axis, 2, 1)
+    x = _smooth(x, axis, 2, 1, 1.0)
   return x
 
 
@@ -207,7 +263,7 @@ def conv_down2(x: chex.Array, kernel: chex.Array, *,
   """
   chex.assert_rank([x, kernel], 4)
   for axis in (_ROWS, _COLUMNS):
-    x = _filter(x, axis, 2, 2)
+    x = _smooth(x, axis, 2, 2, 1.0)
   return conv2d(x, kernel, stride=2, padding=((0, 0), (0, 0)),
                 precision=precision)
 
@@ -248,5 +304,5 @@ def conv_up2(x: chex.Array, kernel: chex.Array, *,
       [_pad(phase(middle, both), _ROWS, 0, 1),
        jnp.pad(phase(middle, middle), ((0, 0), (0, 1), (0, 1), (0, 0)))]])
   for axis in (_COLUMNS, _ROWS):
-    y = _filter(y, axis, 1, 0, gain=2.0)
+    y = _smooth(y, axis, 1, 0, 2.0)
   return y

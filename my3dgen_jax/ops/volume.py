@@ -125,33 +125,6 @@ def merge_order(first: chex.Array,
   return order, jnp.concatenate([rank_first, rank_second], axis=-1)
 
 
-@jax.custom_vjp
-def permute(values: chex.Array, order: chex.Array,
-            rank: chex.Array) -> jax.Array:
-  """Reorders the last axis; its gradient is a look-up, not a scatter.
-
-  Args:
-    values: [..., D].
-    order: [..., D] integers, a permutation: which entry comes at each place.
-    rank: [..., D], the inverse permutation.
-
-  Returns: [..., D].
-  """
-  del rank
-  return jnp.take_along_axis(values, order, axis=-1)
-
-
-def _permute_forward(values, order, rank):
-  return permute(values, order, rank), rank
-
-
-def _permute_backward(rank, cotangent):
-  return jnp.take_along_axis(cotangent, rank, axis=-1), None, None
-
-
-permute.defvjp(_permute_forward, _permute_backward)
-
-
 def sample_coefficients(weights: chex.Array) -> jax.Array:
   """What each sample contributes: sum_k w_k (c_k + c_{k+1}) / 2, by c.
 
@@ -175,5 +148,8 @@ def expected_depth(depths: chex.Array, weights: chex.Array) -> jax.Array:
   Returns: [...]; infinity for a ray that nothing covers.
   """
   total = jnp.sum(weights, axis=-1)
-  mean = jnp.sum(weights * midpoints(depths), axis=-1) / total
-  return jnp.where(jnp.isnan(mean), jnp.inf, mean)
+  covered = total > 0
+  # One division by zero, even if not selected, would make the gradient NaN.
+  mean = (jnp.sum(weights * midpoints(depths), axis=-1)
+          / jnp.where(covered, total, 1))
+  return jnp.where(covered, mean, jnp.inf)

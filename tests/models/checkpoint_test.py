@@ -13,6 +13,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 import my3dgen_jax
+from my3dgen_jax.models import checkpoint
 from tests.support.tiny import TINY, random_variables
 
 
@@ -53,6 +54,23 @@ class CheckpointTest(parameterized.TestCase):
     self.assertEqual(my3dgen_jax.load_config(self.folder),
                      (TINY, {"file": "a.pkl", "sha256": "0"}))
     self.assertEqual(os.listdir(self.parent), ["tiny"])
+
+  def test_digest_is_of_the_weights(self):
+    self.save()
+    digest = checkpoint.generator_digest(self.folder)
+    self.assertRegex(digest, "^[0-9a-f]{64}$")
+    shutil.copytree(self.folder, self.parent / "copy")
+    self.assertEqual(checkpoint.generator_digest(self.parent / "copy"),
+                     digest)
+    self.variables["params"]["decoder"]["fc0"]["bias"] += 1
+    self.save(overwrite=True)
+    self.assertNotEqual(checkpoint.generator_digest(self.folder), digest)
+    self.variables["params"]["decoder"]["fc0"]["bias"] -= 1
+    self.save(overwrite=True)
+    self.assertEqual(checkpoint.generator_digest(self.folder), digest)
+    self.edit_config(sha256=None)
+    with self.assertRaisesRegex(my3dgen_jax.CheckpointError, "'sha256'"):
+      checkpoint.generator_digest(self.folder)
 
   def test_relative_path_and_text(self):
     self.save()

@@ -11,6 +11,7 @@ Usage:
 
 import dataclasses
 import io
+import re
 import struct
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import zipfile
@@ -407,12 +408,22 @@ _CLASSES = {
     "synthesis": "SynthesisNetwork", "mapping": "MappingNetwork",
     "affine": "FullyConnectedLayer", "torgb": "ToRGBLayer",
     "conv0": "SynthesisLayer", "conv1": "SynthesisLayer",
+    "fully_connected_layer": "FullyConnectedLayer",
+    "synthesis_layer": "SynthesisLayer", "to_rgb_layer": "ToRGBLayer",
 }
 
 
 def module_tree(tensors: Mapping[str, Any], class_name: str,
-                state: Optional[Mapping] = None) -> Call:
-  """The modules that have these tensors, as persistent objects."""
+                state: Optional[Mapping] = None, *,
+                lora: Optional[Mapping] = None) -> Call:
+  """The modules that have these tensors, as persistent objects.
+
+  Args:
+    tensors: torch name → array, `Tensor` or node.
+    class_name: of the outermost.
+    state: more of its attributes.
+    lora: more attributes of every module that has a LoRA pair.
+  """
   parameters: Dict[str, Any] = {}
   buffers: Dict[str, Any] = {}
   children: Dict[str, Dict[str, Any]] = {}
@@ -435,7 +446,11 @@ def module_tree(tensors: Mapping[str, Any], class_name: str,
                                  "threshold": 20}),
               "2": module_tree(_inside("2", inner), "FullyConnectedLayer")}))
     else:
-      modules[name] = module_tree(inner, _CLASSES.get(name, "SynthesisBlock"))
+      modules[name] = module_tree(inner, _CLASSES.get(name, "SynthesisBlock"),
+                                  lora=lora)
+  if "lora_A" in parameters:
+    class_name = "LayerWrapper"
+    state = {**(lora or {}), **(state or {})}
   return persistent_object(class_name, {
       **_module_state(parameters, buffers, modules), **(state or {})})
 
@@ -492,7 +507,8 @@ def generator_object(tensors: Mapping[str, Any], config: GeneratorConfig, *,
                      class_name: str = "TriPlaneGenerator",
                      rendering: Optional[Mapping] = None,
                      arguments: Optional[Mapping] = None,
-                     positional: Sequence[Any] = ()) -> Call:
+                     positional: Sequence[Any] = (),
+                     lora: Optional[Mapping] = None) -> Call:
   """A whole generator.
 
   Args:
@@ -503,6 +519,7 @@ def generator_object(tensors: Mapping[str, Any], config: GeneratorConfig, *,
     arguments: changes to the constructor's keyword arguments; `Ellipsis`
       removes one.
     positional: constructor arguments given by position.
+    lora: attributes of My3DGen's wrappers, see `lora_state`.
   """
   shared = easy_dict(rendering_kwargs(config) if rendering is None
                      else rendering)
@@ -519,7 +536,8 @@ def generator_object(tensors: Mapping[str, Any], config: GeneratorConfig, *,
       "z_dim": config.z_dim, "rendering_kwargs": shared,
       "neural_rendering_resolution": config.neural_rendering_resolution,
       "_last_planes": None, "_init_args": tuple(positional),
-      "_init_kwargs": New(Global("dnnlib.util", "EasyDict"), keywords)})
+      "_init_kwargs": New(Global("dnnlib.util", "EasyDict"), keywords)},
+      lora=lora)
   modules = tree.arguments[0].items["state"]["_modules"]
   modules.items["renderer"] = renderer
   modules.items["ray_sampler"] = plain_object(
@@ -606,3 +624,49 @@ def generator_shapes(config: GeneratorConfig) -> Dict[str, Tuple[int, ...]]:
   full("decoder.net.2", config.decoder.hidden_features,
        1 + config.decoder.color_features)
   return shapes
+
+
+def wrapped_name(name: str) -> str:
+  """A tensor's name once My3DGen's training has wrapped the generator."""
+  if not name.startswith(("backbone.synthesis.", "superresolution.")):
+    return name
+  segments = []
+  for segment in name.split("."):
+    segments.append(segment)
+    segments += {"synthesis": ["synthesis"],
+                 "superresolution": ["superresolution_module"],
+                 "conv0": ["synthesis_layer"], "conv1": ["synthesis_layer"],
+                 "torgb": ["to_rgb_layer"],
+                 "affine": ["fully_connected_layer"]}.get(segment, (
+                     ["synthesis_block"] if re.fullmatch(r"b\d+|block\d",
+                                                         segment) else []))
+  return ".".join(segments)
+
+
+def wrapped_shapes(config: GeneratorConfig, rank: int, layout: str
+                   ) -> Dict[str, Tuple[int, ...]]:
+  """Every tensor of the wrapped generator, LoRA pairs included.
+
+  Args:
+    config: of the generator.
+    rank: LoRA's r.
+    layout: "kernel", "rank" or "original", see `LoraConfig.conv_rank`.
+  """
+  shapes: Dict[str, Tuple[int, ...]] = {}
+  for name, shape in generator_shapes(config).items():
+    shapes[wrapped_name(name)] = shape
+    layer, _, leaf = wrapped_name(name).rpartition(".")
+    if leaf == "weight" and wrapped_name(name) != name:
+      outputs, inputs, size = (*shape, 1)[:3]
+      rho = rank if layout == "rank" else rank * size
+      rows, columns = ((outputs * size, inputs * size) if layout == "original"
+                       else (outputs, inputs * size**2))
+      wrapper = layer.rpartition(".")[0]
+      shapes[f"{wrapper}.lora_A"] = (rho, columns)
+      shapes[f"{wrapper}.lora_B"] = (rows, rho)
+  return shapes
+
+
+def lora_state(rank: int, alpha: float) -> Dict[str, Any]:
+  """What a wrapper of My3DGen says of itself."""
+  return {"r": rank, "lora_alpha": alpha, "scaling": alpha / rank}

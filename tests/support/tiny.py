@@ -21,8 +21,8 @@ TINY = GeneratorConfig(
         module="SuperresolutionHybrid8X", input_resolution=4, channels=(4, 4)))
 
 
-def random_variables(seed: int = 0) -> Any:
-  """Weights for TINY; compiling `init_variables` takes far longer."""
+def random_variables(seed: int = 0, config: GeneratorConfig = TINY) -> Any:
+  """Weights for a small model; compiling `init_variables` takes far longer."""
   rng = np.random.default_rng(seed)
 
   def fill(path, leaf):
@@ -32,4 +32,4 @@ def random_variables(seed: int = 0) -> Any:
     is_affine = name == "bias" and path[-2].key == "affine"
     return jax.numpy.full(leaf.shape, float(is_affine))
 
-  return jax.tree_util.tree_map_with_path(fill, abstract_variables(TINY))
+  return jax.tree_util.tree_map_with_path(fill, abstract_variables(config))

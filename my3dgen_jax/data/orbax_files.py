@@ -1,0 +1,64 @@
+"""Orbax, as it should fail: early, and in one line."""
+
+import contextlib
+import logging
+import os
+import pathlib
+import shutil
+from typing import Any, Iterator, Union
+
+import jax
+
+from my3dgen_jax.errors import CheckpointError
+
+_DISK_ALLOWANCE = 2**20  # bytes, for what is not numbers
+
+
+@contextlib.contextmanager
+def checkpointer(failure: str) -> Iterator[Any]:
+  """Orbax's checkpointer, whose failures are one `CheckpointError`.
+
+  Args:
+    failure: put before the reason.
+  """
+  # It takes a second to import; whoever only builds models needs none.
+  import orbax.checkpoint as ocp  # pylint: disable=import-outside-toplevel
+
+  # What fails is raised; its threads need not tell it, too.
+  loggers = [logging.getLogger(name) for name in ("absl", "asyncio", "orbax")]
+  levels = [logger.level for logger in loggers]
+  try:
+    for logger in loggers:
+      logger.setLevel(logging.CRITICAL)
+    with ocp.StandardCheckpointer() as orbax:
+      yield orbax
+  except CheckpointError:
+    raise
+  # Orbax and TensorStore raise a good dozen types for disks and files.
+  except Exception as error:  # pylint: disable=broad-exception-caught
+    reason = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
+    raise CheckpointError(f"{failure}: {reason}") from error
+  finally:
+    for logger, level in zip(loggers, levels):
+      logger.setLevel(level)
+
+
+def check_space(path: Union[str, os.PathLike], tree: Any):
+  """Refuses what would fill the disk.
+
+  Orbax writes from many threads and fails untidily on a full disk.
+
+  Args:
+    path: to be written, in a folder that exists.
+    tree: of arrays.
+
+  Raises: CheckpointError.
+  """
+  path = pathlib.Path(path)
+  needed = _DISK_ALLOWANCE + sum(
+      leaf.nbytes for leaf in jax.tree.leaves(tree))
+  free = shutil.disk_usage(path.parent).free
+  if free < needed:
+    raise CheckpointError(
+        f"{path}: no space left: {needed / 1e6:.0f} MB are needed, "
+        f"{free / 1e6:.0f} MB are free")

@@ -1,0 +1,63 @@
+"""Makes a pretrained generator somebody's own: an adapter of 0.96 MB.
+
+    python -m my3dgen_jax.launch.personalize --checkpoint=checkpoints/ffhq \\
+        --album=data/obama --lpips=checkpoints/lpips_alex --test=10 \\
+        --out=runs/obama
+
+or --flagfile=obama.flags. What a run leaves: `training/run_folder.py`.
+"""
+
+import os
+
+from my3dgen_jax.apps import personalize
+from my3dgen_jax.config import (LoraConfig, LossConfig, ProjectionConfig,
+                                TuningConfig)
+from my3dgen_jax.data.album import parse_selection
+from my3dgen_jax.launch import cli
+
+_TEXT, _INT = cli.string, cli.integer
+_CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"),
+                      "my3dgen_jax", "anchors")
+
+_RUN = {holder.name: holder for holder in (
+    _TEXT("checkpoint", None, "Generator folder.", required=True),
+    _TEXT("album", None, "Folder or zip of photos.", required=True),
+    _TEXT("out", None, "Folder of the run.", required=True),
+    _TEXT("lpips", None, "Folder of LPIPS's weights."),
+    _TEXT("identity", None, "Folder of a face recognition network."),
+    _INT("split_seed", 0, "Of a split by number.", lower_bound=0),
+    _INT("neural_rendering_resolution", None, "Side of image_raw; default: "
+         "the checkpoint's.", lower_bound=1),
+    cli.enum("dtype", None, ["float32", "bfloat16"],
+                      "Of activations; default: the checkpoint's."),
+    cli.enum("adapter_dtype", "float32", ["float32", "float16"],
+                      "Of the adapter's file."),
+    _TEXT("cache", _CACHE, "Folder of anchors found before; empty: none."),
+    _INT("devices", None, "Of this machine; default: all.", lower_bound=1),
+    _INT("save_every", 500, "Steps between saved states.", lower_bound=1),
+    _INT("log_every", 10, "Steps between logged ones.", lower_bound=1),
+    _INT("pictures", 4, "Photos in before_after.png.", lower_bound=1))}
+_TEST = _TEXT("test", "0", "Photos held out: a number, a share, or a file "
+              "with a name a line.")
+_REFERENCE = _TEXT("reference", None, "Photos that identity is compared with; "
+                   "default: all.")
+_RESUME = cli.boolean("resume", False, "Go on with the run in --out.")
+_PARTS = {"lora": cli.define_config(LoraConfig, "lora_"),
+          "projection": cli.define_config(ProjectionConfig, "anchor_"),
+          "loss": cli.define_config(LossConfig),
+          "tuning": cli.define_config(TuningConfig)}
+
+
+def main():
+  summary = personalize.personalize(
+      personalize.PersonalizeConfig(
+          test=parse_selection(_TEST.value),
+          reference=_REFERENCE.value and parse_selection(_REFERENCE.value),
+          **{name: holder.value for name, holder in _RUN.items()},
+          **{name: read() for name, read in _PARTS.items()}),
+      resume=_RESUME.value, flags=cli.flags_as_text(skip=["resume"]))
+  print(personalize.describe(summary, _RUN["out"].value))
+
+
+if __name__ == "__main__":
+  cli.run(main)

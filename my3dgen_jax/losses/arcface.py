@@ -1,0 +1,162 @@
+"""ArcFace's IR-SE-50: a face to 512 numbers that tell whose it is.
+
+    conv 3x3 3 -> 64, norm, PReLU
+    24 units in four stages; the first of each halves the image
+    norm, linear on all that is left, norm, unit length
+
+A unit adds to its input (subsampled; brought to the new channels by a 1x1
+convolution and norm where they change): norm, conv 3x3, PReLU, conv 3x3 with
+the stride, norm, squeeze-and-excitation.
+
+Batch normalisation uses its stored statistics: this network is not trained
+here, it judges.
+
+Sources: Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face
+Recognition", CVPR 2019, section 2 (the units and the head); Hu et al.,
+"Squeeze-and-Excitation Networks", CVPR 2018.
+"""
+
+from typing import Any, Tuple
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from my3dgen_jax.ops import upfirdn2d
+
+SIDE = 112  # of the images, pixels
+
+_EPSILON = 1e-5  # added to variances, as the weights were trained with
+_REDUCTION = 16  # of channels, in squeeze-and-excitation
+_SHORTEST = 1e-24  # squared length below which an embedding has no direction
+
+
+class IrSe(nn.Module):
+  """The network; its weights are `params` and `batch_stats`, float32.
+
+  Attributes:
+    channels: of each stage; the first is the first convolution's, too.
+    units: of each stage.
+    features: numbers in an embedding.
+    dtype: activations are computed in it.
+    precision: of the products.
+  """
+
+  channels: Tuple[int, ...] = (64, 128, 256, 512)
+  units: Tuple[int, ...] = (3, 4, 14, 3)
+  features: int = 512
+  dtype: Any = jnp.float32
+  precision: Any = None
+
+  @nn.compact
+  def __call__(self, x: chex.Array) -> jax.Array:
+    """Faces to embeddings.
+
+    Args:
+      x: [N, 112, 112, 3], RGB in [-1, 1].
+
+    Returns: [N, features] float32, of unit length.
+    Raises: AssertionError on another shape.
+    """
+    chex.assert_shape(x, (None, SIDE, SIDE, 3))
+    x = x.astype(self.dtype)
+    x = _Conv(self.channels[0], 3, precision=self.precision,
+              name="input_conv")(x)
+    x = _Prelu(name="input_prelu")(_Norm(name="input_norm")(x))
+    index = 0
+    for channels, units in zip(self.channels, self.units):
+      for position in range(units):
+        x = _Unit(channels, stride=1 if position else 2,
+                  precision=self.precision, name=f"unit{index}")(x)
+        index += 1
+    x = _Norm(name="output_norm")(x)
+    # All pixels at once: a kernel as large as the image.
+    x = _Linear(self.features, precision=self.precision, name="linear")(x)
+    x = _Norm(name="features_norm")(x).astype(jnp.float32)
+    squared = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.maximum(squared, _SHORTEST))
+
+
+class _Conv(nn.Module):
+  """A square convolution without bias, padded to keep the image's size."""
+
+  channels: int
+  size: int
+  stride: int = 1
+  precision: Any = None
+
+  @nn.compact
+  def __call__(self, x: chex.Array) -> jax.Array:
+    kernel = self.param("kernel", nn.initializers.he_normal(),
+                        (self.size, self.size, x.shape[-1], self.channels))
+    return upfirdn2d.conv2d(x, kernel.astype(x.dtype), stride=self.stride,
+                            padding=((self.size // 2,) * 2,) * 2,
+                            precision=self.precision)
+
+
+class _Linear(nn.Module):
+  """[N, H, W, C] -> [N, features]."""
+
+  features: int
+  precision: Any = None
+
+  @nn.compact
+  def __call__(self, x: chex.Array) -> jax.Array:
+    kernel = self.param("kernel", nn.initializers.he_normal(),
+                        (*x.shape[1:], self.features))
+    bias = self.param("bias", nn.initializers.zeros, (self.features,))
+    x = jnp.einsum("nhwc,hwcf->nf", x, kernel.astype(x.dtype),
+                   precision=self.precision)
+    return x + bias.astype(x.dtype)
+
+
+class _Norm(nn.Module):
+  """Batch normalisation by stored statistics: one factor, one offset."""
+
+  @nn.compact
+  def __call__(self, x: chex.Array) -> jax.Array:
+    shape = x.shape[-1:]
+    scale = self.param("scale", nn.initializers.ones, shape)
+    bias = self.param("bias", nn.initializers.zeros, shape)
+    mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+    var = self.variable("batch_stats", "var", jnp.ones, shape)
+    scale = scale * jax.lax.rsqrt(var.value + _EPSILON)
+    offset = bias - mean.value * scale
+    return x * scale.astype(x.dtype) + offset.astype(x.dtype)
+
+
+class _Prelu(nn.Module):
+  """x where it is positive, else x times its channel's slope."""
+
+  @nn.compact
+  def __call__(self, x: chex.Array) -> jax.Array:
+    slope = self.param("slope", nn.initializers.constant(0.25), x.shape[-1:])
+    return jnp.where(x > 0, x, x * slope.astype(x.dtype))
+
+
+class _Unit(nn.Module):
+  """See the module's docstring."""
+
+  channels: int
+  stride: int
+  precision: Any = None
+
+  @nn.compact
+  def __call__(self, x: chex.Array) -> jax.Array:
+    def conv(name: str, x: chex.Array, size: int, stride: int = 1,
+             channels: int = self.channels) -> jax.Array:
+      return _Conv(channels, size, stride, self.precision, name=name)(x)
+
+    # A window of one pixel, whether it takes the largest or a 1x1 product.
+    shortcut = x[:, ::self.stride, ::self.stride]
+    if x.shape[-1] != self.channels:
+      shortcut = _Norm(name="shortcut_norm")(conv("shortcut_conv", shortcut,
+                                                  1))
+    x = conv("conv1", _Norm(name="norm1")(x), 3)
+    x = conv("conv2", _Prelu(name="prelu")(x), 3, self.stride)
+    x = _Norm(name="norm2")(x)
+    gate = jnp.mean(x, axis=(1, 2), keepdims=True)
+    gate = nn.relu(conv("squeeze", gate, 1,
+                        channels=self.channels // _REDUCTION))
+    return x * nn.sigmoid(conv("excite", gate, 1)) + shortcut

@@ -1,0 +1,244 @@
+"""Whether two images show the same person, by a face recognition network.
+
+    identity, variables = load_identity("checkpoints/ir_se50")
+    photo = identity.embed(variables, x)                      # [N, 512]
+    loss = identity_loss(identity.embed(variables, y), photo) # [N]
+
+On disk it is a folder, see `losses.weights`. Another network is another
+entry of `NETWORKS`.
+"""
+
+import dataclasses
+import os
+from typing import (Any, Callable, Dict, Literal, Mapping, Optional, Tuple,
+                    Union)
+
+import chex
+import flax.linen as nn
+from flax import traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.losses import arcface
+from my3dgen_jax.losses import weights as weights_lib
+from my3dgen_jax.ops import checks
+
+WEIGHTS_FILE = weights_lib.WEIGHTS_FILE
+
+_DTYPES = ("float32", "bfloat16")
+_PRECISIONS = ("highest", "high", "default")
+_SHORTEST = 1e-24  # squared length below which an embedding has no direction
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+  """A network that tells people apart.
+
+  Attributes:
+    title: its name in messages.
+    module: called with `dtype` and `precision`; the module takes images
+      [N, side, side, 3] in [-1, 1] to [N, features] of unit length.
+    side: of its images, pixels.
+  """
+
+  title: str
+  module: Callable[..., nn.Module]
+  side: int
+
+
+NETWORKS: Dict[str, Network] = {
+    "ir_se50": Network("IR-SE-50", arcface.IrSe, arcface.SIDE),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+  """Images of any size to embeddings.
+
+  Attributes:
+    network: a key of `NETWORKS`.
+    dtype: "float32" or "bfloat16": activations; embeddings are float32.
+    precision: of the products on accelerators; "highest" is float32 exactly.
+
+  Raises: UserError on another value.
+  """
+
+  network: str = "ir_se50"
+  dtype: Literal["float32", "bfloat16"] = "float32"
+  precision: Literal["highest", "high", "default"] = "highest"
+
+  def __post_init__(self):
+    for name, choices in (("network", tuple(NETWORKS)), ("dtype", _DTYPES),
+                          ("precision", _PRECISIONS)):
+      if getattr(self, name) not in choices:
+        raise UserError(f"{name}: expected one of {', '.join(choices)}, got "
+                        f"{getattr(self, name)!r}")
+
+  def embed(self, variables: Any, images: chex.Array) -> jax.Array:
+    """Whom the images show; may be jitted.
+
+    Args:
+      variables: of the network, see `abstract_variables`.
+      images: [N, H, H, 3], RGB in [-1, 1], aligned as the generator's; their
+        size is brought to the network's by `average_pool`.
+
+    Returns: [N, features] float32, of unit length.
+    Raises: UserError if the images do not fit.
+    """
+    images = checks.as_float32("images", images, ("N", "H", "W", 3))
+    if images.shape[1] != images.shape[2]:
+      raise UserError(f"images: expected square ones, got {images.shape[1]} x "
+                      f"{images.shape[2]}")
+    network = NETWORKS[self.network]
+    module = network.module(dtype=jnp.dtype(self.dtype),
+                            precision=self.precision)
+    return module.apply(variables, average_pool(images, network.side))
+
+
+def average_pool(x: chex.Array, side: int) -> jax.Array:
+  """Means over windows that cover the image evenly.
+
+  Output i of n along an axis of m pixels is the mean of pixels
+  floor(i m / n) to ceil((i + 1) m / n), the end excluded: windows overlap
+  where n does not divide m, and repeat pixels where n > m.
+
+  Args:
+    x: [N, H, W, C].
+    side: of the result, pixels.
+
+  Returns: [N, side, side, C].
+  Source: torch's AdaptiveAvgPool2d, which identity losses are used with.
+  """
+  chex.assert_rank(x, 4)
+  rows, columns = (_window_means(size, side) for size in x.shape[1:3])
+  # The products are with weights that should not be rounded.
+  return jnp.einsum("ih,nhwc,jw->nijc", rows, x, columns,
+                    precision=jax.lax.Precision.HIGHEST)
+
+
+def _window_means(size: int, count: int) -> np.ndarray:
+  """[count, size] float32: a row holds the weights of a window's pixels."""
+  start = np.arange(count)[:, None] * size // count
+  end = -(-np.arange(1, count + 1)[:, None] * size // count)
+  pixels = np.arange(size)
+  inside = (start <= pixels) & (pixels < end)
+  return (inside / (end - start)).astype(np.float32)
+
+
+def similarity(x: chex.Array, y: chex.Array) -> jax.Array:
+  """Cosines of embeddings, row by row.
+
+  Args:
+    x: [N, features], of any length.
+    y: likewise, or one row for all.
+
+  Returns: [N] in [-1, 1].
+  Raises: UserError that names the argument which does not fit.
+  """
+  return 1 - identity_loss(x, y)
+
+
+def identity_loss(x: chex.Array, y: chex.Array) -> jax.Array:
+  """1 - cosine of embeddings, row by row; 0 for equal ones, exactly.
+
+  Args:
+    x: [N, features], of any length.
+    y: likewise, or one row for all.
+
+  Returns: [N] in [0, 2].
+  Raises: UserError that names the argument which does not fit.
+  """
+  x = checks.as_float32("x", x, ("N", "features"))
+  y = checks.as_float32("y", y, ("N", x.shape[1]))
+  checks.check_rows("y", y, x.shape[0], "x")
+  # Half the squared distance of unit vectors, which keeps its digits where
+  # the cosine is near 1.
+  return jnp.sum(jnp.square(_unit(x) - _unit(y)), axis=-1) / 2
+
+
+def _unit(x: jax.Array) -> jax.Array:
+  squared = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+  return x * jax.lax.rsqrt(jnp.maximum(squared, _SHORTEST))
+
+
+# On disk.
+
+
+def abstract_variables(network: str) -> Any:
+  """Shapes and dtypes of a network's variables, without numbers."""
+  entry = NETWORKS[network]
+  images = jax.ShapeDtypeStruct((1, entry.side, entry.side, 3), jnp.float32)
+  module = entry.module(dtype=jnp.float32, precision=None)
+  return jax.eval_shape(module.init, jax.random.key(0), images)
+
+
+def save_identity(directory: Union[str, os.PathLike], network: str,
+                  variables: Any, *,
+                  source: Optional[Mapping[str, Any]] = None,
+                  overwrite: bool = False):
+  """Writes the weights, all of them or nothing.
+
+  Args:
+    directory: to be created.
+    network: a key of `NETWORKS`.
+    variables: as `abstract_variables` says.
+    source: where the weights come from (plain data), kept in the file.
+    overwrite: replace the weights of a folder that exists.
+
+  Raises:
+    FileExistsError: the folder exists, and may not be replaced.
+    CheckpointError: the variables are not those of the network; the folder
+      cannot be written, or holds other things.
+  """
+  weights_lib.save(_KIND, directory, network, _flatten(variables),
+                   source=source, overwrite=overwrite)
+
+
+def check_writable(directory: Union[str, os.PathLike], *, overwrite: bool):
+  """Refuses before any work what `save_identity` would refuse after it.
+
+  Args:
+    directory: to be created.
+    overwrite: it may exist, if it holds the weights and nothing else.
+
+  Raises:
+    FileExistsError: the folder exists, and may not be replaced.
+    CheckpointError: it holds other things.
+  """
+  weights_lib.check_writable(_KIND, directory, overwrite=overwrite)
+
+
+def load_identity(directory: Union[str, os.PathLike], *,
+                  dtype: Literal["float32", "bfloat16"] = "float32",
+                  precision: Literal["highest", "high", "default"] = "highest"
+                  ) -> Tuple[Identity, Any]:
+  """Reads weights from disk.
+
+  Args:
+    directory: written by `save_identity` or converters/arcface_to_flax.py.
+    dtype: see `Identity`.
+    precision: see `Identity`.
+
+  Returns: the wrapper, and the network's variables, float32 on the default
+    device.
+  Raises:
+    CheckpointError: names the file and what is wrong with it.
+  """
+  network, arrays = weights_lib.load(_KIND, directory)
+  variables = traverse_util.unflatten_dict(arrays, sep="/")
+  return (Identity(network, dtype=dtype, precision=precision),
+          jax.device_put(variables))
+
+
+def _flatten(variables: Any) -> Dict[str, Any]:
+  """The arrays by path, the collection first."""
+  return traverse_util.flatten_dict(
+      {name: dict(tree) for name, tree in variables.items()}, sep="/")
+
+
+_KIND = weights_lib.Kind(
+    name="identity", title="identity", field="network", networks=NETWORKS,
+    converter="converters/arcface_to_flax.py",
+    abstract=lambda network: _flatten(abstract_variables(network)))

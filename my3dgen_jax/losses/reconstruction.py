@@ -1,0 +1,63 @@
+"""How far an image is from a photo, pixel by pixel."""
+
+from typing import Optional
+
+import chex
+import jax
+import jax.numpy as jnp
+
+_LEAST_WEIGHT = 1e-12  # of a mask; less is nothing to compare
+
+
+def mean_squared_error(x: chex.Array, y: chex.Array,
+                       mask: Optional[chex.Array] = None) -> jax.Array:
+  """The mean of (x - y)^2 over an image, or over what its mask leaves.
+
+  Args:
+    x: [N, H, W, C].
+    y: [N, H, W, C].
+    mask: [N, H, W, 1] in [0, 1], 1: compare; None: everywhere.
+
+  Returns: [N]; 0 where the mask leaves nothing.
+  """
+  chex.assert_equal_shape([x, y])
+  squared = jnp.square(x - y)
+  if mask is None:
+    return jnp.mean(squared, axis=(1, 2, 3))
+  total = jnp.sum(mask, axis=(1, 2, 3)) * x.shape[-1]
+  return jnp.sum(squared * mask, axis=(1, 2, 3)) / jnp.maximum(
+      total, _LEAST_WEIGHT)
+
+
+def psnr(x: chex.Array, y: chex.Array,
+         mask: Optional[chex.Array] = None) -> jax.Array:
+  """Peak signal-to-noise ratio of images in [-1, 1], clipped to it.
+
+  Args:
+    x: [N, H, W, C].
+    y: [N, H, W, C].
+    mask: see `mean_squared_error`.
+
+  Returns: [N], dB; infinity for equal images.
+  """
+  x, y = (jnp.clip(image, -1, 1) for image in (x, y))
+  # The peak is 2 apart from the floor.
+  return 10 * jnp.log10(4 / mean_squared_error(x, y, mask))
+
+
+def average_pool(x: chex.Array, side: int) -> jax.Array:
+  """Averages blocks of pixels until the image is at most twice `side`.
+
+  Args:
+    x: [N, H, H, C].
+    side: pixels wanted; the block is H // side, at least 1, and must divide
+      H.
+
+  Returns: [N, h, h, C].
+  """
+  block = max(1, x.shape[1] // side)
+  if block == 1:
+    return x
+  size = x.shape[1] // block
+  return jnp.mean(x.reshape(x.shape[0], size, block, size, block, -1),
+                  axis=(2, 4))

@@ -1,0 +1,203 @@
+"""The folder that a converted network is kept in: one file, all or nothing.
+
+    FOLDER/
+      weights.safetensors   arrays by path; its metadata has the format, the
+                            kind, which network, its source and a SHA-256
+
+So replacing that file replaces all.
+"""
+
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import pathlib
+import tempfile
+from typing import (Any, Callable, Collection, Dict, Mapping, NoReturn,
+                    Optional, Tuple, Union)
+
+import numpy as np
+
+from my3dgen_jax.errors import CheckpointError
+
+WEIGHTS_FILE = "weights.safetensors"
+
+_FORMAT = "1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+  """What the networks of a folder are for.
+
+  Attributes:
+    name: in the metadata.
+    title: in messages.
+    field: of the metadata, that names the network.
+    networks: which there are.
+    converter: the command that writes such folders.
+    abstract: a network's arrays by path, without numbers.
+  """
+
+  name: str
+  title: str
+  field: str
+  networks: Collection[str]
+  converter: str
+  abstract: Callable[[str], Mapping[str, Any]]
+
+  @property
+  def remedy(self) -> str:
+    """What to do about a folder that is none."""
+    return f"expected a folder that {self.converter} has written"
+
+
+def save(kind: Kind, directory: Union[str, os.PathLike], network: str,
+         arrays: Mapping[str, Any], *,
+         source: Optional[Mapping[str, Any]] = None, overwrite: bool = False):
+  """Writes the weights, all of them or nothing.
+
+  Args:
+    kind: of the folder.
+    directory: to be created.
+    network: one of the kind's.
+    arrays: by path, as `kind.abstract` says.
+    source: where they come from (plain data), kept in the file.
+    overwrite: replace the weights of a folder that exists.
+
+  Raises:
+    FileExistsError: the folder exists, and may not be replaced.
+    CheckpointError: the arrays are not those of the network; the folder
+      cannot be written, or holds other things.
+  """
+  import safetensors.numpy  # pylint: disable=import-outside-toplevel
+
+  directory = _absolute(directory)
+  check_writable(kind, directory, overwrite=overwrite)
+  arrays = {name: np.ascontiguousarray(leaf)
+            for name, leaf in arrays.items()}
+  _check_arrays(kind, directory, network, arrays)
+  for name, array in arrays.items():
+    if not np.isfinite(array).all():
+      raise CheckpointError(f"{directory}: {name} holds NaN or infinity")
+  data = safetensors.numpy.save(arrays, {
+      "format": _FORMAT, "kind": kind.name, kind.field: network,
+      "source": json.dumps(dict(source or {})), "sha256": _digest(arrays)})
+  try:
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, so that the last step is a rename on one disk.
+    with tempfile.TemporaryDirectory(
+        prefix=f".{directory.name[:64]}.", dir=directory.parent) as temporary:
+      new = pathlib.Path(temporary) / "new"
+      new.mkdir()
+      (new / WEIGHTS_FILE).write_bytes(data)
+      if directory.exists():
+        (new / WEIGHTS_FILE).replace(directory / WEIGHTS_FILE)
+      else:
+        new.rename(directory)
+  except OSError as error:
+    raise CheckpointError(
+        f"{directory}: {error.strerror or type(error).__name__}") from error
+
+
+def check_writable(kind: Kind, directory: Union[str, os.PathLike], *,
+                   overwrite: bool):
+  """Refuses before any work what `save` would refuse after it.
+
+  Args:
+    kind: of the folder.
+    directory: to be created.
+    overwrite: it may exist, if it holds the weights and nothing else.
+
+  Raises:
+    FileExistsError: the folder exists, and may not be replaced.
+    CheckpointError: it holds other things.
+  """
+  directory = _absolute(directory)
+  if not (directory.exists() or directory.is_symlink()):
+    return
+  if not overwrite:
+    raise FileExistsError(errno.EEXIST, "exists already", str(directory))
+  if not (directory / WEIGHTS_FILE).is_file():
+    raise CheckpointError(f"{directory}: is not a folder with {kind.title} "
+                          "weights, so it is not replaced")
+  others = sorted(set(os.listdir(directory)) - {WEIGHTS_FILE})
+  if others:
+    raise CheckpointError(f"{directory}: holds {others[0]} beside the "
+                          "weights, so it is not replaced")
+
+
+def load(kind: Kind, directory: Union[str, os.PathLike]
+         ) -> Tuple[str, Dict[str, np.ndarray]]:
+  """Reads weights from disk.
+
+  Args:
+    kind: of the folder.
+    directory: written by `save`.
+
+  Returns: which network it is, and its arrays by path.
+  Raises:
+    CheckpointError: names the file and what is wrong with it.
+  """
+  import safetensors  # pylint: disable=import-outside-toplevel
+
+  directory = _absolute(directory)
+  path = directory / WEIGHTS_FILE
+
+  def refuse(reason: str) -> NoReturn:
+    raise CheckpointError(f"{path}: {reason}") from None
+
+  if not directory.is_dir():
+    raise CheckpointError(f"{directory}: no such folder; {kind.remedy}")
+  if not path.is_file():
+    refuse(f"missing; {kind.remedy}")
+  try:
+    with safetensors.safe_open(path, framework="numpy") as file:
+      metadata = file.metadata() or {}
+      if (metadata.get("kind"), metadata.get("format")) != (kind.name,
+                                                            _FORMAT):
+        refuse(f"does not hold {kind.title} weights; {kind.remedy}")
+      arrays = {name: file.get_tensor(name) for name in file.keys()}
+  except OSError as error:
+    refuse(error.strerror or "cannot be read")
+  # What the reader does not know, such as dtypes of numpy's, is a KeyError.
+  except (safetensors.SafetensorError, KeyError, TypeError, UnicodeError):
+    refuse(f"damaged, or no safetensors file; {kind.remedy}")
+  network = metadata.get(kind.field)
+  if network not in kind.networks:
+    refuse(f"field '{kind.field}' must be one of {', '.join(kind.networks)}")
+  _check_arrays(kind, path, network, arrays)
+  if metadata.get("sha256") != _digest(arrays):
+    refuse("damaged, it is not what was saved; convert the weights again")
+  return network, arrays
+
+
+def _absolute(directory: Union[str, os.PathLike]) -> pathlib.Path:
+  return pathlib.Path(directory).expanduser().absolute()
+
+
+def _check_arrays(kind: Kind, where: Any, network: str,
+                  arrays: Mapping[str, np.ndarray]):
+  """Names the first array that is missing, different or too much."""
+  expected = kind.abstract(network)
+  problem = f"{where}: not the weights of {network}"
+  for name, leaf in expected.items():
+    if name not in arrays:
+      raise CheckpointError(f"{problem}: {name} is missing")
+    found = arrays[name]
+    if (found.shape, found.dtype) != (leaf.shape, leaf.dtype):
+      raise CheckpointError(
+          f"{problem}: {name} is {found.dtype} {list(found.shape)}, expected "
+          f"{leaf.dtype} {list(leaf.shape)}")
+  extra = sorted(set(arrays) - set(expected))
+  if extra:
+    raise CheckpointError(f"{problem}: {extra[0]} is not part of it")
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+  """SHA-256 of the numbers; the format has no check of its own."""
+  digest = hashlib.sha256()
+  for name in sorted(arrays):
+    digest.update(f"{name}\n".encode())
+    digest.update(np.ascontiguousarray(arrays[name]))
+  return digest.hexdigest()

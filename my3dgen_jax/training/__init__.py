@@ -1,0 +1,1 @@
+"""How anchors and adapters are optimised, and what a run keeps."""

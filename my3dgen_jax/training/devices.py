@@ -1,0 +1,43 @@
+"""Where arrays lie for `jax.pmap`: along a leading axis of devices."""
+
+from typing import Any, Optional, Sequence, Tuple
+
+from flax import jax_utils
+import jax
+import numpy as np
+
+from my3dgen_jax.errors import UserError
+
+AXIS = "devices"
+
+
+def local_devices(count: Optional[int] = None) -> Tuple[jax.Device, ...]:
+  """The first `count` devices of this machine; None: all of them.
+
+  Raises: UserError if there are fewer.
+  """
+  devices = jax.local_devices()
+  if count is not None and not 1 <= count <= len(devices):
+    raise UserError(f"devices: {count} are wanted, this machine has "
+                    f"{len(devices)}")
+  return tuple(devices[:count])
+
+
+def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
+  """The same arrays on every device, [...] -> [D, ...]."""
+  # The name of pmap's own axis: with another one, what a program returns
+  # would lie elsewhere than what it was first given, and it would be compiled
+  # again.
+  return jax_utils.replicate(tree, list(devices), axis_name=AXIS)
+
+
+def scatter(tree: Any, devices: Sequence[jax.Device]) -> Any:
+  """An entry of the leading axis on each device, [D, ...]."""
+  mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
+  return jax.device_put(tree, jax.NamedSharding(mesh, jax.P(AXIS)))
+
+
+def first(tree: Any) -> Any:
+  """The copy of the first device, [D, ...] -> [...], on the host."""
+  return jax.tree.map(
+      lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], tree)

@@ -1,0 +1,140 @@
+"""What tuning minimises: equation 1 of My3DGen, and the optional terms."""
+
+from typing import Any, Dict, Optional, Tuple
+
+import chex
+import flax.struct
+import jax
+
+from my3dgen_jax.config import LossConfig
+from my3dgen_jax.losses import regularizers
+from my3dgen_jax.losses.identity import identity_loss
+from my3dgen_jax.losses.reconstruction import mean_squared_error
+from my3dgen_jax.ops import cameras, renderer
+from my3dgen_jax.ops.resize import resize_bilinear
+from my3dgen_jax.types import Network, RenderOutput
+
+
+@flax.struct.dataclass
+class TuningBatch:
+  """Photos with their anchors.
+
+  Attributes:
+    image: [N, H, W, 3] in [-1, 1].
+    c: [N, 25], camera labels.
+    ws: [N, num_ws, w_dim], anchors.
+    key: [N, 2] uint32, data of a PRNG key for each photo of this step, so
+      that its random numbers do not depend on how the batch is laid out.
+    mask: [N, H, W, 1] in [0, 1], 1 where the loss looks; None: everywhere.
+  """
+
+  image: chex.Array
+  c: chex.Array
+  ws: chex.Array
+  key: chex.Array
+  mask: Optional[chex.Array] = None
+
+
+def objective(generator: Network, batch: TuningBatch, config: LossConfig, *,
+              lpips: Optional[Network] = None,
+              identity: Optional[Network] = None,
+              neural_rendering_resolution: Optional[int] = None,
+              stratified: bool = False
+              ) -> Tuple[jax.Array, Dict[str, jax.Array]]:
+  """The loss of each photo, and the unweighted terms it is the sum of.
+
+  Args:
+    generator: with the weights that are tuned.
+    batch: N photos.
+    config: weights of the terms.
+    lpips: needed where `config.needs_lpips`.
+    identity: needed where `config.needs_identity`.
+    neural_rendering_resolution: side of image_raw; None: the generator's.
+    stratified: random depths along the rays, from `batch.key`.
+
+  Returns: [N], and [N] of each term by name.
+  Source: My3DGen, equation 1.
+  """
+  keys = jax.vmap(jax.random.wrap_key_data)(batch.key)
+  planes = generator(batch.ws, method="planes")
+  model = generator.module.config
+  resolution = (neural_rendering_resolution
+                or model.neural_rendering_resolution)
+
+  def render(c: chex.Array) -> RenderOutput:
+    sampling = None
+    if stratified:
+      sampling = jax.vmap(lambda key: renderer.draw_sampling(
+          key, (resolution**2,), model.rendering))(keys)
+    return generator(planes, batch.ws, c, sampling=sampling,
+                     neural_rendering_resolution=resolution,
+                     method="render_planes")
+
+  output = render(batch.c)
+  terms = reconstruction_terms(output, batch.image, batch.mask, config,
+                               lpips)
+  if config.needs_identity:
+    embed = lambda x: identity.module.embed(identity.variables, x)
+    person = embed(output.image)
+    if config.identity_weight:
+      terms["identity"] = identity_loss(
+          person, jax.lax.stop_gradient(embed(batch.image)))
+    if config.symmetry_weight:
+      mirrored = render(cameras.mirror(batch.c)).image
+      terms["symmetry"] = identity_loss(person, embed(mirrored))
+  if config.density_weight:
+    def roughness(key, planes):
+      return regularizers.density_roughness(
+          jax.random.fold_in(key, 1),
+          lambda points: generator(planes[None], points,
+                                   method="query").sigma,
+          points=config.density_points, distance=config.density_distance,
+          box_warp=model.rendering.box_warp)
+    terms["density"] = jax.vmap(roughness)(keys, planes)
+  weights = term_weights(config)
+  return sum(weights[name] * term for name, term in terms.items()), terms
+
+
+def term_weights(config: LossConfig) -> Dict[str, float]:
+  """The weight of each term that `objective` may return."""
+  return {
+      "lpips": config.lpips_weight,
+      "mse": config.mse_weight,
+      "lpips_raw": config.lpips_weight * config.raw_weight,
+      "mse_raw": config.mse_weight * config.raw_weight,
+      "identity": config.identity_weight,
+      "symmetry": config.symmetry_weight,
+      "density": config.density_weight,
+  }
+
+
+def reconstruction_terms(output: RenderOutput, image: chex.Array,
+                         mask: Optional[chex.Array], config: LossConfig,
+                         lpips: Optional[Network]) -> Dict[str, jax.Array]:
+  """Equation 1's terms: of the image, and of image_raw against it made small.
+
+  Args:
+    output: of the generator.
+    image: [N, H, W, 3] in [-1, 1], photos.
+    mask: [N, H, W, 1] or None.
+    config: terms of weight zero are left out.
+    lpips: see `objective`.
+
+  Returns: [N] each.
+  """
+  terms = {}
+  pairs = [("", output.image, image, mask)]
+  if config.raw_weight:
+    side = output.image_raw.shape[1]
+    small = lambda x: None if x is None else resize_bilinear(x, side, side)
+    pairs.append(("_raw", output.image_raw, small(image), small(mask)))
+  for suffix, rendered, photo, weight in pairs:
+    if config.lpips_weight:
+      of = lambda x: lpips(x, mask=weight, method="features")
+      terms[f"lpips{suffix}"] = lpips(
+          of(rendered), jax.lax.stop_gradient(of(photo)), mask=weight,
+          method="distance")
+    if config.mse_weight:
+      terms[f"mse{suffix}"] = mean_squared_error(rendered, photo, weight)
+  return terms
+

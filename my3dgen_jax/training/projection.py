@@ -1,0 +1,240 @@
+"""From photos to latents: the projector of StyleGAN2, for known cameras.
+
+    statistics = w_statistics(key, generator, count=10_000)
+    projector = Projector(config, devices)
+    state = projector.init(generator, statistics, photos=4)
+    state, losses = projector.advance(generator, lpips, targets, state,
+                                      statistics, until=500)
+
+`training.anchors` does this for whole albums, with a cache.
+
+Photos are fitted independently: what one becomes depends on neither its
+companions nor how they are laid over devices.
+
+Source: Karras et al. 2020 (StyleGAN2), appendix D.
+"""
+
+import functools
+from typing import Any, Dict, NamedTuple, Sequence, Tuple
+
+import chex
+import flax.struct
+from flax.traverse_util import flatten_dict, unflatten_dict
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from my3dgen_jax.config import ProjectionConfig
+from my3dgen_jax.losses import regularizers
+from my3dgen_jax.losses.reconstruction import (average_pool,
+                                               mean_squared_error)
+from my3dgen_jax.ops import cameras
+from my3dgen_jax.training.devices import AXIS
+from my3dgen_jax.types import Network
+
+_FOCAL = 4.2647  # of the average camera, in image sizes
+_SAMPLES_AT_ONCE = 1000
+
+
+class WStatistics(NamedTuple):
+  """Where W lies.
+
+  Attributes:
+    mean: [w_dim].
+    deviation: the root of the mean squared distance from it.
+  """
+
+  mean: jax.Array
+  deviation: jax.Array
+
+
+@flax.struct.dataclass
+class Targets:
+  """Photos to be projected.
+
+  Attributes:
+    image: [N, H, W, 3] in [-1, 1].
+    c: [N, 25], camera labels.
+    key: [N, 2] uint32, data of a PRNG key for each.
+    mask: [N, H, W, 1] in [0, 1], or None.
+  """
+
+  image: chex.Array
+  c: chex.Array
+  key: chex.Array
+  mask: Any = None
+
+
+@flax.struct.dataclass
+class ProjectionState:
+  """What is optimised.
+
+  Attributes:
+    step: [N] int32, steps made; the same for all.
+    w: [N, 1, w_dim] or [N, num_ws, w_dim].
+    noise: maps [N, S, S] by their path in the generator's buffers.
+    opt_state: of both.
+  """
+
+  step: chex.Array
+  w: chex.Array
+  noise: Dict[Any, chex.Array]
+  opt_state: Any
+
+
+def w_statistics(key: chex.PRNGKey, generator: Network, *,
+                 count: int) -> WStatistics:
+  """The mean and the spread of W, for labels of the average camera.
+
+  Args:
+    key: of the samples.
+    generator: its mapping network is used.
+    count: samples.
+
+  Returns: WStatistics.
+  """
+  config = generator.module.config
+  rendering = config.rendering
+  label = cameras.pack_label(
+      cameras.look_at(0.0, 0.0, rendering.avg_camera_pivot,
+                      rendering.avg_camera_radius),
+      cameras.intrinsics_from_focal(_FOCAL))[None]
+  size = min(count, _SAMPLES_AT_ONCE)
+
+  @jax.jit
+  def sample(generator, label, key):
+    z = jax.random.normal(key, (size, config.z_dim))
+    return generator(z, label, method="mapping")[:, 0]
+
+  draws = [np.asarray(sample(generator, label, jax.random.fold_in(key, i)))
+           for i in range(-(-count // size))]
+  w = np.concatenate(draws)[:count].astype(np.float64)
+  mean = w.mean(axis=0)
+  deviation = np.sqrt(np.sum((w - mean)**2) / count)
+  return WStatistics(jnp.asarray(mean, jnp.float32),
+                     jnp.asarray(deviation, jnp.float32))
+
+
+def learning_rate(progress: chex.Numeric,
+                  config: ProjectionConfig) -> jax.Array:
+  """The rate at a share of the steps: a linear rise, and a cosine's fall."""
+  fall = jnp.minimum(1.0, (1 - progress) / config.ramp_down)
+  return (config.learning_rate * (0.5 - 0.5 * jnp.cos(fall * jnp.pi))
+          * jnp.minimum(1.0, progress / config.ramp_up))
+
+
+def w_noise(progress: chex.Numeric, config: ProjectionConfig,
+            deviation: chex.Numeric) -> jax.Array:
+  """The standard deviation of the noise on w at a share of the steps."""
+  left = jnp.maximum(0.0, 1 - progress / config.w_noise_ramp)
+  return config.w_noise * deviation * jnp.square(left)
+
+
+class Projector:
+  """Compiled projection of batches of one size.
+
+  Attributes:
+    config: schedule and weights.
+    devices: those that share the photos.
+  """
+
+  def __init__(self, config: ProjectionConfig,
+               devices: Sequence[jax.Device]):
+    # Only whoever optimises needs it.
+    import optax  # pylint: disable=import-outside-toplevel
+    self.config = config
+    self.devices = tuple(devices)
+    self._optimizer = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
+    self._advance = jax.pmap(self._advance_device, axis_name=AXIS,
+                             in_axes=(0, 0, 0, 0, 0, None),
+                             donate_argnums=(3,), devices=self.devices)
+
+  def init(self, generator: Network, statistics: WStatistics, *,
+           photos: int) -> ProjectionState:
+    """The state before the first step: the mean of W, the stored noise."""
+    model = generator.module.config
+    rows = 1 if self.config.space == "w" else model.num_ws
+    w = jnp.broadcast_to(statistics.mean, (photos, rows, model.w_dim))
+    noise = {}
+    if self.config.optimize_noise:
+      noise = {path: jnp.broadcast_to(leaf, (photos,) + leaf.shape)
+               for path, leaf in _noise_maps(generator.variables).items()}
+    return ProjectionState(jnp.zeros(photos, jnp.int32), w, noise,
+                           jax.vmap(self._optimizer.init)((w, noise)))
+
+  def advance(self, generator: Network, lpips: Network, targets: Targets,
+              state: ProjectionState, statistics: WStatistics, *, until: int
+              ) -> Tuple[ProjectionState, jax.Array]:
+    """Goes on until a step; all arrays with the leading axis of devices.
+
+    Args:
+      generator: replicated.
+      lpips: replicated.
+      targets: [D, N, ...].
+      state: [D, N, ...]; its memory is taken over.
+      statistics: replicated.
+      until: steps that are made then, in all.
+
+    Returns: the state, and [D, N], the losses of the last step.
+    """
+    return self._advance(generator, lpips, targets, state, statistics, until)
+
+  def _advance_device(self, generator, lpips, targets, state, statistics,
+                      until):
+    config = self.config
+    keys = jax.vmap(jax.random.wrap_key_data)(targets.key)
+    pool = functools.partial(average_pool, side=config.resolution)
+    photo = pool(targets.image)
+    mask = None if targets.mask is None else pool(targets.mask)
+    photo_features = lpips(photo, mask=mask, method="features")
+
+    def losses(parameters, step):
+      w, noise = parameters
+      scale = w_noise(step / config.steps, config, statistics.deviation)
+      moved = w + scale * jax.vmap(
+          lambda key: jax.random.normal(jax.random.fold_in(key, step),
+                                        w.shape[1:]))(keys)
+      ws = jnp.broadcast_to(moved, (
+          w.shape[0], generator.module.config.num_ws, w.shape[-1]))
+      image = pool(_with_noise(generator, noise)(
+          ws, targets.c, method="synthesis").image)
+      loss = lpips(lpips(image, mask=mask, method="features"),
+                   photo_features, mask=mask, method="distance")
+      if config.mse_weight:
+        loss += config.mse_weight * mean_squared_error(image, photo, mask)
+      penalty = sum(map(regularizers.noise_autocorrelation, noise.values()))
+      return jnp.sum(loss + config.noise_weight * penalty), loss
+
+    def advance(_, carry):
+      state, _ = carry
+      step = state.step[0]
+      parameters = state.w, state.noise
+      (_, loss), gradients = jax.value_and_grad(losses, has_aux=True)(
+          parameters, step)
+      # An optimiser for each photo: one that is not finite spoils itself
+      # alone, and the state is laid out by photo.
+      updates, opt_state = jax.vmap(self._optimizer.update)(
+          gradients, state.opt_state)
+      rate = learning_rate(step / config.steps, config)
+      w, noise = jax.tree.map(lambda p, u: p - rate * u, parameters, updates)
+      noise = jax.tree.map(regularizers.normalized_noise, noise)
+      return ProjectionState(state.step + 1, w, noise, opt_state), loss
+
+    return jax.lax.fori_loop(state.step[0], until, advance,
+                             (state, jnp.zeros(state.w.shape[0])))
+
+
+def _noise_maps(variables: Any) -> Dict[Any, jax.Array]:
+  """The backbone's stored noise by path; others are not read in rendering."""
+  return {"/".join(path): leaf
+          for path, leaf in flatten_dict(variables["buffers"]).items()
+          if path[0] == "backbone" and path[-1] == "noise_const"}
+
+
+def _with_noise(generator: Network, noise: Dict[str, Any]) -> Network:
+  """The generator with a noise map for each photo in place of one for all."""
+  buffers = flatten_dict(generator.variables["buffers"])
+  buffers.update({tuple(path.split("/")): leaf
+                  for path, leaf in noise.items()})
+  return generator.replace(variables={
+      **generator.variables, "buffers": unflatten_dict(buffers)})

@@ -1,0 +1,179 @@
+"""What a personalized person is on disk: one folder a run.
+
+    RUN/
+      config.json           every setting as resolved, and the base's SHA-256
+      run.flags             the flags: --flagfile=RUN/run.flags repeats it
+      anchors.npz           a latent for every photo
+      adapter.safetensors   the person (mode lora) …
+      generator/            … or all weights (mode full)
+      state/                to go on from, Orbax
+      metrics.jsonl         a line every few steps; events.* for TensorBoard
+      summary.json          held-out photos, before and after
+      before_after.png      the same, to look at
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from typing import (Any, Container, Dict, Iterator, Mapping, NamedTuple, Optional,
+                    Tuple, Union)
+
+from my3dgen_jax import lora as lora_lib
+from my3dgen_jax.config import LoraConfig
+from my3dgen_jax.data.files import replacing
+from my3dgen_jax.errors import CheckpointError, UserError
+from my3dgen_jax.models.checkpoint import generator_digest, load_generator
+from my3dgen_jax.models.generator import Generator
+from my3dgen_jax.training.anchors import Anchors
+from my3dgen_jax.types import Network
+
+CONFIG_FILE = "config.json"
+FLAGS_FILE = "run.flags"
+ANCHORS_FILE = "anchors.npz"
+ADAPTER_FILE = "adapter.safetensors"
+GENERATOR_FOLDER = "generator"
+SUMMARY_FILE = "summary.json"
+PICTURE_FILE = "before_after.png"
+
+FORMAT = 1
+BASE_DIGEST = "base_sha256"  # in config.json and in the adapter's metadata
+
+
+class Run(NamedTuple):
+  """A finished run, ready to be used.
+
+  Attributes:
+    generator: the person's own, with its weights.
+    base: the generator before; the same weights where nothing was tuned.
+    lora_config: of the adapter, or None.
+    anchors: of all photos.
+    config: what config.json holds.
+  """
+
+  generator: Network
+  base: Network
+  lora_config: Optional[LoraConfig]
+  anchors: Anchors
+  config: Dict[str, Any]
+
+
+def write_json(path: Union[str, os.PathLike], data: Mapping[str, Any]):
+  """Writes plain data for people to read, whole or not at all."""
+  with replacing(path) as file:
+    file.write((json.dumps(data, indent=2) + "\n").encode())
+
+
+def read_json(path: Union[str, os.PathLike]) -> Dict[str, Any]:
+  """Reads a table of plain data; raises CheckpointError naming the file."""
+  try:
+    data = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+  except (OSError, ValueError, RecursionError) as error:
+    reason = getattr(error, "strerror", None) or "is not a JSON file"
+    raise CheckpointError(f"{path}: {reason}") from None
+  if not isinstance(data, dict):
+    raise CheckpointError(f"{path}: is not a table")
+  return data
+
+
+def read_config(folder: Union[str, os.PathLike]) -> Dict[str, Any]:
+  """What the config.json of a run holds.
+
+  Raises: CheckpointError: it is missing, or is not one of a run.
+  """
+  path = pathlib.Path(folder) / CONFIG_FILE
+  remedy = "expected a folder that my3dgen_jax.launch.personalize has written"
+  if not path.exists():
+    raise CheckpointError(f"{path}: missing; {remedy}")
+  data = read_json(path)
+  if data.get("kind") != "personalize" or data.get("format") != FORMAT:
+    raise CheckpointError(f"{path}: is not the config.json of a run; {remedy}")
+  return data
+
+
+def check_same(path: Union[str, os.PathLike], old: Mapping[str, Any],
+               new: Mapping[str, Any], free: Container[str]):
+  """Compares settings with those a run began with.
+
+  Args:
+    path: of the file that holds the old ones, for the message.
+    old: as read.
+    new: as wanted; nested tables of plain data.
+    free: dotted names that may differ.
+
+  Raises: UserError that names the first that differs and may not.
+  """
+  flat = lambda data: dict(_flat(json.loads(json.dumps(data))))
+  old, new = flat(old), flat(new)
+  for name in sorted(set(old) | set(new)):
+    if name not in free and old.get(name) != new.get(name):
+      raise UserError(
+          f"{path}: the run began with {name} = {old.get(name)!r}, now it is "
+          f"{new.get(name)!r}; go on with the same, or start anew in another "
+          "--out")
+
+
+def _flat(data: Any, prefix: str = "") -> Iterator[Tuple[str, Any]]:
+  """Plain data by dotted names."""
+  if not isinstance(data, dict):
+    yield prefix, data
+    return
+  for name, value in data.items():
+    yield from _flat(value, f"{prefix}.{name}" if prefix else name)
+
+
+def file_digest(path: Union[str, os.PathLike]) -> str:
+  """The SHA-256 of a file, in hex."""
+  with open(path, "rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_base(checkpoint: Union[str, os.PathLike], config: Mapping[str, Any]
+              ) -> Network:
+  """The generator that a run began with.
+
+  Args:
+    checkpoint: its folder.
+    config: of the run, as `read_config` returns.
+
+  Raises: CheckpointError: it is not the run's base.
+  """
+  if generator_digest(checkpoint) != config[BASE_DIGEST]:
+    raise CheckpointError(f"{checkpoint}: is not the generator that the run "
+                          "was made from; name that one by --checkpoint")
+  generator, variables = load_generator(checkpoint)
+  return Network(variables, generator)
+
+
+def load_run(folder: Union[str, os.PathLike], *,
+             checkpoint: Optional[Union[str, os.PathLike]] = None) -> Run:
+  """Reads a run.
+
+  Args:
+    folder: written by `apps.personalize`.
+    checkpoint: where the base generator is now; None: where it was.
+
+  Returns: Run.
+  Raises: CheckpointError: a part is missing or does not fit; names it.
+  """
+  folder = pathlib.Path(folder)
+  config = read_config(folder)
+  anchors = Anchors.load(folder / ANCHORS_FILE)
+  base = load_base(checkpoint or config["settings"]["checkpoint"], config)
+  mode = config["settings"]["tuning"]["mode"]
+  if mode == "full":
+    generator, variables = load_generator(folder / GENERATOR_FOLDER)
+    return Run(Network(variables, generator), base, None, anchors, config)
+  if mode == "none":
+    return Run(base, base, None, anchors, config)
+  adapter = lora_lib.load(folder / ADAPTER_FILE, base.module.config)
+  return Run(
+      Network(lora_lib.merge_collections(base.variables, adapter.lora),
+              Generator(base.module.config, adapter.config)),
+      base, adapter.config, anchors, config)
+
+
+def settings_of(config: Any) -> Dict[str, Any]:
+  """A frozen dataclass as plain data for config.json."""
+  return json.loads(json.dumps(dataclasses.asdict(config)))

@@ -1,0 +1,109 @@
+"""One step of tuning, on all devices of a machine."""
+
+import functools
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from my3dgen_jax.config import (GeneratorConfig, LoraConfig, LossConfig,
+                                TuningConfig)
+from my3dgen_jax.training import state as state_lib
+from my3dgen_jax.training.devices import AXIS
+from my3dgen_jax.training.objective import TuningBatch, objective
+from my3dgen_jax.training.state import TrainState
+from my3dgen_jax.types import Network
+
+# (state, frozen, networks, batch) -> (state, metrics)
+Step = Callable[..., Tuple[TrainState, Dict[str, jax.Array]]]
+
+
+def make_step(config: GeneratorConfig, tuning: TuningConfig, loss: LossConfig,
+              lora_config: Optional[LoraConfig],
+              devices: Sequence[jax.Device], *,
+              neural_rendering_resolution: Optional[int] = None) -> Step:
+  """Compiles `tuning_step` for devices.
+
+  Args:
+    config: of the generator.
+    tuning: optimiser, accumulation.
+    loss: weights of the terms.
+    lora_config: of the adapter; None: the weights themselves are tuned.
+    devices: that share a batch.
+    neural_rendering_resolution: side of image_raw; None: the generator's.
+
+  Returns: a function of
+    state [D, ...] (its memory is taken over), frozen [D, ...],
+    networks {"lpips", "identity"} [D, ...], batch [D, A, N, ...],
+    that returns the state and the metrics [D], the same on all devices.
+  """
+  step = functools.partial(
+      tuning_step, config=config, tuning=tuning, loss=loss,
+      lora_config=lora_config,
+      neural_rendering_resolution=neural_rendering_resolution)
+  return jax.pmap(step, axis_name=AXIS, donate_argnums=(0,),
+                  devices=tuple(devices))
+
+
+def tuning_step(state: TrainState, frozen: Any, networks: Dict[str, Network],
+                batch: TuningBatch, *, config: GeneratorConfig,
+                tuning: TuningConfig, loss: LossConfig,
+                lora_config: Optional[LoraConfig],
+                neural_rendering_resolution: Optional[int] = None
+                ) -> Tuple[TrainState, Dict[str, chex.Array]]:
+  """One device's part: gradients of its photos, averaged over all devices.
+
+  A step whose loss or gradient is not finite changes nothing.
+
+  Args:
+    state: what is tuned.
+    frozen: what is not.
+    networks: "lpips" and "identity", where the loss needs them.
+    batch: [A, N, ...], N photos in each of A parts.
+    config: see `make_step`.
+    tuning: see `make_step`.
+    loss: see `make_step`.
+    lora_config: see `make_step`.
+    neural_rendering_resolution: see `make_step`.
+
+  Returns: the state, and metrics: "loss", its terms, "gradient" (its norm),
+    "finite".
+  """
+  import optax  # pylint: disable=import-outside-toplevel
+
+  def mean_loss(trainable, part):
+    losses, terms = objective(
+        state_lib.join(config, trainable, frozen, lora_config), part, loss,
+        lpips=networks.get("lpips"), identity=networks.get("identity"),
+        neural_rendering_resolution=neural_rendering_resolution,
+        stratified=tuning.stratified)
+    return jnp.mean(losses), {"loss": losses, **terms}
+
+  gradient = jax.grad(mean_loss, has_aux=True)
+
+  def accumulate(total, part):
+    grads, metrics = gradient(state.trainable, part)
+    metrics = jax.tree.map(jnp.mean, metrics)
+    return jax.tree.map(jnp.add, total, grads), metrics
+
+  parts = batch.image.shape[0]
+  if parts == 1:  # a loop of one costs, and hides the step from XLA
+    grads, metrics = accumulate(
+        jax.tree.map(jnp.zeros_like, state.trainable),
+        jax.tree.map(lambda leaf: leaf[0], batch))
+  else:
+    grads, metrics = jax.lax.scan(
+        accumulate, jax.tree.map(jnp.zeros_like, state.trainable), batch)
+    grads = jax.tree.map(lambda leaf: leaf / parts, grads)
+    metrics = jax.tree.map(jnp.mean, metrics)
+  grads, metrics = jax.lax.pmean((grads, metrics), AXIS)
+
+  norm = optax.tree.norm(grads)
+  finite = jnp.isfinite(norm) & jnp.isfinite(metrics["loss"])
+  updates, opt_state = state_lib.optimizer(tuning).update(
+      grads, state.opt_state, state.trainable)
+  new = TrainState(state.step + 1, optax.apply_updates(
+      state.trainable, updates), opt_state)
+  state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
+  return state, {**metrics, "gradient": norm, "finite": finite}

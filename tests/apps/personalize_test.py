@@ -1,0 +1,355 @@
+"""The whole job on a small model, from album to summary."""
+
+import collections
+import dataclasses
+import errno
+import json
+import os
+import pathlib
+import shutil
+import signal
+import tempfile
+from unittest import mock
+
+import chex
+import numpy as np
+from absl.testing import absltest, parameterized
+from PIL import Image
+
+from my3dgen_jax import lora
+from my3dgen_jax.apps import personalize as app
+from my3dgen_jax.config import (ConfigError, LossConfig, ProjectionConfig,
+                                TuningConfig)
+from my3dgen_jax.data import album as album_lib
+from my3dgen_jax.data import dataset_json
+from my3dgen_jax.errors import CheckpointError, Interrupted, UserError
+from my3dgen_jax.models.checkpoint import (generator_digest, load_generator,
+                                           save_generator)
+from my3dgen_jax.training import interrupts, loop, run_folder
+from tests.support import albums, person
+from tests.support.tiny import random_variables
+
+COUNT = 12
+
+
+class JobTest(parameterized.TestCase):
+  """One album for all tests; each has a folder of its own."""
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    folder = tempfile.TemporaryDirectory()
+    cls.addClassCleanup(folder.cleanup)
+    cls.place = person.write(pathlib.Path(folder.name) / "person",
+                             count=COUNT)
+
+  def setUp(self):
+    super().setUp()
+    folder = tempfile.TemporaryDirectory()
+    self.addCleanup(folder.cleanup)
+    self.folder = pathlib.Path(folder.name)
+    self.out = self.folder / "run"
+
+  def config(self, *, steps=6, mode="lora", **changes):
+    return dataclasses.replace(app.PersonalizeConfig(
+        checkpoint=str(self.place / "base"), album=str(self.place / "album"),
+        out=str(self.out), lpips=str(self.place / "lpips"), test=3,
+        # The model was never trained to make its images of its raw ones.
+        loss=LossConfig(raw_weight=0.0),
+        tuning=TuningConfig(mode=mode, steps=steps, batch_size=3,
+                            learning_rate=0.01),
+        devices=1, save_every=2, log_every=1, pictures=2), **changes)
+
+  def run_job(self, *, resume=False, **changes):
+    return app.personalize(self.config(**changes), resume=resume,
+                           flags="--x=1\n", report=lambda line: None)
+
+
+class PersonalizeTest(JobTest):
+
+  def test_a_known_change_is_found(self):
+    """Of views that tuning has not seen, at the paper's rate."""
+    base = self.place / "base"
+    digest = generator_digest(base)
+    summary = self.run_job(steps=400, save_every=500, tuning=TuningConfig(
+        steps=400, batch_size=3))
+    before, after = (10**(-summary[name]["psnr"] / 10) * 4
+                     + summary[name]["lpips"]
+                     for name in ("pretrained", "personalized"))
+    print(f"held-out loss: {before:.5f} -> {after:.5f}, "
+          f"{before / after:.1f} times less")
+    self.assertLess(after, before / 10)
+    losses = [json.loads(line)["loss"] for line in
+              (self.out / "metrics.jsonl").read_text().splitlines()]
+    self.assertLess(np.mean(losses[-20:]), losses[0] / 10)
+
+    self.assertEqual(summary["photos"], "held-out")
+    self.assertEqual(summary["count"], 3)
+    self.assertIsNone(summary["pretrained"]["id_sim"])
+    self.assertEqual(json.loads((self.out / "summary.json").read_text()),
+                     summary)
+    self.assertEqual(summary["adapter_bytes"],
+                     (self.out / "adapter.safetensors").stat().st_size)
+    picture = Image.open(self.out / "before_after.png")
+    self.assertEqual(picture.width, 7 * 64)
+    self.assertEqual((self.out / "run.flags").read_text(), "--x=1\n")
+    # The base is what it was, the adapter says which it is.
+    self.assertEqual(generator_digest(base), digest)
+    adapter = lora.load(self.out / "adapter.safetensors", person.MODEL)
+    self.assertEqual(adapter.metadata["base_sha256"], digest)
+    self.assertEqual(adapter.metadata["steps"], "400")
+    self.assertEqual(lora.count(adapter.lora).total,
+                     summary["adapter_numbers"])
+    self.assertEqual(json.loads(adapter.metadata["settings"])["album"],
+                     str(self.place / "album"))
+
+    run = run_folder.load_run(self.out)
+    chex.assert_trees_all_equal(run.base.variables,
+                                load_generator(base)[1])
+    self.assertLen(run.anchors.names, COUNT)
+    found = np.asarray(person.render(run.generator, run.anchors.ws,
+                                     run.anchors.c))
+    truth = person.make(COUNT)
+    self.assertLess(np.mean((found - truth.photos)**2), 0.002)
+
+  def test_interrupted_runs_end_the_same(self):
+    whole = self.out.with_name("whole")
+    self.run_job(out=str(whole))
+    stops = iter([0, 0, 1, 0, 0, 0, 0])  # after step 3, between two saves
+
+    class Stop(interrupts.StopRequest):
+      """Wants to stop at a chosen step."""
+
+      def raise_if_wanted(self, message):
+        if next(stops):
+          raise Interrupted(signal.SIGTERM, message)
+
+    # Stopped without a chance to save: as by SIGKILL.
+    with mock.patch.object(interrupts, "StopRequest", Stop):
+      with self.assertRaisesRegex(Interrupted, "step 3 of 6"):
+        self.run_job()
+    self.assertEqual(os.listdir(self.out / "state"), ["00000002"])
+    with self.assertRaisesRegex(UserError, "run: is not empty; --resume"):
+      self.run_job()
+    with self.assertRaisesRegex(
+        UserError, r"loss.mse_weight = 1.0, now it is 2.0"):
+      self.run_job(resume=True, loss=LossConfig(mse_weight=2.0,
+                                                raw_weight=0.0))
+    self.run_job(resume=True)
+    for name in ("adapter.safetensors", "metrics.jsonl", "before_after.png"):
+      if name == "adapter.safetensors":  # its settings name the folder
+        chex.assert_trees_all_equal(lora.load(self.out / name).lora,
+                                    lora.load(whole / name).lora)
+      else:
+        self.assertEqual((self.out / name).read_bytes(),
+                         (whole / name).read_bytes())
+    summary = [json.loads((folder / "summary.json").read_text())
+               for folder in (self.out, whole)]
+    for one in summary:
+      del one["seconds"], one["adapter_bytes"]
+    self.assertEqual(*summary)
+
+    # More steps go on from here; a finished run makes none.
+    with mock.patch.object(loop, "make_step",
+                           side_effect=AssertionError("nothing to do")):
+      self.run_job(resume=True)
+    self.run_job(resume=True, steps=8)
+    steps = [json.loads(line)["step"] for line in
+             (self.out / "metrics.jsonl").read_text().splitlines()]
+    self.assertEqual(steps, list(range(1, 9)))
+
+  def test_full_tuning(self):
+    summary = self.run_job(mode="full", steps=2)
+    run = run_folder.load_run(self.out)
+    before, after = (network.variables["params"]
+                     for network in (run.base, run.generator))
+    chex.assert_trees_all_equal(before["backbone"]["mapping"],
+                                after["backbone"]["mapping"])
+    self.assertFalse(np.array_equal(before["decoder"]["fc0"]["kernel"],
+                                    after["decoder"]["fc0"]["kernel"]))
+    self.assertGreater(summary["adapter_numbers"], 5000)
+    self.assertNotEqual(summary["pretrained"], summary["personalized"])
+
+  def test_nothing_tuned(self):
+    summary = self.run_job(mode="none", lpips=None)
+    self.assertEqual(summary["pretrained"], summary["personalized"])
+    self.assertEqual(summary["adapter_bytes"], 0)
+    self.assertIsNone(summary["pretrained"]["lpips"])
+    run = run_folder.load_run(self.out)
+    self.assertIs(run.generator, run.base)
+
+  def test_before_the_first_step_both_are_equal(self):
+    summary = self.run_job(steps=0)
+    self.assertEqual(summary["pretrained"], summary["personalized"])
+
+  def test_not_finite(self):
+    config = self.config(loss=LossConfig(mse_weight=1e38, raw_weight=0.0))
+    with self.assertRaisesRegex(
+        UserError, "step 1 is not finite.*lower --learning_rate.*photo"):
+      app.personalize(config, report=lambda line: None)
+    self.assertEqual(os.listdir(self.out / "state"), ["00000000"])
+
+  def test_projection_of_held_out_photos(self):
+    album = self.folder / "album"
+    shutil.copytree(self.place / "album", album)
+    for path in album.glob("*_latent.npy"):
+      path.unlink()
+    config = dict(album=str(album), cache=str(self.folder / "cache"), steps=1,
+                  projection=ProjectionConfig(steps=3, w_samples=100))
+    summary = self.run_job(**config)
+    self.assertNotEqual(summary["pretrained"], summary["personalized"])
+    # Twelve photos, and three of them by the person's own generator.
+    self.assertLen(os.listdir(self.folder / "cache"), COUNT + 3)
+
+  def test_another_base(self):
+    self.run_job(steps=0)
+    other = self.folder / "other"
+    save_generator(other, person.MODEL, random_variables(1, person.MODEL))
+    with self.assertRaisesRegex(CheckpointError, "other: is not the generator"):
+      run_folder.load_run(self.out, checkpoint=other)
+
+
+class BadInputTest(JobTest):
+
+  def make_album(self, **options):
+    return albums.make(self.folder / "album", **{
+        "count": 4, "size": 64, **options})
+
+  def assert_refused(self, pattern, **changes):
+    with self.assertRaises((UserError, OSError)) as caught:
+      self.run_job(**changes)
+    error = caught.exception
+    text = (f"{error.filename}: {error.strerror}"
+            if isinstance(error, OSError) else str(error))
+    self.assertRegex(text, pattern)
+    self.assertNotIn("\n", text)
+    self.assertFalse(self.out.exists())
+
+  def test_bad_albums(self):
+    def no_photos(folder):
+      for path in folder.glob("*.png"):
+        path.unlink()
+      dataset_json.write(folder / "dataset.json", {})
+
+    def one_photo(folder):
+      for i in (1, 2, 3):
+        (folder / f"photo{i:02}.png").unlink()
+        albums.relabel(folder, {f"photo{i:02}.png": None})
+
+    def corrupt(folder):
+      path = folder / "photo02.png"
+      path.write_bytes(path.read_bytes()[:-200])
+
+    def grey(folder):
+      Image.new("L", (64, 64), 9).save(folder / "photo02.png")
+
+    def transparent(folder):
+      Image.new("RGBA", (64, 64)).save(folder / "photo02.png")
+
+    def other_size(folder):
+      Image.new("RGB", (32, 32)).save(folder / "photo02.png")
+
+    def unlabelled(folder):
+      albums.relabel(folder, {"photo02.png": None})
+
+    def absent(folder):
+      (folder / "photo02.png").unlink()
+
+    def twice(folder):
+      shutil.copy(folder / "photo02.png", folder / "photo02.jpg")
+      albums.relabel(folder, {"photo02.jpg": albums.labels(1)[0]})
+
+    def wide_latent(folder):
+      np.save(folder / "photo02_latent.npy", np.zeros((1, 4, 9), np.float32))
+
+    for damage, pattern in (
+        (no_photos, "album: holds no photos"),
+        (one_photo, "album: holds 1 photo, at least 2"),
+        (corrupt, "photo02.png: "), (grey, "photo02.png: .*grey"),
+        (transparent, "photo02.png: .*RGBA"),
+        (other_size, "photo02.png: .*32x32"),
+        (unlabelled, "photo02.png"), (absent, "photo02.png"),
+        (twice, "photo02"), (wide_latent, "photo02_latent.npy: ")):
+      with self.subTest(damage.__name__):
+        folder = self.make_album()
+        damage(folder)
+        self.assert_refused(pattern, album=str(folder))
+        shutil.rmtree(folder)
+
+  def test_wrong_size_of_image(self):
+    self.assert_refused("photo00.png: .*32x32.*64x64", album=str(
+        self.make_album(size=32)))
+
+  @parameterized.parameters(
+      ({"checkpoint": "/nowhere"}, "/nowhere: no such folder"),
+      ({"album": "/nowhere"}, "/nowhere: no such"),
+      ({"lpips": "/nowhere"}, "/nowhere: no such folder"),
+      ({"lpips": None}, "lpips: .*lpips_to_flax"),
+      ({"loss": LossConfig(identity_weight=1.0)}, "identity: .*arcface_to"),
+      ({"loss": LossConfig(lpips_weight=-1.0)}, "lpips_weight: "),
+      ({"devices": 9}, "devices: 9 are wanted, this machine has"),
+      ({"test": 12}, "12"), ({"neural_rendering_resolution": 16},
+                             "at least 31 pixels"),
+      ({"tuning": TuningConfig(batch_size=3, accumulation=2)},
+       "batch_size: .*multiple"))
+  def test_bad_settings(self, changes, pattern):
+    if "neural_rendering_resolution" in changes:
+      changes = {**changes, "loss": LossConfig()}
+    self.assert_refused(pattern, **changes)
+
+  def test_batches_that_do_not_divide(self):
+    self.assert_refused("batch_size: 3 does not divide over 2 devices",
+                        devices=2)
+
+  def test_projection_without_lpips(self):
+    self.assert_refused("_latent.npy", album=str(self.make_album()),
+                        lpips=None, mode="none")
+
+  def test_out_cannot_be_written(self):
+    (self.folder / "file").write_text("")
+    with self.assertRaises(OSError):
+      self.run_job(out=str(self.folder / "file" / "run"))
+
+  def test_out_is_something_else(self):
+    self.out.mkdir()
+    (self.out / "thesis.tex").write_text("")
+    for resume in (False, True):
+      with self.assertRaises(UserError):
+        self.run_job(resume=resume)
+    self.assertEqual(os.listdir(self.out), ["thesis.tex"])
+
+  def test_full_disk(self):
+    usage = collections.namedtuple("usage", "total used free")
+    with mock.patch.object(shutil, "disk_usage",
+                           lambda folder: usage(2**30, 2**30, 1000)):
+      with self.assertRaisesRegex(CheckpointError, "no space left: 1 MB"):
+        self.run_job()
+    # What was begun goes on once there is room.
+    self.assertEqual(self.run_job(resume=True)["count"], 3)
+    full = OSError(errno.ENOSPC, "No space left on device", "adapter")
+    with mock.patch.object(lora, "save", side_effect=full):
+      with self.assertRaises(OSError):
+        self.run_job(resume=True)
+    self.assertEqual(self.run_job(resume=True)["count"], 3)
+
+
+class ValidationTest(absltest.TestCase):
+
+  def test_fields_are_named(self):
+    for config, field in ((TuningConfig(learning_rate=0.0), "learning_rate"),
+                          (TuningConfig(mode="some"), "mode"),
+                          (TuningConfig(beta2=1.0), "beta2"),
+                          (ProjectionConfig(steps=0), "anchor_steps"),
+                          (ProjectionConfig(space="z"), "anchor_space"),
+                          (ProjectionConfig(ramp_up=0.0), "anchor_ramp_up"),
+                          (LossConfig(mse_weight=0.0, lpips_weight=0.0),
+                           "mse_weight")):
+      with self.assertRaisesRegex(ConfigError, f"^{field}: "):
+        config.validate()
+
+  def test_album_error_is_a_user_error(self):
+    self.assertTrue(issubclass(album_lib.AlbumError, UserError))
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,180 @@
+"""Tests of the ArcFace converter: what it makes, and what it refuses."""
+
+import contextlib
+import io
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+from unittest import mock
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import chex
+import numpy as np
+import safetensors
+
+from converters import arcface_to_flax, torch_writer
+from my3dgen_jax.errors import CheckpointError
+from my3dgen_jax.losses.identity import NETWORKS, WEIGHTS_FILE, load_identity
+from tests.support import faces, golden
+from tests.support import official_files as files
+
+_ROOT = pathlib.Path(__file__).parents[2]
+
+
+class ConverterTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    folder = tempfile.TemporaryDirectory()
+    self.addCleanup(folder.cleanup)
+    self.output = pathlib.Path(folder.name) / "face"
+    self.path = pathlib.Path(folder.name) / "model_ir_se50.pth"
+
+
+class OfficialFileTest(ConverterTest):
+
+  def test_names_and_shapes(self):
+    expected = arcface_to_flax.expected_tensors()
+    self.assertEqual(
+        {name: want.shape for name, want in expected.items()},
+        {name: shape for name, shape in golden.shapes("ir_se50").items()
+         if not name.endswith("num_batches_tracked")})
+
+  def test_whole_network(self):
+    with self.path.open("wb") as file:
+      torch_writer.write_state_dict(file, {
+          name: array for name, array in faces.ir_se50_state_dict().items()
+          if array.ndim})
+    lines = []
+    arcface_to_flax.convert(str(self.path), str(self.output),
+                            log=lines.append)
+    self.assertEqual(lines, [f"{self.output}: IR-SE-50, 43,797,696 "
+                             "parameters"])
+    _, variables = load_identity(self.output)
+    chex.assert_trees_all_equal(variables, faces.ir_se50())
+
+
+class SmallFileTest(ConverterTest):
+
+  def setUp(self):
+    super().setUp()
+    self.enterContext(mock.patch.dict(NETWORKS, {"ir_se50": faces.TINY}))
+
+  def write(self, changes=None, write=files.zip_file):
+    tensors = {**faces.tiny_state_dict(), **(changes or {})}
+    self.path.write_bytes(write({
+        name: tensor for name, tensor in tensors.items()
+        if tensor is not None}))
+
+  def convert(self, **options):
+    arcface_to_flax.convert(str(self.path), str(self.output),
+                            **{"log": lambda line: None, **options})
+
+  def assert_refused(self, reason):
+    with self.assertRaises(CheckpointError) as caught:
+      self.convert()
+    self.assertStartsWith(str(caught.exception), f"{self.path}: ")
+    self.assertIn(reason, str(caught.exception))
+    self.assertNotIn("\n", str(caught.exception))
+    self.assertFalse(self.output.exists())
+
+  def main(self, *args):
+    output = io.StringIO()
+    with contextlib.redirect_stderr(output), contextlib.redirect_stdout(
+        output):
+      code = arcface_to_flax.main(["arcface_to_flax.py", *args])
+    return code, output.getvalue()
+
+  def flags(self):
+    return [f"--weight_file={self.path}", f"--output={self.output}"]
+
+  @parameterized.parameters(files.zip_file, files.legacy_file,
+                            files.plain_pickle)
+  def test_formats(self, write):
+    self.write(write=write)
+    self.convert()
+    _, variables = load_identity(self.output)
+    chex.assert_trees_all_equal(variables,
+                                faces.variables(faces.tiny_state_dict()))
+
+  def test_linear_layer_is_flattened_channels_first(self):
+    self.write()
+    self.convert()
+    _, variables = load_identity(self.output)
+    x = golden.draw("features", (28, 28, 32))
+    expected = faces.tiny_state_dict()["output_layer.3.weight"] @ (
+        x.transpose(2, 0, 1).reshape(-1))
+    np.testing.assert_allclose(
+        np.einsum("hwc,hwcf->f", x, variables["params"]["linear"]["kernel"]),
+        expected, rtol=1e-4, atol=1e-4)
+
+  def test_provenance(self):
+    self.write()
+    self.convert()
+    with safetensors.safe_open(self.output / WEIGHTS_FILE, "numpy") as file:
+      source = file.metadata()["source"]
+    for text in ("model_ir_se50.pth", "sha256", "zip"):
+      self.assertIn(text, source)
+
+  @parameterized.named_parameters(
+      ("missing", {"body.1.res_layer.2.weight": None},
+       "1 missing: body.1.res_layer.2.weight"),
+      ("statistics", {"output_layer.4.running_var": None},
+       "1 missing: output_layer.4.running_var"),
+      ("extra", {"classifier.weight": np.ones(1, np.float32)},
+       "1 not part of it: classifier.weight"),
+      ("shape", {"input_layer.2.weight": np.ones(3, np.float32)},
+       "input_layer.2.weight [3] (expected [16])"),
+      ("integers", {"input_layer.2.weight": np.ones(16, np.int64)},
+       "input_layer.2.weight is int64"),
+      ("nan", {"input_layer.2.weight": np.full(16, np.nan, np.float32)},
+       "input_layer.2.weight holds NaN"),
+      ("nothing", dict.fromkeys(golden.shapes("ir_se50")),
+       "do not fit IR-SE-50"),
+  )
+  def test_tensors(self, changes, reason):
+    self.write(changes)
+    self.assert_refused(reason)
+
+  def test_files(self):
+    self.assert_refused("No such file")
+    self.write()
+    data = self.path.read_bytes()
+    for damaged, reason in ((b"", "is empty"),
+                            (b"<html>", "is it a PyTorch file"),
+                            (data[:1000], "")):
+      self.path.write_bytes(damaged)
+      self.assert_refused(reason)
+
+  def test_existing_output(self):
+    self.write()
+    self.assertEqual(self.main(*self.flags())[0], 0)
+    code, text = self.main(*self.flags())
+    self.assertEqual((code, text), (
+        1, f"error: {self.output}: exists already (--overwrite replaces "
+        "it)\n"))
+    self.assertEqual(self.main(*self.flags(), "--overwrite")[0], 0)
+
+  def test_command(self):
+    self.write()
+    for flags, reason in (
+        (self.flags()[1:], "--weight_file is missing"),
+        ([*self.flags(), "extra"], "unexpected argument")):
+      code, text = self.main(*flags)
+      self.assertEqual(code, 1)
+      self.assertIn(reason, text)
+      self.assertEqual(text.count("\n"), 1)
+
+  def test_script(self):
+    result = subprocess.run(
+        [sys.executable, "converters/arcface_to_flax.py", "--help"],
+        cwd=_ROOT, env={**os.environ, "PYTHONPATH": ""}, capture_output=True,
+        text=True, check=True)
+    self.assertIn("--weight_file", result.stdout)
+
+
+if __name__ == "__main__":
+  absltest.main()

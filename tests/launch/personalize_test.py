@@ -1,0 +1,120 @@
+"""The personalize command: killed, stopped, resumed; flags and flagfiles."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import chex
+from absl.testing import absltest
+import numpy as np
+
+from my3dgen_jax import lora
+from my3dgen_jax.training import run_folder
+from tests.support import person
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+class PersonalizeCommandTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    folder = tempfile.TemporaryDirectory()
+    self.addCleanup(folder.cleanup)
+    self.folder = pathlib.Path(folder.name)
+
+  def start(self, *flags):
+    return subprocess.Popen(
+        [sys.executable, "-m", "my3dgen_jax.launch.personalize", *flags],
+        cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env={**os.environ, "JAX_PLATFORMS": "cpu",
+                        "PYTHONPATH": str(ROOT)})
+
+  def run_command(self, *flags):
+    process = self.start(*flags)
+    out, err = process.communicate()
+    return process.returncode, out, err
+
+  def wait_for(self, path, process):
+    deadline = time.monotonic() + 240
+    while not path.exists():
+      self.assertIsNone(process.poll(), "ended too early")
+      self.assertLess(time.monotonic(), deadline)
+      time.sleep(0.005)
+
+  def test_killed_and_stopped_at_any_moment(self):
+    """With anchors to be found: the same as an uninterrupted run."""
+    person.write(self.folder / "person", latents=False, count=4)
+    (self.folder / "job.flags").write_text("\n".join([
+        "--checkpoint=person/base", "--album=person/album",
+        "--lpips=person/lpips", "--test=1", "--devices=1", "--batch_size=1",
+        "--raw_weight=0", "--anchor_steps=20", "--anchor_w_samples=100",
+        "--anchor_batch_size=4", "--steps=60", "--save_every=5",
+        "--log_every=1", "--pictures=1"]))
+    code, out, err = self.run_command("--flagfile=job.flags", "--out=whole",
+                                      "--cache=cache1")
+    self.assertEqual((code, err), (0, ""))
+    self.assertRegex(out, r"(?s)3 photos to tune on, 1 held out.*anchors: 80 "
+                     r"of 80.*tuning: 60 of 60.*LPIPS +PSNR.*pretrained.*"
+                     r"personalized.*2220 numbers.*before_after.png")
+
+    flags = ("--flagfile=job.flags", "--out=run", "--cache=cache2", "--resume")
+    run = self.folder / "run"
+    for path, number in ((run / "config.json", signal.SIGTERM),
+                         (run / "state" / "00000005", signal.SIGKILL),
+                         (run / "state" / "00000020", signal.SIGTERM)):
+      process = self.start(*flags)
+      self.wait_for(path, process)
+      process.send_signal(number)
+      out, err = process.communicate()
+      if number == signal.SIGKILL:
+        self.assertEqual(process.returncode, -signal.SIGKILL)
+      else:
+        self.assertEqual(process.returncode, 128 + signal.SIGTERM)
+        self.assertRegex(err, r"\Astopped [^\n]*--resume goes on\n\Z")
+    code, _, err = self.run_command(*flags)
+    self.assertEqual((code, err), (0, ""))
+    whole = self.folder / "whole"
+    for name in ("metrics.jsonl", "before_after.png"):
+      self.assertEqual((run / name).read_bytes(), (whole / name).read_bytes())
+    adapter = lora.load(run / "adapter.safetensors")
+    chex.assert_trees_all_equal(
+        adapter.lora, lora.load(whole / "adapter.safetensors").lora)
+    loaded = [run_folder.Anchors.load(folder / "anchors.npz")
+              for folder in (run, whole)]
+    np.testing.assert_array_equal(loaded[0].ws, loaded[1].ws)
+
+    # The flags that are kept repeat the run, elsewhere.
+    text = (run / "run.flags").read_text()
+    self.assertIn("--raw_weight=0", text)
+    self.assertNotIn("resume", text)
+    code, _, err = self.run_command("--flagfile=run/run.flags", "--out=again")
+    self.assertEqual((code, err), (0, ""))
+    chex.assert_trees_all_equal(
+        adapter.lora,
+        lora.load(self.folder / "again" / "adapter.safetensors").lora)
+
+  def assert_fails(self, code, pattern, *flags):
+    found, out, err = self.run_command(*flags)
+    self.assertEqual((found, out), (code, ""), err)
+    self.assertRegex(err, rf"\Aerror: [^\n]*{pattern}[^\n]*\n\Z")
+
+  def test_bad_flags(self):
+    self.assert_fails(2, "--checkpoint")
+    self.assert_fails(2, "nowhere.flags", "--flagfile=nowhere.flags")
+
+  def test_flagfiles_of_the_project(self):
+    """Found by name from any folder; the album is what is missing."""
+    for name in ("obama", "cat"):
+      self.assert_fails(1, "no such folder", f"--flagfile={name}.flags")
+    # One of that name in the current folder comes first.
+    (self.folder / "cat.flags").write_text("--mode=some")
+    self.assert_fails(2, "mode", "--flagfile", "cat.flags")
+
+
+if __name__ == "__main__":
+  absltest.main()

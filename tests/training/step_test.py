@@ -1,0 +1,141 @@
+"""One step of tuning: devices and parts agree, NaN changes nothing."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from my3dgen_jax.config import LoraConfig, LossConfig, TuningConfig
+from my3dgen_jax.data.iterator import shard
+from my3dgen_jax.training import devices as devices_lib
+from my3dgen_jax.training import state as state_lib
+from my3dgen_jax.training.objective import TuningBatch
+from my3dgen_jax.training.step import make_step
+from tests.support import albums
+from tests.support.tiny import TINY, random_variables
+
+LORA = LoraConfig()
+TUNING = TuningConfig(batch_size=4)
+# LPIPS cannot look at images as small as these.
+LOSS = LossConfig(lpips_weight=0.0)
+
+
+def photos(seed=0):
+  rng = np.random.default_rng(seed)
+  side = TINY.img_resolution
+  return TuningBatch(
+      image=rng.uniform(-1, 1, (4, side, side, 3)).astype(np.float32),
+      c=albums.labels(4),
+      ws=rng.standard_normal((4, TINY.num_ws, 4)).astype(np.float32),
+      key=np.arange(8, dtype=np.uint32).reshape(4, 2))
+
+
+class Runner:
+  """A compiled step and a fresh state."""
+
+  def __init__(self, num_devices=1, accumulation=1, lora_config=LORA):
+    self.devices = devices_lib.local_devices(num_devices)
+    self.accumulation = accumulation
+    self.base = random_variables()
+    trainable, frozen = state_lib.split(jax.random.key(0), TINY, self.base,
+                                        lora_config)
+    self.start = state_lib.init_state(trainable, TUNING)
+    self.frozen = devices_lib.replicate(frozen, self.devices)
+    self.step = make_step(TINY, TUNING, LOSS, lora_config, self.devices)
+
+  def run(self, *batches):
+    state = devices_lib.replicate(self.start, self.devices)
+    metrics = None
+    for batch in batches:
+      batch = devices_lib.scatter(
+          shard(batch, num_devices=len(self.devices),
+                accumulation=self.accumulation), self.devices)
+      state, metrics = self.step(state, self.frozen, {}, batch)
+    return devices_lib.first(state), devices_lib.first(metrics)
+
+
+runner = functools.cache(Runner)
+
+
+def is_unused(path):
+  """EG3D's super-resolution has noise strengths, and renders without."""
+  return (path[0].key, path[-1].key) == ("superresolution", "noise_strength")
+
+
+class StepTest(parameterized.TestCase):
+
+  @parameterized.parameters((2, 1), (4, 1), (1, 2))
+  def test_devices_and_parts_agree(self, num_devices, accumulation):
+    batches = [photos(seed) for seed in range(3)]
+    one, one_metrics = runner().run(*batches)
+    many, many_metrics = runner(num_devices, accumulation).run(*batches)
+    chex.assert_trees_all_close(many.trainable, one.trainable, atol=2e-5)
+    chex.assert_trees_all_close(many_metrics, one_metrics, rtol=1e-5)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), one.trainable,
+                         jax.tree.map(np.asarray, runner().start.trainable))
+    self.assertGreater(max(jax.tree.leaves(moved)), 1e-3)
+
+  def test_not_finite_changes_nothing(self):
+    batch = photos()
+    bad = batch.replace(image=np.full_like(batch.image, np.nan))
+    state, metrics = runner().run(batch, bad)
+    good, _ = runner().run(batch)
+    self.assertFalse(metrics["finite"])
+    chex.assert_trees_all_equal(state, good)
+    self.assertEqual(int(state.step), 1)
+
+  def test_params_are_left_alone(self):
+    before = jax.tree.map(np.array, runner().base)
+    runner().run(photos())
+    chex.assert_trees_all_equal(devices_lib.first(runner().frozen), before)
+
+  def test_everything_personal_gets_a_gradient(self):
+    state, _ = runner().run(photos(), photos(1))
+    start = jax.tree.map(np.asarray, runner().start.trainable)
+    for (path, leaf), old in zip(
+        jax.tree_util.tree_leaves_with_path(state.trainable),
+        jax.tree.leaves(start)):
+      if not is_unused(path):
+        self.assertTrue((leaf != old).any(),
+                        jax.tree_util.keystr(path))
+
+  def test_full_tuning_moves_all_but_the_mapping(self):
+    full = runner(1, 1, None)
+    state, metrics = full.run(photos())
+    self.assertTrue(metrics["finite"])
+    self.assertNotIn("mapping", state.trainable["backbone"])
+    for path, leaf in jax.tree_util.tree_leaves_with_path(
+        jax.tree.map(lambda a, b: np.abs(a - b).max(), state.trainable,
+                     full.start.trainable)):
+      if not is_unused(path):
+        self.assertGreater(leaf, 0, jax.tree_util.keystr(path))
+    joined = state_lib.join(TINY, state.trainable,
+                            devices_lib.first(full.frozen), None)
+    chex.assert_trees_all_equal_shapes(joined.variables, full.base)
+
+
+class OptimizerTest(absltest.TestCase):
+
+  def test_lazy_correction(self):
+    """4 of 5 steps: rate 0.002, decay 0.99^0.8."""
+    trainable = {"a": jnp.ones(1)}
+    optimizer = state_lib.optimizer(TuningConfig())
+    opt_state = optimizer.init(trainable)
+    updates, opt_state = optimizer.update({"a": jnp.full(1, 2.0)}, opt_state)
+    self.assertAlmostEqual(float(updates["a"][0]), -0.002, places=7)
+    self.assertAlmostEqual(float(opt_state[0].nu["a"][0]),
+                           4 * (1 - 0.99**0.8), places=6)
+
+  def test_without(self):
+    optimizer = state_lib.optimizer(TuningConfig(lazy_interval=0))
+    trainable = {"a": jnp.ones(1)}
+    updates, _ = optimizer.update({"a": jnp.full(1, 2.0)},
+                                  optimizer.init(trainable))
+    self.assertAlmostEqual(float(updates["a"][0]), -0.0025, places=7)
+
+
+if __name__ == "__main__":
+  absltest.main()

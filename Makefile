@@ -27,6 +27,7 @@ test: $(STAMP)
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks.forward
+	$(RUN) -m benchmarks.tuning
 
 clean:
 	rm -rf $(VENV) .cache *.egg-info .pytest_cache

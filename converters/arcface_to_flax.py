@@ -25,10 +25,9 @@ from flax import traverse_util
 import numpy as np
 
 from converters import cli, names, torch_reader, torch_to_flax
-from converters.errors import bare, describe_shape, naming, read_file
+from converters.errors import naming, read_file
 from converters.names import FlaxPath
 from converters.torch_reader import TensorRecord
-from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.losses import identity
 
 NETWORK = "ir_se50"
@@ -74,7 +73,7 @@ def convert(weight_file: str, output: str, *, overwrite: bool = False,
     CheckpointError: one line that names the file, the reason and, where
       there is one, the remedy.
   """
-  _check_output(output, overwrite)
+  cli.check_output(identity.check_writable, output, overwrite)
   data = read_file(weight_file)
   with naming(weight_file):
     variables = fill(torch_reader.state_dict(torch_reader.loads(data)))
@@ -125,32 +124,15 @@ def fill(tensors: Mapping[str, TensorRecord]) -> Dict[str, Any]:
   tensors = {name: tensor for name, tensor in tensors.items()
              if not name.endswith(_UNUSED)}
   expected = expected_tensors()
-  wrong: Dict[str, List[str]] = {
-      "missing": [name for name in expected if name not in tensors],
-      "not part of it": [bare(name) for name in tensors
-                         if name not in expected],
-      "of another shape": [
-          f"{name} {describe_shape(tensors[name].shape)} (expected "
-          f"{describe_shape(want.shape)})" for name, want in expected.items()
-          if name in tensors and tensors[name].shape != want.shape]}
-  if any(wrong.values()):
-    raise CheckpointError(
-        f"the tensors do not fit {identity.NETWORKS[NETWORK].title}: "
-        f"{torch_to_flax.list_mismatches(wrong)}")
+  torch_to_flax.check_fit(
+      identity.NETWORKS[NETWORK].title,
+      {name: want.shape for name, want in expected.items()}, tensors)
   leaves = {}
   for name, (place, axes, _) in expected.items():
     array = torch_to_flax.read_floats(name, tensors[name]).reshape(axes)
     leaves[place.collection, *place.path] = np.asarray(
         names.to_flax(place, array), order="C")
   return traverse_util.unflatten_dict(leaves)
-
-
-def _check_output(output: str, overwrite: bool):
-  try:
-    identity.check_writable(output, overwrite=overwrite)
-  except FileExistsError as error:
-    raise CheckpointError(f"{output}: {error.strerror} (--overwrite replaces "
-                          "it)") from None
 
 
 def main(argv: List[str]) -> int:

@@ -46,3 +46,21 @@ def run(argv: Sequence[str], values: flags.FlagValues, *, about: str,
     print(f"error: {one_line(error)}", file=sys.stderr)
     return 1
   return 0
+
+
+def check_output(check_writable: Callable[..., None], output: str,
+                 overwrite: bool):
+  """Refuses an output that exists, with the flag that would replace it.
+
+  Args:
+    check_writable: called with the output and `overwrite`.
+    output: a folder.
+    overwrite: it may exist.
+
+  Raises: CheckpointError.
+  """
+  try:
+    check_writable(output, overwrite=overwrite)
+  except FileExistsError as error:
+    raise CheckpointError(f"{output}: {error.strerror} (--overwrite replaces "
+                          "it)") from None

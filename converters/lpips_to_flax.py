@@ -27,7 +27,7 @@ from absl import flags
 import numpy as np
 
 from converters import cli, names, torch_reader, torch_to_flax
-from converters.errors import (bare, describe_shape, naming, read_file,
+from converters.errors import (bare, naming, read_file,
                                some_of)
 from converters.torch_reader import TensorRecord
 from my3dgen_jax.errors import CheckpointError
@@ -58,7 +58,7 @@ def convert(backbone_file: str, linear_file: str, output: str, *,
     CheckpointError: one line that names the file, the reason and, where
       there is one, the remedy.
   """
-  _check_output(output, overwrite)
+  cli.check_output(lpips.check_writable, output, overwrite)
   leaves: Dict[names.FlaxPath, np.ndarray] = {}
   source = {}
   # The small file first: it tells the network.
@@ -133,17 +133,8 @@ def fill(expected: _Expected, tensors: Mapping[str, TensorRecord],
   """
   tensors = {name: tensor for name, tensor in tensors.items()
              if not name.startswith(_CLASSIFIER)}
-  wrong: Dict[str, List[str]] = {
-      "missing": [name for name in expected if name not in tensors],
-      "not part of it": [bare(name) for name in tensors
-                         if name not in expected],
-      "of another shape": [
-          f"{name} {describe_shape(tensors[name].shape)} (expected "
-          f"{describe_shape(shape)})" for name, (_, shape) in expected.items()
-          if name in tensors and tensors[name].shape != shape]}
-  if any(wrong.values()):
-    raise CheckpointError(f"the tensors do not fit {title}: "
-                          f"{torch_to_flax.list_mismatches(wrong)}")
+  torch_to_flax.check_fit(
+      title, {name: shape for name, (_, shape) in expected.items()}, tensors)
   leaves = {}
   for name, (place, _) in expected.items():
     array = torch_to_flax.read_floats(name, tensors[name])
@@ -151,14 +142,6 @@ def fill(expected: _Expected, tensors: Mapping[str, TensorRecord],
       array = array.reshape(-1)
     leaves[place] = np.asarray(names.to_flax(place, array), order="C")
   return leaves
-
-
-def _check_output(output: str, overwrite: bool):
-  try:
-    lpips.check_writable(output, overwrite=overwrite)
-  except FileExistsError as error:
-    raise CheckpointError(f"{output}: {error.strerror} (--overwrite replaces "
-                          "it)") from None
 
 
 def main(argv: List[str]) -> int:

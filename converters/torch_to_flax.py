@@ -27,7 +27,7 @@ import pathlib
 import sys
 import tempfile
 from typing import (Any, Callable, Dict, Iterator, List, Mapping, Optional,
-                    Tuple)
+                    Sequence, Tuple)
 
 if not __package__:
   # Run as a script: the packages lie beside this folder, and shapes and
@@ -291,8 +291,8 @@ def fitting_preset(tensors: Mapping[str, TensorRecord],
                 key=lambda found: sum(map(len, found.values())))
     raise CheckpointError(
         "does not tell its settings, and its tensors are of no published "
-        f"generator; compared with the nearest: {list_mismatches(wrong)} (give the "
-        "settings with --config)")
+        "generator; compared with the nearest: "
+        f"{list_mismatches(wrong)} (give the settings with --config)")
   if len(set(fitting.values())) > 1:
     raise CheckpointError(
         "does not tell its settings, and its shapes fit several published "
@@ -303,21 +303,50 @@ def fitting_preset(tensors: Mapping[str, TensorRecord],
 
 def _mismatches(config: GeneratorConfig, tensors: Mapping[str, TensorRecord]
                 ) -> Dict[str, List[str]]:
-  """What is missing, extra or of another shape, by these headings."""
+  """What of a generator's tensors does not fit its settings."""
   expected = expected_tensors(config)
   filters = names.filter_names(expected)
+  return find_mismatches(
+      {name: shape for name, (_, shape) in expected.items()},
+      {name: tensor for name, tensor in tensors.items()
+       if name not in filters})
+
+
+def find_mismatches(expected: Mapping[str, Sequence[int]],
+                    tensors: Mapping[str, TensorRecord]
+                    ) -> Dict[str, List[str]]:
+  """What is missing, extra or of another shape, by these headings.
+
+  Args:
+    expected: shapes by name.
+    tensors: of a file.
+  """
   found = {
       "missing": [name for name in expected if name not in tensors],
-      "not part of the model": [
-          bare(name) for name in tensors
-          if name not in expected and name not in filters],
+      "not part of the model": [bare(name) for name in tensors
+                                if name not in expected],
       "of another shape": [
-          f"{name} {describe_shape(tensors[name].shape)} "
-          f"(expected {describe_shape(shape)})"
-          for name, (_, shape) in expected.items()
-          if name in tensors and tensors[name].shape != shape],
-  }
+          f"{name} {describe_shape(tensors[name].shape)} (expected "
+          f"{describe_shape(shape)})" for name, shape in expected.items()
+          if name in tensors and tensors[name].shape != tuple(shape)]}
   return {heading: wrong for heading, wrong in found.items() if wrong}
+
+
+def check_fit(title: str, expected: Mapping[str, Sequence[int]],
+              tensors: Mapping[str, TensorRecord]):
+  """Refuses tensors that are not those of a network.
+
+  Args:
+    title: the network's, for the message.
+    expected: shapes by name.
+    tensors: of a file.
+
+  Raises: CheckpointError.
+  """
+  wrong = find_mismatches(expected, tensors)
+  if wrong:
+    raise CheckpointError(f"the tensors do not fit {title}: "
+                          f"{list_mismatches(wrong)}")
 
 
 def list_mismatches(mismatches: Mapping[str, List[str]]) -> str:
@@ -334,7 +363,7 @@ def _fill(config: GeneratorConfig, tensors: Mapping[str, TensorRecord],
   """Every parameter and buffer of the model; every tensor is used."""
   mismatches = _mismatches(config, tensors)
   if mismatches:
-    raise CheckpointError(f"the tensors do not fit the settings: "
+    raise CheckpointError("the tensors do not fit the settings: "
                           f"{list_mismatches(mismatches)}")
   if any(tensor.dtype == np.float64 for tensor in tensors.values()):
     warn("float64 tensors are rounded to float32")

@@ -310,22 +310,25 @@ class LoraConfig:
   def scale(self) -> float:
     return self.alpha / self.rank
 
-  def validate(self) -> "LoraConfig":
+  def validate(self, prefix: str = "lora.") -> "LoraConfig":
     """Checks every field and returns the config itself.
+
+    Args:
+      prefix: of the fields in messages.
 
     Raises:
       ConfigError: names the field and what it should hold.
     """
-    _check_types(self, "lora.")
-    _require(_is_size(self.rank), "lora.rank", "a whole number >= 1",
+    _check_types(self, prefix)
+    _require(_is_size(self.rank), f"{prefix}rank", "a whole number >= 1",
              self.rank)
-    _require(_is_positive(self.alpha), "lora.alpha", "a positive number",
+    _require(_is_positive(self.alpha), f"{prefix}alpha", "a positive number",
              self.alpha)
     for pattern in self.targets:
       try:
         re.compile(pattern)
       except re.error as error:
-        raise ConfigError(f"lora.targets: {pattern!r} is no regular "
+        raise ConfigError(f"{prefix}targets: {pattern!r} is no regular "
                           f"expression: {error}") from None
     return self
 
@@ -537,7 +540,8 @@ def _describe(hint: Any) -> str:
   if origin is Literal:
     return "one of " + ", ".join(map(repr, args))
   if origin is tuple:
-    return f"{'some' if args[-1] is ... else len(args)} values of type {_describe(args[0])}"
+    count = "some" if args[-1] is ... else len(args)
+    return f"{count} values of type {_describe(args[0])}"
   return {float: "a finite number", int: "a whole number", bool: "a boolean",
           str: "a text", type(None): "null"}.get(hint, str(hint))
 

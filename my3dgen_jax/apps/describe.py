@@ -58,7 +58,10 @@ def describe_adapter(path: _PathLike) -> List[str]:
   lines += [f"{name}: {_short(value)}"
             for name, value in sorted(metadata.items())]
   if settings is not None:
-    lines += _describe_settings(json.loads(settings))
+    try:
+      lines += _describe_settings(json.loads(settings))
+    except (ValueError, AttributeError):
+      lines.append(f"settings: {_short(settings)}")
   lines += _table({"lora": _sizes(shapes)})
   return [*lines, _adapter_total(shapes)]
 
@@ -81,11 +84,15 @@ def describe_run(folder: _PathLike) -> List[str]:
     lines.append(f"anchors: {len(anchors.names)}, {anchors.ws.shape[1]} x "
                  f"{anchors.ws.shape[2]}")
   if (folder / run_folder.SUMMARY_FILE).exists():
-    summary = run_folder.read_json(folder / run_folder.SUMMARY_FILE)
-    lines += [f"{name}: " + ", ".join(
-        f"{key} {value:.4g}" for key, value in summary[name].items()
-        if value is not None) for name in ("pretrained", "personalized")]
-    lines.append(f"seconds: {summary['seconds']}")
+    path = folder / run_folder.SUMMARY_FILE
+    summary = run_folder.read_json(path)
+    try:
+      lines += [f"{name}: " + ", ".join(
+          f"{key} {value:.4g}" for key, value in summary[name].items()
+          if value is not None) for name in ("pretrained", "personalized")]
+      lines.append(f"seconds: {summary['seconds']}")
+    except (KeyError, TypeError, ValueError, AttributeError):
+      raise CheckpointError(f"{path}: is not the summary of a run") from None
   else:
     lines.append("unfinished; personalize --resume goes on with it")
   model = GeneratorConfig.from_dict(config["generator"])
@@ -102,7 +109,7 @@ def describe_run(folder: _PathLike) -> List[str]:
 def _describe_generator(config: GeneratorConfig,
                         lora_config: LoraConfig) -> List[str]:
   config.validate()
-  lora_config.validate()
+  lora_config.validate("lora_")
   backbone, rendering = config.backbone, config.rendering
   lora = flatten_dict(lora_lib.abstract(config, lora_config))
   base = _base_shapes(config)

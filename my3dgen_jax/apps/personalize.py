@@ -4,10 +4,14 @@ Source: My3DGen, section 3.
 """
 
 import dataclasses
+import hashlib
 import json
 import pathlib
+import shutil
+import tempfile
 import time
-from typing import Any, Callable, Dict, Literal, Optional, Tuple
+from typing import (Any, Callable, Dict, Literal, NamedTuple, Optional,
+                    Tuple)
 
 import jax
 import numpy as np
@@ -18,17 +22,17 @@ from my3dgen_jax.apps import before_after
 from my3dgen_jax.config import (ConfigError, GeneratorConfig, LoraConfig,
                                 LossConfig, ProjectionConfig, TuningConfig)
 from my3dgen_jax.data.album import Album, Selection, Split
-from my3dgen_jax.data.files import replacing
+from my3dgen_jax.data.files import is_leftover, replacing
 from my3dgen_jax.data.iterator import shard
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.losses import backbones
 from my3dgen_jax.losses import identity as identity_lib
 from my3dgen_jax.losses import lpips as lpips_lib
 from my3dgen_jax.models.checkpoint import (generator_digest, load_generator,
-                                           save_generator)
+                                           save_generator, weights_digest)
 from my3dgen_jax.models.generator import Generator
 from my3dgen_jax.training import devices as devices_lib
-from my3dgen_jax.training import loop, run_folder
+from my3dgen_jax.training import checkpoint, loop, run_folder
 from my3dgen_jax.training import state as state_lib
 from my3dgen_jax.training.anchors import AnchorFinder, Anchors
 from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
@@ -40,6 +44,11 @@ _FREE = ("version",) + tuple(f"settings.{name}" for name in (
     "out", "checkpoint", "album", "lpips", "identity", "cache", "devices",
     "save_every", "log_every", "tuning.steps", "tuning.accumulation",
     "adapter_dtype", "pictures", "test", "reference", "split_seed"))
+
+# Where anchors that are being found are kept if there is no cache.
+_UNFINISHED = "unfinished"
+_RESULTS = (run_folder.SUMMARY_FILE, run_folder.PICTURE_FILE,
+            run_folder.ADAPTER_FILE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +101,7 @@ class PersonalizeConfig:
 
   def validate(self) -> "PersonalizeConfig":
     """Checks the parts; raises ConfigError, naming the field."""
-    self.lora.validate()
+    self.lora.validate("lora_")
     self.projection.validate()
     self.loss.validate()
     self.tuning.validate()
@@ -130,7 +139,9 @@ def personalize(config: PersonalizeConfig, *, resume: bool = False,
     Interrupted: SIGTERM or SIGINT; `resume` goes on.
   """
   began = time.monotonic()
-  config = config.validate()
+  # The run must find its base again from any folder.
+  config = dataclasses.replace(config.validate(), checkpoint=str(
+      pathlib.Path(config.checkpoint).expanduser().absolute()))
   out = pathlib.Path(config.out).expanduser()
   _check_out(out, resume)
   devices = devices_lib.local_devices(config.devices)
@@ -139,19 +150,36 @@ def personalize(config: PersonalizeConfig, *, resume: bool = False,
   report(f"{len(job.split.train)} photos to tune on, {len(job.split.test)} "
          f"held out, {len(devices)} device{'s' * (len(devices) > 1)}")
   with stopping_gently() as stop:
-    anchors = job.anchors(job.base, job.digest, stop)
-    anchors.save(out / run_folder.ANCHORS_FILE)
+    anchors = job.anchors(out, stop)
     seconds = time.monotonic() - began
-    saved, tuned = job.tune(out, anchors, stop)
-    seconds += saved.seconds if saved else 0.0  # over all interruptions
+    saved = job.tune(out, anchors, stop)
+    seconds += saved.seconds if saved else 0.0
     began = time.monotonic()
-    numbers, size = job.write_result(out, saved)
-    summary = job.evaluate(out, tuned, anchors, stop)
+    result = job.write_result(out, saved)
+    summary = job.evaluate(out, result, anchors, stop)
   seconds += time.monotonic() - began
-  summary.update(adapter_bytes=size, adapter_numbers=numbers,
+  summary.update(adapter_bytes=result.bytes, adapter_numbers=result.numbers,
                  seconds=round(seconds, 1))
   run_folder.write_json(out / run_folder.SUMMARY_FILE, summary)
+  shutil.rmtree(out / _UNFINISHED, ignore_errors=True)
   return summary
+
+
+class _Result(NamedTuple):
+  """What tuning made.
+
+  Attributes:
+    generator: the person's own, merged, so that it and the base run through
+      one compiled program.
+    digest: another text for any other weights.
+    numbers: how many are the person's own.
+    bytes: of their files.
+  """
+
+  generator: Network
+  digest: str
+  numbers: int
+  bytes: int
 
 
 @dataclasses.dataclass
@@ -178,28 +206,37 @@ class _Job:
         generator.config, dtype=config.dtype or generator.config.dtype,
         neural_rendering_resolution=config.neural_rendering_resolution
         or generator.config.neural_rendering_resolution).validate()
+    lora_config = config.lora
+    if config.tuning.mode == "lora" and not lora_lib.abstract(model,
+                                                             lora_config):
+      raise ConfigError(f"lora_targets: {' '.join(lora_config.targets)} fit "
+                        "no module")
     album = Album.open(config.album, img_resolution=model.img_resolution,
                        num_ws=model.num_ws, w_dim=model.w_dim)
     album.verify()
     split = album.split(test=config.test, reference=config.reference,
                         seed=config.split_seed)
+    if config.identity and not split.reference:
+      raise ConfigError("reference: selects no photo to compare identity with")
     tuning = config.tuning
     if tuning.mode != "none":  # fails early if it does not divide
       shard(np.zeros(tuning.batch_size), num_devices=len(devices),
             accumulation=tuning.accumulation)
     if config.lpips is None:
-      for photo in album.photos:
+      for photo in (*split.train.photos, *split.test.photos):
         if photo.ws is None:
           raise UserError(
               f"{config.album}: {photo.name} has no _latent.npy, so its anchor "
               "must be found, which compares images by LPIPS; give --lpips")
+    if config.cache:
+      _check_cache(pathlib.Path(config.cache).expanduser())
     networks, digests = {}, {}
     if config.lpips:
       networks["lpips"] = Network(*reversed(lpips_lib.load_lpips(
           config.lpips, dtype=model.dtype)))
       digests["lpips"] = run_folder.file_digest(
           pathlib.Path(config.lpips).expanduser() / lpips_lib.WEIGHTS_FILE)
-      _check_size(model, config.loss, networks["lpips"].module.backbone)
+      _check_sizes(config, model, networks["lpips"].module.backbone)
     if config.identity:
       networks["identity"] = Network(*reversed(identity_lib.load_identity(
           config.identity, dtype=model.dtype)))
@@ -218,36 +255,42 @@ class _Job:
     return {"kind": "personalize", "format": run_folder.FORMAT,
             "version": __version__, run_folder.BASE_DIGEST: self.digest,
             "weights": self.digests, "generator": self.model.to_dict(),
-            "photos": {"train": list(self.split.train.names),
-                       "test": list(self.split.test.names),
-                       "reference": list(self.split.reference.names)},
+            "photos": {
+                part: {name: _photo_digest(album, i)
+                       for i, name in enumerate(album.names)}
+                for part, album in self.split._asdict().items()},
             "settings": run_folder.settings_of(self.config)}
 
-  def finder(self, generator: Network, digest: str) -> AnchorFinder:
+  def finder(self, out: pathlib.Path, generator: Network,
+             digest: str) -> AnchorFinder:
     """What projects photos with a generator's weights."""
     cache = self.config.cache
     return AnchorFinder(
         self.config.projection, generator, digest, self.networks.get("lpips"),
         self.digests.get("lpips", ""), self.devices,
-        pathlib.Path(cache).expanduser() if cache else None)
+        pathlib.Path(cache).expanduser() if cache else out / _UNFINISHED)
 
-  def anchors(self, generator: Network, digest: str,
-              stop: StopRequest) -> Anchors:
+  def anchors(self, out: pathlib.Path, stop: StopRequest) -> Anchors:
     """Of the photos to tune on, and of those held out."""
+    path = out / run_folder.ANCHORS_FILE
+    if path.exists():  # of this run: the photos are what they were
+      return Anchors.load(path)
     chosen = set(self.split.train.names) | set(self.split.test.names)
-    return self.finder(generator, digest).find(self.album.subset(
-        [i for i, name in enumerate(self.album.names) if name in chosen]),
-                                               stop)
+    anchors = self.finder(out, self.base, self.digest).find(
+        self.album.subset([i for i, name in enumerate(self.album.names)
+                           if name in chosen]), stop)
+    anchors.save(path)
+    return anchors
 
-  def tune(self, out: pathlib.Path, anchors: Anchors, stop: StopRequest
-           ) -> Tuple[Optional[Any], Network]:
-    """Returns the saved state, if any, and the plain generator it makes."""
+  def tune(self, out: pathlib.Path, anchors: Anchors,
+           stop: StopRequest) -> Optional[checkpoint.Saved]:
+    """The last state; None where nothing is tuned."""
     if self.config.tuning.mode == "none":
-      return None, self.base
+      return None
     needed = [name for name, needs in (
         ("lpips", self.config.loss.needs_lpips),
         ("identity", self.config.loss.needs_identity)) if needs]
-    saved = loop.Tuning(
+    return loop.Tuning(
         config=self.model, base=self.base.variables,
         lora_config=self.lora_config, tuning=self.config.tuning,
         loss=self.config.loss,
@@ -255,68 +298,66 @@ class _Job:
         devices=self.devices, save_every=self.config.save_every,
         log_every=self.config.log_every,
     ).run(out, self.split.train, anchors.of(self.split.train.names), stop)
-    trainable = saved.state.trainable
-    if self.lora_config is None:
-      return saved, state_lib.join(self.model, trainable, self._frozen(), None)
-    # Merged, so that both generators run through one compiled program.
-    return saved, Network(lora_lib.merge_into_params(
-        self.base.variables, trainable, self.lora_config), self.base.module)
 
-  def _frozen(self) -> Any:
-    return state_lib.split(jax.random.key(0), self.model, self.base.variables,
-                           None)[1]
-
-  def write_result(self, out: pathlib.Path, saved: Optional[Any]
-                   ) -> Tuple[int, int]:
-    """Writes the adapter or the generator; how many numbers and bytes."""
+  def write_result(self, out: pathlib.Path,
+                   saved: Optional[checkpoint.Saved]) -> _Result:
+    """Writes the adapter or the generator, and reads back what was written."""
     if saved is None:
-      return 0, 0
-    numbers = state_lib.numbers(saved.state.trainable)
+      return _Result(self.base, self.digest, 0, 0)
+    trainable, steps = saved.state.trainable, int(saved.state.step)
+    numbers = state_lib.numbers(trainable)
     if self.lora_config is None:
+      _, frozen = state_lib.split(jax.random.key(0), self.model,
+                                  self.base.variables, None)
+      generator = state_lib.join(self.model, trainable, frozen, None)
       folder = out / run_folder.GENERATOR_FOLDER
-      full = state_lib.join(self.model, saved.state.trainable, self._frozen(),
-                            None)
-      save_generator(folder, self.model, full.variables, overwrite=True,
-                     source={"tuned_from": self.digest,
-                             "steps": int(saved.state.step)})
-      return numbers, sum(path.stat().st_size for path in folder.rglob("*")
-                          if path.is_file())
+      save_generator(folder, self.model, generator.variables, overwrite=True,
+                     source={"tuned_from": self.digest, "steps": steps})
+      return _Result(generator, generator_digest(folder), numbers, sum(
+          path.stat().st_size for path in folder.rglob("*")
+          if path.is_file()))
     path = out / run_folder.ADAPTER_FILE
-    lora_lib.save(path, saved.state.trainable, self.lora_config,
+    lora_lib.save(path, trainable, self.lora_config,
                   dtype=self.config.adapter_dtype, metadata={
                       run_folder.BASE_DIGEST: self.digest,
-                      "version": __version__,
-                      "steps": str(int(saved.state.step)),
+                      "version": __version__, "steps": str(steps),
                       "settings": json.dumps(self.description()["settings"])})
-    return numbers, path.stat().st_size
+    # As it was rounded, if it was.
+    trainable = lora_lib.load(path, self.model).lora
+    variables = lora_lib.merge_into_params(self.base.variables, trainable,
+                                           self.lora_config)
+    return _Result(Network(variables, self.base.module),
+                   weights_digest(variables), numbers, path.stat().st_size)
 
-  def evaluate(self, out: pathlib.Path, tuned: Network, anchors: Anchors,
+  def evaluate(self, out: pathlib.Path, result: _Result, anchors: Anchors,
                stop: StopRequest) -> Dict[str, Any]:
     """Measures both generators on the held-out photos, and shows them."""
     album, which = self.split.test, "held-out"
     if not album:
       album, which = self.split.train, "training"
-    before = anchors.of(album.names)
-    after = before
-    if tuned is not self.base:
+    before = after = anchors.of(album.names)
+    if result.digest != self.digest and which == "held-out":
       # A personal generator finds the photos that it has not seen itself.
-      after = before if which == "training" else self.finder(
-          tuned, _tuned_digest(out)).find(album, stop, title="held-out photos")
+      after = self.finder(out, result.generator, result.digest).find(
+          album, stop, title="held-out photos")
+    candidates = {"pretrained": (self.base, before),
+                  "personalized": (result.generator, after)}
+    # Numbers are to be comparable whatever tuning computed in.
+    networks = {name: network.replace(module=dataclasses.replace(
+        network.module, dtype="float32"))
+                for name, network in self.networks.items()}
     comparison = before_after.compare(
-        album, {"pretrained": (self.base, before),
-                "personalized": (tuned, after)},
-        reference=self.split.reference, lpips=self.networks.get("lpips"),
-        identity=self.networks.get("identity"), stop=stop)
-    before_after.draw(out / run_folder.PICTURE_FILE, album,
-                      {"pretrained": (self.base, before),
-                       "personalized": (tuned, after)},
+        album, candidates, reference=self.split.reference,
+        lpips=networks.get("lpips"), identity=networks.get("identity"),
+        stop=stop)
+    before_after.draw(out / run_folder.PICTURE_FILE, album, candidates,
                       count=self.config.pictures)
     return {**comparison, "photos": which, "count": len(album)}
 
 
 def _check_out(out: pathlib.Path, resume: bool):
   """Refuses to write over what is there."""
-  if out.exists() and any(out.iterdir()):
+  if out.exists() and not all(map(is_leftover, out.iterdir())):
     if not resume:
       raise UserError(f"{out}: is not empty; --resume goes on with the run "
                       "there, or choose another --out")
@@ -328,31 +369,64 @@ def _begin(out: pathlib.Path, description: Dict[str, Any],
   """Makes the folder, or sees that it is of the same run."""
   path = out / run_folder.CONFIG_FILE
   if path.exists():
-    run_folder.check_same(path, run_folder.read_config(out), description,
-                          _FREE)
+    old = run_folder.read_config(out)
+    begun = any((out / name).exists() for name in (
+        loop.STATE_FOLDER, run_folder.ANCHORS_FILE))
+    if begun:
+      run_folder.check_same(path, old, description, _FREE)
+    if old != json.loads(json.dumps(description)):
+      for name in _RESULTS:  # they are not of these settings
+        (out / name).unlink(missing_ok=True)
   out.mkdir(parents=True, exist_ok=True)
+  for left in filter(is_leftover, out.iterdir()):
+    left.unlink()
   run_folder.write_json(path, description)
   if flags is not None:
     with replacing(out / run_folder.FLAGS_FILE) as file:
       file.write(flags.encode())
 
 
-def _check_size(model: GeneratorConfig, loss: LossConfig, backbone: str):
+def _check_cache(folder: pathlib.Path):
+  """Finds out before hours of work whether they can be remembered."""
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+      pass
+  except OSError as error:
+    raise UserError(f"{folder}: cannot be written: {error.strerror}; name "
+                    "another folder by --cache, or none by --cache=") from None
+
+
+def _check_sizes(config: PersonalizeConfig, model: GeneratorConfig,
+                 backbone: str):
   """LPIPS cannot look at images that are too small."""
   network = backbones.NETWORKS[backbone]
-  side = model.neural_rendering_resolution
-  if loss.needs_lpips and loss.raw_weight and side < network.smallest:
-    raise UserError(
-        f"neural_rendering_resolution: LPIPS on {network.title} needs images "
-        f"of at least {network.smallest} pixels, image_raw has {side}; raise "
-        "it, set raw_weight to 0, or use another network")
+  side, wanted = model.img_resolution, config.projection.resolution
+  block = max(1, side // wanted)
+  if side % block:
+    raise ConfigError(f"anchor_resolution: images of {side} pixels cannot be "
+                      f"averaged down to about {wanted}; choose a power of "
+                      "two")
+  tunes = config.tuning.mode != "none" and config.loss.needs_lpips
+  for name, pixels, needed in (
+      ("checkpoint", side, True), ("anchor_resolution", side // block, True),
+      ("neural_rendering_resolution", model.neural_rendering_resolution,
+       tunes and config.loss.raw_weight > 0)):
+    if needed and pixels < network.smallest:
+      raise ConfigError(
+          f"{name}: LPIPS on {network.title} needs images of at least "
+          f"{network.smallest} pixels, these have {pixels}; raise it, use "
+          "another network, or, for image_raw, set raw_weight to 0")
 
 
-def _tuned_digest(out: pathlib.Path) -> str:
-  """Another text for any other weights of the run's generator."""
-  if (out / run_folder.ADAPTER_FILE).exists():
-    return run_folder.file_digest(out / run_folder.ADAPTER_FILE)
-  return generator_digest(out / run_folder.GENERATOR_FOLDER)
+def _photo_digest(album: Album, index: int) -> str:
+  """What a photo brings into a run, hashed."""
+  item = album[index]
+  digest = hashlib.sha256()
+  for array in (item.image, item.c, item.mask, item.ws):
+    if array is not None:
+      digest.update(np.ascontiguousarray(array, np.float32))
+  return digest.hexdigest()[:16]
 
 
 def describe(summary: Dict[str, Any], out: str) -> str:

@@ -264,7 +264,7 @@ class Album(Sequence[Item]):
         itself.
       DatasetJsonError: `dataset.json` cannot be used.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).expanduser()
     with failures_named(str(path)):
       prepared = [folder for folder in (path, path / PREPARED_FOLDER)
                   if (folder / PREPARED_FILE).is_file()]
@@ -401,7 +401,8 @@ class Album(Sequence[Item]):
     if isinstance(selection, (str, os.PathLike)):
       where = str(selection)
       try:
-        lines = pathlib.Path(selection).read_text(encoding="utf-8-sig")
+        path = pathlib.Path(selection).expanduser()
+        lines = path.read_text(encoding="utf-8-sig")
       except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "is no UTF-8 text"
         raise AlbumError(

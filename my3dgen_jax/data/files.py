@@ -6,26 +6,39 @@ import pathlib
 import tempfile
 from typing import BinaryIO, Iterator, Union
 
+_PREFIX, _SUFFIX = ".unfinished-", ".tmp"
+
 
 @contextlib.contextmanager
 def replacing(path: Union[str, os.PathLike]) -> Iterator[BinaryIO]:
   """Opens a temporary file that takes the path's place at the end.
 
-  If the block fails, the path is as it was, and nothing is left beside it.
+  If the block fails, the path is as it was, and nothing is left beside it. A
+  kill may leave a file that `is_leftover` knows.
 
-  Raises: OSError if the folder cannot be written.
+  Raises: OSError, which names the path, if the folder cannot be written or
+    the disk is full.
   """
   path = pathlib.Path(path)
-  handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+  handle, temporary = tempfile.mkstemp(
+      dir=path.parent, prefix=_PREFIX, suffix=_SUFFIX)
   try:
     with os.fdopen(handle, "wb") as file:
       yield file
     # mkstemp makes files that nobody else can read.
     os.chmod(temporary, 0o666 & ~_umask())
     os.replace(temporary, path)
-  except BaseException:
+  except BaseException as error:
     os.unlink(temporary)
+    if isinstance(error, OSError) and error.filename is None:
+      error.filename = str(path)  # a full disk names nothing
     raise
+
+
+def is_leftover(path: Union[str, os.PathLike]) -> bool:
+  """Whether it is what a killed `replacing` may have left."""
+  name = pathlib.Path(path).name
+  return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
 
 
 def _umask() -> int:

@@ -48,7 +48,7 @@ def run(main: Callable[[], None]):
     except jax.errors.JaxRuntimeError as error:
       if "RESOURCE_EXHAUSTED" not in str(error):
         raise
-      _fail("not enough memory on the device; try fewer or smaller images", 1)
+      _fail("not enough memory on the device; try fewer images at a time", 1)
     except Interrupted as error:
       print(error, file=sys.stderr)
       sys.exit(128 + error.signal)
@@ -65,6 +65,8 @@ def _parse(argv: List[str]) -> List[str]:
       # Orbax tells a page of its inner life at the level absl would choose.
       flags.FLAGS.verbosity = logging.WARNING
     return rest
+  except flags.CantOpenFlagFileError as error:
+    return _fail(f"--flagfile: {error} (nor is it in {_FLAGFILES})", 2)
   except flags.Error as error:
     return _fail(f"{error} (--helpshort lists the flags)", 2)
 

@@ -7,18 +7,14 @@
 or --flagfile=obama.flags. What a run leaves: `training/run_folder.py`.
 """
 
-import os
-
 from my3dgen_jax.apps import personalize
 from my3dgen_jax.config import (LoraConfig, LossConfig, ProjectionConfig,
                                 TuningConfig)
 from my3dgen_jax.data.album import parse_selection
 from my3dgen_jax.launch import cli
+from my3dgen_jax.training.anchors import default_cache
 
 _TEXT, _INT = cli.string, cli.integer
-_CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"),
-                      "my3dgen_jax", "anchors")
-
 _RUN = {holder.name: holder for holder in (
     _TEXT("checkpoint", None, "Generator folder.", required=True),
     _TEXT("album", None, "Folder or zip of photos.", required=True),
@@ -32,7 +28,7 @@ _RUN = {holder.name: holder for holder in (
                       "Of activations; default: the checkpoint's."),
     cli.enum("adapter_dtype", "float32", ["float32", "float16"],
                       "Of the adapter's file."),
-    _TEXT("cache", _CACHE, "Folder of anchors found before; empty: none."),
+    _TEXT("cache", default_cache(), "Folder of anchors found before; empty: none."),
     _INT("devices", None, "Of this machine; default: all.", lower_bound=1),
     _INT("save_every", 500, "Steps between saved states.", lower_bound=1),
     _INT("log_every", 10, "Steps between logged ones.", lower_bound=1),

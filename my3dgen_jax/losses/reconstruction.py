@@ -45,7 +45,7 @@ def psnr(x: chex.Array, y: chex.Array,
   return 10 * jnp.log10(4 / mean_squared_error(x, y, mask))
 
 
-def average_pool(x: chex.Array, side: int) -> jax.Array:
+def block_means(x: chex.Array, side: int) -> jax.Array:
   """Averages blocks of pixels until the image is at most twice `side`.
 
   Args:

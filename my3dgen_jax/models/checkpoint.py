@@ -96,7 +96,7 @@ def _write(directory: pathlib.Path, description: Mapping[str, Any],
     new.mkdir()
     with checkpointer(f"{directory}: cannot be written") as orbax:
       orbax.save(new / VARIABLES_FOLDER, variables)
-    description = {**description, "sha256": _content_digest(variables),
+    description = {**description, "sha256": weights_digest(variables),
                    "files": _digests(new / VARIABLES_FOLDER)}
     (new / CONFIG_FILE).write_text(json.dumps(description, indent=2) + "\n")
     if not directory.exists():
@@ -221,10 +221,11 @@ def generator_digest(directory: Union[str, os.PathLike]) -> str:
   return digest
 
 
-def _content_digest(variables: Any) -> str:
-  """The SHA-256 of all arrays, with names and shapes, in hex."""
+def weights_digest(variables: Any) -> str:
+  """The SHA-256 of all arrays of a tree, with names and shapes, in hex."""
   digest = hashlib.sha256()
   for name, leaf in sorted(_flatten(variables).items()):
+    leaf = np.asarray(leaf)
     digest.update(f"{name} {leaf.dtype} {leaf.shape}\n".encode())
     digest.update(np.ascontiguousarray(leaf))
   return digest.hexdigest()

@@ -121,7 +121,6 @@ def render_rays(tables: chex.Array, decoder: DecoderWeights, rays: Rays, *,
   """
   chex.assert_equal_shape([rays.origins, rays.directions])
   num_images, num_rays, _ = rays.origins.shape
-  fine = config.depth_resolution_importance
   if config.ray_start == "auto":
     start, end = rays_lib.box_limits(rays, config.box_warp)
   else:

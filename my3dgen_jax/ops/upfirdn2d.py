@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from my3dgen_jax.types import LowRank
+from my3dgen_jax.types import LowRank, sealed
 
 FILTER_TAPS = (1.0, 3.0, 3.0, 1.0)
 
@@ -39,6 +39,7 @@ def conv2d(x: chex.Array, kernel: chex.Array, *, stride: int = 1,
   """
   padding = tuple(map(tuple, padding))
   if low_rank is not None:
+    chex.assert_equal(stride, 1)
     a, b = (part.astype(x.dtype) for part in (low_rank.a, low_rank.b))
     return _conv_low_rank(x, kernel, a, b, padding, precision)
   if stride == 1:
@@ -116,7 +117,7 @@ def _conv_low_rank(x, kernel, a, b, padding, precision):
 
 
 def _changed(kernel, a, b, precision):
-  return kernel + jnp.matmul(a, b, precision=precision)
+  return sealed(kernel + jnp.matmul(a, b, precision=precision))
 
 
 def _conv_low_rank_forward(x, kernel, a, b, padding, precision):

@@ -28,7 +28,12 @@ from my3dgen_jax.training.progress import Progress
 from my3dgen_jax.types import Network
 
 _FORMAT = 1  # of what is hashed; another one forgets all that is cached
-_STEPS_AT_ONCE = 10  # between looks at the clock and for signals
+
+
+def default_cache() -> str:
+  """Where anchors are remembered unless told otherwise."""
+  return os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache",
+                      "my3dgen_jax", "anchors")
 
 
 @flax.struct.dataclass
@@ -134,12 +139,13 @@ class AnchorFinder:
       rows = wanted[first:first + size]
       keys = [self._key_of(album, i) for i in rows]
       known = [self._recall(key) for key in keys]
-      if any(one is None for one in known):
+      if all(one is not None for one in known):
+        progress.skip(len(rows) * self.config.steps)
+      else:
         known = self._project(album, rows, keys, size, stop, progress,
                               done=first * self.config.steps)
       for i, found in zip(rows, known):
         ws[i] = found
-      progress.update((first + len(rows)) * self.config.steps)
     return Anchors(album.names, np.stack([np.broadcast_to(
         one, (model.num_ws, model.w_dim)) for one in ws]).astype(np.float32),
                    album.c)
@@ -156,7 +162,8 @@ class AnchorFinder:
     del settings["batch_size"]  # photos do not see each other
     digest = hashlib.sha256(json.dumps([
         _FORMAT, settings, self.generator.module.config.to_dict(),
-        self.identity, self.lpips.module.dtype, self.lpips_identity]).encode())
+        self.identity, self.lpips.module.dtype, self.lpips_identity,
+        _is_masked(album)]).encode())
     for array in (batch.image, batch.c, batch.mask):
       digest.update(np.ascontiguousarray(array, np.float32))
     return digest.hexdigest()
@@ -187,23 +194,21 @@ class AnchorFinder:
     # A batch is filled up, so that all run through one program.
     filled = (rows * size)[:size]
     batch = album.batch(filled)
-    masked = any(photo.mask is not None for photo in album.photos)
     targets = self._scatter(projection.Targets(
         batch.image, batch.c, _photo_keys(batch, self.config.seed),
-        batch.mask if masked else None))
-    partial = "partial-" + hashlib.sha256("".join(keys).encode()).hexdigest()
-    # Laid out by photo, so that the same batches come from any devices.
+        batch.mask if _is_masked(album) else None))
+    partial = "partial-" + hashlib.sha256(
+        f"{size} {keys}".encode()).hexdigest()
     state = self._resume(partial, self._projector.init(
         self.generator, self._statistics, photos=size))
     step = int(state.step[0])
     state = self._scatter(state)
     save = lambda: self._remember(partial, **_leaves(self._gather(state)))
     saved = time.monotonic()
-    losses = None
     while step < self.config.steps:
-      step = min(step + _STEPS_AT_ONCE, self.config.steps)
-      state, losses = self._projector.advance(
-          *self._networks, targets, state, self._spread_statistics, until=step)
+      step += 1
+      state, losses = self._projector.step(
+          *self._networks, targets, state, self._spread_statistics)
       losses = np.asarray(losses).ravel()[:len(rows)]
       if not np.isfinite(losses).all():
         name = album.names[rows[int(np.argmin(np.isfinite(losses)))]]
@@ -213,10 +218,10 @@ class AnchorFinder:
       progress.update(done + step * len(rows), f"loss {losses.mean():.4g}")
       if stop.signal is not None:
         save()
+        names = ", ".join(album.names[i] for i in rows)
         stop.raise_if_wanted(
-            f"stopped while looking for {', '.join(album.names[i] for i in rows)}"
-            f" at step {step} of {self.config.steps}; the same command with "
-            "--resume goes on")
+            f"stopped while looking for {names} at step {step} of "
+            f"{self.config.steps}; the same command with --resume goes on")
       if time.monotonic() - saved > self.save_seconds:
         save()
         saved = time.monotonic()
@@ -235,6 +240,9 @@ class AnchorFinder:
       arrays = _read_npz(self._path(name))
       leaves = [arrays[key] for key in _leaves(state)]
     except (CheckpointError, KeyError):
+      return state
+    if any(found.shape != wanted.shape
+           for found, wanted in zip(leaves, jax.tree.leaves(state))):
       return state
     return jax.tree.unflatten(jax.tree.structure(state), leaves)
 
@@ -266,6 +274,11 @@ class AnchorFinder:
   @functools.cached_property
   def _spread_statistics(self) -> projection.WStatistics:
     return devices_lib.replicate(self._statistics, self.devices)
+
+
+def _is_masked(album: Album) -> bool:
+  """Whether any photo has a mask; then all go through the same program."""
+  return any(photo.mask is not None for photo in album.photos)
 
 
 def _photo_keys(batch: Batch, seed: int) -> np.ndarray:

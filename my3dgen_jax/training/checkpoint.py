@@ -54,9 +54,8 @@ def save_state(folder: Union[str, os.PathLike], state: TrainState, *,
   try:
     folder.mkdir(parents=True, exist_ok=True)
     check_space(target, tree)
-    for path in folder.iterdir():  # what a kill has left half-written
-      if not path.name.isdigit():
-        shutil.rmtree(path)
+    for path in folder.glob("*orbax-checkpoint-tmp*"):  # left by a kill
+      shutil.rmtree(path)
     if not target.exists():
       with checkpointer(f"{target}: cannot be written") as orbax:
         orbax.save(target, tree)

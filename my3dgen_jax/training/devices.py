@@ -2,8 +2,8 @@
 
 from typing import Any, Optional, Sequence, Tuple
 
-from flax import jax_utils
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from my3dgen_jax.errors import UserError
@@ -25,16 +25,19 @@ def local_devices(count: Optional[int] = None) -> Tuple[jax.Device, ...]:
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
   """The same arrays on every device, [...] -> [D, ...]."""
-  # The name of pmap's own axis: with another one, what a program returns
-  # would lie elsewhere than what it was first given, and it would be compiled
-  # again.
-  return jax_utils.replicate(tree, list(devices), axis_name=AXIS)
+  return scatter(jax.tree.map(
+      lambda leaf: jnp.stack([leaf] * len(devices)), tree), devices)
 
 
 def scatter(tree: Any, devices: Sequence[jax.Device]) -> Any:
   """An entry of the leading axis on each device, [D, ...]."""
+  # The name is that of pmap's own axis: with another one, what a program
+  # returns would lie elsewhere than what it was first given, and it would be
+  # compiled again.
   mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
-  return jax.device_put(tree, jax.NamedSharding(mesh, jax.P(AXIS)))
+  sharding = jax.sharding.NamedSharding(
+      mesh, jax.sharding.PartitionSpec(AXIS))
+  return jax.device_put(tree, sharding)
 
 
 def first(tree: Any) -> Any:

@@ -43,8 +43,12 @@ class MetricsLog:
 
     Raises: OSError if the disk is full.
     """
-    self._file.write(json.dumps({"step": step, **values}) + "\n")
-    self._file.flush()
+    try:
+      self._file.write(json.dumps({"step": step, **values}) + "\n")
+      self._file.flush()
+    except OSError as error:
+      error.filename = str(self.path)  # a full disk names nothing
+      raise
     for name, value in values.items():
       self._events.scalar(f"train/{name}", value, step)
     self._events.flush()

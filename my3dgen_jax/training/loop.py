@@ -23,7 +23,6 @@ from my3dgen_jax.training.interrupts import StopRequest
 from my3dgen_jax.training.logs import MetricsLog
 from my3dgen_jax.training.objective import TuningBatch
 from my3dgen_jax.training.progress import Progress
-from my3dgen_jax.training.state import TrainState
 from my3dgen_jax.training.step import make_step
 from my3dgen_jax.types import Network
 
@@ -42,7 +41,6 @@ class Tuning:
     loss: weights of the terms.
     networks: "lpips" and "identity", where the loss needs them.
     devices: that share a batch.
-    neural_rendering_resolution: side of image_raw; None: the generator's.
     save_every: steps between saved states.
     log_every: steps between logged ones.
   """
@@ -54,7 +52,6 @@ class Tuning:
   loss: LossConfig
   networks: Mapping[str, Network]
   devices: Sequence[jax.Device]
-  neural_rendering_resolution: Optional[int] = None
   save_every: int = 500
   log_every: int = 10
 
@@ -85,15 +82,18 @@ class Tuning:
     if saved is None:
       saved = checkpoint.Saved(state_lib.init_state(trainable, tuning), 0.0)
     start = int(saved.state.step)
-    if start >= tuning.steps:
+    if start > tuning.steps:
+      raise UserError(f"{folder}: has made {start} steps already, --steps="
+                      f"{tuning.steps} cannot take them back; start anew in "
+                      "another --out")
+    if start == tuning.steps:
       return saved
 
     seconds = lambda: saved.seconds + time.monotonic() - began
     save = lambda state: checkpoint.save_state(
         folder / STATE_FOLDER, devices_lib.first(state), seconds=seconds())
-    step = make_step(
-        self.config, tuning, self.loss, self.lora_config, self.devices,
-        neural_rendering_resolution=self.neural_rendering_resolution)
+    step = make_step(self.config, tuning, self.loss, self.lora_config,
+                     self.devices)
     replicate = functools.partial(devices_lib.replicate, devices=self.devices)
     state = replicate(saved.state)
     frozen, networks = replicate((frozen, dict(self.networks)))
@@ -111,8 +111,10 @@ class Tuning:
           save(state)
           raise UserError(
               f"{folder}: the loss of step {done} is not finite; the state "
-              "before it is saved; try a lower --learning_rate, "
-              "--dtype=float32, or leave out the photos of this step: "
+              "before it is saved; try again in another --out, where the "
+              "anchors need not be found again, with a lower "
+              "--learning_rate, --dtype=float32, or without the photos of "
+              "this step: "
               + ", ".join(album.names[i] for i in batches.at(done - 1)))
         if done % self.log_every == 0 or done in (1, tuning.steps):
           log.write(done, metrics)

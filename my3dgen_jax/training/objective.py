@@ -1,6 +1,6 @@
 """What tuning minimises: equation 1 of My3DGen, and the optional terms."""
 
-from typing import Any, Dict, Optional, Tuple
+from typing import Dict, Optional, Tuple
 
 import chex
 import flax.struct
@@ -38,7 +38,6 @@ class TuningBatch:
 def objective(generator: Network, batch: TuningBatch, config: LossConfig, *,
               lpips: Optional[Network] = None,
               identity: Optional[Network] = None,
-              neural_rendering_resolution: Optional[int] = None,
               stratified: bool = False
               ) -> Tuple[jax.Array, Dict[str, jax.Array]]:
   """The loss of each photo, and the unweighted terms it is the sum of.
@@ -49,7 +48,6 @@ def objective(generator: Network, batch: TuningBatch, config: LossConfig, *,
     config: weights of the terms.
     lpips: needed where `config.needs_lpips`.
     identity: needed where `config.needs_identity`.
-    neural_rendering_resolution: side of image_raw; None: the generator's.
     stratified: random depths along the rays, from `batch.key`.
 
   Returns: [N], and [N] of each term by name.
@@ -58,16 +56,13 @@ def objective(generator: Network, batch: TuningBatch, config: LossConfig, *,
   keys = jax.vmap(jax.random.wrap_key_data)(batch.key)
   planes = generator(batch.ws, method="planes")
   model = generator.module.config
-  resolution = (neural_rendering_resolution
-                or model.neural_rendering_resolution)
 
   def render(c: chex.Array) -> RenderOutput:
     sampling = None
     if stratified:
       sampling = jax.vmap(lambda key: renderer.draw_sampling(
-          key, (resolution**2,), model.rendering))(keys)
+          key, (model.neural_rendering_resolution**2,), model.rendering))(keys)
     return generator(planes, batch.ws, c, sampling=sampling,
-                     neural_rendering_resolution=resolution,
                      method="render_planes")
 
   output = render(batch.c)

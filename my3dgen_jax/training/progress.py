@@ -38,6 +38,10 @@ class Progress:
     self._live = self._file.isatty()
     self._interval = 0.2 if self._live else 30.0
 
+  def skip(self, count: int):
+    """Counts units that cost nothing: they leave the speed as it is."""
+    self.start += count
+
   def update(self, done: int, detail: str = ""):
     """Shows the line if it is time, and when all is done.
 

@@ -17,11 +17,11 @@ import hashlib
 import json
 import os
 import pathlib
-from typing import (Any, Container, Dict, Iterator, Mapping, NamedTuple, Optional,
-                    Tuple, Union)
+from typing import (Any, Container, Dict, Iterator, Mapping, NamedTuple,
+                    Optional, Tuple, Union)
 
 from my3dgen_jax import lora as lora_lib
-from my3dgen_jax.config import LoraConfig
+from my3dgen_jax.config import GeneratorConfig, LoraConfig
 from my3dgen_jax.data.files import replacing
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.models.checkpoint import generator_digest, load_generator
@@ -38,6 +38,8 @@ SUMMARY_FILE = "summary.json"
 PICTURE_FILE = "before_after.png"
 
 FORMAT = 1
+_PARTS = {"version", "base_sha256", "generator", "photos", "settings"}
+_LONGEST = 80  # of a setting in a message
 BASE_DIGEST = "base_sha256"  # in config.json and in the adapter's metadata
 
 
@@ -87,7 +89,8 @@ def read_config(folder: Union[str, os.PathLike]) -> Dict[str, Any]:
   if not path.exists():
     raise CheckpointError(f"{path}: missing; {remedy}")
   data = read_json(path)
-  if data.get("kind") != "personalize" or data.get("format") != FORMAT:
+  if (data.get("kind") != "personalize" or data.get("format") != FORMAT
+      or not _PARTS <= set(data)):
     raise CheckpointError(f"{path}: is not the config.json of a run; {remedy}")
   return data
 
@@ -108,10 +111,11 @@ def check_same(path: Union[str, os.PathLike], old: Mapping[str, Any],
   old, new = flat(old), flat(new)
   for name in sorted(set(old) | set(new)):
     if name not in free and old.get(name) != new.get(name):
+      before, now = (" ".join(repr(data.get(name)).split())[:_LONGEST]
+                     for data in (old, new))
       raise UserError(
-          f"{path}: the run began with {name} = {old.get(name)!r}, now it is "
-          f"{new.get(name)!r}; go on with the same, or start anew in another "
-          "--out")
+          f"{path}: the run began with {name} = {before}, now it is {now}; go "
+          "on with the same, or start anew in another --out")
 
 
 def _flat(data: Any, prefix: str = "") -> Iterator[Tuple[str, Any]]:
@@ -142,8 +146,10 @@ def load_base(checkpoint: Union[str, os.PathLike], config: Mapping[str, Any]
   if generator_digest(checkpoint) != config[BASE_DIGEST]:
     raise CheckpointError(f"{checkpoint}: is not the generator that the run "
                           "was made from; name that one by --checkpoint")
-  generator, variables = load_generator(checkpoint)
-  return Network(variables, generator)
+  _, variables = load_generator(checkpoint)
+  # As the run computed: its dtype and side of image_raw may be others.
+  model = GeneratorConfig.from_dict(config["generator"])
+  return Network(variables, Generator(model))
 
 
 def load_run(folder: Union[str, os.PathLike], *,

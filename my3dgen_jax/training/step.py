@@ -21,8 +21,7 @@ Step = Callable[..., Tuple[TrainState, Dict[str, jax.Array]]]
 
 def make_step(config: GeneratorConfig, tuning: TuningConfig, loss: LossConfig,
               lora_config: Optional[LoraConfig],
-              devices: Sequence[jax.Device], *,
-              neural_rendering_resolution: Optional[int] = None) -> Step:
+              devices: Sequence[jax.Device]) -> Step:
   """Compiles `tuning_step` for devices.
 
   Args:
@@ -31,17 +30,14 @@ def make_step(config: GeneratorConfig, tuning: TuningConfig, loss: LossConfig,
     loss: weights of the terms.
     lora_config: of the adapter; None: the weights themselves are tuned.
     devices: that share a batch.
-    neural_rendering_resolution: side of image_raw; None: the generator's.
 
   Returns: a function of
     state [D, ...] (its memory is taken over), frozen [D, ...],
     networks {"lpips", "identity"} [D, ...], batch [D, A, N, ...],
     that returns the state and the metrics [D], the same on all devices.
   """
-  step = functools.partial(
-      tuning_step, config=config, tuning=tuning, loss=loss,
-      lora_config=lora_config,
-      neural_rendering_resolution=neural_rendering_resolution)
+  step = functools.partial(tuning_step, config=config, tuning=tuning,
+                           loss=loss, lora_config=lora_config)
   return jax.pmap(step, axis_name=AXIS, donate_argnums=(0,),
                   devices=tuple(devices))
 
@@ -49,8 +45,7 @@ def make_step(config: GeneratorConfig, tuning: TuningConfig, loss: LossConfig,
 def tuning_step(state: TrainState, frozen: Any, networks: Dict[str, Network],
                 batch: TuningBatch, *, config: GeneratorConfig,
                 tuning: TuningConfig, loss: LossConfig,
-                lora_config: Optional[LoraConfig],
-                neural_rendering_resolution: Optional[int] = None
+                lora_config: Optional[LoraConfig]
                 ) -> Tuple[TrainState, Dict[str, chex.Array]]:
   """One device's part: gradients of its photos, averaged over all devices.
 
@@ -65,7 +60,6 @@ def tuning_step(state: TrainState, frozen: Any, networks: Dict[str, Network],
     tuning: see `make_step`.
     loss: see `make_step`.
     lora_config: see `make_step`.
-    neural_rendering_resolution: see `make_step`.
 
   Returns: the state, and metrics: "loss", its terms, "gradient" (its norm),
     "finite".
@@ -76,7 +70,6 @@ def tuning_step(state: TrainState, frozen: Any, networks: Dict[str, Network],
     losses, terms = objective(
         state_lib.join(config, trainable, frozen, lora_config), part, loss,
         lpips=networks.get("lpips"), identity=networks.get("identity"),
-        neural_rendering_resolution=neural_rendering_resolution,
         stratified=tuning.stratified)
     return jnp.mean(losses), {"loss": losses, **terms}
 

@@ -18,8 +18,8 @@ from PIL import Image
 
 from my3dgen_jax import lora
 from my3dgen_jax.apps import personalize as app
-from my3dgen_jax.config import (ConfigError, LossConfig, ProjectionConfig,
-                                TuningConfig)
+from my3dgen_jax.config import (ConfigError, LoraConfig, LossConfig,
+                                ProjectionConfig, TuningConfig)
 from my3dgen_jax.data import album as album_lib
 from my3dgen_jax.data import dataset_json
 from my3dgen_jax.errors import CheckpointError, Interrupted, UserError
@@ -201,6 +201,38 @@ class PersonalizeTest(JobTest):
     # Twelve photos, and three of them by the person's own generator.
     self.assertLen(os.listdir(self.folder / "cache"), COUNT + 3)
 
+  def test_run_is_loaded_as_it_computed(self):
+    self.run_job(steps=0, neural_rendering_resolution=40, dtype="bfloat16")
+    run = run_folder.load_run(self.out)
+    self.assertEqual(run.generator.module.config.neural_rendering_resolution,
+                     40)
+    self.assertEqual(run.generator.module.config.dtype, "bfloat16")
+
+  def test_resume_sees_changed_photos(self):
+    album = self.folder / "album"
+    shutil.copytree(self.place / "album", album)
+    self.run_job(steps=0, album=str(album))
+    shutil.copy(album / "photo00.png", album / "photo05.png")
+    with self.assertRaisesRegex(UserError, r"config.json: .*photo05.png"):
+      self.run_job(steps=0, album=str(album), resume=True)
+
+  def test_fewer_steps_than_made(self):
+    self.run_job(steps=2)
+    with self.assertRaisesRegex(UserError, "has made 2 steps already"):
+      self.run_job(steps=1, resume=True)
+
+  def test_what_a_kill_leaves_is_no_obstacle(self):
+    self.out.mkdir()
+    (self.out / ".unfinished-x.tmp").write_text("")
+    self.run_job(steps=0)
+    self.assertFalse((self.out / ".unfinished-x.tmp").exists())
+
+  def test_half_precision_adapter_is_what_is_measured(self):
+    summary = self.run_job(steps=2, adapter_dtype="float16")
+    whole = self.run_job(steps=2, out=str(self.folder / "whole"))
+    self.assertLess(summary["adapter_bytes"], 0.8 * whole["adapter_bytes"])
+    self.assertNotEqual(summary["personalized"], whole["personalized"])
+
   def test_another_base(self):
     self.run_job(steps=0)
     other = self.folder / "other"
@@ -291,7 +323,15 @@ class BadInputTest(JobTest):
       ({"test": 12}, "12"), ({"neural_rendering_resolution": 16},
                              "at least 31 pixels"),
       ({"tuning": TuningConfig(batch_size=3, accumulation=2)},
-       "batch_size: .*multiple"))
+       "batch_size: .*multiple"),
+      ({"lora": LoraConfig(targets=("foo",))}, "lora_targets: foo fit no"),
+      ({"lora": LoraConfig(rank=0)}, "lora_rank: "),
+      ({"cache": "/proc/nowhere"}, "/proc/nowhere: cannot be written: .*--ca"),
+      ({"projection": ProjectionConfig(resolution=5)},
+       "anchor_resolution: .*power of two"),
+      ({"projection": ProjectionConfig(resolution=8)},
+       "anchor_resolution: LPIPS on AlexNet needs"),
+      ({"reference": 0, "identity": "/nowhere"}, "reference: selects no"))
   def test_bad_settings(self, changes, pattern):
     if "neural_rendering_resolution" in changes:
       changes = {**changes, "loss": LossConfig()}

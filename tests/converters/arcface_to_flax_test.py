@@ -125,7 +125,7 @@ class SmallFileTest(ConverterTest):
       ("statistics", {"output_layer.4.running_var": None},
        "1 missing: output_layer.4.running_var"),
       ("extra", {"classifier.weight": np.ones(1, np.float32)},
-       "1 not part of it: classifier.weight"),
+       "1 not part of the model: classifier.weight"),
       ("shape", {"input_layer.2.weight": np.ones(3, np.float32)},
        "input_layer.2.weight [3] (expected [16])"),
       ("integers", {"input_layer.2.weight": np.ones(16, np.int64)},

@@ -102,7 +102,7 @@ class LpipsToFlaxTest(parameterized.TestCase):
   def test_network_is_of_the_linear_weights(self):
     self.write(backbone_tensors=backbone("squeeze"))
     self.assert_refused(self.paths["backbone"], "do not fit AlexNet",
-                        "missing: ", "not part of it: ")
+                        "missing: ", "not part of the model: ")
     self.write(linear_tensors=classifiers.linear("vgg"))
     self.assert_refused(self.paths["linear"], "do not fit AlexNet",
                         "lin1.model.1.weight [1, 128, 1, 1] (expected "
@@ -117,7 +117,7 @@ class LpipsToFlaxTest(parameterized.TestCase):
   @parameterized.named_parameters(
       ("missing", {"features.3.bias": None}, "1 missing: features.3.bias"),
       ("extra", {"features.1.scale": np.ones(1, np.float32)},
-       "1 not part of it: features.1.scale"),
+       "1 not part of the model: features.1.scale"),
       ("shape", {"features.3.bias": np.ones(3, np.float32)},
        "features.3.bias [3] (expected [192])"),
       ("integers", {"features.3.bias": np.ones(192, np.int64)},

@@ -38,9 +38,9 @@ class ReconstructionTest(parameterized.TestCase):
     self.assertEqual(float(reconstruction.psnr(x + 1, x + 3)[0]), np.inf)
 
   @parameterized.parameters((4, 4), (8, 8), (16, 8), (3, 4))
-  def test_average_pool(self, side, expected):
+  def test_block_means(self, side, expected):
     x = pictures()
-    pooled = reconstruction.average_pool(jnp.asarray(x), side)
+    pooled = reconstruction.block_means(jnp.asarray(x), side)
     self.assertEqual(pooled.shape, (2, expected, expected, 3))
     np.testing.assert_allclose(pooled.mean((1, 2)), x.mean((1, 2)),
                                atol=1e-6)

@@ -11,8 +11,7 @@ from jax import lax
 from my3dgen_jax.config import RenderConfig
 from my3dgen_jax.ops import rays as rays_lib
 from my3dgen_jax.ops import renderer, triplane, volume
-from my3dgen_jax.types import (DecoderWeights, Rays, RaySampling,
-                               VolumeRendering)
+from my3dgen_jax.types import (DecoderWeights, Rays, VolumeRendering)
 
 CONFIG = RenderConfig(depth_resolution=6, depth_resolution_importance=5,
                       ray_start=0.4, ray_end=1.9, ray_chunk=4)

@@ -1,7 +1,6 @@
 """The quadrature of volume rendering, against plain definitions."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 from hypothesis import given, settings

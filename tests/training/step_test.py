@@ -1,5 +1,6 @@
 """One step of tuning: devices and parts agree, NaN changes nothing."""
 
+import dataclasses
 import functools
 
 import chex
@@ -36,15 +37,17 @@ def photos(seed=0):
 class Runner:
   """A compiled step and a fresh state."""
 
-  def __init__(self, num_devices=1, accumulation=1, lora_config=LORA):
+  def __init__(self, num_devices=1, accumulation=1, lora_config=LORA,
+               dtype="float32"):
+    config = dataclasses.replace(TINY, dtype=dtype)
     self.devices = devices_lib.local_devices(num_devices)
     self.accumulation = accumulation
     self.base = random_variables()
-    trainable, frozen = state_lib.split(jax.random.key(0), TINY, self.base,
+    trainable, frozen = state_lib.split(jax.random.key(0), config, self.base,
                                         lora_config)
     self.start = state_lib.init_state(trainable, TUNING)
     self.frozen = devices_lib.replicate(frozen, self.devices)
-    self.step = make_step(TINY, TUNING, LOSS, lora_config, self.devices)
+    self.step = make_step(config, TUNING, LOSS, lora_config, self.devices)
 
   def run(self, *batches):
     state = devices_lib.replicate(self.start, self.devices)
@@ -86,6 +89,16 @@ class StepTest(parameterized.TestCase):
     self.assertFalse(metrics["finite"])
     chex.assert_trees_all_equal(state, good)
     self.assertEqual(int(state.step), 1)
+
+  def test_bfloat16_computes_nearly_the_same(self):
+    _, exact = runner().run(photos())
+    state, metrics = runner(dtype="bfloat16").run(photos())
+    self.assertTrue(metrics["finite"])
+    np.testing.assert_allclose(metrics["loss"], exact["loss"], rtol=0.02)
+    np.testing.assert_allclose(metrics["gradient"], exact["gradient"],
+                               rtol=0.1)
+    for leaf in jax.tree.leaves(state.trainable):
+      self.assertEqual(leaf.dtype, np.float32)
 
   def test_params_are_left_alone(self):
     before = jax.tree.map(np.array, runner().base)

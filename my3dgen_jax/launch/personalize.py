@@ -25,10 +25,11 @@ _RUN = {holder.name: holder for holder in (
     _INT("neural_rendering_resolution", None, "Side of image_raw; default: "
          "the checkpoint's.", lower_bound=1),
     cli.enum("dtype", None, ["float32", "bfloat16"],
-                      "Of activations; default: the checkpoint's."),
+             "Of activations; default: the checkpoint's."),
     cli.enum("adapter_dtype", "float32", ["float32", "float16"],
-                      "Of the adapter's file."),
-    _TEXT("cache", default_cache(), "Folder of anchors found before; empty: none."),
+             "Of the adapter's file."),
+    _TEXT("cache", default_cache(), "Folder of anchors found before; "
+          "empty: none."),
     _INT("devices", None, "Of this machine; default: all.", lower_bound=1),
     _INT("save_every", 500, "Steps between saved states.", lower_bound=1),
     _INT("log_every", 10, "Steps between logged ones.", lower_bound=1),

@@ -14,25 +14,25 @@ from my3dgen_jax.models.checkpoint import load_generator
 from my3dgen_jax.models.generator import Generator
 
 _CHECKPOINT = cli.string("checkpoint", None, "Generator folder.",
-                                  required=True)
+                         required=True)
 _OUT = cli.string("out", None, "Folder to write.", required=True)
 _SEEDS = cli.listing("seeds", "0-3", "Faces: 0-3, or 1,5,8-10.")
 _YAW = cli.listing("yaw", "-0.35,0,0.35", "Radians; + towards +x.")
 _PITCH = cli.listing("pitch", "0", "Radians; + from below.")
 _FOCAL = cli.number("focal", render.FACE_FOCAL, "In image sizes.",
-                            lower_bound=0.01, upper_bound=1000)
-_PSI = cli.number("truncation_psi", 0.7, "1: as sampled, 0: the mean "
-                          "face.", lower_bound=-10, upper_bound=10)
-_CUTOFF = cli.integer("truncation_cutoff", None, "Rows of ws "
-                               "truncated; default: all.", lower_bound=0)
+                    lower_bound=0.01, upper_bound=1000)
+_PSI = cli.number("truncation_psi", 0.7, "1: as sampled, 0: the mean face.",
+                  lower_bound=-10, upper_bound=10)
+_CUTOFF = cli.integer("truncation_cutoff", None, "Rows of ws truncated; "
+                      "default: all.", lower_bound=0)
 _RESOLUTION = cli.integer(
     "neural_rendering_resolution", None, "Default: the checkpoint's.",
     lower_bound=1, upper_bound=MAX_RESOLUTION)
 _KINDS = cli.multi_enum("kinds", render.KINDS, render.KINDS,
-                                 "Pictures to write; repeat for several.")
+                        "Pictures to write; repeat for several.")
 _GRID = cli.boolean("grid", False, "Also one picture of all.")
 _DTYPE = cli.enum("dtype", None, ["float32", "bfloat16"],
-                           "Of activations; default: the checkpoint's.")
+                  "Of activations; default: the checkpoint's.")
 _PRECISION = cli.enum(
     "precision", None, ["highest", "high", "default"],
     "Of products; below highest GPUs use TF32. Default: the checkpoint's.")

@@ -1,0 +1,1 @@
+"""The built-in demo: procedural people, their albums, and a prior of them."""

@@ -1,0 +1,68 @@
+"""The demo's prior: EG3D's architecture, small, and how people become z.
+
+A random z is a random head: the first numbers of z are the parameters of a
+procedural person, and the rest only fill z up to the length that the mapping
+network gives every z. So a random z has random parameters, and the true z of
+a person is known.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from my3dgen_jax.config import (BackboneConfig, DecoderConfig, GeneratorConfig,
+                                MappingConfig, RenderConfig,
+                                SuperresolutionConfig)
+from my3dgen_jax.demo import people
+
+NUM_PARAMETERS = len(people.IDENTITY) + len(people.PHOTO)
+
+MODEL = GeneratorConfig(
+    z_dim=96, w_dim=128, neural_rendering_resolution=64,
+    # A camera has no say in who is seen.
+    mapping=MappingConfig(num_layers=2, zero_label=True),
+    backbone=BackboneConfig(resolution=64, plane_channels=16,
+                            channel_base=4096, channel_max=128),
+    decoder=DecoderConfig(hidden_features=32, color_features=16),
+    rendering=RenderConfig(depth_resolution=16,
+                           depth_resolution_importance=16),
+    superresolution=SuperresolutionConfig(
+        module="SuperresolutionHybrid2X", input_resolution=64,
+        channels=(48, 32), up=(False, True)))
+
+
+def latents(key: chex.PRNGKey, person: people.Person) -> jax.Array:
+  """The z of people.
+
+  The mapping network scales z to the length sqrt(z_dim), and with it would
+  lose how extreme a person is; so the numbers that are no parameters are
+  drawn to give every z that length.
+
+  Args:
+    key: of those numbers; they mean nothing.
+    person: N people, every array with a leading axis N; marks do not count.
+
+  Returns: [N, z_dim].
+  """
+  parameters = jnp.concatenate([person.identity, person.photo], axis=-1)
+  chex.assert_shape(parameters, (None, NUM_PARAMETERS))
+  squared = jnp.sum(jnp.square(parameters), axis=-1, keepdims=True)
+  # One person in a hundred thousand is longer than any z.
+  parameters *= jnp.minimum(1.0, jnp.sqrt(MODEL.z_dim / squared))
+  rest = jax.random.normal(key, (parameters.shape[0],
+                                 MODEL.z_dim - NUM_PARAMETERS))
+  left = jnp.maximum(MODEL.z_dim - squared, 0.0)
+  rest *= jnp.sqrt(left / jnp.sum(jnp.square(rest), axis=-1, keepdims=True))
+  return jnp.concatenate([parameters, rest], axis=-1)
+
+
+def parameters_of(z: chex.Array) -> people.Person:
+  """The people that latents stand for, without marks.
+
+  Args:
+    z: [N, z_dim], of any length.
+  """
+  z = z * (MODEL.z_dim**0.5 / jnp.linalg.norm(z, axis=-1, keepdims=True))
+  first, last = len(people.IDENTITY), NUM_PARAMETERS
+  return people.Person(identity=z[:, :first], photo=z[:, first:last],
+                       marks=people.no_marks(z.shape[:1]))

@@ -1,0 +1,90 @@
+"""Training of the demo's prior: a few real steps of a tiny one."""
+
+import dataclasses
+import os
+import pathlib
+import tempfile
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest
+
+from my3dgen_jax.config import BackboneConfig, ConfigError, RenderConfig
+from my3dgen_jax.demo import points, pretrain, prior
+from my3dgen_jax.models.checkpoint import load_generator
+from my3dgen_jax.types import Network, RadianceSample
+
+TINY = dataclasses.replace(
+    prior.MODEL, w_dim=8, neural_rendering_resolution=16,
+    backbone=BackboneConfig(resolution=8, plane_channels=4, channel_base=64,
+                            channel_max=8),
+    rendering=RenderConfig(depth_resolution=4, depth_resolution_importance=4),
+    superresolution=dataclasses.replace(
+        prior.MODEL.superresolution, input_resolution=16, channels=(4, 4)))
+CONFIG = pretrain.PretrainConfig(
+    point_steps=2, image_steps=1, point_people=2, image_people=2, points=50,
+    w_samples=100, save_every=2, log_every=1)
+
+
+class PretrainTest(absltest.TestCase):
+
+  def test_trains_and_goes_on(self):
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(
+        prior, "MODEL", TINY):
+      folder = pathlib.Path(folder)
+      pretrain.pretrain(folder, dataclasses.replace(CONFIG, image_steps=0))
+      generator, first = load_generator(folder / "generator")
+      self.assertEqual(generator.config, TINY)
+      self.assertTrue(np.any(first["buffers"]["backbone"]["mapping"]["w_avg"]))
+      pretrain.pretrain(folder, CONFIG)
+      _, second = load_generator(folder / "generator")
+      self.assertGreater(np.abs(
+          first["params"]["decoder"]["fc0"]["kernel"]
+          - second["params"]["decoder"]["fc0"]["kernel"]).max(), 0)
+      self.assertLen((folder / "metrics.jsonl").read_text().splitlines(), 3)
+      self.assertIn("sheet_000003.png", os.listdir(folder))
+
+  def test_bad_settings(self):
+    for changes, field in (({"points": 7}, "points"),
+                           ({"point_rate": 0.0}, "point_rate"),
+                           ({"image_people": 0}, "image_people")):
+      with self.assertRaisesRegex(ConfigError, f"^{field}: "):
+        pretrain.pretrain("unused", dataclasses.replace(CONFIG, **changes))
+
+
+class LossesTest(absltest.TestCase):
+
+  def test_points_that_fit_cost_nothing(self):
+    field = points.FieldPoints(
+        points=jnp.zeros((1, 3, 3)), density=jnp.array([[-8.0, 0.0, 40.0]]),
+        colour=jnp.array([[[1.0, 0, -1]] * 3]), weight=jnp.ones((1, 3)))
+    sample = RadianceSample(sigma=field.density[..., None],
+                            rgb=(field.colour + 1) / 2)
+
+    class Field:
+      """Answers every query with the truth, moved by `off`."""
+
+      def apply(self, off, planes, places, method):
+        del planes, places, method
+        return RadianceSample(sigma=sample.sigma + off[0],
+                              rgb=sample.rgb + off[1])
+
+    loss = lambda *off: float(pretrain.point_loss(
+        Network(off, Field()), None, field))
+    self.assertEqual(loss(0.0, 0.0), 0.0)
+    self.assertAlmostEqual(loss(5.0, 0.0), 0.25, places=5)
+    self.assertAlmostEqual(loss(20.0, 0.0), 3.0, places=5)
+    self.assertAlmostEqual(loss(0.0, 0.1), 4 * 0.2, places=5)
+
+  def test_sharper_pictures_cost_less(self):
+    photo = jax.random.uniform(jax.random.key(0), (1, 16, 16, 3))
+    blurred = (photo + jnp.roll(photo, 1, axis=1)) / 2
+    distance = lambda x: float(pretrain._picture_distance(x, photo))
+    self.assertLess(distance(photo), distance(0.5 * (photo + blurred)))
+    self.assertLess(distance(0.5 * (photo + blurred)), distance(blurred))
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -281,7 +281,7 @@ class GeneratorConfig:
     return _from_dict(cls, data, "").validate()
 
 
-def _setting(default: Any, text: str) -> Any:
+def setting(default: Any, text: str) -> Any:
   """A field with the text that its flag shows."""
   return dataclasses.field(default=default, metadata={"help": text})
 
@@ -294,15 +294,15 @@ class LoraConfig:
   the matrix [O, I k k], with pairs A [rho, I k k] and B [O, rho].
   """
 
-  rank: int = _setting(1, "Rank of the change of each layer's weight.")
-  alpha: float = _setting(1.0, "The change is scaled by alpha / rank.")
+  rank: int = setting(1, "Rank of the change of each layer's weight.")
+  alpha: float = setting(1.0, "The change is scaled by alpha / rank.")
   # rho: "kernel" is rank * k, the setting whose sizes My3DGen reports;
   # "rank" is rank, as its equation 4 is written; "original" is LoRA's own
   # layout for convolutions, A [rank k, I k] and B [O k, rank k], an ablation.
-  conv_rank: Literal["kernel", "rank", "original"] = _setting(
+  conv_rank: Literal["kernel", "rank", "original"] = setting(
       "kernel", "Rank of a k x k convolution: rank * k, rank, or LoRA's "
       "original layout.")
-  targets: Tuple[str, ...] = _setting(
+  targets: Tuple[str, ...] = setting(
       ("backbone/synthesis/.*", "superresolution/.*", "decoder/.*"),
       "Modules that are adapted: regular expressions for their whole path.")
 
@@ -360,23 +360,23 @@ class ProjectionConfig:
   Source: Karras et al. 2020 (StyleGAN2), appendix D; My3DGen's settings.
   """
 
-  space: Literal["w", "w+"] = _setting(
+  space: Literal["w", "w+"] = setting(
       "w", "One w for all layers of a photo, or one for each: w or w+.")
-  steps: int = _setting(500, "Steps for each photo.")
-  batch_size: int = _setting(4, "Photos at a time, over all devices.")
-  learning_rate: float = _setting(0.01, "Peak rate of Adam.")
-  ramp_up: float = _setting(0.05, "Share of the steps that the rate rises in.")
-  ramp_down: float = _setting(0.25, "Share of the steps that it falls in.")
-  w_samples: int = _setting(10_000, "Samples for the mean and spread of W.")
-  w_noise: float = _setting(0.05, "Noise on w at the start, in spreads of W.")
-  w_noise_ramp: float = _setting(0.75, "Share of the steps that has noise.")
-  optimize_noise: bool = _setting(True, "Fit the noise maps, too; they are "
-                                  "dropped afterwards.")
-  noise_weight: float = _setting(1e5, "Of the noise maps' autocorrelation.")
-  mse_weight: float = _setting(0.0, "Of the mean squared difference.")
-  resolution: int = _setting(256, "Images are averaged down to this side "
-                             "before they are compared.")
-  seed: int = _setting(0, "Of the samples of W and the noise.")
+  steps: int = setting(500, "Steps for each photo.")
+  batch_size: int = setting(4, "Photos at a time, over all devices.")
+  learning_rate: float = setting(0.01, "Peak rate of Adam.")
+  ramp_up: float = setting(0.05, "Share of the steps that the rate rises in.")
+  ramp_down: float = setting(0.25, "Share of the steps that it falls in.")
+  w_samples: int = setting(10_000, "Samples for the mean and spread of W.")
+  w_noise: float = setting(0.05, "Noise on w at the start, in spreads of W.")
+  w_noise_ramp: float = setting(0.75, "Share of the steps that has noise.")
+  optimize_noise: bool = setting(True, "Fit the noise maps, too; they are "
+                                 "dropped afterwards.")
+  noise_weight: float = setting(1e5, "Of the noise maps' autocorrelation.")
+  mse_weight: float = setting(0.0, "Of the mean squared difference.")
+  resolution: int = setting(256, "Images are averaged down to this side "
+                            "before they are compared.")
+  seed: int = setting(0, "Of the samples of W and the noise.")
 
   def validate(self, prefix: str = "anchor_") -> "ProjectionConfig":
     """Checks every field and returns the config itself.
@@ -407,17 +407,17 @@ class ProjectionConfig:
 class LossConfig:
   """Weights of what tuning minimises (My3DGen, equation 1, and extras)."""
 
-  lpips_weight: float = _setting(1.0, "Of LPIPS, of image and image_raw.")
-  mse_weight: float = _setting(1.0, "Of the mean squared difference.")
-  raw_weight: float = _setting(1.0, "Of both on image_raw, against image.")
-  identity_weight: float = _setting(
+  lpips_weight: float = setting(1.0, "Of LPIPS, of image and image_raw.")
+  mse_weight: float = setting(1.0, "Of the mean squared difference.")
+  raw_weight: float = setting(1.0, "Of both on image_raw, against image.")
+  identity_weight: float = setting(
       0.0, "Of 1 - cos of the faces' identities; needs --identity.")
-  symmetry_weight: float = _setting(
+  symmetry_weight: float = setting(
       0.0, "Of the same from the mirrored camera; needs --identity.")
-  density_weight: float = _setting(
+  density_weight: float = setting(
       0.0, "Of the change of density at points close by.")
-  density_points: int = _setting(1000, "Points that density is compared at.")
-  density_distance: float = _setting(
+  density_points: int = setting(1000, "Points that density is compared at.")
+  density_distance: float = setting(
       0.004, "Standard deviation of how close by, world units.")
 
   @property
@@ -451,22 +451,22 @@ class TuningConfig:
   does for the regularisation steps between its own.
   """
 
-  mode: Literal["lora", "full", "none"] = _setting(
+  mode: Literal["lora", "full", "none"] = setting(
       "lora", "What is tuned: the adapter, all weights but the mapping "
       "network's, or nothing (the baselines of the paper).")
-  steps: int = _setting(5000, "Optimiser steps.")
-  batch_size: int = _setting(4, "Photos a step, over all devices.")
-  accumulation: int = _setting(
+  steps: int = setting(5000, "Optimiser steps.")
+  batch_size: int = setting(4, "Photos a step, over all devices.")
+  accumulation: int = setting(
       1, "Parts that each device works through a step, to save memory.")
-  learning_rate: float = _setting(0.0025, "Of Adam, before the correction.")
-  beta1: float = _setting(0.0, "Of Adam.")
-  beta2: float = _setting(0.99, "Of Adam, before the correction.")
-  lazy_interval: int = _setting(
+  learning_rate: float = setting(0.0025, "Of Adam, before the correction.")
+  beta1: float = setting(0.0, "Of Adam.")
+  beta2: float = setting(0.99, "Of Adam, before the correction.")
+  lazy_interval: int = setting(
       4, "StyleGAN2's correction for lazy regularisation every so many steps; "
       "0: none.")
-  stratified: bool = _setting(
+  stratified: bool = setting(
       True, "Random depths along the rays, new in each step.")
-  seed: int = _setting(0, "Of the order of photos, depths, and A.")
+  seed: int = setting(0, "Of the order of photos, depths, and A.")
 
   def validate(self, prefix: str = "") -> "TuningConfig":
     """As `ProjectionConfig.validate`."""

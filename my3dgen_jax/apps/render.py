@@ -16,7 +16,6 @@ from my3dgen_jax.models.generator import Generator
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.types import RenderOutput
 
-FACE_FOCAL = 4.2647  # of all face and cat labels, in image sizes
 KINDS = ("image", "raw", "depth")
 
 
@@ -32,7 +31,7 @@ def latents_of_seeds(seeds: Sequence[int], z_dim: int) -> np.ndarray:
 
 def view_labels(config: RenderConfig, yaws: Sequence[float],
                 pitches: Sequence[float],
-                focal: float = FACE_FOCAL) -> jax.Array:
+                focal: float = cameras.FACE_FOCAL) -> jax.Array:
   """Labels of cameras around the average one, every yaw at every pitch.
 
   Args:
@@ -78,7 +77,7 @@ def render_views(generator: Generator, variables: Any, ws: chex.Array,
 
 def render_seeds(generator: Generator, variables: Any, seeds: Sequence[int],
                  out: Union[str, os.PathLike], *, yaws: Sequence[float],
-                 pitches: Sequence[float], focal: float = FACE_FOCAL,
+                 pitches: Sequence[float], focal: float = cameras.FACE_FOCAL,
                  truncation_psi: float = 1.0,
                  truncation_cutoff: Optional[int] = None,
                  neural_rendering_resolution: Optional[int] = None,

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 
 from my3dgen_jax.ops import cameras
 
-FOCAL = 4.2647  # of EG3D's face crops, in image sizes
 RADIUS = 2.7  # of the cameras' sphere, world units
 PIVOT = (0.0, 0.0, 0.2)  # what they look at
 
@@ -223,7 +222,8 @@ def sample_person(key: chex.PRNGKey,
 def face_camera(yaw: chex.Numeric, pitch: chex.Numeric) -> jax.Array:
   """The label c, [..., 25], of a camera on EG3D's sphere, as `look_at`."""
   cam2world = cameras.look_at(yaw, pitch, PIVOT, RADIUS)
-  return cameras.pack_label(cam2world, cameras.intrinsics_from_focal(FOCAL))
+  return cameras.pack_label(
+      cam2world, cameras.intrinsics_from_focal(cameras.FACE_FOCAL))
 
 
 def sample_camera(key: chex.PRNGKey) -> jax.Array:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from my3dgen_jax.config import MAX_SIZE, ConfigError
+from my3dgen_jax.config import MAX_SIZE, ConfigError, setting
 from my3dgen_jax.demo import people, points, prior, render
 from my3dgen_jax.losses.reconstruction import block_means
 from my3dgen_jax.models.checkpoint import save_generator
@@ -36,27 +36,23 @@ _MAPPING_RATE = 50.0  # the mapping's weights carry a multiplier of 0.01
 _DENSITY_SCALE = 10.0  # of errors of raw density that are large
 
 
-def _setting(default: Any, text: str) -> Any:
-  return dataclasses.field(default=default, metadata={"help": text})
-
-
 @dataclasses.dataclass(frozen=True)
 class PretrainConfig:
   """How the prior is trained."""
 
-  point_steps: int = _setting(4000, "Steps on points of space.")
-  image_steps: int = _setting(30_000, "Steps on pictures and points.")
-  point_people: int = _setting(8, "People a step on points.")
-  image_people: int = _setting(8, "People a step on pictures.")
-  points: int = _setting(2560, "Points a person, a multiple of 5.")
-  point_rate: float = _setting(0.02, "Peak learning rate on points.")
-  image_rate: float = _setting(0.004, "Peak learning rate on pictures.")
-  point_weight: float = _setting(0.1, "Of points beside pictures.")
-  average: float = _setting(0.999, "Decay of the average of the weights.")
-  w_samples: int = _setting(20_000, "Samples for the mean of W.")
-  save_every: int = _setting(500, "Steps between saved states and sheets.")
-  log_every: int = _setting(50, "Steps between logged ones.")
-  seed: int = _setting(0, "Of weights and people.")
+  point_steps: int = setting(4000, "Steps on points of space.")
+  image_steps: int = setting(30_000, "Steps on pictures and points.")
+  point_people: int = setting(8, "People a step on points.")
+  image_people: int = setting(8, "People a step on pictures.")
+  points: int = setting(2560, "Points a person, a multiple of 5.")
+  point_rate: float = setting(0.02, "Peak learning rate on points.")
+  image_rate: float = setting(0.004, "Peak learning rate on pictures.")
+  point_weight: float = setting(0.1, "Of points beside pictures.")
+  average: float = setting(0.999, "Decay of the average of the weights.")
+  w_samples: int = setting(20_000, "Samples for the mean of W.")
+  save_every: int = setting(500, "Steps between saved states and sheets.")
+  log_every: int = setting(50, "Steps between logged ones.")
+  seed: int = setting(0, "Of weights and people.")
 
   def validate(self) -> "PretrainConfig":
     """Checks every field; raises ConfigError that names it."""

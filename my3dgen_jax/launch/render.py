@@ -12,6 +12,7 @@ from my3dgen_jax.config import MAX_RESOLUTION
 from my3dgen_jax.launch import cli
 from my3dgen_jax.models.checkpoint import load_generator
 from my3dgen_jax.models.generator import Generator
+from my3dgen_jax.ops import cameras
 
 _CHECKPOINT = cli.string("checkpoint", None, "Generator folder.",
                          required=True)
@@ -19,7 +20,7 @@ _OUT = cli.string("out", None, "Folder to write.", required=True)
 _SEEDS = cli.listing("seeds", "0-3", "Faces: 0-3, or 1,5,8-10.")
 _YAW = cli.listing("yaw", "-0.35,0,0.35", "Radians; + towards +x.")
 _PITCH = cli.listing("pitch", "0", "Radians; + from below.")
-_FOCAL = cli.number("focal", render.FACE_FOCAL, "In image sizes.",
+_FOCAL = cli.number("focal", cameras.FACE_FOCAL, "In image sizes.",
                     lower_bound=0.01, upper_bound=1000)
 _PSI = cli.number("truncation_psi", 0.7, "1: as sampled, 0: the mean face.",
                   lower_bound=-10, upper_bound=10)

@@ -225,7 +225,7 @@ class Generator(nn.Module):
 def _init(generator: Generator, key: chex.PRNGKey) -> Any:
   config = generator.config
   camera = cameras.pack_label(cameras.look_at(0.0, 0.0, radius=2.7),
-                              cameras.intrinsics_from_focal(4.2647))
+                              cameras.intrinsics_from_focal(cameras.FACE_FOCAL))
   # No size of a parameter depends on this resolution; one ray is cheapest.
   return generator.init(key, jnp.zeros((1, config.z_dim)), camera[None],
                         neural_rendering_resolution=1)

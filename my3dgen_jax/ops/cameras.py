@@ -16,6 +16,7 @@ from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import checks
 
 LABEL_SIZE = 25
+FACE_FOCAL = 4.2647  # of all face and cat labels, in image sizes
 
 # The published weights were trained with labels from these two roundings of
 # sqrt(2) and pi, so a field of view must be read through them.
@@ -87,7 +88,7 @@ def intrinsics_from_fov(fov_degrees: chex.Numeric) -> jax.Array:
 
 
 def intrinsics_from_focal(focal: chex.Numeric) -> jax.Array:
-  """Normalised intrinsics of a focal length in image sizes (faces: 4.2647).
+  """Normalised intrinsics of a focal length in image sizes, see FACE_FOCAL.
 
   Args:
     focal: [...], the same along x and y; the principal point is the centre.

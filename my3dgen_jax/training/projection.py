@@ -33,7 +33,6 @@ from my3dgen_jax.ops import cameras
 from my3dgen_jax.training.devices import AXIS
 from my3dgen_jax.types import Network
 
-_FOCAL = 4.2647  # of the average camera, in image sizes
 _SAMPLES_AT_ONCE = 1000
 
 
@@ -99,7 +98,7 @@ def w_statistics(key: chex.PRNGKey, generator: Network, *,
   label = cameras.pack_label(
       cameras.look_at(0.0, 0.0, rendering.avg_camera_pivot,
                       rendering.avg_camera_radius),
-      cameras.intrinsics_from_focal(_FOCAL))[None]
+      cameras.intrinsics_from_focal(cameras.FACE_FOCAL))[None]
   size = min(count, _SAMPLES_AT_ONCE)
 
   @jax.jit

@@ -1,29 +1,30 @@
-"""Trains the demo's prior: first on points of space, then on pictures.
+"""Trains the demo's prior: on points of space, on crops, on whole pictures.
 
 Pictures alone teach a volume fog; points of known density and colour teach it
-surfaces, and pictures then sharpen what is seen. People are drawn as they are
-needed, so no two steps see the same ones.
+surfaces first. Pictures then sharpen what is seen, most of the time through
+crops, which cost a quarter: a crop is a picture of a camera of its own. People
+are drawn as they are needed, so no two steps see the same ones.
 """
 
 import dataclasses
 import functools
 import os
 import pathlib
-from typing import Any, Callable, Dict, Tuple, Union
+from typing import Any, Callable, Dict, NamedTuple, Tuple, Union
 
 import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from my3dgen_jax.config import MAX_SIZE, ConfigError, setting
 from my3dgen_jax.demo import people, points, prior, render
 from my3dgen_jax.losses.reconstruction import block_means
 from my3dgen_jax.models.checkpoint import save_generator
 from my3dgen_jax.models.generator import Generator, init_variables
+from my3dgen_jax.ops import cameras
 from my3dgen_jax.ops.resize import resize_bilinear
-from my3dgen_jax.training import checkpoint, projection
+from my3dgen_jax.training import checkpoint, devices, projection
 from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
 from my3dgen_jax.training.logs import MetricsLog
 from my3dgen_jax.training.progress import Progress
@@ -34,19 +35,24 @@ STATE_FOLDER = "state"
 GENERATOR_FOLDER = "generator"
 _MAPPING_RATE = 50.0  # the mapping's weights carry a multiplier of 0.01
 _DENSITY_SCALE = 10.0  # of errors of raw density that are large
+# Share of a crop's side that does not count: at its border convolutions see
+# zeros, not the rest of the picture.
+_MARGIN = 1 / 8
+_SHEET_PEOPLE = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class PretrainConfig:
   """How the prior is trained."""
 
-  point_steps: int = setting(4000, "Steps on points of space.")
-  image_steps: int = setting(30_000, "Steps on pictures and points.")
-  point_people: int = setting(8, "People a step on points.")
-  image_people: int = setting(8, "People a step on pictures.")
+  point_steps: int = setting(3000, "Steps on points of space.")
+  crop_steps: int = setting(30_000, "Steps on crops and points.")
+  image_steps: int = setting(6000, "Steps on whole pictures and points.")
+  people: int = setting(4, "People a step, shared by the devices.")
   points: int = setting(2560, "Points a person, a multiple of 5.")
   point_rate: float = setting(0.02, "Peak learning rate on points.")
-  image_rate: float = setting(0.004, "Peak learning rate on pictures.")
+  crop_rate: float = setting(0.006, "Peak learning rate on crops.")
+  image_rate: float = setting(0.001, "Peak learning rate on pictures.")
   point_weight: float = setting(0.1, "Of points beside pictures.")
   average: float = setting(0.999, "Decay of the average of the weights.")
   w_samples: int = setting(20_000, "Samples for the mean of W.")
@@ -56,20 +62,44 @@ class PretrainConfig:
 
   def validate(self) -> "PretrainConfig":
     """Checks every field; raises ConfigError that names it."""
+    may_be_zero = ("point_steps", "crop_steps", "image_steps", "seed",
+                   "point_weight", "average")
     for field in dataclasses.fields(self):
       value = getattr(self, field.name)
-      low = 0 if field.name in ("point_steps", "image_steps", "seed",
-                                "point_weight", "average") else 1e-9
+      low = 0 if field.name in may_be_zero else 1e-9
       if not low <= value < MAX_SIZE * 100:
         raise ConfigError(f"{field.name}: expected a number "
                           f"{'>= 0' if low == 0 else '> 0'}, got {value}")
     if self.points % 5:
       raise ConfigError(f"points: expected a multiple of 5, got {self.points}")
+    if self.people % jax.local_device_count():
+      raise ConfigError(f"people: expected a multiple of the devices, "
+                        f"{jax.local_device_count()}, got {self.people}")
     return self
 
   @property
   def steps(self) -> int:
-    return self.point_steps + self.image_steps
+    return self.point_steps + self.crop_steps + self.image_steps
+
+
+class _Stage(NamedTuple):
+  """What some steps learn from.
+
+  Attributes:
+    steps: how many.
+    rate: peak learning rate.
+    part: side of what a picture shows of the frame; 0: no pictures.
+  """
+
+  steps: int
+  rate: float
+  part: float
+
+
+def _stages(config: PretrainConfig) -> Tuple[_Stage, ...]:
+  return (_Stage(config.point_steps, config.point_rate, 0),
+          _Stage(config.crop_steps, config.crop_rate, 0.5),
+          _Stage(config.image_steps, config.image_rate, 1))
 
 
 @flax.struct.dataclass
@@ -89,30 +119,56 @@ class Batch:
   rendering: Any = None
 
 
-@functools.partial(jax.jit, static_argnames=("count", "num_points", "side"))
-def draw_batch(key: chex.PRNGKey, *, count: int, num_points: int,
-               side: int = 0) -> Batch:
+@functools.partial(jax.jit, static_argnames=("num_points", "side", "part"))
+def draw_batch(keys: chex.PRNGKey, *, num_points: int, side: int = 0,
+               part: float = 1) -> Batch:
   """Draws people without marks.
 
   Args:
-    key: of all of it.
-    count: N people.
+    keys: [N], each of a person and all about it.
     num_points: of each.
-    side: of the pictures, pixels; 0: none.
+    side: of a whole picture, pixels; 0: none.
+    part: side of what is seen of it; less than 1: crops anywhere in it.
   """
-  keys = jax.random.split(key, 4)
-  split = lambda key: jax.random.split(key, count)
-  person = jax.vmap(lambda key: people.sample_person(key, kinds=()))(
-      split(keys[0]))
+  keys = jax.vmap(lambda key: jax.random.split(key, 5))(keys).T
+  person = jax.vmap(lambda key: people.sample_person(key, kinds=()))(keys[0])
   field = jax.lax.map(
       lambda one: points.field_points(one[0], one[1], num_points),
-      (split(keys[1]), person))
-  batch = Batch(z=prior.latents(keys[2], person), field=field)
+      (keys[1], person))
+  z = jax.vmap(lambda key, one: prior.latents(key, jax.tree.map(
+      lambda x: x[None], one))[0])(keys[2], person)
   if not side:
-    return batch
-  c = jax.vmap(people.sample_camera)(split(keys[3]))
-  return batch.replace(c=c, rendering=render.render(person, c,
-                                                    resolution=side))
+    return Batch(z=z, field=field)
+  c = jax.vmap(people.sample_camera)(keys[3])
+  if part < 1:
+    corner = jax.vmap(lambda key: jax.random.uniform(
+        key, (2,), maxval=1 - part))(keys[4])
+    c = cropped(c, corner, part)
+  return Batch(z=z, field=field, c=c, rendering=render.render(
+      person, c, resolution=int(side * part)))
+
+
+def cropped(c: chex.Array, corner: chex.Array, part: float) -> jax.Array:
+  """Labels of cameras that see a square of what others see.
+
+  Args:
+    c: [N, 25], labels of those others.
+    corner: [N, 2], x and y of the square's first corner, shares of a side.
+    part: its side, a share.
+  """
+  cam2world, intrinsics = cameras.unpack_label(c)
+  moved = intrinsics.at[:, :2, 2].add(-corner)
+  return cameras.pack_label(cam2world,
+                            moved.at[:, :2].divide(part))
+
+
+def model_of(part: float) -> Any:
+  """The prior's architecture for pictures of a part of the frame."""
+  size = int(prior.MODEL.neural_rendering_resolution * part)
+  return dataclasses.replace(
+      prior.MODEL, neural_rendering_resolution=size,
+      superresolution=dataclasses.replace(prior.MODEL.superresolution,
+                                          input_resolution=size))
 
 
 def point_loss(generator: Network, planes: chex.Array,
@@ -128,13 +184,22 @@ def point_loss(generator: Network, planes: chex.Array,
       3 * jnp.maximum(jnp.sum(visible), 1))
 
 
-def image_loss(output: RenderOutput,
-               rendering: render.Rendering) -> jax.Array:
-  """How far pictures are off: pixels, edges, and coarser versions."""
+def image_loss(output: RenderOutput, rendering: render.Rendering,
+               margin: float = 0) -> jax.Array:
+  """How far pictures are off: pixels, edges, and coarser versions.
+
+  Args:
+    output: of the generator.
+    rendering: what it should be.
+    margin: share of the final image's side that does not count.
+  """
   photo = rendering.image
   small = resize_bilinear(photo, *output.image_raw.shape[1:3])
-  total = _picture_distance(output.image, photo) + _picture_distance(
-      output.image_raw, small)
+  border = int(margin * photo.shape[1])
+  inside = slice(border, photo.shape[1] - border)
+  total = _picture_distance(
+      output.image[:, inside, inside], photo[:, inside, inside])
+  total += _picture_distance(output.image_raw, small)
   depth = resize_bilinear(rendering.depth, *output.image_depth.shape[1:3])
   return total + jnp.mean(jnp.abs(output.image_depth - depth))
 
@@ -157,14 +222,14 @@ def optimizer(config: PretrainConfig) -> Any:
   # Only whoever trains needs it.
   import optax  # pylint: disable=import-outside-toplevel
 
-  def cosine(peak, steps):
-    steps = max(steps, 10)
+  def cosine(stage):
+    steps = max(stage.steps, 10)
     return optax.warmup_cosine_decay_schedule(
-        0.0, peak, steps // 20, steps, peak / 100)
+        0.0, stage.rate, steps // 20, steps, stage.rate / 100)
 
-  rate = optax.join_schedules(
-      [cosine(config.point_rate, config.point_steps),
-       cosine(config.image_rate, config.image_steps)], [config.point_steps])
+  stages = _stages(config)
+  ends = [sum(stage.steps for stage in stages[:n]) for n in (1, 2)]
+  rate = optax.join_schedules([cosine(stage) for stage in stages], ends)
   faster = lambda updates: {**updates, "backbone": {
       **updates["backbone"], "mapping": jax.tree.map(
           lambda leaf: _MAPPING_RATE * leaf,
@@ -176,30 +241,39 @@ def optimizer(config: PretrainConfig) -> Any:
       optax.scale_by_learning_rate(rate))
 
 
-def make_step(config: PretrainConfig) -> Callable[..., Tuple[TrainState,
-                                                             Dict[str, Any]]]:
-  """A compiled step: (state, buffers, batch) -> (state, losses)."""
+def make_step(config: PretrainConfig,
+              part: float) -> Callable[..., Tuple[TrainState, Dict[str, Any]]]:
+  """A compiled step: (state, buffers, batch) -> (state, losses).
+
+  Args:
+    config: of the training.
+    part: see `_Stage`.
+
+  Returns: a function of arrays with a leading axis of devices; the losses'
+    means are the same on all.
+  """
   import optax  # pylint: disable=import-outside-toplevel
   transform = optimizer(config)
+  model = model_of(part) if part else prior.MODEL
 
   def losses(params, buffers, batch):
     generator = Network({"params": params, "buffers": buffers},
-                        Generator(prior.MODEL))
+                        Generator(model))
     front = people.face_camera(0.0, 0.0)[None]
     ws = generator(batch.z, front, method="mapping")
     planes = generator(ws, method="planes")
     terms = {"points": point_loss(generator, planes, batch.field)}
-    if batch.rendering is None:
+    if not part:
       return terms["points"], terms
     terms["images"] = image_loss(
         generator(planes, ws, batch.c, method="render_planes"),
-        batch.rendering)
+        batch.rendering, margin=_MARGIN if part < 1 else 0)
     return terms["images"] + config.point_weight * terms["points"], terms
 
-  @functools.partial(jax.jit, donate_argnums=0)
   def step(state, buffers, batch):
     params, average = state.trainable["params"], state.trainable["average"]
-    grads, terms = jax.grad(losses, has_aux=True)(params, buffers, batch)
+    grads, terms = jax.lax.pmean(jax.grad(losses, has_aux=True)(
+        params, buffers, batch), devices.AXIS)
     updates, opt_state = transform.update(grads, state.opt_state, params)
     params = optax.apply_updates(params, updates)
     # Early on the average is of few steps, not of the start.
@@ -209,7 +283,7 @@ def make_step(config: PretrainConfig) -> Callable[..., Tuple[TrainState,
     return TrainState(state.step + 1, {"params": params, "average": average},
                       opt_state), terms
 
-  return step
+  return jax.pmap(step, axis_name=devices.AXIS, donate_argnums=0)
 
 
 def pretrain(folder: Union[str, os.PathLike], config: PretrainConfig):
@@ -233,7 +307,7 @@ def pretrain(folder: Union[str, os.PathLike], config: PretrainConfig):
                      {"params": params, "average": params},
                      optimizer(config).init(params))
   saved = checkpoint.load_state(folder / STATE_FOLDER, start)
-  state = jax.tree.map(jnp.array, saved.state if saved else start)
+  state = saved.state if saved else start
   with stopping_gently() as stop:
     state = _train(folder, config, state, buffers, stop)
   variables = {"params": state.trainable["average"], "buffers": buffers}
@@ -247,39 +321,53 @@ def pretrain(folder: Union[str, os.PathLike], config: PretrainConfig):
 def _train(folder: pathlib.Path, config: PretrainConfig, state: TrainState,
            buffers: Any, stop: StopRequest) -> TrainState:
   """The loop of `pretrain`."""
-  step = make_step(config)
-  first = int(state.step)
-  progress = Progress("pretraining", config.steps, "steps", start=first)
+  done = int(state.step)
+  machines = devices.local_devices()
+  progress = Progress("pretraining", config.steps, "steps", start=done)
+  state = devices.replicate(state, machines)
+  constant = devices.replicate(buffers, machines)
+  end = 0
+  with MetricsLog(folder, step=done) as log:
+    for stage in _stages(config):
+      end += stage.steps
+      if done >= end:
+        continue
+      step, draw = make_step(config, stage.part), _drawing(config, stage.part)
+      while done < end:
+        state, terms = step(state, constant, draw(_keys(config, done)))
+        done += 1
+        if done % config.log_every == 0 or done == config.steps:
+          terms = {name: float(term) for name, term in
+                   devices.first(terms).items()}
+          log.write(done, terms)
+          progress.update(done, ", ".join(
+              f"{name} {term:.4f}" for name, term in terms.items()))
+        if (done % config.save_every == 0 or done == config.steps
+            or stop.signal is not None):
+          kept = devices.first(state)
+          checkpoint.save_state(folder / STATE_FOLDER, kept)
+          write_sheet(folder / f"sheet_{done:06d}.png", Network(
+              {"params": kept.trainable["average"], "buffers": buffers},
+              Generator(prior.MODEL)))
+        stop.raise_if_wanted(f"stopped at step {done} of {config.steps}; the "
+                             "same command goes on")
+  return devices.first(state)
 
-  def batch_of(number):
-    key = jax.random.fold_in(jax.random.key(config.seed + 1), number)
-    if number < config.point_steps:
-      return draw_batch(key, count=config.point_people,
-                        num_points=config.points)
-    return draw_batch(key, count=config.image_people,
-                      num_points=config.points,
-                      side=prior.MODEL.img_resolution)
 
-  with MetricsLog(folder, step=first) as log:
-    for done in range(first + 1, config.steps + 1):
-      state, terms = step(state, buffers, batch_of(done - 1))
-      if done % config.log_every == 0 or done == config.steps:
-        terms = {name: float(term) for name, term in terms.items()}
-        log.write(done, terms)
-        progress.update(done, ", ".join(
-            f"{name} {term:.4f}" for name, term in terms.items()))
-      last = done == config.steps or stop.signal is not None
-      if done % config.save_every == 0 or last:
-        checkpoint.save_state(folder / STATE_FOLDER,
-                              jax.tree.map(np.asarray, state))
-        # As many people and points as a step has: no program is new.
-        write_sheet(folder / f"sheet_{done:06d}.png", Network(
-            {"params": state.trainable["average"], "buffers": buffers},
-            Generator(prior.MODEL)), count=config.image_people,
-                    num_points=config.points)
-      stop.raise_if_wanted(f"stopped at step {done} of {config.steps}; the "
-                           "same command goes on")
-  return state
+def _keys(config: PretrainConfig, number: int) -> chex.PRNGKey:
+  """Keys of the people of a step, [D, N]: the same on any devices."""
+  key = jax.random.fold_in(jax.random.key(config.seed + 1), number)
+  return jax.random.split(key, config.people).reshape(
+      jax.local_device_count(), -1)
+
+
+def _drawing(config: PretrainConfig,
+             part: float) -> Callable[[chex.PRNGKey], Batch]:
+  """`draw_batch` for a stage, on all devices."""
+  return jax.pmap(functools.partial(
+      draw_batch, num_points=config.points, part=part,
+      side=prior.MODEL.img_resolution if part else 0),
+                  axis_name=devices.AXIS)
 
 
 def with_w_average(key: chex.PRNGKey, variables: Any, *, count: int) -> Any:
@@ -299,20 +387,19 @@ def _show(generator: Network, z: chex.Array, c: chex.Array) -> jax.Array:
 
 
 def write_sheet(path: Union[str, os.PathLike], generator: Network, *,
-                count: int, num_points: int, seed: int = 10_000):
+                count: int = _SHEET_PEOPLE, seed: int = 10_000):
   """Writes a picture: people no step has seen, as they are and as learnt.
 
   Args:
     path: of the PNG: a row of photos, one of the generator's, one turned.
     generator: of the prior.
     count: people.
-    num_points: drawn beside the pictures, and not used.
     seed: of the people.
   """
   # Needs Pillow, which training does not.
   from my3dgen_jax.data import images  # pylint: disable=import-outside-toplevel
-  batch = draw_batch(jax.random.key(seed), count=count,
-                     num_points=num_points, side=prior.MODEL.img_resolution)
+  batch = draw_batch(jax.random.split(jax.random.key(seed), count),
+                     num_points=5, side=prior.MODEL.img_resolution)
   turned = jnp.repeat(people.face_camera(0.35, 0.0)[None], count, axis=0)
   rows = [batch.rendering.image, _show(generator, batch.z, batch.c),
           _show(generator, batch.z, turned)]

@@ -21,14 +21,15 @@ MODEL = GeneratorConfig(
     z_dim=96, w_dim=128, neural_rendering_resolution=64,
     # A camera has no say in who is seen.
     mapping=MappingConfig(num_layers=2, zero_label=True),
-    backbone=BackboneConfig(resolution=64, plane_channels=16,
-                            channel_base=4096, channel_max=128),
+    # An eye is 0.03 units high: two texels of planes of 64, four of these.
+    backbone=BackboneConfig(resolution=128, plane_channels=16,
+                            channel_base=2048, channel_max=128),
     decoder=DecoderConfig(hidden_features=32, color_features=16),
-    rendering=RenderConfig(depth_resolution=16,
-                           depth_resolution_importance=16),
+    rendering=RenderConfig(depth_resolution=12,
+                           depth_resolution_importance=12),
     superresolution=SuperresolutionConfig(
         module="SuperresolutionHybrid2X", input_resolution=64,
-        channels=(48, 32), up=(False, True)))
+        channels=(48, 24), up=(False, True)))
 
 
 def latents(key: chex.PRNGKey, person: people.Person) -> jax.Array:

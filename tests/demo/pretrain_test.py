@@ -24,7 +24,7 @@ TINY = dataclasses.replace(
     superresolution=dataclasses.replace(
         prior.MODEL.superresolution, input_resolution=16, channels=(4, 4)))
 CONFIG = pretrain.PretrainConfig(
-    point_steps=2, image_steps=1, point_people=2, image_people=2, points=50,
+    point_steps=2, crop_steps=1, image_steps=1, people=4, points=50,
     w_samples=100, save_every=2, log_every=1)
 
 
@@ -34,7 +34,8 @@ class PretrainTest(absltest.TestCase):
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(
         prior, "MODEL", TINY):
       folder = pathlib.Path(folder)
-      pretrain.pretrain(folder, dataclasses.replace(CONFIG, image_steps=0))
+      pretrain.pretrain(folder, dataclasses.replace(
+          CONFIG, image_steps=0))
       generator, first = load_generator(folder / "generator")
       self.assertEqual(generator.config, TINY)
       self.assertTrue(np.any(first["buffers"]["backbone"]["mapping"]["w_avg"]))
@@ -43,13 +44,13 @@ class PretrainTest(absltest.TestCase):
       self.assertGreater(np.abs(
           first["params"]["decoder"]["fc0"]["kernel"]
           - second["params"]["decoder"]["fc0"]["kernel"]).max(), 0)
-      self.assertLen((folder / "metrics.jsonl").read_text().splitlines(), 3)
-      self.assertIn("sheet_000003.png", os.listdir(folder))
+      self.assertLen((folder / "metrics.jsonl").read_text().splitlines(), 4)
+      self.assertIn("sheet_000004.png", os.listdir(folder))
 
   def test_bad_settings(self):
     for changes, field in (({"points": 7}, "points"),
                            ({"point_rate": 0.0}, "point_rate"),
-                           ({"image_people": 0}, "image_people")):
+                           ({"people": 0}, "people"), ({"people": 3}, "people")):
       with self.assertRaisesRegex(ConfigError, f"^{field}: "):
         pretrain.pretrain("unused", dataclasses.replace(CONFIG, **changes))
 

@@ -1,3 +1,4 @@
+# make demo   personalizes a prior of procedural people, in four minutes
 # make test   the whole suite, on a machine with Python 3.11 and nothing else
 # make bench  the timings of BENCHMARKS.md
 # make clean  removes what the others made
@@ -12,7 +13,7 @@ STAMP := $(VENV)/.installed
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: test bench clean install
+.PHONY: demo test bench clean install
 
 install: $(STAMP)
 
@@ -21,6 +22,10 @@ $(STAMP): requirements-cpu.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --editable ".[test]"
 	touch $(STAMP)
+
+demo: $(STAMP)
+	rm -rf runs/demo
+	$(RUN) -m my3dgen_jax.launch.personalize --flagfile=demo.flags
 
 test: $(STAMP)
 	JAX_PLATFORMS=cpu $(RUN) -m pytest $(PYTEST_ARGS) tests

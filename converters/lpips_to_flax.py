@@ -32,7 +32,7 @@ from converters.errors import (bare, naming, read_file,
 from converters.torch_reader import TensorRecord
 from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.losses import lpips
-from my3dgen_jax.losses.backbones import NETWORKS
+from my3dgen_jax.losses.backbones import NETWORKS, PUBLISHED
 
 _CLASSIFIER = "classifier."  # behind the features: not part of LPIPS
 
@@ -109,13 +109,13 @@ def fitting_net(tensors: Mapping[str, TensorRecord]) -> str:
     CheckpointError: they are of none.
   """
   shapes = {name: tensor.shape for name, tensor in tensors.items()}
-  for net in lpips.BACKBONES:
+  for net in PUBLISHED:
     expected = expected_tensors(net, "linear")
     if shapes == {name: shape for name, (_, shape) in expected.items()}:
       return net
   raise CheckpointError(
       "does not hold the linear weights of LPIPS 0.1 for "
-      f"{', '.join(lpips.BACKBONES)}; it has {some_of(map(bare, tensors))}")
+      f"{', '.join(PUBLISHED)}; it has {some_of(map(bare, tensors))}")
 
 
 def fill(expected: _Expected, tensors: Mapping[str, TensorRecord],
@@ -152,7 +152,7 @@ def main(argv: List[str]) -> int:
   flags.DEFINE_string("linear_file", None, "lpips/weights/v0.1/NET.pth of "
                       "richzhang/PerceptualSimilarity.", flag_values=values)
   flags.DEFINE_string("output", None, "Folder to create.", flag_values=values)
-  flags.DEFINE_enum("net", None, list(lpips.BACKBONES), "The network, instead "
+  flags.DEFINE_enum("net", None, list(PUBLISHED), "The network, instead "
                     "of what the linear weights tell.", flag_values=values)
   flags.DEFINE_bool("overwrite", False, "Replace the weights of an existing "
                     "folder.", flag_values=values)

@@ -36,12 +36,16 @@ def compare(album: Album, candidates: Mapping[str, Candidate], *,
     identity: likewise.
     stop: looked at after each photo.
 
-  Returns: "lpips", "psnr" (dB) and "id_sim" of each candidate.
+  Returns: of each candidate, each a number or None: "lpips"; "psnr", dB;
+    "psnr_marks", likewise, where the album says that details of this person
+    alone show; "id_sim".
   Source: My3DGen, section 4; ID_sim is the largest cosine with a reference.
   """
   @jax.jit
-  def measure(networks, output, image, mask):
+  def measure(networks, output, image, mask, marks):
     found = {"psnr": psnr(output, image, mask)}
+    if marks is not None:
+      found["psnr_marks"] = psnr(output, image, mask * marks)
     if networks["lpips"] is not None:
       found["lpips"] = networks["lpips"](output, image, mask=mask)
     return found
@@ -62,18 +66,23 @@ def compare(album: Album, candidates: Mapping[str, Candidate], *,
                            "--resume goes on")
       output = _render(generator, anchors.ws[i:i + 1], photo.c[None])
       row = measure({"lpips": lpips}, output, photo.image[None],
-                    photo.mask[None])
+                    photo.mask[None],
+                    None if photo.marks is None or not photo.marks.any()
+                    else photo.marks[None])
       row = {key: float(value[0]) for key, value in row.items()}
       if people is not None:
         row["id_sim"] = float(np.max(
             people @ np.asarray(embed(identity, output))[0]))
       rows.append(row)
-    # Infinity is no JSON; equal images are as good as 16 bits can tell.
-    result[name] = {key: (float(np.mean([min(row[key], 100.0)
-                                         for row in rows]))
-                          if key in rows[0] else None)
-                    for key in ("lpips", "psnr", "id_sim")}
+    result[name] = {key: _mean_of(rows, key)
+                    for key in ("lpips", "psnr", "psnr_marks", "id_sim")}
   return result
+
+
+def _mean_of(rows: List[Dict[str, float]], key: str) -> Optional[float]:
+  # Infinity is no JSON; equal images are as good as 16 bits can tell.
+  values = [min(row[key], 100.0) for row in rows if key in row]
+  return float(np.mean(values)) if values else None
 
 
 def draw(path: Union[str, os.PathLike], album: Album,

@@ -431,13 +431,18 @@ def _photo_digest(album: Album, index: int) -> str:
 
 def describe(summary: Dict[str, Any], out: str) -> str:
   """A run's summary as a table, and where to look."""
-  lines = [f"{summary['count']} {summary['photos']} photos     LPIPS    PSNR"
-           "   ID_sim"]
   show = lambda value, digits: "-" if value is None else f"{value:.{digits}f}"
-  for name in ("pretrained", "personalized"):
-    row = summary[name]
-    lines.append(f"{name:<22} {show(row['lpips'], 4):>7} "
-                 f"{show(row['psnr'], 2):>7} {show(row['id_sim'], 3):>8}")
+  names = ("pretrained", "personalized")
+  columns = [("lpips", "LPIPS", 4), ("psnr", "PSNR", 2),
+             ("psnr_marks", "at marks", 2), ("id_sim", "ID_sim", 3)]
+  if all(summary[name].get("psnr_marks") is None for name in names):
+    del columns[2]
+  lines = [f"{summary['count']} {summary['photos']} photos".ljust(22)
+           + "".join(f"{title:>9}" for _, title, _ in columns)]
+  for name in names:
+    lines.append(f"{name:<22}" + "".join(
+        f"{show(summary[name].get(key), digits):>9}"
+        for key, _, digits in columns))
   if summary["adapter_numbers"]:
     lines.append(f"{summary['adapter_numbers']} numbers, "
                  f"{summary['adapter_bytes'] / 1e6:.2f} MB")

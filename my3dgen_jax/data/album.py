@@ -6,6 +6,8 @@ A folder in EG3D's format, or a zip of one, which is read in place:
     NAME.png             the photos: png, jpg, jpeg or webp; sub-folders too
     NAME_latent.npy      optional: the photo's anchor in W or W+
     NAME_mask.png        optional: grey, white where the loss looks
+    NAME_marks.png       optional: grey, white where a detail shows that is
+                         this person's alone; measured apart, never trained on
 
 A folder that `tfds_builder.prepare` has written opens the same way.
 
@@ -42,6 +44,7 @@ from my3dgen_jax.ops import cameras
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
 LATENT_SUFFIX = "_latent.npy"
 MASK_SUFFIX = "_mask.png"
+MARKS_SUFFIX = "_marks.png"
 # Where tfds_builder.prepare puts an album, and a file that is always there.
 PREPARED_FOLDER = "my3dgen_album/1.0.0"
 PREPARED_FILE = "dataset_info.json"
@@ -110,6 +113,7 @@ class Photo:
     c: [25] float32, the camera label.
     image: the file.
     mask: its mask, or None.
+    marks: where details of this person alone show, or None.
     ws: [num_ws, w_dim] float32, its anchor, or None.
   """
 
@@ -117,6 +121,7 @@ class Photo:
   c: np.ndarray
   image: File
   mask: Optional[File] = None
+  marks: Optional[File] = None
   ws: Optional[np.ndarray] = None
 
 
@@ -131,6 +136,8 @@ class Item:
     mask: [H, W, 1] float32 in [0, 1]; 1 where the loss looks, and everywhere
       if the photo has no mask.
     ws: [num_ws, w_dim] float32, its anchor, or None.
+    marks: [H, W, 1] float32 in [0, 1]; 1 where details of this person alone
+      show; or None.
   """
 
   name: str
@@ -138,6 +145,7 @@ class Item:
   c: np.ndarray
   mask: np.ndarray
   ws: Optional[np.ndarray]
+  marks: Optional[np.ndarray] = None
 
 
 @flax.struct.dataclass
@@ -237,10 +245,11 @@ class Album(Sequence[Item]):
         if size is None:
           size, reason = image.width, f"that {photo.name} has"
         _check_header(image, photo.image.place, _PHOTO_MODES, size, reason)
-      if photo.mask is not None:
-        with photo.mask.reading() as file:
-          _check_header(Image.open(file, formats=_FORMATS), photo.mask.place,
-                        _MASK_MODES, size, "of its photo")
+      for mask in (photo.mask, photo.marks):
+        if mask is not None:
+          with mask.reading() as file:
+            _check_header(Image.open(file, formats=_FORMATS), mask.place,
+                          _MASK_MODES, size, "of its photo")
     return cls(place, photos, size)
 
   @classmethod
@@ -300,9 +309,12 @@ class Album(Sequence[Item]):
     """
     photo = self.photos[operator.index(index)]
     image, mask = self._decode(photo)
+    marks = photo.marks and self._decode_marks(photo)
     return Item(name=photo.name, image=image / np.float32(127.5) - 1,
                 c=photo.c, mask=mask[..., None] / np.float32(255),
-                ws=photo.ws)
+                ws=photo.ws,
+                marks=None if marks is None
+                else marks[..., None] / np.float32(255))
 
   @property
   def names(self) -> Tuple[str, ...]:
@@ -336,12 +348,14 @@ class Album(Sequence[Item]):
                  mask=stack([item.mask for item in items]))
 
   def verify(self):
-    """Decodes every photo and mask.
+    """Decodes every photo, mask and picture of marks.
 
     Raises: AlbumError: names the first that is damaged or all masked.
     """
     for photo in self.photos:
       self._decode(photo)
+      if photo.marks is not None:
+        self._decode_marks(photo)
 
   def subset(self, indices: Sequence[int]) -> "Album":
     """The photos at `indices`, in the order of their names; may be none."""
@@ -440,6 +454,10 @@ class Album(Sequence[Item]):
     if (len(self._decoded) + 1) * size**2 * 4 <= _CACHE_BYTES:
       self._decoded[photo.name] = image, mask
     return image, mask
+
+  def _decode_marks(self, photo: Photo) -> np.ndarray:
+    """uint8 [H, W]; seldom needed, so not kept."""
+    return _pixels(photo.marks, _MASK_MODES, self.img_resolution)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -563,13 +581,17 @@ def _photos(place: str, files: Mapping[str, File], num_ws: Optional[int],
     with file.reading() as opened:
       labels = dataset_json.parse(opened.read(), file.place)
   images = [name for name in files if name.lower().endswith(EXTENSIONS)]
-  # A label makes `me_with_mask.png` a photo.
-  masks = {name[:-len(MASK_SUFFIX)]: files[name] for name in images
-           if name.endswith(MASK_SUFFIX) and name not in labels}
+
+  def beside(suffix):
+    # A label makes `me_with_mask.png` a photo.
+    return {name[:-len(suffix)]: files[name] for name in images
+            if name.endswith(suffix) and name not in labels}
+
+  masks, marks = beside(MASK_SUFFIX), beside(MARKS_SUFFIX)
   latents = {name[:-len(LATENT_SUFFIX)]: files[name] for name in files
              if name.endswith(LATENT_SUFFIX)}
   names = [name for name in images if name in labels
-           or not name.endswith(MASK_SUFFIX)]
+           or not name.endswith((MASK_SUFFIX, MARKS_SUFFIX))]
   if names and dataset_json.FILE_NAME not in files:
     raise AlbumError(
         f"{place}: holds no {dataset_json.FILE_NAME}, the cameras of its "
@@ -587,13 +609,14 @@ def _photos(place: str, files: Mapping[str, File], num_ws: Optional[int],
         f"{absent[0]!r}, which is not there{_and_more(absent)}; add the photo "
         "or remove its label")
   stems = {stem(name) for name in names}
-  for kind, others in (("mask", masks), ("latent", latents)):
+  for kind, others in (("mask", masks), ("picture of marks", marks),
+                       ("latent", latents)):
     for other in sorted(set(others) - stems):
       raise AlbumError(f"{others[other].place}: is the {kind} of no photo, as "
                        f"there is no {other}.png, .jpg or .webp; remove it")
   read_latents = num_ws is not None and w_dim is not None
   return [Photo(name=name, c=labels[name], image=files[name],
-                mask=masks.get(stem(name)),
+                mask=masks.get(stem(name)), marks=marks.get(stem(name)),
                 ws=_read_latent(latents[stem(name)], num_ws, w_dim)
                 if read_latents and stem(name) in latents else None)
           for name in names]

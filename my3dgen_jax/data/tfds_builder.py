@@ -79,6 +79,8 @@ def _builder_class() -> Any:
       }
       if any(photo.mask is not None for photo in photos):
         features["mask"] = tfds.features.Image(shape=(size, size, 1))
+      if any(photo.marks is not None for photo in photos):
+        features["marks"] = tfds.features.Image(shape=(size, size, 1))
       shapes = {photo.ws.shape for photo in photos if photo.ws is not None}
       if shapes:
         # [0, …] where only other photos have an anchor.
@@ -100,8 +102,11 @@ def _builder_class() -> Any:
                    "c": photo.c, "name": photo.name}
         if "mask" in features:
           # All photos have masks then; white is what having none means.
-          mask = self._album[i].mask[..., 0] * 255
-          example["mask"] = Image.fromarray(mask.astype(np.uint8))
+          example["mask"] = _grey(self._album[i].mask)
+        if "marks" in features:
+          marks = self._album[i].marks
+          example["marks"] = _grey(
+              np.zeros_like(self._album[i].mask) if marks is None else marks)
         if "ws" in features:
           example["ws"] = (
               np.zeros((0, *features["ws"].shape[1:]), np.float32)
@@ -109,6 +114,11 @@ def _builder_class() -> Any:
         yield i, example
 
   return My3dgenAlbum
+
+
+def _grey(mask: np.ndarray) -> Image.Image:
+  """[H, W, 1] in [0, 1] as a picture."""
+  return Image.fromarray((mask[..., 0] * 255).astype(np.uint8))
 
 
 def builder(album: Album, data_dir: Union[str, os.PathLike]) -> Any:
@@ -121,7 +131,7 @@ def builder(album: Album, data_dir: Union[str, os.PathLike]) -> Any:
   Returns: a builder whose file format is array_record, named
     "my3dgen_album", with one split, "train", and the features `image` (uint8
     [H, W, 3]), `c` (float32 [25]), `name`, and where the album has them
-    `mask` (uint8 [H, W, 1]) and `ws` (float32 [0 or 1, num_ws, w_dim]).
+    `mask`, `marks` (uint8 [H, W, 1]) and `ws` (float32 [0 or 1, num_ws, w_dim]).
   Raises:
     AlbumError: tensorflow-datasets is not installed.
   """
@@ -148,7 +158,7 @@ def prepare(album: Album, data_dir: Union[str, os.PathLike]) -> pathlib.Path:
                      "remove it")
   album.verify()
   sizes = sum(_size(file) for photo in album.photos
-              for file in (photo.image, photo.mask) if file is not None)
+              for file in (photo.image, photo.mask, photo.marks) if file is not None)
   try:
     data_dir.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(data_dir).free
@@ -213,7 +223,7 @@ def open_prepared(folder: Union[str, os.PathLike], *,
     # Pictures are decoded by `Album`, so that they equal those of the folder.
     source = made.as_data_source(SPLIT, decoders={
         name: tfds.decode.SkipDecoding()
-        for name in features & {"image", "mask"}})
+        for name in features & {"image", "mask", "marks"}})
     photos = [_photo(source, i, folder, num_ws, w_dim)
               for i in range(len(source))]
   return Album.from_photos(folder, photos, img_resolution=img_resolution,
@@ -234,6 +244,6 @@ def _photo(source: Any, index: int, folder: str, num_ws: Optional[int],
   ws = None
   if num_ws is not None and w_dim is not None and len(record.get("ws", ())):
     ws = album_lib.check_latent(record["ws"], f"{place}: ws", num_ws, w_dim)
-  return Photo(name=name, c=c, image=file("image", place), ws=ws,
-               mask=file("mask", f"{place}: mask") if "mask" in record
-               else None)
+  others = {feature: file(feature, f"{place}: {feature}")
+            for feature in ("mask", "marks") if feature in record}
+  return Photo(name=name, c=c, image=file("image", place), ws=ws, **others)

@@ -2,7 +2,8 @@
 
 import os
 import pathlib
-from typing import Union
+import tempfile
+from typing import Sequence, Union
 
 import chex
 import flax.struct
@@ -12,8 +13,17 @@ import numpy as np
 
 from my3dgen_jax.data import dataset_json
 from my3dgen_jax.demo import people, render
+from my3dgen_jax.errors import UserError
 
-_AT_ONCE = 4  # photos rendered by one call; one shape compiles once
+TEST_FILE, REFERENCE_FILE = "test.txt", "reference.txt"
+
+_AT_ONCE = 5  # photos rendered by one call; one shape compiles once
+_RESOLUTION = 128  # of the demo's photos, as its prior makes them
+# Name of a part of the demo's album -> photos.
+_COUNTS = {"photo": 30, "test": 10, "reference": 10}
+_KINDS = 3  # of marks that one person has
+_VISIBLE = 0.1  # change of a pixel, of 2, that counts as a mark's
+_ABOUT = 2  # pixels about such ones that count, too
 
 
 @flax.struct.dataclass
@@ -56,24 +66,99 @@ def take_photos(key: chex.PRNGKey, person: people.Person, count: int, *,
   many = jax.tree.map(
       lambda x: jnp.broadcast_to(x, (total, *x.shape)), person)
   many = many.replace(photo=photo)
-  parts = [
-      render.render(jax.tree.map(lambda x: x[i:i + _AT_ONCE], many),
-                    true_c[i:i + _AT_ONCE], resolution=resolution,
-                    supersampling=supersampling)
-      for i in range(0, total, _AT_ONCE)]
-  rendering = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+  rendering = _rendered(many, true_c, resolution, supersampling)
   return jax.tree.map(lambda x: x[:count], Photos(
       person=many, c=c, true_c=true_c, rendering=rendering))
 
 
+def _rendered(person: people.Person, c: jax.Array, resolution: int,
+              supersampling: int = 2) -> render.Rendering:
+  """`render.render`, some people at a time; their number a multiple of it."""
+  parts = [
+      render.render(jax.tree.map(lambda x: x[i:i + _AT_ONCE], person),
+                    c[i:i + _AT_ONCE], resolution=resolution,
+                    supersampling=supersampling)
+      for i in range(0, c.shape[0], _AT_ONCE)]
+  return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+
+
+def demo_person(number: int) -> people.Person:
+  """A person with three kinds of marks, who is in no training.
+
+  Args:
+    number: >= 0, which one.
+  """
+  key = jax.random.fold_in(jax.random.key(0x3D), number)
+  order = jax.random.permutation(jax.random.fold_in(key, 1),
+                                 len(people.MARKS))
+  kinds = [people.MARKS[i] for i in np.sort(order[:_KINDS])]
+  return people.sample_person(jax.random.fold_in(key, 2), kinds)
+
+
+def marks_mask(photos: Photos) -> jax.Array:
+  """Where marks show, [N, H, W, 1] in {0, 1}: what is other without them."""
+  image = photos.rendering.image
+  count = image.shape[0]
+  plain = photos.person.replace(marks=people.no_marks((count,)))
+  plain = _rendered(plain, photos.true_c, image.shape[1]).image
+  other = jnp.max(jnp.abs(image - plain), axis=-1, keepdims=True) > _VISIBLE
+  size = 2 * _ABOUT + 1
+  return jax.lax.reduce_window(
+      other.astype(jnp.float32), -jnp.inf, jax.lax.max, (1, size, size, 1),
+      (1, 1, 1, 1), "SAME")
+
+
+def write_demo_album(folder: Union[str, os.PathLike], number: int):
+  """Writes the album of a demo's person: 30 photos, 10 to test, 10 to compare.
+
+  The names of the last two are in `test.txt` and `reference.txt`; those to
+  test have their marks marked. A folder that has the album is left as it is.
+
+  Args:
+    folder: to be made.
+    number: of the person, >= 0.
+
+  Raises: UserError if the folder cannot be written, or holds other things.
+  """
+  folder = pathlib.Path(folder).expanduser().absolute()
+  if (folder / dataset_json.FILE_NAME).is_file():
+    return
+  person = demo_person(number)
+  key = jax.random.fold_in(jax.random.key(0x3D + 1), number)
+  photos = take_photos(key, person, sum(_COUNTS.values()),
+                       resolution=_RESOLUTION)
+  names = [f"{part}{n:03d}" for part, count in _COUNTS.items()
+           for n in range(count)]
+  try:
+    if folder.exists() and any(folder.iterdir()):
+      raise UserError(f"{folder}: is no album, and not empty; the demo's "
+                      "album is to be written there")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, so that the last step is a rename on one disk.
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+      new = pathlib.Path(temporary) / "album"
+      write_album(new, photos, names=names)
+      for part, file in (("test", TEST_FILE), ("reference", REFERENCE_FILE)):
+        (new / file).write_text("".join(
+            f"{name}\n" for name in names if name.startswith(part)))
+      chosen = [i for i, name in enumerate(names) if name.startswith("test")]
+      _write_masks(new, [names[i] for i in chosen], "marks", marks_mask(
+          jax.tree.map(lambda x: x[np.array(chosen)], photos)))
+      new.rename(folder)
+  except OSError as error:
+    raise UserError(f"{folder}: the demo's album cannot be written: "
+                    f"{error.strerror}") from None
+
+
 def write_album(folder: Union[str, os.PathLike], photos: Photos, *,
-                masks: bool = False):
+                masks: bool = False, names: Sequence[str] = ()):
   """Writes an album that `data.album.Album.open` reads.
 
   Args:
     folder: made if it is not there.
     photos: of `take_photos`.
     masks: whether to write the person's outline beside each photo.
+    names: of the files, without extension; default: photo000 and so on.
 
   Raises: OSError if the folder cannot be written.
   """
@@ -82,13 +167,20 @@ def write_album(folder: Union[str, os.PathLike], photos: Photos, *,
   from my3dgen_jax.data import images
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
-  labels = {}
-  for n, c in enumerate(np.asarray(photos.c)):
-    name = f"photo{n:03d}"
-    labels[f"{name}.png"] = c
-    images.write_png(folder / f"{name}.png",
-                     images.to_uint8(photos.rendering.image[n]))
-    if masks:
-      images.write_png(folder / f"{name}_mask.png",
-                       images.to_uint8(photos.rendering.mask[n] * 2 - 1))
-  dataset_json.write(folder / dataset_json.FILE_NAME, labels)
+  names = names or [f"photo{n:03d}" for n in range(photos.c.shape[0])]
+  for name, image in zip(names, photos.rendering.image):
+    images.write_png(folder / f"{name}.png", images.to_uint8(image))
+  if masks:
+    _write_masks(folder, names, "mask", photos.rendering.mask)
+  dataset_json.write(folder / dataset_json.FILE_NAME, {
+      f"{name}.png": c for name, c in zip(names, np.asarray(photos.c))})
+
+
+def _write_masks(folder: pathlib.Path, names: Sequence[str], suffix: str,
+                 masks: jax.Array):
+  """Writes `NAME_suffix.png` of masks, [N, H, W, 1] in [0, 1]."""
+  # pylint: disable-next=import-outside-toplevel
+  from my3dgen_jax.data import images
+  for name, mask in zip(names, masks):
+    images.write_png(folder / f"{name}_{suffix}.png",
+                     images.to_uint8(mask * 2 - 1))

@@ -80,9 +80,8 @@ def wall_sdf(points: chex.Array) -> jax.Array:
 def wall_colour(person: people.Person, points: chex.Array) -> jax.Array:
   """Colour in [-1, 1] of points, [N, 3], on the wall behind one person."""
   f = people.decode(person)
-  base = _from_hsv(people.share(f.background_hue),
-                   0.05 + 0.25 * people.share(f.background_saturation),
-                   0.30 + 0.55 * people.share(f.background_value))
+  base = _tinted(0.30 + 0.55 * people.share(f.background_value),
+                 f.background_warmth, f.background_green)
   light = 1 + 0.35 * points[:, 1] + 0.15 * points[:, 0] * f.light_side
   return jnp.clip(base * light[:, None], 0, 1) * 2 - 1
 
@@ -402,11 +401,16 @@ def _pick(ramp_colours: Tuple[Tuple[float, ...], ...],
                     for i in range(3)])
 
 
-def _from_hsv(hue: chex.Numeric, saturation: chex.Numeric,
-              value: chex.Numeric) -> jax.Array:
-  """[3]; hue in [0, 1] goes once around."""
-  phase = jnp.abs(jnp.mod(hue + jnp.array([0.0, 2 / 3, 1 / 3]), 1) * 6 - 3)
-  return value * (1 - saturation * (1 - jnp.clip(phase - 1, 0, 1)))
+def _tinted(value: jax.Array, warmth: jax.Array,
+            green: chex.Numeric = 0.0) -> jax.Array:
+  """A colour, [3], of a brightness in (0, 1); tints are shares of it.
+
+  Linear in its tints: a circle of hues would be harder to learn for a prior,
+  and nobody is known by it.
+  """
+  tint = (warmth * jnp.array([1.0, -0.1, -0.9])
+          + green * jnp.array([-0.6, 1.0, -0.4]))
+  return jnp.clip(value * (1 + tint), 0, 1)
 
 
 def _mixed(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:
@@ -624,8 +628,8 @@ def _eye_colour(f: types.SimpleNamespace, point: Point) -> jax.Array:
 
 def _clothes_colour(f: types.SimpleNamespace, point: Point) -> jax.Array:
   """Plain cloth with a seam at the collar."""
-  base = _from_hsv(people.share(f.clothes_hue), 0.45,
-                   0.18 + 0.62 * people.share(f.clothes_value))
+  base = _tinted(0.18 + 0.62 * people.share(f.clothes_value),
+                 f.clothes_warmth)
   x, y, z = point
   ribs = bump(y + 0.272 - 0.5 * (jnp.hypot(x, z) - 0.09), 0.02)
   return base * (1 - 0.22 * ribs)[:, None]

@@ -67,10 +67,10 @@ PHOTO: Mapping[str, Tuple[float, float]] = {
     "light_height": (0.55, 0.16),
     "light_strength": (0.62, 0.08),
     "light_warmth": (0.0, 0.06),
-    "background_hue": (0.0, 1.0),
-    "background_saturation": (0.0, 1.0),
+    "background_warmth": (0.0, 0.09),
+    "background_green": (0.0, 0.06),
     "background_value": (0.0, 1.0),
-    "clothes_hue": (0.0, 1.0),
+    "clothes_warmth": (0.0, 0.35),
     "clothes_value": (0.0, 1.0),
 }
 MARKS = ("mole", "scar", "birthmark", "freckles", "asymmetry", "glasses")

@@ -10,7 +10,8 @@ import dataclasses
 import functools
 import os
 import pathlib
-from typing import Any, Callable, Dict, NamedTuple, Tuple, Union
+from typing import (Any, Callable, Dict, NamedTuple, Optional, Tuple,
+                    Union)
 
 import chex
 import flax.struct
@@ -18,13 +19,15 @@ import jax
 import jax.numpy as jnp
 
 from my3dgen_jax.config import MAX_SIZE, ConfigError, setting
-from my3dgen_jax.demo import people, points, prior, render
+from my3dgen_jax.demo import people, points, prior, quality, render
+from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.losses.reconstruction import block_means
-from my3dgen_jax.models.checkpoint import save_generator
+from my3dgen_jax.models.checkpoint import load_generator, save_generator
 from my3dgen_jax.models.generator import Generator, init_variables
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.ops.resize import resize_bilinear
-from my3dgen_jax.training import checkpoint, devices, projection
+from my3dgen_jax.training import (checkpoint, devices, projection,
+                                  run_folder)
 from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
 from my3dgen_jax.training.logs import MetricsLog
 from my3dgen_jax.training.progress import Progress
@@ -34,11 +37,13 @@ from my3dgen_jax.types import Network, RenderOutput
 STATE_FOLDER = "state"
 GENERATOR_FOLDER = "generator"
 _MAPPING_RATE = 50.0  # the mapping's weights carry a multiplier of 0.01
+_PEOPLE = 64  # that the result is measured on
+_MUON_RMS = 0.6  # of a step at rate 1, about that of Adam's
+_SMALLEST_MATRIX = 5  # rows and columns; narrower ones are Adam's
 _DENSITY_SCALE = 10.0  # of errors of raw density that are large
 # Share of a crop's side that does not count: at its border convolutions see
 # zeros, not the rest of the picture.
 _MARGIN = 1 / 8
-_SHEET_PEOPLE = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +56,8 @@ class PretrainConfig:
   people: int = setting(4, "People a step, shared by the devices.")
   points: int = setting(2560, "Points a person, a multiple of 5.")
   point_rate: float = setting(0.02, "Peak learning rate on points.")
-  crop_rate: float = setting(0.006, "Peak learning rate on crops.")
-  image_rate: float = setting(0.001, "Peak learning rate on pictures.")
+  crop_rate: float = setting(0.01, "Peak learning rate on crops.")
+  image_rate: float = setting(0.002, "Peak learning rate on pictures.")
   point_weight: float = setting(0.1, "Of points beside pictures.")
   average: float = setting(0.999, "Decay of the average of the weights.")
   w_samples: int = setting(20_000, "Samples for the mean of W.")
@@ -218,9 +223,14 @@ def _picture_distance(x: chex.Array, y: chex.Array) -> jax.Array:
 
 
 def optimizer(config: PretrainConfig) -> Any:
-  """Adam, a cosine for each stage, the mapping network faster."""
-  # Only whoever trains needs it.
-  import optax  # pylint: disable=import-outside-toplevel
+  """Muon, with Adam for what is no matrix; the mapping network faster.
+
+  In a trial of 300 steps on points Muon came in 190 to where Adam came.
+  """
+  # Only whoever trains needs them.
+  # pylint: disable=import-outside-toplevel
+  import optax
+  from optax import contrib
 
   def cosine(stage):
     steps = max(stage.steps, 10)
@@ -230,15 +240,25 @@ def optimizer(config: PretrainConfig) -> Any:
   stages = _stages(config)
   ends = [sum(stage.steps for stage in stages[:n]) for n in (1, 2)]
   rate = optax.join_schedules([cosine(stage) for stage in stages], ends)
+
+  def matrix(leaf):
+    if leaf.ndim < 2 or min(leaf.shape[-1],
+                            leaf.size // leaf.shape[-1]) < _SMALLEST_MATRIX:
+      return None
+    return contrib.MuonDimensionNumbers(tuple(range(leaf.ndim - 1)),
+                                        (leaf.ndim - 1,))
+
   faster = lambda updates: {**updates, "backbone": {
       **updates["backbone"], "mapping": jax.tree.map(
           lambda leaf: _MAPPING_RATE * leaf,
           updates["backbone"]["mapping"])}}
   return optax.chain(
       optax.clip_by_global_norm(10.0),
-      optax.scale_by_adam(b1=0.9, b2=0.99, eps=1e-8),
-      optax.stateless(lambda updates, _: faster(updates)),
-      optax.scale_by_learning_rate(rate))
+      contrib.muon(rate, beta=0.95, adam_b1=0.9, adam_b2=0.99,
+                   consistent_rms=_MUON_RMS,
+                   muon_weight_dimension_numbers=lambda params: jax.tree.map(
+                       matrix, params)),
+      optax.stateless(lambda updates, _: faster(updates)))
 
 
 def make_step(config: PretrainConfig,
@@ -286,23 +306,30 @@ def make_step(config: PretrainConfig,
   return jax.pmap(step, axis_name=devices.AXIS, donate_argnums=0)
 
 
-def pretrain(folder: Union[str, os.PathLike], config: PretrainConfig):
+def pretrain(folder: Union[str, os.PathLike],
+             config: PretrainConfig, *,
+             start_from: Optional[Union[str, os.PathLike]] = None
+             ) -> Dict[str, float]:
   """Trains, from the state in the folder if there is one.
 
   Args:
     folder: of the training: `state/`, `metrics.jsonl`, `sheet_*.png`, and at
-      the end `generator/`, a checkpoint as a converted one is.
+      the end `generator/`, a checkpoint as a converted one is, `samples.png`
+      and `held_out.png`.
     config: of the training.
+    start_from: folder of a generator whose weights are the first ones; None:
+      random ones. Not looked at where there is a state.
 
+  Returns: of `quality.measure`; `quality.json` holds it, too.
   Raises:
     Interrupted: SIGTERM or SIGINT; the state is saved.
-    CheckpointError: a state cannot be read or written.
+    CheckpointError: a state or `start_from` cannot be read or written; a
+      generator of another architecture.
   """
   config.validate()
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
-  variables = init_variables(jax.random.key(config.seed), prior.MODEL)
-  params, buffers = variables["params"], variables["buffers"]
+  params, buffers = _start(config, start_from)
   start = TrainState(jnp.zeros((), jnp.int32),
                      {"params": params, "average": params},
                      optimizer(config).init(params))
@@ -310,12 +337,31 @@ def pretrain(folder: Union[str, os.PathLike], config: PretrainConfig):
   state = saved.state if saved else start
   with stopping_gently() as stop:
     state = _train(folder, config, state, buffers, stop)
-  variables = {"params": state.trainable["average"], "buffers": buffers}
-  save_generator(
-      folder / GENERATOR_FOLDER, prior.MODEL,
-      with_w_average(jax.random.key(config.seed), variables,
-                     count=config.w_samples),
-      source={"demo": dataclasses.asdict(config)}, overwrite=True)
+  variables = with_w_average(
+      jax.random.key(config.seed),
+      {"params": state.trainable["average"], "buffers": buffers},
+      count=config.w_samples)
+  save_generator(folder / GENERATOR_FOLDER, prior.MODEL, variables,
+                 source={"demo": dataclasses.asdict(config)}, overwrite=True)
+  generator = Network(variables, Generator(prior.MODEL))
+  quality.write_samples(folder / "samples.png", generator)
+  quality.write_sheet(folder / "held_out.png", generator)
+  found = quality.measure(generator, count=_PEOPLE)
+  run_folder.write_json(folder / "quality.json", found)
+  return found
+
+
+def _start(config: PretrainConfig,
+           start_from: Optional[Union[str, os.PathLike]]) -> Tuple[Any, Any]:
+  """The first parameters, and the buffers."""
+  if start_from is None:
+    variables = init_variables(jax.random.key(config.seed), prior.MODEL)
+  else:
+    generator, variables = load_generator(start_from)
+    if generator.config != prior.MODEL:
+      raise CheckpointError(f"{start_from}: is not of the prior's "
+                            "architecture")
+  return variables["params"], variables["buffers"]
 
 
 def _train(folder: pathlib.Path, config: PretrainConfig, state: TrainState,
@@ -334,7 +380,10 @@ def _train(folder: pathlib.Path, config: PretrainConfig, state: TrainState,
         continue
       step, draw = make_step(config, stage.part), _drawing(config, stage.part)
       while done < end:
-        state, terms = step(state, constant, draw(_keys(config, done)))
+        # One program at a time: several at once, on devices that share a
+        # processor's threads, can wait for each other for ever.
+        batch = jax.block_until_ready(draw(_keys(config, done)))
+        state, terms = jax.block_until_ready(step(state, constant, batch))
         done += 1
         if done % config.log_every == 0 or done == config.steps:
           terms = {name: float(term) for name, term in
@@ -346,7 +395,7 @@ def _train(folder: pathlib.Path, config: PretrainConfig, state: TrainState,
             or stop.signal is not None):
           kept = devices.first(state)
           checkpoint.save_state(folder / STATE_FOLDER, kept)
-          write_sheet(folder / f"sheet_{done:06d}.png", Network(
+          quality.write_sheet(folder / f"sheet_{done:06d}.png", Network(
               {"params": kept.trainable["average"], "buffers": buffers},
               Generator(prior.MODEL)))
         stop.raise_if_wanted(f"stopped at step {done} of {config.steps}; the "
@@ -378,30 +427,3 @@ def with_w_average(key: chex.PRNGKey, variables: Any, *, count: int) -> Any:
   backbone = {**buffers["backbone"], "mapping": {
       **buffers["backbone"]["mapping"], "w_avg": mean}}
   return {**variables, "buffers": {**buffers, "backbone": backbone}}
-
-
-@jax.jit
-def _show(generator: Network, z: chex.Array, c: chex.Array) -> jax.Array:
-  ws = generator(z, people.face_camera(0.0, 0.0)[None], method="mapping")
-  return generator(ws, c, method="synthesis").image
-
-
-def write_sheet(path: Union[str, os.PathLike], generator: Network, *,
-                count: int = _SHEET_PEOPLE, seed: int = 10_000):
-  """Writes a picture: people no step has seen, as they are and as learnt.
-
-  Args:
-    path: of the PNG: a row of photos, one of the generator's, one turned.
-    generator: of the prior.
-    count: people.
-    seed: of the people.
-  """
-  # Needs Pillow, which training does not.
-  from my3dgen_jax.data import images  # pylint: disable=import-outside-toplevel
-  batch = draw_batch(jax.random.split(jax.random.key(seed), count),
-                     num_points=5, side=prior.MODEL.img_resolution)
-  turned = jnp.repeat(people.face_camera(0.35, 0.0)[None], count, axis=0)
-  rows = [batch.rendering.image, _show(generator, batch.z, batch.c),
-          _show(generator, batch.z, turned)]
-  images.write_png(path, images.make_grid(
-      [[images.to_uint8(image) for image in row] for row in rows]))

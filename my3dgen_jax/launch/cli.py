@@ -24,6 +24,7 @@ flags.disclaim_key_flags()
 
 # Flagfiles that are part of the project.
 _FLAGFILES = pathlib.Path(__file__).resolve().parents[2] / "launch"
+_CPU_DEVICES = "cpu_devices"
 _MOST_NUMBERS = 100_000  # a slip of the finger should not fill the memory
 
 
@@ -40,6 +41,9 @@ def run(main: Callable[[], None]):
       if len(argv) > 1:
         raise FlagError(f"unexpected argument {argv[1]!r}; every setting is "
                         "a flag, --helpshort lists them")
+      devices = flags.FLAGS.get_flag_value(_CPU_DEVICES, None)
+      if devices is not None:
+        jax.config.update("jax_num_cpu_devices", devices)
       main()
     except FlagError as error:
       _fail(error, 2)
@@ -56,6 +60,13 @@ def run(main: Callable[[], None]):
       _fail("interrupted", 130)
 
   app.run(guarded, flags_parser=_parse)
+
+
+def define_cpu_devices():
+  """Declares --cpu_devices for a command that shares its work out."""
+  integer(_CPU_DEVICES, None, "Devices that the processor poses as, to share "
+          "the work; one a core suits small models, and takes as many times "
+          "the memory. Default: one.", lower_bound=1, upper_bound=256)
 
 
 def _parse(argv: List[str]) -> List[str]:

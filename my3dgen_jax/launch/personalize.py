@@ -4,21 +4,28 @@
         --album=data/obama --lpips=checkpoints/lpips_alex --test=10 \\
         --out=runs/obama
 
-or --flagfile=obama.flags. What a run leaves: `training/run_folder.py`.
+or --flagfile=obama.flags; or --demo_person=0, which needs nothing: an album of
+a procedural person is drawn, and the networks of the package are used. What a
+run leaves: `training/run_folder.py`.
 """
+
+import dataclasses
 
 from my3dgen_jax.apps import personalize
 from my3dgen_jax.config import (LoraConfig, LossConfig, ProjectionConfig,
                                 TuningConfig)
 from my3dgen_jax.data.album import parse_selection
+from my3dgen_jax.demo import album as demo_album
+from my3dgen_jax.demo import shipped
+from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch import cli
 from my3dgen_jax.training.anchors import default_cache
 
 _TEXT, _INT = cli.string, cli.integer
 _RUN = {holder.name: holder for holder in (
-    _TEXT("checkpoint", None, "Generator folder.", required=True),
-    _TEXT("album", None, "Folder or zip of photos.", required=True),
-    _TEXT("out", None, "Folder of the run.", required=True),
+    _TEXT("checkpoint", None, "Generator folder."),
+    _TEXT("album", None, "Folder or zip of photos."),
+    _TEXT("out", None, "Folder of the run."),
     _TEXT("lpips", None, "Folder of LPIPS's weights."),
     _TEXT("identity", None, "Folder of a face recognition network."),
     _INT("split_seed", 0, "Of a split by number.", lower_bound=0),
@@ -38,6 +45,10 @@ _TEST = _TEXT("test", "0", "Photos held out: a number, a share, or a file "
               "with a name a line.")
 _REFERENCE = _TEXT("reference", None, "Photos that identity is compared with; "
                    "default: all.")
+_DEMO = cli.integer("demo_person", None, "Draw the album of this procedural "
+                    "person, and use the networks of the package.",
+                    lower_bound=0)
+cli.define_cpu_devices()
 _RESUME = cli.boolean("resume", False, "Go on with the run in --out.")
 _PARTS = {"lora": cli.define_config(LoraConfig, "lora_"),
           "projection": cli.define_config(ProjectionConfig, "anchor_"),
@@ -46,14 +57,37 @@ _PARTS = {"lora": cli.define_config(LoraConfig, "lora_"),
 
 
 def main():
+  demo = _DEMO.value is not None
+  for name in ("out",) if demo else ("checkpoint", "album", "out"):
+    if not _RUN[name].value:
+      raise FlagError(f"--{name} is missing; --flagfile=demo.flags needs "
+                      "neither checkpoint nor photos")
+  config = personalize.PersonalizeConfig(
+      test=parse_selection(_TEST.value),
+      reference=_REFERENCE.value and parse_selection(_REFERENCE.value),
+      **{name: holder.value for name, holder in _RUN.items()},
+      **{name: read() for name, read in _PARTS.items()})
+  if demo:
+    config = _with_demo(config, _DEMO.value)
   summary = personalize.personalize(
-      personalize.PersonalizeConfig(
-          test=parse_selection(_TEST.value),
-          reference=_REFERENCE.value and parse_selection(_REFERENCE.value),
-          **{name: holder.value for name, holder in _RUN.items()},
-          **{name: read() for name, read in _PARTS.items()}),
-      resume=_RESUME.value, flags=cli.flags_as_text(skip=["resume"]))
-  print(personalize.describe(summary, _RUN["out"].value))
+      config, resume=_RESUME.value, flags=cli.flags_as_text(skip=["resume"]))
+  print(personalize.describe(summary, config.out))
+
+
+def _with_demo(config: personalize.PersonalizeConfig,
+               person: int) -> personalize.PersonalizeConfig:
+  """The config with the demo's album and networks, where it names none."""
+  album = config.album or f"{config.out.rstrip('/')}_album_{person}"
+  if not config.album:
+    print(f"drawing photos of person {person} in {album}")
+    demo_album.write_demo_album(album, person)
+  own = {} if config.album else {
+      "test": f"{album}/{demo_album.TEST_FILE}",
+      "reference": f"{album}/{demo_album.REFERENCE_FILE}"}
+  return dataclasses.replace(
+      config, album=album, checkpoint=config.checkpoint or str(shipped.PRIOR),
+      lpips=config.lpips or str(shipped.LPIPS),
+      identity=config.identity or str(shipped.IDENTITY), **own)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Trains the demo's prior on procedural people.
 
-    python -m my3dgen_jax.launch.pretrain_demo --out=runs/prior
+    python -m my3dgen_jax.launch.pretrain_demo --out=runs/prior --cpu_devices=2
 
 The same command goes on with a training that was stopped.
 """
@@ -9,11 +9,16 @@ from my3dgen_jax.demo import pretrain
 from my3dgen_jax.launch import cli
 
 _OUT = cli.string("out", None, "Folder of the training.", required=True)
+_START = cli.string("start_from", None, "Generator folder that a new training "
+                    "starts from; default: random weights.")
+cli.define_cpu_devices()
 _CONFIG = cli.define_config(pretrain.PretrainConfig)
 
 
 def main():
-  pretrain.pretrain(_OUT.value, _CONFIG())
+  found = pretrain.pretrain(_OUT.value, _CONFIG(),
+                            start_from=_START.value)
+  print(f"held-out people: {found['psnr']:.2f} dB")
 
 
 if __name__ == "__main__":

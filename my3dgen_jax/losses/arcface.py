@@ -8,8 +8,8 @@ A unit adds to its input (subsampled; brought to the new channels by a 1x1
 convolution and norm where they change): norm, conv 3x3, PReLU, conv 3x3 with
 the stride, norm, squeeze-and-excitation.
 
-Batch normalisation uses its stored statistics: this network is not trained
-here, it judges.
+Batch normalisation uses its stored statistics, as a network that judges does;
+one that is being trained normalises by its batch, and stores what it saw.
 
 Sources: Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face
 Recognition", CVPR 2019, section 2 (the units and the head); Hu et al.,
@@ -28,6 +28,7 @@ from my3dgen_jax.ops import upfirdn2d
 SIDE = 112  # of the images, pixels
 
 _EPSILON = 1e-5  # added to variances, as the weights were trained with
+_MOMENTUM = 0.9  # of stored statistics, a step of training
 _REDUCTION = 16  # of channels, in squeeze-and-excitation
 _SHORTEST = 1e-24  # squared length below which an embedding has no direction
 
@@ -41,6 +42,8 @@ class IrSe(nn.Module):
     features: numbers in an embedding.
     dtype: activations are computed in it.
     precision: of the products.
+    train: normalises by the batch's statistics; `batch_stats`, which must be
+      mutable, moves towards them.
   """
 
   channels: Tuple[int, ...] = (64, 128, 256, 512)
@@ -48,6 +51,7 @@ class IrSe(nn.Module):
   features: int = 512
   dtype: Any = jnp.float32
   precision: Any = None
+  train: bool = False
 
   @nn.compact
   def __call__(self, x: chex.Array) -> jax.Array:
@@ -63,17 +67,19 @@ class IrSe(nn.Module):
     x = x.astype(self.dtype)
     x = _Conv(self.channels[0], 3, precision=self.precision,
               name="input_conv")(x)
-    x = _Prelu(name="input_prelu")(_Norm(name="input_norm")(x))
+    x = _Norm(self.train, name="input_norm")(x)
+    x = _Prelu(name="input_prelu")(x)
     index = 0
     for channels, units in zip(self.channels, self.units):
       for position in range(units):
         x = _Unit(channels, stride=1 if position else 2,
-                  precision=self.precision, name=f"unit{index}")(x)
+                  precision=self.precision, train=self.train,
+                  name=f"unit{index}")(x)
         index += 1
-    x = _Norm(name="output_norm")(x)
+    x = _Norm(self.train, name="output_norm")(x)
     # All pixels at once: a kernel as large as the image.
     x = _Linear(self.features, precision=self.precision, name="linear")(x)
-    x = _Norm(name="features_norm")(x).astype(jnp.float32)
+    x = _Norm(self.train, name="features_norm")(x).astype(jnp.float32)
     squared = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
     return x * jax.lax.rsqrt(jnp.maximum(squared, _SHORTEST))
 
@@ -112,7 +118,9 @@ class _Linear(nn.Module):
 
 
 class _Norm(nn.Module):
-  """Batch normalisation by stored statistics: one factor, one offset."""
+  """Batch normalisation: one factor, one offset a channel."""
+
+  train: bool = False
 
   @nn.compact
   def __call__(self, x: chex.Array) -> jax.Array:
@@ -121,8 +129,16 @@ class _Norm(nn.Module):
     bias = self.param("bias", nn.initializers.zeros, shape)
     mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
     var = self.variable("batch_stats", "var", jnp.ones, shape)
-    scale = scale * jax.lax.rsqrt(var.value + _EPSILON)
-    offset = bias - mean.value * scale
+    used = mean.value, var.value
+    if self.train:
+      seen = x.astype(jnp.float32)
+      axes = tuple(range(x.ndim - 1))
+      used = jnp.mean(seen, axes), jnp.var(seen, axes)
+      if not self.is_initializing():
+        for stored, value in zip((mean, var), used):
+          stored.value += (1 - _MOMENTUM) * (value - stored.value)
+    scale = scale * jax.lax.rsqrt(used[1] + _EPSILON)
+    offset = bias - used[0] * scale
     return x * scale.astype(x.dtype) + offset.astype(x.dtype)
 
 
@@ -141,9 +157,13 @@ class _Unit(nn.Module):
   channels: int
   stride: int
   precision: Any = None
+  train: bool = False
 
   @nn.compact
   def __call__(self, x: chex.Array) -> jax.Array:
+    def norm(name: str, x: chex.Array) -> jax.Array:
+      return _Norm(self.train, name=name)(x)
+
     def conv(name: str, x: chex.Array, size: int, stride: int = 1,
              channels: int = self.channels) -> jax.Array:
       return _Conv(channels, size, stride, self.precision, name=name)(x)
@@ -151,12 +171,11 @@ class _Unit(nn.Module):
     # A window of one pixel, whether it takes the largest or a 1x1 product.
     shortcut = x[:, ::self.stride, ::self.stride]
     if x.shape[-1] != self.channels:
-      shortcut = _Norm(name="shortcut_norm")(conv("shortcut_conv", shortcut,
-                                                  1))
-    x = conv("conv1", _Norm(name="norm1")(x), 3)
+      shortcut = norm("shortcut_norm", conv("shortcut_conv", shortcut, 1))
+    x = conv("conv1", norm("norm1", x), 3)
     x = conv("conv2", _Prelu(name="prelu")(x), 3, self.stride)
-    x = _Norm(name="norm2")(x)
+    x = norm("norm2", x)
     gate = jnp.mean(x, axis=(1, 2), keepdims=True)
     gate = nn.relu(conv("squeeze", gate, 1,
-                        channels=self.channels // _REDUCTION))
+                        channels=max(self.channels // _REDUCTION, 1)))
     return x * nn.sigmoid(conv("excite", gate, 1)) + shortcut

@@ -3,6 +3,7 @@
 A network is a tuple of layers, in the order and numbering of torchvision's
 `features`, so layer i holds what its files call `features.i`. Layers behind
 the last one that anybody compares are left out, and so is the classifier.
+One more, "small", is no one else's: the demo trains it itself.
 """
 
 import dataclasses
@@ -130,7 +131,15 @@ NETWORKS: Mapping[str, Network] = {
          Fire(32, 128), Fire(32, 128), MaxPool(3, ceil=True),
          Fire(48, 192), Fire(48, 192), Fire(64, 256), Fire(64, 256)),
         taps=(1, 4, 7, 9, 10, 11, 12), smallest=17),
+    # The first tap keeps every pixel: a mole is four of them wide.
+    "small": Network(
+        "small stack",
+        _rectified(Conv(16, 3, padding=1), Conv(32, 3, stride=2, padding=1),
+                   Conv(48, 3, stride=2, padding=1),
+                   Conv(64, 3, stride=2, padding=1)),
+        taps=(1, 3, 5, 7), smallest=1),
 }
+PUBLISHED = ("alex", "vgg", "squeeze")  # there are files of others for them
 
 
 class FeatureStack(nn.Module):

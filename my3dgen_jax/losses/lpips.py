@@ -62,13 +62,13 @@ class Lpips(nn.Module):
   compared under the mask that they were made with.
 
   Attributes:
-    backbone: "alex", "vgg" or "squeeze".
+    backbone: "alex", "vgg" or "squeeze"; "small" is the demo's.
     dtype: "float32" or "bfloat16": activations and features; lengths and
       sums are float32 in either case.
     precision: of the products on accelerators; "highest" is float32 exactly.
   """
 
-  backbone: Literal["alex", "vgg", "squeeze"] = "alex"
+  backbone: Literal["alex", "vgg", "squeeze", "small"] = "alex"
   dtype: Literal["float32", "bfloat16"] = "float32"
   precision: Literal["highest", "high", "default"] = "highest"
 
@@ -129,7 +129,7 @@ class Lpips(nn.Module):
           f"{name}: LPIPS on {network.title} needs images of at least "
           f"{network.smallest} x {network.smallest} pixels, got {height} x "
           f"{width}")
-    x = (x - jnp.asarray(_MEAN)) / jnp.asarray(_DEVIATION)
+    x = standardised(x)
     if mask is not None:
       mask = _as_mask(mask)
       checks.check_shape("mask", mask, ("N", height, width, 1))
@@ -170,6 +170,11 @@ class Lpips(nn.Module):
     return sum(
         _mean(jnp.sum(_squared_difference(x, y) * weight, axis=-1), mask)
         for x, y, weight in zip(features_x, features_y, self.linear))
+
+
+def standardised(x: chex.Array) -> jax.Array:
+  """What backbones look at: [..., 3] in [-1, 1], about normal afterwards."""
+  return (x - jnp.asarray(_MEAN)) / jnp.asarray(_DEVIATION)
 
 
 def _check_choice(name: str, value: Any, choices: Sequence[str]):
@@ -240,7 +245,7 @@ def save_lpips(directory: Union[str, os.PathLike], backbone: str,
 
   Args:
     directory: to be created.
-    backbone: "alex", "vgg" or "squeeze".
+    backbone: "alex", "vgg", "squeeze" or "small".
     variables: {"params": …}, as `abstract_variables` says.
     source: where the weights come from (plain data), kept in the file.
     overwrite: replace the weights of a folder that exists.

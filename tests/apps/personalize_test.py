@@ -67,6 +67,25 @@ class JobTest(parameterized.TestCase):
 
 class PersonalizeTest(JobTest):
 
+  def test_marks_are_measured_apart(self):
+    """Where the album says that they show, in photos that have any."""
+    album = self.folder / "album"
+    shutil.copytree(self.place / "album", album)
+    for path in album.glob("*.png"):
+      side = Image.open(path).width
+      marks = np.zeros((side, side), np.uint8)
+      marks[:side // 2] = 255
+      Image.fromarray(marks).save(path.with_name(f"{path.stem}_marks.png"))
+    summary = self.run_job(mode="none", album=str(album))
+    row = summary["pretrained"]
+    self.assertGreater(abs(row["psnr"] - row["psnr_marks"]), 1e-3)
+    table = app.describe(summary, "run").splitlines()
+    self.assertRegex(table[0], r"LPIPS +PSNR +at marks +ID_sim$")
+    self.assertIn(f"{row['psnr_marks']:.2f}", table[1])
+    self.assertNotIn("at marks", app.describe(
+        {**summary, **{name: {**summary[name], "psnr_marks": None}
+                       for name in ("pretrained", "personalized")}}, "run"))
+
   def test_a_known_change_is_found(self):
     """Of views that tuning has not seen, at the paper's rate."""
     base = self.place / "base"

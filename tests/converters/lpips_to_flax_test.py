@@ -16,7 +16,8 @@ import safetensors
 
 from converters import lpips_to_flax
 from my3dgen_jax.errors import CheckpointError
-from my3dgen_jax.losses.lpips import BACKBONES, WEIGHTS_FILE, load_lpips
+from my3dgen_jax.losses.backbones import PUBLISHED
+from my3dgen_jax.losses.lpips import WEIGHTS_FILE, load_lpips
 from tests.support import classifiers
 from tests.support import official_files as files
 
@@ -74,7 +75,7 @@ class LpipsToFlaxTest(parameterized.TestCase):
     return [f"--backbone_file={self.paths['backbone']}",
             f"--linear_file={self.paths['linear']}", f"--output={self.output}"]
 
-  @parameterized.parameters(*BACKBONES)
+  @parameterized.parameters(*PUBLISHED)
   def test_every_network(self, net):
     self.write(backbone_tensors=backbone(net),
                linear_tensors=classifiers.linear(net))
@@ -175,7 +176,7 @@ class LpipsToFlaxTest(parameterized.TestCase):
         check=True)
     self.assertIn("--backbone_file", result.stdout)
 
-  @parameterized.parameters(*BACKBONES)
+  @parameterized.parameters(*PUBLISHED)
   def test_released_linear_weights(self, net):
     """The published files themselves, which the repository has as numbers."""
     path = _RELEASED / f"{net}.pth"

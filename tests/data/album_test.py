@@ -138,6 +138,26 @@ class ContentTest(AlbumTestCase):
       self.assertEqual((item.mask.shape, item.mask.dtype),
                        ((16, 16, 1), np.float32))
 
+  def test_marks(self):
+    albums.make(self.folder, count=2)
+    (self.folder / "photo01_marks.png").write_bytes(
+        (self.folder / "photo01.png").read_bytes())
+    self.assert_refused("photo01_marks.png: is RGB", verify=False)
+    marks = np.zeros((16, 16), np.uint8)
+    marks[3:5] = 255
+    Image.fromarray(marks).save(self.folder / "photo01_marks.png")
+    album = Album.open(self.folder)
+    album.verify()
+    self.assertEqual(album.names, ("photo00.png", "photo01.png"))
+    self.assertIsNone(album[0].marks)
+    np.testing.assert_array_equal(album[1].marks[..., 0], marks / 255)
+    # They are not a mask: the loss looks everywhere.
+    np.testing.assert_array_equal(album[1].mask, 1)
+    (self.folder / "photo01_marks.png").rename(
+        self.folder / "nobody_marks.png")
+    self.assert_refused("nobody_marks.png: is the picture of marks of no "
+                        "photo")
+
   def test_a_labelled_photo_of_a_mask(self):
     albums.make(self.folder, count=2)
     (self.folder / "with_mask.png").write_bytes(

@@ -3,6 +3,7 @@
 import pathlib
 import shutil
 import tempfile
+from unittest import mock
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ from absl.testing import absltest
 
 from my3dgen_jax.data import album as album_lib, images
 from my3dgen_jax.demo import album, people
+from my3dgen_jax.errors import UserError
 
 
 class AlbumTest(absltest.TestCase):
@@ -35,6 +37,37 @@ class AlbumTest(absltest.TestCase):
     self.assertGreater(np.abs(photos.c - photos.true_c).max(), 1e-4)
     np.testing.assert_array_equal(photos.person.identity[0],
                                   photos.person.identity[2])
+
+  def test_the_demo_s_album(self):
+    folder = pathlib.Path(tempfile.mkdtemp()) / "person"
+    self.addCleanup(shutil.rmtree, folder.parent)
+    with mock.patch.object(album, "_COUNTS", {
+        "photo": 2, "test": 5, "reference": 3}), mock.patch.object(
+            album, "_RESOLUTION", 64):
+      album.write_demo_album(folder, 3)
+      opened = album_lib.Album.open(folder)
+      opened.verify()
+      train, test, reference = opened.split(
+          test=folder / "test.txt", reference=folder / "reference.txt")
+      self.assertEqual((len(train), test.names, reference.names),
+                       (2, tuple(f"test{n:03d}.png" for n in range(5)),
+                        tuple(f"reference{n:03d}.png" for n in range(3))))
+      self.assertIsNone(train[0].marks)
+      self.assertBetween(test[0].marks.mean(), 0.005, 0.5)
+      # It is drawn once; and never over something else.
+      before = (folder / "photo000.png").stat().st_mtime_ns
+      album.write_demo_album(folder, 3)
+      self.assertEqual((folder / "photo000.png").stat().st_mtime_ns, before)
+      with self.assertRaisesRegex(UserError, "not empty"):
+        album.write_demo_album(folder.parent, 3)
+
+  def test_people_of_the_demo_have_marks(self):
+    marks = [jax.tree.map(np.asarray, album.demo_person(n).marks)
+             for n in range(4)]
+    for mark in marks:
+      self.assertEqual(sum(np.any(kind) for kind in jax.tree.leaves(mark)), 3)
+    self.assertGreater(len({tuple(map(np.any, jax.tree.leaves(mark)))
+                            for mark in marks}), 1)
 
 
 if __name__ == "__main__":

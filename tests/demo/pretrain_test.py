@@ -6,6 +6,7 @@ import pathlib
 import tempfile
 from unittest import mock
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +33,7 @@ class PretrainTest(absltest.TestCase):
 
   def test_trains_and_goes_on(self):
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(
-        prior, "MODEL", TINY):
+        prior, "MODEL", TINY), mock.patch.object(pretrain, "_PEOPLE", 8):
       folder = pathlib.Path(folder)
       pretrain.pretrain(folder, dataclasses.replace(
           CONFIG, image_steps=0))
@@ -45,7 +46,15 @@ class PretrainTest(absltest.TestCase):
           first["params"]["decoder"]["fc0"]["kernel"]
           - second["params"]["decoder"]["fc0"]["kernel"]).max(), 0)
       self.assertLen((folder / "metrics.jsonl").read_text().splitlines(), 4)
-      self.assertIn("sheet_000004.png", os.listdir(folder))
+      self.assertLessEqual({"sheet_000004.png", "samples.png", "held_out.png",
+                            "quality.json"}, set(os.listdir(folder)))
+      # Started from that, no step is the same generator; only w_avg is new.
+      again = pretrain.pretrain(folder / "again", dataclasses.replace(
+          CONFIG, point_steps=0, crop_steps=0, image_steps=0),
+                                start_from=folder / "generator")
+      self.assertEqual(again["people"], 8)
+      _, third = load_generator(folder / "again" / "generator")
+      chex.assert_trees_all_equal(second["params"], third["params"])
 
   def test_bad_settings(self):
     for changes, field in (({"points": 7}, "points"),

@@ -127,5 +127,64 @@ class PropertyTest(absltest.TestCase):
     embed(-faces_112())
 
 
+class SmallTest(absltest.TestCase):
+
+  def module(self, **options):
+    return identity.NETWORKS["ir_se_small"].module(**options)
+
+  def test_size(self):
+    """It travels with the project."""
+    leaves = jax.tree.leaves(identity.abstract_variables("ir_se_small"))
+    self.assertLess(sum(4 * leaf.size for leaf in leaves), 1_500_000)
+    embeddings = jax.eval_shape(
+        identity.Identity("ir_se_small").embed,
+        identity.abstract_variables("ir_se_small"),
+        jax.ShapeDtypeStruct((2, 128, 128, 3), jnp.float32))
+    self.assertEqual(embeddings.shape, (2, 64))
+
+  def test_same_variables_in_training(self):
+    shapes = [jax.eval_shape(self.module(train=train).init, jax.random.key(0),
+                             faces_112()) for train in (False, True)]
+    chex.assert_trees_all_equal_shapes_and_dtypes(*shapes)
+
+  def test_training_moves_statistics(self):
+    variables = tiny()
+    images = np.concatenate([faces_112(), -faces_112()])
+    apply = jax.jit(functools.partial(
+        faces.TINY.module(train=True).apply, mutable=["batch_stats"]))
+    embeddings, updated = apply(variables, images)
+    np.testing.assert_allclose(jnp.linalg.norm(embeddings, axis=-1), 1,
+                               rtol=1e-5)
+    # The first norm's batch is the first convolution's output.
+    kernel = variables["params"]["input_conv"]["kernel"]
+    seen = jax.lax.conv_general_dilated(
+        images, kernel, (1, 1), "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    before, after = (tree["batch_stats"]["input_norm"]
+                     for tree in (variables, updated))
+    for name, value in (("mean", seen.mean((0, 1, 2))),
+                        ("var", seen.var((0, 1, 2)))):
+      np.testing.assert_allclose(
+          after[name], 0.9 * before[name] + 0.1 * value, rtol=1e-4, atol=1e-5)
+    moved = jax.tree.map(lambda x, y: np.abs(x - y).max(),
+                         variables["batch_stats"], updated["batch_stats"])
+    self.assertGreater(min(jax.tree.leaves(moved)), 0)
+
+  def test_judging_does_not(self):
+    _, updated = jax.jit(functools.partial(
+        faces.TINY.module().apply, mutable=["batch_stats"]))(
+            tiny(), faces_112())
+    chex.assert_trees_all_equal(updated["batch_stats"],
+                                tiny()["batch_stats"])
+
+  def test_training_forgets_the_scale_of_images(self):
+    """Normalised by its batch, an image's contrast does not matter."""
+    apply = jax.jit(functools.partial(
+        faces.TINY.module(train=True).apply, mutable=["batch_stats"]))
+    one, _ = apply(tiny(), faces_112())
+    other, _ = apply(tiny(), faces_112() * 2)
+    np.testing.assert_allclose(one, other, atol=1e-3)
+
+
 if __name__ == "__main__":
   absltest.main()

@@ -15,6 +15,7 @@ import safetensors.numpy
 
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.losses import backbones
+from my3dgen_jax.losses.backbones import PUBLISHED
 from my3dgen_jax.losses.lpips import (BACKBONES, WEIGHTS_FILE, Lpips,
                                       abstract_variables, load_lpips,
                                       save_lpips)
@@ -54,7 +55,7 @@ def images(rows=slice(None)):
 
 class GoldenTest(parameterized.TestCase):
 
-  @parameterized.parameters(*BACKBONES)
+  @parameterized.parameters(*PUBLISHED)
   def test_original(self, net):
     x, y = images()
     expected = golden.load("metrics")
@@ -97,7 +98,7 @@ class PropertyTest(parameterized.TestCase):
         self.distance(x, y[:1]),
         self.distance(x, np.concatenate([y[:1], y[:1]])), rtol=1e-5)
 
-  @parameterized.parameters(*BACKBONES)
+  @parameterized.parameters(*PUBLISHED)
   def test_equal_images_have_no_gradient(self, net):
     x, _ = images(slice(1))
     value, slope = gradient(net)(variables(net), x, x)
@@ -285,6 +286,27 @@ class PoolingTest(parameterized.TestCase):
 
 
 class FeatureStackTest(absltest.TestCase):
+
+  def test_small(self):
+    """The demo's own: it sees every pixel, and travels with the project."""
+    self.assertEqual(BACKBONES, (*PUBLISHED, "small"))
+    shapes = abstract_variables("small")
+    leaves = jax.tree.leaves(shapes)
+    self.assertBetween(sum(leaf.size for leaf in leaves), 45_000, 60_000)
+    layers = jax.eval_shape(functools.partial(
+        Lpips("small").apply, method="features"), shapes,
+                            jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
+    self.assertEqual([layer.shape[1:] for layer in layers],
+                     [(64, 64, 16), (32, 32, 32), (16, 16, 48), (8, 8, 64)])
+
+  def test_small_measures(self):
+    x, y = images(slice(1))
+    init = jax.jit(Lpips("small").init)(jax.random.key(0), x, y)
+    apply = jax.jit(Lpips("small").apply)
+    far, near = (apply(init, x, other) for other in (y, 0.9 * x + 0.1 * y))
+    self.assertGreater(far, near)
+    self.assertGreater(near, 0)
+    self.assertEqual(apply(init, x, x), 0)
 
   def test_other_taps(self):
     """As another metric would choose them, from fewer layers."""

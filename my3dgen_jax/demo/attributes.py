@@ -1,0 +1,145 @@
+"""How much people smile and how old they look, by a small regressor.
+
+    attributes = load_attributes("weights/attributes")
+    smile = attributes(images)["smile"]                       # [N]
+
+It measures what edits of procedural people do. On disk it is a folder, see
+`losses.weights`.
+"""
+
+import os
+from typing import Any, Dict, Mapping, Optional, Union
+
+import chex
+import flax.linen as nn
+from flax import traverse_util
+import jax
+import jax.numpy as jnp
+
+from my3dgen_jax.losses import identity, lpips
+from my3dgen_jax.losses import weights as weights_lib
+from my3dgen_jax.losses.backbones import NETWORKS, FeatureStack
+from my3dgen_jax.ops import checks
+from my3dgen_jax.types import Network
+
+SIDE = 128  # of the images that it looks at, pixels
+NAMES = ("smile", "age")
+BACKBONE = "small"
+
+_NETWORK = "small"
+_CHANNELS, _GRID, _HIDDEN = 48, 4, 64  # of the head
+
+
+class Regressor(nn.Module):
+  """Numbers about images: a stack of features, and a head that knows places.
+
+  Attributes:
+    outputs: how many numbers.
+  """
+
+  outputs: int
+
+  @nn.compact
+  def __call__(self, x: chex.Array) -> jax.Array:
+    """Images [N, SIDE, SIDE, 3] in [-1, 1] to [N, outputs]."""
+    x, = FeatureStack(BACKBONE, taps=NETWORKS[BACKBONE].taps[-1:],
+                      name="backbone")(lpips.standardised(x))
+    x = nn.relu(nn.Conv(_CHANNELS, (3, 3), (2, 2), name="conv")(x))
+    # Where a mouth is matters, but not to the pixel.
+    x = identity.average_pool(x, _GRID)
+    x = nn.relu(nn.Dense(_HIDDEN, name="hidden")(x.reshape(x.shape[0], -1)))
+    return nn.Dense(self.outputs, name="last")(x)
+
+
+class Attributes(nn.Module):
+  """Photos of any size to attributes; may be jitted."""
+
+  @nn.compact
+  def __call__(self, images: chex.Array) -> Dict[str, jax.Array]:
+    """Measures.
+
+    Args:
+      images: [N, H, W, 3], RGB in [-1, 1], aligned as the demo's are.
+
+    Returns: each of `NAMES`, [N] in (0, 1), see `people.smile` and
+      `people.age`.
+    Raises: UserError if the images do not fit.
+    """
+    images = checks.as_float32("images", images, ("N", "H", "W", 3))
+    found = nn.sigmoid(Regressor(len(NAMES), name="regressor")(
+        resized(images)))
+    return {name: found[:, i] for i, name in enumerate(NAMES)}
+
+
+def resized(images: chex.Array) -> jax.Array:
+  """Images [N, H, W, 3] as a regressor is trained with, [N, SIDE, SIDE, 3]."""
+  if images.shape[1:3] == (SIDE, SIDE):
+    return images
+  return identity.average_pool(images, SIDE)
+
+
+def of_training(params: Mapping[str, Any]) -> Any:
+  """Variables of `Attributes` from those of a regressor of more.
+
+  Args:
+    params: of a `Regressor` whose first outputs are logits of `NAMES`.
+  """
+  last = {name: leaf[..., :len(NAMES)]
+          for name, leaf in params["last"].items()}
+  return {"params": {"regressor": {**params, "last": last}}}
+
+
+# On disk.
+
+
+def save_attributes(directory: Union[str, os.PathLike], variables: Any, *,
+                    source: Optional[Mapping[str, Any]] = None,
+                    overwrite: bool = False):
+  """Writes the weights, all of them or nothing.
+
+  Args:
+    directory: to be created.
+    variables: of `Attributes`.
+    source: where the weights come from (plain data), kept in the file.
+    overwrite: replace the weights of a folder that exists.
+
+  Raises:
+    FileExistsError: the folder exists, and may not be replaced.
+    CheckpointError: the variables are not those of the network; the folder
+      cannot be written, or holds other things.
+  """
+  weights_lib.save(_KIND, directory, _NETWORK, _flatten(variables),
+                   source=source, overwrite=overwrite)
+
+
+def load_attributes(directory: Union[str, os.PathLike]) -> Network:
+  """Reads weights from disk.
+
+  Args:
+    directory: written by `save_attributes`.
+
+  Returns: what calls `Attributes` with them.
+  Raises:
+    CheckpointError: names the file and what is wrong with it.
+  """
+  _, arrays = weights_lib.load(_KIND, directory)
+  params = traverse_util.unflatten_dict(arrays, sep="/")
+  return Network({"params": jax.device_put(params)}, Attributes())
+
+
+def _flatten(variables: Any) -> Dict[str, Any]:
+  """The parameters by path."""
+  return traverse_util.flatten_dict(dict(variables["params"]), sep="/")
+
+
+def _abstract(_: str) -> Dict[str, Any]:
+  images = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
+  return _flatten(jax.eval_shape(Attributes().init, jax.random.key(0),
+                                 images))
+
+
+_KIND = weights_lib.Kind(
+    name="attributes", title="attribute", field="network",
+    networks=(_NETWORK,),
+    converter="python -m my3dgen_jax.launch.train_demo_networks",
+    abstract=_abstract)

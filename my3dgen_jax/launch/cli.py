@@ -41,9 +41,9 @@ def run(main: Callable[[], None]):
       if len(argv) > 1:
         raise FlagError(f"unexpected argument {argv[1]!r}; every setting is "
                         "a flag, --helpshort lists them")
-      devices = flags.FLAGS.get_flag_value(_CPU_DEVICES, None)
-      if devices is not None:
-        jax.config.update("jax_num_cpu_devices", devices)
+      if _CPU_DEVICES in flags.FLAGS and flags.FLAGS[_CPU_DEVICES].value:
+        jax.config.update("jax_num_cpu_devices",
+                          flags.FLAGS[_CPU_DEVICES].value)
       main()
     except FlagError as error:
       _fail(error, 2)

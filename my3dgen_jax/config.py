@@ -10,7 +10,7 @@ import dataclasses
 import re
 import types
 import typing
-from typing import Any, Literal, Mapping, Optional, Tuple, Union
+from typing import Any, Literal, Mapping, Optional, Sequence, Tuple, Union
 
 from my3dgen_jax.errors import UserError
 
@@ -484,6 +484,23 @@ class TuningConfig:
              f"a multiple of accumulation = {self.accumulation}",
              self.batch_size)
     return self
+
+
+def check_numbers(config: Any, may_be_zero: Sequence[str]):
+  """Names the first field of a config of numbers that cannot be meant.
+
+  Args:
+    config: a dataclass.
+    may_be_zero: fields that are >= 0; the others are > 0.
+
+  Raises: ConfigError.
+  """
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    low = 0 if field.name in may_be_zero else 1e-9
+    if not low <= value < MAX_SIZE * 100:
+      raise ConfigError(f"{field.name}: expected a number "
+                        f"{'>= 0' if low == 0 else '> 0'}, got {value}")
 
 
 def _from_dict(cls, data: Any, prefix: str):

@@ -123,6 +123,9 @@ def write_demo_album(folder: Union[str, os.PathLike], number: int):
   folder = pathlib.Path(folder).expanduser().absolute()
   if (folder / dataset_json.FILE_NAME).is_file():
     return
+  if folder.exists() and any(folder.iterdir()):
+    raise UserError(f"{folder}: is no album, and not empty; the demo's album is "
+                    "to be written there")
   person = demo_person(number)
   key = jax.random.fold_in(jax.random.key(0x3D + 1), number)
   photos = take_photos(key, person, sum(_COUNTS.values()),
@@ -130,9 +133,6 @@ def write_demo_album(folder: Union[str, os.PathLike], number: int):
   names = [f"{part}{n:03d}" for part, count in _COUNTS.items()
            for n in range(count)]
   try:
-    if folder.exists() and any(folder.iterdir()):
-      raise UserError(f"{folder}: is no album, and not empty; the demo's "
-                      "album is to be written there")
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Beside the target, so that the last step is a rename on one disk.
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:

@@ -18,7 +18,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from my3dgen_jax.config import MAX_SIZE, ConfigError, setting
+from my3dgen_jax.config import ConfigError, check_numbers, setting
 from my3dgen_jax.demo import people, points, prior, quality, render
 from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.losses.reconstruction import block_means
@@ -67,14 +67,9 @@ class PretrainConfig:
 
   def validate(self) -> "PretrainConfig":
     """Checks every field; raises ConfigError that names it."""
-    may_be_zero = ("point_steps", "crop_steps", "image_steps", "seed",
-                   "point_weight", "average")
-    for field in dataclasses.fields(self):
-      value = getattr(self, field.name)
-      low = 0 if field.name in may_be_zero else 1e-9
-      if not low <= value < MAX_SIZE * 100:
-        raise ConfigError(f"{field.name}: expected a number "
-                          f"{'>= 0' if low == 0 else '> 0'}, got {value}")
+    check_numbers(self, may_be_zero=(
+        "point_steps", "crop_steps", "image_steps", "seed", "point_weight",
+        "average"))
     if self.points % 5:
       raise ConfigError(f"points: expected a multiple of 5, got {self.points}")
     if self.people % jax.local_device_count():

@@ -13,7 +13,6 @@ Deep Face Recognition", CVPR 2019, equation 3.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 from typing import Any, Callable, Dict, Tuple, Union
@@ -23,11 +22,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from my3dgen_jax.config import MAX_SIZE, ConfigError, setting
-from my3dgen_jax.data.files import replacing
+from my3dgen_jax.config import ConfigError, check_numbers, setting
 from my3dgen_jax.demo import attributes, gallery, people
 from my3dgen_jax.losses import backbones, identity, lpips
-from my3dgen_jax.training import checkpoint, devices
+from my3dgen_jax.training import checkpoint, devices, run_folder
 from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
 from my3dgen_jax.training.logs import MetricsLog
 from my3dgen_jax.training.progress import Progress
@@ -67,12 +65,7 @@ class NetworksConfig:
 
   def validate(self) -> "NetworksConfig":
     """Checks every field; raises ConfigError that names it."""
-    for field in dataclasses.fields(self):
-      value = getattr(self, field.name)
-      low = 0 if field.name in ("margin", "seed") else 1e-9
-      if not low <= value < MAX_SIZE * 100:
-        raise ConfigError(f"{field.name}: expected a number "
-                          f"{'>= 0' if low == 0 else '> 0'}, got {value}")
+    check_numbers(self, may_be_zero=("margin", "seed"))
     for name in ("photos", "test_photos", "test_people"):
       if getattr(self, name) < 2:
         raise ConfigError(f"{name}: expected at least 2, got "
@@ -361,8 +354,7 @@ def train(folder: Union[str, os.PathLike],
         gallery.open_gallery(folder / name, plan, stop, title=name)
         for name, plan in zip(("people_test", "people_kinds"),
                               config.test_plans)])
-  with replacing(folder / QUALITY_FILE) as file:
-    file.write((json.dumps(quality, indent=2) + "\n").encode())
+  run_folder.write_json(folder / QUALITY_FILE, quality)
   return quality
 
 

@@ -146,10 +146,10 @@ def personalize(config: PersonalizeConfig, *, resume: bool = False,
   _check_out(out, resume)
   devices = devices_lib.local_devices(config.devices)
   job = _Job.load(config, devices)
-  _begin(out, job.description(), flags)
-  report(f"{len(job.split.train)} photos to tune on, {len(job.split.test)} "
-         f"held out, {len(devices)} device{'s' * (len(devices) > 1)}")
-  with stopping_gently() as stop:
+  with stopping_gently() as stop:  # from the run's first file on
+    _begin(out, job.description(), flags)
+    report(f"{len(job.split.train)} photos to tune on, {len(job.split.test)} "
+           f"held out, {len(devices)} device{'s' * (len(devices) > 1)}")
     anchors = job.anchors(out, stop)
     seconds = time.monotonic() - began
     saved = job.tune(out, anchors, stop)

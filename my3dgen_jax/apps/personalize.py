@@ -266,9 +266,11 @@ class _Job:
     """What projects photos with a generator's weights."""
     cache = self.config.cache
     return AnchorFinder(
-        self.config.projection, generator, digest, self.networks.get("lpips"),
-        self.digests.get("lpips", ""), self.devices,
-        pathlib.Path(cache).expanduser() if cache else out / _UNFINISHED)
+        config=self.config.projection, generator=generator, identity=digest,
+        lpips=self.networks.get("lpips"),
+        lpips_identity=self.digests.get("lpips", ""), devices=self.devices,
+        cache=pathlib.Path(cache).expanduser() if cache
+        else out / _UNFINISHED)
 
   def anchors(self, out: pathlib.Path, stop: StopRequest) -> Anchors:
     """Of the photos to tune on, and of those held out."""

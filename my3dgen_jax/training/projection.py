@@ -31,6 +31,7 @@ from my3dgen_jax.losses.reconstruction import (block_means,
                                                mean_squared_error)
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.training.devices import AXIS
+from my3dgen_jax.training.photo_fits import Targets
 from my3dgen_jax.types import Network
 
 _SAMPLES_AT_ONCE = 1000
@@ -46,23 +47,6 @@ class WStatistics(NamedTuple):
 
   mean: jax.Array
   deviation: jax.Array
-
-
-@flax.struct.dataclass
-class Targets:
-  """Photos to be projected.
-
-  Attributes:
-    image: [N, H, W, 3] in [-1, 1].
-    c: [N, 25], camera labels.
-    key: [N, 2] uint32, data of a PRNG key for each.
-    mask: [N, H, W, 1] in [0, 1], or None.
-  """
-
-  image: chex.Array
-  c: chex.Array
-  key: chex.Array
-  mask: Any = None
 
 
 @flax.struct.dataclass

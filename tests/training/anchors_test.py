@@ -18,6 +18,7 @@ from my3dgen_jax.losses.lpips import Lpips
 from my3dgen_jax.training import anchors as anchors_lib
 from my3dgen_jax.training import devices, projection
 from my3dgen_jax.training.anchors import AnchorFinder, Anchors
+from my3dgen_jax.training.photo_fits import Targets
 from my3dgen_jax.training.interrupts import StopRequest
 from my3dgen_jax.types import Network
 from tests.support import classifiers, person
@@ -107,9 +108,11 @@ class AnchorsTest(absltest.TestCase):
       self.find(lpips=None)
 
   def test_key_depends_on_all_that_matters(self):
-    key = lambda **changes: self.finder(**changes)._key_of(self.album, 0)
-    others = [key(), self.finder()._key_of(self.album, 1),
-              key(identity="b"), key(lpips_identity="b"),
+    batch = self.album.batch([0, 1])
+    targets = Targets(batch.image, batch.c, None)
+    key = lambda row=0, **changes: self.finder(**changes)._key_of(
+        targets, row)
+    others = [key(), key(1), key(identity="b"), key(lpips_identity="b"),
               key(config=dataclasses.replace(CONFIG, steps=41))]
     self.assertLen(set(others), len(others))
     self.assertEqual(
@@ -125,7 +128,7 @@ class AnchorsTest(absltest.TestCase):
     lpips = Network(jax.tree.map(lambda leaf: leaf * np.nan,
                                  classifiers.lpips_variables("alex")),
                     Lpips("alex"))
-    with self.assertRaisesRegex(UserError, "photo00.png: its projection did"):
+    with self.assertRaisesRegex(UserError, "photo00.png: its fit did"):
       self.find(lpips=lpips, cache=None)
 
 

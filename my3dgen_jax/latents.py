@@ -1,0 +1,331 @@
+"""The personal convex hull: where the latents of one person lie.
+
+    hull = latents.Hull.of(anchors.ws, beta=0.02)
+    alpha = hull.project(ws)                        # [B, N]
+    ws = hull.latents(alpha)                        # [B, num_ws, w_dim]
+    face = hull.latents(hull.sample(key, 8))        # eight new appearances
+
+A latent of the hull is a mean of the person's anchors with weights alpha,
+which sum to 1; none is below -beta, so the hull is a little dilated. Latents
+in W+ have weights of their own in each layer, [B, num_ws, N].
+
+Source: Nitzan et al. 2022 (MyStyle), sections 3.2 and 3.3; My3DGen, section 3.
+"""
+
+from typing import Literal, NamedTuple, Optional, Tuple, Union
+
+import chex
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.ops import checks
+
+EDGES = ("stop", "continue", "project")
+
+_SHARPNESS = 100.0  # of the softplus that keeps weights above -beta
+# Of projections: bound of the objective's error, relative to its value at the
+# mean of the anchors.
+_TOLERANCE = 1e-6
+_MOST_ITERATIONS = 10_000
+_HIGHEST = jax.lax.Precision.HIGHEST
+
+
+class Coordinates(NamedTuple):
+  """A direction in terms of anchors.
+
+  Attributes:
+    gamma: [N], sums to 0: alpha + strength * gamma stays an affine mean.
+    cosine: of the direction and what the anchors can follow of it, in
+      [0, 1]; 1: all of it.
+  """
+
+  gamma: jax.Array
+  cosine: jax.Array
+
+
+@flax.struct.dataclass
+class Hull:
+  """The dilated convex hull of anchors.
+
+  Attributes:
+    anchors: [N, num_ws, w_dim].
+    beta: >= 0, how far below 0 weights may be.
+  """
+
+  anchors: chex.Array
+  beta: float = flax.struct.field(pytree_node=False, default=0.0)
+
+  @classmethod
+  def of(cls, anchors: chex.Array, beta: float = 0.02) -> "Hull":
+    """Checks what it is made of.
+
+    Args:
+      anchors: [N, num_ws, w_dim], e.g. `training.anchors.Anchors.ws`.
+      beta: in [0, 1].
+
+    Raises: UserError that names the argument.
+    """
+    if not 0 <= beta <= 1:
+      raise UserError(f"beta: expected a number in [0, 1], got {beta}")
+    return cls(checks.as_float32("anchors", anchors, ("N", "num_ws", "w_dim")),
+               float(beta))
+
+  @property
+  def size(self) -> int:
+    """How many anchors there are."""
+    return self.anchors.shape[0]
+
+  def latents(self, alpha: chex.Array) -> jax.Array:
+    """Weighted means of the anchors.
+
+    Args:
+      alpha: [B, N], or [B, num_ws, N] for weights of each layer.
+
+    Returns: ws, [B, num_ws, w_dim].
+    """
+    _, num_ws, _ = self.anchors.shape
+    if jnp.ndim(alpha) == 3:
+      alpha = checks.as_float32("alpha", alpha, ("B", num_ws, self.size))
+      return jnp.einsum("bln,nld->bld", alpha, self.anchors,
+                        precision=_HIGHEST)
+    alpha = checks.as_float32("alpha", alpha, ("B", self.size))
+    return jnp.einsum("bn,nld->bld", alpha, self.anchors, precision=_HIGHEST)
+
+  def project(self, ws: chex.Array) -> jax.Array:
+    """Weights of the hull's points that are closest to latents.
+
+    Minimises |alpha W - w|^2 / 2 with sum(alpha) = 1 and alpha >= -beta, by
+    accelerated projected gradients, until the duality gap is below 1e-6 of
+    the objective at the anchors' mean, or float32 has no more digits.
+
+    Args:
+      ws: [B, num_ws, w_dim].
+
+    Returns: alpha, [B, N].
+    """
+    ws = checks.as_float32("ws", ws, ("B",) + self.anchors.shape[1:])
+    return _project(self, ws)
+
+  def sample(self, key: chex.PRNGKey, count: int, *,
+             anchors: int = 3) -> jax.Array:
+    """Draws weights: means of a few random anchors.
+
+    Args:
+      key: of the random numbers.
+      count: how many.
+      anchors: how many share the weight; their shares are uniform numbers
+        divided by their sum.
+
+    Returns: alpha, [count, N], >= 0.
+    Source: MyStyle, section 3.3, P_0.
+    """
+    chosen = min(anchors, self.size)
+
+    def draw(key):
+      which, share = jax.random.split(key)
+      rows = jax.random.permutation(which, self.size)[:chosen]
+      shares = jax.random.uniform(share, (chosen,), minval=1e-6)
+      return jnp.zeros(self.size).at[rows].set(shares / jnp.sum(shares))
+
+    return jax.vmap(draw)(jax.random.split(key, count))
+
+  def coordinates(self, direction: chex.Array) -> Coordinates:
+    """What a direction in W or W+ is in terms of anchors, by least squares.
+
+    Args:
+      direction: [w_dim] or [num_ws, w_dim], of any length.
+
+    Raises: UserError: it is zero, or does not fit.
+    """
+    shape = self.anchors.shape[1:]
+    direction = checks.as_float32(
+        "direction", direction,
+        shape[1:] if jnp.ndim(direction) == 1 else shape)
+    length = jnp.linalg.norm(jnp.broadcast_to(direction, shape))
+    known = checks.concrete(length)
+    if known is not None and not known > 0:
+      raise UserError("direction: expected one of some length, got zeros")
+    return _coordinates(self, jnp.broadcast_to(direction, shape))
+
+  def reach(self, alpha: chex.Array,
+            gamma: chex.Array) -> Tuple[jax.Array, jax.Array]:
+    """How far one can go before a weight falls below -beta.
+
+    Args:
+      alpha: [B, N], in the hull.
+      gamma: [N].
+
+    Returns: the lowest and the highest strength, each [B]; 0 is between.
+    """
+    room = jnp.maximum(alpha + self.beta, 0.0)
+    # A weight that does not move never stops an edit.
+    up = jnp.where(gamma < 0, room / jnp.maximum(-gamma, 1e-30), jnp.inf)
+    down = jnp.where(gamma > 0, room / jnp.maximum(gamma, 1e-30), jnp.inf)
+    return -jnp.min(down, axis=-1), jnp.min(up, axis=-1)
+
+  def edit(self, alpha: chex.Array, gamma: chex.Array, strength: chex.Numeric,
+           edge: Literal["stop", "continue", "project"] = "stop"
+           ) -> jax.Array:
+    """Moves weights along a direction.
+
+    Args:
+      alpha: [B, N].
+      gamma: [N], of `coordinates`.
+      strength: a number, or [B].
+      edge: what happens where the hull ends: "stop" there, "continue" beyond,
+        or "project" what lies beyond back onto the hull.
+
+    Returns: alpha, [B, N].
+    """
+    if edge not in EDGES:
+      raise UserError(f"edge: expected one of {', '.join(EDGES)}, got "
+                      f"{edge!r}")
+    alpha = checks.as_float32("alpha", alpha, ("B", self.size))
+    gamma = checks.as_float32("gamma", gamma, (self.size,))
+    strength = jnp.broadcast_to(jnp.asarray(strength, jnp.float32),
+                                alpha.shape[:1])
+    if edge == "stop":
+      strength = jnp.clip(strength, *self.reach(alpha, gamma))
+    moved = alpha + strength[:, None] * gamma
+    if edge != "project":
+      return moved
+    outside = jnp.min(moved, axis=-1, keepdims=True) < -self.beta
+    return jnp.where(outside, self.project(self.latents(moved)), moved)
+
+
+def constrained(raw: chex.Array, beta: float) -> jax.Array:
+  """Weights of a dilated hull from numbers without bounds.
+
+  Numbers that are weights already stay about what they are, so an
+  optimisation begins where it is told to.
+
+  Args:
+    raw: [..., N].
+    beta: >= 0.
+
+  Returns: alpha, [..., N]; sums to 1 and is >= -beta, exactly.
+  Source: MyStyle, section 3.3; there the division by the sum comes after beta
+    is taken off again, which can push weights below -beta.
+  """
+  above = jax.nn.softplus(_SHARPNESS * (raw + beta)) / _SHARPNESS
+  total = 1 + beta * raw.shape[-1]
+  # All at once far below would divide by zero.
+  above = above + 1e-12
+  return above * (total / jnp.sum(above, axis=-1, keepdims=True)) - beta
+
+
+def offset_penalty(alpha: chex.Array, offsets: chex.Array, *,
+                   layers: Optional[int] = None) -> jax.Array:
+  """What keeps the weights of a latent's layers together.
+
+  Args:
+    alpha: [B, N].
+    offsets: [B, num_ws, N], what each layer's weights have beyond alpha.
+    layers: whose lengths count; None: all but the last two.
+
+  Returns: [B]: mean((sum(weights) - 1)^2) + the sum of the offsets' lengths.
+  Source: My3DGen's settings for W+; MyStyle, section 3.3.
+  """
+  layers = max(offsets.shape[1] - 2, 1) if layers is None else layers
+  sums = jnp.sum(alpha[:, None] + offsets, axis=-1)
+  squared = jnp.sum(jnp.square(offsets[:, :layers]), axis=-1)
+  # The root has no derivative at 0, where offsets begin.
+  lengths = jnp.sqrt(squared + 1e-12) - 1e-6
+  return jnp.mean(jnp.square(sums - 1), axis=-1) + jnp.sum(lengths, axis=-1)
+
+
+def between(x: chex.Array, y: chex.Array, t: chex.Array, *,
+            spherical: bool = False,
+            centre: Union[chex.Array, float] = 0.0) -> jax.Array:
+  """Latents on the way from one to another.
+
+  Args:
+    x: [num_ws, w_dim], at t = 0.
+    y: likewise, at t = 1.
+    t: [T].
+    spherical: along the great circle about `centre`, the length changing
+      evenly, row by row; else straight.
+    centre: of the sphere, e.g. w_avg; fits `x`.
+
+  Returns: [T, num_ws, w_dim]; at 0 and 1 exactly the ends.
+  """
+  t = jnp.asarray(t, jnp.float32)[:, None, None]
+  straight = (1 - t) * x + t * y
+  if not spherical:
+    return straight
+  a, b = x - centre, y - centre
+  long, wide = (jnp.linalg.norm(v, axis=-1, keepdims=True) for v in (a, b))
+  cosine = jnp.sum(a * b, axis=-1, keepdims=True) / jnp.maximum(
+      long * wide, 1e-20)
+  angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0))
+  sine = jnp.sin(angle)
+  safe = jnp.where(sine > 1e-4, sine, 1.0)
+  way = (jnp.sin((1 - t) * angle) * a / jnp.maximum(long, 1e-20)
+         + jnp.sin(t * angle) * b / jnp.maximum(wide, 1e-20)) / safe
+  curved = centre + ((1 - t) * long + t * wide) * way
+  # Where both point the same way, or opposite ways, there is no circle.
+  curved = jnp.where(sine > 1e-4, curved, straight)
+  return jnp.where(t == 0, x, jnp.where(t == 1, y, curved))
+
+
+@jax.jit
+def _coordinates(hull: Hull, direction: jax.Array) -> Coordinates:
+  rows = hull.anchors.reshape(hull.size, -1)
+  rows = rows - jnp.mean(rows, axis=0)  # then the smallest gamma sums to 0
+  direction = direction.ravel()
+  gamma = jnp.linalg.lstsq(rows.T, direction, rcond=1e-5)[0]
+  gamma = gamma - jnp.mean(gamma)
+  followed = jnp.dot(gamma, rows, precision=_HIGHEST)
+  return Coordinates(gamma, jnp.linalg.norm(followed)
+                     / jnp.linalg.norm(direction))
+
+
+@jax.jit
+def _project(hull: Hull, ws: jax.Array) -> jax.Array:
+  """See `Hull.project`."""
+  # Only whoever projects needs it.
+  from optax import projections  # pylint: disable=import-outside-toplevel
+  size, beta = hull.size, hull.beta
+  total = 1 + size * beta
+  rows = hull.anchors.reshape(size, -1)
+  middle = jnp.mean(rows, axis=0)
+  rows = rows - middle  # as weights sum to 1; keeps digits
+  gram = jnp.dot(rows, rows.T, precision=_HIGHEST)
+  largest = jnp.maximum(jnp.linalg.eigvalsh(gram)[-1], 1e-12)
+  onto = lambda x: projections.projection_simplex(x + beta, total) - beta
+
+  def one(w):
+    w = w.ravel() - middle
+    linear = jnp.dot(rows, w, precision=_HIGHEST)
+    # Of the objective at the mean of the anchors, 0 if w is that mean.
+    enough = _TOLERANCE * jnp.maximum(jnp.sum(w * w) / 2, 1e-6 * largest)
+
+    def gap_of(alpha):
+      slope = jnp.dot(gram, alpha, precision=_HIGHEST) - linear
+      best = total * jnp.min(slope) - beta * jnp.sum(slope)
+      return slope, jnp.dot(slope, alpha, precision=_HIGHEST) - best
+
+    def go_on(carry):
+      _, _, _, gap, n = carry
+      return (gap > enough) & (n < _MOST_ITERATIONS)
+
+    def step(carry):
+      alpha, ahead, momentum, _, n = carry
+      slope, _ = gap_of(ahead)
+      new = onto(ahead - slope / largest)
+      faster = (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2
+      # Momentum that leads uphill is dropped (O'Donoghue, Candes 2015).
+      uphill = jnp.dot(ahead - new, new - alpha, precision=_HIGHEST) > 0
+      faster = jnp.where(uphill, 1.0, faster)
+      push = jnp.where(uphill, 0.0, (momentum - 1) / faster)
+      return (new, new + push * (new - alpha), faster, gap_of(new)[1], n + 1)
+
+    start = jnp.full(size, 1 / size)
+    alpha, *_ = jax.lax.while_loop(
+        go_on, step, (start, start, jnp.float32(1.0), gap_of(start)[1], 0))
+    # The last digits of the sum are given to the largest weight.
+    return alpha.at[jnp.argmax(alpha)].add(1 - jnp.sum(alpha))
+
+  return jax.vmap(one)(ws)

@@ -1,0 +1,276 @@
+"""What is fitted to each photo by itself: in batches, resumable, remembered.
+
+`training.anchors` looks for latents so, `training.hull_fit` for weights of
+anchors, `training.pivotal` for small changes of the generator. Whatever it is,
+a photo's result depends neither on its companions nor on how they are laid
+over devices, and an interrupted search ends where an uninterrupted one does,
+bit for bit.
+"""
+
+import abc
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import time
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+import zlib
+
+import chex
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from my3dgen_jax.data.files import replacing
+from my3dgen_jax.data.iterator import shard
+from my3dgen_jax.errors import CheckpointError, UserError
+from my3dgen_jax.training import devices as devices_lib
+from my3dgen_jax.training.interrupts import StopRequest
+from my3dgen_jax.training.progress import Progress
+
+_FORMAT = 2  # of what is hashed; another one forgets all that is cached
+
+Result = Dict[str, np.ndarray]  # of one photo
+
+
+@flax.struct.dataclass
+class Targets:
+  """Photos that something is fitted to.
+
+  Attributes:
+    image: [N, H, W, 3] in [-1, 1].
+    c: [N, 25], camera labels.
+    key: [N, 2] uint32, data of a PRNG key for each.
+    mask: [N, H, W, 1] in [0, 1], 1 where the loss looks, or None.
+    ws: [N, num_ws, w_dim], latents that are known, or None.
+  """
+
+  image: chex.Array
+  c: chex.Array
+  key: chex.Array
+  mask: Any = None
+  ws: Any = None
+
+
+@dataclasses.dataclass(kw_only=True)
+class PhotoFits(abc.ABC):
+  """Fits photos, and remembers what came out.
+
+  Attributes:
+    devices: that share the photos of a batch.
+    cache: folder of what has been found, made if missing; None: nothing is
+      remembered.
+    save_seconds: how often unfinished batches are saved there.
+  """
+
+  devices: Sequence[jax.Device]
+  cache: Optional[pathlib.Path] = None
+  save_seconds: float = 120.0
+
+  @property
+  @abc.abstractmethod
+  def steps(self) -> int:
+    """Steps for each photo, at most."""
+
+  @property
+  @abc.abstractmethod
+  def batch_size(self) -> int:
+    """Photos at a time, over all devices."""
+
+  @property
+  def seed(self) -> int:
+    """Of the photos' random numbers."""
+    return 0
+
+  @property
+  def advice(self) -> str:
+    """What to try when a fit does not stay finite."""
+    return "try a lower learning rate, or leave the photo out"
+
+  @property
+  def again(self) -> str:
+    """How one goes on after a stop."""
+    return "the same command goes on"
+
+  @abc.abstractmethod
+  def description(self) -> Any:
+    """Plain data: all that a result depends on but the photo itself."""
+
+  @abc.abstractmethod
+  def init(self, targets: Targets) -> Any:
+    """The state before the first step: a pytree of [N, …] with `step` [N]."""
+
+  @abc.abstractmethod
+  def step(self, targets: Any, state: Any) -> Tuple[Any, jax.Array]:
+    """Makes a step; [D, N, …] in and out; the state's memory is taken over.
+
+    Returns: the state, and [D, N], the losses before the step.
+    """
+
+  @abc.abstractmethod
+  def result(self, state: Any) -> Dict[str, Any]:
+    """What is remembered of a state, [N, …] by name."""
+
+  def finished(self, state: Any) -> bool:
+    """Whether more steps would change nothing; state [D, N, …]."""
+    del state
+    return False
+
+  def fit(self, place: str, names: Sequence[str],
+          fetch: Callable[[List[int]], Targets], stop: StopRequest, *,
+          title: str) -> List[Result]:
+    """Fits photos, those that are remembered excepted.
+
+    Photos are worked on in the same batches whatever is known already.
+
+    Args:
+      place: where they are, for messages.
+      names: of the photos, for messages.
+      fetch: indices -> their `Targets`, without keys.
+      stop: looked at every few steps.
+      title: of the progress.
+
+    Returns: a result each.
+    Raises:
+      Interrupted: `stop` was wanted; unfinished work is in the cache.
+      UserError: a fit did not stay finite.
+    """
+    size = min(self.batch_size, max(len(names), 1))
+    size = -(-size // len(self.devices)) * len(self.devices)
+    progress = Progress(title, len(names) * self.steps, "steps")
+    results: List[Result] = []
+    for first in range(0, len(names), size):
+      rows = list(range(len(names)))[first:first + size]
+      # A batch is filled up, so that all run through one program.
+      targets = with_keys(fetch((rows * size)[:size]), self.seed)
+      keys = [self._key_of(targets, i) for i in range(len(rows))]
+      known = [self._recall(key) for key in keys]
+      if all(one is not None for one in known):
+        progress.skip(len(rows) * self.steps)
+      else:
+        known = self._fit(targets, keys, place, [names[i] for i in rows],
+                          stop, progress, done=first * self.steps)
+      results += known
+    return results
+
+  def _key_of(self, targets: Targets, row: int) -> str:
+    """What a result depends on, hashed."""
+    digest = hashlib.sha256(json.dumps(
+        [_FORMAT, type(self).__name__, self.description(),
+         targets.mask is not None]).encode())
+    for array in (targets.image, targets.c, targets.mask, targets.ws):
+      if array is not None:
+        digest.update(np.ascontiguousarray(array[row], np.float32))
+    return digest.hexdigest()
+
+  def _path(self, name: str) -> pathlib.Path:
+    return self.cache / f"{name}.npz"
+
+  def _recall(self, key: str) -> Optional[Result]:
+    """The result that is remembered; None: none."""
+    if self.cache is None:
+      return None
+    try:
+      return read_npz(self._path(key))
+    except CheckpointError:
+      return None  # damaged or not there: found again
+
+  def _remember(self, name: str, arrays: Dict[str, Any]):
+    if self.cache is None:
+      return
+    self.cache.mkdir(parents=True, exist_ok=True)
+    with replacing(self._path(name)) as file:
+      np.savez(file, **arrays)
+
+  def _fit(self, targets: Targets, keys: List[str], place: str,
+           names: List[str], stop: StopRequest, progress: Progress, *,
+           done: int) -> List[Result]:
+    """Fits one batch, `names` of them photos, the rest to fill it."""
+    count, size = len(names), targets.image.shape[0]
+    partial = "partial-" + hashlib.sha256(
+        f"{size} {keys}".encode()).hexdigest()
+    state = self._resume(partial, self.init(targets))
+    step = int(np.max(state.step))
+    targets, state = self._scatter(targets), self._scatter(state)
+    save = lambda: self._remember(partial, _leaves(self._gather(state)))
+    saved = time.monotonic()
+    while step < self.steps and not self.finished(state):
+      step += 1
+      state, losses = self.step(targets, state)
+      losses = np.asarray(losses).ravel()[:count]
+      if not np.isfinite(losses).all():
+        name = names[int(np.argmin(np.isfinite(losses)))]
+        raise UserError(f"{place}: {name}: its fit did not stay finite; "
+                        f"{self.advice}")
+      progress.update(done + step * count, f"loss {losses.mean():.4g}")
+      if stop.signal is not None:
+        save()
+        stop.raise_if_wanted(
+            f"stopped while fitting {', '.join(names)} at step {step} of "
+            f"{self.steps}; {self.again}")
+      if time.monotonic() - saved > self.save_seconds:
+        save()
+        saved = time.monotonic()
+    if step < self.steps:
+      progress.update(done + self.steps * count)
+    found = {name: np.asarray(array)
+             for name, array in self.result(self._gather(state)).items()}
+    results = [{name: array[i] for name, array in found.items()}
+               for i in range(count)]
+    for key, result in zip(keys, results):
+      self._remember(key, result)
+    if self.cache is not None:
+      self._path(partial).unlink(missing_ok=True)
+    return results
+
+  def _resume(self, name: str, state: Any) -> Any:
+    """The state with the values that were saved, if any."""
+    if self.cache is None:
+      return state
+    try:
+      arrays = read_npz(self._path(name))
+      leaves = [arrays[key] for key in _leaves(state)]
+    except (CheckpointError, KeyError):
+      return state
+    if any(found.shape != wanted.shape
+           for found, wanted in zip(leaves, jax.tree.leaves(state))):
+      return state
+    return jax.tree.unflatten(jax.tree.structure(state), leaves)
+
+  def _scatter(self, tree: Any) -> Any:
+    return devices_lib.scatter(
+        shard(jax.tree.map(np.asarray, tree), num_devices=len(self.devices)),
+        self.devices)
+
+  def _gather(self, tree: Any) -> Any:
+    return jax.tree.map(
+        lambda leaf: np.asarray(leaf).reshape((-1,) + leaf.shape[2:]), tree)
+
+
+def with_keys(targets: Targets, seed: int) -> Targets:
+  """Gives each photo a PRNG key, by what it shows."""
+  numbers = jnp.asarray([zlib.crc32(np.ascontiguousarray(image))
+                         for image in targets.image], jnp.uint32)
+  keys = jax.vmap(lambda n: jax.random.fold_in(jax.random.key(seed), n))(
+      numbers)
+  return targets.replace(key=np.asarray(jax.random.key_data(keys)))
+
+
+def read_npz(path: Union[str, os.PathLike]) -> Dict[str, np.ndarray]:
+  """All arrays of a file; raises CheckpointError naming it."""
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      return {name: file[name] for name in file.files}
+  except FileNotFoundError:
+    raise CheckpointError(f"{path}: missing") from None
+  # NumPy and zipfile raise a good dozen types for damaged files.
+  except Exception as error:  # pylint: disable=broad-exception-caught
+    reason = getattr(error, "strerror", None) or "is damaged, or no .npz file"
+    raise CheckpointError(f"{path}: {reason}") from None
+
+
+def _leaves(tree: Any) -> Dict[str, Any]:
+  return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+          for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}

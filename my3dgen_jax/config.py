@@ -486,6 +486,71 @@ class TuningConfig:
     return self
 
 
+@dataclasses.dataclass(frozen=True)
+class HullFitConfig:
+  """How a photo's weights of the anchors are found (MyStyle, My3DGen)."""
+
+  space: Literal["w", "w+"] = setting(
+      "w+", "One set of weights for all layers, or offsets for each: w or w+.")
+  beta: float = setting(0.02, "How far below 0 weights may be.")
+  steps: int = setting(1000, "Steps for each photo.")
+  batch_size: int = setting(4, "Photos at a time, over all devices.")
+  learning_rate: float = setting(0.005, "Of Adam.")
+  lpips_weight: float = setting(1.0, "Of LPIPS.")
+  mse_weight: float = setting(1.0, "Of the mean squared difference.")
+  offset_weight: float = setting(
+      10.0, "Of what keeps the layers' weights together.")
+
+  def validate(self, prefix: str = "hull_") -> "HullFitConfig":
+    """As `ProjectionConfig.validate`."""
+    _check_types(self, prefix)
+    _require_fields(self, prefix, lambda v: _is_size(v, high=2**24),
+                    "a whole number >= 1", "steps", "batch_size")
+    _require_fields(self, prefix, _is_positive, "a positive number",
+                    "learning_rate")
+    _require_fields(self, prefix, _is_not_negative, "a number >= 0",
+                    "lpips_weight", "mse_weight", "offset_weight")
+    _require_fields(self, prefix, lambda v: 0 <= v <= 1,
+                    "a number >= 0 and <= 1", "beta")
+    _require(self.lpips_weight + self.mse_weight > 0, f"{prefix}mse_weight",
+             "lpips_weight or mse_weight to be > 0", self.mse_weight)
+    return self
+
+
+@dataclasses.dataclass(frozen=True)
+class PivotConfig:
+  """Pivotal tuning: the generator is bent to one photo (Roich et al. 2021)."""
+
+  mode: Literal["lora", "full"] = setting(
+      "lora", "A small adapter on top of the person's, or all weights.")
+  rank: int = setting(1, "Of that adapter.")
+  steps: int = setting(350, "Steps at most.")
+  learning_rate: float = setting(3e-4, "Of Adam.")
+  lpips_weight: float = setting(1.0, "Of LPIPS.")
+  mse_weight: float = setting(1.0, "Of the mean squared difference.")
+  stop_lpips: float = setting(
+      0.06, "LPIPS at which a photo is left alone; 0: never.")
+  seed: int = setting(0, "Of the adapter's A.")
+
+  def validate(self, prefix: str = "tuning_") -> "PivotConfig":
+    """As `ProjectionConfig.validate`."""
+    _check_types(self, prefix)
+    _require_fields(self, prefix, lambda v: _is_size(v, high=2**24),
+                    "a whole number >= 1", "steps", "rank")
+    _require_fields(self, prefix, _is_positive, "a positive number",
+                    "learning_rate")
+    _require_fields(self, prefix, _is_not_negative, "a number >= 0",
+                    "lpips_weight", "mse_weight", "stop_lpips")
+    _require_fields(self, prefix, lambda v: 0 <= v < 2**32,
+                    "a whole number >= 0", "seed")
+    _require(self.lpips_weight + self.mse_weight > 0, f"{prefix}mse_weight",
+             "lpips_weight or mse_weight to be > 0", self.mse_weight)
+    _require(self.lpips_weight > 0 or not self.stop_lpips,
+             f"{prefix}stop_lpips", "0 where LPIPS has no weight",
+             self.stop_lpips)
+    return self
+
+
 def check_numbers(config: Any, may_be_zero: Sequence[str]):
   """Names the first field of a config of numbers that cannot be meant.
 

@@ -1,0 +1,238 @@
+"""Photos inside the personal hull: their weights of the person's anchors.
+
+    fit = HullFit(config=HullFitConfig(), hull=hull, generator=generator,
+                  identity=digest, lpips=lpips, lpips_identity=other,
+                  devices=devices)
+    found = fit.find(targets, names, stop)          # .alpha, .offsets
+
+The photo may be seen through a degradation: a differentiable function of
+images, which what the generator shows goes through as well.
+
+Source: MyStyle, section 3.3; My3DGen's settings.
+"""
+
+import dataclasses
+import functools
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+
+import chex
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from my3dgen_jax import latents
+from my3dgen_jax.config import HullFitConfig
+from my3dgen_jax.losses.reconstruction import mean_squared_error
+from my3dgen_jax.ops.resize import resize_bilinear
+from my3dgen_jax.training import devices as devices_lib
+from my3dgen_jax.training.devices import AXIS
+from my3dgen_jax.training.interrupts import StopRequest
+from my3dgen_jax.training.photo_fits import PhotoFits, Targets
+from my3dgen_jax.types import Network
+
+
+@dataclasses.dataclass(frozen=True)
+class Degradation:
+  """What happened to a photo before one got it.
+
+  Attributes:
+    name: another for any other function; results are remembered by it.
+    apply: images [N, H, W, 3] in [-1, 1] to images of any size and number of
+      channels; differentiable by JAX.
+  """
+
+  name: str
+  apply: Callable[[chex.Array], jax.Array]
+
+
+@flax.struct.dataclass
+class HullWeights:
+  """Where photos are in a hull.
+
+  Attributes:
+    alpha: [B, N], weights of the anchors.
+    offsets: [B, num_ws, N], what each layer has beyond alpha; or None.
+  """
+
+  alpha: chex.Array
+  offsets: Optional[chex.Array] = None
+
+  def latents(self, hull: latents.Hull) -> jax.Array:
+    """ws, [B, num_ws, w_dim]."""
+    return hull.latents(self.alpha if self.offsets is None
+                        else self.alpha[:, None] + self.offsets)
+
+
+@flax.struct.dataclass
+class HullFitState:
+  """What is optimised.
+
+  Attributes:
+    step: [B] int32.
+    raw: [B, N], see `latents.constrained`.
+    offsets: [B, num_ws, N], or None in W.
+    opt_state: of both.
+  """
+
+  step: chex.Array
+  raw: chex.Array
+  offsets: Optional[chex.Array]
+  opt_state: Any
+
+
+@dataclasses.dataclass(kw_only=True)
+class HullFit(PhotoFits):
+  """Looks for photos in a hull.
+
+  Attributes:
+    config: of the search.
+    hull: of the person.
+    generator: frozen.
+    identity: text that is another for other weights of the generator or other
+      anchors.
+    lpips: compares images; None where it has no weight.
+    lpips_identity: likewise.
+    degradation: None: photos are as they were taken.
+  """
+
+  config: HullFitConfig
+  hull: latents.Hull
+  generator: Network
+  identity: str
+  lpips: Optional[Network] = None
+  lpips_identity: str = ""
+  degradation: Optional[Degradation] = None
+
+  def find(self, targets: Targets, names: Sequence[str], stop: StopRequest, *,
+           title: str = "weights") -> HullWeights:
+    """The weights of photos.
+
+    Args:
+      targets: the photos, degraded if there is a degradation; keys are not
+        needed.
+      names: of the photos.
+      stop: looked at after each step.
+      title: of the progress.
+
+    Returns: HullWeights, on the host.
+    Raises: as `PhotoFits.fit`.
+    """
+    fetch = lambda rows: jax.tree.map(lambda leaf: np.asarray(leaf)[rows],
+                                      targets)
+    found = self.fit("photos", names, fetch, stop, title=title)
+    return HullWeights(**jax.tree.map(lambda *leaves: np.stack(leaves),
+                                      *found))
+
+  @property
+  def steps(self) -> int:
+    return self.config.steps
+
+  @property
+  def batch_size(self) -> int:
+    return self.config.batch_size
+
+  def description(self) -> Any:
+    settings = dataclasses.asdict(self.config)
+    del settings["batch_size"]  # photos do not see each other
+    return [settings, self.generator.module.config.to_dict(), self.identity,
+            self.lpips_identity, self.hull.beta,
+            self.degradation and self.degradation.name]
+
+  def init(self, targets: Targets) -> HullFitState:
+    count, size = targets.image.shape[0], self.hull.size
+    raw = jnp.full((count, size), 1 / size)
+    offsets = None
+    if self.config.space == "w+":
+      offsets = jnp.zeros((count, self.hull.anchors.shape[1], size))
+    return HullFitState(jnp.zeros(count, jnp.int32), raw, offsets,
+                        jax.vmap(self._optimizer.init)((raw, offsets)))
+
+  def step(self, targets: Any, state: Any) -> Tuple[Any, jax.Array]:
+    return self._step(*self._networks, targets, state)
+
+  def result(self, state: HullFitState) -> Dict[str, Any]:
+    alpha = latents.constrained(state.raw, self.hull.beta)
+    return {"alpha": alpha} if state.offsets is None else {
+        "alpha": alpha, "offsets": state.offsets}
+
+  @functools.cached_property
+  def _optimizer(self) -> Any:
+    import optax  # pylint: disable=import-outside-toplevel
+    return optax.adam(self.config.learning_rate)
+
+  @functools.cached_property
+  def _networks(self) -> Any:
+    return devices_lib.replicate((self.generator, self.lpips, self.hull),
+                                 self.devices)
+
+  @functools.cached_property
+  def _step(self) -> Callable[..., Tuple[HullFitState, jax.Array]]:
+    return jax.pmap(self._step_on_device, axis_name=AXIS,
+                    donate_argnums=(4,), devices=tuple(self.devices))
+
+  def _step_on_device(self, generator, lpips, hull, targets, state):
+    config = self.config
+    side = generator.module.config.img_resolution
+    distance = distance_to(targets.image, targets.mask, lpips, config, side)
+
+    def losses(parameters):
+      raw, offsets = parameters
+      alpha = latents.constrained(raw, hull.beta)
+      weights = HullWeights(alpha, offsets)
+      image = generator(weights.latents(hull), targets.c,
+                        method="synthesis").image
+      if self.degradation is not None:
+        image = self.degradation.apply(image)
+      loss = distance(image)
+      total = loss
+      if offsets is not None:
+        total = total + config.offset_weight * latents.offset_penalty(
+            alpha, offsets)
+      return jnp.sum(total), loss
+
+    parameters = state.raw, state.offsets
+    gradients, loss = jax.grad(losses, has_aux=True)(parameters)
+    updates, opt_state = jax.vmap(self._optimizer.update)(
+        gradients, state.opt_state)
+    raw, offsets = jax.tree.map(jnp.add, parameters, updates)
+    return HullFitState(state.step + 1, raw, offsets, opt_state), loss
+
+
+def distance_to(photo: chex.Array, mask: Optional[chex.Array],
+                lpips: Optional[Network], config: Any,
+                side: int) -> Callable[[chex.Array], jax.Array]:
+  """How far images are from photos: LPIPS and squared differences.
+
+  Args:
+    photo: [N, h, w, C], degraded or not; one channel counts as grey.
+    mask: [N, h, w, 1] or None.
+    lpips: used where `config.lpips_weight` is > 0.
+    config: has `lpips_weight` and `mse_weight`.
+    side: what smaller images are enlarged to for LPIPS, which was taught on
+      pictures of some size.
+
+  Returns: a function of images of the photos' shape that returns [N].
+  """
+  def large(x):
+    if x is None:
+      return None
+    if x.shape[-1] == 1 and x is not mask:
+      x = jnp.broadcast_to(x, x.shape[:-1] + (3,))
+    return x if x.shape[1] >= side else resize_bilinear(x, side, side)
+
+  if config.lpips_weight:
+    weight = large(mask)
+    known = lpips(large(photo), mask=weight, method="features")
+
+  def distance(image):
+    total = jnp.zeros(image.shape[0])
+    if config.lpips_weight:
+      total += config.lpips_weight * lpips(
+          lpips(large(image), mask=weight, method="features"), known,
+          mask=weight, method="distance")
+    if config.mse_weight:
+      total += config.mse_weight * mean_squared_error(image, photo, mask)
+    return total
+
+  return distance

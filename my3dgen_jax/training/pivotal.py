@@ -1,0 +1,211 @@
+"""Pivotal tuning: the generator is bent until it shows one photo exactly.
+
+    tuner = PivotalTuner(config=PivotConfig(), generator=merged,
+                         identity=digest, lpips=lpips, lpips_identity=other,
+                         devices=devices)
+    found = tuner.find(targets, names, stop)      # a `Bent` each
+
+The photo's latent, its pivot, stays what it is. What is tuned is a small
+adapter on top of the person's weights, or all weights as in the paper. Each
+device bends a generator of its own.
+
+Source: Roich et al. 2021 (PTI), section 3.2.
+"""
+
+import dataclasses
+import functools
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import chex
+import flax.struct
+from flax.traverse_util import flatten_dict, unflatten_dict
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from my3dgen_jax.config import LoraConfig, PivotConfig
+from my3dgen_jax.losses.reconstruction import mean_squared_error
+from my3dgen_jax.training import devices as devices_lib
+from my3dgen_jax.training import state as state_lib
+from my3dgen_jax.training.devices import AXIS
+from my3dgen_jax.training.interrupts import StopRequest
+from my3dgen_jax.training.photo_fits import PhotoFits, Targets
+from my3dgen_jax.types import Network
+
+
+class Bent(NamedTuple):
+  """What bends a generator to a photo.
+
+  Attributes:
+    trainable: the collection `lora`, or in mode "full" all weights but the
+      mapping network's.
+    steps: that were made.
+    lpips: before the last step; NaN where it has no weight.
+  """
+
+  trainable: Any
+  steps: int
+  lpips: float
+
+
+@flax.struct.dataclass
+class PivotState:
+  """What is optimised, each leaf [N, …].
+
+  Attributes:
+    step: int32; of a photo that is finished it does not grow.
+    trainable: see `Bent`.
+    opt_state: of it.
+    lpips: before the last step.
+  """
+
+  step: chex.Array
+  trainable: Any
+  opt_state: Any
+  lpips: chex.Array
+
+
+@dataclasses.dataclass(kw_only=True)
+class PivotalTuner(PhotoFits):
+  """Bends a generator to photos, one at a time on each device.
+
+  Attributes:
+    config: of the tuning.
+    generator: a plain one, i.e. with the person's adapter merged.
+    identity: text that is another for other weights of the generator.
+    lpips: compares images; None where it has no weight.
+    lpips_identity: likewise.
+  """
+
+  config: PivotConfig
+  generator: Network
+  identity: str
+  lpips: Optional[Network] = None
+  lpips_identity: str = ""
+
+  def find(self, targets: Targets, names: Sequence[str], stop: StopRequest, *,
+           title: str = "tuning") -> List[Bent]:
+    """What bends the generator to each photo.
+
+    Args:
+      targets: the photos with their pivots, `ws`; keys are not needed.
+      names: of the photos.
+      stop: looked at after each step.
+      title: of the progress.
+
+    Returns: Bent, each on the host.
+    Raises: as `PhotoFits.fit`.
+    """
+    fetch = lambda rows: jax.tree.map(lambda leaf: np.asarray(leaf)[rows],
+                                      targets)
+    found = self.fit("photos", names, fetch, stop, title=title)
+    result = []
+    for one in found:
+      trainable = unflatten_dict({tuple(path.split("/")): leaf
+                                  for path, leaf in one.items()
+                                  if "/" in path})
+      result.append(Bent(trainable, int(one["step"]), float(one["lpips"])))
+    return result
+
+  def bent(self, trainable: Any) -> Network:
+    """The generator as it was bent to a photo."""
+    return state_lib.join(self.generator.module.config, trainable,
+                          self._split[1], self.lora_config)
+
+  @property
+  def lora_config(self) -> Optional[LoraConfig]:
+    """Of the adapters, or None."""
+    if self.config.mode == "full":
+      return None
+    return LoraConfig(rank=self.config.rank, alpha=float(self.config.rank))
+
+  @property
+  def steps(self) -> int:
+    return self.config.steps
+
+  @property
+  def batch_size(self) -> int:
+    return len(self.devices)  # weights of their own would not be a batch
+
+  def description(self) -> Any:
+    return [dataclasses.asdict(self.config),
+            self.generator.module.config.to_dict(), self.identity,
+            self.lpips_identity]
+
+  def init(self, targets: Targets) -> PivotState:
+    count = targets.image.shape[0]
+    copies = lambda tree: jax.tree.map(
+        lambda leaf: np.broadcast_to(leaf, (count,) + np.shape(leaf)), tree)
+    trainable = copies(self._split[0])
+    return PivotState(np.zeros(count, np.int32), trainable,
+                      copies(self._optimizer.init(self._split[0])),
+                      np.full(count, np.nan, np.float32))
+
+  def step(self, targets: Any, state: Any) -> Tuple[Any, jax.Array]:
+    return self._step(*self._networks, targets, state)
+
+  def result(self, state: PivotState) -> Dict[str, Any]:
+    leaves = {"/".join(path): leaf
+              for path, leaf in flatten_dict(state.trainable).items()}
+    return {**leaves, "step": state.step, "lpips": state.lpips}
+
+  def finished(self, state: Any) -> bool:
+    return self.config.stop_lpips > 0 and bool(
+        np.all(np.asarray(state.lpips) < self.config.stop_lpips))
+
+  @functools.cached_property
+  def _split(self) -> Tuple[Any, Any]:
+    return state_lib.split(
+        jax.random.key(self.config.seed), self.generator.module.config,
+        self.generator.variables, self.lora_config)
+
+  @functools.cached_property
+  def _optimizer(self) -> Any:
+    import optax  # pylint: disable=import-outside-toplevel
+    return optax.adam(self.config.learning_rate)
+
+  @functools.cached_property
+  def _networks(self) -> Any:
+    return devices_lib.replicate((self._split[1], self.lpips), self.devices)
+
+  @functools.cached_property
+  def _step(self) -> Any:
+    return jax.pmap(self._step_on_device, axis_name=AXIS,
+                    donate_argnums=(3,), devices=tuple(self.devices))
+
+  def _step_on_device(self, frozen, lpips, targets, state):
+    """A step of the device's photo; all leaves [1, …]."""
+    import optax  # pylint: disable=import-outside-toplevel
+    config = self.config
+    model = self.generator.module.config
+    of_photo = lambda x: None if x is None else lpips(
+        x, mask=targets.mask, method="features")
+    known = of_photo(targets.image) if config.lpips_weight else None
+    trainable, opt_state = jax.tree.map(
+        lambda leaf: leaf[0], (state.trainable, state.opt_state))
+
+    def losses(trainable):
+      generator = state_lib.join(model, trainable, frozen, self.lora_config)
+      image = generator(targets.ws, targets.c, method="synthesis").image
+      perceived = jnp.full(1, jnp.nan)
+      total = jnp.zeros(1)
+      if config.lpips_weight:
+        perceived = lpips(of_photo(image), known, mask=targets.mask,
+                          method="distance")
+        total += config.lpips_weight * perceived
+      if config.mse_weight:
+        total += config.mse_weight * mean_squared_error(
+            image, targets.image, targets.mask)
+      return jnp.sum(total), (total, perceived)
+
+    gradients, (loss, perceived) = jax.grad(losses, has_aux=True)(trainable)
+    updates, opt_state = self._optimizer.update(gradients, opt_state,
+                                                trainable)
+    trainable = optax.apply_updates(trainable, updates)
+    new = PivotState(state.step + 1,
+                     *jax.tree.map(lambda leaf: leaf[None],
+                                   (trainable, opt_state)), perceived)
+    # A photo that is shown well enough is left alone while others go on.
+    done = (perceived[0] < config.stop_lpips) & (config.stop_lpips > 0)
+    old = state.replace(lpips=perceived)
+    return jax.tree.map(lambda a, b: jnp.where(done, a, b), old, new), loss

@@ -19,10 +19,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "my3dgen_jax"
 # A file imports only from rooms above its own, or from its own.
 LAYERS = ("_version", "errors", "config", "types", "ops", "cameras", "data",
-          "models", "lora", "losses", "training", "apps", "demo", "launch")
+          "models", "lora", "latents", "directions", "losses", "training",
+          "apps", "demo", "launch")
 # Imported only inside the function that needs them.
 LAZY = ("array_record", "orbax", "optax", "safetensors",
-        "tensorflow_datasets", "PIL")
+        "tensorflow_datasets", "PIL", "imageio_ffmpeg", "sklearn")
 
 
 def modules():

@@ -4,13 +4,14 @@ import os
 from typing import Dict, List, Mapping, Optional, Tuple, Union
 
 import chex
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from my3dgen_jax.apps import scores
+from my3dgen_jax.apps.render import synthesize
+from my3dgen_jax.apps.scores import IdentityScore
 from my3dgen_jax.data import images
 from my3dgen_jax.data.album import Album
-from my3dgen_jax.losses.reconstruction import psnr
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.training.interrupts import StopRequest
@@ -41,47 +42,24 @@ def compare(album: Album, candidates: Mapping[str, Candidate], *,
     alone show; "id_sim".
   Source: My3DGen, section 4; ID_sim is the largest cosine with a reference.
   """
-  @jax.jit
-  def measure(networks, output, image, mask, marks):
-    found = {"psnr": psnr(output, image, mask)}
-    if marks is not None:
-      found["psnr_marks"] = psnr(output, image, mask * marks)
-    if networks["lpips"] is not None:
-      found["lpips"] = networks["lpips"](output, image, mask=mask)
-    return found
-
-  @jax.jit
-  def embed(network, image):
-    return network.module.embed(network.variables, image)
-
-  people = None
-  if identity is not None:
-    people = np.concatenate([np.asarray(embed(identity, item.image[None]))
-                             for item in reference])
+  score = IdentityScore.of(identity, reference)
   result = {}
   for name, (generator, anchors) in candidates.items():
     rows: List[Dict[str, float]] = []
     for i, photo in enumerate(album):
       stop.raise_if_wanted("stopped while measuring; the same command with "
                            "--resume goes on")
-      output = _render(generator, anchors.ws[i:i + 1], photo.c[None])
-      row = measure({"lpips": lpips}, output, photo.image[None],
-                    photo.mask[None],
-                    None if photo.marks is None or not photo.marks.any()
-                    else photo.marks[None])
-      row = {key: float(value[0]) for key, value in row.items()}
-      if people is not None:
-        row["id_sim"] = float(np.max(
-            people @ np.asarray(embed(identity, output))[0]))
-      rows.append(row)
+      output = synthesize(generator, anchors.ws[i:i + 1], photo.c[None]).image
+      rows.append(scores.compare(
+          output[0], photo.image, lpips=lpips, identity=score,
+          mask=photo.mask, marks=photo.marks))
     result[name] = {key: _mean_of(rows, key)
                     for key in ("lpips", "psnr", "psnr_marks", "id_sim")}
   return result
 
 
 def _mean_of(rows: List[Dict[str, float]], key: str) -> Optional[float]:
-  # Infinity is no JSON; equal images are as good as 16 bits can tell.
-  values = [min(row[key], 100.0) for row in rows if key in row]
+  values = [row[key] for row in rows if key in row]
   return float(np.mean(values)) if values else None
 
 
@@ -110,7 +88,7 @@ def draw(path: Union[str, os.PathLike], album: Album,
     for generator, anchors in candidates.values():
       for c in [photo.c, *_novel_views(generator, photo.c)]:
         row.append(images.to_uint8(
-            _render(generator, anchors.ws[i:i + 1], c[None])[0]))
+            synthesize(generator, anchors.ws[i:i + 1], c[None]).image[0]))
     rows.append(row)
   images.write_png(path, images.with_titles(images.make_grid(rows), titles))
 
@@ -124,8 +102,3 @@ def _novel_views(generator: Network, c: chex.Array) -> np.ndarray:
                           rendering.avg_camera_radius)
   return np.asarray(cameras.pack_label(
       poses, jnp.broadcast_to(intrinsics, (len(_YAWS), 3, 3))))
-
-
-@jax.jit
-def _render(generator: Network, ws: chex.Array, c: chex.Array) -> jax.Array:
-  return generator(ws, c, method="synthesis").image

@@ -3,7 +3,8 @@
 import functools
 import os
 import pathlib
-from typing import Any, Callable, Iterator, Optional, Sequence, Tuple, Union
+from typing import (Any, Callable, Iterator, Optional, Sequence, Tuple,
+                    Union)
 
 import chex
 import jax
@@ -14,7 +15,7 @@ from my3dgen_jax.data import images
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.models.generator import Generator
 from my3dgen_jax.ops import cameras
-from my3dgen_jax.types import RenderOutput
+from my3dgen_jax.types import Network, RenderOutput
 
 KINDS = ("image", "raw", "depth")
 
@@ -49,15 +50,13 @@ def view_labels(config: RenderConfig, yaws: Sequence[float],
   return cameras.pack_label(cam2world, cameras.intrinsics_from_focal(focal))
 
 
-def render_views(generator: Generator, variables: Any, ws: chex.Array,
-                 c: chex.Array, *,
+def render_views(network: Network, ws: chex.Array, c: chex.Array, *,
                  neural_rendering_resolution: Optional[int] = None
                  ) -> Iterator[Tuple[int, int, RenderOutput]]:
   """Renders every latent from every camera; planes once a latent.
 
   Args:
-    generator: the module.
-    variables: its weights.
+    network: the generator.
     ws: [N, num_ws, w_dim].
     c: [V, 25].
     neural_rendering_resolution: side of `image_raw`; None: the config's.
@@ -65,14 +64,32 @@ def render_views(generator: Generator, variables: Any, ws: chex.Array,
   Yields: (index of the latent, index of the camera, RenderOutput of one).
   """
   cameras.check_label(c)
-  planes_of = jax.jit(functools.partial(generator.apply, method="planes"))
-  render = jax.jit(functools.partial(
-      generator.apply, method="render_planes",
-      neural_rendering_resolution=neural_rendering_resolution))
   for i in range(ws.shape[0]):
-    planes = planes_of(variables, ws[i:i + 1])
+    planes = _planes(network, ws[i:i + 1])
     for v in range(c.shape[0]):
-      yield i, v, render(variables, planes, ws[i:i + 1], c[v:v + 1])
+      yield i, v, _from_planes(
+          network, planes, ws[i:i + 1], c[v:v + 1],
+          neural_rendering_resolution=neural_rendering_resolution)
+
+
+@jax.jit
+def synthesize(network: Network, ws: chex.Array,
+               c: chex.Array) -> RenderOutput:
+  """Each latent from its own camera: [N, num_ws, w_dim], [N, 25]."""
+  return network(ws, c, method="synthesis")
+
+
+@jax.jit
+def _planes(network: Network, ws: chex.Array) -> jax.Array:
+  return network(ws, method="planes")
+
+
+@functools.partial(jax.jit, static_argnames="neural_rendering_resolution")
+def _from_planes(network: Network, planes: chex.Array, ws: chex.Array,
+                 c: chex.Array, *, neural_rendering_resolution: Optional[int]
+                 ) -> RenderOutput:
+  return network(planes, ws, c, method="render_planes",
+                 neural_rendering_resolution=neural_rendering_resolution)
 
 
 def render_seeds(generator: Generator, variables: Any, seeds: Sequence[int],
@@ -119,7 +136,7 @@ def render_seeds(generator: Generator, variables: Any, seeds: Sequence[int],
   rows = {kind: [] for kind in kinds}
   views = []
   for i, v, output in render_views(
-      generator, variables, ws, c,
+      Network(variables, generator), ws, c,
       neural_rendering_resolution=neural_rendering_resolution):
     views.append(output)
     if v + 1 < len(names):

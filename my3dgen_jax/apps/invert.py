@@ -1,0 +1,279 @@
+"""From a photo to a latent, and to views that nobody has photographed.
+
+Four ways: into W or W+ by projection, into the personal hull, and into W with
+the generator bent to the photo (pivotal tuning).
+
+Source: My3DGen, section 4.1 and appendix D.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from typing import (Any, Callable, Dict, List, Literal, NamedTuple, Optional,
+                    Union)
+
+import chex
+import jax.numpy as jnp
+import numpy as np
+
+from my3dgen_jax import lora as lora_lib
+from my3dgen_jax._version import __version__
+from my3dgen_jax.apps import scores
+from my3dgen_jax.apps.person import Person
+from my3dgen_jax.apps.render import render_views, synthesize
+from my3dgen_jax.apps.scores import IdentityScore
+from my3dgen_jax.config import HullFitConfig, PivotConfig, ProjectionConfig
+from my3dgen_jax.data import images, synthetic
+from my3dgen_jax.data.album import Album, stem
+from my3dgen_jax.data.files import replacing
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.models.checkpoint import save_generator, weights_digest
+from my3dgen_jax.ops import cameras
+from my3dgen_jax.training import run_folder
+from my3dgen_jax.training.anchors import AnchorFinder
+from my3dgen_jax.training.hull_fit import HullFit
+from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.training.photo_fits import Targets
+from my3dgen_jax.training.pivotal import PivotalTuner
+from my3dgen_jax.types import Network
+
+WAYS = ("w", "w+", "hull", "pivot")
+SUMMARY_FILE = "summary.json"
+SHEET_FILE = "sheet.png"
+ADAPTER_SUFFIX = ".safetensors"
+_YAWS = (-0.35, 0.35)  # of the views in the sheet
+
+
+@dataclasses.dataclass(frozen=True)
+class InvertConfig:
+  """How photos are inverted.
+
+  Attributes:
+    way: one of `WAYS`.
+    projection: into W or W+; `space` follows from `way`.
+    hull: into the hull.
+    pivot: of the generator, in way "pivot".
+    frames: of the orbit; 0: no orbit.
+    yaw: how far the orbit turns to either side, radians.
+    pitch: how far it nods, radians.
+    video: suffix of the orbit, see `synthetic.VIDEOS`.
+  """
+
+  way: Literal["w", "w+", "hull", "pivot"] = "pivot"
+  projection: ProjectionConfig = ProjectionConfig(steps=600)
+  hull: HullFitConfig = HullFitConfig()
+  pivot: PivotConfig = PivotConfig()
+  frames: int = 48
+  yaw: float = 0.35
+  pitch: float = 0.25
+  video: str = ".mp4"
+
+  def validate(self) -> "InvertConfig":
+    """Checks the parts; raises ConfigError or UserError that names one."""
+    if self.way not in WAYS:
+      raise UserError(f"way: expected one of {', '.join(WAYS)}, got "
+                      f"{self.way!r}")
+    self.projection.validate()
+    self.hull.validate()
+    self.pivot.validate()
+    if not 0 <= self.frames <= 100_000:
+      raise UserError(f"frames: expected a whole number >= 0, got "
+                      f"{self.frames}")
+    return self
+
+
+class Inverted(NamedTuple):
+  """A photo as a generator shows it.
+
+  Attributes:
+    ws: [num_ws, w_dim].
+    generator: the person's, or one that is bent to this photo.
+    alpha: [N] or [num_ws, N], weights of the anchors, or None.
+    adapter: what bends it, see `PivotalTuner.find`, or None.
+  """
+
+  ws: np.ndarray
+  generator: Network
+  alpha: Optional[np.ndarray] = None
+  adapter: Any = None
+
+
+def invert(person: Person, album: Album, config: InvertConfig, *,
+           stop: Optional[StopRequest] = None,
+           cache: Optional[pathlib.Path] = None) -> List[Inverted]:
+  """Finds the latents of photos.
+
+  Args:
+    person: whose generator shows them.
+    album: photos with cameras.
+    config: how.
+    stop: looked at after each step.
+    cache: folder where unfinished and finished work is kept; None: nowhere.
+
+  Returns: an `Inverted` for each photo.
+  Raises: as `PhotoFits.fit`; UserError where LPIPS or anchors are missing.
+  """
+  config.validate()
+  stop = stop or StopRequest()
+  common = {"devices": person.devices, "cache": cache}
+  lpips = {"lpips": person.need_lpips(), "lpips_identity": person.lpips_digest}
+  batch = album.batch(range(len(album)))
+  masked = any(photo.mask is not None for photo in album.photos)
+  targets = Targets(batch.image, batch.c, None, batch.mask if masked else None)
+  if config.way == "hull":
+    hull = person.hull(config.hull.beta)
+    found = HullFit(config=config.hull, hull=hull, generator=person.generator,
+                    identity=person.hull_identity(), **lpips, **common).find(
+                        targets, album.names, stop)
+    alpha = found.alpha if found.offsets is None else (
+        found.alpha[:, None] + found.offsets)
+    return [Inverted(np.asarray(ws), person.generator, one)
+            for ws, one in zip(found.latents(hull), alpha)]
+  space = "w+" if config.way == "w+" else "w"
+  anchors = AnchorFinder(
+      config=dataclasses.replace(config.projection, space=space),
+      generator=person.generator, identity=person.digest, **lpips,
+      **common).find(album, stop, title="latents")
+  if config.way != "pivot":
+    return [Inverted(ws, person.generator) for ws in anchors.ws]
+  tuner = PivotalTuner(config=config.pivot, generator=person.generator,
+                       identity=person.digest, **lpips, **common)
+  bent = tuner.find(targets.replace(ws=anchors.ws), album.names, stop)
+  return [Inverted(ws, tuner.bent(one.trainable), adapter=(
+      one.trainable, tuner.lora_config)) for ws, one in zip(anchors.ws, bent)]
+
+
+def write_inversions(person: Person, album: Album, config: InvertConfig,
+                     out: Union[str, os.PathLike], *,
+                     report: Callable[[str], None] = print
+                     ) -> Dict[str, Any]:
+  """Inverts photos into a folder; a stopped one goes on.
+
+  Args:
+    person: whose generator shows them.
+    album: photos with cameras.
+    config: how.
+    out: folder; per photo `NAME.png`, `NAME_depth.png`, `NAME_orbit.mp4`,
+      `NAME.npz` (ws, c, alpha) and in way "pivot" what bends the generator;
+      `sheet.png` and `summary.json`.
+    report: called with a line a photo.
+
+  Returns: what `summary.json` holds.
+  Raises: as `invert`; Interrupted: SIGTERM or SIGINT.
+  """
+  out = pathlib.Path(out).expanduser()
+  out.mkdir(parents=True, exist_ok=True)
+  with stopping_gently() as stop:
+    found = invert(person, album, config, stop=stop, cache=out / "unfinished")
+    score = IdentityScore.of(person.identity, person.reference())
+    rows, numbers = [], {}
+    for item, one in zip(album, found):
+      stop.raise_if_wanted("stopped while drawing; the same command goes on")
+      name = stem(item.name)
+      (out / name).parent.mkdir(parents=True, exist_ok=True)
+      rows.append(_draw(person, item, one, config, out))
+      image = synthesize(one.generator, one.ws[None], item.c[None]).image[0]
+      numbers[item.name] = scores.compare(
+          image, item.image, lpips=person.lpips, identity=score,
+          mask=item.mask)
+      _keep(person, item, one, out / name)
+      report(f"{item.name}: " + ", ".join(
+          f"{key} {value:.3f}" for key, value in numbers[item.name].items()))
+  titles = ["photo", "inverted",
+            *(f"{np.degrees(yaw):+.0f}°" for yaw in _YAWS), "depth"]
+  synthetic.write_picture(
+      out / SHEET_FILE, images.with_titles(images.make_grid(rows), titles),
+      person.made("invert", way=config.way))
+  summary = {"way": config.way, "photos": numbers,
+             "mean": {key: float(np.mean([row[key] for row
+                                          in numbers.values()]))
+                      for key in next(iter(numbers.values()))}}
+  run_folder.write_json(out / SUMMARY_FILE, summary)
+  return summary
+
+
+def orbit(person_or_generator: Any, c: chex.Array, *, frames: int, yaw: float,
+          pitch: float) -> np.ndarray:
+  """Cameras on a closed way about the front, with the lens of another.
+
+  Args:
+    person_or_generator: a `Person` or a `Network`.
+    c: [25], whose intrinsics are kept.
+    frames: how many.
+    yaw: radians to either side.
+    pitch: radians up and down.
+
+  Returns: [frames, 25].
+  """
+  generator = getattr(person_or_generator, "generator", person_or_generator)
+  angle = np.linspace(0, 2 * np.pi, frames, endpoint=False)
+  return about_front(generator, c, yaw * np.sin(angle),
+                     pitch * np.sin(2 * angle) / 2)
+
+
+def about_front(generator: Network, c: chex.Array, yaw: chex.Array,
+                pitch: chex.Array) -> np.ndarray:
+  """Cameras about the average one with the lens of `c`, [len(yaw), 25]."""
+  rendering = generator.module.config.rendering
+  _, intrinsics = cameras.unpack_label(jnp.asarray(c)[None])
+  yaw, pitch = np.broadcast_arrays(np.asarray(yaw, np.float32), pitch)
+  poses = cameras.look_at(yaw, np.asarray(pitch, np.float32),
+                          rendering.avg_camera_pivot,
+                          rendering.avg_camera_radius)
+  return np.asarray(cameras.pack_label(
+      poses, jnp.broadcast_to(intrinsics, (len(yaw), 3, 3))))
+
+
+def _draw(person: Person, item: Any, one: Inverted, config: InvertConfig,
+          out: pathlib.Path) -> List[np.ndarray]:
+  """Writes a photo's pictures; returns its row of the sheet."""
+  name = stem(item.name)
+  made = person.made("invert", way=config.way, photo=item.name)
+  ws = one.ws[None]
+  c = np.concatenate([item.c[None], about_front(
+      one.generator, item.c, np.array(_YAWS), 0.0)])
+  views = [output for _, _, output in render_views(one.generator, ws, c)]
+  pictures = [images.to_uint8(view.image[0]) for view in views]
+  raw = np.asarray(views[0].image_depth[0])
+  depth = images.depth_to_uint8(raw, raw.min(), raw.max())
+  synthetic.write_picture(out / f"{name}.png", pictures[0], made)
+  synthetic.write_picture(out / f"{name}_depth.png", depth, made)
+  if config.frames:
+    way = orbit(one.generator, item.c, frames=config.frames, yaw=config.yaw,
+                pitch=config.pitch)
+    synthetic.write_video(
+        out / f"{name}_orbit{config.video}",
+        (images.to_uint8(output.image[0]) for _, _, output
+         in render_views(one.generator, ws, way)), made)
+  side = pictures[0].shape[0]
+  factor = side // depth.shape[0]
+  large = np.repeat(np.repeat(depth, factor, 0), factor, 1)
+  return [images.to_uint8(item.image), *pictures,
+          np.broadcast_to(large, (side, side, 3))]
+
+
+def _keep(person: Person, item: Any, one: Inverted, stem_: pathlib.Path):
+  """Writes what the photo has become, to go on with."""
+  arrays = {"ws": one.ws, "c": item.c}
+  if one.alpha is not None:
+    arrays["alpha"] = one.alpha
+  with replacing(stem_.with_name(stem_.name + ".npz")) as file:
+    np.savez(file, **arrays)
+  if one.adapter is None:
+    return
+  trainable, lora_config = one.adapter
+  if lora_config is None:
+    save_generator(stem_.with_name(stem_.name + "_generator"),
+                   one.generator.module.config, one.generator.variables,
+                   overwrite=True, source={"tuned_from": person.digest})
+    return
+  lora_lib.save(stem_.with_name(stem_.name + ADAPTER_SUFFIX), trainable,
+                lora_config, metadata={
+                    # Of the person's merged weights: it goes on top of them.
+                    run_folder.BASE_DIGEST: weights_digest(
+                        person.generator.variables),
+                    "version": __version__,
+                    "on_top_of": json.dumps(dict(
+                        base=person.origin.base,
+                        adapter=person.origin.adapter))})

@@ -1,0 +1,163 @@
+"""A person ready to be worked with: what every application begins with."""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+from typing import Any, Dict, Optional, Sequence, Tuple, Union
+
+import jax
+import numpy as np
+
+from my3dgen_jax import latents
+from my3dgen_jax import lora as lora_lib
+from my3dgen_jax.data.album import Album, AlbumError
+from my3dgen_jax.data.synthetic import Origin
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.losses import identity as identity_lib
+from my3dgen_jax.losses import lpips as lpips_lib
+from my3dgen_jax.models.checkpoint import (generator_digest, load_generator,
+                                           weights_digest)
+from my3dgen_jax.training import run_folder
+from my3dgen_jax.training.anchors import Anchors
+from my3dgen_jax.types import Network
+
+Path = Union[str, os.PathLike]
+_ID_LENGTH = 16  # hex digits, of digests in names and pictures
+
+
+@dataclasses.dataclass(frozen=True)
+class Person:
+  """A generator with what is known of whom it shows.
+
+  Attributes:
+    name: of the run or the checkpoint, for messages.
+    generator: the person's own with the adapter merged, or the bare base.
+    digest: another text for other weights of it.
+    origin: what its pictures say made them, see `made`.
+    anchors: of the photos of the run, or None.
+    devices: that are used.
+    lpips: or None.
+    lpips_digest: of its weights, or "".
+    identity: or None.
+    settings: of the run; empty for a bare base.
+  """
+
+  name: str
+  generator: Network
+  digest: str
+  origin: Origin
+  anchors: Optional[Anchors]
+  devices: Tuple[jax.Device, ...]
+  lpips: Optional[Network] = None
+  lpips_digest: str = ""
+  identity: Optional[Network] = None
+  settings: Dict[str, Any] = dataclasses.field(default_factory=dict)
+
+  def hull(self, beta: float) -> latents.Hull:
+    """The personal hull; raises UserError where there are no anchors."""
+    if self.anchors is None:
+      raise UserError(f"{self.name}: a bare checkpoint has no anchors, which "
+                      "the personal hull is made of; give a run by --run")
+    return latents.Hull.of(self.anchors.ws, beta)
+
+  def hull_identity(self) -> str:
+    """Text that is another for other weights or other anchors."""
+    digest = hashlib.sha256(self.digest.encode())
+    digest.update(np.ascontiguousarray(self.anchors.ws))
+    return digest.hexdigest()
+
+  def need_lpips(self) -> Network:
+    """LPIPS; raises UserError where there is none."""
+    if self.lpips is None:
+      raise UserError(f"{self.name}: images are compared by LPIPS; give the "
+                      "folder of its weights by --lpips")
+    return self.lpips
+
+  def made(self, task: str, **details: Any) -> Origin:
+    """The origin of a picture that a task makes."""
+    return dataclasses.replace(self.origin, task=task, details=tuple(
+        (name, str(value)) for name, value in details.items()))
+
+  def reference(self) -> Optional[Album]:
+    """The run's photos that identity is compared with, where they still are."""
+    if not self.settings.get("album"):
+      return None
+    model = self.generator.module.config
+    try:
+      album = Album.open(self.settings["album"],
+                         img_resolution=model.img_resolution, min_photos=1)
+      selection = self.settings["reference"]
+      if selection is None:
+        return album
+      return album.split(test=0, reference=selection).reference
+    except AlbumError:
+      return None
+
+
+def load_person(*, run: Optional[Path] = None,
+                checkpoint: Optional[Path] = None, pretrained: bool = False,
+                lpips: Optional[Path] = None, identity: Optional[Path] = None,
+                devices: Sequence[jax.Device] = ()) -> Person:
+  """Reads a run, or a bare base.
+
+  Args:
+    run: folder of `apps.personalize`.
+    checkpoint: where the run's base is now, or the bare base.
+    pretrained: the base in place of the person's own; the anchors stay.
+    lpips: folder of weights; None: the run's.
+    identity: likewise.
+    devices: that are used; none: all.
+
+  Raises: UserError, CheckpointError: names the file or what is missing.
+  """
+  if run is None and checkpoint is None:
+    raise UserError("give a run by --run, or a bare base by --checkpoint")
+  settings: Dict[str, Any] = {}
+  if run is None:
+    base_id = generator_digest(checkpoint)
+    generator = Network(*reversed(load_generator(checkpoint)))
+    name, digest, adapter, anchors = str(checkpoint), base_id, "none", None
+  else:
+    folder = pathlib.Path(run).expanduser()
+    loaded = run_folder.load_run(folder, checkpoint=checkpoint)
+    settings = loaded.config["settings"]
+    base_id = loaded.config[run_folder.BASE_DIGEST]
+    name, anchors = str(folder), loaded.anchors
+    generator, digest, adapter = loaded.base, base_id, "none"
+    if not pretrained and loaded.generator is not loaded.base:
+      generator, digest = _merged(loaded), None
+      adapter = _adapter_id(folder)
+    digest = digest or weights_digest(generator.variables)
+  lpips = lpips or settings.get("lpips")
+  identity = identity or settings.get("identity")
+  dtype = generator.module.config.dtype
+  return Person(
+      name=name, generator=generator, digest=digest,
+      origin=Origin(adapter=adapter, base=base_id[:_ID_LENGTH],
+                    task="load"),
+      anchors=anchors, devices=tuple(devices) or tuple(jax.local_devices()),
+      lpips=lpips and Network(*reversed(lpips_lib.load_lpips(
+          lpips, dtype=dtype))),
+      lpips_digest=lpips and run_folder.file_digest(
+          pathlib.Path(lpips).expanduser() / lpips_lib.WEIGHTS_FILE) or "",
+      identity=identity and Network(*reversed(identity_lib.load_identity(
+          identity))), settings=settings)
+
+
+def _merged(loaded: run_folder.Run) -> Network:
+  """The person's own as a plain generator, so that it runs like the base."""
+  if loaded.lora_config is None:
+    return loaded.generator
+  base, adapter = lora_lib.split_collections(loaded.generator.variables)
+  return Network(lora_lib.merge_into_params(base, adapter,
+                                            loaded.lora_config),
+                 loaded.base.module)
+
+
+def _adapter_id(folder: pathlib.Path) -> str:
+  """Of the adapter's file, or of the tuned generator's weights."""
+  path = folder / run_folder.ADAPTER_FILE
+  if path.exists():
+    return run_folder.file_digest(path)[:_ID_LENGTH]
+  return generator_digest(folder / run_folder.GENERATOR_FOLDER)[:_ID_LENGTH]

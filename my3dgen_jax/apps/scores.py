@@ -1,0 +1,85 @@
+"""How well pictures show a person: identity, perception, pixels."""
+
+import dataclasses
+from typing import Any, Dict, Optional
+
+import chex
+import jax
+import numpy as np
+
+from my3dgen_jax.data.album import Album
+from my3dgen_jax.losses.reconstruction import psnr
+from my3dgen_jax.types import Network
+
+_MOST_DB = 100.0  # infinity is no JSON; 16 bits cannot tell more
+
+
+@dataclasses.dataclass(frozen=True)
+class IdentityScore:
+  """ID_sim: the largest cosine with any photo of the person.
+
+  Attributes:
+    network: tells people apart.
+    people: [M, features], of the reference photos.
+
+  Source: My3DGen, section 4.
+  """
+
+  network: Network
+  people: np.ndarray
+
+  @classmethod
+  def of(cls, network: Optional[Network], reference: Optional[Album]
+         ) -> Optional["IdentityScore"]:
+    """Looks at the reference photos; None where something is missing."""
+    if network is None or not reference:
+      return None
+    return cls(network, np.concatenate([
+        np.asarray(_embed(network, item.image[None])) for item in reference]))
+
+  def __call__(self, images: chex.Array) -> np.ndarray:
+    """Scores images [N, H, W, 3] in [-1, 1]; [N] in [-1, 1]."""
+    found = np.asarray(_embed(self.network, images))
+    return np.max(found @ self.people.T, axis=1)
+
+
+def compare(image: chex.Array, photo: chex.Array, *,
+            lpips: Optional[Network] = None,
+            identity: Optional[IdentityScore] = None,
+            mask: Optional[chex.Array] = None,
+            marks: Optional[chex.Array] = None) -> Dict[str, float]:
+  """An image against the photo that it should be.
+
+  Args:
+    image: [H, W, 3] in [-1, 1].
+    photo: likewise.
+    lpips: or None, then there is no such number.
+    identity: likewise.
+    mask: [H, W, 1], 1 where one looks; None: everywhere.
+    marks: [H, W, 1], 1 on details of this person alone, or None.
+
+  Returns: "psnr", dB; "psnr_marks", "lpips", "id_sim" where they can be told.
+  """
+  rows = lambda x: None if x is None else np.asarray(x)[None]
+  row = _compare(lpips, rows(image), rows(photo), rows(mask),
+                 rows(marks) if marks is not None and marks.any() else None)
+  row = {name: min(float(value[0]), _MOST_DB) for name, value in row.items()}
+  if identity is not None:
+    row["id_sim"] = float(identity(rows(image))[0])
+  return row
+
+
+@jax.jit
+def _compare(lpips, image, photo, mask, marks) -> Dict[str, Any]:
+  found = {"psnr": psnr(image, photo, mask)}
+  if marks is not None:
+    found["psnr_marks"] = psnr(image, photo,
+                               marks if mask is None else mask * marks)
+  if lpips is not None:
+    found["lpips"] = lpips(image, photo, mask=mask)
+  return found
+
+
+@jax.jit
+def _embed(network: Network, images: chex.Array) -> jax.Array:
+  return network.module.embed(network.variables, images)

@@ -1,0 +1,50 @@
+"""Flags of all commands that work with a person."""
+
+from typing import Optional
+
+from my3dgen_jax.apps.person import Person, load_person
+from my3dgen_jax.errors import FlagError
+from my3dgen_jax.launch import cli
+from my3dgen_jax.training.devices import local_devices
+
+_RUN = cli.string("run", None, "Folder of a run of launch.personalize.")
+_CHECKPOINT = cli.string("checkpoint", None, "Where the run's base is now; or "
+                         "a bare base to work with.")
+_PRETRAINED = cli.boolean("pretrained", False, "The run's base in place of "
+                          "the person's own; its anchors stay.")
+_LPIPS = cli.string("lpips", None, "Folder of LPIPS's weights; default: the "
+                    "run's.")
+_IDENTITY = cli.string("identity", None, "Folder of a face recognition "
+                       "network; default: the run's.")
+_OUT = cli.string("out", None, "Folder to write.")
+_DEVICES = cli.integer("devices", None, "Of this machine; default: all.",
+                       lower_bound=1)
+cli.define_cpu_devices()
+
+
+def out() -> str:
+  """Where results go; raises FlagError if it was not said."""
+  if not _OUT.value:
+    raise FlagError("--out is missing: the folder to write")
+  return _OUT.value
+
+
+def person(*, needs_run: bool = False) -> Person:
+  """The person that the flags name.
+
+  Args:
+    needs_run: a bare base will not do, for it has no anchors.
+
+  Raises: FlagError, CheckpointError, UserError: names the flag or file.
+  """
+  wanted: Optional[str] = None
+  if needs_run and not _RUN.value:
+    wanted = "--run is missing: the folder of a run of launch.personalize"
+  elif not _RUN.value and not _CHECKPOINT.value:
+    wanted = "give a run by --run, or a bare base by --checkpoint"
+  if wanted:
+    raise FlagError(wanted)
+  return load_person(
+      run=_RUN.value, checkpoint=_CHECKPOINT.value,
+      pretrained=_PRETRAINED.value, lpips=_LPIPS.value,
+      identity=_IDENTITY.value, devices=local_devices(_DEVICES.value))

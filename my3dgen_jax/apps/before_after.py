@@ -12,6 +12,7 @@ from my3dgen_jax.apps.render import synthesize
 from my3dgen_jax.apps.scores import IdentityScore
 from my3dgen_jax.data import images
 from my3dgen_jax.data.album import Album
+from my3dgen_jax.data.synthetic import Origin, write_picture
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.training.interrupts import StopRequest
@@ -64,7 +65,8 @@ def _mean_of(rows: List[Dict[str, float]], key: str) -> Optional[float]:
 
 
 def draw(path: Union[str, os.PathLike], album: Album,
-         candidates: Mapping[str, Candidate], *, count: int):
+         candidates: Mapping[str, Candidate], *, count: int,
+         origin: Origin):
   """Writes a picture: a row a photo, its views by every candidate.
 
   Args:
@@ -72,6 +74,7 @@ def draw(path: Union[str, os.PathLike], album: Album,
     album: the photos.
     candidates: by name.
     count: photos at most; spread over the album.
+    origin: what made them.
 
   Raises: OSError if the folder cannot be written.
   """
@@ -90,7 +93,8 @@ def draw(path: Union[str, os.PathLike], album: Album,
         row.append(images.to_uint8(
             synthesize(generator, anchors.ws[i:i + 1], c[None]).image[0]))
     rows.append(row)
-  images.write_png(path, images.with_titles(images.make_grid(rows), titles))
+  write_picture(path, images.with_titles(images.make_grid(rows), titles),
+                origin)
 
 
 def _novel_views(generator: Network, c: chex.Array) -> np.ndarray:

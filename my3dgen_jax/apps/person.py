@@ -20,10 +20,10 @@ from my3dgen_jax.models.checkpoint import (generator_digest, load_generator,
                                            weights_digest)
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.anchors import Anchors
+from my3dgen_jax.training.run_folder import ID_LENGTH, adapter_id
 from my3dgen_jax.types import Network
 
 Path = Union[str, os.PathLike]
-_ID_LENGTH = 16  # hex digits, of digests in names and pictures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,14 +127,14 @@ def load_person(*, run: Optional[Path] = None,
     generator, digest, adapter = loaded.base, base_id, "none"
     if not pretrained and loaded.generator is not loaded.base:
       generator, digest = _merged(loaded), None
-      adapter = _adapter_id(folder)
+      adapter = adapter_id(folder)
     digest = digest or weights_digest(generator.variables)
   lpips = lpips or settings.get("lpips")
   identity = identity or settings.get("identity")
   dtype = generator.module.config.dtype
   return Person(
       name=name, generator=generator, digest=digest,
-      origin=Origin(adapter=adapter, base=base_id[:_ID_LENGTH],
+      origin=Origin(adapter=adapter, base=base_id[:ID_LENGTH],
                     task="load"),
       anchors=anchors, devices=tuple(devices) or tuple(jax.local_devices()),
       lpips=lpips and Network(*reversed(lpips_lib.load_lpips(
@@ -153,11 +153,3 @@ def _merged(loaded: run_folder.Run) -> Network:
   return Network(lora_lib.merge_into_params(base, adapter,
                                             loaded.lora_config),
                  loaded.base.module)
-
-
-def _adapter_id(folder: pathlib.Path) -> str:
-  """Of the adapter's file, or of the tuned generator's weights."""
-  path = folder / run_folder.ADAPTER_FILE
-  if path.exists():
-    return run_folder.file_digest(path)[:_ID_LENGTH]
-  return generator_digest(folder / run_folder.GENERATOR_FOLDER)[:_ID_LENGTH]

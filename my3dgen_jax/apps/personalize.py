@@ -24,6 +24,7 @@ from my3dgen_jax.config import (ConfigError, GeneratorConfig, LoraConfig,
 from my3dgen_jax.data.album import Album, Selection, Split
 from my3dgen_jax.data.files import is_leftover, replacing
 from my3dgen_jax.data.iterator import shard
+from my3dgen_jax.data.synthetic import Origin
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.losses import backbones
 from my3dgen_jax.losses import identity as identity_lib
@@ -36,6 +37,7 @@ from my3dgen_jax.training import checkpoint, loop, run_folder
 from my3dgen_jax.training import state as state_lib
 from my3dgen_jax.training.anchors import AnchorFinder, Anchors
 from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.training.run_folder import ID_LENGTH, adapter_id
 from my3dgen_jax.types import Network
 
 # What may be another when a run goes on: it changes where and how fast, or how
@@ -172,12 +174,14 @@ class _Result(NamedTuple):
     generator: the person's own, merged, so that it and the base run through
       one compiled program.
     digest: another text for any other weights.
+    id: of the adapter or the tuned weights, as pictures name it.
     numbers: how many are the person's own.
     bytes: of their files.
   """
 
   generator: Network
   digest: str
+  id: str
   numbers: int
   bytes: int
 
@@ -305,7 +309,7 @@ class _Job:
                    saved: Optional[checkpoint.Saved]) -> _Result:
     """Writes the adapter or the generator, and reads back what was written."""
     if saved is None:
-      return _Result(self.base, self.digest, 0, 0)
+      return _Result(self.base, self.digest, "none", 0, 0)
     trainable, steps = saved.state.trainable, int(saved.state.step)
     numbers = state_lib.numbers(trainable)
     if self.lora_config is None:
@@ -315,9 +319,10 @@ class _Job:
       folder = out / run_folder.GENERATOR_FOLDER
       save_generator(folder, self.model, generator.variables, overwrite=True,
                      source={"tuned_from": self.digest, "steps": steps})
-      return _Result(generator, generator_digest(folder), numbers, sum(
-          path.stat().st_size for path in folder.rglob("*")
-          if path.is_file()))
+      return _Result(generator, generator_digest(folder),
+                     adapter_id(out), numbers, sum(
+                         path.stat().st_size for path in folder.rglob("*")
+                         if path.is_file()))
     path = out / run_folder.ADAPTER_FILE
     lora_lib.save(path, trainable, self.lora_config,
                   dtype=self.config.adapter_dtype, metadata={
@@ -329,7 +334,8 @@ class _Job:
     variables = lora_lib.merge_into_params(self.base.variables, trainable,
                                            self.lora_config)
     return _Result(Network(variables, self.base.module),
-                   weights_digest(variables), numbers, path.stat().st_size)
+                   weights_digest(variables), adapter_id(out), numbers,
+                   path.stat().st_size)
 
   def evaluate(self, out: pathlib.Path, result: _Result, anchors: Anchors,
                stop: StopRequest) -> Dict[str, Any]:
@@ -353,7 +359,9 @@ class _Job:
         lpips=networks.get("lpips"), identity=networks.get("identity"),
         stop=stop)
     before_after.draw(out / run_folder.PICTURE_FILE, album, candidates,
-                      count=self.config.pictures)
+                      count=self.config.pictures, origin=Origin(
+                          adapter=result.id, base=self.digest[:ID_LENGTH],
+                          task="personalize"))
     return {**comparison, "photos": which, "count": len(album)}
 
 

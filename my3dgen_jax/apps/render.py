@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from my3dgen_jax.config import GeneratorConfig, RenderConfig
-from my3dgen_jax.data import images
+from my3dgen_jax.data import images, synthetic
+from my3dgen_jax.data.synthetic import Origin
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.models.generator import Generator
 from my3dgen_jax.ops import cameras
@@ -99,6 +100,7 @@ def render_seeds(generator: Generator, variables: Any, seeds: Sequence[int],
                  truncation_cutoff: Optional[int] = None,
                  neural_rendering_resolution: Optional[int] = None,
                  kinds: Sequence[str] = KINDS, grid: bool = False,
+                 base: str = "unknown",
                  report: Callable[[str], None] = print):
   """Writes pictures of random faces.
 
@@ -118,6 +120,7 @@ def render_seeds(generator: Generator, variables: Any, seeds: Sequence[int],
     kinds: which pictures: "image", "raw", "depth" (near is white; one scale
       for all views of a seed).
     grid: also write the grids.
+    base: id of the generator, which the pictures' metadata name.
     report: called with a line of progress a face.
 
   Raises:
@@ -132,6 +135,10 @@ def render_seeds(generator: Generator, variables: Any, seeds: Sequence[int],
       variables, latents_of_seeds(seeds, config.z_dim), front,
       truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff,
       method="mapping")
+  made = lambda **details: Origin(
+      adapter="none", base=base, task="render", details=tuple(
+          (key, str(value)) for key, value in {
+              **details, "truncation_psi": truncation_psi}.items()))
   out.mkdir(parents=True, exist_ok=True)
   rows = {kind: [] for kind in kinds}
   views = []
@@ -144,15 +151,18 @@ def render_seeds(generator: Generator, variables: Any, seeds: Sequence[int],
     pictures = _pictures(views, kinds)
     for kind in kinds:
       for name, picture in zip(names, pictures[kind]):
-        images.write_png(out / f"seed{seeds[i]:04d}_{name}_{kind}.png",
-                         picture)
+        synthetic.write_picture(
+            out / f"seed{seeds[i]:04d}_{name}_{kind}.png", picture,
+            made(seed=seeds[i], view=name))
       rows[kind].append(pictures[kind])
     report(f"seed {seeds[i]} ({i + 1} of {len(seeds)}): {len(names)} views "
            f"in {out}")
     views = []
   if grid:
     for kind in kinds:
-      images.write_png(out / f"grid_{kind}.png", images.make_grid(rows[kind]))
+      synthetic.write_picture(out / f"grid_{kind}.png",
+                              images.make_grid(rows[kind]),
+                              made(seeds=len(seeds)))
     report(f"grid of {len(seeds)} x {len(names)} in {out}")
 
 

@@ -10,9 +10,10 @@ import math
 from my3dgen_jax.apps import render
 from my3dgen_jax.config import MAX_RESOLUTION
 from my3dgen_jax.launch import cli
-from my3dgen_jax.models.checkpoint import load_generator
+from my3dgen_jax.models.checkpoint import generator_digest, load_generator
 from my3dgen_jax.models.generator import Generator
 from my3dgen_jax.ops import cameras
+from my3dgen_jax.training.run_folder import ID_LENGTH
 
 _CHECKPOINT = cli.string("checkpoint", None, "Generator folder.",
                          required=True)
@@ -53,7 +54,8 @@ def main():
       focal=_FOCAL.value, truncation_psi=_PSI.value,
       truncation_cutoff=_CUTOFF.value,
       neural_rendering_resolution=_RESOLUTION.value,
-      kinds=list(dict.fromkeys(_KINDS.value)), grid=_GRID.value)
+      kinds=list(dict.fromkeys(_KINDS.value)), grid=_GRID.value,
+      base=generator_digest(_CHECKPOINT.value)[:ID_LENGTH])
 
 
 if __name__ == "__main__":

@@ -13,15 +13,14 @@ import pathlib
 from typing import (Any, Callable, Dict, List, Literal, NamedTuple, Optional,
                     Union)
 
-import chex
-import jax.numpy as jnp
 import numpy as np
 
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax._version import __version__
 from my3dgen_jax.apps import scores
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.apps.render import render_views, synthesize
+from my3dgen_jax.apps.render import (about_front, orbit, render_views,
+                                     synthesize)
 from my3dgen_jax.apps.scores import IdentityScore
 from my3dgen_jax.config import HullFitConfig, PivotConfig, ProjectionConfig
 from my3dgen_jax.data import images, synthetic
@@ -29,7 +28,6 @@ from my3dgen_jax.data.album import Album, stem
 from my3dgen_jax.data.files import replacing
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.models.checkpoint import save_generator, weights_digest
-from my3dgen_jax.ops import cameras
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.anchors import AnchorFinder
 from my3dgen_jax.training.hull_fit import HullFit
@@ -191,38 +189,6 @@ def write_inversions(person: Person, album: Album, config: InvertConfig,
                       for key in next(iter(numbers.values()))}}
   run_folder.write_json(out / SUMMARY_FILE, summary)
   return summary
-
-
-def orbit(person_or_generator: Any, c: chex.Array, *, frames: int, yaw: float,
-          pitch: float) -> np.ndarray:
-  """Cameras on a closed way about the front, with the lens of another.
-
-  Args:
-    person_or_generator: a `Person` or a `Network`.
-    c: [25], whose intrinsics are kept.
-    frames: how many.
-    yaw: radians to either side.
-    pitch: radians up and down.
-
-  Returns: [frames, 25].
-  """
-  generator = getattr(person_or_generator, "generator", person_or_generator)
-  angle = np.linspace(0, 2 * np.pi, frames, endpoint=False)
-  return about_front(generator, c, yaw * np.sin(angle),
-                     pitch * np.sin(2 * angle) / 2)
-
-
-def about_front(generator: Network, c: chex.Array, yaw: chex.Array,
-                pitch: chex.Array) -> np.ndarray:
-  """Cameras about the average one with the lens of `c`, [len(yaw), 25]."""
-  rendering = generator.module.config.rendering
-  _, intrinsics = cameras.unpack_label(jnp.asarray(c)[None])
-  yaw, pitch = np.broadcast_arrays(np.asarray(yaw, np.float32), pitch)
-  poses = cameras.look_at(yaw, np.asarray(pitch, np.float32),
-                          rendering.avg_camera_pivot,
-                          rendering.avg_camera_radius)
-  return np.asarray(cameras.pack_label(
-      poses, jnp.broadcast_to(intrinsics, (len(yaw), 3, 3))))
 
 
 def _draw(person: Person, item: Any, one: Inverted, config: InvertConfig,

@@ -20,7 +20,7 @@ from my3dgen_jax.models.checkpoint import (generator_digest, load_generator,
                                            weights_digest)
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.anchors import Anchors
-from my3dgen_jax.training.run_folder import ID_LENGTH, adapter_id
+from my3dgen_jax.training.run_folder import ID_LENGTH
 from my3dgen_jax.types import Network
 
 Path = Union[str, os.PathLike]
@@ -126,9 +126,8 @@ def load_person(*, run: Optional[Path] = None,
     name, anchors = str(folder), loaded.anchors
     generator, digest, adapter = loaded.base, base_id, "none"
     if not pretrained and loaded.generator is not loaded.base:
-      generator, digest = _merged(loaded), None
-      adapter = adapter_id(folder)
-    digest = digest or weights_digest(generator.variables)
+      generator, adapter = _merged(loaded)
+      digest = weights_digest(generator.variables)
   lpips = lpips or settings.get("lpips")
   identity = identity or settings.get("identity")
   dtype = generator.module.config.dtype
@@ -145,11 +144,15 @@ def load_person(*, run: Optional[Path] = None,
           identity))), settings=settings)
 
 
-def _merged(loaded: run_folder.Run) -> Network:
-  """The person's own as a plain generator, so that it runs like the base."""
+def _merged(loaded: run_folder.Run) -> Tuple[Network, str]:
+  """The person's own as a plain generator, so that it runs like the base.
+
+  Returns: it, and the id of what makes it other than the base.
+  """
   if loaded.lora_config is None:
-    return loaded.generator
+    return loaded.generator, weights_digest(
+        loaded.generator.variables)[:ID_LENGTH]
   base, adapter = lora_lib.split_collections(loaded.generator.variables)
-  return Network(lora_lib.merge_into_params(base, adapter,
-                                            loaded.lora_config),
-                 loaded.base.module)
+  variables = lora_lib.merge_into_params(base, adapter, loaded.lora_config)
+  return (Network(variables, loaded.base.module),
+          weights_digest(adapter)[:ID_LENGTH])

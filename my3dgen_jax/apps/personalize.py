@@ -37,7 +37,7 @@ from my3dgen_jax.training import checkpoint, loop, run_folder
 from my3dgen_jax.training import state as state_lib
 from my3dgen_jax.training.anchors import AnchorFinder, Anchors
 from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
-from my3dgen_jax.training.run_folder import ID_LENGTH, adapter_id
+from my3dgen_jax.training.run_folder import ID_LENGTH
 from my3dgen_jax.types import Network
 
 # What may be another when a run goes on: it changes where and how fast, or how
@@ -319,10 +319,10 @@ class _Job:
       folder = out / run_folder.GENERATOR_FOLDER
       save_generator(folder, self.model, generator.variables, overwrite=True,
                      source={"tuned_from": self.digest, "steps": steps})
-      return _Result(generator, generator_digest(folder),
-                     adapter_id(out), numbers, sum(
-                         path.stat().st_size for path in folder.rglob("*")
-                         if path.is_file()))
+      digest = generator_digest(folder)
+      return _Result(generator, digest, digest, numbers, sum(
+          path.stat().st_size for path in folder.rglob("*")
+          if path.is_file()))
     path = out / run_folder.ADAPTER_FILE
     lora_lib.save(path, trainable, self.lora_config,
                   dtype=self.config.adapter_dtype, metadata={
@@ -334,8 +334,8 @@ class _Job:
     variables = lora_lib.merge_into_params(self.base.variables, trainable,
                                            self.lora_config)
     return _Result(Network(variables, self.base.module),
-                   weights_digest(variables), adapter_id(out), numbers,
-                   path.stat().st_size)
+                   weights_digest(variables), weights_digest(trainable),
+                   numbers, path.stat().st_size)
 
   def evaluate(self, out: pathlib.Path, result: _Result, anchors: Anchors,
                stop: StopRequest) -> Dict[str, Any]:
@@ -360,8 +360,8 @@ class _Job:
         stop=stop)
     before_after.draw(out / run_folder.PICTURE_FILE, album, candidates,
                       count=self.config.pictures, origin=Origin(
-                          adapter=result.id, base=self.digest[:ID_LENGTH],
-                          task="personalize"))
+                          adapter=result.id[:ID_LENGTH],
+                          base=self.digest[:ID_LENGTH], task="personalize"))
     return {**comparison, "photos": which, "count": len(album)}
 
 

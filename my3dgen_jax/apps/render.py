@@ -1,6 +1,7 @@
 """Pictures of latents from chosen cameras."""
 
 import functools
+import math
 import os
 import pathlib
 from typing import (Any, Callable, Iterator, Optional, Sequence, Tuple,
@@ -51,6 +52,64 @@ def view_labels(config: RenderConfig, yaws: Sequence[float],
   return cameras.pack_label(cam2world, cameras.intrinsics_from_focal(focal))
 
 
+def label_about_front(config: RenderConfig, c: chex.Array, yaw: chex.Numeric,
+                      pitch: chex.Numeric) -> jax.Array:
+  """Cameras around the average one with the lens of another; may be jitted.
+
+  Args:
+    config: where the average camera is and looks.
+    c: [25], whose intrinsics are kept.
+    yaw: [...], radians from the front.
+    pitch: [...], radians from the front.
+
+  Returns: [..., 25].
+  """
+  _, intrinsics = cameras.unpack_label(c)
+  return cameras.pack_label(
+      cameras.look_at(yaw, pitch, config.avg_camera_pivot,
+                      config.avg_camera_radius), intrinsics)
+
+
+def about_front(generator: Network, c: chex.Array, yaw: chex.Array,
+                pitch: chex.Array) -> np.ndarray:
+  """Cameras about the average one with the lens of `c`, [len(yaw), 25]."""
+  yaw, pitch = np.broadcast_arrays(np.asarray(yaw, np.float32), pitch)
+  return np.asarray(label_about_front(
+      generator.module.config.rendering, c, yaw,
+      np.asarray(pitch, np.float32)))
+
+
+def orbit(person_or_generator: Any, c: chex.Array, *, frames: int, yaw: float,
+          pitch: float) -> np.ndarray:
+  """Cameras on a closed way about the front, with the lens of another.
+
+  Args:
+    person_or_generator: a `Person` or a `Network`.
+    c: [25], whose intrinsics are kept.
+    frames: how many.
+    yaw: radians to either side.
+    pitch: radians up and down.
+
+  Returns: [frames, 25].
+  """
+  generator = getattr(person_or_generator, "generator", person_or_generator)
+  angle = np.linspace(0, 2 * np.pi, frames, endpoint=False)
+  return about_front(generator, c, yaw * np.sin(angle),
+                     pitch * np.sin(2 * angle) / 2)
+
+
+def check_reach(yaw: float, pitch: float):
+  """Checks how far views may lie from the front, radians.
+
+  Raises: UserError that names the angle.
+  """
+  for name, value, most in (("yaw", yaw, math.pi), ("pitch", pitch,
+                                                    math.pi / 2)):
+    if not 0 <= value <= most:
+      raise UserError(f"{name}: expected radians in [0, {most:.4g}], got "
+                      f"{value}")
+
+
 def render_views(network: Network, ws: chex.Array, c: chex.Array, *,
                  neural_rendering_resolution: Optional[int] = None
                  ) -> Iterator[Tuple[int, int, RenderOutput]]:
@@ -78,6 +137,53 @@ def synthesize(network: Network, ws: chex.Array,
                c: chex.Array) -> RenderOutput:
   """Each latent from its own camera: [N, num_ws, w_dim], [N, 25]."""
   return network(ws, c, method="synthesis")
+
+
+def synthesize_many(network: Network, ws: chex.Array, c: chex.Array, *,
+                    devices: Sequence[jax.Device],
+                    batch_size: int) -> Iterator[np.ndarray]:
+  """Each latent from its own camera, in batches that share the devices.
+
+  All batches are of one size, the last filled up, so that one program makes
+  them all, and an image is the same however many are asked for with it.
+
+  Args:
+    network: the generator.
+    ws: [N, num_ws, w_dim].
+    c: [N, 25].
+    devices: that share each batch.
+    batch_size: images at a time, over all devices; rounded up to a multiple
+      of their number.
+
+  Yields: images, [H, W, 3] in [-1, 1], N of them.
+  Raises: UserError: a label that is no camera.
+  """
+  cameras.check_label(c)
+  count, size = len(c), -(-batch_size // len(devices)) * len(devices)
+  network = devices_lib.replicate(network, devices)
+
+  def start(first):
+    rows = np.minimum(np.arange(first, first + size), count - 1)
+    batch = shard((np.asarray(ws)[rows], np.asarray(c)[rows]),
+                  num_devices=len(devices))
+    return _synthesis_on(tuple(devices))(
+        network, *devices_lib.scatter(batch, devices))
+
+  ahead = start(0)
+  for first in range(0, count, size):
+    # While the caller writes this batch, the devices work on the next.
+    batch, ahead = ahead, (start(first + size) if first + size < count
+                           else None)
+    yield from np.asarray(batch).reshape((size,) + batch.shape[2:])[
+        :count - first]
+
+
+@functools.cache
+def _synthesis_on(devices: Tuple[jax.Device, ...]) -> Callable[..., jax.Array]:
+  """Images [D, N, H, W, 3] of [D, N, …]; one program for all callers."""
+  return jax.pmap(
+      lambda network, ws, c: network(ws, c, method="synthesis").image,
+      axis_name=devices_lib.AXIS, devices=devices)
 
 
 @jax.jit

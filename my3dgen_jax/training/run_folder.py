@@ -39,7 +39,7 @@ PICTURE_FILE = "before_after.png"
 
 FORMAT = 1
 _PARTS = {"version", "base_sha256", "generator", "photos", "settings"}
-ID_LENGTH = 16  # hex digits of a digest, where it is a name
+ID_LENGTH = 16  # hex digits of a digest, where it is a name in pictures
 _LONGEST = 80  # of a setting in a message
 BASE_DIGEST = "base_sha256"  # in config.json and in the adapter's metadata
 
@@ -179,14 +179,6 @@ def load_run(folder: Union[str, os.PathLike], *,
       Network(lora_lib.merge_collections(base.variables, adapter.lora),
               Generator(base.module.config, adapter.config)),
       base, adapter.config, anchors, config)
-
-
-def adapter_id(folder: Union[str, os.PathLike]) -> str:
-  """What pictures call the adapter or the tuned weights of a run."""
-  path = pathlib.Path(folder) / ADAPTER_FILE
-  if path.exists():
-    return file_digest(path)[:ID_LENGTH]
-  return generator_digest(pathlib.Path(folder) / GENERATOR_FOLDER)[:ID_LENGTH]
 
 
 def settings_of(config: Any) -> Dict[str, Any]:

@@ -13,10 +13,12 @@ import numpy as np
 
 from my3dgen_jax.config import GeneratorConfig, RenderConfig
 from my3dgen_jax.data import images, synthetic
+from my3dgen_jax.data.iterator import shard
 from my3dgen_jax.data.synthetic import Origin
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.models.generator import Generator
 from my3dgen_jax.ops import cameras
+from my3dgen_jax.training import devices as devices_lib
 from my3dgen_jax.types import Network, RenderOutput
 
 KINDS = ("image", "raw", "depth")

@@ -1,0 +1,395 @@
+"""The way from one latent of a person to another, as pictures and a video.
+
+Source: My3DGen, section 4.2 and figure 4.
+"""
+
+import dataclasses
+import math
+import os
+import pathlib
+from typing import (Any, Callable, Dict, Iterator, List, Literal, NamedTuple,
+                    Optional, Sequence, Union)
+
+import chex
+from jax.scipy.spatial import transform
+import numpy as np
+
+from my3dgen_jax import latents
+from my3dgen_jax.apps import render
+from my3dgen_jax.apps.person import Person
+from my3dgen_jax.apps.scores import IdentityScore
+from my3dgen_jax.data import images, synthetic
+from my3dgen_jax.data.album import stem
+from my3dgen_jax.data.files import replacing
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.ops import cameras, checks
+from my3dgen_jax.training import run_folder
+from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.training.photo_fits import read_npz
+from my3dgen_jax.training.progress import Progress
+
+CAMERAS = ("front", "first", "photos", "orbit")
+LATENT_SUFFIX = ".npz"
+STRIP_FILE = "strip.png"
+VIDEO_STEM = "video"
+PATH_FILE = "path.npz"
+SUMMARY_FILE = "summary.json"
+
+_MOST_FRAMES = 10_000  # of a leg; their latents are all held in memory
+_LISTED = 6  # photos that a message names
+# Weights that give a file's latent back to this share of its size are of the
+# same anchors.
+_SAME = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class InterpolateConfig:
+  """How the way is gone.
+
+  Attributes:
+    frames: from one anchor to the next, both counted.
+    strip: pictures of the strip, at most.
+    spherical: along great circles about the mean of the run's anchors (or
+      about w_avg, where there is no run); else straight.
+    camera: "front": the average one; "first": the first anchor's; "photos":
+      from each anchor's to the next one's; "orbit": once around the front.
+    yaw: how far an orbit turns to either side, radians.
+    pitch: how far it nods, radians.
+    video: its suffix, see `synthetic.VIDEOS`.
+    fps: frames a second.
+    batch_size: images at a time, over all devices.
+  """
+
+  frames: int = 49
+  strip: int = 9
+  spherical: bool = False
+  camera: Literal["front", "first", "photos", "orbit"] = "front"
+  yaw: float = 0.35
+  pitch: float = 0.25
+  video: str = ".mp4"
+  fps: float = 24.0
+  batch_size: int = 4
+
+  def validate(self) -> "InterpolateConfig":
+    """Checks every field; raises UserError that names one."""
+    if self.camera not in CAMERAS:
+      raise UserError(f"camera: expected one of {', '.join(CAMERAS)}, got "
+                      f"{self.camera!r}")
+    if self.video not in synthetic.VIDEOS:
+      raise UserError(f"video: expected one of {', '.join(synthetic.VIDEOS)}, "
+                      f"got {self.video!r}")
+    checks.whole_number("frames", self.frames, 2, _MOST_FRAMES)
+    checks.whole_number("strip", self.strip, 1, _MOST_FRAMES)
+    checks.whole_number("batch_size", self.batch_size, 1, _MOST_FRAMES)
+    render.check_reach(self.yaw, self.pitch)
+    if not 0 < self.fps < math.inf:
+      raise UserError(f"fps: expected a number > 0, got {self.fps}")
+    return self
+
+
+class Station(NamedTuple):
+  """Where a path comes by.
+
+  Attributes:
+    name: of the photo or the file.
+    ws: [num_ws, w_dim].
+    c: [25], the photo's camera.
+    alpha: weights of the person's anchors, [N] or [num_ws, N]; None: there
+      are none that are known.
+  """
+
+  name: str
+  ws: np.ndarray
+  c: np.ndarray
+  alpha: Optional[np.ndarray]
+
+
+class Path(NamedTuple):
+  """The frames on the way.
+
+  Attributes:
+    t: [T], a whole number at each station, 0 at the first.
+    ws: [T, num_ws, w_dim].
+    c: [T, 25].
+    alpha: weights of the person's anchors that give ws, [T, N] or
+      [T, num_ws, N]; None where a station has none. Spherical ways leave the
+      hull: their weights sum to 1, but some can be below zero.
+  """
+
+  t: np.ndarray
+  ws: np.ndarray
+  c: np.ndarray
+  alpha: Optional[np.ndarray]
+
+
+def find_stations(person: Person,
+                  names: Optional[Sequence[str]] = None) -> List[Station]:
+  """Looks up anchors.
+
+  Args:
+    person: whose they are.
+    names: photos of the run, with or without their extension; or their
+      numbers, from 0; or files that `apps.invert` has written, NAME.npz.
+      None: the first and the last photo.
+
+  Returns: at least two.
+  Raises: UserError, CheckpointError: names what is not there.
+  """
+  anchors = person.anchors
+  if names is None:
+    if anchors is None:
+      raise UserError(f"{person.name}: a bare checkpoint has no anchors; name "
+                      f"{LATENT_SUFFIX} files of launch.invert by --anchors, "
+                      "or give a run by --run")
+    names = (anchors.names[:1] + anchors.names[-1:])[:len(anchors.names)]
+  if len(names) < 2:
+    raise UserError("anchors: a path needs at least two, got "
+                    f"{', '.join(names) or 'none'}")
+  return [_station(person, name) for name in names]
+
+
+def _station(person: Person, name: str) -> Station:
+  if name.endswith(LATENT_SUFFIX):
+    return _station_of_file(person, pathlib.Path(name).expanduser())
+  known = () if person.anchors is None else person.anchors.names
+  rows = {str(i): i for i in range(len(known))}
+  rows.update((stem(photo), i) for i, photo in enumerate(known))
+  rows.update((photo, i) for i, photo in enumerate(known))
+  if name not in rows:
+    listed = ", ".join(known[:_LISTED]) + ", …" * (len(known) > _LISTED)
+    there = (f"{person.name} has {listed}" if known
+             else f"{person.name} is a bare checkpoint, without any")
+    raise UserError(f"anchors: there is none of {name!r}: {there}; a file of "
+                    f"launch.invert ends in {LATENT_SUFFIX}")
+  row = rows[name]
+  return Station(known[row], np.asarray(person.anchors.ws[row]),
+                 np.asarray(person.anchors.c[row]),
+                 np.eye(len(known), dtype=np.float32)[row])
+
+
+def _station_of_file(person: Person, path: pathlib.Path) -> Station:
+  arrays = read_npz(path)
+  model = person.generator.module.config
+  for name in ("ws", "c"):
+    if name not in arrays:
+      raise UserError(f"{path}: holds no {name}; expected a file that "
+                      "launch.invert has written")
+  ws = np.asarray(checks.as_float32(f"{path}: ws", arrays["ws"],
+                                    (model.num_ws, model.w_dim)))
+  c = checks.as_float32(f"{path}: c", arrays["c"], (cameras.LABEL_SIZE,))
+  c = np.asarray(cameras.check_label(c[None], f"{path}: c"))[0]
+  return Station(str(path), ws, c,
+                 _same_anchors(person, ws, arrays.get("alpha")))
+
+
+def _same_anchors(person: Person, ws: np.ndarray,
+                  alpha: Optional[np.ndarray]) -> Optional[np.ndarray]:
+  """Weights if they are of this person's anchors; those of others mislead."""
+  if person.anchors is None or alpha is None:
+    return None
+  hull = person.hull(0.0)
+  if alpha.shape not in ((hull.size,), (ws.shape[0], hull.size)):
+    return None
+  found = np.asarray(hull.latents(alpha[None]))[0]
+  if np.linalg.norm(found - ws) > _SAME * np.linalg.norm(ws):
+    return None
+  return alpha.astype(np.float32)
+
+
+def find_path(person: Person, stations: Sequence[Station],
+              config: InterpolateConfig) -> Path:
+  """The way along stations, at an even speed between each two.
+
+  Args:
+    person: of the stations.
+    stations: at least two.
+    config: how.
+
+  Returns: Path of (len(stations) - 1) * (frames - 1) + 1 frames; at the
+    stations it has exactly their latents.
+  """
+  config.validate()
+  weighted = all(station.alpha is not None for station in stations)
+  # Weights of each layer, where any has such.
+  layered = config.spherical or any(
+      np.ndim(station.alpha) == 2 for station in stations)
+  centre = _centre(person) if config.spherical else 0.0
+  even = np.linspace(0, 1, config.frames, dtype=np.float32)
+  parts = []
+  for leg, (a, b) in enumerate(zip(stations, stations[1:])):
+    t = even[leg > 0:]  # a station between two legs belongs to the first
+    ws = np.asarray(latents.between(a.ws, b.ws, t, spherical=config.spherical,
+                                    centre=centre))
+    alpha = np.zeros((len(t), 0))
+    if weighted:
+      alpha = _weights(a, b, ws, t, centre if config.spherical else None)
+      if layered and alpha.ndim == 2:
+        alpha = np.repeat(alpha[:, None], ws.shape[1], axis=1)
+    parts.append((leg + t, ws, alpha))
+  t, ws, alpha = map(np.concatenate, zip(*parts))
+  return Path(t, ws, _cameras(person, stations, even, config),
+              alpha.astype(np.float32) if weighted else None)
+
+
+def _cameras(person: Person, stations: Sequence[Station], even: np.ndarray,
+             config: InterpolateConfig) -> np.ndarray:
+  """Labels of all frames, [T, 25]; `even` are the shares of each leg."""
+  lens = stations[0].c
+  legs = list(zip(stations, stations[1:]))
+  if config.camera == "photos":
+    pivot = person.generator.module.config.rendering.avg_camera_pivot
+    return np.concatenate([lens[None], *(
+        cameras_between(a.c, b.c, even[1:], pivot) for a, b in legs)])
+  count = len(legs) * (len(even) - 1) + 1
+  if config.camera == "first":
+    return np.repeat(lens[None], count, axis=0)
+  if config.camera == "orbit":
+    return render.orbit(person.generator, lens, frames=count, yaw=config.yaw,
+                        pitch=config.pitch)
+  return render.about_front(person.generator, lens, np.zeros(count), 0.0)
+
+
+def _centre(person: Person) -> np.ndarray:
+  """What great circles go about; [num_ws, w_dim] or [w_dim]."""
+  if person.anchors is not None:
+    return np.mean(person.anchors.ws, axis=0)
+  buffers = person.generator.variables["buffers"]
+  return np.asarray(buffers["backbone"]["mapping"]["w_avg"])
+
+
+def _weights(a: Station, b: Station, ws: np.ndarray, t: np.ndarray,
+             centre: Optional[np.ndarray]) -> np.ndarray:
+  """Weights of the anchors on a leg.
+
+  Args:
+    a: where it begins.
+    b: where it ends.
+    ws: [T, num_ws, w_dim], what the weights are to give.
+    t: [T].
+    centre: the mean of all anchors if the leg goes about it; None: straight.
+
+  Returns: [T, N] or [T, num_ws, N], each sum 1.
+  """
+  t = t[:, None, None]
+  first, last = np.atleast_2d(a.alpha), np.atleast_2d(b.alpha)
+  if centre is None:
+    alpha = (1 - t) * first + t * last
+    return alpha if alpha.shape[1] > 1 else alpha[:, 0]
+  # What lies between is centre + p (a - centre) + q (b - centre).
+  sides = np.stack([a.ws - centre, b.ws - centre], axis=-1).astype(np.float64)
+  share = np.einsum("lsd,tld->tls", np.linalg.pinv(sides, rcond=1e-4),
+                    ws - centre)
+  rest = 1 - share.sum(axis=-1, keepdims=True)
+  alpha = (rest / first.shape[-1] + share[..., :1] * first
+           + share[..., 1:] * last)
+  return np.where(t == 0, first, np.where(t == 1, last, alpha))
+
+
+def cameras_between(a: chex.Array, b: chex.Array, t: chex.Array,
+                    pivot: chex.Array) -> np.ndarray:
+  """Cameras on the way from one to another, all around one point.
+
+  The camera turns evenly, and the point moves straight and evenly as the
+  camera sees it; so the face stays in the picture, at its size.
+
+  Args:
+    a: [25], at t = 0.
+    b: [25], at t = 1.
+    t: [T].
+    pivot: [3], the point, world units.
+
+  Returns: [T, 25]; at 0 and 1 exactly the ends.
+  """
+  t = np.asarray(t, np.float32)[:, None]
+  poses, lenses = map(np.asarray, cameras.unpack_label(np.stack([a, b])))
+  rotations, positions = poses[:, :3, :3], poses[:, :3, 3]
+  turn = np.asarray(transform.Rotation.from_matrix(
+      rotations[0].T @ rotations[1]).as_rotvec())
+  rotation = rotations[0] @ np.asarray(
+      transform.Rotation.from_rotvec(t * turn).as_matrix())
+  seen = np.einsum("nij,ni->nj", rotations, np.asarray(pivot) - positions)
+  seen = (1 - t) * seen[0] + t * seen[1]
+  found = np.tile(np.eye(4, dtype=np.float32), (len(t), 1, 1))
+  found[:, :3, :3] = rotation
+  found[:, :3, 3] = pivot - np.einsum("tij,tj->ti", rotation, seen)
+  lens = (1 - t[..., None]) * lenses[0] + t[..., None] * lenses[1]
+  c = np.asarray(cameras.pack_label(found, lens))
+  return np.where(t == 0, a, np.where(t == 1, b, c))
+
+
+def write_interpolation(person: Person, config: InterpolateConfig,
+                        out: Union[str, os.PathLike], *,
+                        names: Optional[Sequence[str]] = None,
+                        report: Callable[[str], None] = print
+                        ) -> Dict[str, Any]:
+  """Draws the way along anchors into a folder.
+
+  Args:
+    person: whose generator shows it.
+    config: how.
+    out: folder; `video.mp4`, `strip.png`, `path.npz` (t, ws, c and, where it
+      is known, alpha of each frame) and `summary.json`.
+    names: see `find_stations`.
+    report: called with a line at the end.
+
+  Returns: what `summary.json` holds; "id_sim" is None without an identity
+    network or reference photos.
+  Raises: as `find_stations`; Interrupted: SIGTERM or SIGINT, before any file
+    is there.
+  """
+  stations = find_stations(person, names)
+  path = find_path(person, stations, config)
+  names = [station.name for station in stations]
+  made = person.made("interpolate", anchors=", ".join(names),
+                     spherical=config.spherical, camera=config.camera)
+  out = pathlib.Path(out).expanduser()
+  out.mkdir(parents=True, exist_ok=True)
+  score = IdentityScore.of(person.identity, person.reference())
+  count = len(path.t)
+  shown = np.unique(np.rint(np.linspace(
+      0, count - 1, min(config.strip, count))).astype(int))
+  strip: List[np.ndarray] = []
+  found: List[float] = []
+  with stopping_gently() as stop:
+    synthetic.write_video(
+        out / f"{VIDEO_STEM}{config.video}",
+        _frames(person, path, config, stop, score, shown, strip, found), made,
+        fps=config.fps)
+    synthetic.write_picture(
+        out / STRIP_FILE, images.with_titles(
+            images.make_grid([strip]),
+            [f"t = {path.t[i]:.3g}" for i in shown]), made)
+    with replacing(out / PATH_FILE) as file:
+      np.savez(file, **{name: array for name, array in path._asdict().items()
+                        if array is not None})
+    summary = {
+        "anchors": names, "spherical": config.spherical,
+        "camera": config.camera, "t": [round(float(t), 6) for t in path.t],
+        "id_sim": {"mean": float(np.mean(found)), "min": min(found),
+                   "list": found} if found else None}
+    run_folder.write_json(out / SUMMARY_FILE, summary)
+  report(f"{count} frames along {', '.join(names)}" + (
+      f": id_sim {summary['id_sim']['mean']:.3f}, at least "
+      f"{summary['id_sim']['min']:.3f}" if found else ""))
+  return summary
+
+
+def _frames(person: Person, path: Path, config: InterpolateConfig,
+            stop: StopRequest, score: Optional[IdentityScore],
+            shown: np.ndarray, strip: List[np.ndarray],
+            found: List[float]) -> Iterator[np.ndarray]:
+  """Frames of the video; fills the strip and the scores on the way."""
+  progress = Progress("frames", len(path.t), "frames")
+  for i, image in enumerate(render.synthesize_many(
+      person.generator, path.ws, path.c, devices=person.devices,
+      batch_size=config.batch_size)):
+    stop.raise_if_wanted(f"stopped at frame {i} of {len(path.t)}; the same "
+                         "command starts again")
+    if score is not None:
+      # One by one, as the reference photos: one program looks at all.
+      found.append(float(score(image[None])[0]))
+    picture = images.to_uint8(image)
+    if i in shown:
+      strip.append(picture)
+    yield picture
+    progress.update(i + 1)

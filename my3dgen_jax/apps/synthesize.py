@@ -1,0 +1,296 @@
+"""New appearances of a person: random latents of the hull, random cameras.
+
+Whatever is drawn belongs to a number: number i of a seed is the same latent
+and camera in every command, however many others are asked for with it.
+
+Source: My3DGen, section 4.2; MyStyle, section 3.3 (P_0).
+"""
+
+import dataclasses
+import functools
+import math
+import os
+import pathlib
+import re
+from typing import (Any, Callable, Dict, List, NamedTuple, Optional, Sequence,
+                    Set, Tuple, Union)
+
+import chex
+import jax
+import numpy as np
+from PIL import Image
+
+from my3dgen_jax import latents
+from my3dgen_jax.apps import render
+from my3dgen_jax.apps.person import Person
+from my3dgen_jax.apps.scores import IdentityScore
+from my3dgen_jax.config import RenderConfig
+from my3dgen_jax.data import images, synthetic
+from my3dgen_jax.data.album import failures_named
+from my3dgen_jax.data.files import replacing
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.ops import checks
+from my3dgen_jax.training import run_folder
+from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.training.progress import Progress
+
+SAMPLES_FILE = "samples.npz"
+SHEET_FILE = "sheet.png"
+SUMMARY_FILE = "summary.json"
+
+_MOST = 100_000  # pictures of a folder
+_MOST_SHEET = 400  # in one picture
+_COLUMNS = 8  # of the sheet
+_TILE = 256  # pixels of a side in the sheet, about
+
+
+@dataclasses.dataclass(frozen=True)
+class SynthesizeConfig:
+  """What is drawn.
+
+  Attributes:
+    count: numbers 0 … count - 1.
+    only: these numbers instead, unless there are none.
+    seed: of the random numbers.
+    mixed: anchors that share the weight of each latent.
+    yaw: cameras lie at most so far to either side of the front, radians.
+    pitch: likewise up and down.
+    batch_size: images at a time, over all devices.
+    sheet: pictures of the contact sheet, at most: the first ones.
+  """
+
+  count: int = 64
+  only: Tuple[int, ...] = ()
+  seed: int = 0
+  mixed: int = 3
+  yaw: float = 0.35
+  pitch: float = 0.25
+  batch_size: int = 4
+  sheet: int = 64
+
+  def validate(self) -> "SynthesizeConfig":
+    """Checks every field; raises UserError that names one."""
+    for name, low, high in (("count", 1, _MOST), ("seed", 0, 2**32 - 1),
+                            ("mixed", 1, _MOST), ("batch_size", 1, _MOST),
+                            ("sheet", 1, _MOST_SHEET)):
+      checks.whole_number(name, getattr(self, name), low, high)
+    for number in self.only:
+      checks.whole_number("only", number, 0, 2**32 - 1)
+    render.check_reach(self.yaw, self.pitch)
+    return self
+
+  def numbers(self) -> List[int]:
+    """Those that are asked for, each once, in order."""
+    return sorted(set(self.only)) or list(range(self.count))
+
+
+class Samples(NamedTuple):
+  """What belongs to numbers.
+
+  Attributes:
+    numbers: [M] int64.
+    alpha: [M, N], weights of the anchors.
+    ws: [M, num_ws, w_dim].
+    c: [M, 25], cameras.
+  """
+
+  numbers: np.ndarray
+  alpha: np.ndarray
+  ws: np.ndarray
+  c: np.ndarray
+
+
+def draw(person: Person, numbers: Sequence[int],
+         config: SynthesizeConfig) -> Samples:
+  """Latents and cameras of numbers; the cameras have the first anchor's lens.
+
+  Args:
+    person: with anchors.
+    numbers: at least one, each >= 0.
+    config: the seed and the ranges.
+
+  Raises: UserError: there are no anchors.
+  """
+  hull, key = person.hull(0.0), jax.random.key(config.seed)
+  lens = jax.numpy.asarray(person.anchors.c[0])
+  rendering = person.generator.module.config.rendering
+  # One by one: in products of several rows the last digits of each depend on
+  # how many there are.
+  rows = [_draw(key, hull, lens, np.uint32(number), mixed=config.mixed,
+                yaw=config.yaw, pitch=config.pitch, rendering=rendering)
+          for number in numbers]
+  return Samples(np.array(numbers, np.int64),
+                 *map(np.stack, zip(*jax.device_get(rows))))
+
+
+@functools.partial(jax.jit, static_argnames=("mixed", "rendering"))
+def _draw(key: chex.PRNGKey, hull: latents.Hull, lens: jax.Array,
+          number: chex.Numeric, *, mixed: int, yaw: chex.Numeric,
+          pitch: chex.Numeric, rendering: RenderConfig
+          ) -> Tuple[jax.Array, jax.Array, jax.Array]:
+  """alpha [N], ws [num_ws, w_dim] and c [25] of a number."""
+  which, where = jax.random.split(jax.random.fold_in(key, number))
+  alpha = hull.sample(which, 1, anchors=mixed)
+  right, down = jax.random.uniform(where, (2,), minval=-1.0)
+  return alpha[0], hull.latents(alpha)[0], render.label_about_front(
+      rendering, lens, yaw * right, pitch * down)
+
+
+def write_samples(person: Person, config: SynthesizeConfig,
+                  out: Union[str, os.PathLike], *,
+                  report: Callable[[str], None] = print) -> Dict[str, Any]:
+  """Draws new appearances into a folder; pictures that are there stay.
+
+  Args:
+    person: with anchors.
+    config: what is drawn.
+    out: folder; `0000.png` and so on, `samples.npz` (`Samples`), `sheet.png`
+      and `summary.json`, the last three of all pictures in the folder.
+    report: called with a line at the end.
+
+  Returns: what `summary.json` holds; "id_sim" is None without an identity
+    network or reference photos.
+  Raises:
+    UserError: no anchors; or the folder holds pictures of other settings.
+    Interrupted: SIGTERM or SIGINT; the same command goes on.
+  """
+  config.validate()
+  out = pathlib.Path(out).expanduser()
+  origin = _origin(person, config)
+  there = _pictures_there(out, origin)
+  numbers = sorted(there.union(config.numbers()))
+  samples = draw(person, numbers, config)
+  out.mkdir(parents=True, exist_ok=True)
+  with stopping_gently() as stop:
+    _make_missing(person, samples, there, config, out, origin, stop)
+    score = IdentityScore.of(person.identity, person.reference())
+    found = _scores(score, samples, out, stop) if score else None
+    shown = numbers[:config.sheet]
+    synthetic.write_picture(
+        out / SHEET_FILE, _sheet([out / file_name(n) for n in shown], shown),
+        origin())
+    with replacing(out / SAMPLES_FILE) as file:
+      np.savez(file, **samples._asdict())
+    summary = {
+        "seed": config.seed, "count": len(numbers), "numbers": numbers,
+        "id_sim": None if found is None else {
+            "mean": float(np.mean(found)), "list": found}}
+    run_folder.write_json(out / SUMMARY_FILE, summary)
+  report(f"{len(numbers)} pictures, {len(there)} of them there before" + (
+      "" if found is None else f": id_sim {summary['id_sim']['mean']:.3f}"))
+  return summary
+
+
+def file_name(number: int) -> str:
+  """Of a number's picture."""
+  return f"{number:04d}.png"
+
+
+def _origin(person: Person, config: SynthesizeConfig
+            ) -> Callable[..., synthetic.Origin]:
+  """A function of the number (or of nothing, for all): what a picture says.
+
+  It tells all that the picture depends on, so that one can be made again, and
+  a folder of others is not taken for this one.
+  """
+  person.hull(0.0)  # says so where there are no anchors
+  made = person.made(
+      "synthesize", seed=config.seed, mixed=config.mixed, yaw=config.yaw,
+      pitch=config.pitch,
+      hull=person.hull_identity()[:run_folder.ID_LENGTH])
+
+  def origin(number: Optional[int] = None) -> synthetic.Origin:
+    if number is None:
+      return made
+    return dataclasses.replace(
+        made, details=made.details + (("number", str(number)),))
+
+  return origin
+
+
+def _pictures_there(out: pathlib.Path,
+                    origin: Callable[..., synthetic.Origin]) -> Set[int]:
+  """Numbers whose pictures are in a folder; raises UserError: of others."""
+  there = set()
+  for path in sorted(out.glob("*.png")):
+    match = re.fullmatch(r"(\d{4,10})\.png", path.name)
+    if not match or file_name(int(match[1])) != path.name:
+      continue
+    try:
+      old = synthetic.read_origin(path)
+    except UserError as error:
+      raise UserError(f"{error}; remove it, or choose another --out"
+                      ) from None
+    before, now = _facts(old), _facts(origin(int(match[1])))
+    for name in now:
+      if before.get(name) != now[name]:
+        raise UserError(
+            f"{path}: was made with {name} {before.get(name)}, now it is "
+            f"{now[name]}; go on with the same, or choose another --out")
+    there.add(int(match[1]))
+  return there
+
+
+def _facts(origin: synthetic.Origin) -> Dict[str, str]:
+  return {"task": origin.task, "base": origin.base, "adapter": origin.adapter,
+          **dict(origin.details)}
+
+
+def _make_missing(person: Person, samples: Samples, there: Set[int],
+                  config: SynthesizeConfig, out: pathlib.Path,
+                  origin: Callable[..., synthetic.Origin], stop: StopRequest):
+  """Writes the pictures that are not there yet."""
+  total = len(samples.numbers)
+  rows = [row for row, number in enumerate(samples.numbers)
+          if number not in there]
+  if not rows:
+    return
+  progress = Progress("pictures", total, "pictures", start=len(there))
+  pictures = render.synthesize_many(
+      person.generator, samples.ws[rows], samples.c[rows],
+      devices=person.devices, batch_size=config.batch_size)
+  for done, (row, image) in enumerate(zip(rows, pictures), len(there) + 1):
+    number = int(samples.numbers[row])
+    synthetic.write_picture(out / file_name(number), images.to_uint8(image),
+                            origin(number))
+    progress.update(done)
+    if done < total:
+      stop.raise_if_wanted(f"stopped after {done} of {total} pictures; the "
+                           "same command goes on")
+
+
+def _scores(score: IdentityScore, samples: Samples, out: pathlib.Path,
+            stop: StopRequest) -> List[float]:
+  """ID_sim of each picture as it is on disk, whoever made it when."""
+  progress = Progress("identity", len(samples.numbers), "pictures")
+  found = []
+  for number in samples.numbers:
+    stop.raise_if_wanted("stopped while comparing identities; the same "
+                         "command goes on")
+    picture = np.asarray(_read(out / file_name(number)))
+    found.append(float(score(picture[None] / np.float32(127.5) - 1)[0]))
+    progress.update(len(found))
+  return found
+
+
+def _sheet(paths: Sequence[pathlib.Path], numbers: Sequence[int]
+           ) -> np.ndarray:
+  """Pictures, made small, with their numbers; uint8 [H, W, 3]."""
+  columns = min(_COLUMNS, math.ceil(math.sqrt(len(paths))))
+  tiles = []
+  for path in paths:
+    picture = _read(path)
+    tiles.append(np.asarray(picture.reduce(max(1, picture.width // _TILE))))
+  titles = [str(number) for number in numbers]
+  rest = -len(tiles) % columns
+  tiles += [np.full_like(tiles[0], 255)] * rest
+  titles += [""] * rest
+  return np.concatenate([
+      images.with_titles(images.make_grid([tiles[i:i + columns]]),
+                         titles[i:i + columns])
+      for i in range(0, len(tiles), columns)])
+
+
+def _read(path: pathlib.Path) -> Image.Image:
+  with failures_named(str(path)), Image.open(path) as image:
+    return image.convert("RGB")

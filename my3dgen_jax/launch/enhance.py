@@ -1,0 +1,75 @@
+"""Fills in what is missing from photos of a person.
+
+    python -m my3dgen_jax.launch.enhance --run=runs/obama --album=photos \\
+        --task=inpaint --out=inpainted
+    python -m my3dgen_jax.launch.enhance --run=runs/obama --small=tiny.png \\
+        --camera=camera.json --task=superresolution --out=large
+
+--task: inpaint (a hole: black in --mask or in NAME_mask.png beside the photo;
+default: the centre of the face), superresolution (small photos, or --factor
+times smaller ones), colour (grey photos), deblur (--sigma), jpeg (--quality).
+A stopped command goes on when it is given again.
+"""
+
+from my3dgen_jax.apps import enhance
+from my3dgen_jax.config import HullFitConfig
+from my3dgen_jax.data.album import Album, parse_selection
+from my3dgen_jax.errors import FlagError
+from my3dgen_jax.launch import cli, person_flags
+
+_TASK = cli.enum("task", enhance.INPAINT, enhance.TASKS, "See above.")
+_ALBUM = cli.string("album", None, "Folder or zip of photos with cameras, of "
+                    "one size.")
+_PHOTOS = cli.string("photos", None, "Which of them: a number, a share, or a "
+                     "file with a name a line; default: all.")
+_SMALL = cli.string("small", None, "One photo, of any size, in place of an "
+                    "album.")
+_CAMERA = cli.string("camera", None, "Of --small: JSON, 25 numbers; default: "
+                     "dataset.json beside it.")
+_MASK = cli.string("mask", None, "Grey picture of the generator's size: white "
+                   "where the photo is known (inpaint) or where the person is "
+                   "(else); default: NAME_mask.png beside the photo.")
+_SEGMENTER = cli.string("segmenter", None, "Where there is no such mask: "
+                        "MediaPipe's .tflite model that finds the person; "
+                        "default: the generator's depth does.")
+_EVERYWHERE = cli.boolean("everywhere", False, "Take the background from the "
+                          "generator too.")
+_FACTOR = cli.number("factor", None, "superresolution: make photos so many "
+                     "times smaller first, and compare.")
+_SIGMA = cli.number("sigma", 4.0, "deblur: of the blur, pixels.")
+_QUALITY = cli.number("quality", 10.0, "jpeg: 1 to 100.")
+_INTACT = cli.boolean("intact", False, "Photos show what is to be found: "
+                      "degrade them first, and compare.")
+_FEATHER = cli.number("feather", 0.02, "Width of the person's soft edge, share "
+                      "of the side.")
+_AGREEMENT = cli.integer("agreement_steps", 40, "Of bringing the result to "
+                         "what was seen; 0: none.")
+_HULL = cli.define_config(HullFitConfig, "hull_")
+
+
+def main():
+  if bool(_ALBUM.value) == bool(_SMALL.value):
+    raise FlagError("give photos by --album, or one by --small")
+  if _CAMERA.value and not _SMALL.value:
+    raise FlagError("--camera is of --small; albums have a dataset.json")
+  config = enhance.EnhanceConfig(
+      task=_TASK.value, hull=_HULL(), factor=_FACTOR.value,
+      sigma=_SIGMA.value, quality=_QUALITY.value, intact=_INTACT.value,
+      everywhere=_EVERYWHERE.value, feather=_FEATHER.value,
+      agreement_steps=_AGREEMENT.value).validate()
+  out = person_flags.out()
+  album = (enhance.one_photo(_SMALL.value, _CAMERA.value) if _SMALL.value
+           else Album.open(_ALBUM.value, min_photos=1))
+  if _PHOTOS.value:
+    album = album.split(test=parse_selection(_PHOTOS.value)).test
+  segment = _SEGMENTER.value and enhance.mediapipe_segmenter(_SEGMENTER.value)
+  summary = enhance.write_enhanced(
+      person_flags.person(needs_run=True), album, config, out,
+      mask=_MASK.value, segment=segment or None)
+  print(f"mean of {len(album)}: " + ", ".join(
+      f"{name} {value:.3f}" for name, value in summary["mean"].items()))
+  print(f"{out}/{enhance.SHEET_FILE}")
+
+
+if __name__ == "__main__":
+  cli.run(main)

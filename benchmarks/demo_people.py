@@ -23,7 +23,7 @@ from my3dgen_jax.training import run_folder
 _PEOPLE = cli.integer("people", 8, "How many.", lower_bound=2)
 _FIRST = cli.integer("first", 0, "Number of the first.", lower_bound=0)
 _OUT = cli.string("out", "runs/people", "Folder of the runs.")
-_FULL_RATE = cli.number("full_rate", 0.0025, "Learning rate where all weights "
+_FULL_RATE = cli.number("full_rate", 0.005, "Learning rate where all weights "
                         "are tuned.")
 _FLAGFILE = cli.string("job", "demo.flags", "Flagfile of every run.")
 

@@ -3,17 +3,14 @@
 import os
 from typing import Dict, List, Mapping, Optional, Tuple, Union
 
-import chex
-import jax.numpy as jnp
 import numpy as np
 
 from my3dgen_jax.apps import scores
-from my3dgen_jax.apps.render import synthesize
+from my3dgen_jax.apps.render import about_front, synthesize
 from my3dgen_jax.apps.scores import IdentityScore
 from my3dgen_jax.data import images
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.synthetic import Origin, write_picture
-from my3dgen_jax.ops import cameras
 from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.training.interrupts import StopRequest
 from my3dgen_jax.types import Network
@@ -89,20 +86,9 @@ def draw(path: Union[str, os.PathLike], album: Album,
     photo = album[i]
     row = [images.to_uint8(photo.image)]
     for generator, anchors in candidates.values():
-      for c in [photo.c, *_novel_views(generator, photo.c)]:
+      for c in [photo.c, *about_front(generator, photo.c, _YAWS, 0.0)]:
         row.append(images.to_uint8(
             synthesize(generator, anchors.ws[i:i + 1], c[None]).image[0]))
     rows.append(row)
   write_picture(path, images.with_titles(images.make_grid(rows), titles),
                 origin)
-
-
-def _novel_views(generator: Network, c: chex.Array) -> np.ndarray:
-  """Cameras about the front with the photo's lens, [len(_YAWS), 25]."""
-  rendering = generator.module.config.rendering
-  _, intrinsics = cameras.unpack_label(jnp.asarray(c)[None])
-  poses = cameras.look_at(np.array(_YAWS, np.float32), 0.0,
-                          rendering.avg_camera_pivot,
-                          rendering.avg_camera_radius)
-  return np.asarray(cameras.pack_label(
-      poses, jnp.broadcast_to(intrinsics, (len(_YAWS), 3, 3))))

@@ -6,7 +6,7 @@
 The names below are the public API; everything else may change.
 """
 
-from my3dgen_jax import cameras, lora
+from my3dgen_jax import cameras, latents, lora
 from my3dgen_jax._version import __version__
 from my3dgen_jax.config import (PRESETS, ConfigError, GeneratorConfig,
                                 LoraConfig, preset)
@@ -31,6 +31,7 @@ __all__ = [
     "abstract_variables",
     "cameras",
     "init_variables",
+    "latents",
     "load_config",
     "load_generator",
     "lora",

@@ -111,6 +111,8 @@ class PersonalizeCommandTest(absltest.TestCase):
     """Found by name from any folder; the album is what is missing."""
     for name in ("obama", "cat"):
       self.assert_fails(1, "no such folder", f"--flagfile={name}.flags")
+    self.assert_fails(2, "--out is missing", "--flagfile=demo.flags",
+                      "--out=")
     # One of that name in the current folder comes first.
     (self.folder / "cat.flags").write_text("--mode=some")
     self.assert_fails(2, "mode", "--flagfile", "cat.flags")

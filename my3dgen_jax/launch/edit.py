@@ -51,7 +51,9 @@ _UNIT = cli.enum("unit", "spread", edit.UNITS, "Of strengths: standard "
                  "in W.")
 _APPLY = cli.enum("apply", "alpha", edit.APPLIES, "As weights of the anchors, "
                   "or added to w.")
-_EDGE = cli.enum("edge", "stop", latents.EDGES, "Where the hull ends.")
+_EDGE = cli.enum("edge", "continue", latents.EDGES, "Where the hull ends. "
+                 "Photos of the run lie there already: stop hardly moves "
+                 "them.")
 _BETA = cli.number("beta", 0.02, "Of the hull: how far below 0 weights may "
                    "be.")
 _TURN = cli.number("turn", 0.0, "The camera's yaw goes from -turn to turn, "

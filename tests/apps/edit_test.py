@@ -207,7 +207,8 @@ class StartTest(Case):
     first, second, third = self.starts(plain, layered, outside)
     np.testing.assert_allclose(first.alpha, alpha[0], atol=1e-6)
     np.testing.assert_array_equal(second.ws, own)
-    np.testing.assert_allclose(second.alpha, layers.mean(axis=0), atol=1e-6)
+    np.testing.assert_array_equal(second.alpha, np.asarray(hull.project(
+        hull.latents(layers.mean(axis=0, keepdims=True))))[0])
     # Its weights are of other anchors: it is moved, and one is told.
     self.assertLen(self.lines, 1)
     self.assertRegex(self.lines[0], r"outside.npz: moved onto the hull, by 0.")

@@ -1,0 +1,165 @@
+"""What may have happened to a photo before one got it.
+
+    seen = shrunk(images, side=64)
+
+Every function takes images [N, H, W, 3] in [-1, 1] and lets gradients pass,
+so what was there before can be looked for (`training.hull_fit.Degradation`,
+`agreeing`). Another one is as short:
+
+    def dimmed(images):
+      return 0.5 * images - 0.5
+"""
+
+from typing import Callable
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from my3dgen_jax.errors import UserError
+
+# ITU-R BT.601, as JPEG and Pillow's "L".
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_TO_YCBCR = np.stack([
+    _LUMA, (np.array([0, 0, 1], np.float32) - _LUMA) / 1.772,
+    (np.array([1, 0, 0], np.float32) - _LUMA) / 1.402])
+_BLOCK = 8  # pixels, of JPEG
+_HIGHEST = jax.lax.Precision.HIGHEST
+
+
+def shrunk(images: chex.Array, *, side: int) -> jax.Array:
+  """Makes images smaller by Lanczos's filter, as most programs do.
+
+  Args:
+    images: [N, H, H, C].
+    side: of the result, pixels, in [1, H].
+
+  Returns: [N, side, side, C]; next to sharp edges a little beyond [-1, 1].
+  Raises: UserError: it would be no smaller image.
+  """
+  if not 1 <= side <= images.shape[1]:
+    raise UserError(f"side: expected 1 to {images.shape[1]} pixels, got "
+                    f"{side}")
+  return jax.image.resize(images, (images.shape[0], side, side,
+                                   images.shape[-1]),
+                          "lanczos3", precision=_HIGHEST)
+
+
+def blurred(images: chex.Array, *, sigma: float) -> jax.Array:
+  """Blurs images by a Gaussian.
+
+  Args:
+    images: [N, H, W, C].
+    sigma: standard deviation, pixels, > 0. At the border the mean is of what
+      is inside.
+
+  Returns: [N, H, W, C].
+  Raises: UserError: sigma is not > 0.
+  """
+  if not 0 < sigma < float("inf"):
+    raise UserError(f"sigma: expected a number of pixels > 0, got {sigma}")
+  rows, columns = (_gaussian_means(size, sigma) for size in images.shape[1:3])
+  return jnp.einsum("ih,nhwc,jw->nijc", rows, images, columns,
+                    precision=_HIGHEST)
+
+
+def grey(images: chex.Array) -> jax.Array:
+  """Takes the colours away: [N, H, W, 3] to [N, H, W, 1]."""
+  return jnp.sum(images * _LUMA, axis=-1, keepdims=True)
+
+
+def jpeg_like(images: chex.Array, *, quality: float = 30) -> jax.Array:
+  """What JPEG leaves, but for the last digit: its rounding is made smooth.
+
+  Args:
+    images: [N, H, W, 3].
+    quality: about that of libjpeg, in [1, 100]. Colours keep their
+      resolution, and steps grow evenly with the frequency.
+
+  Returns: [N, H, W, 3].
+  Raises: UserError: another quality.
+  """
+  if not 1 <= quality <= 100:
+    raise UserError(f"quality: expected a number in [1, 100], got {quality}")
+  count, height, width, _ = images.shape
+  rest = [-size % _BLOCK for size in (height, width)]
+  blocks = jnp.pad(images, ((0, 0), (0, rest[0]), (0, rest[1]), (0, 0)),
+                   mode="edge")
+  blocks = (127.5 * blocks).reshape(
+      count, (height + rest[0]) // _BLOCK, _BLOCK,
+      (width + rest[1]) // _BLOCK, _BLOCK, 3)
+  waves = _cosines()
+  steps = _quantisation(quality)[:, None]  # [8, 1, 8, 3]
+  found = jnp.einsum("ui,nyixjc,vj,dc->nyuxvd", waves, blocks, waves,
+                     _TO_YCBCR, precision=_HIGHEST)
+  found = _smoothly_rounded(found / steps) * steps
+  blocks = jnp.einsum("ui,nyuxvd,vj,cd->nyixjc", waves, found, waves,
+                      np.linalg.inv(_TO_YCBCR), precision=_HIGHEST)
+  result = blocks.reshape(count, height + rest[0], width + rest[1], 3) / 127.5
+  return result[:, :height, :width]
+
+
+def agreeing(images: chex.Array, seen: chex.Array,
+             degrade: Callable[[chex.Array], jax.Array], *,
+             steps: int = 40) -> jax.Array:
+  """Changes images a little, so that they degrade to what was seen.
+
+  Steepest descent of |degrade(images) - seen|^2, each step as long as is best
+  if the degradation is linear; what it cannot see stays as it is. Grey says
+  nothing about hues, so for it all channels change alike.
+
+  Args:
+    images: [N, H, W, 3] in [-1, 1].
+    seen: [N, h, w, C].
+    degrade: images to images, differentiable.
+    steps: >= 0.
+
+  Returns: [N, H, W, 3] in [-1, 1].
+  Source: Irani and Peleg 1991, back-projection, for any degradation.
+  """
+  images = jnp.clip(jnp.asarray(images, jnp.float32), -1, 1)
+  inner = lambda x, y: jnp.sum(x * y, axis=(1, 2, 3), keepdims=True)
+
+  def step(_, images):
+    again, back = jax.vjp(degrade, images)
+    missing = seen - again
+    way, = back(missing)
+    if seen.shape[-1] == 1:
+      way = jnp.broadcast_to(jnp.mean(way, axis=-1, keepdims=True), way.shape)
+    _, effect = jax.jvp(degrade, (images,), (way,))
+    length = inner(missing, effect) / jnp.maximum(inner(effect, effect), 1e-12)
+    return jnp.clip(images + length * way, -1, 1)
+
+  return jax.lax.fori_loop(0, steps, step, images)
+
+
+def _gaussian_means(size: int, sigma: float) -> np.ndarray:
+  """[size, size] float32: a row holds the weights of a pixel's mean."""
+  place = np.arange(size)
+  weights = np.exp(-((place - place[:, None]) / sigma)**2 / 2)
+  return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _cosines() -> np.ndarray:
+  """The orthonormal cosine transform, [8, 8] float32, a row a frequency."""
+  frequency, place = np.arange(_BLOCK)[:, None], np.arange(_BLOCK)
+  waves = np.cos(np.pi * frequency * (2 * place + 1) / (2 * _BLOCK))
+  waves *= np.sqrt(np.where(frequency, 2, 1) / _BLOCK)
+  return waves.astype(np.float32)
+
+
+def _quantisation(quality: float) -> np.ndarray:
+  """Steps of rounding in grey levels, [8, 8, 3] float32.
+
+  Source: grows about as table K.1 of ITU-T T.81; libjpeg's use of quality.
+  """
+  scale = 50 / quality if quality < 50 else 2 - quality / 50
+  frequency = np.arange(_BLOCK)[:, None] + np.arange(_BLOCK)
+  steps = (10 + 6 * frequency)[..., None] * np.array([1, 2, 2])
+  return np.maximum(scale * steps, 1).astype(np.float32)
+
+
+def _smoothly_rounded(x: jax.Array) -> jax.Array:
+  """Pulls numbers to whole ones; its slope is 0 there, and nowhere < 0."""
+  return x - jnp.sin(2 * jnp.pi * x) / (2 * jnp.pi)

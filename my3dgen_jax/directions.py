@@ -169,7 +169,7 @@ def _separate(x: np.ndarray, is_high: np.ndarray, *, seed: int, c: float
     from sklearn.svm import LinearSVC
   except ImportError as error:
     raise UserError("fitting a direction needs scikit-learn: pip install "
-                    f'"my3dgen_jax[edit]" ({one_line(error)})') from error
+                    f"scikit-learn ({one_line(error)})") from error
   svm = LinearSVC(C=c, dual="auto", max_iter=_MOST_ITERATIONS,
                   random_state=seed)
   with warnings.catch_warnings():

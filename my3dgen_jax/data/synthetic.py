@@ -345,7 +345,7 @@ def _ffmpeg(path: pathlib.Path) -> str:
 
   Raises: UserError: it is not installed.
   """
-  remedy = 'pip install "my3dgen_jax[video]"'
+  remedy = "pip install imageio-ffmpeg"
   try:
     # pylint: disable-next=import-outside-toplevel
     import imageio_ffmpeg

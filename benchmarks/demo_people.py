@@ -14,6 +14,7 @@ from typing import Dict, List
 
 import numpy as np
 
+from my3dgen_jax.apps.person import load_person
 from my3dgen_jax.demo import album as demo_album
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.launch import cli
@@ -44,7 +45,7 @@ def main():
     folder = out / f"person_{n}"
     merged = folder / "other"
     if not merged.exists():
-      generator = run_folder.load_run(other).generator
+      generator = load_person(run=other).generator
       save_generator(merged, generator.module.config, generator.variables,
                      source={"merged_from": str(other)})
     _personalize(folder / "control", n, "--mode=none",

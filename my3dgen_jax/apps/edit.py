@@ -27,17 +27,16 @@ import jax
 import numpy as np
 
 from my3dgen_jax import directions, latents
-from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.apps import render
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.scores import IdentityScore
+from my3dgen_jax.apps.stations import LATENT_SUFFIX, Station, look_up
 from my3dgen_jax.data import images, synthetic
 from my3dgen_jax.data.album import stem
 from my3dgen_jax.data.files import replacing
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import CheckpointError, UserError
-from my3dgen_jax.models.checkpoint import load_generator, weights_digest
-from my3dgen_jax.ops import cameras, checks
+from my3dgen_jax.ops import checks
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
 from my3dgen_jax.training.photo_fits import read_npz
@@ -56,10 +55,6 @@ _FORMAT = 1  # of remembered labels
 _SAMPLES_AT_ONCE = 1000
 _SAVE_SECONDS = 60.0
 _LEAST_COSINE = 0.9  # below, one is told
-_LISTED = 6  # photos that a message names
-# Weights that give a file's latent back to this share of its size are of the
-# same anchors.
-_SAME = 1e-3
 _ROUNDING = 1e-5  # of weights
 _MOST = 1_000_000
 _REACH = "reach"  # in the summary
@@ -141,24 +136,6 @@ class Measure:
 
   name: str
   apply: Callable[[chex.Array], Any]
-
-
-class Start(NamedTuple):
-  """What is edited.
-
-  Attributes:
-    name: of the photo or the file.
-    ws: [num_ws, w_dim].
-    c: [25], its camera.
-    alpha: [N], its place in the personal hull; None where there is none.
-    generator: None: the person's; else one that was bent to this photo.
-  """
-
-  name: str
-  ws: np.ndarray
-  c: np.ndarray
-  alpha: Optional[np.ndarray] = None
-  generator: Optional[Network] = None
 
 
 class Edited(NamedTuple):
@@ -384,7 +361,7 @@ def with_spread(person: Person, direction: Direction,
 
 
 def find_starts(person: Person, names: Sequence[str], config: EditConfig, *,
-                report: Callable[[str], None] = print) -> List[Start]:
+                report: Callable[[str], None] = print) -> List[Station]:
   """Looks up what is edited.
 
   Args:
@@ -399,26 +376,18 @@ def find_starts(person: Person, names: Sequence[str], config: EditConfig, *,
 
   Raises: UserError, CheckpointError: names what is not there.
   """
-  known = () if person.anchors is None else person.anchors.names
-  places = {stem(photo): i for i, photo in enumerate(known)}
-  places.update((photo, i) for i, photo in enumerate(known))
+  if person.anchors is not None:
+    names = [photo for name in names for photo in (
+        person.anchors.names if name == ALL else [name])]
   starts = []
   for name in names:
-    if name.endswith(".npz"):
-      starts.append(_start_of_file(person, pathlib.Path(name).expanduser(),
-                                   config, report))
-      continue
-    if name not in places and not (name == ALL and known):
-      listed = ", ".join(known[:_LISTED]) + ", …" * (len(known) > _LISTED)
-      raise UserError(
-          f"start: there is no photo {name!r}: {person.name} " + (
-              f"has {listed}" if known else "is a bare checkpoint")
-          + "; a file of launch.invert ends in .npz")
-    for i in ([places[name]] if name in places else range(len(known))):
-      starts.append(Start(
-          stem(known[i]).replace("/", "_"), np.asarray(person.anchors.ws[i]),
-          np.asarray(person.anchors.c[i]),
-          np.eye(len(known), dtype=np.float32)[i]))
+    start = look_up(person, name, flag="start")
+    if config.apply == "alpha":
+      start = _in_the_hull(person, start, config, report)
+    # It names files.
+    starts.append(start._replace(name=pathlib.Path(start.name).stem
+                                 if name.endswith(LATENT_SUFFIX)
+                                 else stem(start.name).replace("/", "_")))
   called = [start.name for start in starts]
   for name in called:
     if called.count(name) > 1:
@@ -427,7 +396,7 @@ def find_starts(person: Person, names: Sequence[str], config: EditConfig, *,
   return starts
 
 
-def edit_strip(person: Person, start: Start, direction: Direction,
+def edit_strip(person: Person, start: Station, direction: Direction,
                strengths: Sequence[float], *, apply: str = "alpha",
                edge: str = "continue", beta: float = 0.02,
                c: Optional[chex.Array] = None, batch_size: int = 4) -> Edited:
@@ -456,7 +425,7 @@ def edit_strip(person: Person, start: Start, direction: Direction,
   return Edited(ws, alpha, c, np.stack(list(shown)))
 
 
-def edited_latents(person: Person, start: Start, direction: Direction,
+def edited_latents(person: Person, start: Station, direction: Direction,
                    strengths: Sequence[float], *, apply: str = "alpha",
                    edge: str = "continue", beta: float = 0.02
                    ) -> Tuple[np.ndarray, Optional[np.ndarray]]:
@@ -477,7 +446,7 @@ def edited_latents(person: Person, start: Start, direction: Direction,
   return start.ws + (ws[1:] - ws[:1]), alpha
 
 
-def write_edits(person: Person, starts: Sequence[Start], direction: Direction,
+def write_edits(person: Person, starts: Sequence[Station], direction: Direction,
                 config: EditConfig, out: Union[str, os.PathLike], *,
                 measure: Optional[Measure] = None,
                 report: Callable[[str], None] = print) -> Dict[str, Any]:
@@ -625,67 +594,30 @@ def _spread(vector: np.ndarray, w: chex.Array) -> float:
   return float(np.std(along))
 
 
-def _start_of_file(person: Person, path: pathlib.Path, config: EditConfig,
-                   report: Callable[[str], None]) -> Start:
-  arrays = read_npz(path)
-  model = person.generator.module.config
-  for name in ("ws", "c"):
-    if name not in arrays:
-      raise CheckpointError(f"{path}: holds no {name}; expected a file that "
-                            "launch.invert has written")
-  ws = np.asarray(checks.as_float32(f"{path}: ws", arrays["ws"],
-                                    (model.num_ws, model.w_dim)))
-  c = checks.as_float32(f"{path}: c", arrays["c"], (cameras.LABEL_SIZE,))
-  c = np.asarray(cameras.check_label(c[None], f"{path}: c"))[0]
-  bent = _bent(person, path)
-  start = Start(path.stem, ws, c, None, bent)
-  if config.apply == "w":
-    return start
+def _in_the_hull(person: Person, start: Station, config: EditConfig,
+                 report: Callable[[str], None]) -> Station:
+  """A start with weights, one set for all layers; see `find_starts`."""
   hull = person.hull(config.beta)
-  alpha = arrays.get("alpha")
-  if alpha is not None and alpha.shape in ((hull.size,),
-                                           (len(ws), hull.size)):
-    found = np.asarray(hull.latents(alpha[None]))[0]
-    if np.linalg.norm(found - ws) <= _SAME * np.linalg.norm(ws):
-      # What layers have of their own, and what is outside, stays in ws.
-      alpha = np.atleast_2d(alpha).mean(axis=0, keepdims=True)
-      if alpha.min() < -hull.beta - _ROUNDING or (
-          abs(alpha.sum() - 1) > _ROUNDING):
-        alpha = np.asarray(hull.project(hull.latents(alpha)))
-      return start._replace(alpha=alpha[0].astype(np.float32))
-  alpha = np.asarray(hull.project(ws[None]))
-  start = start._replace(alpha=alpha[0])
-  if bent is not None:
-    return start
+  if start.alpha is not None:
+    # What layers have of their own, and what is outside, stays in ws.
+    alpha = np.atleast_2d(start.alpha).mean(axis=0, keepdims=True)
+    if alpha.min() < -hull.beta - _ROUNDING or (
+        abs(alpha.sum() - 1) > _ROUNDING):
+      alpha = np.asarray(hull.project(hull.latents(alpha)))
+    return start._replace(alpha=alpha[0].astype(np.float32))
+  alpha = np.asarray(hull.project(start.ws[None]))
+  if start.generator is not None:
+    return start._replace(alpha=alpha[0])
   inside = np.asarray(hull.latents(alpha))[0]
   middle = np.mean(person.anchors.ws, axis=0)
-  share = np.linalg.norm(inside - ws) / max(np.linalg.norm(ws - middle), 1e-12)
-  report(f"{path}: moved onto the hull, by {share:.2f} of its distance from "
-         "the anchors' mean")
-  return start._replace(ws=inside)
+  share = np.linalg.norm(inside - start.ws) / max(
+      np.linalg.norm(start.ws - middle), 1e-12)
+  report(f"{start.name}: moved onto the hull, by {share:.2f} of its distance "
+         "from the anchors' mean")
+  return start._replace(ws=inside, alpha=alpha[0])
 
 
-def _bent(person: Person, path: pathlib.Path) -> Optional[Network]:
-  """The generator that pivotal tuning bent to a photo, or None."""
-  adapter = path.with_suffix(".safetensors")
-  folder = path.with_name(f"{path.stem}_generator")
-  if folder.is_dir():
-    generator, variables = load_generator(folder)
-    return Network(variables, generator)
-  if not adapter.exists():
-    return None
-  model = person.generator.module.config
-  found = lora_lib.load(adapter, model)
-  if found.metadata.get(run_folder.BASE_DIGEST) != weights_digest(
-      person.generator.variables):
-    raise CheckpointError(f"{adapter}: goes on top of another generator; name "
-                          "the run that the photo was inverted with")
-  return Network(lora_lib.merge_into_params(
-      person.generator.variables, found.lora, found.config),
-                 person.generator.module)
-
-
-def _cameras(person: Person, start: Start,
+def _cameras(person: Person, start: Station,
              config: EditConfig) -> Optional[np.ndarray]:
   """Those of the strip, [T, 25]; None: the start's."""
   if not config.turn:
@@ -694,7 +626,7 @@ def _cameras(person: Person, start: Start,
       -config.turn, config.turn, len(config.strengths)), 0.0)
 
 
-def _frames(person: Person, start: Start, direction: Direction, unit: float,
+def _frames(person: Person, start: Station, direction: Direction, unit: float,
             config: EditConfig, stop: StopRequest) -> Iterator[np.ndarray]:
   """Frames of a video: from the first strength to the last and back."""
   first, last = config.strengths[0], config.strengths[-1]
@@ -728,7 +660,7 @@ def _numbers(edited: Edited, score: Optional[IdentityScore],
           for name, values in row.items()}
 
 
-def _line(start: Start, row: Mapping[str, Any], config: EditConfig) -> str:
+def _line(start: Station, row: Mapping[str, Any], config: EditConfig) -> str:
   parts = [f"{name} {values[0]:.3g} … {values[-1]:.3g}"
            for name, values in row.items() if name != _REACH]
   if _REACH in row:

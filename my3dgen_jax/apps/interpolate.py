@@ -18,28 +18,22 @@ from my3dgen_jax import latents
 from my3dgen_jax.apps import render
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.scores import IdentityScore
+from my3dgen_jax.apps.stations import LATENT_SUFFIX, Station, look_up
 from my3dgen_jax.data import images, synthetic
-from my3dgen_jax.data.album import stem
 from my3dgen_jax.data.files import replacing
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras, checks
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
-from my3dgen_jax.training.photo_fits import read_npz
 from my3dgen_jax.training.progress import Progress
 
 CAMERAS = ("front", "first", "photos", "orbit")
-LATENT_SUFFIX = ".npz"
 STRIP_FILE = "strip.png"
 VIDEO_STEM = "video"
 PATH_FILE = "path.npz"
 SUMMARY_FILE = "summary.json"
 
 _MOST_FRAMES = 10_000  # of a leg; their latents are all held in memory
-_LISTED = 6  # photos that a message names
-# Weights that give a file's latent back to this share of its size are of the
-# same anchors.
-_SAME = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,23 +81,6 @@ class InterpolateConfig:
     return self
 
 
-class Station(NamedTuple):
-  """Where a path comes by.
-
-  Attributes:
-    name: of the photo or the file.
-    ws: [num_ws, w_dim].
-    c: [25], the photo's camera.
-    alpha: weights of the person's anchors, [N] or [num_ws, N]; None: there
-      are none that are known.
-  """
-
-  name: str
-  ws: np.ndarray
-  c: np.ndarray
-  alpha: Optional[np.ndarray]
-
-
 class Path(NamedTuple):
   """The frames on the way.
 
@@ -145,55 +122,7 @@ def find_stations(person: Person,
   if len(names) < 2:
     raise UserError("anchors: a path needs at least two, got "
                     f"{', '.join(names) or 'none'}")
-  return [_station(person, name) for name in names]
-
-
-def _station(person: Person, name: str) -> Station:
-  if name.endswith(LATENT_SUFFIX):
-    return _station_of_file(person, pathlib.Path(name).expanduser())
-  known = () if person.anchors is None else person.anchors.names
-  rows = {str(i): i for i in range(len(known))}
-  rows.update((stem(photo), i) for i, photo in enumerate(known))
-  rows.update((photo, i) for i, photo in enumerate(known))
-  if name not in rows:
-    listed = ", ".join(known[:_LISTED]) + ", …" * (len(known) > _LISTED)
-    there = (f"{person.name} has {listed}" if known
-             else f"{person.name} is a bare checkpoint, without any")
-    raise UserError(f"anchors: there is none of {name!r}: {there}; a file of "
-                    f"launch.invert ends in {LATENT_SUFFIX}")
-  row = rows[name]
-  return Station(known[row], np.asarray(person.anchors.ws[row]),
-                 np.asarray(person.anchors.c[row]),
-                 np.eye(len(known), dtype=np.float32)[row])
-
-
-def _station_of_file(person: Person, path: pathlib.Path) -> Station:
-  arrays = read_npz(path)
-  model = person.generator.module.config
-  for name in ("ws", "c"):
-    if name not in arrays:
-      raise UserError(f"{path}: holds no {name}; expected a file that "
-                      "launch.invert has written")
-  ws = np.asarray(checks.as_float32(f"{path}: ws", arrays["ws"],
-                                    (model.num_ws, model.w_dim)))
-  c = checks.as_float32(f"{path}: c", arrays["c"], (cameras.LABEL_SIZE,))
-  c = np.asarray(cameras.check_label(c[None], f"{path}: c"))[0]
-  return Station(str(path), ws, c,
-                 _same_anchors(person, ws, arrays.get("alpha")))
-
-
-def _same_anchors(person: Person, ws: np.ndarray,
-                  alpha: Optional[np.ndarray]) -> Optional[np.ndarray]:
-  """Weights if they are of this person's anchors; those of others mislead."""
-  if person.anchors is None or alpha is None:
-    return None
-  hull = person.hull(0.0)
-  if alpha.shape not in ((hull.size,), (ws.shape[0], hull.size)):
-    return None
-  found = np.asarray(hull.latents(alpha[None]))[0]
-  if np.linalg.norm(found - ws) > _SAME * np.linalg.norm(ws):
-    return None
-  return alpha.astype(np.float32)
+  return [look_up(person, name, flag="anchors") for name in names]
 
 
 def find_path(person: Person, stations: Sequence[Station],

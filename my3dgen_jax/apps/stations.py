@@ -1,0 +1,121 @@
+"""Latents that one starts from: anchors of a run, and inverted photos."""
+
+import pathlib
+from typing import NamedTuple, Optional
+
+import numpy as np
+
+from my3dgen_jax import lora as lora_lib
+from my3dgen_jax.apps.person import Person
+from my3dgen_jax.data.album import stem
+from my3dgen_jax.errors import CheckpointError, UserError
+from my3dgen_jax.models.checkpoint import load_generator, weights_digest
+from my3dgen_jax.ops import cameras, checks
+from my3dgen_jax.training import run_folder
+from my3dgen_jax.training.photo_fits import read_npz
+from my3dgen_jax.types import Network
+
+LATENT_SUFFIX = ".npz"  # of files that `apps.invert` writes
+_LISTED = 6  # photos that a message names
+# Weights that give a file's latent back to this share of its size are of the
+# same anchors.
+_SAME = 1e-3
+
+
+class Station(NamedTuple):
+  """A latent, and the photo that it is of.
+
+  Attributes:
+    name: of the photo or the file.
+    ws: [num_ws, w_dim].
+    c: [25], the photo's camera.
+    alpha: weights of the person's anchors, [N] or [num_ws, N]; None: there
+      are none that are known.
+    generator: None: the person's; else one that was bent to this photo.
+  """
+
+  name: str
+  ws: np.ndarray
+  c: np.ndarray
+  alpha: Optional[np.ndarray] = None
+  generator: Optional[Network] = None
+
+
+def look_up(person: Person, name: str, *, flag: str) -> Station:
+  """Finds a latent.
+
+  Args:
+    person: whose it is.
+    name: a photo of the run, with or without its extension; or its number,
+      from 0; or a file that `apps.invert` has written, NAME.npz. What bends
+      the generator to the photo is read if it lies beside.
+    flag: that says the name, for messages.
+
+  Raises: UserError, CheckpointError: names what is not there.
+  """
+  if name.endswith(LATENT_SUFFIX):
+    return _of_file(person, pathlib.Path(name).expanduser())
+  known = () if person.anchors is None else person.anchors.names
+  rows = {str(i): i for i in range(len(known))}
+  rows.update((stem(photo), i) for i, photo in enumerate(known))
+  rows.update((photo, i) for i, photo in enumerate(known))
+  if name not in rows:
+    listed = ", ".join(known[:_LISTED]) + ", …" * (len(known) > _LISTED)
+    there = (f"{person.name} has {listed}" if known
+             else f"{person.name} is a bare checkpoint, without any")
+    raise UserError(f"{flag}: there is none of {name!r}: {there}; a file of "
+                    f"launch.invert ends in {LATENT_SUFFIX}")
+  row = rows[name]
+  return Station(known[row], np.asarray(person.anchors.ws[row]),
+                 np.asarray(person.anchors.c[row]),
+                 np.eye(len(known), dtype=np.float32)[row])
+
+
+def _of_file(person: Person, path: pathlib.Path) -> Station:
+  arrays = read_npz(path)
+  model = person.generator.module.config
+  for name in ("ws", "c"):
+    if name not in arrays:
+      raise CheckpointError(f"{path}: holds no {name}; expected a file that "
+                            "launch.invert has written")
+  ws = np.asarray(checks.as_float32(f"{path}: ws", arrays["ws"],
+                                    (model.num_ws, model.w_dim)))
+  c = checks.as_float32(f"{path}: c", arrays["c"], (cameras.LABEL_SIZE,))
+  c = np.asarray(cameras.check_label(c[None], f"{path}: c"))[0]
+  return Station(str(path), ws, c,
+                 _of_same_anchors(person, ws, arrays.get("alpha")),
+                 _bent(person, path))
+
+
+def _of_same_anchors(person: Person, ws: np.ndarray,
+                     alpha: Optional[np.ndarray]) -> Optional[np.ndarray]:
+  """Weights if they are of this person's anchors; those of others mislead."""
+  if person.anchors is None or alpha is None:
+    return None
+  hull = person.hull(0.0)
+  if alpha.shape not in ((hull.size,), (ws.shape[0], hull.size)):
+    return None
+  found = np.asarray(hull.latents(alpha[None]))[0]
+  if np.linalg.norm(found - ws) > _SAME * np.linalg.norm(ws):
+    return None
+  return alpha.astype(np.float32)
+
+
+def _bent(person: Person, path: pathlib.Path) -> Optional[Network]:
+  """The generator that pivotal tuning bent to a photo, or None."""
+  adapter = path.with_suffix(".safetensors")
+  folder = path.with_name(f"{path.stem}_generator")
+  if folder.is_dir():
+    generator, variables = load_generator(folder)
+    return Network(variables, generator)
+  if not adapter.exists():
+    return None
+  model = person.generator.module.config
+  found = lora_lib.load(adapter, model)
+  if found.metadata.get(run_folder.BASE_DIGEST) != weights_digest(
+      person.generator.variables):
+    raise CheckpointError(f"{adapter}: goes on top of another generator; name "
+                          "the run that the photo was inverted with")
+  return Network(lora_lib.merge_into_params(
+      person.generator.variables, found.lora, found.config),
+                 person.generator.module)

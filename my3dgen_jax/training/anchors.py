@@ -129,14 +129,6 @@ class AnchorFinder(PhotoFits):
                    album.c)
 
   @property
-  def steps(self) -> int:
-    return self.config.steps
-
-  @property
-  def batch_size(self) -> int:
-    return self.config.batch_size
-
-  @property
   def seed(self) -> int:
     return self.config.seed
 
@@ -149,10 +141,8 @@ class AnchorFinder(PhotoFits):
     return "the same command with --resume goes on"
 
   def description(self) -> Any:
-    settings = dataclasses.asdict(self.config)
-    del settings["batch_size"]  # photos do not see each other
-    return [settings, self.generator.module.config.to_dict(), self.identity,
-            self.lpips.module.dtype, self.lpips_identity]
+    return [self.settings(), self.generator.module.config.to_dict(),
+            self.identity, self.lpips.module.dtype, self.lpips_identity]
 
   def init(self, targets: Targets) -> Any:
     return self._projector.init(self.generator, self._statistics,

@@ -124,19 +124,9 @@ class HullFit(PhotoFits):
     return HullWeights(**jax.tree.map(lambda *leaves: np.stack(leaves),
                                       *found))
 
-  @property
-  def steps(self) -> int:
-    return self.config.steps
-
-  @property
-  def batch_size(self) -> int:
-    return self.config.batch_size
-
   def description(self) -> Any:
-    settings = dataclasses.asdict(self.config)
-    del settings["batch_size"]  # photos do not see each other
-    return [settings, self.generator.module.config.to_dict(), self.identity,
-            self.lpips_identity, self.hull.beta,
+    return [self.settings(), self.generator.module.config.to_dict(),
+            self.identity, self.lpips_identity, self.hull.beta,
             self.degradation and self.degradation.name]
 
   def init(self, targets: Targets) -> HullFitState:

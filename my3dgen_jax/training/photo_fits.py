@@ -59,25 +59,34 @@ class PhotoFits(abc.ABC):
   """Fits photos, and remembers what came out.
 
   Attributes:
+    config: of the fit; has `steps` and, unless `batch_size` says otherwise,
+      `batch_size`.
     devices: that share the photos of a batch.
     cache: folder of what has been found, made if missing; None: nothing is
       remembered.
     save_seconds: how often unfinished batches are saved there.
   """
 
+  config: Any
   devices: Sequence[jax.Device]
   cache: Optional[pathlib.Path] = None
   save_seconds: float = 120.0
 
   @property
-  @abc.abstractmethod
   def steps(self) -> int:
     """Steps for each photo, at most."""
+    return self.config.steps
 
   @property
-  @abc.abstractmethod
   def batch_size(self) -> int:
     """Photos at a time, over all devices."""
+    return self.config.batch_size
+
+  def settings(self) -> Dict[str, Any]:
+    """The config as far as results depend on it: photos see no others."""
+    settings = dataclasses.asdict(self.config)
+    settings.pop("batch_size", None)
+    return settings
 
   @property
   def seed(self) -> int:

@@ -120,17 +120,12 @@ class PivotalTuner(PhotoFits):
     return LoraConfig(rank=self.config.rank, alpha=float(self.config.rank))
 
   @property
-  def steps(self) -> int:
-    return self.config.steps
-
-  @property
   def batch_size(self) -> int:
     return len(self.devices)  # weights of their own would not be a batch
 
   def description(self) -> Any:
-    return [dataclasses.asdict(self.config),
-            self.generator.module.config.to_dict(), self.identity,
-            self.lpips_identity]
+    return [self.settings(), self.generator.module.config.to_dict(),
+            self.identity, self.lpips_identity]
 
   def init(self, targets: Targets) -> PivotState:
     count = targets.image.shape[0]

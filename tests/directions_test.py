@@ -151,7 +151,7 @@ class FitTest(parameterized.TestCase):
     w = samples(100)
     with mock.patch.dict(sys.modules, {"sklearn.svm": None}):
       with self.assertRaisesRegex(
-          UserError, r'pip install "my3dgen_jax\[edit\]"') as caught:
+          UserError, "pip install scikit-learn") as caught:
         directions.fit(w, w[:, 0], name="x")
     self.assertNotIn("\n", str(caught.exception))
 

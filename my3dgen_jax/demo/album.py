@@ -3,7 +3,7 @@
 import os
 import pathlib
 import tempfile
-from typing import Sequence, Union
+from typing import List, Sequence, Tuple, Union
 
 import chex
 import flax.struct
@@ -108,6 +108,15 @@ def marks_mask(photos: Photos) -> jax.Array:
       (1, 1, 1, 1), "SAME")
 
 
+def demo_photos(number: int) -> Tuple[List[str], Photos]:
+  """The photos of a demo's album and their names, without an extension."""
+  key = jax.random.fold_in(jax.random.key(0x3D + 1), number)
+  names = [f"{part}{n:03d}" for part, count in _COUNTS.items()
+           for n in range(count)]
+  return names, take_photos(key, demo_person(number), len(names),
+                            resolution=_RESOLUTION)
+
+
 def write_demo_album(folder: Union[str, os.PathLike], number: int):
   """Writes the album of a demo's person: 30 photos, 10 to test, 10 to compare.
 
@@ -126,12 +135,7 @@ def write_demo_album(folder: Union[str, os.PathLike], number: int):
   if folder.exists() and any(folder.iterdir()):
     raise UserError(f"{folder}: is no album, and not empty; the demo's album is "
                     "to be written there")
-  person = demo_person(number)
-  key = jax.random.fold_in(jax.random.key(0x3D + 1), number)
-  photos = take_photos(key, person, sum(_COUNTS.values()),
-                       resolution=_RESOLUTION)
-  names = [f"{part}{n:03d}" for part, count in _COUNTS.items()
-           for n in range(count)]
+  names, photos = demo_photos(number)
   try:
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Beside the target, so that the last step is a rename on one disk.

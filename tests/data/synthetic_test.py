@@ -311,8 +311,8 @@ class SyntheticTest(parameterized.TestCase):
         imageio_ffmpeg, "get_ffmpeg_exe", side_effect=RuntimeError("none")))
     frames = iter(smooth(16, 16, 2))
     with mock.patch.dict(sys.modules, modules):
-      with self.assertRaisesRegex(UserError, f"a.mp4: .*{message}: pip install"
-                                  r' "my3dgen_jax\[video\]"'):
+      with self.assertRaisesRegex(UserError, f"a.mp4: .*{message}: pip install "
+                                  "imageio-ffmpeg"):
         self.write("a.mp4", frames=frames)
     self.assertLen(list(frames), 2)  # none was drawn in vain
     self.assertEmpty(os.listdir(self.folder))

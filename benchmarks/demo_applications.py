@@ -1,0 +1,226 @@
+"""What the applications do for people of the demo, by three generators.
+
+    python -m benchmarks.demo_people --people=8 --out=runs/people
+    python -m benchmarks.demo_applications --people=5 --runs=runs/people
+
+The generators: pretrained, all weights tuned, LoRA of rank 1; the anchors of
+each are those of its run. Everything is measured on photos that tuning has not
+seen, and what a photo shows is known exactly: its depth from any side, the
+person's smile and age. A stopped benchmark goes on.
+"""
+
+import pathlib
+from typing import Any, Callable, Dict, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from my3dgen_jax.apps import (edit, enhance, interpolate, invert, render,
+                              scores, synthesize)
+from my3dgen_jax.apps.person import Person, load_person
+from my3dgen_jax.apps.scores import IdentityScore
+from my3dgen_jax.config import HullFitConfig, PivotConfig, ProjectionConfig
+from my3dgen_jax.data.album import Album
+from my3dgen_jax.demo import album as demo_album
+from my3dgen_jax.demo import attributes, shipped
+from my3dgen_jax.demo import render as demo_render
+from my3dgen_jax.launch import cli
+from my3dgen_jax.training import devices, run_folder
+
+_PEOPLE = cli.integer("people", 5, "How many.", lower_bound=2)
+_FIRST = cli.integer("first", 0, "Number of the first.", lower_bound=0)
+_RUNS = cli.string("runs", "runs/people", "Folder of demo_people.")
+_PHOTOS = cli.integer("photos", 2, "Held-out photos of each.", lower_bound=1)
+_VIEWS = cli.integer("views", 4, "Random views of each result.",
+                     lower_bound=1)
+_IMAGES = cli.integer("images", 40, "Synthesized for each.", lower_bound=2)
+_SAMPLES = cli.integer("samples", 3000, "That directions are found among.",
+                       lower_bound=100)
+cli.define_cpu_devices()
+
+_SETTINGS = ("pretrained", "full", "lora")
+_YAW, _PITCH = 0.35, 0.25  # of random views (My3DGen, section 4)
+# As in demo.flags: what suits 128 pixels and minutes.
+_PROJECTION = ProjectionConfig(steps=30, learning_rate=0.1, mse_weight=2.0,
+                               optimize_noise=False)
+_PIVOT = PivotConfig(steps=60, learning_rate=0.005)
+_HULL = HullFitConfig(steps=100, learning_rate=0.02)
+_PAIRS, _WEIGHTS = 2, 5  # of interpolation
+_STRENGTH = 2.0  # of edits, standard deviations of the samples
+
+
+def main():
+  folder = pathlib.Path(_RUNS.value)
+  numbers = [_FIRST.value + i for i in range(_PEOPLE.value)]
+  rows = {setting: [] for setting in _SETTINGS}
+  for n in numbers:
+    place = folder / f"person_{n}"
+    for setting in _SETTINGS:
+      path = place / f"applications_{setting}.json"
+      if not path.exists():
+        print(path, flush=True)
+        run_folder.write_json(path, _measure(place, n, setting))
+      rows[setting].append(run_folder.read_json(path))
+  _report(rows)
+
+
+def _measure(place: pathlib.Path, number: int, setting: str
+             ) -> Dict[str, float]:
+  """All applications of one generator of a person."""
+  person = load_person(
+      run=place / ("full" if setting == "full" else "lora"),
+      pretrained=setting == "pretrained", devices=devices.local_devices())
+  score = IdentityScore.of(person.identity, person.reference())
+  album = _held_out(place / "album")
+  names, photos = demo_album.demo_photos(number)
+  rows = np.array([names.index(name.rsplit(".", 1)[0])
+                   for name in album.names])
+  truth = jax.tree.map(lambda x: x[rows], photos.person)
+  of_views = lambda generator, ws, seed: float(np.mean(score(np.concatenate(
+      [output.image for _, _, output in render.render_views(
+          generator, ws[None], _random_views(person, seed))]))))
+  found = {}
+  found.update(_inversion(person, album, truth, of_views))
+  found.update(_interpolation(person, of_views))
+  found.update(_synthesis(person, score))
+  found.update(_enhancement(person, album, score))
+  found.update(_editing(person, place.parent, score))
+  return found
+
+
+def _held_out(folder: pathlib.Path) -> Album:
+  """Some of the photos that tuning has not seen, without latents."""
+  album = Album.open(folder)
+  test = album.split(test=str(folder / demo_album.TEST_FILE)).test
+  return test.subset(range(_PHOTOS.value))
+
+
+def _random_views(person: Person, seed: int) -> np.ndarray:
+  """Labels of random cameras, [_VIEWS, 25]."""
+  yaw, pitch = np.random.default_rng(seed).uniform(
+      -1, 1, (2, _VIEWS.value)).astype(np.float32)
+  return render.about_front(person.generator, person.anchors.c[0],
+                            _YAW * yaw, _PITCH * pitch)
+
+
+def _inversion(person: Person, album: Album, truth: Any,
+               of_views: Callable[..., float]) -> Dict[str, float]:
+  """Pivotal tuning: one view, several views, and depth from the side."""
+  config = invert.InvertConfig(way="pivot", projection=_PROJECTION,
+                               pivot=_PIVOT)
+  found = invert.invert(person, album, config)
+  rows = []
+  for i, (photo, one) in enumerate(zip(album, found)):
+    output = render.synthesize(one.generator, one.ws[None], photo.c[None])
+    row = scores.compare(output.image[0], photo.image, lpips=person.lpips)
+    row["views"] = of_views(one.generator, one.ws, i)
+    c = _random_views(person, i)
+    exact = demo_render.render(
+        jax.tree.map(lambda x, i=i: jnp.repeat(x[i:i + 1], len(c), 0), truth),
+        jnp.asarray(c), resolution=photo.image.shape[0])
+    row["depth"] = _depth_error(one, c, exact)
+    rows.append(row)
+  return {f"inversion {name}": float(np.mean([row[name] for row in rows]))
+          for name in ("lpips", "psnr", "views", "depth")}
+
+
+def _depth_error(one: invert.Inverted, c: np.ndarray, exact: Any) -> float:
+  """Mean difference of depth where the person is, world units."""
+  shown = np.concatenate([output.image_depth for _, _, output in
+                          render.render_views(one.generator, one.ws[None],
+                                              c)])
+  side = shown.shape[1]
+  small = lambda x: np.asarray(x).reshape(
+      len(c), side, x.shape[1] // side, side, -1).mean(axis=(2, 4))
+  inside = small(exact.mask) > 0.99  # no pixel half of it wall
+  return float(np.abs(shown[..., 0] - small(exact.depth))[inside].mean())
+
+
+def _interpolation(person: Person, of_views: Callable[..., float]
+                   ) -> Dict[str, float]:
+  count = len(person.anchors.names)
+  pairs = np.random.default_rng(0).permutation(count)[:2 * _PAIRS]
+  found = []
+  for pair in pairs.reshape(_PAIRS, 2):
+    stations = interpolate.find_stations(person, [str(i) for i in pair])
+    path = interpolate.find_path(person, stations,
+                                 interpolate.InterpolateConfig(
+                                     frames=_WEIGHTS))
+    found += [of_views(person.generator, ws, 100 + i)
+              for i, ws in enumerate(path.ws)]
+  return {"interpolation": float(np.mean(found))}
+
+
+def _synthesis(person: Person, score: IdentityScore) -> Dict[str, float]:
+  samples = synthesize.draw(person, range(_IMAGES.value),
+                            synthesize.SynthesizeConfig())
+  shown = np.stack(list(render.synthesize_many(
+      person.generator, samples.ws, samples.c, devices=person.devices,
+      batch_size=4)))
+  return {"synthesis": float(np.mean(score(shown)))}
+
+
+def _enhancement(person: Person, album: Album, score: IdentityScore
+                 ) -> Dict[str, float]:
+  photos = np.stack([np.rint((item.image + 1) * 127.5).astype(np.uint8)
+                     for item in album])
+  c = np.stack([item.c for item in album])
+  side = photos.shape[1]
+  holes = np.repeat(enhance.centre_hole(side)[None], len(photos), axis=0)
+  config = enhance.EnhanceConfig(hull=_HULL)
+  filled = enhance.inpaint(person, photos, c, holes, config)
+  config = enhance.EnhanceConfig(task=enhance.ENLARGE, hull=_HULL)
+  degradation = enhance.degradation_of(config, side=side // 8)
+  small = np.clip(np.rint((np.asarray(degradation.apply(
+      photos / np.float32(127.5) - 1)) + 1) * 127.5), 0, 255).astype(np.uint8)
+  large = enhance.restore(person, small, c, degradation, config)
+  of = lambda results: float(np.mean(score(np.stack(
+      [one.image for one in results]) / np.float32(127.5) - 1)))
+  return {"inpainting": of(filled), "superresolution x8": of(large)}
+
+
+def _editing(person: Person, cache: pathlib.Path, score: IdentityScore
+             ) -> Dict[str, float]:
+  """Smile without age, in alpha-space, from four anchors."""
+  network = attributes.load_attributes(shipped.ATTRIBUTES)
+  read = jax.jit(network)
+  # One direction for all: the mapping network is nobody's own.
+  base = load_person(checkpoint=person.settings["checkpoint"],
+                     devices=person.devices)
+  config = edit.EditConfig(samples=_SAMPLES.value, batch_size=8)
+  w, labels = edit.label_samples(base, edit.Measure("demo", read), config,
+                                 cache)
+  smile = edit.find_direction(w, labels, "smile", without=["age"])
+  starts = edit.find_starts(person, [str(i) for i in range(0, 20, 5)], config)
+  rows = []
+  for start in starts:
+    strengths = np.array([-1, 0, 1]) * _STRENGTH * smile.spread
+    shown = edit.edit_strip(person, start, smile, strengths).images
+    change = {name: np.asarray(values) for name, values in
+              read(jnp.asarray(shown)).items()}
+    rows.append({
+        "editing": float(np.mean(score(shown[[0, 2]]))),
+        "editing, before": float(score(shown[1:2])[0]),
+        "smile changes by": float(change["smile"][2] - change["smile"][0]),
+        "age changes by": float(change["age"][2] - change["age"][0])})
+  return {name: float(np.mean([row[name] for row in rows]))
+          for name in rows[0]}
+
+
+def _report(rows: Mapping[str, Any]):
+  """Prints means and standard errors over people."""
+  print(f"\n{len(rows['lora'])} people, mean and standard error\n")
+  print("| | " + " | ".join(_SETTINGS) + " |")
+  print("|---" * (len(_SETTINGS) + 1) + "|")
+  for name in rows["lora"][0]:
+    cells = []
+    for setting in _SETTINGS:
+      values = np.array([row[name] for row in rows[setting]])
+      cells.append(f"{values.mean():.3f} ± "
+                   f"{values.std(ddof=1) / len(values)**0.5:.3f}")
+    print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+  cli.run(main)

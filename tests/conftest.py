@@ -14,13 +14,24 @@ import pytest
 # process 65,530. A worker that runs a hundred larger tests gets there, and
 # then XLA aborts.
 _MAPS = pathlib.Path("/proc/self/maps")
-_MANY = 25_000
+_MANY, _TOO_MANY = 20_000, 45_000
+
+
+def _forget_programs(most):
+  if _MAPS.exists() and len(_MAPS.read_bytes().splitlines()) > most:
+    jax.clear_caches()
+    gc.collect()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs_of_modules():
+  """Drops compiled programs after a module when there are many."""
+  yield
+  _forget_programs(_MANY)
 
 
 @pytest.fixture(autouse=True)
-def forget_programs():
-  """Drops compiled programs between tests when there are many."""
+def forget_programs_of_tests():
+  """Drops them at once when the limit is near; what follows is slower."""
   yield
-  if _MAPS.exists() and len(_MAPS.read_bytes().splitlines()) > _MANY:
-    jax.clear_caches()
-    gc.collect()
+  _forget_programs(_TOO_MANY)

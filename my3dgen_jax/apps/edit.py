@@ -638,8 +638,8 @@ def _frames(person: Person, start: Station, direction: Direction, unit: float,
                          beta=config.beta)
   c = np.broadcast_to(start.c, (config.frames, len(start.c)))
   if config.yaw or config.pitch:
-    c = render.orbit(person, start.c, frames=config.frames, yaw=config.yaw,
-                     pitch=config.pitch)
+    c = render.orbit(person.generator, start.c, frames=config.frames,
+                     yaw=config.yaw, pitch=config.pitch)
   for image in render.synthesize_many(
       start.generator or person.generator, ws, c, devices=person.devices,
       batch_size=config.batch_size):

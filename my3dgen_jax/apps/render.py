@@ -81,12 +81,12 @@ def about_front(generator: Network, c: chex.Array, yaw: chex.Array,
       np.asarray(pitch, np.float32)))
 
 
-def orbit(person_or_generator: Any, c: chex.Array, *, frames: int, yaw: float,
+def orbit(generator: Network, c: chex.Array, *, frames: int, yaw: float,
           pitch: float) -> np.ndarray:
   """Cameras on a closed way about the front, with the lens of another.
 
   Args:
-    person_or_generator: a `Person` or a `Network`.
+    generator: whose average camera it goes about.
     c: [25], whose intrinsics are kept.
     frames: how many.
     yaw: radians to either side.
@@ -94,7 +94,6 @@ def orbit(person_or_generator: Any, c: chex.Array, *, frames: int, yaw: float,
 
   Returns: [frames, 25].
   """
-  generator = getattr(person_or_generator, "generator", person_or_generator)
   angle = np.linspace(0, 2 * np.pi, frames, endpoint=False)
   return about_front(generator, c, yaw * np.sin(angle),
                      pitch * np.sin(2 * angle) / 2)

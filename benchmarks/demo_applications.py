@@ -184,7 +184,7 @@ def _editing(person: Person, cache: pathlib.Path, score: IdentityScore
              ) -> Dict[str, float]:
   """Smile without age, in alpha-space, from four anchors."""
   network = attributes.load_attributes(shipped.ATTRIBUTES)
-  read = jax.jit(network)
+  read = jax.jit(lambda pictures: network(pictures))
   # One direction for all: the mapping network is nobody's own.
   base = load_person(checkpoint=person.settings["checkpoint"],
                      devices=person.devices)

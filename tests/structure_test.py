@@ -23,7 +23,8 @@ LAYERS = ("_version", "errors", "config", "types", "ops", "cameras", "data",
           "apps", "demo", "launch")
 # Imported only inside the function that needs them.
 LAZY = ("array_record", "orbax", "optax", "safetensors",
-        "tensorflow_datasets", "PIL", "imageio_ffmpeg", "sklearn")
+        "tensorflow_datasets", "PIL", "imageio_ffmpeg", "sklearn",
+        "mediapipe")
 
 
 def modules():

@@ -29,7 +29,7 @@ from my3dgen_jax.data import dataset_json, images, synthetic
 from my3dgen_jax.data.album import (Album, File, Item, Photo,
                                     failures_named, stem)
 from my3dgen_jax.data.files import replacing
-from my3dgen_jax.errors import UserError, one_line
+from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import blending, degradations
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.hull_fit import Degradation, HullFit
@@ -185,7 +185,9 @@ def restore(person: Person, seen: chex.Array, c: chex.Array,
   """Undoes what happened to photos.
 
   The person is what the generator shows, changed a little so that the result
-  degrades to what was seen; the background is the photo as it was seen.
+  degrades to what was seen; the background is the photo as it was seen. Where
+  that is smaller than the result, the background is enlarged by Lanczos's
+  filter and changed a little too.
 
   Args:
     person: whom they show.
@@ -217,9 +219,10 @@ def restore(person: Person, seen: chex.Array, c: chex.Array,
                   config.hull, degradation, stop, cache)
   agree = jax.jit(lambda image, seen: degradations.agreeing(
       image, seen, degradation.apply, steps=config.agreement_steps))
+  is_small = seen.shape[1] < side
   result = []
   for i in range(len(seen)):
-    generated = np.asarray(shown.output.image[i])
+    generated = shown.output.image[i]
     mask = masks[i] if masks else None
     if config.everywhere:
       mask = np.ones((side, side), bool)
@@ -228,15 +231,19 @@ def restore(person: Person, seen: chex.Array, c: chex.Array,
     elif mask is None:
       mask = by_depth(shown.output.image_depth[i], side)
     weights = blending.edge_weights(mask, config.feather * side)[..., None]
+    matched = lambda image, i=i: np.asarray(
+        agree(image[None], _to_float(seen[i:i + 1])))[0]
     background = lanczos(seen[i], side)
-    # All of it, not the person alone: the few pixels at an edge would have to
-    # make up for what lies beyond.
-    image = np.asarray(agree(generated[None], _to_float(seen[i:i + 1])))[0]
-    image = weights * image + (1 - weights) * _to_float(background)
+    if is_small:  # Lanczos's filter does not quite undo what made it so
+      background = images.to_uint8(matched(_to_float(background)))
+    # All of what was generated, not the person alone: the few pixels at an
+    # edge would have to make up for what lies beyond.
+    image = (weights * matched(generated)
+             + (1 - weights) * _to_float(background))
+    image = np.where(weights > 0, images.to_uint8(image), background)
     result.append(Enhanced(
-        np.where(weights > 0, images.to_uint8(image), background),
-        seen[i], images.to_uint8(generated), background, weights, shown.ws[i],
-        shown.alpha[i]))
+        image, seen[i], images.to_uint8(generated), background, weights,
+        shown.ws[i], shown.alpha[i]))
   return result
 
 
@@ -301,47 +308,6 @@ def by_depth(depth: chex.Array, side: int) -> np.ndarray:
   is_near = (seen & (depth <= threshold)).astype(np.float32)
   large = Image.fromarray(is_near).resize((side, side), Image.BILINEAR)
   return np.asarray(large) >= 0.5
-
-
-def mediapipe_segmenter(model: Union[str, os.PathLike]) -> Segmenter:
-  """Finds people by a segmentation model of MediaPipe's.
-
-  Args:
-    model: a `.tflite` file, e.g. Google's selfie segmenter.
-
-  Returns: images to masks. One mask of the model's is taken for the person's,
-    the first of several for the background's.
-  Raises: UserError: MediaPipe is missing, or the model cannot be used.
-  """
-  # pylint: disable=import-outside-toplevel
-  model = pathlib.Path(model).expanduser()
-  try:
-    import mediapipe
-    from mediapipe.tasks.python import BaseOptions, vision
-  except ImportError as error:
-    raise UserError("segmenting by a model needs MediaPipe: pip install "
-                    f"mediapipe ({one_line(error)})") from error
-  try:
-    segmenter = vision.ImageSegmenter.create_from_options(
-        vision.ImageSegmenterOptions(
-            base_options=BaseOptions(model_asset_buffer=model.read_bytes()),
-            output_confidence_masks=True))
-  except (RuntimeError, ValueError) as error:
-    raise UserError(f"{model}: is no segmentation model: {one_line(error)}"
-                    ) from error
-
-  def segment(pictures: chex.Array) -> np.ndarray:
-    found = []
-    for picture in images.to_uint8(pictures):
-      masks = segmenter.segment(mediapipe.Image(
-          image_format=mediapipe.ImageFormat.SRGB,
-          data=np.ascontiguousarray(picture))).confidence_masks
-      first = np.array(masks[0].numpy_view(), np.float32)
-      first = first.reshape(picture.shape[:2] + (1,))
-      found.append(first if len(masks) == 1 else 1 - first)
-    return np.stack(found)
-
-  return segment
 
 
 def lanczos(seen: np.ndarray, side: int) -> np.ndarray:

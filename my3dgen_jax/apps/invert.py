@@ -27,7 +27,7 @@ from my3dgen_jax.data import images, synthetic
 from my3dgen_jax.data.album import Album, stem
 from my3dgen_jax.data.files import replacing
 from my3dgen_jax.errors import UserError
-from my3dgen_jax.models.checkpoint import save_generator, weights_digest
+from my3dgen_jax.models.checkpoint import save_generator
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.anchors import AnchorFinder
 from my3dgen_jax.training.hull_fit import HullFit
@@ -237,8 +237,7 @@ def _keep(person: Person, item: Any, one: Inverted, stem_: pathlib.Path):
   lora_lib.save(stem_.with_name(stem_.name + ADAPTER_SUFFIX), trainable,
                 lora_config, metadata={
                     # Of the person's merged weights: it goes on top of them.
-                    run_folder.BASE_DIGEST: weights_digest(
-                        person.generator.variables),
+                    run_folder.BASE_DIGEST: person.digest,
                     "version": __version__,
                     "on_top_of": json.dumps(dict(
                         base=person.origin.base,

@@ -13,6 +13,7 @@ A stopped command goes on when it is given again.
 
 from my3dgen_jax.apps import enhance
 from my3dgen_jax.config import HullFitConfig
+from my3dgen_jax.data import mediapipe_models
 from my3dgen_jax.data.album import Album, parse_selection
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch import cli, person_flags
@@ -29,9 +30,9 @@ _CAMERA = cli.string("camera", None, "Of --small: JSON, 25 numbers; default: "
 _MASK = cli.string("mask", None, "Grey picture of the generator's size: white "
                    "where the photo is known (inpaint) or where the person is "
                    "(else); default: NAME_mask.png beside the photo.")
-_SEGMENTER = cli.string("segmenter", None, "Where there is no such mask: "
-                        "MediaPipe's .tflite model that finds the person; "
-                        "default: the generator's depth does.")
+_SEGMENTER = cli.enum("segmenter", "depth", ["depth", "mediapipe"], "Who "
+                      "finds the person where there is no such mask: the "
+                      "generator's depth, or MediaPipe's model.")
 _EVERYWHERE = cli.boolean("everywhere", False, "Take the background from the "
                           "generator too.")
 _FACTOR = cli.number("factor", None, "superresolution: make photos so many "
@@ -62,10 +63,11 @@ def main():
            else Album.open(_ALBUM.value, min_photos=1))
   if _PHOTOS.value:
     album = album.split(test=parse_selection(_PHOTOS.value)).test
-  segment = _SEGMENTER.value and enhance.mediapipe_segmenter(_SEGMENTER.value)
+  segment = (mediapipe_models.person_segmenter()
+             if _SEGMENTER.value == "mediapipe" else None)
   summary = enhance.write_enhanced(
       person_flags.person(needs_run=True), album, config, out,
-      mask=_MASK.value, segment=segment or None)
+      mask=_MASK.value, segment=segment)
   print(f"mean of {len(album)}: " + ", ".join(
       f"{name} {value:.3f}" for name, value in summary["mean"].items()))
   print(f"{out}/{enhance.SHEET_FILE}")

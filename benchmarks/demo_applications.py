@@ -61,6 +61,9 @@ def main():
       if not path.exists():
         print(path, flush=True)
         run_folder.write_json(path, _measure(place, n, setting))
+        # Each generator's programs are its own; a process that keeps those of
+        # six reaches Linux's limit of memory mappings.
+        jax.clear_caches()
       rows[setting].append(run_folder.read_json(path))
   _report(rows)
 

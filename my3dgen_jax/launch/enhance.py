@@ -14,15 +14,11 @@ A stopped command goes on when it is given again.
 from my3dgen_jax.apps import enhance
 from my3dgen_jax.config import HullFitConfig
 from my3dgen_jax.data import mediapipe_models
-from my3dgen_jax.data.album import Album, parse_selection
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch import cli, person_flags
 
 _TASK = cli.enum("task", enhance.INPAINT, enhance.TASKS, "See above.")
-_ALBUM = cli.string("album", None, "Folder or zip of photos with cameras, of "
-                    "one size.")
-_PHOTOS = cli.string("photos", None, "Which of them: a number, a share, or a "
-                     "file with a name a line; default: all.")
+_ALBUM = person_flags.AlbumFlags(", of one size")
 _SMALL = cli.string("small", None, "One photo, of any size, in place of an "
                     "album.")
 _CAMERA = cli.string("camera", None, "Of --small: JSON, 25 numbers; default: "
@@ -49,7 +45,7 @@ _HULL = cli.define_config(HullFitConfig, "hull_")
 
 
 def main():
-  if bool(_ALBUM.value) == bool(_SMALL.value):
+  if _ALBUM.given == bool(_SMALL.value):
     raise FlagError("give photos by --album, or one by --small")
   if _CAMERA.value and not _SMALL.value:
     raise FlagError("--camera is of --small; albums have a dataset.json")
@@ -60,9 +56,7 @@ def main():
       agreement_steps=_AGREEMENT.value).validate()
   out = person_flags.out()
   album = (enhance.one_photo(_SMALL.value, _CAMERA.value) if _SMALL.value
-           else Album.open(_ALBUM.value, min_photos=1))
-  if _PHOTOS.value:
-    album = album.split(test=parse_selection(_PHOTOS.value)).test
+           else _ALBUM.open())
   segment = (mediapipe_models.person_segmenter()
              if _SEGMENTER.value == "mediapipe" else None)
   summary = enhance.write_enhanced(

@@ -13,13 +13,10 @@ import dataclasses
 from my3dgen_jax.apps import invert
 from my3dgen_jax.config import HullFitConfig, PivotConfig, ProjectionConfig
 from my3dgen_jax.data import synthetic
-from my3dgen_jax.data.album import Album, parse_selection
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch import cli, person_flags
 
-_ALBUM = cli.string("album", None, "Folder or zip of photos with cameras.")
-_PHOTOS = cli.string("photos", None, "Which of them: a number, a share, or a "
-                     "file with a name a line; default: all.")
+_ALBUM = person_flags.AlbumFlags()
 _WAY = cli.enum("way", "pivot", invert.WAYS, "See above.")
 _FRAMES = cli.integer("frames", 48, "Of the orbit; 0: none.", lower_bound=0)
 _YAW = cli.number("yaw", 0.35, "Of the orbit, radians to either side.")
@@ -32,7 +29,7 @@ _PIVOT = cli.define_config(PivotConfig, "tuning_")
 
 
 def main():
-  if not _ALBUM.value:
+  if not _ALBUM.given:
     raise FlagError("--album is missing: a folder or zip of photos with their "
                     "dataset.json")
   config = invert.InvertConfig(
@@ -42,10 +39,7 @@ def main():
   out = person_flags.out()
   person = person_flags.person(needs_run=config.way == "hull")
   model = person.generator.module.config
-  album = Album.open(_ALBUM.value, img_resolution=model.img_resolution,
-                     min_photos=1)
-  if _PHOTOS.value:
-    album = album.split(test=parse_selection(_PHOTOS.value)).test
+  album = _ALBUM.open(img_resolution=model.img_resolution)
   # Photos may lie in the run's album with their anchors, which are of photos
   # that tuning has seen; what is asked for is a search.
   album = dataclasses.replace(album, photos=tuple(

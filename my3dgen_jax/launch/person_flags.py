@@ -1,8 +1,9 @@
 """Flags of all commands that work with a person."""
 
-from typing import Optional
+from typing import Any, Optional
 
 from my3dgen_jax.apps.person import Person, load_person
+from my3dgen_jax.data.album import Album, parse_selection
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch import cli
 from my3dgen_jax.training.devices import local_devices
@@ -27,6 +28,30 @@ def out() -> str:
   if not _OUT.value:
     raise FlagError("--out is missing: the folder to write")
   return _OUT.value
+
+
+class AlbumFlags:
+  """--album and --photos, of commands that work on photos."""
+
+  def __init__(self, of: str = ""):
+    """Declares them; `of` says what the album must be, for the help."""
+    self._album = cli.string("album", None, "Folder or zip of photos with "
+                             f"cameras{of}.")
+    self._photos = cli.string("photos", None, "Which of them: a number, a "
+                              "share, or a file with a name a line; default: "
+                              "all.")
+
+  @property
+  def given(self) -> bool:
+    """Whether there is an --album."""
+    return bool(self._album.value)
+
+  def open(self, **options: Any) -> Album:
+    """The photos; options are `Album.open`'s. Raises AlbumError."""
+    found = Album.open(self._album.value, min_photos=1, **options)
+    if not self._photos.value:
+      return found
+    return found.split(test=parse_selection(self._photos.value)).test
 
 
 def person(*, needs_run: bool = False) -> Person:

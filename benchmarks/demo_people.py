@@ -1,9 +1,12 @@
 """Whether personalization does what it should, over people of the demo.
 
     python -m benchmarks.demo_people --people=8 --out=runs/people
+    python -m benchmarks.demo_people --people=8 --variants=4 --out=runs/people
 
 Each person is personalized by `demo.flags`, by LoRA and by tuning all weights.
-The control: the adapter of the next person, on this one's held-out photos. A
+The control: the adapter of the next person, on this one's held-out photos. With
+--variants=N the first N are also personalized in every other way that the
+paper compares (`VARIANTS`), for `launch.evaluate`. A
 stopped benchmark goes on, runs that are there are not repeated.
 """
 
@@ -23,10 +26,23 @@ from my3dgen_jax.training import run_folder
 
 _PEOPLE = cli.integer("people", 8, "How many.", lower_bound=2)
 _FIRST = cli.integer("first", 0, "Number of the first.", lower_bound=0)
+_VARIANTS = cli.integer("variants", 0, "People with all variants.",
+                        lower_bound=0)
 _OUT = cli.string("out", "runs/people", "Folder of the runs.")
 _FULL_RATE = cli.number("full_rate", 0.005, "Learning rate where all weights "
                         "are tuned.")
 _FLAGFILE = cli.string("job", "demo.flags", "Flagfile of every run.")
+
+# Name of the run's folder -> what is other than in the flagfile.
+VARIANTS = {
+    "rank4": ["--lora_rank=4"],
+    "rank16": ["--lora_rank=16"],
+    "original": ["--lora_conv_rank=original"],
+    "plain": ["--lora_conv_rank=rank"],
+    "lpips0.1": ["--lpips_weight=0.1"],
+    "lpips10": ["--lpips_weight=10"],
+}
+_SIZES = (10, 50, 100)  # photos to learn from, as in the paper's table 6
 
 _METRICS = {"id_sim": 1, "lpips": -1, "psnr": 1, "psnr_marks": 1}
 
@@ -50,6 +66,14 @@ def main():
                      source={"merged_from": str(other)})
     _personalize(folder / "control", n, "--mode=none",
                  f"--checkpoint={merged}", album=folder / "album")
+  for n in numbers[:_VARIANTS.value]:
+    folder = out / f"person_{n}"
+    for name, flags in VARIANTS.items():
+      _personalize(folder / name, n, *flags, album=folder / "album")
+    many = folder / "album_large"
+    demo_album.write_demo_album(many, n, max(_SIZES))
+    for size in _SIZES:
+      _personalize(folder / f"photos{size}", n, f"--train={size}", album=many)
   _report([out / f"person_{n}" for n in numbers])
 
 

@@ -45,7 +45,8 @@ from my3dgen_jax.types import Network
 _FREE = ("version",) + tuple(f"settings.{name}" for name in (
     "out", "checkpoint", "album", "lpips", "identity", "cache", "devices",
     "save_every", "log_every", "tuning.steps", "tuning.accumulation",
-    "adapter_dtype", "pictures", "test", "reference", "split_seed"))
+    "adapter_dtype", "pictures", "test", "reference", "train",
+    "split_seed"))
 
 # Where anchors that are being found are kept if there is no cache.
 _UNFINISHED = "unfinished"
@@ -65,6 +66,7 @@ class PersonalizeConfig:
     identity: folder of a face recognition network, or None.
     test: photos held out, see `Album.split`.
     reference: photos the identity score compares with; None: all.
+    train: photos to learn from, of those that are left; None: all of them.
     split_seed: of a split by number.
     lora: rank, layout, targets; used in mode lora.
     projection: how anchors are found.
@@ -87,6 +89,7 @@ class PersonalizeConfig:
   identity: Optional[str] = None
   test: Selection = 0
   reference: Optional[Selection] = None
+  train: Optional[Selection] = None
   split_seed: int = 0
   lora: LoraConfig = LoraConfig()
   projection: ProjectionConfig = ProjectionConfig()
@@ -219,7 +222,7 @@ class _Job:
                        num_ws=model.num_ws, w_dim=model.w_dim)
     album.verify()
     split = album.split(test=config.test, reference=config.reference,
-                        seed=config.split_seed)
+                        train=config.train, seed=config.split_seed)
     if config.identity and not split.reference:
       raise ConfigError("reference: selects no photo to compare identity with")
     tuning = config.tuning

@@ -363,7 +363,7 @@ class Album(Sequence[Item]):
         self, photos=tuple(self.photos[i] for i in sorted(set(indices))))
 
   def split(self, *, test: Selection = 0, reference: Optional[Selection] = None,
-            seed: int = 0) -> Split:
+            train: Optional[Selection] = None, seed: int = 0) -> Split:
     """Divides the album into photos to train on, to test on, to compare with.
 
     Photos selected by number are spread evenly over the sorted names, as
@@ -375,6 +375,7 @@ class Album(Sequence[Item]):
         names may be left out.
       reference: the same, for photos that neither train nor test sees; None:
         all photos of the album, as in the paper.
+      train: the same, of what is left; None: all of that.
       seed: >= 0.
 
     Returns: disjoint parts, but for a `reference` of None.
@@ -399,12 +400,22 @@ class Album(Sequence[Item]):
           raise AlbumError(f"{part}: {self.photos[i].name!r} is in "
                            f"{taken[i]} already; the parts must be disjoint")
         taken[i] = part
-    train = [i for i in range(len(self)) if i not in taken]
-    if not train:
+    left = [i for i in range(len(self)) if i not in taken]
+    if not left:
       raise AlbumError(
           f"{' and '.join(parts)}: take all {len(self)} photos of "
           f"{self.place}; leave at least one to train on")
-    return Split(train=self.subset(train), test=self.subset(parts["test"]),
+    if isinstance(train, (int, float)):
+      left = _spread("train", left, train, len(self), seed)
+    elif train is not None:
+      left = self._find("train", train)
+      for i in left:
+        if i in taken:
+          raise AlbumError(f"train: {self.photos[i].name!r} is in {taken[i]} "
+                           "already; the parts must be disjoint")
+    if not left:
+      raise AlbumError("train: names no photo; at least one is needed")
+    return Split(train=self.subset(left), test=self.subset(parts["test"]),
                  reference=self if reference is None
                  else self.subset(parts["reference"]))
 

@@ -19,8 +19,9 @@ TEST_FILE, REFERENCE_FILE = "test.txt", "reference.txt"
 
 _AT_ONCE = 5  # photos rendered by one call; one shape compiles once
 _RESOLUTION = 128  # of the demo's photos, as its prior makes them
-# Name of a part of the demo's album -> photos.
-_COUNTS = {"photo": 30, "test": 10, "reference": 10}
+TRAINING = 30  # photos of the demo's album
+# Name of a further part -> photos.
+_COUNTS = {"test": 10, "reference": 10}
 _KINDS = 3  # of marks that one person has
 _VISIBLE = 0.1  # change of a pixel, of 2, that counts as a mark's
 _ABOUT = 2  # pixels about such ones that count, too
@@ -108,16 +109,26 @@ def marks_mask(photos: Photos) -> jax.Array:
       (1, 1, 1, 1), "SAME")
 
 
-def demo_photos(number: int) -> Tuple[List[str], Photos]:
-  """The photos of a demo's album and their names, without an extension."""
+def demo_photos(number: int, training: int = TRAINING
+                ) -> Tuple[List[str], Photos]:
+  """The photos of a demo's album and their names, without an extension.
+
+  Args:
+    number: of the person.
+    training: photos beside those to test and to compare, at least `TRAINING`;
+      the first ones are the same however many they are.
+  """
   key = jax.random.fold_in(jax.random.key(0x3D + 1), number)
-  names = [f"{part}{n:03d}" for part, count in _COUNTS.items()
-           for n in range(count)]
+  names = [f"photo{n:03d}" for n in range(TRAINING)]
+  names += [f"{part}{n:03d}" for part, count in _COUNTS.items()
+            for n in range(count)]
+  names += [f"photo{n:03d}" for n in range(TRAINING, training)]
   return names, take_photos(key, demo_person(number), len(names),
                             resolution=_RESOLUTION)
 
 
-def write_demo_album(folder: Union[str, os.PathLike], number: int):
+def write_demo_album(folder: Union[str, os.PathLike], number: int,
+                     training: int = TRAINING):
   """Writes the album of a demo's person: 30 photos, 10 to test, 10 to compare.
 
   The names of the last two are in `test.txt` and `reference.txt`; those to
@@ -126,6 +137,7 @@ def write_demo_album(folder: Union[str, os.PathLike], number: int):
   Args:
     folder: to be made.
     number: of the person, >= 0.
+    training: see `demo_photos`.
 
   Raises: UserError if the folder cannot be written, or holds other things.
   """
@@ -135,7 +147,7 @@ def write_demo_album(folder: Union[str, os.PathLike], number: int):
   if folder.exists() and any(folder.iterdir()):
     raise UserError(f"{folder}: is no album, and not empty; the demo's album is "
                     "to be written there")
-  names, photos = demo_photos(number)
+  names, photos = demo_photos(number, training)
   try:
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Beside the target, so that the last step is a rename on one disk.

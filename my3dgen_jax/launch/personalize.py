@@ -45,6 +45,8 @@ _TEST = _TEXT("test", "0", "Photos held out: a number, a share, or a file "
               "with a name a line.")
 _REFERENCE = _TEXT("reference", None, "Photos that identity is compared with; "
                    "default: all.")
+_TRAIN = _TEXT("train", None, "Photos to learn from, of those that are left; "
+               "default: all of them.")
 _DEMO = cli.integer("demo_person", None, "Draw the album of this procedural "
                     "person, and use the networks of the package.",
                     lower_bound=0)
@@ -65,6 +67,7 @@ def main():
   config = personalize.PersonalizeConfig(
       test=parse_selection(_TEST.value),
       reference=_REFERENCE.value and parse_selection(_REFERENCE.value),
+      train=_TRAIN.value and parse_selection(_TRAIN.value),
       **{name: holder.value for name, holder in _RUN.items()},
       **{name: read() for name, read in _PARTS.items()})
   if demo:

@@ -323,6 +323,15 @@ class SplitTest(AlbumTestCase):
     self.assertLen(split.test, 3)
     self.assertNoCommonElements(split.test.names, named)
 
+  def test_fewer_to_train_on(self):
+    album = self.open()
+    for wanted, expected in ((4, 4), (0.2, 2), (["photo07", "photo02"], 2)):
+      split = album.split(test=["photo00"], reference=["photo01"],
+                          train=wanted)
+      self.assertLen(split.train, expected)
+      self.assertNoCommonElements(split.train.names,
+                                  split.test.names + split.reference.names)
+
   @parameterized.parameters(("5", 5), ("0.25", 0.25), ("a/b.txt", "a/b.txt"))
   def test_parse_selection(self, text, expected):
     result = album_lib.parse_selection(text)
@@ -343,6 +352,10 @@ class SplitTest(AlbumTestCase):
       (dict(test=["photo01"], reference=["photo01"]),
        "^reference: 'photo01.png' is in test already"),
       (dict(test=5, reference=5), "^test and reference: take all 10"),
+      (dict(test=["photo01"], train=["photo01"]),
+       "^train: 'photo01.png' is in test already"),
+      (dict(test=5, train=6), "^train: 6 photos are wanted, of 10 5 are free"),
+      (dict(train=0), "^train: names no photo"),
       (dict(test="none.txt"), "^none.txt: cannot be read as test, a file of "
        "photo names: No such file"))
   def test_bad_selections(self, arguments, message):

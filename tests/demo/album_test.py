@@ -42,9 +42,9 @@ class AlbumTest(absltest.TestCase):
     folder = pathlib.Path(tempfile.mkdtemp()) / "person"
     self.addCleanup(shutil.rmtree, folder.parent)
     with mock.patch.object(album, "_COUNTS", {
-        "photo": 2, "test": 5, "reference": 3}), mock.patch.object(
-            album, "_RESOLUTION", 64):
-      album.write_demo_album(folder, 3)
+        "test": 5, "reference": 3}), mock.patch.object(
+            album, "TRAINING", 2), mock.patch.object(album, "_RESOLUTION", 64):
+      album.write_demo_album(folder, 3, 2)
       opened = album_lib.Album.open(folder)
       opened.verify()
       train, test, reference = opened.split(
@@ -60,6 +60,14 @@ class AlbumTest(absltest.TestCase):
       self.assertEqual((folder / "photo000.png").stat().st_mtime_ns, before)
       with self.assertRaisesRegex(UserError, "not empty"):
         album.write_demo_album(folder.parent, 3)
+      # More photos to learn from change nothing about the others.
+      names, more = album.demo_photos(3, 4)
+      self.assertEqual((names[:3], names[-3:]), (
+          ["photo000", "photo001", "test000"],
+          ["reference002", "photo002", "photo003"]))
+      np.testing.assert_array_equal(
+          images.to_uint8(more.rendering.image[2]),
+          images.to_uint8(test[0].image))
 
   def test_people_of_the_demo_have_marks(self):
     marks = [jax.tree.map(np.asarray, album.demo_person(n).marks)

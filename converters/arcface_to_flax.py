@@ -1,16 +1,20 @@
-r"""Converts ArcFace's IR-SE-50 from PyTorch to a folder of this project.
+r"""Converts networks that tell people apart from PyTorch to this project.
 
   python converters/arcface_to_flax.py --weight_file model_ir_se50.pth \
       --output checkpoints/ir_se50
+  python converters/arcface_to_flax.py --weight_file mobilefacenet.pt \
+      --output checkpoints/mobilefacenet
 
-Reads the state dict with neither PyTorch nor any code of the file.
+Reads the state dict of ArcFace's IR-SE-50 or of MobileFaceNet with neither
+PyTorch nor any code of the file. Which of them it is, the tensors' names tell.
 """
 
 import hashlib
 import math
 import os
 import sys
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
+from typing import (Any, Callable, Dict, List, Mapping, NamedTuple, Optional,
+                    Tuple)
 
 if not __package__:
   # Run as a script: the packages lie beside this folder, and shapes and
@@ -25,24 +29,36 @@ from flax import traverse_util
 import numpy as np
 
 from converters import cli, names, torch_reader, torch_to_flax
-from converters.errors import naming, read_file
+from converters.errors import bare, naming, read_file, some_of
 from converters.names import FlaxPath
 from converters.torch_reader import TensorRecord
+from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.losses import identity
 
-NETWORK = "ir_se50"
-
 # Torch numbers the members of a Sequential, those without weights included.
-_LAYERS = {
+_IR_SE = {
     "input_conv": "input_layer.0", "input_norm": "input_layer.1",
     "input_prelu": "input_layer.2", "output_norm": "output_layer.0",
     "linear": "output_layer.3", "features_norm": "output_layer.4",
 }
-_LAYERS_OF_UNIT = {
+_IR_SE_UNIT = {
     "shortcut_conv": "shortcut_layer.0", "shortcut_norm": "shortcut_layer.1",
     "norm1": "res_layer.0", "conv1": "res_layer.1", "prelu": "res_layer.2",
     "conv2": "res_layer.3", "norm2": "res_layer.4",
     "squeeze": "res_layer.5.fc1", "excite": "res_layer.5.fc2",
+}
+_MOBILEFACENET = {
+    "input": {"conv": "conv1.0", "norm": "conv1.1"},
+    "input_depthwise": {"conv": "dw_conv.depthwise", "norm": "dw_conv.bn1"},
+    "input_pointwise": {"conv": "dw_conv.pointwise", "norm": "dw_conv.bn2"},
+    "output": {"conv": "conv2.0", "norm": "conv2.1"},
+    "output_depthwise": {"conv": "gdconv.depthwise", "norm": "gdconv.bn"},
+    "embedding": {"conv": "conv3", "norm": "bn"},
+}
+_MOBILEFACENET_BLOCK = {
+    "expand": {"conv": "conv.0.0", "norm": "conv.0.1"},
+    "depthwise": {"conv": "conv.1.0", "norm": "conv.1.1"},
+    "project": {"conv": "conv.2", "norm": "conv.3"},
 }
 _LEAVES = {"kernel": "weight", "scale": "weight", "slope": "weight",
            "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -59,16 +75,18 @@ class _Expected(NamedTuple):
   shape: Tuple[int, ...]  # in the file
 
 
-def convert(weight_file: str, output: str, *, overwrite: bool = False,
-            log: _Log = print):
+def convert(weight_file: str, output: str, *, network: Optional[str] = None,
+            overwrite: bool = False, log: _Log = print) -> str:
   """Converts a file into a folder, all of it or nothing.
 
   Args:
     weight_file: state dict of the network.
     output: the folder to create.
+    network: one of `NETWORKS`; None: what the tensors' names fit.
     overwrite: replace the weights of a folder that exists.
     log: called with each line of progress.
 
+  Returns: which network it was.
   Raises:
     CheckpointError: one line that names the file, the reason and, where
       there is one, the remedy.
@@ -76,20 +94,44 @@ def convert(weight_file: str, output: str, *, overwrite: bool = False,
   cli.check_output(identity.check_writable, output, overwrite)
   data = read_file(weight_file)
   with naming(weight_file):
-    variables = fill(torch_reader.state_dict(torch_reader.loads(data)))
-  identity.save_identity(output, NETWORK, variables, overwrite=overwrite,
+    tensors = torch_reader.state_dict(torch_reader.loads(data))
+    network = network or fitting_network(tensors)
+    variables = fill(network, tensors)
+  identity.save_identity(output, network, variables, overwrite=overwrite,
                          source={
                              "file": os.path.basename(weight_file),
                              "sha256": hashlib.sha256(data).hexdigest(),
                              "format": torch_reader.format_name(data)})
   count = sum(leaf.size for leaf in traverse_util.flatten_dict(
       variables["params"]).values())
-  log(f"{output}: {identity.NETWORKS[NETWORK].title}, {count:,} parameters")
+  log(f"{output}: {identity.NETWORKS[network].title}, {count:,} parameters")
+  return network
 
 
-def expected_tensors() -> Dict[str, _Expected]:
-  """What the file is to have, by torch name."""
-  leaves = traverse_util.flatten_dict(identity.abstract_variables(NETWORK))
+def fitting_network(tensors: Mapping[str, TensorRecord]) -> str:
+  """The network that has the most of these names.
+
+  Raises:
+    CheckpointError: none has any.
+  """
+  shared = {network: len(tensors.keys() & expected_tensors(network).keys())
+            for network in NETWORKS}
+  best = max(shared, key=shared.get)
+  if not shared[best]:
+    titles = " or ".join(identity.NETWORKS[network].title
+                         for network in NETWORKS)
+    raise CheckpointError(f"does not hold the weights of {titles}; it has "
+                          f"{some_of(map(bare, tensors)) or 'no tensors'}")
+  return best
+
+
+def expected_tensors(network: str) -> Dict[str, _Expected]:
+  """What the file is to have, by torch name.
+
+  Args:
+    network: one of `NETWORKS`.
+  """
+  leaves = traverse_util.flatten_dict(identity.abstract_variables(network))
   expected = {}
   for (collection, *path), leaf in leaves.items():
     place = FlaxPath(collection, tuple(path))
@@ -97,24 +139,37 @@ def expected_tensors() -> Dict[str, _Expected]:
     if place.path == ("linear", "kernel"):
       # What it multiplies is flattened, channels first.
       shape = axes[0], math.prod(axes[1:])
-    expected[_torch_name(place.path)] = _Expected(place, axes, shape)
+    *scope, last = place.path
+    name = f"{_LAYER_NAMES[network](*scope)}.{_LEAVES[last]}"
+    expected[name] = _Expected(place, axes, shape)
   return expected
 
 
-def _torch_name(path: Tuple[str, ...]) -> str:
-  scope, *inner, leaf = path
-  if inner:
-    unit = scope.removeprefix("unit")
-    layer = f"body.{unit}.{_LAYERS_OF_UNIT[inner[0]]}"
-  else:
-    layer = _LAYERS[scope]
-  return f"{layer}.{_LEAVES[leaf]}"
+def _ir_se_layer(scope: str, layer: str = "") -> str:
+  if not layer:
+    return _IR_SE[scope]
+  return f"body.{scope.removeprefix('unit')}.{_IR_SE_UNIT[layer]}"
 
 
-def fill(tensors: Mapping[str, TensorRecord]) -> Dict[str, Any]:
-  """The variables of the network; every tensor is used.
+def _mobilefacenet_layer(scope: str, layer: str = "conv") -> str:
+  if scope in _MOBILEFACENET:
+    return _MOBILEFACENET[scope][layer]
+  block, _, part = scope.removeprefix("block").partition("_")
+  return f"features.{block}.{_MOBILEFACENET_BLOCK[part][layer]}"
+
+
+# Another network is another entry: Flax's path of a layer to torch's name.
+_LAYER_NAMES: Mapping[str, Callable[..., str]] = {
+    "ir_se50": _ir_se_layer, "mobilefacenet": _mobilefacenet_layer}
+NETWORKS = tuple(_LAYER_NAMES)
+
+
+def fill(network: str, tensors: Mapping[str, TensorRecord]
+         ) -> Dict[str, Any]:
+  """The variables of a network; every tensor is used.
 
   Args:
+    network: one of `NETWORKS`.
     tensors: of the file; counters of training steps are passed over.
 
   Raises:
@@ -123,9 +178,9 @@ def fill(tensors: Mapping[str, TensorRecord]) -> Dict[str, Any]:
   """
   tensors = {name: tensor for name, tensor in tensors.items()
              if not name.endswith(_UNUSED)}
-  expected = expected_tensors()
+  expected = expected_tensors(network)
   torch_to_flax.check_fit(
-      identity.NETWORKS[NETWORK].title,
+      identity.NETWORKS[network].title,
       {name: want.shape for name, want in expected.items()}, tensors)
   leaves = {}
   for name, (place, axes, _) in expected.items():
@@ -139,13 +194,17 @@ def main(argv: List[str]) -> int:
   """The command line; returns the exit code."""
   values = cli.new_flags()
   flags.DEFINE_string("weight_file", None, "The network's state dict, "
-                      "model_ir_se50.pth.", flag_values=values)
+                      "such as model_ir_se50.pth or mobilefacenet.pt.",
+                      flag_values=values)
   flags.DEFINE_string("output", None, "Folder to create.", flag_values=values)
+  flags.DEFINE_enum("network", None, list(NETWORKS), "The network, instead of "
+                    "what the tensors' names tell.", flag_values=values)
   flags.DEFINE_bool("overwrite", False, "Replace the weights of an existing "
                     "folder.", flag_values=values)
 
   def work():
-    convert(values.weight_file, values.output, overwrite=values.overwrite)
+    convert(values.weight_file, values.output, network=values.network,
+            overwrite=values.overwrite)
 
   return cli.run(argv, values, about=__doc__,
                  required=("weight_file", "output"), work=work)

@@ -17,6 +17,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 from typing import (Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple,
                     Union)
 
@@ -175,9 +176,30 @@ def relative_change(params: Any, lora: Any, lora_config: LoraConfig
     sum |change of W| / sum |W|.
   Source: My3DGen, figure 9.
   """
+  return _by_block(params, kernel_changes(params, lora, lora_config))
+
+
+def relative_difference(params: Any, tuned: Any) -> Dict[str, float]:
+  """The same of a generator whose own weights were tuned.
+
+  Args:
+    params: of the base.
+    tuned: of the same shapes; the kernels that adapters change are compared.
+  """
+  kernels, others = flatten_dict(params), flatten_dict(tuned)
+  targets = LoraConfig().targets
+  return _by_block(params, {
+      path: others[path] - kernel for path, kernel in kernels.items()
+      if path[-1] == "kernel" and any(
+          re.fullmatch(target, "/".join(path[:-1])) for target in targets)})
+
+
+def _by_block(params: Any, changes: Mapping[Tuple[str, ...], chex.Array]
+              ) -> Dict[str, float]:
+  """Changes of kernels, by path, in per cent of each block's."""
   kernels = flatten_dict(params)
   ratios: Dict[str, list] = {}
-  for path, change in kernel_changes(params, lora, lora_config).items():
+  for path, change in changes.items():
     ratios.setdefault(block_of(path), []).append(
         float(jnp.sum(jnp.abs(change)) / jnp.sum(jnp.abs(kernels[path]))))
   return {block: 100 * sum(values) / len(values)

@@ -24,7 +24,7 @@ LAYERS = ("_version", "errors", "config", "types", "ops", "cameras", "data",
 # Imported only inside the function that needs them.
 LAZY = ("array_record", "orbax", "optax", "safetensors",
         "tensorflow_datasets", "PIL", "imageio_ffmpeg", "sklearn",
-        "mediapipe")
+        "mediapipe", "dm_pix", "matplotlib", "cv2")
 
 
 def modules():

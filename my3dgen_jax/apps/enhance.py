@@ -161,13 +161,13 @@ def inpaint(person: Person, photos: chex.Array, c: chex.Array,
   # What lies in a hole is no part of what is known.
   blank = np.where(holes[..., None], np.uint8(127), photos)
   shown = _search(person, Targets(
-      _to_float(blank), np.asarray(c), None,
+      images.to_float(blank), np.asarray(c), None,
       (~holes[..., None]).astype(np.float32)), names, config.hull, None, stop,
                   cache)
   result = []
   for i, hole in enumerate(holes):
     generated = np.asarray(shown.output.image[i])
-    blended = blending.seamless(_to_float(photos[i]), generated, hole)
+    blended = blending.seamless(images.to_float(photos[i]), generated, hole)
     result.append(Enhanced(
         np.where(hole[..., None], images.to_uint8(blended), photos[i]),
         blank[i], images.to_uint8(generated), blank[i],
@@ -215,8 +215,9 @@ def restore(person: Person, seen: chex.Array, c: chex.Array,
   if seen.shape[1:] != wanted:
     raise UserError(f"seen: {degradation.name} makes images of "
                     f"{list(wanted)}, got {list(seen.shape[1:])}")
-  shown = _search(person, Targets(_to_float(seen), np.asarray(c), None), names,
-                  config.hull, degradation, stop, cache)
+  shown = _search(
+      person, Targets(images.to_float(seen), np.asarray(c), None), names,
+      config.hull, degradation, stop, cache)
   agree = jax.jit(lambda image, seen: degradations.agreeing(
       image, seen, degradation.apply, steps=config.agreement_steps))
   is_small = seen.shape[1] < side
@@ -232,14 +233,14 @@ def restore(person: Person, seen: chex.Array, c: chex.Array,
       mask = by_depth(shown.output.image_depth[i], side)
     weights = blending.edge_weights(mask, config.feather * side)[..., None]
     matched = lambda image, i=i: np.asarray(
-        agree(image[None], _to_float(seen[i:i + 1])))[0]
+        agree(image[None], images.to_float(seen[i:i + 1])))[0]
     background = lanczos(seen[i], side)
     if is_small:  # Lanczos's filter does not quite undo what made it so
-      background = images.to_uint8(matched(_to_float(background)))
+      background = images.to_uint8(matched(images.to_float(background)))
     # All of what was generated, not the person alone: the few pixels at an
     # edge would have to make up for what lies beyond.
     image = (weights * matched(generated)
-             + (1 - weights) * _to_float(background))
+             + (1 - weights) * images.to_float(background))
     image = np.where(weights > 0, images.to_uint8(image), background)
     result.append(Enhanced(
         image, seen[i], images.to_uint8(generated), background, weights,
@@ -256,18 +257,24 @@ def degradation_of(config: EnhanceConfig, *, side: int) -> Degradation:
 
   Raises: UserError: nothing has happened to an image.
   """
-  name, apply = {
+  if config.task not in TASKS[1:]:
+    raise UserError(f"task: {config.task} is no degradation of whole images")
+  return _degradation_of(config.task, side, config.sigma, config.quality)
+
+
+@functools.lru_cache(maxsize=16)
+def _degradation_of(task: str, side: int, sigma: float, quality: float
+                    ) -> Degradation:
+  """The same object for the same settings: a search is compiled for it."""
+  return Degradation(*{
       ENLARGE: (f"shrunk {side}", functools.partial(
           degradations.shrunk, side=side)),
       "colour": ("grey", degradations.grey),
-      "deblur": (f"blurred {config.sigma!r}", functools.partial(
-          degradations.blurred, sigma=config.sigma)),
-      "jpeg": (f"jpeg {config.quality!r}", functools.partial(
-          degradations.jpeg_like, quality=config.quality)),
-  }.get(config.task, (None, None))
-  if name is None:
-    raise UserError(f"task: {config.task} is no degradation of whole images")
-  return Degradation(name, apply)
+      "deblur": (f"blurred {sigma!r}", functools.partial(
+          degradations.blurred, sigma=sigma)),
+      "jpeg": (f"jpeg {quality!r}", functools.partial(
+          degradations.jpeg_like, quality=quality)),
+  }[task])
 
 
 def centre_hole(side: int) -> np.ndarray:
@@ -516,12 +523,12 @@ def _case(person: Person, album: Album, config: EnhanceConfig,
     raise UserError(f"{album.place}: small photos are not intact; give those "
                     "of the generator's size, and a factor")
   if config.intact or (config.task == ENLARGE and config.factor is not None):
-    seen = images.to_uint8(degrade(_to_float(photos)))
+    seen = images.to_uint8(degrade(images.to_float(photos)))
     return _Case(kind, seen, list(photos), masks, degradation)
   channels = jax.eval_shape(degradation.apply, jax.ShapeDtypeStruct(
       (1, side, side, 3), np.float32)).shape[-1]
   if channels == 1:
-    photos = images.to_uint8(degradations.grey(_to_float(photos)))
+    photos = images.to_uint8(degradations.grey(images.to_float(photos)))
   return _Case(kind, photos, [None] * len(photos), masks, degradation)
 
 
@@ -575,26 +582,22 @@ def _compare(person: Person, one: Enhanced, truth: Optional[np.ndarray],
              score: Optional[IdentityScore], case: _Case, row: int
              ) -> Dict[str, float]:
   """A result's numbers, see `write_enhanced`."""
-  image = _to_float(one.image)
+  image = images.to_float(one.image)
   found = {}
   if truth is not None:
-    found = scores.compare(image, _to_float(truth), lpips=person.lpips)
+    found = scores.compare(image, images.to_float(truth), lpips=person.lpips)
     if case.degradation is None:
       found.update({f"{name}_hole": value for name, value in scores.compare(
-          image, _to_float(truth), lpips=person.lpips, mask=one.mask).items()})
+          image, images.to_float(truth), lpips=person.lpips,
+          mask=one.mask).items()})
   if score is not None:
     found["id_sim"] = float(score(image[None])[0])
   if case.degradation is not None:
     again = np.asarray(case.degradation.apply(image[None]))[0]
     found["grey_levels"] = float(
-        np.mean(np.abs(again - _to_float(case.seen[row]))) * 127.5)
+        np.mean(np.abs(again - images.to_float(case.seen[row]))) * 127.5)
   return found
 
 
 def _numbers(count: int) -> List[str]:
   return [f"photo {i}" for i in range(count)]
-
-
-def _to_float(pixels: np.ndarray) -> np.ndarray:
-  """0 … 255 -> [-1, 1]."""
-  return pixels.astype(np.float32) / np.float32(127.5) - 1

@@ -35,7 +35,8 @@ class Person:
     generator: the person's own with the adapter merged, or the bare base.
     digest: another text for other weights of it.
     origin: what its pictures say made them, see `made`.
-    anchors: of the photos of the run, or None.
+    anchors: of the photos that tuning has seen, or None. Those of held-out
+      photos are no part of the hull: they would give away what is looked for.
     devices: that are used.
     lpips: or None.
     lpips_digest: of its weights, or "".
@@ -123,7 +124,8 @@ def load_person(*, run: Optional[Path] = None,
     loaded = run_folder.load_run(folder, checkpoint=checkpoint)
     settings = loaded.config["settings"]
     base_id = loaded.config[run_folder.BASE_DIGEST]
-    name, anchors = str(folder), loaded.anchors
+    name = str(folder)
+    anchors = loaded.anchors.of(tuple(loaded.config["photos"]["train"]))
     generator, digest, adapter = loaded.base, base_id, "none"
     if not pretrained and loaded.generator is not loaded.base:
       generator, adapter = _merged(loaded)

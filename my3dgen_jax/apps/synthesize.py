@@ -268,7 +268,7 @@ def _scores(score: IdentityScore, samples: Samples, out: pathlib.Path,
     stop.raise_if_wanted("stopped while comparing identities; the same "
                          "command goes on")
     picture = np.asarray(_read(out / file_name(number)))
-    found.append(float(score(picture[None] / np.float32(127.5) - 1)[0]))
+    found.append(float(score(images.to_float(picture[None]))[0]))
     progress.update(len(found))
   return found
 

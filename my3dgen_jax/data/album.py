@@ -38,6 +38,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from my3dgen_jax.data import dataset_json
+from my3dgen_jax.data.images import to_float
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras
 
@@ -310,7 +311,7 @@ class Album(Sequence[Item]):
     photo = self.photos[operator.index(index)]
     image, mask = self._decode(photo)
     marks = photo.marks and self._decode_marks(photo)
-    return Item(name=photo.name, image=image / np.float32(127.5) - 1,
+    return Item(name=photo.name, image=to_float(image),
                 c=photo.c, mask=mask[..., None] / np.float32(255),
                 ws=photo.ws,
                 marks=None if marks is None

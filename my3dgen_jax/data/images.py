@@ -19,6 +19,11 @@ def to_uint8(image: chex.Array) -> np.ndarray:
   return np.clip(np.rint((image + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
+def to_float(pixels: chex.Array) -> np.ndarray:
+  """0 … 255 -> [-1, 1], float32; any shape."""
+  return np.asarray(pixels, np.float32) / np.float32(127.5) - 1
+
+
 def depth_to_uint8(depth: chex.Array, near: float, far: float) -> np.ndarray:
   """Distances as grey: `near` and nearer white, `far` and farther black."""
   share = (np.asarray(depth, np.float32) - near) / max(far - near, 1e-6)

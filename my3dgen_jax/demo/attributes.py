@@ -16,10 +16,13 @@ from flax import traverse_util
 import jax
 import jax.numpy as jnp
 
+from my3dgen_jax.apps.edit import Measure
+from my3dgen_jax.demo import shipped
 from my3dgen_jax.losses import identity, lpips
 from my3dgen_jax.losses import weights as weights_lib
 from my3dgen_jax.losses.backbones import NETWORKS, FeatureStack
 from my3dgen_jax.ops import checks
+from my3dgen_jax.training import run_folder
 from my3dgen_jax.types import Network
 
 SIDE = 128  # of the images that it looks at, pixels
@@ -69,6 +72,15 @@ class Attributes(nn.Module):
     found = nn.sigmoid(Regressor(len(NAMES), name="regressor")(
         resized(images)))
     return {name: found[:, i] for i, name in enumerate(NAMES)}
+
+
+def shipped_measure() -> Measure:
+  """Smile and age by the network that the package brings."""
+  digest = run_folder.file_digest(
+      shipped.ATTRIBUTES / weights_lib.WEIGHTS_FILE)
+  network = load_attributes(shipped.ATTRIBUTES)
+  return Measure(f"demo attributes {digest}",
+                 jax.jit(lambda pictures: network(pictures)))
 
 
 def resized(images: chex.Array) -> jax.Array:

@@ -15,17 +15,13 @@ launch.invert; without any, the direction alone is written.
 import pathlib
 from typing import Optional, Sequence
 
-import jax
-
 from my3dgen_jax import directions, latents
 from my3dgen_jax.apps import edit
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.data import synthetic
-from my3dgen_jax.demo import attributes, shipped
+from my3dgen_jax.demo import attributes
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch import cli, person_flags
-from my3dgen_jax.losses.weights import WEIGHTS_FILE
-from my3dgen_jax.training import run_folder
 
 _MOST = 1000.0  # of strengths
 _TABLE = ".csv"
@@ -98,7 +94,7 @@ def main():
   out = person_flags.out()
   person = person_flags.person()
   starts = edit.find_starts(person, _START.value, config)
-  measure = _demo_measure() if wanted else None
+  measure = attributes.shipped_measure() if wanted else None
   direction = _direction(person, config, out, tables, measure)
   if direction.accuracy is not None:
     print(f"{direction.name}: {100 * direction.accuracy:.1f} % of the samples "
@@ -131,14 +127,6 @@ def _direction(person: Person, config: edit.EditConfig, out: str,
     return edit.without_others(given, [
         found(one) if isinstance(one, str) else one for one in without])
   return found(_DEMO.value or name(_LABELS.value), without=without)
-
-
-def _demo_measure() -> edit.Measure:
-  """Smile and age of procedural people."""
-  digest = run_folder.file_digest(shipped.ATTRIBUTES / WEIGHTS_FILE)
-  network = attributes.load_attributes(shipped.ATTRIBUTES)
-  return edit.Measure(f"demo attributes {digest}",
-                      jax.jit(lambda pictures: network(pictures)))
 
 
 if __name__ == "__main__":

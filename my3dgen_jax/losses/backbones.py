@@ -8,7 +8,7 @@ One more, "small", is no one else's: the demo trains it itself.
 
 import dataclasses
 import functools
-from typing import Any, Dict, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
 
 import chex
 import flax.linen as nn
@@ -154,12 +154,15 @@ class FeatureStack(nn.Module):
     taps: layers whose outputs are returned, ascending; None: those of LPIPS.
     dtype: activations are computed in it.
     precision: of the products.
+    pool: stands in for `max_pool`, with its arguments, halving the image;
+      None: `max_pool` itself.
   """
 
   network: str
   taps: Optional[Tuple[int, ...]] = None
   dtype: Any = jnp.float32
   precision: Any = None
+  pool: Optional[Callable[[jax.Array, MaxPool], jax.Array]] = None
 
   @nn.compact
   def __call__(self, x: chex.Array) -> Tuple[jax.Array, ...]:
@@ -184,7 +187,7 @@ class FeatureStack(nn.Module):
       elif isinstance(layer, Fire):
         x = _FireModule(layer, self.precision, name=name)(x)
       elif isinstance(layer, MaxPool):
-        x = max_pool(x, layer)
+        x = (self.pool or max_pool)(x, layer)
       else:
         x = nn.relu(x)
       outputs[index] = x

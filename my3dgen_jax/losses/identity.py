@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from my3dgen_jax.errors import UserError
-from my3dgen_jax.losses import arcface
+from my3dgen_jax.losses import arcface, mobilefacenet
 from my3dgen_jax.losses import weights as weights_lib
 from my3dgen_jax.ops import checks
 
@@ -31,6 +31,9 @@ WEIGHTS_FILE = weights_lib.WEIGHTS_FILE
 _DTYPES = ("float32", "bfloat16")
 _PRECISIONS = ("highest", "high", "default")
 _SHORTEST = 1e-24  # squared length below which an embedding has no direction
+# Where ArcFace's template of five points lies in EG3D's crops: least squares
+# over the points' means in eleven real crops, nearly frontal.
+_ARCFACE_FRAME = (0.04, 0.12, 0.76)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,13 +43,20 @@ class Network:
   Attributes:
     title: its name in messages.
     module: called with `dtype` and `precision`; the module takes images
-      [N, side, side, 3] in [-1, 1] to [N, features] of unit length.
+      [N, side, side, 3], standardised, to [N, features] of unit length.
     side: of its images, pixels.
+    frame: what of a generator's image it looks at, as the network was
+      trained: (top, left, side) of a square, in sides of the image.
+    mean: of the colours that it was trained with, of [-1, 1].
+    deviation: likewise; images are standardised by both.
   """
 
   title: str
   module: Callable[..., nn.Module]
   side: int
+  frame: Tuple[float, float, float] = (0.0, 0.0, 1.0)
+  mean: Tuple[float, float, float] = (0.0, 0.0, 0.0)
+  deviation: Tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 NETWORKS: Dict[str, Network] = {
@@ -56,6 +66,10 @@ NETWORKS: Dict[str, Network] = {
         "small IR-SE", functools.partial(
             arcface.IrSe, channels=(16, 32, 48, 56), units=(1, 2, 2, 1),
             features=64), arcface.SIDE),
+    "mobilefacenet": Network(
+        "MobileFaceNet", mobilefacenet.MobileFaceNet, mobilefacenet.SIDE,
+        frame=_ARCFACE_FRAME, mean=(-0.03, -0.088, -0.188),
+        deviation=(0.458, 0.448, 0.45)),
 }
 
 
@@ -87,8 +101,8 @@ class Identity:
 
     Args:
       variables: of the network, see `abstract_variables`.
-      images: [N, H, H, 3], RGB in [-1, 1], aligned as the generator's; their
-        size is brought to the network's by `average_pool`.
+      images: [N, H, H, 3], RGB in [-1, 1], aligned as the generator's; the
+        network's frame of them is brought to its size by `average_pool`.
 
     Returns: [N, features] float32, of unit length.
     Raises: UserError if the images do not fit.
@@ -98,9 +112,28 @@ class Identity:
       raise UserError(f"images: expected square ones, got {images.shape[1]} x "
                       f"{images.shape[2]}")
     network = NETWORKS[self.network]
+    top, left, side = (round(part * images.shape[1]) for part in network.frame)
+    side = max(side, 1)
+    faces = images[:, top:top + side, left:left + side]
+    return self.embed_faces(variables, average_pool(faces, network.side))
+
+  def embed_faces(self, variables: Any, faces: chex.Array) -> jax.Array:
+    """Whom faces show that are aligned as the network was trained.
+
+    Args:
+      variables: of the network, see `abstract_variables`.
+      faces: [N, side, side, 3], RGB in [-1, 1], `side` the network's.
+
+    Returns: [N, features] float32, of unit length.
+    Raises: UserError if the faces do not fit.
+    """
+    network = NETWORKS[self.network]
+    faces = checks.as_float32("faces", faces,
+                              ("N", network.side, network.side, 3))
     module = network.module(dtype=jnp.dtype(self.dtype),
                             precision=self.precision)
-    return module.apply(variables, average_pool(images, network.side))
+    return module.apply(variables, (faces - jnp.asarray(network.mean))
+                        / jnp.asarray(network.deviation))
 
 
 def average_pool(x: chex.Array, side: int) -> jax.Array:

@@ -1,10 +1,14 @@
-"""How far an image is from a photo, pixel by pixel."""
+"""How far an image is from a photo: pixel by pixel, and by small windows."""
 
 from typing import Optional
 
 import chex
 import jax
 import jax.numpy as jnp
+
+from my3dgen_jax.errors import UserError, one_line
+
+SSIM_WINDOW = 11  # pixels of its side, the smallest image
 
 _LEAST_WEIGHT = 1e-12  # of a mask; less is nothing to compare
 
@@ -43,6 +47,37 @@ def psnr(x: chex.Array, y: chex.Array,
   x, y = (jnp.clip(image, -1, 1) for image in (x, y))
   # The peak is 2 apart from the floor.
   return 10 * jnp.log10(4 / mean_squared_error(x, y, mask))
+
+
+def ssim(x: chex.Array, y: chex.Array) -> jax.Array:
+  """Structural similarity of images in [-1, 1], clipped to it.
+
+  The mean over channels and over Gaussian windows of 11 x 11 pixels, with a
+  standard deviation of 1.5, that lie inside the image; variances are those of
+  the window, not of a sample.
+
+  Args:
+    x: [N, H, W, C], H and W at least 11.
+    y: [N, H, W, C].
+
+  Returns: [N] in [-1, 1]; 1 for equal images.
+  Raises: UserError: DM PIX is missing, or the images are too small.
+  Source: Wang et al., "Image Quality Assessment: From Error Visibility to
+    Structural Similarity", 2004.
+  """
+  chex.assert_rank([x, y], 4)
+  chex.assert_equal_shape([x, y])
+  if min(x.shape[1:3]) < SSIM_WINDOW:
+    raise UserError(f"x: SSIM needs images of at least {SSIM_WINDOW} x "
+                    f"{SSIM_WINDOW} pixels, got {x.shape[1]} x {x.shape[2]}")
+  try:
+    import dm_pix  # pylint: disable=import-outside-toplevel
+  except ImportError as error:
+    raise UserError('SSIM needs DM PIX: pip install "my3dgen-jax[evaluate]" '
+                    f"({one_line(error)})") from error
+  x, y = ((jnp.clip(image, -1, 1) + 1) / 2 for image in (x, y))
+  return dm_pix.ssim(x, y, max_val=1.0, filter_size=SSIM_WINDOW,
+                     filter_sigma=1.5)
 
 
 def block_means(x: chex.Array, side: int) -> jax.Array:

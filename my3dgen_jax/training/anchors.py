@@ -159,7 +159,7 @@ class AnchorFinder(PhotoFits):
 
   @functools.cached_property
   def _projector(self) -> projection.Projector:
-    return projection.Projector(self.config.validate(), self.devices)
+    return projection.projector(self.config.validate(), tuple(self.devices))
 
   @functools.cached_property
   def _networks(self) -> Tuple[Any, Any]:

@@ -1,5 +1,7 @@
 """Where arrays lie for `jax.pmap`: along a leading axis of devices."""
 
+import gc
+import pathlib
 from typing import Any, Optional, Sequence, Tuple
 
 import jax
@@ -9,6 +11,22 @@ import numpy as np
 from my3dgen_jax.errors import UserError
 
 AXIS = "devices"
+
+# Every compiled program is a few mappings of memory, of which Linux allows a
+# process 65,530; beyond, XLA aborts.
+_MAPS = pathlib.Path("/proc/self/maps")
+_MANY_MAPS = 30_000
+
+
+def forget_programs(most: int = _MANY_MAPS):
+  """Drops all compiled programs where there are many; none is lost on disk.
+
+  Args:
+    most: mappings of memory that may stay.
+  """
+  if _MAPS.exists() and len(_MAPS.read_bytes().splitlines()) > most:
+    jax.clear_caches()
+    gc.collect()
 
 
 def local_devices(count: Optional[int] = None) -> Tuple[jax.Device, ...]:

@@ -136,7 +136,7 @@ class HullFit(PhotoFits):
     if self.config.space == "w+":
       offsets = jnp.zeros((count, self.hull.anchors.shape[1], size))
     return HullFitState(jnp.zeros(count, jnp.int32), raw, offsets,
-                        jax.vmap(self._optimizer.init)((raw, offsets)))
+                        jax.vmap(_optimizer(self.config).init)((raw, offsets)))
 
   def step(self, targets: Any, state: Any) -> Tuple[Any, jax.Array]:
     return self._step(*self._networks, targets, state)
@@ -147,46 +147,56 @@ class HullFit(PhotoFits):
         "alpha": alpha, "offsets": state.offsets}
 
   @functools.cached_property
-  def _optimizer(self) -> Any:
-    import optax  # pylint: disable=import-outside-toplevel
-    return optax.adam(self.config.learning_rate)
-
-  @functools.cached_property
   def _networks(self) -> Any:
     return devices_lib.replicate((self.generator, self.lpips, self.hull),
                                  self.devices)
 
-  @functools.cached_property
+  @property
   def _step(self) -> Callable[..., Tuple[HullFitState, jax.Array]]:
-    return jax.pmap(self._step_on_device, axis_name=AXIS,
-                    donate_argnums=(4,), devices=tuple(self.devices))
+    return _compiled_step(self.config, self.degradation, tuple(self.devices))
 
-  def _step_on_device(self, generator, lpips, hull, targets, state):
-    config = self.config
-    side = generator.module.config.img_resolution
-    distance = distance_to(targets.image, targets.mask, lpips, config, side)
 
-    def losses(parameters):
-      raw, offsets = parameters
-      alpha = latents.constrained(raw, hull.beta)
-      weights = HullWeights(alpha, offsets)
-      image = generator(weights.latents(hull), targets.c,
-                        method="synthesis").image
-      if self.degradation is not None:
-        image = self.degradation.apply(image)
-      loss = distance(image)
-      total = loss
-      if offsets is not None:
-        total = total + config.offset_weight * latents.offset_penalty(
-            alpha, offsets)
-      return jnp.sum(total), loss
+def _optimizer(config: HullFitConfig) -> Any:
+  import optax  # pylint: disable=import-outside-toplevel
+  return optax.adam(config.learning_rate)
 
-    parameters = state.raw, state.offsets
-    gradients, loss = jax.grad(losses, has_aux=True)(parameters)
-    updates, opt_state = jax.vmap(self._optimizer.update)(
-        gradients, state.opt_state)
-    raw, offsets = jax.tree.map(jnp.add, parameters, updates)
-    return HullFitState(state.step + 1, raw, offsets, opt_state), loss
+
+@functools.lru_cache(maxsize=8)
+def _compiled_step(config: HullFitConfig, degradation: Optional[Degradation],
+                   devices: Tuple[jax.Device, ...]
+                   ) -> Callable[..., Tuple[HullFitState, jax.Array]]:
+  """A step; the same for all photos and persons, so it is compiled once."""
+  return jax.pmap(functools.partial(
+      _step_on_device, config=config, degradation=degradation),
+                  axis_name=AXIS, donate_argnums=(4,), devices=devices)
+
+
+def _step_on_device(generator, lpips, hull, targets, state, *, config,
+                    degradation):
+  side = generator.module.config.img_resolution
+  distance = distance_to(targets.image, targets.mask, lpips, config, side)
+
+  def losses(parameters):
+    raw, offsets = parameters
+    alpha = latents.constrained(raw, hull.beta)
+    weights = HullWeights(alpha, offsets)
+    image = generator(weights.latents(hull), targets.c,
+                      method="synthesis").image
+    if degradation is not None:
+      image = degradation.apply(image)
+    loss = distance(image)
+    total = loss
+    if offsets is not None:
+      total = total + config.offset_weight * latents.offset_penalty(
+          alpha, offsets)
+    return jnp.sum(total), loss
+
+  parameters = state.raw, state.offsets
+  gradients, loss = jax.grad(losses, has_aux=True)(parameters)
+  updates, opt_state = jax.vmap(_optimizer(config).update)(
+      gradients, state.opt_state)
+  raw, offsets = jax.tree.map(jnp.add, parameters, updates)
+  return HullFitState(state.step + 1, raw, offsets, opt_state), loss
 
 
 def distance_to(photo: chex.Array, mask: Optional[chex.Array],

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from my3dgen_jax.config import LoraConfig, PivotConfig
+from my3dgen_jax.config import GeneratorConfig, LoraConfig, PivotConfig
 from my3dgen_jax.losses.reconstruction import mean_squared_error
 from my3dgen_jax.training import devices as devices_lib
 from my3dgen_jax.training import state as state_lib
@@ -133,7 +133,7 @@ class PivotalTuner(PhotoFits):
         lambda leaf: np.broadcast_to(leaf, (count,) + np.shape(leaf)), tree)
     trainable = copies(self._split[0])
     return PivotState(np.zeros(count, np.int32), trainable,
-                      copies(self._optimizer.init(self._split[0])),
+                      copies(_optimizer(self.config).init(self._split[0])),
                       np.full(count, np.nan, np.float32))
 
   def step(self, targets: Any, state: Any) -> Tuple[Any, jax.Array]:
@@ -155,52 +155,62 @@ class PivotalTuner(PhotoFits):
         self.generator.variables, self.lora_config)
 
   @functools.cached_property
-  def _optimizer(self) -> Any:
-    import optax  # pylint: disable=import-outside-toplevel
-    return optax.adam(self.config.learning_rate)
-
-  @functools.cached_property
   def _networks(self) -> Any:
     return devices_lib.replicate((self._split[1], self.lpips), self.devices)
 
-  @functools.cached_property
+  @property
   def _step(self) -> Any:
-    return jax.pmap(self._step_on_device, axis_name=AXIS,
-                    donate_argnums=(3,), devices=tuple(self.devices))
+    return _compiled_step(self.config, self.generator.module.config,
+                          self.lora_config, tuple(self.devices))
 
-  def _step_on_device(self, frozen, lpips, targets, state):
-    """A step of the device's photo; all leaves [1, …]."""
-    import optax  # pylint: disable=import-outside-toplevel
-    config = self.config
-    model = self.generator.module.config
-    of_photo = lambda x: None if x is None else lpips(
-        x, mask=targets.mask, method="features")
-    known = of_photo(targets.image) if config.lpips_weight else None
-    trainable, opt_state = jax.tree.map(
-        lambda leaf: leaf[0], (state.trainable, state.opt_state))
 
-    def losses(trainable):
-      generator = state_lib.join(model, trainable, frozen, self.lora_config)
-      image = generator(targets.ws, targets.c, method="synthesis").image
-      perceived = jnp.full(1, jnp.nan)
-      total = jnp.zeros(1)
-      if config.lpips_weight:
-        perceived = lpips(of_photo(image), known, mask=targets.mask,
-                          method="distance")
-        total += config.lpips_weight * perceived
-      if config.mse_weight:
-        total += config.mse_weight * mean_squared_error(
-            image, targets.image, targets.mask)
-      return jnp.sum(total), (total, perceived)
+def _optimizer(config: PivotConfig) -> Any:
+  import optax  # pylint: disable=import-outside-toplevel
+  return optax.adam(config.learning_rate)
 
-    gradients, (loss, perceived) = jax.grad(losses, has_aux=True)(trainable)
-    updates, opt_state = self._optimizer.update(gradients, opt_state,
-                                                trainable)
-    trainable = optax.apply_updates(trainable, updates)
-    new = PivotState(state.step + 1,
-                     *jax.tree.map(lambda leaf: leaf[None],
-                                   (trainable, opt_state)), perceived)
-    # A photo that is shown well enough is left alone while others go on.
-    done = (perceived[0] < config.stop_lpips) & (config.stop_lpips > 0)
-    old = state.replace(lpips=perceived)
-    return jax.tree.map(lambda a, b: jnp.where(done, a, b), old, new), loss
+
+@functools.lru_cache(maxsize=8)
+def _compiled_step(config: PivotConfig, model: GeneratorConfig,
+                   lora_config: Optional[LoraConfig],
+                   devices: Tuple[jax.Device, ...]) -> Any:
+  """A step; the same for all photos and persons, so it is compiled once."""
+  return jax.pmap(functools.partial(
+      _step_on_device, config=config, model=model, lora_config=lora_config),
+                  axis_name=AXIS, donate_argnums=(3,), devices=devices)
+
+
+def _step_on_device(frozen, lpips, targets, state, *, config, model,
+                    lora_config):
+  """A step of the device's photo; all leaves [1, …]."""
+  import optax  # pylint: disable=import-outside-toplevel
+  of_photo = lambda x: None if x is None else lpips(
+      x, mask=targets.mask, method="features")
+  known = of_photo(targets.image) if config.lpips_weight else None
+  trainable, opt_state = jax.tree.map(
+      lambda leaf: leaf[0], (state.trainable, state.opt_state))
+
+  def losses(trainable):
+    generator = state_lib.join(model, trainable, frozen, lora_config)
+    image = generator(targets.ws, targets.c, method="synthesis").image
+    perceived = jnp.full(1, jnp.nan)
+    total = jnp.zeros(1)
+    if config.lpips_weight:
+      perceived = lpips(of_photo(image), known, mask=targets.mask,
+                        method="distance")
+      total += config.lpips_weight * perceived
+    if config.mse_weight:
+      total += config.mse_weight * mean_squared_error(
+          image, targets.image, targets.mask)
+    return jnp.sum(total), (total, perceived)
+
+  gradients, (loss, perceived) = jax.grad(losses, has_aux=True)(trainable)
+  updates, opt_state = _optimizer(config).update(gradients, opt_state,
+                                              trainable)
+  trainable = optax.apply_updates(trainable, updates)
+  new = PivotState(state.step + 1,
+                   *jax.tree.map(lambda leaf: leaf[None],
+                                 (trainable, opt_state)), perceived)
+  # A photo that is shown well enough is left alone while others go on.
+  done = (perceived[0] < config.stop_lpips) & (config.stop_lpips > 0)
+  old = state.replace(lpips=perceived)
+  return jax.tree.map(lambda a, b: jnp.where(done, a, b), old, new), loss

@@ -114,6 +114,13 @@ def w_noise(progress: chex.Numeric, config: ProjectionConfig,
   return config.w_noise * deviation * jnp.square(left)
 
 
+@functools.lru_cache(maxsize=8)
+def projector(config: ProjectionConfig, devices: Tuple[jax.Device, ...]
+              ) -> "Projector":
+  """A `Projector`; the same for all albums, so that it is compiled once."""
+  return Projector(config, devices)
+
+
 class Projector:
   """Compiled projection of batches of one size.
 

@@ -17,7 +17,8 @@ import safetensors
 
 from converters import arcface_to_flax, torch_writer
 from my3dgen_jax.errors import CheckpointError
-from my3dgen_jax.losses.identity import NETWORKS, WEIGHTS_FILE, load_identity
+from my3dgen_jax.losses.identity import (NETWORKS, WEIGHTS_FILE, Identity,
+                                         load_identity)
 from tests.support import faces, golden
 from tests.support import official_files as files
 
@@ -36,11 +37,12 @@ class ConverterTest(parameterized.TestCase):
 
 class OfficialFileTest(ConverterTest):
 
-  def test_names_and_shapes(self):
-    expected = arcface_to_flax.expected_tensors()
+  @parameterized.parameters(*arcface_to_flax.NETWORKS)
+  def test_names_and_shapes(self, network):
+    expected = arcface_to_flax.expected_tensors(network)
     self.assertEqual(
         {name: want.shape for name, want in expected.items()},
-        {name: shape for name, shape in golden.shapes("ir_se50").items()
+        {name: shape for name, shape in golden.shapes(network).items()
          if not name.endswith("num_batches_tracked")})
 
   def test_whole_network(self):
@@ -49,12 +51,73 @@ class OfficialFileTest(ConverterTest):
           name: array for name, array in faces.ir_se50_state_dict().items()
           if array.ndim})
     lines = []
-    arcface_to_flax.convert(str(self.path), str(self.output),
-                            log=lines.append)
+    self.assertEqual(arcface_to_flax.convert(
+        str(self.path), str(self.output), log=lines.append), "ir_se50")
     self.assertEqual(lines, [f"{self.output}: IR-SE-50, 43,797,696 "
                              "parameters"])
     _, variables = load_identity(self.output)
     chex.assert_trees_all_equal(variables, faces.ir_se50())
+
+
+class MobileFaceNetTest(ConverterTest):
+  """Its file, told by its names; what is refused is refused as below."""
+
+  def write(self, changes=None):
+    tensors = {**faces.mobilefacenet_state_dict(), **(changes or {})}
+    self.path.write_bytes(files.legacy_file({
+        name: tensor for name, tensor in tensors.items()
+        if tensor is not None}))
+
+  def convert(self, **options):
+    lines = []
+    found = arcface_to_flax.convert(str(self.path), str(self.output),
+                                    log=lines.append, **options)
+    return found, lines
+
+  def test_whole_network(self):
+    self.write()
+    self.assertEqual(self.convert(), (
+        "mobilefacenet", [f"{self.output}: MobileFaceNet, 999,936 "
+                          "parameters"]))
+    wrapper, variables = load_identity(self.output)
+    self.assertEqual(wrapper, Identity("mobilefacenet"))
+    chex.assert_trees_all_equal(variables, faces.variables(
+        faces.mobilefacenet_state_dict(), "mobilefacenet"))
+
+  def test_layouts(self):
+    """A kernel of each kind, by its meaning."""
+    self.write()
+    self.convert(network="mobilefacenet")
+    tensors = faces.mobilefacenet_state_dict()
+    _, variables = load_identity(self.output)
+    block = {part: variables["params"][f"block5_{part}"]["kernel"]
+             for part in ("expand", "depthwise", "project")}
+    self.assertEqual(block["expand"][0, 0, 7, 9],
+                     tensors["features.5.conv.0.0.weight"][9, 7, 0, 0])
+    self.assertEqual(block["depthwise"][2, 1, 0, 9],
+                     tensors["features.5.conv.1.0.weight"][9, 0, 2, 1])
+    self.assertEqual(block["project"][0, 0, 9, 7],
+                     tensors["features.5.conv.2.weight"][7, 9, 0, 0])
+    np.testing.assert_array_equal(
+        variables["batch_stats"]["input_pointwise"]["norm"]["var"],
+        tensors["dw_conv.bn2.running_var"])
+
+  @parameterized.named_parameters(
+      ("missing", {"gdconv.depthwise.weight": None}, {},
+       "do not fit MobileFaceNet: 1 missing: gdconv.depthwise.weight"),
+      ("extra", {"fc.weight": np.ones(1, np.float32)}, {},
+       "1 not part of the model: fc.weight"),
+      ("shape", {"conv3.weight": np.ones((128, 512), np.float32)}, {},
+       "conv3.weight [128, 512] (expected [128, 512, 1, 1])"),
+      ("other", {}, {"network": "ir_se50"}, "do not fit IR-SE-50"),
+  )
+  def test_refused(self, changes, options, reason):
+    self.write(changes)
+    with self.assertRaises(CheckpointError) as caught:
+      self.convert(**options)
+    self.assertStartsWith(str(caught.exception), f"{self.path}: ")
+    self.assertIn(reason, str(caught.exception))
+    self.assertFalse(self.output.exists())
 
 
 class SmallFileTest(ConverterTest):
@@ -132,12 +195,19 @@ class SmallFileTest(ConverterTest):
        "input_layer.2.weight is int64"),
       ("nan", {"input_layer.2.weight": np.full(16, np.nan, np.float32)},
        "input_layer.2.weight holds NaN"),
-      ("nothing", dict.fromkeys(golden.shapes("ir_se50")),
+      ("most", dict.fromkeys(golden.shapes("ir_se50")),
        "do not fit IR-SE-50"),
   )
   def test_tensors(self, changes, reason):
     self.write(changes)
     self.assert_refused(reason)
+
+  def test_other_networks(self):
+    for tensors, found in (({}, "no tensors"),
+                           ({"alpha": np.ones(1, np.float32)}, "alpha")):
+      self.write({**dict.fromkeys(faces.tiny_state_dict()), **tensors})
+      self.assert_refused("does not hold the weights of IR-SE-50 or "
+                          f"MobileFaceNet; it has {found}")
 
   def test_files(self):
     self.assert_refused("No such file")
@@ -162,11 +232,13 @@ class SmallFileTest(ConverterTest):
     self.write()
     for flags, reason in (
         (self.flags()[1:], "--weight_file is missing"),
+        ([*self.flags(), "--network=resnet"], "should be one of"),
         ([*self.flags(), "extra"], "unexpected argument")):
       code, text = self.main(*flags)
       self.assertEqual(code, 1)
       self.assertIn(reason, text)
       self.assertEqual(text.count("\n"), 1)
+    self.assertEqual(self.main(*self.flags(), "--network=ir_se50")[0], 0)
 
   def test_script(self):
     result = subprocess.run(

@@ -120,6 +120,24 @@ class RegistryTest(parameterized.TestCase):
     self.assertEqual(wrapper, Identity("means"))
     chex.assert_trees_all_equal(loaded, variables)
 
+  def test_frame_and_colours(self):
+    """What a network wants of an image is part of its entry."""
+    entry = Network("Means", _Means, 8, frame=(0.1, 0.3, 0.4),
+                    mean=(0.1, 0.2, 0.3), deviation=(1.0, 2.0, 4.0))
+    images = golden.draw("images", (2, 20, 20, 3))
+    variables = {"params": {"scale": np.ones(3, np.float32)}}
+    inside = images[:, 2:10, 6:14]
+    expected = (inside.mean(axis=(1, 2)) - entry.mean) / entry.deviation
+    with mock.patch.dict(NETWORKS, {"means": entry}):
+      np.testing.assert_allclose(
+          jax.jit(Identity("means").embed)(variables, images), expected,
+          rtol=1e-5, atol=1e-6)
+      np.testing.assert_allclose(
+          jax.jit(Identity("means").embed_faces)(variables, inside), expected,
+          rtol=1e-5, atol=1e-6)
+      with self.assertRaisesRegex(UserError, "^faces: "):
+        Identity("means").embed_faces(variables, images)
+
   def test_options(self):
     for name in ("network", "dtype", "precision"):
       with self.assertRaisesRegex(UserError, f"^{name}: expected one of "):

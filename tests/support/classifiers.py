@@ -1,4 +1,4 @@
-"""Image classifiers and LPIPS filled by the rule of metrics.npz.
+"""Image classifiers, LPIPS and DISTS filled by the rule of metrics.npz.
 
 Source: ../shared/golden/README.md, `metrics.npz`.
 """
@@ -42,14 +42,32 @@ def linear(net: str) -> Mapping[str, np.ndarray]:
 @functools.cache
 def lpips_variables(net: str) -> Dict[str, Any]:
   """Variables of `Lpips`."""
-  params: Dict[str, Any] = {"network": {}}
+  return {"params": {"network": _network(net), **{
+      name.split(".", maxsplit=1)[0]: array.reshape(-1)
+      for name, array in linear(net).items()}}}
+
+
+def dists_weights() -> Dict[str, np.ndarray]:
+  """The released weights, under their names and in their layout."""
+  return {name: array.reshape(1, -1, 1, 1)
+          for name, array in golden.load("dists_weights").items()}
+
+
+@functools.cache
+def dists_variables() -> Dict[str, Any]:
+  """Variables of `Dists`."""
+  return {"params": {"network": _network("vgg"),
+                     **golden.load("dists_weights")}}
+
+
+def _network(net: str) -> Dict[str, Any]:
+  """A backbone as `FeatureStack` has it."""
+  network: Dict[str, Any] = {}
   for name, array in backbone(net).items():
     place = names.flax_path(name)
     _, index, *path = place.path
-    node = params["network"].setdefault(f"layer{index}", {})
+    node = network.setdefault(f"layer{index}", {})
     for key in path[:-1]:
       node = node.setdefault(key, {})
     node[path[-1]] = names.to_flax(place, array)
-  for name, array in linear(net).items():
-    params[name.split(".", maxsplit=1)[0]] = array.reshape(-1)
-  return {"params": params}
+  return network

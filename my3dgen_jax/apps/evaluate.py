@@ -1,0 +1,655 @@
+"""The paper's tables, over people who have been personalized.
+
+A person is a folder of runs, or one run. Every measurement is kept in a file
+of its own, by what it depends on: another person or another table repeats
+nothing, and what was killed goes on.
+
+Source: My3DGen, tables 1 to 6, figures 4 and 9, appendix D.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import time
+from typing import (Any, Callable, Dict, List, Mapping, NamedTuple, Optional,
+                    Sequence, Tuple, Union)
+
+import numpy as np
+
+from my3dgen_jax import lora as lora_lib
+from my3dgen_jax._version import __version__
+from my3dgen_jax.apps import plots, protocols, render, tables
+from my3dgen_jax.apps.person import Person, load_person
+from my3dgen_jax.apps.protocols import Protocol, Subject
+from my3dgen_jax.apps.scores import IdentityScore
+from my3dgen_jax.apps.tables import Column, Table
+from my3dgen_jax.data import images, synthetic
+from my3dgen_jax.data.album import Album
+from my3dgen_jax.data.files import replacing
+from my3dgen_jax.directions import Direction
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.losses import metrics
+from my3dgen_jax.losses.weights import WEIGHTS_FILE
+from my3dgen_jax.models.checkpoint import generator_digest
+from my3dgen_jax.training import devices, run_folder
+from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.training.progress import duration
+
+PRETRAINED, FULL, LORA = "pretrained", "all weights", "LoRA"
+REPORT_FILE, VALUES_FILE = "RESULTS.md", "results.json"
+LAYOUTS_FILE = "layouts.png"
+
+_MEASURED = "measured"  # folder
+_MAIN, _WHOLE = "lora", "full"  # run folders of a person
+_PIXELS = 4  # views of the picture of layouts
+_LEVEL = int(100 * tables.LEVEL)
+
+
+class Variant(NamedTuple):
+  """A generator of a person's.
+
+  Attributes:
+    folder: of the run.
+    pretrained: the run's base, with the run's anchors.
+  """
+
+  folder: pathlib.Path
+  pretrained: bool = False
+
+
+class Runs(NamedTuple):
+  """A person's runs.
+
+  Attributes:
+    name: of the person.
+    main: the LoRA that is compared with the rest.
+    full: all weights tuned, or None.
+    variants: axis of `AXES` to its value to the run, the main one's too; only
+      runs that differ from the main one in nothing else.
+  """
+
+  name: str
+  main: pathlib.Path
+  full: Optional[pathlib.Path]
+  variants: Dict[str, Dict[Any, pathlib.Path]]
+
+
+# What runs may differ in -> its value in a run's config.
+AXES: Dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "rank": lambda config: config["settings"]["lora"]["rank"],
+    "layout": lambda config: config["settings"]["lora"]["conv_rank"],
+    "lpips_weight": lambda config: config["settings"]["loss"]["lpips_weight"],
+    "photos": lambda config: len(config["photos"]["train"]),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+  """What is measured, and how.
+
+  Attributes:
+    tables: names of `TABLES`.
+    protocol: how much is looked at.
+    seed: of everything that is random.
+    directions: that edits follow.
+    lpips: folder of weights; None: each run's own.
+    identity: likewise.
+    dists: likewise; None: no such column.
+  """
+
+  tables: Tuple[str, ...]
+  protocol: Protocol = protocols.QUICK
+  seed: int = 0
+  directions: Tuple[Direction, ...] = ()
+  lpips: Optional[str] = None
+  identity: Optional[str] = None
+  dists: Optional[str] = None
+
+  def validate(self) -> "EvaluateConfig":
+    """Checks the names; raises UserError."""
+    unknown = [name for name in self.tables if name not in TABLES]
+    if unknown or not self.tables:
+      raise UserError(f"tables: expected some of {', '.join(TABLES)}, got "
+                      f"{', '.join(unknown) or 'none'}")
+    return self
+
+
+def find_people(places: Sequence[Union[str, os.PathLike]]) -> List[Runs]:
+  """Looks up runs.
+
+  Args:
+    places: folders of runs, a person each, or runs. Of several LoRA runs of a
+      person, the one in a folder called "lora" is compared with the rest.
+
+  Returns: people, in the order given.
+  Raises: UserError, CheckpointError: names the folder and what is wrong.
+  """
+  people = [_runs_of(pathlib.Path(place).expanduser()) for place in places]
+  names = [person.name for person in people]
+  for person in people:
+    if names.count(person.name) > 1:
+      raise UserError(f"runs: two people are called {person.name!r}; rename "
+                      "a folder")
+  return people
+
+
+def _runs_of(place: pathlib.Path) -> Runs:
+  # Generators have a config.json, too.
+  is_run = lambda folder: (folder / run_folder.ANCHORS_FILE).is_file()
+  folders = [place] if is_run(place) else sorted(
+      filter(is_run, place.iterdir() if place.is_dir() else ()))
+  configs = {folder: run_folder.read_config(folder) for folder in folders}
+  mode = lambda folder: configs[folder]["settings"]["tuning"]["mode"]
+  loras = [folder for folder in folders if mode(folder) == "lora"]
+  wholes = [folder for folder in folders if mode(folder) == "full"]
+  if not loras:
+    raise UserError(f"{place}: expected a run of launch.personalize with an "
+                    "adapter (--mode=lora), or a folder of runs; there is "
+                    "none")
+  main = _one_of(place, loras, _MAIN)
+  for folder in loras + wholes:
+    if not (folder / run_folder.SUMMARY_FILE).is_file():
+      raise UserError(f"{folder}: is not finished; the command that began it "
+                      "goes on with --resume")
+  value = {axis: read(configs[main]) for axis, read in AXES.items()}
+  variants: Dict[str, Dict[Any, pathlib.Path]] = {
+      axis: {value[axis]: main} for axis in AXES}
+  for folder in loras:
+    found = {axis: read(configs[folder]) for axis, read in AXES.items()}
+    other = [axis for axis in AXES if found[axis] != value[axis]]
+    if len(other) == 1:
+      variants[other[0]][found[other[0]]] = folder
+  return Runs(place.name, main, _one_of(place, wholes, _WHOLE) if wholes
+              else None, variants)
+
+
+def _one_of(place: pathlib.Path, folders: Sequence[pathlib.Path],
+            name: str) -> pathlib.Path:
+  called = [folder for folder in folders if folder.name == name]
+  if not called and len(folders) > 1:
+    raise UserError(f"{place}: has {len(folders)} runs of one kind "
+                    f"({', '.join(folder.name for folder in folders)}); call "
+                    f"the one that counts {name!r}")
+  return (called or list(folders))[0]
+
+
+# Measuring.
+
+
+class Bench:
+  """Measures generators, and remembers.
+
+  A generator is loaded when something about it is not known yet.
+  """
+
+  def __init__(self, config: EvaluateConfig, out: pathlib.Path,
+               stop: StopRequest, report: Callable[[str], None]):
+    """Starts with nothing loaded.
+
+    Args:
+      config: what is measured.
+      out: folder; measurements are kept in it.
+      stop: looked at before each measurement.
+      report: called with a line a measurement.
+    """
+    self._config, self._out = config, out / _MEASURED
+    self._stop, self._report = stop, report
+    self._loaded: Tuple[Optional[Variant], Optional[Subject]] = None, None
+    self.seconds = 0.0  # that all measurements took, whenever that was
+
+  def __call__(self, name: str, variant: Variant) -> Dict[str, Any]:
+    """A measurement; `name` is a function of `protocols`."""
+    key = self._key(name, variant)
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str)
+                            .encode()).hexdigest()[:16]
+    path = self._out / f"{name}-{digest}.json"
+    if not path.is_file():
+      self._stop.raise_if_wanted("stopped; the same command goes on")
+      began = time.monotonic()
+      measure = getattr(protocols, name)
+      if name == "editing":
+        measure = functools.partial(measure,
+                                    directions=self._config.directions)
+      values = measure(self._subject(variant), self._config.protocol,
+                       self._config.seed)
+      seconds = time.monotonic() - began
+      path.parent.mkdir(parents=True, exist_ok=True)
+      run_folder.write_json(path, {"of": str(variant.folder), "key": key,
+                                   "values": values, "seconds": seconds})
+      self._report(f"{variant.folder}{' (base)' * variant.pretrained}: {name}, "
+                   f"{duration(seconds)}")
+    found = run_folder.read_json(path)
+    self.seconds += found["seconds"]
+    return found["values"]
+
+  def _key(self, name: str, variant: Variant) -> Dict[str, Any]:
+    """All that a measurement depends on."""
+    protocol = dataclasses.asdict(self._config.protocol)
+    return {"measure": name, "protocol": protocol, "seed": self._config.seed,
+            "version": __version__, **_identity(variant), **{
+                kind: _weights_digest(folder) for kind, folder
+                in self._weights(variant).items()},
+            "directions": [] if name != "editing" else [
+                (one.name, hashlib.sha256(np.ascontiguousarray(
+                    one.vector)).hexdigest(), one.spread)
+                for one in self._config.directions]}
+
+  def _weights(self, variant: Variant) -> Dict[str, Optional[str]]:
+    settings = run_folder.read_config(variant.folder)["settings"]
+    return {"lpips": self._config.lpips or settings["lpips"],
+            "identity": self._config.identity or settings["identity"],
+            "dists": self._config.dists}
+
+  def _subject(self, variant: Variant) -> Subject:
+    if self._loaded[0] != variant:
+      self._loaded = None, None
+      devices.forget_programs()
+      self._loaded = variant, load_subject(variant, **self._weights(variant))
+    return self._loaded[1]
+
+  def person(self, variant: Variant) -> Person:
+    """The person of a generator."""
+    return self._subject(variant).person
+
+
+def _identity(variant: Variant) -> Dict[str, Any]:
+  """What tells a generator, its anchors and its photos from others."""
+  config = run_folder.read_config(variant.folder)
+  found = {"base": config[run_folder.BASE_DIGEST],
+           "photos": config["photos"],
+           "anchors": run_folder.file_digest(
+               variant.folder / run_folder.ANCHORS_FILE)}
+  if variant.pretrained:
+    return found
+  if config["settings"]["tuning"]["mode"] == "full":
+    own = generator_digest(variant.folder / run_folder.GENERATOR_FOLDER)
+  else:
+    own = run_folder.file_digest(variant.folder / run_folder.ADAPTER_FILE)
+  return {**found, "own": own}
+
+
+def _weights_digest(folder: Optional[str]) -> Optional[str]:
+  return folder and run_folder.file_digest(
+      pathlib.Path(folder).expanduser() / WEIGHTS_FILE)
+
+
+def load_subject(variant: Variant, *, lpips: Optional[str] = None,
+                 identity: Optional[str] = None, dists: Optional[str] = None
+                 ) -> Subject:
+  """Reads what protocols need.
+
+  Args:
+    variant: the generator.
+    lpips: folder of weights; None: the run's.
+    identity: likewise.
+    dists: likewise; None: none.
+
+  Raises: UserError, CheckpointError, AlbumError: names what is missing.
+  """
+  person = load_person(run=variant.folder, pretrained=variant.pretrained,
+                       lpips=lpips, identity=identity)
+  person.need_lpips()
+  settings = person.settings
+  album = Album.open(settings["album"],
+                     img_resolution=person.generator.module.config
+                     .img_resolution)
+  split = album.split(test=settings["test"], reference=settings["reference"],
+                      train=settings.get("train"),
+                      seed=settings["split_seed"])
+  score = IdentityScore.of(person.identity, split.reference)
+  if score is None:
+    raise UserError(f"{variant.folder}: has no reference photos, or no network "
+                    "that compares people with them; give one by --identity")
+  if not split.test:
+    raise UserError(f"{variant.folder}: has no held-out photos, which are "
+                    "what is inverted and enhanced; personalize with "
+                    "--test=10")
+  return Subject(person=person, photos=split.test, trained=split.train,
+                 score=score, dists=dists and metrics.load(
+                     ["dists"], {"dists": dists})["dists"])
+
+
+def blocks(variant: Variant) -> Dict[str, float]:
+  """Figure 9: how much the weights of each block have changed, per cent.
+
+  Returns: see `lora.relative_change`.
+  """
+  run = run_folder.load_run(variant.folder)
+  base = run.base.variables["params"]
+  if run.lora_config is not None:
+    _, adapter = lora_lib.split_collections(run.generator.variables)
+    return lora_lib.relative_change(base, adapter, run.lora_config)
+  return lora_lib.relative_difference(base, run.generator.variables["params"])
+
+
+def cost(variant: Variant) -> Dict[str, float]:
+  """What a run took: "seconds", "numbers" that were tuned, "megabytes"."""
+  summary = run_folder.read_json(variant.folder / run_folder.SUMMARY_FILE)
+  return {"seconds": summary["seconds"],
+          "numbers": summary["adapter_numbers"],
+          "megabytes": summary["adapter_bytes"] / 1e6}
+
+
+# Tables.
+
+_ID = Column("id_sim", "ID_sim", 1)
+_LPIPS = Column("lpips", "LPIPS", -1)
+_Measure = Callable[[str, Variant], Dict[str, Any]]
+
+
+def _settings(runs: Runs) -> Dict[str, Optional[Variant]]:
+  return {PRETRAINED: Variant(runs.main, pretrained=True),
+          FULL: runs.full and Variant(runs.full), LORA: Variant(runs.main)}
+
+
+def _three(name: str, title: str, measure_name: str,
+           columns: Sequence[Column], notes: Sequence[str] = ()
+           ) -> Callable[..., Table]:
+  """A table of pretrained, all weights and LoRA."""
+
+  def make(people: Sequence[Runs], measure: _Measure) -> Table:
+    rows = {setting: tables.merged(
+        [one.name for one in columns],
+        [measure(measure_name, variant) if variant else {}
+         for variant in (_settings(runs)[setting] for runs in people)])
+            for setting in (PRETRAINED, FULL, LORA)}
+    return Table(name, title, tuple(columns), rows, tuple(notes))
+
+  return make
+
+
+def _ablation(name: str, title: str, axis: str, label: str,
+              columns: Sequence[Column], measured: Mapping[str, str],
+              *, with_full: bool = False, notes: Sequence[str] = ()
+              ) -> Callable[..., Table]:
+  """A table of the values of an axis.
+
+  Args:
+    name: of the table.
+    title: of the table.
+    axis: of `AXES`.
+    label: of a row, with the value for `{}`.
+    columns: of the table.
+    measured: column's name to the protocol and its value, "protocol.value".
+    with_full: all weights tuned are another row.
+    notes: of the table.
+  """
+
+  def values(variant: Optional[Variant], measure: _Measure):
+    found = {}
+    for column, what in measured.items() if variant else ():
+      protocol, value = what.split(".")
+      found[column] = (cost(variant) if protocol == "cost"
+                       else measure(protocol, variant))[value]
+    return found
+
+  def make(people: Sequence[Runs], measure: _Measure) -> Table:
+    # People with nothing to compare would only blur the comparison.
+    compared = [len(runs.variants[axis]) > 1 for runs in people]
+    steps = sorted({step for runs in people for step in runs.variants[axis]})
+    of = lambda runs, step: runs.variants[axis].get(step)
+    rows = {label.format(step): tables.merged(
+        [one.name for one in columns],
+        [values(Variant(of(runs, step)) if use and of(runs, step) else None,
+                measure) for runs, use in zip(people, compared)])
+            for step in steps}
+    if with_full:
+      rows[FULL] = tables.merged(
+          [one.name for one in columns],
+          [values(Variant(runs.full) if use and runs.full else None, measure)
+           for runs, use in zip(people, compared)])
+    return Table(name, title, tuple(columns), rows, tuple(notes) + (
+        f"{sum(compared)} of {len(people)} people have runs to compare.",))
+
+  return make
+
+
+def _curve(people: Sequence[Runs], measure: _Measure) -> Table:
+  """Figure 4 as a table: a column for each weight."""
+  rows, count = {}, 0
+  for setting in (PRETRAINED, FULL, LORA):
+    found = []
+    for runs in people:
+      variant = _settings(runs)[setting]
+      row = {}
+      if variant:
+        measured = measure("interpolation", variant)
+        count = len(measured["curve"])
+        row = {"id_sim": measured["id_sim"], **{
+            str(i): value for i, value in enumerate(measured["curve"])}}
+      found.append(row)
+    rows[setting] = found
+  columns = (dataclasses.replace(_ID, title="mean"),) + tuple(
+      Column(str(i), f"{i / (count - 1):.2g}", 1) for i in range(count))
+  return Table(
+      "figure4", "Figure 4: interpolation between anchors, ID_sim",
+      columns, {setting: tables.merged([one.name for one in columns], found)
+                for setting, found in rows.items()},
+      ("Columns are weights of the second anchor; all weights of a pair are "
+       "seen from the same random views.",))
+
+
+def _blocks(people: Sequence[Runs], measure: _Measure) -> Table:
+  """Figure 9 as a table: a column for each block."""
+  del measure
+  found = {setting: [blocks(_settings(runs)[setting])
+                     if _settings(runs)[setting] else {} for runs in people]
+           for setting in (FULL, LORA)}
+  names = list(dict.fromkeys(
+      name for rows in found.values() for row in rows for name in row))
+  columns = tuple(Column(name, name.split("/")[-1], digits=1)
+                  for name in sorted(names, key=_order))
+  return Table("figure9", "Figure 9: change of the weights by block, per cent",
+               columns, {setting: tables.merged(names, rows)
+                         for setting, rows in found.items()},
+               ("Mean over weight tensors W of sum |change| / sum |W|.",))
+
+
+def _order(block: str) -> Tuple[Any, ...]:
+  """Blocks as they follow each other: by their numbers, not as text."""
+  first, *rest = block.split("/")
+  order = ("backbone", "superresolution", "decoder")
+  last = rest[-1] if rest else ""
+  return (order.index(first) if first in order else len(order),
+          int(last[1:]) if last[1:].isdigit() else 0, last)
+
+
+def _cost(people: Sequence[Runs], measure: _Measure) -> Table:
+  del measure
+  columns = (Column("numbers", "numbers tuned", -1, 0),
+             Column("megabytes", "on disk, MB", -1, 2),
+             Column("seconds", "seconds", -1, 0))
+  rows = {setting: tables.merged(
+      [one.name for one in columns],
+      [cost(variant) if variant else {} for variant in (
+          _settings(runs)[setting] for runs in people)])
+          for setting in (FULL, LORA)}
+  return Table("cost", "What a run takes", columns, rows, (
+      "Seconds of the whole run, anchors and measuring included, on the "
+      "machine that ran it; anchors that were known already cost nothing.",))
+
+
+_INVERTED = {"lpips": "inversion.lpips", "id_sim": "inversion.id_sim",
+             "interpolation": "interpolation.id_sim"}
+_ABLATED = (_LPIPS, _ID, Column("interpolation", "interpolation ID_sim", 1))
+
+# Name -> what makes it of people and measurements.
+TABLES: Dict[str, Callable[..., Table]] = {
+    "1": _three(
+        "table1", "Table 1: inversion of held-out photos", "inversion",
+        (Column("dists", "DISTS", -1), _LPIPS, Column("psnr", "PSNR", 1, 1),
+         _ID), ("ID_sim of random views; the rest of the photo's own view.",)),
+    "figure4": _curve,
+    "2": _three(
+        "table2", "Table 2: synthesis from the hull", "synthesis",
+        (_ID, Column("diversity", "diversity", 1)),
+        ("The paper's user study needs people; it cannot be measured here.",)),
+    "3": _three(
+        "table3", "Table 3: enhancement of held-out photos, ID_sim",
+        "enhancement", (Column("inpainting", "inpainting", 1),
+                        Column("superresolution", "super-resolution", 1)),
+        ("The paper's user study needs people; it cannot be measured here.",)),
+    "4": _three(
+        "table4", "Table 4: editing in alpha-space", "editing",
+        (_ID, Column("unedited", "before the edit", 1)),
+        ("The paper's user study needs people; it cannot be measured here.",)),
+    "5": _ablation(
+        "table5", "Table 5: rank", "rank", "rank {}", _ABLATED + (
+            Column("numbers", "numbers", -1, 0),),
+        {**_INVERTED, "numbers": "cost.numbers"}, with_full=True),
+    "6": _ablation(
+        "table6", "Table 6: photos to learn from", "photos", "{} photos",
+        _ABLATED[2:], {"interpolation": "interpolation.id_sim"}),
+    "figure9": _blocks,
+    "layout": _ablation(
+        "layout", "How convolutions are adapted", "layout", "{}", _ABLATED + (
+            Column("numbers", "numbers", -1, 0),),
+        {**_INVERTED, "numbers": "cost.numbers"},
+        notes=("kernel: rank 3 for a 3 x 3 convolution, whose sizes the "
+               "paper reports; rank: its equation 4; original: LoRA's own "
+               f"layout, see {LAYOUTS_FILE}.",)),
+    "lpips": _ablation(
+        "lpips_weight", "Weight of LPIPS in the loss", "lpips_weight",
+        "weight {}", _ABLATED, _INVERTED),
+    "hull": _three(
+        "hull", "Appendix D: photos looked for in the hull, weights unchanged",
+        "reprojection", (_LPIPS, Column("psnr", "PSNR", 1, 1), _ID)),
+    "cost": _cost,
+}
+
+
+def evaluate(people: Sequence[Runs], config: EvaluateConfig,
+             out: Union[str, os.PathLike], *, header: Sequence[str] = (),
+             report: Callable[[str], None] = print) -> List[Table]:
+  """Measures people into a folder; a stopped one goes on.
+
+  Args:
+    people: of `find_people`.
+    config: what and how.
+    out: folder; `RESULTS.md`, `results.json`, a CSV a table, and pictures.
+    header: lines for the report: command, commit, machine.
+    report: called with lines about what happens.
+
+  Returns: the tables.
+  Raises: UserError, CheckpointError: names what is missing, before anything
+    is measured; Interrupted: SIGTERM or SIGINT.
+  """
+  config.validate()
+  check(people, config)
+  if "4" in config.tables and not config.directions:
+    raise UserError("directions: table 4 edits along directions; give .npy "
+                    "files, which launch.edit finds, by --directions, or "
+                    "leave table 4 out")
+  out = pathlib.Path(out).expanduser()
+  out.mkdir(parents=True, exist_ok=True)
+  began = time.monotonic()
+  with stopping_gently() as stop:
+    bench = Bench(config, out, stop, report)
+    # Person by person, so that a generator is loaded once for all tables.
+    for i, runs in enumerate(people):
+      for name in config.tables:
+        TABLES[name]([runs], bench)
+      report(f"{runs.name}: {i + 1} of {len(people)} people")
+    bench.seconds = 0.0
+    found = [TABLES[name](people, bench) for name in config.tables]
+    if "layout" in config.tables:
+      _draw_layouts(people, bench, out)
+  names = [runs.name for runs in people]
+  for table in found:
+    with replacing(out / f"{table.name}.csv") as file:
+      file.write(tables.to_csv(table, names).encode())
+    plots.draw(table, out)
+  run_folder.write_json(out / VALUES_FILE, {
+      "people": names, "protocol": dataclasses.asdict(config.protocol),
+      "seed": config.seed, "tables": {
+          table.name: {title: {name: list(map(float, values))
+                               for name, values in row.items()}
+                       for title, row in table.rows.items()}
+          for table in found}})
+  lines = [*header, f"{len(people)} people: {', '.join(names)}.",
+           f"Protocol {config.protocol.name}: " + ", ".join(
+               f"{key} {value}" for key, value
+               in config.protocol.sizes().items()) + f"; seed {config.seed}.",
+           f"Measuring took {duration(bench.seconds)} in all, "
+           f"{duration(time.monotonic() - began)} of it now."]
+  with replacing(out / REPORT_FILE) as file:
+    file.write(to_report(found, lines).encode())
+  report(f"{out / REPORT_FILE}")
+  return found
+
+
+def check(people: Sequence[Runs], config: EvaluateConfig):
+  """Looks for the weights of all networks before anything is measured.
+
+  Raises: UserError: what is missing, and where it can be got.
+  """
+  for runs in people:
+    settings = run_folder.read_config(runs.main)["settings"]
+    folders = {"lpips_alex": config.lpips or settings["lpips"],
+               "ir_se50": config.identity or settings["identity"]}
+    if config.dists:
+      folders["dists"] = config.dists
+    error = metrics.missing(list(folders), folders)
+    if error is not None:
+      raise UserError(f"{runs.main}: {error} | then give the folders by "
+                      "--lpips, --identity, --dists")
+
+
+def _draw_layouts(people: Sequence[Runs], bench: Bench, out: pathlib.Path):
+  """Figure 11: the same anchors by each layout, of the first who has them."""
+  for runs in people:
+    layouts = runs.variants["layout"]
+    if len(layouts) < 2:
+      continue
+    rows = []
+    for _, folder in sorted(layouts.items()):
+      person = bench.person(Variant(folder))
+      count = min(_PIXELS, len(person.anchors.names))
+      shown = render.synthesize_many(
+          person.generator, person.anchors.ws[:count],
+          person.anchors.c[:count], devices=person.devices, batch_size=count)
+      rows.append([images.to_uint8(image) for image in shown])
+    grid = images.make_grid([list(column) for column in zip(*rows)])
+    synthetic.write_picture(
+        out / LAYOUTS_FILE, images.with_titles(grid, sorted(layouts)),
+        person.made("evaluate", person=runs.name, kind="layouts"))
+    return
+
+
+def to_report(found: Sequence[Table], lines: Sequence[str]) -> str:
+  """All tables as one text, with what they say about the paper's claims.
+
+  Args:
+    found: the tables.
+    lines: about the evaluation.
+  """
+  parts = ["# Results", "", *(f"{line}  " for line in lines), "",
+           f"Means over people with {_LEVEL} % confidence intervals "
+           "(bootstrap over people); ↑ more is better, ↓ less is. ID_sim is "
+           "the largest cosine with any reference photo.", ""]
+  for table in found:
+    parts += [tables.to_markdown(table), ""]
+    if plots.has_picture(table):
+      parts += [f"![{table.title}]({table.name}.png)", ""]
+    if table.name == "layout":
+      parts += [f"![the same anchors by each layout]({LAYOUTS_FILE})", ""]
+  parts += ["## Differences", "",
+            "Person by person, so that how hard somebody is does not count.",
+            "", "| | | difference | |", "|---|---|---|---|"]
+  for table in found:
+    for row, other in ((LORA, PRETRAINED), (LORA, FULL)):
+      for column in table.columns:
+        if not column.better or column.name.isdigit():
+          continue
+        gain = tables.difference(table, column.name, row, other)
+        if gain is None:
+          continue
+        parts.append(
+            f"| {table.title} | {column.title}, {row} - {other} | "
+            f"{gain.mean:+.{column.digits}f} [{gain.low:.{column.digits}f}, "
+            f"{gain.high:.{column.digits}f}] | "
+            f"{tables.verdict(gain, column.better)} |")
+  return "\n".join(parts) + "\n"

@@ -1,0 +1,171 @@
+"""Tables of measurements: numbers first, text second."""
+
+import csv
+import dataclasses
+import io
+import math
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+LEVEL = 0.95  # of confidence intervals
+_RESAMPLES = 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+  """A number that is measured.
+
+  Attributes:
+    name: of the values.
+    title: in the heading.
+    better: 1: more is better, -1: less is, 0: neither.
+    digits: after the point.
+  """
+
+  name: str
+  title: str
+  better: int = 0
+  digits: int = 3
+
+  @property
+  def heading(self) -> str:
+    return self.title + {1: " ↑", -1: " ↓", 0: ""}[self.better]
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """Values of people by row and column.
+
+  Attributes:
+    name: of its files.
+    title: above it.
+    columns: what is measured.
+    rows: title of a row to its values: column's name to one value a person,
+      NaN where it is not known.
+    notes: below it.
+  """
+
+  name: str
+  title: str
+  columns: Tuple[Column, ...]
+  rows: Dict[str, Dict[str, Sequence[float]]]
+  notes: Tuple[str, ...] = ()
+
+
+class Estimate(NamedTuple):
+  """A mean over people.
+
+  Attributes:
+    mean: of those that are known.
+    low: end of the confidence interval, NaN for one person.
+    high: likewise.
+    count: how many people.
+  """
+
+  mean: float
+  low: float
+  high: float
+  count: int
+
+
+def estimate(values: Sequence[float], *, seed: int = 0) -> Optional[Estimate]:
+  """A mean and its interval, by the bootstrap over people (percentiles).
+
+  Args:
+    values: one a person; NaN is left out.
+    seed: of the resampling.
+
+  Returns: Estimate; None: nothing is known.
+  Source: Efron 1979.
+  """
+  values = np.asarray(values, np.float64)
+  values = values[~np.isnan(values)]
+  if not len(values):
+    return None
+  if len(values) == 1:
+    return Estimate(float(values[0]), math.nan, math.nan, 1)
+  drawn = np.random.default_rng(seed).integers(
+      len(values), size=(_RESAMPLES, len(values)))
+  low, high = np.quantile(values[drawn].mean(axis=1),
+                          [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+  return Estimate(float(values.mean()), float(low), float(high), len(values))
+
+
+def cell(values: Sequence[float], digits: int) -> str:
+  """A mean with its interval as text; "–" where nothing is known."""
+  found = estimate(values)
+  if found is None:
+    return "–"
+  text = f"{found.mean:.{digits}f}"
+  if found.count > 1:
+    text += f" [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+  return text
+
+
+def difference(table: Table, column: str, row: str, other: str
+               ) -> Optional[Estimate]:
+  """How much a row has more than another, person by person.
+
+  Args:
+    table: of both.
+    column: its name.
+    row: its title.
+    other: likewise.
+
+  Returns: of row - other; None: a row or its values are missing.
+  """
+  try:
+    a, b = (np.asarray(table.rows[name][column], np.float64)
+            for name in (row, other))
+  except KeyError:
+    return None
+  return estimate(a - b)
+
+
+def to_markdown(table: Table) -> str:
+  """The table as text, with its title and notes."""
+  lines = [f"### {table.title}", "",
+           "| | " + " | ".join(one.heading for one in table.columns) + " |",
+           "|---" * (len(table.columns) + 1) + "|"]
+  for title, values in table.rows.items():
+    lines.append(f"| {title} | " + " | ".join(
+        cell(values.get(one.name, ()), one.digits)
+        for one in table.columns) + " |")
+  if table.notes:
+    lines += [""] + [f"- {note}" for note in table.notes]
+  return "\n".join(lines) + "\n"
+
+
+def to_csv(table: Table, people: Sequence[str]) -> str:
+  """All values, a line a row, column and person.
+
+  Args:
+    table: of values in the order of people.
+    people: their names.
+  """
+  text = io.StringIO()
+  writer = csv.writer(text, lineterminator="\n")
+  writer.writerow(["row", "column", "person", "value"])
+  for title, values in table.rows.items():
+    for column in table.columns:
+      for person, value in zip(people, values.get(column.name, ())):
+        if not math.isnan(value):
+          writer.writerow([title, column.name, person, repr(float(value))])
+  return text.getvalue()
+
+
+def verdict(found: Optional[Estimate], better: int) -> str:
+  """What an estimated difference says, in a word or two."""
+  if found is None or found.count < 2:
+    return "not known"
+  if found.low <= 0 <= found.high:
+    return "no difference seen"
+  return "better" if (found.mean > 0) == (better > 0) else "worse"
+
+
+def merged(columns: Sequence[str], rows: Sequence[Dict[str, float]]
+           ) -> Dict[str, List[float]]:
+  """Rows of people to values by column, NaN where one is missing."""
+  return {name: [float(row.get(name, math.nan)) for row in rows]
+          for name in columns}

@@ -1,0 +1,179 @@
+"""Tests of the DISTS converter: what it makes, and what it refuses."""
+
+import contextlib
+import io
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import chex
+import numpy as np
+import safetensors
+
+from converters import dists_to_flax
+from my3dgen_jax.errors import CheckpointError
+from my3dgen_jax.losses.dists import WEIGHTS_FILE, Dists, load_dists
+from tests.support import classifiers, golden
+from tests.support import official_files as files
+
+_ROOT = pathlib.Path(__file__).parents[2]
+_RELEASED = _ROOT.parent / "shared" / "data" / "weights" / "dists"
+
+
+def backbone():
+  """VGG-16 as torchvision publishes it, its last layers cut short."""
+  return {**classifiers.backbone("vgg"),
+          "classifier.6.weight": np.ones((2, 3), np.float32),
+          "classifier.6.bias": np.ones(2, np.float32)}
+
+
+class DistsToFlaxTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    folder = tempfile.TemporaryDirectory()
+    self.addCleanup(folder.cleanup)
+    self.parent = pathlib.Path(folder.name)
+    self.output = self.parent / "dists"
+    self.backbone = self.parent / "vgg16.pth"
+    self.weights = self.parent / "weights.pt"
+
+  def write(self, *, in_backbone=None, in_weights=None, write=files.zip_file):
+    for path, tensors, changes in (
+        (self.backbone, backbone(), in_backbone),
+        (self.weights, classifiers.dists_weights(), in_weights)):
+      path.write_bytes(write({
+          name: tensor for name, tensor in {**tensors,
+                                            **(changes or {})}.items()
+          if tensor is not None}))
+
+  def convert(self, **options):
+    dists_to_flax.convert(str(self.backbone), str(self.weights),
+                          str(self.output),
+                          **{"log": lambda line: None, **options})
+
+  def assert_refused(self, culprit, *reasons):
+    with self.assertRaises(CheckpointError) as caught:
+      self.convert()
+    self.assertStartsWith(str(caught.exception), f"{culprit}: ")
+    for reason in reasons:
+      self.assertIn(reason, str(caught.exception))
+    self.assertNotIn("\n", str(caught.exception))
+    self.assertFalse(self.output.exists())
+
+  def main(self, *args):
+    output = io.StringIO()
+    with contextlib.redirect_stderr(output), contextlib.redirect_stdout(
+        output):
+      code = dists_to_flax.main(["dists_to_flax.py", *args])
+    return code, output.getvalue()
+
+  def flags(self):
+    return [f"--backbone_file={self.backbone}",
+            f"--weight_file={self.weights}", f"--output={self.output}"]
+
+  @parameterized.parameters(files.zip_file, files.legacy_file,
+                            files.plain_pickle)
+  def test_formats(self, write):
+    self.write(write=write)
+    self.convert()
+    module, variables = load_dists(self.output)
+    self.assertEqual(module, Dists())
+    chex.assert_trees_all_equal(variables, classifiers.dists_variables())
+
+  def test_provenance(self):
+    self.write()
+    self.convert()
+    with safetensors.safe_open(self.output / WEIGHTS_FILE, "numpy") as file:
+      source = file.metadata()["source"]
+    for text in ("vgg16.pth", "weights.pt", "sha256", "zip"):
+      self.assertIn(text, source)
+
+  @parameterized.named_parameters(
+      ("missing", {"features.28.bias": None},
+       "do not fit VGG-16: 1 missing: features.28.bias"),
+      ("extra", {"features.1.scale": np.ones(1, np.float32)},
+       "1 not part of the model: features.1.scale"),
+      ("shape", {"features.0.bias": np.ones(3, np.float32)},
+       "features.0.bias [3] (expected [64])"),
+      ("nan", {"features.0.bias": np.full(64, np.nan, np.float32)},
+       "features.0.bias holds NaN"),
+  )
+  def test_backbone(self, changes, reason):
+    self.write(in_backbone=changes)
+    self.assert_refused(self.backbone, reason)
+
+  @parameterized.named_parameters(
+      ("missing", {"beta": None}, "do not fit DISTS: 1 missing: beta"),
+      ("extra", {"gamma": np.ones(1, np.float32)},
+       "1 not part of the model: gamma"),
+      ("shape", {"beta": np.ones(1475, np.float32)},
+       "beta [1475] (expected [1, 1475, 1, 1])"),
+      ("integers", {"beta": np.ones((1, 1475, 1, 1), np.int64)},
+       "beta is int64"),
+      ("negative", {"beta": np.full((1, 1475, 1, 1), -1, np.float32)},
+       "alpha and beta must be positive or zero"),
+      ("zero", {name: np.zeros((1, 1475, 1, 1), np.float32)
+                for name in ("alpha", "beta")}, "not all of them zero"),
+  )
+  def test_weights(self, changes, reason):
+    self.write(in_weights=changes)
+    self.assert_refused(self.weights, reason)
+
+  def test_files_in_each_others_place(self):
+    self.write()
+    self.backbone, self.weights = self.weights, self.backbone
+    self.assert_refused(self.weights, "do not fit DISTS", "alpha, beta")
+
+  def test_files(self):
+    self.assert_refused(self.weights, "No such file")
+    self.write()
+    data = self.backbone.read_bytes()
+    for damaged in (b"", b"<html>", data[:1000]):
+      self.backbone.write_bytes(damaged)
+      self.assert_refused(self.backbone, "")
+
+  def test_command(self):
+    self.write()
+    code, text = self.main(*self.flags())
+    self.assertEqual(code, 0, text)
+    self.assertIn(f"{self.output}: DISTS on VGG-16, 14,717,638 numbers", text)
+    code, text = self.main(*self.flags())
+    self.assertEqual((code, text), (
+        1, f"error: {self.output}: exists already (--overwrite replaces "
+        "it)\n"))
+    self.assertEqual(self.main(*self.flags(), "--overwrite")[0], 0)
+    for flags, reason in (
+        (self.flags()[1:], "--backbone_file is missing"),
+        ([*self.flags(), "extra"], "unexpected argument")):
+      code, text = self.main(*flags)
+      self.assertEqual(code, 1)
+      self.assertIn(reason, text)
+      self.assertEqual(text.count("\n"), 1)
+
+  def test_script(self):
+    result = subprocess.run(
+        [sys.executable, "converters/dists_to_flax.py", "--help"], cwd=_ROOT,
+        env={**os.environ, "PYTHONPATH": ""}, capture_output=True, text=True,
+        check=True)
+    self.assertIn("--weight_file", result.stdout)
+
+  def test_released_weights(self):
+    """The published file itself, which the repository has as numbers."""
+    path = _RELEASED / "weights.pt"
+    if not path.is_file():
+      self.skipTest(f"{path} is not here")
+    self.write()
+    self.weights = path
+    self.convert()
+    _, variables = load_dists(self.output)
+    for name, expected in golden.load("dists_weights").items():
+      np.testing.assert_array_equal(variables["params"][name], expected)
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -21,7 +21,7 @@ import numpy as np
 
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax._version import __version__
-from my3dgen_jax.apps import plots, protocols, render, tables
+from my3dgen_jax.apps import claims, plots, protocols, render, tables
 from my3dgen_jax.apps.person import Person, load_person
 from my3dgen_jax.apps.protocols import Protocol, Subject
 from my3dgen_jax.apps.scores import IdentityScore
@@ -636,20 +636,5 @@ def to_report(found: Sequence[Table], lines: Sequence[str]) -> str:
       parts += [f"![{table.title}]({table.name}.png)", ""]
     if table.name == "layout":
       parts += [f"![the same anchors by each layout]({LAYOUTS_FILE})", ""]
-  parts += ["## Differences", "",
-            "Person by person, so that how hard somebody is does not count.",
-            "", "| | | difference | |", "|---|---|---|---|"]
-  for table in found:
-    for row, other in ((LORA, PRETRAINED), (LORA, FULL)):
-      for column in table.columns:
-        if not column.better or column.name.isdigit():
-          continue
-        gain = tables.difference(table, column.name, row, other)
-        if gain is None:
-          continue
-        parts.append(
-            f"| {table.title} | {column.title}, {row} - {other} | "
-            f"{gain.mean:+.{column.digits}f} [{gain.low:.{column.digits}f}, "
-            f"{gain.high:.{column.digits}f}] | "
-            f"{tables.verdict(gain, column.better)} |")
+  parts.append(claims.to_markdown(found))
   return "\n".join(parts) + "\n"

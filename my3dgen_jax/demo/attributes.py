@@ -8,11 +8,10 @@ It measures what edits of procedural people do. On disk it is a folder, see
 """
 
 import os
-from typing import Any, Dict, Mapping, Optional, Union
+from typing import Any, Dict, Mapping, Union
 
 import chex
 import flax.linen as nn
-from flax import traverse_util
 import jax
 import jax.numpy as jnp
 
@@ -104,24 +103,17 @@ def of_training(params: Mapping[str, Any]) -> Any:
 # On disk.
 
 
-def save_attributes(directory: Union[str, os.PathLike], variables: Any, *,
-                    source: Optional[Mapping[str, Any]] = None,
-                    overwrite: bool = False):
-  """Writes the weights, all of them or nothing.
+def _abstract(_: str) -> Any:
+  images = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
+  return jax.eval_shape(Attributes().init, jax.random.key(0), images)
 
-  Args:
-    directory: to be created.
-    variables: of `Attributes`.
-    source: where the weights come from (plain data), kept in the file.
-    overwrite: replace the weights of a folder that exists.
 
-  Raises:
-    FileExistsError: the folder exists, and may not be replaced.
-    CheckpointError: the variables are not those of the network; the folder
-      cannot be written, or holds other things.
-  """
-  weights_lib.save(_KIND, directory, _NETWORK, _flatten(variables),
-                   source=source, overwrite=overwrite)
+_KIND = weights_lib.Kind(
+    name="attributes", title="attribute", field="network",
+    networks=(_NETWORK,),
+    converter="python -m my3dgen_jax.launch.train_demo_networks",
+    abstract=_abstract)
+save_attributes = _KIND.save_only
 
 
 def load_attributes(directory: Union[str, os.PathLike]) -> Network:
@@ -134,24 +126,4 @@ def load_attributes(directory: Union[str, os.PathLike]) -> Network:
   Raises:
     CheckpointError: names the file and what is wrong with it.
   """
-  _, arrays = weights_lib.load(_KIND, directory)
-  params = traverse_util.unflatten_dict(arrays, sep="/")
-  return Network({"params": jax.device_put(params)}, Attributes())
-
-
-def _flatten(variables: Any) -> Dict[str, Any]:
-  """The parameters by path."""
-  return traverse_util.flatten_dict(dict(variables["params"]), sep="/")
-
-
-def _abstract(_: str) -> Dict[str, Any]:
-  images = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
-  return _flatten(jax.eval_shape(Attributes().init, jax.random.key(0),
-                                 images))
-
-
-_KIND = weights_lib.Kind(
-    name="attributes", title="attribute", field="network",
-    networks=(_NETWORK,),
-    converter="python -m my3dgen_jax.launch.train_demo_networks",
-    abstract=_abstract)
+  return Network(_KIND.load(directory)[1], Attributes())

@@ -15,11 +15,10 @@ Similarity", TPAMI 2020, section 3.
 """
 
 import os
-from typing import Any, Dict, Literal, Mapping, Optional, Tuple, Union
+from typing import Any, Literal, Optional, Tuple, Union
 
 import chex
 import flax.linen as nn
-from flax import traverse_util
 import jax
 import jax.numpy as jnp
 
@@ -161,38 +160,12 @@ def abstract_variables() -> Any:
   return jax.eval_shape(Dists().init, jax.random.key(0), image, image)
 
 
-def save_dists(directory: Union[str, os.PathLike], variables: Any, *,
-               source: Optional[Mapping[str, Any]] = None,
-               overwrite: bool = False):
-  """Writes the weights, all of them or nothing.
-
-  Args:
-    directory: to be created.
-    variables: {"params": …}, as `abstract_variables` says.
-    source: where the weights come from (plain data), kept in the file.
-    overwrite: replace the weights of a folder that exists.
-
-  Raises:
-    FileExistsError: the folder exists, and may not be replaced.
-    CheckpointError: the variables are not those of DISTS; the folder cannot
-      be written, or holds other things.
-  """
-  weights_lib.save(_KIND, directory, BACKBONE, _flatten(variables),
-                   source=source, overwrite=overwrite)
-
-
-def check_writable(directory: Union[str, os.PathLike], *, overwrite: bool):
-  """Refuses before any work what `save_dists` would refuse after it.
-
-  Args:
-    directory: to be created.
-    overwrite: it may exist, if it holds the weights and nothing else.
-
-  Raises:
-    FileExistsError: the folder exists, and may not be replaced.
-    CheckpointError: it holds other things.
-  """
-  weights_lib.check_writable(_KIND, directory, overwrite=overwrite)
+_KIND = weights_lib.Kind(
+    name="dists", title="DISTS", field="backbone", networks=(BACKBONE,),
+    converter="converters/dists_to_flax.py",
+    abstract=lambda backbone: abstract_variables())
+save_dists = _KIND.save_only
+check_writable = _KIND.check_writable
 
 
 def load_dists(directory: Union[str, os.PathLike], *,
@@ -211,18 +184,5 @@ def load_dists(directory: Union[str, os.PathLike], *,
   Raises:
     CheckpointError: names the file and what is wrong with it.
   """
-  _, arrays = weights_lib.load(_KIND, directory)
-  params = traverse_util.unflatten_dict(arrays, sep="/")
-  return (Dists(dtype=dtype, precision=precision),
-          {"params": jax.device_put(params)})
-
-
-def _flatten(variables: Any) -> Dict[str, Any]:
-  """The parameters by path."""
-  return traverse_util.flatten_dict(dict(variables["params"]), sep="/")
-
-
-_KIND = weights_lib.Kind(
-    name="dists", title="DISTS", field="backbone", networks=(BACKBONE,),
-    converter="converters/dists_to_flax.py",
-    abstract=lambda backbone: _flatten(abstract_variables()))
+  _, variables = _KIND.load(directory)
+  return Dists(dtype=dtype, precision=precision), variables

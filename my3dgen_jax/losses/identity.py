@@ -11,12 +11,11 @@ entry of `NETWORKS`.
 import dataclasses
 import functools
 import os
-from typing import (Any, Callable, Dict, Literal, Mapping, Optional, Tuple,
+from typing import (Any, Callable, Dict, Literal, Tuple,
                     Union)
 
 import chex
 import flax.linen as nn
-from flax import traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -213,40 +212,12 @@ def abstract_variables(network: str) -> Any:
   return jax.eval_shape(module.init, jax.random.key(0), images)
 
 
-def save_identity(directory: Union[str, os.PathLike], network: str,
-                  variables: Any, *,
-                  source: Optional[Mapping[str, Any]] = None,
-                  overwrite: bool = False):
-  """Writes the weights, all of them or nothing.
-
-  Args:
-    directory: to be created.
-    network: a key of `NETWORKS`.
-    variables: as `abstract_variables` says.
-    source: where the weights come from (plain data), kept in the file.
-    overwrite: replace the weights of a folder that exists.
-
-  Raises:
-    FileExistsError: the folder exists, and may not be replaced.
-    CheckpointError: the variables are not those of the network; the folder
-      cannot be written, or holds other things.
-  """
-  weights_lib.save(_KIND, directory, network, _flatten(variables),
-                   source=source, overwrite=overwrite)
-
-
-def check_writable(directory: Union[str, os.PathLike], *, overwrite: bool):
-  """Refuses before any work what `save_identity` would refuse after it.
-
-  Args:
-    directory: to be created.
-    overwrite: it may exist, if it holds the weights and nothing else.
-
-  Raises:
-    FileExistsError: the folder exists, and may not be replaced.
-    CheckpointError: it holds other things.
-  """
-  weights_lib.check_writable(_KIND, directory, overwrite=overwrite)
+_KIND = weights_lib.Kind(
+    name="identity", title="identity", field="network", networks=NETWORKS,
+    converter="converters/arcface_to_flax.py", abstract=abstract_variables,
+    params_only=False)
+save_identity = _KIND.save
+check_writable = _KIND.check_writable
 
 
 def load_identity(directory: Union[str, os.PathLike], *,
@@ -265,19 +236,5 @@ def load_identity(directory: Union[str, os.PathLike], *,
   Raises:
     CheckpointError: names the file and what is wrong with it.
   """
-  network, arrays = weights_lib.load(_KIND, directory)
-  variables = traverse_util.unflatten_dict(arrays, sep="/")
-  return (Identity(network, dtype=dtype, precision=precision),
-          jax.device_put(variables))
-
-
-def _flatten(variables: Any) -> Dict[str, Any]:
-  """The arrays by path, the collection first."""
-  return traverse_util.flatten_dict(
-      {name: dict(tree) for name, tree in variables.items()}, sep="/")
-
-
-_KIND = weights_lib.Kind(
-    name="identity", title="identity", field="network", networks=NETWORKS,
-    converter="converters/arcface_to_flax.py",
-    abstract=lambda network: _flatten(abstract_variables(network)))
+  network, variables = _KIND.load(directory)
+  return Identity(network, dtype=dtype, precision=precision), variables

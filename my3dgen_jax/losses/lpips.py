@@ -16,12 +16,11 @@ Perceptual Metric", CVPR 2018; version 0.1 of its linear weights.
 """
 
 import os
-from typing import (Any, Dict, Literal, Mapping, Optional, Sequence, Tuple,
+from typing import (Any, Literal, Optional, Sequence, Tuple,
                     Union)
 
 import chex
 import flax.linen as nn
-from flax import traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -238,39 +237,11 @@ def abstract_variables(backbone: str) -> Any:
   return jax.eval_shape(Lpips(backbone).init, jax.random.key(0), image, image)
 
 
-def save_lpips(directory: Union[str, os.PathLike], backbone: str,
-               variables: Any, *, source: Optional[Mapping[str, Any]] = None,
-               overwrite: bool = False):
-  """Writes the weights, all of them or nothing.
-
-  Args:
-    directory: to be created.
-    backbone: "alex", "vgg", "squeeze" or "small".
-    variables: {"params": …}, as `abstract_variables` says.
-    source: where the weights come from (plain data), kept in the file.
-    overwrite: replace the weights of a folder that exists.
-
-  Raises:
-    FileExistsError: the folder exists, and may not be replaced.
-    CheckpointError: the variables are not those of the backbone; the folder
-      cannot be written, or holds other things.
-  """
-  weights_lib.save(_KIND, directory, backbone, _flatten(variables),
-                   source=source, overwrite=overwrite)
-
-
-def check_writable(directory: Union[str, os.PathLike], *, overwrite: bool):
-  """Refuses before any work what `save_lpips` would refuse after it.
-
-  Args:
-    directory: to be created.
-    overwrite: it may exist, if it holds the weights and nothing else.
-
-  Raises:
-    FileExistsError: the folder exists, and may not be replaced.
-    CheckpointError: it holds other things.
-  """
-  weights_lib.check_writable(_KIND, directory, overwrite=overwrite)
+_KIND = weights_lib.Kind(
+    name="lpips", title="LPIPS", field="backbone", networks=BACKBONES,
+    converter="converters/lpips_to_flax.py", abstract=abstract_variables)
+save_lpips = _KIND.save
+check_writable = _KIND.check_writable
 
 
 def load_lpips(directory: Union[str, os.PathLike], *,
@@ -289,18 +260,5 @@ def load_lpips(directory: Union[str, os.PathLike], *,
   Raises:
     CheckpointError: names the file and what is wrong with it.
   """
-  backbone, arrays = weights_lib.load(_KIND, directory)
-  params = traverse_util.unflatten_dict(arrays, sep="/")
-  return (Lpips(backbone, dtype=dtype, precision=precision),
-          {"params": jax.device_put(params)})
-
-
-def _flatten(variables: Any) -> Dict[str, Any]:
-  """The parameters by path."""
-  return traverse_util.flatten_dict(dict(variables["params"]), sep="/")
-
-
-_KIND = weights_lib.Kind(
-    name="lpips", title="LPIPS", field="backbone", networks=BACKBONES,
-    converter="converters/lpips_to_flax.py",
-    abstract=lambda backbone: _flatten(abstract_variables(backbone)))
+  backbone, variables = _KIND.load(directory)
+  return Lpips(backbone, dtype=dtype, precision=precision), variables

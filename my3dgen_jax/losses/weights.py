@@ -17,6 +17,8 @@ import tempfile
 from typing import (Any, Callable, Collection, Dict, Mapping, NoReturn,
                     Optional, Tuple, Union)
 
+from flax import traverse_util
+import jax
 import numpy as np
 
 from my3dgen_jax.errors import CheckpointError
@@ -28,7 +30,7 @@ _FORMAT = "1"
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-  """What the networks of a folder are for.
+  """What the networks of a folder are for; how they are saved and loaded.
 
   Attributes:
     name: in the metadata.
@@ -36,7 +38,9 @@ class Kind:
     field: of the metadata, that names the network.
     networks: which there are.
     converter: the command that writes such folders.
-    abstract: a network's arrays by path, without numbers.
+    abstract: a network's variables, without numbers.
+    params_only: arrays are named by their paths in "params", the one
+      collection; else the collection comes first.
   """
 
   name: str
@@ -44,154 +48,165 @@ class Kind:
   field: str
   networks: Collection[str]
   converter: str
-  abstract: Callable[[str], Mapping[str, Any]]
+  abstract: Callable[[str], Any]
+  params_only: bool = True
 
   @property
   def remedy(self) -> str:
     """What to do about a folder that is none."""
     return f"expected a folder that {self.converter} has written"
 
+  def save(self, directory: Union[str, os.PathLike], network: str,
+           variables: Any, *, source: Optional[Mapping[str, Any]] = None,
+           overwrite: bool = False):
+    """Writes the weights, all of them or nothing.
 
-def save(kind: Kind, directory: Union[str, os.PathLike], network: str,
-         arrays: Mapping[str, Any], *,
-         source: Optional[Mapping[str, Any]] = None, overwrite: bool = False):
-  """Writes the weights, all of them or nothing.
+    Args:
+      directory: to be created.
+      network: one of `networks`.
+      variables: as `abstract` says.
+      source: where they come from (plain data), kept in the file.
+      overwrite: replace the weights of a folder that exists.
 
-  Args:
-    kind: of the folder.
-    directory: to be created.
-    network: one of the kind's.
-    arrays: by path, as `kind.abstract` says.
-    source: where they come from (plain data), kept in the file.
-    overwrite: replace the weights of a folder that exists.
+    Raises:
+      FileExistsError: the folder exists, and may not be replaced.
+      CheckpointError: the variables are not those of the network; the folder
+        cannot be written, or holds other things.
+    """
+    import safetensors.numpy  # pylint: disable=import-outside-toplevel
 
-  Raises:
-    FileExistsError: the folder exists, and may not be replaced.
-    CheckpointError: the arrays are not those of the network; the folder
-      cannot be written, or holds other things.
-  """
-  import safetensors.numpy  # pylint: disable=import-outside-toplevel
+    directory = _absolute(directory)
+    self.check_writable(directory, overwrite=overwrite)
+    arrays = {name: np.ascontiguousarray(leaf)
+              for name, leaf in self._flatten(variables).items()}
+    self._check_arrays(directory, network, arrays)
+    for name, array in arrays.items():
+      if not np.isfinite(array).all():
+        raise CheckpointError(f"{directory}: {name} holds NaN or infinity")
+    data = safetensors.numpy.save(arrays, {
+        "format": _FORMAT, "kind": self.name, self.field: network,
+        "source": json.dumps(dict(source or {})), "sha256": _digest(arrays)})
+    try:
+      directory.parent.mkdir(parents=True, exist_ok=True)
+      # Beside the target, so that the last step is a rename on one disk.
+      with tempfile.TemporaryDirectory(
+          prefix=f".{directory.name[:64]}.", dir=directory.parent
+      ) as temporary:
+        new = pathlib.Path(temporary) / "new"
+        new.mkdir()
+        (new / WEIGHTS_FILE).write_bytes(data)
+        if directory.exists():
+          (new / WEIGHTS_FILE).replace(directory / WEIGHTS_FILE)
+        else:
+          new.rename(directory)
+    except OSError as error:
+      raise CheckpointError(
+          f"{directory}: {error.strerror or type(error).__name__}") from error
 
-  directory = _absolute(directory)
-  check_writable(kind, directory, overwrite=overwrite)
-  arrays = {name: np.ascontiguousarray(leaf)
-            for name, leaf in arrays.items()}
-  _check_arrays(kind, directory, network, arrays)
-  for name, array in arrays.items():
-    if not np.isfinite(array).all():
-      raise CheckpointError(f"{directory}: {name} holds NaN or infinity")
-  data = safetensors.numpy.save(arrays, {
-      "format": _FORMAT, "kind": kind.name, kind.field: network,
-      "source": json.dumps(dict(source or {})), "sha256": _digest(arrays)})
-  try:
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that the last step is a rename on one disk.
-    with tempfile.TemporaryDirectory(
-        prefix=f".{directory.name[:64]}.", dir=directory.parent) as temporary:
-      new = pathlib.Path(temporary) / "new"
-      new.mkdir()
-      (new / WEIGHTS_FILE).write_bytes(data)
-      if directory.exists():
-        (new / WEIGHTS_FILE).replace(directory / WEIGHTS_FILE)
-      else:
-        new.rename(directory)
-  except OSError as error:
-    raise CheckpointError(
-        f"{directory}: {error.strerror or type(error).__name__}") from error
+  def save_only(self, directory: Union[str, os.PathLike], variables: Any, *,
+                source: Optional[Mapping[str, Any]] = None,
+                overwrite: bool = False):
+    """`save` of a kind that has one network."""
+    network, = self.networks
+    self.save(directory, network, variables, source=source,
+              overwrite=overwrite)
 
+  def check_writable(self, directory: Union[str, os.PathLike], *,
+                     overwrite: bool):
+    """Refuses before any work what `save` would refuse after it.
 
-def check_writable(kind: Kind, directory: Union[str, os.PathLike], *,
-                   overwrite: bool):
-  """Refuses before any work what `save` would refuse after it.
+    Args:
+      directory: to be created.
+      overwrite: it may exist, if it holds the weights and nothing else.
 
-  Args:
-    kind: of the folder.
-    directory: to be created.
-    overwrite: it may exist, if it holds the weights and nothing else.
+    Raises:
+      FileExistsError: the folder exists, and may not be replaced.
+      CheckpointError: it holds other things.
+    """
+    directory = _absolute(directory)
+    if not (directory.exists() or directory.is_symlink()):
+      return
+    if not overwrite:
+      raise FileExistsError(errno.EEXIST, "exists already", str(directory))
+    if not (directory / WEIGHTS_FILE).is_file():
+      raise CheckpointError(f"{directory}: is not a folder with {self.title} "
+                            "weights, so it is not replaced")
+    others = sorted(set(os.listdir(directory)) - {WEIGHTS_FILE})
+    if others:
+      raise CheckpointError(f"{directory}: holds {others[0]} beside the "
+                            "weights, so it is not replaced")
 
-  Raises:
-    FileExistsError: the folder exists, and may not be replaced.
-    CheckpointError: it holds other things.
-  """
-  directory = _absolute(directory)
-  if not (directory.exists() or directory.is_symlink()):
-    return
-  if not overwrite:
-    raise FileExistsError(errno.EEXIST, "exists already", str(directory))
-  if not (directory / WEIGHTS_FILE).is_file():
-    raise CheckpointError(f"{directory}: is not a folder with {kind.title} "
-                          "weights, so it is not replaced")
-  others = sorted(set(os.listdir(directory)) - {WEIGHTS_FILE})
-  if others:
-    raise CheckpointError(f"{directory}: holds {others[0]} beside the "
-                          "weights, so it is not replaced")
+  def load(self, directory: Union[str, os.PathLike]) -> Tuple[str, Any]:
+    """Reads weights from disk.
 
+    Args:
+      directory: written by `save`.
 
-def load(kind: Kind, directory: Union[str, os.PathLike]
-         ) -> Tuple[str, Dict[str, np.ndarray]]:
-  """Reads weights from disk.
+    Returns: which network it is, and its variables, float32 on the default
+      device.
+    Raises:
+      CheckpointError: names the file and what is wrong with it.
+    """
+    import safetensors  # pylint: disable=import-outside-toplevel
 
-  Args:
-    kind: of the folder.
-    directory: written by `save`.
+    directory = _absolute(directory)
+    path = directory / WEIGHTS_FILE
 
-  Returns: which network it is, and its arrays by path.
-  Raises:
-    CheckpointError: names the file and what is wrong with it.
-  """
-  import safetensors  # pylint: disable=import-outside-toplevel
+    def refuse(reason: str) -> NoReturn:
+      raise CheckpointError(f"{path}: {reason}") from None
 
-  directory = _absolute(directory)
-  path = directory / WEIGHTS_FILE
+    if not directory.is_dir():
+      raise CheckpointError(f"{directory}: no such folder; {self.remedy}")
+    if not path.is_file():
+      refuse(f"missing; {self.remedy}")
+    try:
+      with safetensors.safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+        if (metadata.get("kind"), metadata.get("format")) != (self.name,
+                                                              _FORMAT):
+          refuse(f"does not hold {self.title} weights; {self.remedy}")
+        arrays = {name: file.get_tensor(name) for name in file.keys()}
+    except OSError as error:
+      refuse(error.strerror or "cannot be read")
+    # What the reader does not know, such as dtypes of numpy's, is a KeyError.
+    except (safetensors.SafetensorError, KeyError, TypeError, UnicodeError):
+      refuse(f"damaged, or no safetensors file; {self.remedy}")
+    network = metadata.get(self.field)
+    if network not in self.networks:
+      refuse(f"field '{self.field}' must be one of "
+             f"{', '.join(self.networks)}")
+    self._check_arrays(path, network, arrays)
+    if metadata.get("sha256") != _digest(arrays):
+      refuse("damaged, it is not what was saved; convert the weights again")
+    tree = jax.device_put(traverse_util.unflatten_dict(arrays, sep="/"))
+    return network, {"params": tree} if self.params_only else tree
 
-  def refuse(reason: str) -> NoReturn:
-    raise CheckpointError(f"{path}: {reason}") from None
+  def _flatten(self, variables: Any) -> Dict[str, Any]:
+    """Variables to arrays by name."""
+    tree = variables["params"] if self.params_only else {
+        name: dict(collection) for name, collection in variables.items()}
+    return traverse_util.flatten_dict(dict(tree), sep="/")
 
-  if not directory.is_dir():
-    raise CheckpointError(f"{directory}: no such folder; {kind.remedy}")
-  if not path.is_file():
-    refuse(f"missing; {kind.remedy}")
-  try:
-    with safetensors.safe_open(path, framework="numpy") as file:
-      metadata = file.metadata() or {}
-      if (metadata.get("kind"), metadata.get("format")) != (kind.name,
-                                                            _FORMAT):
-        refuse(f"does not hold {kind.title} weights; {kind.remedy}")
-      arrays = {name: file.get_tensor(name) for name in file.keys()}
-  except OSError as error:
-    refuse(error.strerror or "cannot be read")
-  # What the reader does not know, such as dtypes of numpy's, is a KeyError.
-  except (safetensors.SafetensorError, KeyError, TypeError, UnicodeError):
-    refuse(f"damaged, or no safetensors file; {kind.remedy}")
-  network = metadata.get(kind.field)
-  if network not in kind.networks:
-    refuse(f"field '{kind.field}' must be one of {', '.join(kind.networks)}")
-  _check_arrays(kind, path, network, arrays)
-  if metadata.get("sha256") != _digest(arrays):
-    refuse("damaged, it is not what was saved; convert the weights again")
-  return network, arrays
+  def _check_arrays(self, where: Any, network: str,
+                    arrays: Mapping[str, np.ndarray]):
+    """Names the first array that is missing, different or too much."""
+    expected = self._flatten(self.abstract(network))
+    problem = f"{where}: not the weights of {network}"
+    for name, leaf in expected.items():
+      if name not in arrays:
+        raise CheckpointError(f"{problem}: {name} is missing")
+      found = arrays[name]
+      if (found.shape, found.dtype) != (leaf.shape, leaf.dtype):
+        raise CheckpointError(
+            f"{problem}: {name} is {found.dtype} {list(found.shape)}, "
+            f"expected {leaf.dtype} {list(leaf.shape)}")
+    extra = sorted(set(arrays) - set(expected))
+    if extra:
+      raise CheckpointError(f"{problem}: {extra[0]} is not part of it")
 
 
 def _absolute(directory: Union[str, os.PathLike]) -> pathlib.Path:
   return pathlib.Path(directory).expanduser().absolute()
-
-
-def _check_arrays(kind: Kind, where: Any, network: str,
-                  arrays: Mapping[str, np.ndarray]):
-  """Names the first array that is missing, different or too much."""
-  expected = kind.abstract(network)
-  problem = f"{where}: not the weights of {network}"
-  for name, leaf in expected.items():
-    if name not in arrays:
-      raise CheckpointError(f"{problem}: {name} is missing")
-    found = arrays[name]
-    if (found.shape, found.dtype) != (leaf.shape, leaf.dtype):
-      raise CheckpointError(
-          f"{problem}: {name} is {found.dtype} {list(found.shape)}, expected "
-          f"{leaf.dtype} {list(leaf.shape)}")
-  extra = sorted(set(arrays) - set(expected))
-  if extra:
-    raise CheckpointError(f"{problem}: {extra[0]} is not part of it")
 
 
 def _digest(arrays: Mapping[str, np.ndarray]) -> str:

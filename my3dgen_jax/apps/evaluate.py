@@ -326,9 +326,9 @@ def blocks(variant: Variant) -> Dict[str, float]:
 
 
 def cost(variant: Variant) -> Dict[str, float]:
-  """What a run took: "seconds", "numbers" that were tuned, "megabytes"."""
+  """What tuning took: "seconds", "numbers" that were tuned, "megabytes"."""
   summary = run_folder.read_json(variant.folder / run_folder.SUMMARY_FILE)
-  return {"seconds": summary["seconds"],
+  return {"seconds": summary["tuning_seconds"],
           "numbers": summary["adapter_numbers"],
           "megabytes": summary["adapter_bytes"] / 1e6}
 
@@ -461,15 +461,15 @@ def _cost(people: Sequence[Runs], measure: _Measure) -> Table:
   del measure
   columns = (Column("numbers", "numbers tuned", -1, 0),
              Column("megabytes", "on disk, MB", -1, 2),
-             Column("seconds", "seconds", -1, 0))
+             Column("seconds", "tuning, s", -1, 0))
   rows = {setting: tables.merged(
       [one.name for one in columns],
       [cost(variant) if variant else {} for variant in (
           _settings(runs)[setting] for runs in people)])
           for setting in (FULL, LORA)}
   return Table("cost", "What a run takes", columns, rows, (
-      "Seconds of the whole run, anchors and measuring included, on the "
-      "machine that ran it; anchors that were known already cost nothing.",))
+      "Seconds of tuning alone, compilation included, on the machine that ran "
+      "it and beside whatever else it did.",))
 
 
 _INVERTED = {"lpips": "inversion.lpips", "id_sim": "inversion.id_sim",

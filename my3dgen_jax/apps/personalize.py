@@ -164,7 +164,8 @@ def personalize(config: PersonalizeConfig, *, resume: bool = False,
     summary = job.evaluate(out, result, anchors, stop)
   seconds += time.monotonic() - began
   summary.update(adapter_bytes=result.bytes, adapter_numbers=result.numbers,
-                 seconds=round(seconds, 1))
+                 seconds=round(seconds, 1),
+                 tuning_seconds=round(saved.seconds, 1) if saved else 0.0)
   run_folder.write_json(out / run_folder.SUMMARY_FILE, summary)
   shutil.rmtree(out / _UNFINISHED, ignore_errors=True)
   return summary

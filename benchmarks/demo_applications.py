@@ -17,10 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from my3dgen_jax.apps import edit, invert, render, scores
+from my3dgen_jax.apps import edit, invert, protocols, render, scores
 from my3dgen_jax.apps.person import Person, load_person
 from my3dgen_jax.apps.scores import IdentityScore
-from my3dgen_jax.config import PivotConfig, ProjectionConfig
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.demo import album as demo_album
 from my3dgen_jax.demo import attributes
@@ -39,11 +38,6 @@ _SAMPLES = cli.integer("samples", 3000, "That directions are found among.",
 cli.define_cpu_devices()
 
 _SETTINGS = ("pretrained", "full", "lora")
-_YAW, _PITCH = 0.35, 0.25  # of random views (My3DGen, section 4)
-# As in demo.flags: what suits 128 pixels and minutes.
-_PROJECTION = ProjectionConfig(steps=30, learning_rate=0.1, mse_weight=2.0,
-                               optimize_noise=False)
-_PIVOT = PivotConfig(steps=60, learning_rate=0.005)
 _STRENGTH = 2.0  # of edits, standard deviations of the samples
 
 
@@ -54,7 +48,8 @@ def main():
   for n in numbers:
     place = folder / f"person_{n}"
     for setting in _SETTINGS:
-      path = place / f"applications_{setting}.json"
+      path = place / (f"applications_{setting}_{_PHOTOS.value}_{_VIEWS.value}_"
+                      f"{_SAMPLES.value}.json")
       if not path.exists():
         print(path, flush=True)
         run_folder.write_json(path, _measure(place, n, setting))
@@ -70,47 +65,35 @@ def _measure(place: pathlib.Path, number: int, setting: str
       run=place / ("full" if setting == "full" else "lora"),
       pretrained=setting == "pretrained", devices=devices.local_devices())
   score = IdentityScore.of(person.identity, person.reference())
-  album = _held_out(place / "album")
+  album = person.photos_of("test")
+  album = album.subset(range(min(_PHOTOS.value, len(album))))
   names, photos = demo_album.demo_photos(number)
   rows = np.array([names.index(name.rsplit(".", 1)[0])
                    for name in album.names])
   truth = jax.tree.map(lambda x: x[rows], photos.person)
   of_views = lambda generator, ws, seed: float(np.mean(score(np.concatenate(
       [output.image for _, _, output in render.render_views(
-          generator, ws[None], _random_views(person, seed))]))))
+          generator, ws[None], protocols.random_views(
+              person, _VIEWS.value, seed))]))))
   found = {}
   found.update(_inversion(person, album, truth, of_views))
   found.update(_editing(person, place.parent, score))
   return found
 
 
-def _held_out(folder: pathlib.Path) -> Album:
-  """Some of the photos that tuning has not seen, without latents."""
-  album = Album.open(folder)
-  test = album.split(test=str(folder / demo_album.TEST_FILE)).test
-  return test.subset(range(_PHOTOS.value))
-
-
-def _random_views(person: Person, seed: int) -> np.ndarray:
-  """Labels of random cameras, [_VIEWS, 25]."""
-  yaw, pitch = np.random.default_rng(seed).uniform(
-      -1, 1, (2, _VIEWS.value)).astype(np.float32)
-  return render.about_front(person.generator, person.anchors.c[0],
-                            _YAW * yaw, _PITCH * pitch)
-
-
 def _inversion(person: Person, album: Album, truth: Any,
                of_views: Callable[..., float]) -> Dict[str, float]:
   """Pivotal tuning: one view, several views, and depth from the side."""
-  config = invert.InvertConfig(way="pivot", projection=_PROJECTION,
-                               pivot=_PIVOT)
+  config = invert.InvertConfig(
+      way="pivot", projection=protocols.QUICK.projection,
+      pivot=protocols.QUICK.pivot)
   found = invert.invert(person, album, config)
   rows = []
   for i, (photo, one) in enumerate(zip(album, found)):
     output = render.synthesize(one.generator, one.ws[None], photo.c[None])
     row = scores.compare(output.image[0], photo.image, lpips=person.lpips)
     row["views"] = of_views(one.generator, one.ws, i)
-    c = _random_views(person, i)
+    c = protocols.random_views(person, _VIEWS.value, i)
     exact = demo_render.render(
         jax.tree.map(lambda x, i=i: jnp.repeat(x[i:i + 1], len(c), 0), truth),
         jnp.asarray(c), resolution=photo.image.shape[0])

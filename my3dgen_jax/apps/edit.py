@@ -58,6 +58,7 @@ _LEAST_COSINE = 0.9  # below, one is told
 _ROUNDING = 1e-5  # of weights
 _MOST = 1_000_000
 _REACH = "reach"  # in the summary
+_LEAST_SPREAD = 1e-6  # in W
 
 
 @dataclasses.dataclass(frozen=True)
@@ -350,11 +351,19 @@ def without_others(direction: Direction, others: Sequence[Direction]
 
 def with_spread(person: Person, direction: Direction,
                 config: EditConfig) -> Direction:
-  """A direction that knows how far samples spread along it."""
-  if direction.spread is not None:
-    return direction
-  return dataclasses.replace(direction, spread=_spread(
-      direction.vector, _samples(person, config)))
+  """A direction that knows how far samples spread along it.
+
+  Raises: UserError: they do not.
+  """
+  spread = direction.spread
+  if spread is None:
+    spread = _spread(direction.vector, _samples(person, config))
+  if not spread > _LEAST_SPREAD:
+    raise UserError(f"{direction.name}: the {config.samples} samples do not "
+                    "differ along it, so strengths cannot count their "
+                    "standard deviations; draw more, raise truncation_psi, or "
+                    "give strengths as lengths (unit w)")
+  return dataclasses.replace(direction, spread=spread)
 
 
 # Editing.
@@ -467,8 +476,10 @@ def write_edits(person: Person, starts: Sequence[Station], direction: Direction,
   Raises: as `edit_strip`; Interrupted: SIGTERM or SIGINT.
   """
   config.validate()
-  direction = with_spread(person, direction, config)
-  unit = direction.spread if config.unit == "spread" else 1.0
+  unit = 1.0
+  if config.unit == "spread":
+    direction = with_spread(person, direction, config)
+    unit = direction.spread
   summary = {"direction": direction.name, "accuracy": direction.accuracy,
              "spread": direction.spread, "apply": config.apply,
              "edge": config.edge, "unit": config.unit,

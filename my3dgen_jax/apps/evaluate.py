@@ -13,10 +13,12 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import time
 from typing import (Any, Callable, Dict, List, Mapping, NamedTuple, Optional,
                     Sequence, Tuple, Union)
 
+from flax import traverse_util
 import numpy as np
 
 from my3dgen_jax import lora as lora_lib
@@ -27,7 +29,6 @@ from my3dgen_jax.apps.protocols import Protocol, Subject
 from my3dgen_jax.apps.scores import IdentityScore
 from my3dgen_jax.apps.tables import Column, Table
 from my3dgen_jax.data import images, synthetic
-from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.files import replacing
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import UserError
@@ -43,6 +44,12 @@ REPORT_FILE, VALUES_FILE = "RESULTS.md", "results.json"
 LAYOUTS_FILE = "layouts.png"
 
 _MEASURED = "measured"  # folder
+_UNFINISHED = "unfinished"  # in it
+_FORMAT = 1  # of measurements; another one whenever a protocol changes
+# Settings that say where and how fast, not what.
+_FREE = ("out", "checkpoint", "album", "lpips", "identity", "cache", "devices",
+         "save_every", "log_every", "adapter_dtype", "pictures", "test",
+         "reference", "train", "split_seed")
 _MAIN, _WHOLE = "lora", "full"  # run folders of a person
 _PIXELS = 4  # views of the picture of layouts
 _LEVEL = int(100 * tables.LEVEL)
@@ -77,13 +84,32 @@ class Runs(NamedTuple):
   variants: Dict[str, Dict[Any, pathlib.Path]]
 
 
-# What runs may differ in -> its value in a run's config.
-AXES: Dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    "rank": lambda config: config["settings"]["lora"]["rank"],
-    "layout": lambda config: config["settings"]["lora"]["conv_rank"],
-    "lpips_weight": lambda config: config["settings"]["loss"]["lpips_weight"],
-    "photos": lambda config: len(config["photos"]["train"]),
-}
+# What runs are compared by -> where `_content` says it.
+AXES = {"rank": "settings.lora.rank", "layout": "settings.lora.conv_rank",
+        "lpips_weight": "settings.loss.lpips_weight",
+        "photos": "photos.train"}
+# What tuning all weights may have of its own.
+_OF_MODE = ("settings.tuning.", "settings.lora.")
+
+
+def _content(config: Mapping[str, Any]) -> Dict[str, Any]:
+  """What a run was made of, by dotted names, from its config."""
+  settings = {name: value for name, value in config["settings"].items()
+              if name not in _FREE}
+  photos = {part: tuple(sorted(names.items()))
+            for part, names in config["photos"].items()}
+  return traverse_util.flatten_dict({
+      "settings": settings, "photos": photos, "weights": config["weights"],
+      "base": config[run_folder.BASE_DIGEST]}, sep=".")
+
+
+def _different(a: Mapping[str, Any], b: Mapping[str, Any]) -> List[str]:
+  return sorted(name for name in {*a, *b} if a.get(name) != b.get(name))
+
+
+def _value(axis: str, content: Mapping[str, Any]) -> Any:
+  value = content[AXES[axis]]
+  return len(value) if axis == "photos" else value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,16 +180,24 @@ def _runs_of(place: pathlib.Path) -> Runs:
     if not (folder / run_folder.SUMMARY_FILE).is_file():
       raise UserError(f"{folder}: is not finished; the command that began it "
                       "goes on with --resume")
-  value = {axis: read(configs[main]) for axis, read in AXES.items()}
+  contents = {folder: _content(config) for folder, config in configs.items()}
   variants: Dict[str, Dict[Any, pathlib.Path]] = {
-      axis: {value[axis]: main} for axis in AXES}
+      axis: {_value(axis, contents[main]): main} for axis in AXES}
   for folder in loras:
-    found = {axis: read(configs[folder]) for axis, read in AXES.items()}
-    other = [axis for axis in AXES if found[axis] != value[axis]]
-    if len(other) == 1:
-      variants[other[0]][found[other[0]]] = folder
-  return Runs(place.name, main, _one_of(place, wholes, _WHOLE) if wholes
-              else None, variants)
+    different = _different(contents[folder], contents[main])
+    for axis in AXES:
+      if different == [AXES[axis]]:
+        value = _value(axis, contents[folder])
+        if value in variants[axis]:
+          raise UserError(f"{folder}: compares nothing that "
+                          f"{variants[axis][value]} does not; remove one")
+        variants[axis][value] = folder
+  full = _one_of(place, wholes, _WHOLE) if wholes else None
+  for name in _different(contents[full], contents[main]) if full else ():
+    if not name.startswith(_OF_MODE):
+      raise UserError(f"{full}: has another {name} than {main}, so they "
+                      "cannot be compared; personalize one of them again")
+  return Runs(place.name, main, full, variants)
 
 
 def _one_of(place: pathlib.Path, folders: Sequence[pathlib.Path],
@@ -198,7 +232,16 @@ class Bench:
     self._config, self._out = config, out / _MEASURED
     self._stop, self._report = stop, report
     self._loaded: Tuple[Optional[Variant], Optional[Subject]] = None, None
-    self.seconds = 0.0  # that all measurements took, whenever that was
+    self._seconds: Dict[pathlib.Path, float] = {}
+
+  @property
+  def seconds(self) -> float:
+    """That all measurements took, whenever that was."""
+    return sum(self._seconds.values())
+
+  def clean_up(self):
+    """Removes what only unfinished measurements need."""
+    shutil.rmtree(self._out / _UNFINISHED, ignore_errors=True)
 
   def __call__(self, name: str, variant: Variant) -> Dict[str, Any]:
     """A measurement; `name` is a function of `protocols`."""
@@ -219,17 +262,17 @@ class Bench:
       path.parent.mkdir(parents=True, exist_ok=True)
       run_folder.write_json(path, {"of": str(variant.folder), "key": key,
                                    "values": values, "seconds": seconds})
-      self._report(f"{variant.folder}{' (base)' * variant.pretrained}: {name}, "
-                   f"{duration(seconds)}")
+      base = " (base)" if variant.pretrained else ""
+      self._report(f"{variant.folder}{base}: {name}, {duration(seconds)}")
     found = run_folder.read_json(path)
-    self.seconds += found["seconds"]
+    self._seconds[path] = found["seconds"]
     return found["values"]
 
   def _key(self, name: str, variant: Variant) -> Dict[str, Any]:
     """All that a measurement depends on."""
     protocol = dataclasses.asdict(self._config.protocol)
     return {"measure": name, "protocol": protocol, "seed": self._config.seed,
-            "version": __version__, **_identity(variant), **{
+            "format": [_FORMAT, __version__], **_identity(variant), **{
                 kind: _weights_digest(folder) for kind, folder
                 in self._weights(variant).items()},
             "directions": [] if name != "editing" else [
@@ -247,7 +290,9 @@ class Bench:
     if self._loaded[0] != variant:
       self._loaded = None, None
       devices.forget_programs()
-      self._loaded = variant, load_subject(variant, **self._weights(variant))
+      self._loaded = variant, load_subject(
+          variant, stop=self._stop, cache=self._out / _UNFINISHED,
+          **self._weights(variant))
     return self._loaded[1]
 
   def person(self, variant: Variant) -> Person:
@@ -259,7 +304,7 @@ def _identity(variant: Variant) -> Dict[str, Any]:
   """What tells a generator, its anchors and its photos from others."""
   config = run_folder.read_config(variant.folder)
   found = {"base": config[run_folder.BASE_DIGEST],
-           "photos": config["photos"],
+           "generator": config["generator"], "photos": config["photos"],
            "anchors": run_folder.file_digest(
                variant.folder / run_folder.ANCHORS_FILE)}
   if variant.pretrained:
@@ -276,13 +321,16 @@ def _weights_digest(folder: Optional[str]) -> Optional[str]:
       pathlib.Path(folder).expanduser() / WEIGHTS_FILE)
 
 
-def load_subject(variant: Variant, *, lpips: Optional[str] = None,
-                 identity: Optional[str] = None, dists: Optional[str] = None
-                 ) -> Subject:
+def load_subject(variant: Variant, *, stop: Optional[StopRequest] = None,
+                 cache: Optional[pathlib.Path] = None,
+                 lpips: Optional[str] = None, identity: Optional[str] = None,
+                 dists: Optional[str] = None) -> Subject:
   """Reads what protocols need.
 
   Args:
     variant: the generator.
+    stop: see `Subject`.
+    cache: likewise.
     lpips: folder of weights; None: the run's.
     identity: likewise.
     dists: likewise; None: none.
@@ -292,24 +340,22 @@ def load_subject(variant: Variant, *, lpips: Optional[str] = None,
   person = load_person(run=variant.folder, pretrained=variant.pretrained,
                        lpips=lpips, identity=identity)
   person.need_lpips()
-  settings = person.settings
-  album = Album.open(settings["album"],
-                     img_resolution=person.generator.module.config
-                     .img_resolution)
-  split = album.split(test=settings["test"], reference=settings["reference"],
-                      train=settings.get("train"),
-                      seed=settings["split_seed"])
-  score = IdentityScore.of(person.identity, split.reference)
+  reference, photos = (person.photos_of(part)
+                       for part in ("reference", "test"))
+  score = IdentityScore.of(person.identity, reference)
   if score is None:
-    raise UserError(f"{variant.folder}: has no reference photos, or no network "
-                    "that compares people with them; give one by --identity")
-  if not split.test:
+    raise UserError(f"{variant.folder}: has no reference photos, or no "
+                    "network that compares people with them; give one by "
+                    "--identity")
+  if not photos:
     raise UserError(f"{variant.folder}: has no held-out photos, which are "
                     "what is inverted and enhanced; personalize with "
                     "--test=10")
-  return Subject(person=person, photos=split.test, trained=split.train,
-                 score=score, dists=dists and metrics.load(
-                     ["dists"], {"dists": dists})["dists"])
+  return Subject(person=person, photos=photos,
+                 trained=person.photos_of("train"), score=score,
+                 dists=dists and metrics.load(
+                     ["dists"], {"dists": dists})["dists"],
+                 stop=stop or StopRequest(), cache=cache)
 
 
 def blocks(variant: Variant) -> Dict[str, float]:
@@ -553,8 +599,8 @@ def evaluate(people: Sequence[Runs], config: EvaluateConfig,
       for name in config.tables:
         TABLES[name]([runs], bench)
       report(f"{runs.name}: {i + 1} of {len(people)} people")
-    bench.seconds = 0.0
     found = [TABLES[name](people, bench) for name in config.tables]
+    bench.clean_up()
     if "layout" in config.tables:
       _draw_layouts(people, bench, out)
   names = [runs.name for runs in people]
@@ -565,7 +611,7 @@ def evaluate(people: Sequence[Runs], config: EvaluateConfig,
   run_folder.write_json(out / VALUES_FILE, {
       "people": names, "protocol": dataclasses.asdict(config.protocol),
       "seed": config.seed, "tables": {
-          table.name: {title: {name: list(map(float, values))
+          table.name: {title: {name: _as_json(values)
                                for name, values in row.items()}
                        for title, row in table.rows.items()}
           for table in found}})
@@ -581,11 +627,18 @@ def evaluate(people: Sequence[Runs], config: EvaluateConfig,
   return found
 
 
+def _as_json(values: Sequence[float]) -> List[Optional[float]]:
+  """NaN is no JSON."""
+  return [None if np.isnan(value) else float(value) for value in values]
+
+
 def check(people: Sequence[Runs], config: EvaluateConfig):
-  """Looks for the weights of all networks before anything is measured.
+  """Looks for all weights and libraries before anything is measured.
 
   Raises: UserError: what is missing, and where it can be got.
   """
+  if {"figure4", "figure9"} & set(config.tables):
+    plots.check()
   for runs in people:
     settings = run_folder.read_config(runs.main)["settings"]
     folders = {"lpips_alex": config.lpips or settings["lpips"],
@@ -634,7 +687,7 @@ def to_report(found: Sequence[Table], lines: Sequence[str]) -> str:
     parts += [tables.to_markdown(table), ""]
     if plots.has_picture(table):
       parts += [f"![{table.title}]({table.name}.png)", ""]
-    if table.name == "layout":
+    if table.name == "layout" and len(table.rows) > 1:
       parts += [f"![the same anchors by each layout]({LAYOUTS_FILE})", ""]
   parts.append(claims.to_markdown(found))
   return "\n".join(parts) + "\n"

@@ -7,6 +7,7 @@ import dataclasses
 import math
 import os
 import pathlib
+import sys
 from typing import (Any, Callable, Dict, Iterator, List, Literal, NamedTuple,
                     Optional, Sequence, Union)
 
@@ -122,7 +123,13 @@ def find_stations(person: Person,
   if len(names) < 2:
     raise UserError("anchors: a path needs at least two, got "
                     f"{', '.join(names) or 'none'}")
-  return [look_up(person, name, flag="anchors") for name in names]
+  found = [look_up(person, name, flag="anchors") for name in names]
+  for station in found:
+    if station.generator is not None:
+      print(f"warning: {station.name}: is shown by the person's generator, not "
+            "by the one that was bent to the photo: a way has one generator "
+            "for all", file=sys.stderr)
+  return found
 
 
 def find_path(person: Person, stations: Sequence[Station],

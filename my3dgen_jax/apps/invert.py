@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 from typing import (Any, Callable, Dict, List, Literal, NamedTuple, Optional,
                     Union)
 
@@ -17,10 +18,10 @@ import numpy as np
 
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax._version import __version__
-from my3dgen_jax.apps import scores
+from my3dgen_jax.apps import scores, stations
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.apps.render import (about_front, orbit, render_views,
-                                     synthesize)
+from my3dgen_jax.apps.render import (about_front, check_reach, orbit,
+                                     render_views, synthesize)
 from my3dgen_jax.apps.scores import IdentityScore
 from my3dgen_jax.config import HullFitConfig, PivotConfig, ProjectionConfig
 from my3dgen_jax.data import images, synthetic
@@ -72,9 +73,13 @@ class InvertConfig:
     if self.way not in WAYS:
       raise UserError(f"way: expected one of {', '.join(WAYS)}, got "
                       f"{self.way!r}")
-    self.projection.validate()
+    self.projection.validate("latent_")
     self.hull.validate()
     self.pivot.validate()
+    if self.video not in synthetic.VIDEOS:
+      raise UserError(f"video: expected one of {', '.join(synthetic.VIDEOS)}, "
+                      f"got {self.video!r}")
+    check_reach(self.yaw, self.pitch)
     if not 0 <= self.frames <= 100_000:
       raise UserError(f"frames: expected a whole number >= 0, got "
                       f"{self.frames}")
@@ -131,6 +136,7 @@ def invert(person: Person, album: Album, config: InvertConfig, *,
   space = "w+" if config.way == "w+" else "w"
   anchors = AnchorFinder(
       config=dataclasses.replace(config.projection, space=space),
+      flags="latent_", again="the same command goes on",
       generator=person.generator, identity=person.digest, **lpips,
       **common).find(album, stop, title="latents")
   if config.way != "pivot":
@@ -160,7 +166,10 @@ def write_inversions(person: Person, album: Album, config: InvertConfig,
   Returns: what `summary.json` holds.
   Raises: as `invert`; Interrupted: SIGTERM or SIGINT.
   """
+  config.validate()
   out = pathlib.Path(out).expanduser()
+  if config.frames:  # not after all the work
+    synthetic.check_video(config.video)
   out.mkdir(parents=True, exist_ok=True)
   with stopping_gently() as stop:
     found = invert(person, album, config, stop=stop, cache=out / "unfinished")
@@ -213,32 +222,34 @@ def _draw(person: Person, item: Any, one: Inverted, config: InvertConfig,
         (images.to_uint8(output.image[0]) for _, _, output
          in render_views(one.generator, ws, way)), made)
   side = pictures[0].shape[0]
-  factor = side // depth.shape[0]
-  large = np.repeat(np.repeat(depth, factor, 0), factor, 1)
+  near = np.arange(side) * depth.shape[0] // side
+  large = depth[near][:, near]
   return [images.to_uint8(item.image), *pictures,
           np.broadcast_to(large, (side, side, 3))]
 
 
 def _keep(person: Person, item: Any, one: Inverted, stem_: pathlib.Path):
   """Writes what the photo has become, to go on with."""
-  arrays = {"ws": one.ws, "c": item.c}
+  folder = stem_.with_name(stem_.name + "_generator")
+  adapter = stem_.with_name(stem_.name + ADAPTER_SUFFIX)
+  # What an earlier command has bent does not go with these latents.
+  shutil.rmtree(folder, ignore_errors=True)
+  adapter.unlink(missing_ok=True)
+  arrays = {"ws": one.ws, "c": item.c, "base": np.array(person.origin.base)}
   if one.alpha is not None:
     arrays["alpha"] = one.alpha
-  with replacing(stem_.with_name(stem_.name + ".npz")) as file:
+  with replacing(stem_.with_name(stem_.name + stations.LATENT_SUFFIX)) as file:
     np.savez(file, **arrays)
   if one.adapter is None:
     return
   trainable, lora_config = one.adapter
   if lora_config is None:
-    save_generator(stem_.with_name(stem_.name + "_generator"),
-                   one.generator.module.config, one.generator.variables,
-                   overwrite=True, source={"tuned_from": person.digest})
+    save_generator(folder, one.generator.module.config,
+                   one.generator.variables,
+                   source={stations.TUNED_FROM: person.digest})
     return
-  lora_lib.save(stem_.with_name(stem_.name + ADAPTER_SUFFIX), trainable,
-                lora_config, metadata={
-                    # Of the person's merged weights: it goes on top of them.
-                    run_folder.BASE_DIGEST: person.digest,
-                    "version": __version__,
-                    "on_top_of": json.dumps(dict(
-                        base=person.origin.base,
-                        adapter=person.origin.adapter))})
+  lora_lib.save(adapter, trainable, lora_config, metadata={
+      # Of the person's merged weights: it goes on top of them.
+      run_folder.BASE_DIGEST: person.digest, "version": __version__,
+      "on_top_of": json.dumps(dict(base=person.origin.base,
+                                   adapter=person.origin.adapter))})

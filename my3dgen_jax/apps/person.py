@@ -4,14 +4,15 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-from typing import Any, Dict, Optional, Sequence, Tuple, Union
+import sys
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import jax
 import numpy as np
 
 from my3dgen_jax import latents
 from my3dgen_jax import lora as lora_lib
-from my3dgen_jax.data.album import Album, AlbumError
+from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.synthetic import Origin
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.losses import identity as identity_lib
@@ -40,6 +41,7 @@ class Person:
     devices: that are used.
     lpips: or None.
     lpips_digest: of its weights, or "".
+    photos: of the run: part, names, digests.
     identity: or None.
     settings: of the run; empty for a bare base.
   """
@@ -52,6 +54,8 @@ class Person:
   devices: Tuple[jax.Device, ...]
   lpips: Optional[Network] = None
   lpips_digest: str = ""
+  photos: Mapping[str, Mapping[str, str]] = dataclasses.field(
+      default_factory=dict)
   identity: Optional[Network] = None
   settings: Dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -80,19 +84,41 @@ class Person:
     return dataclasses.replace(self.origin, task=task, details=tuple(
         (name, str(value)) for name, value in details.items()))
 
-  def reference(self) -> Optional[Album]:
-    """The run's photos that identity is compared with, where they still are."""
-    if not self.settings.get("album"):
-      return None
+  def photos_of(self, part: str) -> Album:
+    """The run's photos of a part, by the names that it has written down.
+
+    Args:
+      part: "train", "test" or "reference"; may have none.
+
+    Raises: AlbumError, UserError: the album is not where it was, or a photo
+      is another by now.
+    """
     model = self.generator.module.config
+    album = Album.open(self.settings["album"],
+                       img_resolution=model.img_resolution,
+                       num_ws=model.num_ws, w_dim=model.w_dim, min_photos=1)
+    names = self.photos[part]
+    found = album.select(list(names)) if names else album.subset([])
+    for i, name in enumerate(found.names):
+      if found.digest(i) != names[name]:
+        raise UserError(f"{album.place}: {name} is not the photo of that name "
+                        f"any more that {self.name} was made with; restore "
+                        "it, or personalize again")
+    return found
+
+  def reference(self) -> Optional[Album]:
+    """The photos that identity is compared with.
+
+    None where the run has none, or where they are not any more, which a
+    warning says then.
+    """
+    if self.identity is None or "reference" not in self.photos:
+      return None
     try:
-      album = Album.open(self.settings["album"],
-                         img_resolution=model.img_resolution, min_photos=1)
-      selection = self.settings["reference"]
-      if selection is None:
-        return album
-      return album.split(test=0, reference=selection).reference
-    except AlbumError:
+      return self.photos_of("reference")
+    except UserError as error:
+      print(f"warning: there are no identity scores: {error}",
+            file=sys.stderr)
       return None
 
 
@@ -115,6 +141,7 @@ def load_person(*, run: Optional[Path] = None,
   if run is None and checkpoint is None:
     raise UserError("give a run by --run, or a bare base by --checkpoint")
   settings: Dict[str, Any] = {}
+  photos: Mapping[str, Mapping[str, str]] = {}
   if run is None:
     base_id = generator_digest(checkpoint)
     generator = Network(*reversed(load_generator(checkpoint)))
@@ -125,7 +152,8 @@ def load_person(*, run: Optional[Path] = None,
     settings = loaded.config["settings"]
     base_id = loaded.config[run_folder.BASE_DIGEST]
     name = str(folder)
-    anchors = loaded.anchors.of(tuple(loaded.config["photos"]["train"]))
+    photos = loaded.config["photos"]
+    anchors = loaded.anchors.of(tuple(photos["train"]))
     generator, digest, adapter = loaded.base, base_id, "none"
     if not pretrained and loaded.generator is not loaded.base:
       generator, adapter = _merged(loaded)
@@ -143,7 +171,7 @@ def load_person(*, run: Optional[Path] = None,
       lpips_digest=lpips and run_folder.file_digest(
           pathlib.Path(lpips).expanduser() / lpips_lib.WEIGHTS_FILE) or "",
       identity=identity and Network(*reversed(identity_lib.load_identity(
-          identity))), settings=settings)
+          identity))), settings=settings, photos=photos)
 
 
 def _merged(loaded: run_folder.Run) -> Tuple[Network, str]:

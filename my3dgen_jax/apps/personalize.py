@@ -4,7 +4,6 @@ Source: My3DGen, section 3.
 """
 
 import dataclasses
-import hashlib
 import json
 import pathlib
 import shutil
@@ -37,6 +36,7 @@ from my3dgen_jax.training import checkpoint, loop, run_folder
 from my3dgen_jax.training import state as state_lib
 from my3dgen_jax.training.anchors import AnchorFinder, Anchors
 from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.training.projection import check_sizes
 from my3dgen_jax.training.run_folder import ID_LENGTH
 from my3dgen_jax.types import Network
 
@@ -144,9 +144,11 @@ def personalize(config: PersonalizeConfig, *, resume: bool = False,
     Interrupted: SIGTERM or SIGINT; `resume` goes on.
   """
   began = time.monotonic()
-  # The run must find its base again from any folder.
-  config = dataclasses.replace(config.validate(), checkpoint=str(
-      pathlib.Path(config.checkpoint).expanduser().absolute()))
+  # The run must find its base, photos and networks again from any folder.
+  config = dataclasses.replace(config.validate(), **{
+      name: str(pathlib.Path(place).expanduser().absolute())
+      for name in ("checkpoint", "album", "lpips", "identity")
+      if (place := getattr(config, name)) is not None})
   out = pathlib.Path(config.out).expanduser()
   _check_out(out, resume)
   devices = devices_lib.local_devices(config.devices)
@@ -264,7 +266,7 @@ class _Job:
             "version": __version__, run_folder.BASE_DIGEST: self.digest,
             "weights": self.digests, "generator": self.model.to_dict(),
             "photos": {
-                part: {name: _photo_digest(album, i)
+                part: {name: album.digest(i)
                        for i, name in enumerate(album.names)}
                 for part, album in self.split._asdict().items()},
             "settings": run_folder.settings_of(self.config)}
@@ -414,33 +416,17 @@ def _check_cache(folder: pathlib.Path):
 def _check_sizes(config: PersonalizeConfig, model: GeneratorConfig,
                  backbone: str):
   """LPIPS cannot look at images that are too small."""
+  check_sizes(config.projection, model.img_resolution, backbone, "anchor_")
   network = backbones.NETWORKS[backbone]
-  side, wanted = model.img_resolution, config.projection.resolution
-  block = max(1, side // wanted)
-  if side % block:
-    raise ConfigError(f"anchor_resolution: images of {side} pixels cannot be "
-                      f"averaged down to about {wanted}; choose a power of "
-                      "two")
-  tunes = config.tuning.mode != "none" and config.loss.needs_lpips
-  for name, pixels, needed in (
-      ("checkpoint", side, True), ("anchor_resolution", side // block, True),
-      ("neural_rendering_resolution", model.neural_rendering_resolution,
-       tunes and config.loss.raw_weight > 0)):
-    if needed and pixels < network.smallest:
-      raise ConfigError(
-          f"{name}: LPIPS on {network.title} needs images of at least "
-          f"{network.smallest} pixels, these have {pixels}; raise it, use "
-          "another network, or, for image_raw, set raw_weight to 0")
+  side = model.neural_rendering_resolution
+  if (config.tuning.mode != "none" and config.loss.needs_lpips
+      and config.loss.raw_weight > 0 and side < network.smallest):
+    raise ConfigError(
+        f"neural_rendering_resolution: LPIPS on {network.title} needs images "
+        f"of at least {network.smallest} pixels, these have {side}; raise it, "
+        "use another network, or set raw_weight to 0")
 
 
-def _photo_digest(album: Album, index: int) -> str:
-  """What a photo brings into a run, hashed."""
-  item = album[index]
-  digest = hashlib.sha256()
-  for array in (item.image, item.c, item.mask, item.ws):
-    if array is not None:
-      digest.update(np.ascontiguousarray(array, np.float32))
-  return digest.hexdigest()[:16]
 
 
 def describe(summary: Dict[str, Any], out: str) -> str:

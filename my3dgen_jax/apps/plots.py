@@ -17,6 +17,16 @@ def has_picture(table: Table) -> bool:
   return table.name in _FIGURES
 
 
+def check():
+  """Raises UserError where matplotlib is missing."""
+  try:
+    import matplotlib.figure  # pylint: disable=import-outside-toplevel
+    del matplotlib
+  except ImportError as error:
+    raise UserError('figures need matplotlib: pip install '
+                    f'"my3dgen-jax[evaluate]" ({one_line(error)})') from error
+
+
 def draw(table: Table, out: pathlib.Path):
   """Writes `NAME.png` of a table that has a figure.
 
@@ -28,14 +38,11 @@ def draw(table: Table, out: pathlib.Path):
   """
   if not has_picture(table):
     return
-  try:
-    # Not pyplot, which keeps figures and wants a screen.
-    # pylint: disable=import-outside-toplevel
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-  except ImportError as error:
-    raise UserError('figures need matplotlib: pip install '
-                    f'"my3dgen-jax[evaluate]" ({one_line(error)})') from error
+  check()
+  # Not pyplot, which keeps figures and wants a screen.
+  # pylint: disable=import-outside-toplevel
+  from matplotlib.backends.backend_agg import FigureCanvasAgg
+  from matplotlib.figure import Figure
   figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
   FigureCanvasAgg(figure)
   axes = figure.add_subplot()

@@ -8,6 +8,7 @@ Source: My3DGen, section 4 and appendix D.
 """
 
 import dataclasses
+import pathlib
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import chex
@@ -23,8 +24,10 @@ from my3dgen_jax.config import HullFitConfig, PivotConfig, ProjectionConfig
 from my3dgen_jax.data import images
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.directions import Direction
+from my3dgen_jax.training.interrupts import StopRequest
 from my3dgen_jax.types import Network
 
+STOPPED = "stopped; the same command goes on"
 YAW, PITCH = 0.35, 0.25  # of random views, radians about the front
 
 _BATCH = 4  # images at a time, over all devices
@@ -68,7 +71,8 @@ class Protocol:
             "weights": self.weights, "images": self.images,
             "starts": self.starts, "strengths": self.strengths,
             "projection steps": self.projection.steps,
-            "tuning steps": self.pivot.steps, "hull steps": self.hull.steps}
+            "tuning steps": self.pivot.steps,
+            "tuning mode": self.pivot.mode, "hull steps": self.hull.steps}
 
 
 # Steps and rates are those of the demo, where they are enough.
@@ -82,7 +86,7 @@ QUICK = Protocol(
 FULL = Protocol(
     name="full", photos=10, views=20, pairs=10, weights=10, images=1000,
     starts=10, strengths=(-3.0, -2.0, -1.0, 1.0, 2.0, 3.0),
-    projection=ProjectionConfig(steps=600), pivot=PivotConfig(),
+    projection=ProjectionConfig(steps=600), pivot=PivotConfig(mode="full"),
     hull=HullFitConfig())
 PROTOCOLS = {one.name: one for one in (QUICK, FULL)}
 
@@ -97,6 +101,8 @@ class Subject:
     trained: what tuning has seen; synthesized images are grouped by them.
     score: the identity score.
     dists: or None, then there is no such number.
+    stop: looked at now and then.
+    cache: folder where unfinished work is kept; None: nowhere.
   """
 
   person: Person
@@ -104,6 +110,8 @@ class Subject:
   trained: Album
   score: IdentityScore
   dists: Optional[Network] = None
+  stop: StopRequest = dataclasses.field(default_factory=StopRequest)
+  cache: Optional[pathlib.Path] = None
 
   def chosen(self, count: int) -> Album:
     """So many of the held-out photos, or all."""
@@ -136,10 +144,12 @@ def _inverted(subject: Subject, protocol: Protocol, seed: int,
   photos = subject.chosen(protocol.photos)
   rows = []
   for i, (photo, one) in enumerate(zip(photos, invert.invert(
-      subject.person, photos, config))):
+      subject.person, photos, config, stop=subject.stop,
+      cache=subject.cache))):
     image = render.synthesize(one.generator, one.ws[None],
                               photo.c[None]).image[0]
-    row = scores.compare(image, photo.image, lpips=subject.person.lpips)
+    row = scores.compare(image, photo.image, lpips=subject.person.lpips,
+                         mask=photo.mask)
     if subject.dists is not None:
       row["dists"] = float(_distance(subject.dists, image[None],
                                      photo.image[None])[0])
@@ -163,6 +173,7 @@ def interpolation(subject: Subject, protocol: Protocol, seed: int
   rng = np.random.default_rng(seed)
   curves = []
   for pair in range(protocol.pairs):
+    subject.stop.raise_if_wanted(STOPPED)
     first, second = rng.choice(len(anchors.names), 2,
                                replace=len(anchors.names) < 2)
     c = random_views(subject.person, protocol.views, (seed, pair))
@@ -200,9 +211,12 @@ def synthesis(subject: Subject, protocol: Protocol, seed: int
   samples = synthesize.draw(
       person, range(protocol.images), synthesize.SynthesizeConfig(
           seed=seed, yaw=YAW, pitch=PITCH))
-  shown = list(render.synthesize_many(
+  shown = []
+  for image in render.synthesize_many(
       person.generator, samples.ws, samples.c, devices=person.devices,
-      batch_size=_BATCH))
+      batch_size=_BATCH):
+    subject.stop.raise_if_wanted(STOPPED)
+    shown.append(image)
   # One by one, as the reference photos: one program looks at all.
   found = [float(subject.score(image[None])[0]) for image in shown]
   return {"id_sim": float(np.mean(found)), "diversity": lpips_diversity(
@@ -263,14 +277,14 @@ def enhancement(subject: Subject, protocol: Protocol, seed: int
   side = seen.shape[1]
   holes = np.repeat(enhance.centre_hole(side)[None], len(seen), axis=0)
   config = enhance.EnhanceConfig(hull=protocol.hull)
-  filled = enhance.inpaint(person, seen, c, holes, config,
-                           names=photos.names)
+  common = {"names": photos.names, "stop": subject.stop,
+            "cache": subject.cache}
+  filled = enhance.inpaint(person, seen, c, holes, config, **common)
   config = dataclasses.replace(config, task=enhance.ENLARGE)
   degradation = enhance.degradation_of(config, side=small_side(side))
   small = images.to_uint8(degradation.apply(
       np.stack([item.image for item in photos])))
-  large = enhance.restore(person, small, c, degradation, config,
-                          names=photos.names)
+  large = enhance.restore(person, small, c, degradation, config, **common)
   of = lambda results: float(np.mean([
       subject.score(images.to_float(one.image)[None])[0] for one in results]))
   return {"inpainting": of(filled), "superresolution": of(large)}
@@ -285,22 +299,25 @@ def editing(subject: Subject, protocol: Protocol, seed: int, *,
             directions: Sequence[Direction]) -> Dict[str, float]:
   """Table 4: anchors edited in alpha-space.
 
+  Directions must know their spread, see `edit.with_spread`.
+
   Returns: "id_sim", mean over directions, starts and strengths; each
     direction's own by its name; "unedited", of the same starts.
   """
   person = subject.person
   rng = np.random.default_rng(seed)
   count = len(person.anchors.names)
-  names = [str(i) for i in np.sort(rng.permutation(count)[:protocol.starts])]
+  names = [person.anchors.names[i]
+           for i in np.sort(rng.permutation(count)[:protocol.starts])]
   starts = edit.find_starts(person, names, edit.EditConfig(),
                             report=lambda line: None)
   found: Dict[str, List[float]] = {}
   score = lambda shown: [float(subject.score(image[None])[0])
                          for image in shown]
   for start in starts:
+    subject.stop.raise_if_wanted(STOPPED)
     for direction in directions:
-      strengths = np.array((0.0,) + protocol.strengths) * (
-          direction.spread or 1.0)
+      strengths = direction.spread * np.array((0.0,) + protocol.strengths)
       values = score(edit.edit_strip(person, start, direction, strengths,
                                      batch_size=_BATCH).images)
       found.setdefault("unedited", []).append(values[0])

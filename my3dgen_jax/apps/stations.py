@@ -9,12 +9,13 @@ from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.data.album import stem
 from my3dgen_jax.errors import CheckpointError, UserError
-from my3dgen_jax.models.checkpoint import load_generator, weights_digest
+from my3dgen_jax.models.checkpoint import load_config, load_generator
 from my3dgen_jax.ops import cameras, checks
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.photo_fits import read_npz
 from my3dgen_jax.types import Network
 
+TUNED_FROM = "tuned_from"  # in the source of a bent generator
 LATENT_SUFFIX = ".npz"  # of files that `apps.invert` writes
 _LISTED = 6  # photos that a message names
 # Weights that give a file's latent back to this share of its size are of the
@@ -78,6 +79,9 @@ def _of_file(person: Person, path: pathlib.Path) -> Station:
     if name not in arrays:
       raise CheckpointError(f"{path}: holds no {name}; expected a file that "
                             "launch.invert has written")
+  if str(arrays.get("base", person.origin.base)) != person.origin.base:
+    raise CheckpointError(f"{path}: is a latent of another base generator; "
+                          "name the run that the photo was inverted with")
   ws = np.asarray(checks.as_float32(f"{path}: ws", arrays["ws"],
                                     (model.num_ws, model.w_dim)))
   c = checks.as_float32(f"{path}: c", arrays["c"], (cameras.LABEL_SIZE,))
@@ -106,14 +110,16 @@ def _bent(person: Person, path: pathlib.Path) -> Optional[Network]:
   adapter = path.with_suffix(".safetensors")
   folder = path.with_name(f"{path.stem}_generator")
   if folder.is_dir():
+    if load_config(folder)[1].get(TUNED_FROM) != person.digest:
+      raise CheckpointError(f"{folder}: was tuned from another generator; name "
+                            "the run that the photo was inverted with")
     generator, variables = load_generator(folder)
     return Network(variables, generator)
   if not adapter.exists():
     return None
   model = person.generator.module.config
   found = lora_lib.load(adapter, model)
-  if found.metadata.get(run_folder.BASE_DIGEST) != weights_digest(
-      person.generator.variables):
+  if found.metadata.get(run_folder.BASE_DIGEST) != person.digest:
     raise CheckpointError(f"{adapter}: goes on top of another generator; name "
                           "the run that the photo was inverted with")
   return Network(lora_lib.merge_into_params(

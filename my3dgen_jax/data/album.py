@@ -24,6 +24,7 @@ file. `Album.open` checks all names, labels, latents and image headers;
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import io
 import operator
 import os
@@ -362,6 +363,28 @@ class Album(Sequence[Item]):
     """The photos at `indices`, in the order of their names; may be none."""
     return dataclasses.replace(
         self, photos=tuple(self.photos[i] for i in sorted(set(indices))))
+
+  def select(self, selection: Selection, *, seed: int = 0) -> "Album":
+    """Some of the photos, or all of them; what to say is as for `split`.
+
+    Raises: AlbumError: a name that is not there or comes twice; none is left.
+    """
+    if isinstance(selection, (int, float)):
+      indices = _spread("photos", range(len(self)), selection, len(self), seed)
+    else:
+      indices = self._find("photos", selection)
+    if not indices:
+      raise AlbumError("photos: selects none; at least one is needed")
+    return self.subset(indices)
+
+  def digest(self, index: int) -> str:
+    """What a photo brings (pixels, camera, mask, latent), hashed."""
+    item = self[index]
+    digest = hashlib.sha256()
+    for array in (item.image, item.c, item.mask, item.ws):
+      if array is not None:
+        digest.update(np.ascontiguousarray(array, np.float32))
+    return digest.hexdigest()[:16]
 
   def split(self, *, test: Selection = 0, reference: Optional[Selection] = None,
             train: Optional[Selection] = None, seed: int = 0) -> Split:

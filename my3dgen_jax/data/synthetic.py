@@ -175,6 +175,22 @@ def write_video(path: Union[str, os.PathLike], frames: Iterable[np.ndarray],
           xmp=packet)
 
 
+def check_video(suffix: str):
+  """Whether videos of a kind can be written here, before there are frames.
+
+  Args:
+    suffix: one of `VIDEOS`.
+
+  Raises: UserError: what is missing.
+  """
+  if suffix == ".mp4":
+    try:
+      _ffmpeg(pathlib.Path("video"))
+    except UserError as error:
+      raise UserError(f"{error}, or video formats gif and webp"
+                      ) from error
+
+
 def read_origin(path: Union[str, os.PathLike]) -> Origin:
   """Reads what a picture or video says of what made it.
 

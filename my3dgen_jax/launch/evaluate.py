@@ -32,7 +32,7 @@ from my3dgen_jax.models.checkpoint import generator_digest
 from my3dgen_jax.training import run_folder
 
 _ALL = "all"
-_DEMO_SAMPLES = 3000  # latents that directions of the demo are found among
+_SAMPLES = 3000  # latents that directions are found among or measured by
 
 _RUNS = cli.listing("runs", [], "Folders, one a person.")
 _OUT = cli.string("out", None, "Folder to write.")
@@ -77,15 +77,16 @@ def _directions(people: List[Runs], out: str) -> Tuple[Direction, ...]:
   """Those of the flag, or the demo's for people of the demo."""
   run = run_folder.read_config(people[0].main)
   if _DIRECTIONS.value:
-    model = load_person(run=people[0].main).generator.module.config
-    return tuple(directions.load(path, w_dim=model.w_dim,
-                                 num_ws=model.num_ws)
-                 for path in _DIRECTIONS.value)
+    person = load_person(run=people[0].main, pretrained=True)
+    model = person.generator.module.config
+    return tuple(edit.with_spread(person, directions.load(
+        path, w_dim=model.w_dim, num_ws=model.num_ws), edit.EditConfig(
+            samples=_SAMPLES)) for path in _DIRECTIONS.value)
   if run[run_folder.BASE_DIGEST] != generator_digest(shipped.PRIOR):
     return ()
   # Of the prior: the mapping network is nobody's own.
   base = load_person(checkpoint=shipped.PRIOR)
-  config = edit.EditConfig(samples=_DEMO_SAMPLES, batch_size=8)
+  config = edit.EditConfig(samples=_SAMPLES, batch_size=8)
   w, labels = edit.label_samples(base, attributes.shipped_measure(), config,
                                  out)
   return tuple(edit.find_direction(w, labels, name, without=[
@@ -105,9 +106,12 @@ def _header() -> List[str]:
 
 def _commit() -> str:
   """The commit of the source, where it lies in a repository."""
-  found = subprocess.run(
-      ["git", "describe", "--always", "--dirty"], text=True,
-      cwd=pathlib.Path(__file__).parent, capture_output=True, check=False)
+  try:
+    found = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], text=True,
+        cwd=pathlib.Path(__file__).parent, capture_output=True, check=False)
+  except OSError:  # there is no git
+    return ""
   return f", commit {found.stdout.strip()}" if not found.returncode else ""
 
 

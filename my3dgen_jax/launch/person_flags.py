@@ -51,7 +51,7 @@ class AlbumFlags:
     found = Album.open(self._album.value, min_photos=1, **options)
     if not self._photos.value:
       return found
-    return found.split(test=parse_selection(self._photos.value)).test
+    return found.select(parse_selection(self._photos.value))
 
 
 def person(*, needs_run: bool = False) -> Person:

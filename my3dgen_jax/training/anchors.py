@@ -86,6 +86,8 @@ class AnchorFinder(PhotoFits):
       e.g. a checkpoint's digest.
     lpips: compares images.
     lpips_identity: likewise.
+    flags: what the flags of `config` begin with, for messages.
+    again: how one goes on after a stop, for messages.
   """
 
   config: ProjectionConfig
@@ -93,6 +95,8 @@ class AnchorFinder(PhotoFits):
   identity: str
   lpips: Optional[Network]
   lpips_identity: str
+  flags: str = "anchor_"
+  again: str = "the same command with --resume goes on"
 
   def find(self, album: Album, stop: StopRequest, *,
            title: str = "anchors") -> Anchors:
@@ -114,6 +118,10 @@ class AnchorFinder(PhotoFits):
                       "give it, or give every photo its _latent.npy")
     # Whether any photo has a mask; then all go through the same program.
     masked = any(photo.mask is not None for photo in album.photos)
+    if wanted:
+      projection.check_sizes(
+          self.config, model.img_resolution,
+          getattr(self.lpips.module, "backbone", None), self.flags)
 
     def fetch(rows: List[int]) -> Targets:
       batch = album.batch([wanted[i] for i in rows])
@@ -134,11 +142,8 @@ class AnchorFinder(PhotoFits):
 
   @property
   def advice(self) -> str:
-    return "try a lower --anchor_learning_rate, or leave the photo out"
-
-  @property
-  def again(self) -> str:
-    return "the same command with --resume goes on"
+    return (f"try a lower --{self.flags}learning_rate, or leave the photo "
+            "out")
 
   def description(self) -> Any:
     return [self.settings(), self.generator.module.config.to_dict(),

@@ -16,7 +16,7 @@ Source: Karras et al. 2020 (StyleGAN2), appendix D.
 """
 
 import functools
-from typing import Any, Dict, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import chex
 import flax.struct
@@ -25,8 +25,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from my3dgen_jax.config import ProjectionConfig
-from my3dgen_jax.losses import regularizers
+from my3dgen_jax.config import ConfigError, ProjectionConfig
+from my3dgen_jax.losses import backbones, regularizers
 from my3dgen_jax.losses.reconstruction import (block_means,
                                                mean_squared_error)
 from my3dgen_jax.ops import cameras
@@ -112,6 +112,35 @@ def w_noise(progress: chex.Numeric, config: ProjectionConfig,
   """The standard deviation of the noise on w at a share of the steps."""
   left = jnp.maximum(0.0, 1 - progress / config.w_noise_ramp)
   return config.w_noise * deviation * jnp.square(left)
+
+
+def check_sizes(config: ProjectionConfig, side: int, backbone: Optional[str],
+                prefix: str):
+  """Whether LPIPS can look at images as projection makes them.
+
+  Args:
+    config: of the projection.
+    side: of the generator's images, pixels.
+    backbone: LPIPS's, a key of `backbones.NETWORKS`, or None: it looks at any.
+    prefix: of the config's fields in messages.
+
+  Raises: ConfigError that names the field.
+  """
+  block = max(1, side // config.resolution)
+  if side % block:
+    raise ConfigError(f"{prefix}resolution: images of {side} pixels cannot be "
+                      f"averaged down to about {config.resolution}; choose a "
+                      "power of two")
+  if backbone is None:
+    return
+  network = backbones.NETWORKS[backbone]
+  for name, pixels in (("checkpoint", side),
+                       (f"{prefix}resolution", side // block)):
+    if pixels < network.smallest:
+      raise ConfigError(
+          f"{name}: LPIPS on {network.title} needs images of at least "
+          f"{network.smallest} pixels, these have {pixels}; raise it, or use "
+          "another network")
 
 
 @functools.lru_cache(maxsize=8)

@@ -11,6 +11,7 @@ import tempfile
 from unittest import mock
 
 from absl.testing import absltest, parameterized
+import chex
 import jax
 import numpy as np
 from PIL import Image
@@ -21,7 +22,7 @@ from my3dgen_jax.config import LoraConfig
 from my3dgen_jax.data import synthetic
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import CheckpointError, Interrupted, UserError
-from my3dgen_jax.models.checkpoint import weights_digest
+from my3dgen_jax.models.checkpoint import save_generator
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.interrupts import StopRequest
 from tests.support import person
@@ -225,9 +226,8 @@ class StartTest(Case):
     config = LoraConfig(rank=1, alpha=1.0)
     bend = jax.tree.map(lambda leaf: leaf + 0.1, lora.init(
         jax.random.key(0), person.MODEL, config))
-    digest = weights_digest(one.generator.variables)
     lora.save(self.folder / "bent.safetensors", bend, config,
-              metadata={run_folder.BASE_DIGEST: digest})
+              metadata={run_folder.BASE_DIGEST: one.digest})
     start, = self.starts(place)
     np.testing.assert_array_equal(start.ws, ws)  # stays the pivot
     merged = lora.merge_into_params(one.generator.variables, bend, config)
@@ -239,6 +239,33 @@ class StartTest(Case):
               metadata={run_folder.BASE_DIGEST: "other"})
     with self.assertRaisesRegex(CheckpointError, "bent.*another generator"):
       self.starts(place)
+    # A whole generator counts more than an adapter, and is looked at as well.
+    for source, pattern in ((one.digest, None), ("other", "tuned from anoth")):
+      save_generator(self.folder / "bent_generator", person.MODEL, merged,
+                     source={"tuned_from": source}, overwrite=True)
+      if pattern is None:
+        start, = self.starts(place)
+        chex.assert_trees_all_equal(
+            jax.tree.map(np.asarray, start.generator.variables),
+            jax.tree.map(np.asarray, merged))
+      else:
+        with self.assertRaisesRegex(CheckpointError, pattern):
+          self.starts(place)
+
+  def test_latents_of_another_base(self):
+    ws = person.make(COUNT).ws[0]
+    base = tiny_person(COUNT).origin.base
+    self.starts(self.write_npz("mine.npz", ws=ws, base=np.array(base)))
+    with self.assertRaisesRegex(CheckpointError, "other.npz: .*another base"):
+      self.starts(self.write_npz("other.npz", ws=ws, base=np.array("other")))
+
+  def test_strengths_need_samples_that_differ(self):
+    with self.assertRaisesRegex(UserError, "x: the 1 samples do not differ"):
+      edit.with_spread(tiny_person(COUNT), Direction("x", unit(1)),
+                       edit.EditConfig(samples=1))
+    found = edit.with_spread(tiny_person(COUNT), Direction("x", unit(1)),
+                             edit.EditConfig(samples=50))
+    self.assertGreater(found.spread, 1e-5)
 
   def test_bad_ones(self):
     bare = dataclasses.replace(tiny_person(COUNT), anchors=None)

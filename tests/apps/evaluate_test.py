@@ -17,6 +17,7 @@ import numpy as np
 
 from my3dgen_jax.apps import evaluate, personalize, plots, protocols
 from my3dgen_jax.config import LoraConfig, LossConfig, TuningConfig
+from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import Interrupted, UserError
 from my3dgen_jax.losses import identity
 from my3dgen_jax.training import interrupts, run_folder
@@ -74,8 +75,8 @@ class EvaluateTest(parameterized.TestCase):
     patch.start()
     self.addCleanup(patch.stop)
 
-  def load(self, variant, **weights):
-    del weights
+  def load(self, variant, **options):
+    del options
     return variant
 
   def measure(self, name):
@@ -144,6 +145,64 @@ class EvaluateTest(parameterized.TestCase):
     self.addCleanup(shutil.rmtree, self.people / "again")
     self.evaluate("again", tables=("1",))
     self.assertLen(self.calls, 3)
+
+  def test_what_a_measurement_depends_on(self):
+    """Whatever changes a number must change its key."""
+    lora = evaluate.Variant(self.people / "one" / "lora")
+    direction = Direction("x", np.ones(8, np.float32) / 8**0.5, spread=1.0)
+
+    def key(variant=lora, name="editing", **changes):
+      bench = evaluate.Bench(evaluate.EvaluateConfig(("1",), **{
+          "directions": (direction,), **changes}), self.out,
+                             interrupts.StopRequest(), print)
+      return json.dumps(bench._key(name, variant), sort_keys=True,
+                        default=str)
+
+    full = evaluate.Variant(self.people / "one" / "full")
+    two = evaluate.Variant(self.people / "two" / "lora")
+    lpips = run_folder.read_config(lora.folder)["settings"]["lpips"]
+    others = [
+        key(full), key(two), key(lora._replace(pretrained=True)),
+        key(name="synthesis"), key(seed=1), key(protocol=protocols.FULL),
+        key(directions=()), key(directions=(dataclasses.replace(
+            direction, spread=2.0),)), key(identity=lpips), key(dists=lpips)]
+    self.assertLen({key(), *others}, 1 + len(others))
+    self.assertEqual(key(lpips=lpips), key())  # as the run says already
+    with mock.patch.object(evaluate, "_FORMAT", 0):
+      self.assertNotIn(key(), [*others])
+
+  def test_only_what_differs_in_one_thing_is_compared(self):
+    copy = self.out / "copy"
+    shutil.copytree(self.people / "one", copy)
+    found, = evaluate.find_people([copy])
+    self.assertEqual(found.variants["rank"], {1: copy / "lora",
+                                              2: copy / "rank2"})
+    path = copy / "rank2" / "config.json"
+    config = json.loads(path.read_text())
+    config["settings"]["tuning"]["steps"] = 9
+    path.write_text(json.dumps(config))
+    found, = evaluate.find_people([copy])
+    self.assertEqual(found.variants["rank"], {1: copy / "lora"})
+    shutil.rmtree(copy / "rank2")
+    shutil.copytree(copy / "full", copy / "other")
+    path = copy / "full" / "config.json"
+    config = json.loads(path.read_text())
+    config["base_sha256"] = "0" * 64
+    path.write_text(json.dumps(config))
+    with self.assertRaisesRegex(UserError, "full: has another base than"):
+      evaluate.find_people([copy])
+
+  def test_photos_that_changed_are_refused(self):
+    """Another album in the old one's place is not measured as if the same."""
+    variant = evaluate.Variant(self.people / "one" / "lora")
+    album = pathlib.Path(run_folder.read_config(
+        variant.folder)["settings"]["album"])
+    path = sorted(album.glob("*.png"))[0]
+    before = path.read_bytes()
+    self.addCleanup(path.write_bytes, before)
+    path.write_bytes(sorted(album.glob("*.png"))[1].read_bytes())
+    with self.assertRaisesRegex(UserError, f"{path.name} is not the photo"):
+      load_subject(variant)
 
   def test_stop(self):
     class Stopping(interrupts.StopRequest):

@@ -9,12 +9,13 @@ from absl.testing import absltest, parameterized
 import jax.numpy as jnp
 import numpy as np
 
-from my3dgen_jax.apps import protocols, render
+from my3dgen_jax.apps import enhance, protocols, render, synthesize
 from my3dgen_jax.apps.protocols import Protocol, Subject
 from my3dgen_jax.apps.scores import IdentityScore
 from my3dgen_jax.config import HullFitConfig, PivotConfig, ProjectionConfig
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.directions import Direction
+from my3dgen_jax.ops import degradations
 from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.types import Network
 from tests.support import person as person_lib
@@ -128,8 +129,12 @@ class ProtocolTest(parameterized.TestCase):
     found = protocols.synthesis(self.subject, SMALL, 3)
     self.assertEqual(found, protocols.synthesis(self.subject, SMALL, 3))
     self.assertNotEqual(found, protocols.synthesis(self.subject, SMALL, 4))
-    self.assertBetween(found["id_sim"], 0.5, 1)
-    self.assertGreaterEqual(found["diversity"], 0)
+    # What is scored is what `synthesize` draws for this seed.
+    samples = synthesize.draw(self.person, range(4),
+                              synthesize.SynthesizeConfig(seed=3))
+    shown = render.synthesize(self.person.generator, samples.ws, samples.c)
+    self.assertAlmostEqual(found["id_sim"], float(np.mean(
+        self.subject.score(shown.image))), places=5)
 
   def test_inversion(self):
     found = protocols.inversion(self.subject, SMALL, 0)
@@ -140,19 +145,36 @@ class ProtocolTest(parameterized.TestCase):
     self.assertAlmostEqual(found["dists"], found["lpips"], places=5)
 
   def test_enhancement(self):
-    found = protocols.enhancement(self.subject, SMALL, 0)
-    self.assertCountEqual(found, ["inpainting", "superresolution"])
-    for value in found.values():
-      self.assertBetween(value, 0.9, 1.0 + 1e-6)
+    scored = []
+    found = protocols.enhancement(dataclasses.replace(
+        self.subject, score=lambda shown: scored.append(shown) or np.array(
+            [float(len(scored))])), SMALL, 0)
+    self.assertEqual(found, {"inpainting": 1.0, "superresolution": 2.0})
+    # The photo stays outside of the hole, and is seen again when made small.
+    photo, hole = self.album[0].image, enhance.centre_hole(64)
+    np.testing.assert_allclose(scored[0][0][~hole], photo[~hole], atol=1e-6)
+    self.assertGreater(np.abs(scored[0][0] - photo)[hole].max(), 1e-3)
+    small = lambda x: degradations.shrunk(x, side=16)
+    np.testing.assert_allclose(small(scored[1]), small(photo[None]),
+                               atol=2 / 127.5)
 
   def test_editing(self):
     ws = self.person.anchors.ws
     across = ws[1, 0] - ws[0, 0]
     directions = [Direction("across", across / np.linalg.norm(across),
                             spread=0.1)]
-    found = protocols.editing(self.subject, SMALL, 0, directions=directions)
-    self.assertCountEqual(found, ["id_sim", "unedited", "across"])
-    self.assertEqual(found["id_sim"], found["across"])
+    scored = []
+    found = protocols.editing(dataclasses.replace(
+        self.subject, score=lambda shown: scored.append(shown[0]) or [
+            float(len(scored))]), SMALL, 0, directions=directions)
+    # Two starts, each as it is and a strength of 1.
+    self.assertEqual(found, {"unedited": 2.0, "across": 3.0, "id_sim": 3.0})
+    anchors = self.person.anchors
+    shown = np.asarray(render.synthesize(
+        self.person.generator, anchors.ws, anchors.c).image)
+    distance = lambda x: np.abs(shown - x).max(axis=(1, 2, 3)).min()
+    self.assertLess(distance(scored[0]), 1e-4)
+    self.assertGreater(distance(scored[1]), 1e-3)
 
   def test_small_sides(self):
     self.assertEqual([protocols.small_side(side) for side in

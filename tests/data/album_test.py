@@ -323,6 +323,24 @@ class SplitTest(AlbumTestCase):
     self.assertLen(split.test, 3)
     self.assertNoCommonElements(split.test.names, named)
 
+  def test_select(self):
+    album = self.open()
+    self.assertEqual(album.select(["photo07", "photo02.png"]).names,
+                     ("photo02.png", "photo07.png"))
+    self.assertLen(album.select(3), 3)
+    self.assertEqual(album.select(10).names, album.names)
+    for wanted, message in ((0, "selects none"), ([], "selects none"),
+                            (11, "11 photos are wanted"),
+                            (["x"], "'x' is not in")):
+      with self.assertRaisesRegex(AlbumError, f"^photos: .*{message}"):
+        album.select(wanted)
+
+  def test_digests_tell_photos_apart(self):
+    album = self.open()
+    found = [album.digest(i) for i in range(len(album))]
+    self.assertLen(set(found), len(album))
+    self.assertEqual(found[2], album.subset([2]).digest(0))
+
   def test_fewer_to_train_on(self):
     album = self.open()
     for wanted, expected in ((4, 4), (0.2, 2), (["photo07", "photo02"], 2)):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from my3dgen_jax.apps.person import Person
+from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.synthetic import Origin
 from my3dgen_jax.training import devices as devices_lib
 from my3dgen_jax.training.anchors import Anchors
@@ -50,6 +51,10 @@ def with_identity(one: Person, album: Any) -> Person:
     one: without.
     album: folder of the photos.
   """
+  model = one.generator.module.config
+  opened = Album.open(album, num_ws=model.num_ws, w_dim=model.w_dim,
+                      min_photos=1)
   return dataclasses.replace(
-      one, identity=Network({}, Colours()),
-      settings={"album": str(album), "reference": None})
+      one, identity=Network({}, Colours()), settings={"album": str(album)},
+      photos={"reference": {name: opened.digest(i)
+                            for i, name in enumerate(opened.names)}})

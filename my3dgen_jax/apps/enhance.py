@@ -61,8 +61,8 @@ class EnhanceConfig:
     sigma: task "deblur": of the blur, pixels.
     quality: task "jpeg": see `degradations.jpeg_like`.
     intact: photos show what is to be found: they are degraded first, and
-      results are compared with them. Always so with a factor, and for the
-      centre as the hole.
+      results are compared with them. Always so with a factor, for the centre
+      as the hole, and with one mask for all photos.
     everywhere: what the generator shows replaces the background too; else
       that is the photo's, as it was seen.
     feather: width of the person mask's soft edge, share of the side.

@@ -83,7 +83,11 @@ class PhotoFits(abc.ABC):
     return self.config.batch_size
 
   def settings(self) -> Dict[str, Any]:
-    """The config as far as results depend on it: photos see no others."""
+    """The config as far as results depend on it.
+
+    Photos see no others; but how many are worked on at a time is in the last
+    digits of each step, and after many steps in more than the last.
+    """
     settings = dataclasses.asdict(self.config)
     settings.pop("batch_size", None)
     return settings

@@ -1,0 +1,43 @@
+"""Commands that work with a person say in a line what they cannot work with."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from absl.testing import absltest, parameterized
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+class PersonCommandsTest(parameterized.TestCase):
+
+  @parameterized.parameters(
+      ("invert", ["--out=o"], 2, "--album is missing"),
+      ("invert", ["--album=a"], 2, "--out is missing"),
+      ("invert", ["--album=a", "--out=o"], 2, "give a run by --run"),
+      ("invert", ["--album=a", "--out=o", "--way=hull"], 2,
+       "--run is missing"),
+      ("invert", ["--album=a", "--out=o", "--yaw=nan"], 1, "yaw: "),
+      ("invert", ["--album=a", "--out=o", "--run=nowhere"], 1, "nowhere"),
+      ("interpolate", ["--out=o", "--run=nowhere"], 1, "nowhere"),
+      ("interpolate", ["--run=nowhere"], 2, "--out is missing"),
+      ("interpolate", ["--out=o", "--run=r", "--frames=1"], 2, "--frames=1"),
+      ("synthesize", ["--out=o", "--run=nowhere"], 1, "nowhere"),
+      ("synthesize", ["--out=o"], 2, "--run is missing"),
+      ("synthesize", ["--out=o", "--run=r", "--count=0"], 2, "count"))
+  def test_a_line(self, command, flags, code, text):
+    with tempfile.TemporaryDirectory() as folder:
+      result = subprocess.run(
+          [sys.executable, "-m", f"my3dgen_jax.launch.{command}", *flags],
+          cwd=folder, capture_output=True, text=True, check=False,
+          env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)})
+      self.assertEqual(os.listdir(folder), [])
+    self.assertRegex(result.stderr, r"\Aerror: [^\n]+\n\Z")
+    self.assertIn(text, result.stderr)
+    self.assertEqual(result.returncode, code, result.stderr)
+
+
+if __name__ == "__main__":
+  absltest.main()

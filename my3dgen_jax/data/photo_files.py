@@ -15,7 +15,7 @@ import dataclasses
 import io
 import os
 import pathlib
-from typing import Any, Iterator, List, Tuple, Union
+from typing import Any, Iterator, List, Optional, Tuple, Union
 import warnings
 
 import numpy as np
@@ -70,13 +70,15 @@ class Found:
   unreadable: Tuple[str, ...] = ()
 
 
-def find(place: Union[str, os.PathLike]) -> Found:
+def find(place: Union[str, os.PathLike], *,
+         without: Optional[Union[str, os.PathLike]] = None) -> Found:
   """Looks for photos and videos in a folder and all below; or takes a file.
 
   Hidden files and folders are passed over, links to folders, too.
 
   Args:
     place: a folder, or one photo or video.
+    without: a folder that is passed over, wherever it is.
 
   Raises: UserError: there is no such thing.
   """
@@ -84,9 +86,13 @@ def find(place: Union[str, os.PathLike]) -> Found:
   if place.is_dir():
     unreadable: List[str] = []
     paths = []
+    passed = None if without is None else pathlib.Path(
+        without).expanduser().resolve()
     for root, folders, names in os.walk(
         place, onerror=lambda error: unreadable.append(one_line(error))):
-      folders[:] = sorted(name for name in folders if not _is_hidden(name))
+      folders[:] = sorted(
+          name for name in folders if not _is_hidden(name)
+          and pathlib.Path(root, name).resolve() != passed)
       paths += [pathlib.Path(root, name) for name in names
                 if not _is_hidden(name)]
     paths.sort(key=lambda path: path.relative_to(place).parts)

@@ -1,0 +1,90 @@
+"""Pictures of many photos, to be looked through at a glance."""
+
+import dataclasses
+import os
+import pathlib
+import textwrap
+from typing import List, Optional, Sequence, Union
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from my3dgen_jax.data import images
+
+_COLUMNS = 8
+_SIDE = 160  # of a tile, pixels
+_LINES = 3
+_FONT = 12
+_LINE_HEIGHT = 14
+_LETTERS = 26  # in a line
+_GAP = 4
+_PAGE = 240  # tiles; more would be no glance
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tile:
+  """One photo of a sheet.
+
+  Attributes:
+    image: [H, W, 3] uint8 of any size, or None: a grey square.
+    title: e.g. its name; shortened where it is too long.
+    text: up to two lines under it, broken where that is needed.
+    colour: of the text.
+  """
+
+  image: Optional[np.ndarray]
+  title: str
+  text: str = ""
+  colour: str = "black"
+
+
+def write(folder: Union[str, os.PathLike], name: str, tiles: Sequence[Tile]
+          ) -> List[str]:
+  """Writes `NAME.png` and, of many photos, `NAME_2.png` and so on.
+
+  Args:
+    folder: it is there.
+    name: without its extension.
+    tiles: in their order.
+
+  Returns: the files' names; none where there is no photo.
+  Raises: OSError if the folder cannot be written.
+  """
+  names = []
+  for start in range(0, len(tiles), _PAGE):
+    number = start // _PAGE + 1
+    names.append(f"{name}.png" if number == 1 else f"{name}_{number}.png")
+    images.write_png(pathlib.Path(folder) / names[-1],
+                     sheet(tiles[start:start + _PAGE]))
+  return names
+
+
+def sheet(tiles: Sequence[Tile]) -> np.ndarray:
+  """All tiles in rows, [H, W, 3] uint8."""
+  columns = min(_COLUMNS, len(tiles))
+  width = _SIDE + _GAP
+  height = _SIDE + _LINES * _LINE_HEIGHT + _GAP
+  page = Image.new("RGB", (columns * width + _GAP,
+                           -(-len(tiles) // columns) * height + _GAP), "white")
+  draw = ImageDraw.Draw(page)
+  font = ImageFont.load_default(_FONT)
+  for i, tile in enumerate(tiles):
+    left = i % columns * width + _GAP
+    top = i // columns * height + _GAP
+    page.paste("lightgrey", (left, top, left + _SIDE, top + _SIDE))
+    if tile.image is not None:
+      image = Image.fromarray(tile.image)
+      image.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+      page.paste(image, (left + (_SIDE - image.width) // 2,
+                         top + (_SIDE - image.height) // 2))
+    lines = [_shortened(tile.title), *textwrap.wrap(
+        tile.text, _LETTERS, max_lines=_LINES - 1, placeholder=" …")]
+    for n, line in enumerate(lines):
+      draw.text((left, top + _SIDE + n * _LINE_HEIGHT), line, tile.colour,
+                font)
+  return np.asarray(page)
+
+
+def _shortened(title: str) -> str:
+  """The end says more than the beginning: names are numbered there."""
+  return title if len(title) <= _LETTERS else "…" + title[1 - _LETTERS:]

@@ -1,0 +1,83 @@
+"""Choosing photos so that all the ways a head is turned are among them."""
+
+from typing import List, Tuple
+
+import chex
+import numpy as np
+
+from my3dgen_jax.ops import cameras
+
+
+def angles(label: chex.Array) -> Tuple[float, float, float]:
+  """How a camera label sees the head.
+
+  Args:
+    label: [25].
+
+  Returns: degrees: yaw (positive: the camera is at +x, the face is turned to
+    the image's left), pitch (positive: the camera looks from above), roll
+    (positive: the head is tilted clockwise in the image).
+  """
+  cam2world = np.asarray(cameras.unpack_label(label)[0], np.float64)
+  x, y, z = cam2world[:3, 3]
+  up = cam2world[1, :2]  # the world's up, in the image's axes
+  return (float(np.degrees(np.arctan2(x, z))),
+          float(np.degrees(np.arctan2(y, np.hypot(x, z)))),
+          float(np.degrees(np.arctan2(up[0], -up[1]))))
+
+
+def farthest(poses: chex.Array, weights: chex.Array, count: int) -> List[int]:
+  """Poses that are as far from each other as can be.
+
+  The first is the one of the largest weight; then always the one whose
+  distance from the nearest that is chosen, times its weight, is largest.
+
+  Args:
+    poses: [N, D], degrees.
+    weights: [N], >= 0, e.g. how sharp a frame is.
+    count: how many; all where there are no more.
+
+  Returns: indices, in the order in which they were chosen.
+  """
+  poses, weights = np.asarray(poses, np.float64), np.asarray(weights)
+  chosen: List[int] = []
+  nearest = np.full(len(poses), np.inf)
+  for _ in range(min(count, len(poses))):
+    # What is farther than all others are from each other counts as that.
+    score = weights * np.minimum(nearest, 360.0)
+    score[chosen] = -1
+    # Where nothing is far any more, the heaviest.
+    best = int(np.lexsort((weights, score))[-1])
+    chosen.append(best)
+    nearest = np.minimum(nearest, np.linalg.norm(poses - poses[best], axis=1))
+  return chosen
+
+
+def representative(poses: chex.Array, count: int) -> List[int]:
+  """Poses that stand for all: rare ones are not preferred.
+
+  The poses are divided across the wider axis again and again until there are
+  `count` groups of about one size; of each it takes the most central.
+
+  Args:
+    poses: [N, D], degrees.
+    count: how many, <= N.
+
+  Returns: indices, ascending.
+  """
+  poses = np.asarray(poses, np.float64)
+  result = []
+  groups = [(np.arange(len(poses)), count)] if count else []
+  while groups:
+    members, wanted = groups.pop()
+    here = poses[members]
+    if wanted == 1:
+      off = np.linalg.norm(here - np.median(here, axis=0), axis=1)
+      result.append(int(members[np.argmin(off)]))
+      continue
+    axis = int(np.argmax(np.ptp(here, axis=0)))
+    order = members[np.argsort(here[:, axis], kind="stable")]
+    first = wanted // 2
+    cut = round(len(order) * first / wanted)
+    groups += [(order[:cut], first), (order[cut:], wanted - first)]
+  return sorted(result)

@@ -1,0 +1,31 @@
+"""Turns photos or a video of one person into an album.
+
+    python -m my3dgen_jax.launch.prepare --photos=my_photos --out=data/me
+
+Finds the faces, cuts them out as EG3D's training images are, finds out how
+each head is turned, and sets aside what would do harm: photos without a face,
+blurred, tiny or grey ones, near duplicates and, with --identity, other people.
+See data/me/kept.png and data/me/set_aside.png; data/me/report.csv says why.
+A stopped command goes on when it is given again. Then:
+
+    python -m my3dgen_jax.launch.personalize --album=data/me/album \\
+        --test=data/me/album/test.txt --checkpoint=… --lpips=… --out=runs/me
+"""
+
+from my3dgen_jax.apps import prepare
+from my3dgen_jax.errors import FlagError
+from my3dgen_jax.launch import cli
+
+_CONFIG = cli.define_config(prepare.PrepareConfig)
+
+
+def main():
+  config = _CONFIG()
+  for name in ("photos", "out"):
+    if not getattr(config, name):
+      raise FlagError(f"--{name} is missing; see --help")
+  prepare.prepare(config)
+
+
+if __name__ == "__main__":
+  cli.run(main)

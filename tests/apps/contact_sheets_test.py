@@ -1,0 +1,42 @@
+"""Sheets of many photos."""
+
+import pathlib
+import tempfile
+
+from absl.testing import absltest
+import numpy as np
+from PIL import Image
+
+from my3dgen_jax.apps import contact_sheets
+from my3dgen_jax.apps.contact_sheets import Tile
+
+
+class ContactSheetsTest(absltest.TestCase):
+
+  def test_sheet(self):
+    red = np.zeros((300, 100, 3), np.uint8)
+    red[..., 0] = 250
+    tiles = [Tile(red, "name", "text"), Tile(None, "a/very/long/name" * 9,
+                                             "many words " * 99, "darkred")]
+    sheet = contact_sheets.sheet(tiles * 5)
+    self.assertEqual(sheet.shape, (2 * 206 + 4, 8 * 164 + 4, 3))
+    # The photo keeps its shape, in the tile's middle.
+    np.testing.assert_array_equal(sheet[84, 84], (250, 0, 0))
+    np.testing.assert_array_equal(sheet[84, 20], sheet[84, 248])
+    # Below there is text, of that colour, and none in the next row's photo.
+    below = sheet[168:208, 168:328].astype(int)
+    self.assertTrue((below[..., 0] > below[..., 1] + 90).any())
+    np.testing.assert_array_equal(sheet[290, 84], (250, 0, 0))
+
+  def test_pages(self):
+    with tempfile.TemporaryDirectory() as folder:
+      tiles = [Tile(None, str(i)) for i in range(241)]
+      self.assertEqual(contact_sheets.write(folder, "kept", tiles),
+                       ["kept.png", "kept_2.png"])
+      with Image.open(pathlib.Path(folder) / "kept_2.png") as second:
+        self.assertEqual(second.width, 164 + 4)
+      self.assertEqual(contact_sheets.write(folder, "none", []), [])
+
+
+if __name__ == "__main__":
+  absltest.main()

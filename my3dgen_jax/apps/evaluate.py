@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -374,7 +375,8 @@ def blocks(variant: Variant) -> Dict[str, float]:
 def cost(variant: Variant) -> Dict[str, float]:
   """What tuning took: "seconds", "numbers" that were tuned, "megabytes"."""
   summary = run_folder.read_json(variant.folder / run_folder.SUMMARY_FILE)
-  return {"seconds": summary["tuning_seconds"],
+  # Earlier versions did not write the seconds of tuning alone.
+  return {"seconds": summary.get("tuning_seconds", math.nan),
           "numbers": summary["adapter_numbers"],
           "megabytes": summary["adapter_bytes"] / 1e6}
 
@@ -391,17 +393,26 @@ def _settings(runs: Runs) -> Dict[str, Optional[Variant]]:
           FULL: runs.full and Variant(runs.full), LORA: Variant(runs.main)}
 
 
+def _by_setting(people: Sequence[Runs], columns: Sequence[Column],
+                values: Callable[[Variant], Dict[str, Any]],
+                settings: Sequence[str] = (PRETRAINED, FULL, LORA)
+                ) -> Dict[str, Dict[str, List[float]]]:
+  """Rows of a table: what `values` says of each person's generators."""
+  return {setting: tables.merged(
+      [one.name for one in columns],
+      [values(variant) if variant else {}
+       for variant in (_settings(runs)[setting] for runs in people)])
+          for setting in settings}
+
+
 def _three(name: str, title: str, measure_name: str,
            columns: Sequence[Column], notes: Sequence[str] = ()
            ) -> Callable[..., Table]:
   """A table of pretrained, all weights and LoRA."""
 
   def make(people: Sequence[Runs], measure: _Measure) -> Table:
-    rows = {setting: tables.merged(
-        [one.name for one in columns],
-        [measure(measure_name, variant) if variant else {}
-         for variant in (_settings(runs)[setting] for runs in people)])
-            for setting in (PRETRAINED, FULL, LORA)}
+    rows = _by_setting(people, columns,
+                       functools.partial(measure, measure_name))
     return Table(name, title, tuple(columns), rows, tuple(notes))
 
   return make
@@ -455,25 +466,18 @@ def _ablation(name: str, title: str, axis: str, label: str,
 
 def _curve(people: Sequence[Runs], measure: _Measure) -> Table:
   """Figure 4 as a table: a column for each weight."""
-  rows, count = {}, 0
-  for setting in (PRETRAINED, FULL, LORA):
-    found = []
-    for runs in people:
-      variant = _settings(runs)[setting]
-      row = {}
-      if variant:
-        measured = measure("interpolation", variant)
-        count = len(measured["curve"])
-        row = {"id_sim": measured["id_sim"], **{
-            str(i): value for i, value in enumerate(measured["curve"])}}
-      found.append(row)
-    rows[setting] = found
+
+  def values(variant):
+    found = measure("interpolation", variant)
+    return {"id_sim": found["id_sim"], **{
+        str(i): value for i, value in enumerate(found["curve"])}}
+
+  count = len(measure("interpolation", Variant(people[0].main))["curve"])
   columns = (dataclasses.replace(_ID, title="mean"),) + tuple(
       Column(str(i), f"{i / (count - 1):.2g}", 1) for i in range(count))
   return Table(
       "figure4", "Figure 4: interpolation between anchors, ID_sim",
-      columns, {setting: tables.merged([one.name for one in columns], found)
-                for setting, found in rows.items()},
+      columns, _by_setting(people, columns, values),
       ("Columns are weights of the second anchor; all weights of a pair are "
        "seen from the same random views.",))
 
@@ -508,16 +512,14 @@ def _cost(people: Sequence[Runs], measure: _Measure) -> Table:
   columns = (Column("numbers", "numbers tuned", -1, 0),
              Column("megabytes", "on disk, MB", -1, 2),
              Column("seconds", "tuning, s", -1, 0))
-  rows = {setting: tables.merged(
-      [one.name for one in columns],
-      [cost(variant) if variant else {} for variant in (
-          _settings(runs)[setting] for runs in people)])
-          for setting in (FULL, LORA)}
+  rows = _by_setting(people, columns, cost, (FULL, LORA))
   return Table("cost", "What a run takes", columns, rows, (
       "Seconds of tuning alone, compilation included, on the machine that ran "
       "it and beside whatever else it did.",))
 
 
+# What is only read off the runs: nothing of it is measured ahead.
+_READ_OFF = ("figure9", "cost")
 _INVERTED = {"lpips": "inversion.lpips", "id_sim": "inversion.id_sim",
              "interpolation": "interpolation.id_sim"}
 _ABLATED = (_LPIPS, _ID, Column("interpolation", "interpolation ID_sim", 1))
@@ -597,7 +599,8 @@ def evaluate(people: Sequence[Runs], config: EvaluateConfig,
     # Person by person, so that a generator is loaded once for all tables.
     for i, runs in enumerate(people):
       for name in config.tables:
-        TABLES[name]([runs], bench)
+        if name not in _READ_OFF:
+          TABLES[name]([runs], bench)
       report(f"{runs.name}: {i + 1} of {len(people)} people")
     found = [TABLES[name](people, bench) for name in config.tables]
     bench.clean_up()

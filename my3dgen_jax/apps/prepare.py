@@ -20,8 +20,8 @@ import os
 import pathlib
 import re
 import shutil
-from typing import (Any, Callable, Dict, Iterator, List, Literal, Mapping,
-                    Optional, Sequence, Tuple)
+from typing import (Any, Callable, Dict, Iterator, List, Literal, Optional,
+                    Sequence, Tuple)
 
 import jax
 import numpy as np
@@ -34,14 +34,14 @@ from my3dgen_jax.data import (album, cat_face, dataset_json, images,
                               landmarks, mediapipe_models, photo_files,
                               photo_quality, pose_spread, video_frames)
 from my3dgen_jax.data.files import is_leftover, replacing
-from my3dgen_jax.data.landmarks import Face
+from my3dgen_jax.data.landmarks import Face, Given
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.losses import identity as identity_lib
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
 from my3dgen_jax.training.progress import Progress
 
-ALBUM_FOLDER, SET_ASIDE_FOLDER = "album", "set_aside"
+SET_ASIDE_FOLDER = "set_aside"
 REPORT_FILE, LANDMARKS_FILE = "report.csv", "landmarks.json"
 TEST_FILE, REFERENCE_FILE = "test.txt", "reference.txt"
 MIRRORED_SUFFIX = "_mirrored"
@@ -185,7 +185,7 @@ def prepare(config: PrepareConfig, *,
   """
   config.validate()
   out = pathlib.Path(config.out).expanduser()
-  if (out / ALBUM_FOLDER).exists() and not config.overwrite:
+  if (out / album.ALBUM_FOLDER).exists() and not config.overwrite:
     raise UserError(f"{out}: holds an album already; --overwrite makes it "
                     "anew, another --out keeps both")
   if out.exists() and any(out.iterdir()) and not _is_ours(out):
@@ -220,8 +220,8 @@ def prepare(config: PrepareConfig, *,
 
 
 def _known_faces(config: PrepareConfig, photos: Sequence[pathlib.Path]
-                 ) -> Optional[Mapping[str, List[Face]]]:
-  """Landmarks that were given, by the photo's name; None: to be found."""
+                 ) -> Optional[Given]:
+  """Landmarks that were given; None: they are to be found."""
   cat = config.domain == "cat"
   count = cat_face.POINTS if cat else landmarks.FACE_POINTS
   if config.detections:
@@ -233,21 +233,18 @@ def _known_faces(config: PrepareConfig, photos: Sequence[pathlib.Path]
     beside = sorted(place.glob(f"*{cat_face.SUFFIX}")) if cat else ()
     if not beside:
       return landmarks.read_folder(place, count)
-    return {dataset_json.normal_name(path.stem):
-            [Face(landmarks.read_points(path, count))] for path in beside}
+    return landmarks.read_files([(path.stem, path) for path in beside], count)
   if not cat:
     return None
   root = pathlib.Path(config.photos).expanduser()
-  result = {}
-  for path in photos:
-    points = path.with_name(path.name + cat_face.SUFFIX)
-    if points.exists():
-      result[_relative(path, root)] = [
-          Face(landmarks.read_points(points, count))]
-  if not result:
+  beside = [(_relative(path, root), path.with_name(path.name
+                                                   + cat_face.SUFFIX))
+            for path in photos]
+  beside = [(name, path) for name, path in beside if path.exists()]
+  if not beside:
     raise UserError(f"{config.photos}: cats need landmarks, NAME.jpg"
                     f"{cat_face.SUFFIX} beside NAME.jpg; or give --detections")
-  return result
+  return landmarks.read_files(beside, count)
 
 
 def _relative(path: pathlib.Path, root: pathlib.Path) -> str:
@@ -256,13 +253,19 @@ def _relative(path: pathlib.Path, root: pathlib.Path) -> str:
   return dataset_json.normal_name(name)
 
 
-def _faces_of(record: Record, known: Mapping[str, List[Face]]
-              ) -> Optional[List[Face]]:
-  """By the photo's path in its folder or its name, with or without ending."""
+def _faces_of(record: Record, known: Given) -> Optional[List[Face]]:
+  """By the photo's path in its folder or its name, with or without ending.
+
+  Returns: None if there are none that can be used; the record says why then.
+  """
   names = [record.file, record.file.rpartition("/")[2]]
   for name in (*names, *(album.stem(name) for name in names), record.name):
-    if name in known:
-      return known[name]
+    if name in known.faces:
+      return known.faces[name]
+    if name in known.faults:
+      record.reason = f"bad landmarks: {known.faults[name]}"
+      return None
+  record.reason = "has no landmarks in what was given"
   return None
 
 
@@ -339,14 +342,14 @@ def _frames(video: pathlib.Path, config: PrepareConfig, work: pathlib.Path,
 
 
 def _look(records: Sequence[Record], config: PrepareConfig,
-          known: Optional[Mapping[str, List[Face]]], work: pathlib.Path,
+          known: Optional[Given], work: pathlib.Path,
           make_detector: photo_looks.MakeDetector, stop: StopRequest):
   """Fills in what is seen."""
   to_see, tasks = [], []
   for record in records:
-    faces = None if known is None else _faces_of(record, known)
-    if not record.reason and known is not None and faces is None:
-      record.reason = "has no landmarks in what was given"
+    faces = None
+    if known is not None and not record.reason:
+      faces = _faces_of(record, known)
     if not record.reason:
       to_see.append(record)
       tasks.append(Task(record.path, faces))
@@ -523,7 +526,7 @@ def _write(records: Sequence[Record], config: PrepareConfig,
   kept = [record for record in records if record.kept]
   others = [record for record in records if not record.kept]
   if kept:
-    _write_album(kept, config, fresh / ALBUM_FOLDER)
+    _write_album(kept, config, fresh / album.ALBUM_FOLDER)
   _write_crops([(record, record.name) for record in others
                 if record.seen is not None], fresh / SET_ASIDE_FOLDER)
   (fresh / REPORT_FILE).write_text(_report(records), encoding="utf-8")
@@ -629,7 +632,7 @@ def _put_in_place(fresh: pathlib.Path, out: pathlib.Path):
   old.mkdir()
   for path in _results(out):
     # Whatever went wrong this time, an album that is there is no worse.
-    if path.name != ALBUM_FOLDER or (fresh / ALBUM_FOLDER).exists():
+    if path.name != album.ALBUM_FOLDER or (fresh / path.name).exists():
       path.rename(old / path.name)
   for path in fresh.iterdir():
     path.rename(out / path.name)
@@ -645,7 +648,7 @@ def _is_ours(out: pathlib.Path) -> bool:
 def _results(out: pathlib.Path) -> Iterator[pathlib.Path]:
   """What an earlier `prepare` left."""
   for path in list(out.iterdir()):
-    if (path.name in (ALBUM_FOLDER, SET_ASIDE_FOLDER, REPORT_FILE,
+    if (path.name in (album.ALBUM_FOLDER, SET_ASIDE_FOLDER, REPORT_FILE,
                       LANDMARKS_FILE)
         or re.fullmatch(r"(kept|set_aside)(_\d+)?\.png", path.name)):
       yield path
@@ -676,4 +679,4 @@ def _tell(records: Sequence[Record], found: photo_files.Found,
     angles = np.array([record.angles for record in kept])
     report("yaw {:+.0f} to {:+.0f} degrees, pitch {:+.0f} to {:+.0f}".format(
         *(f(angles[:, i]) for i in (0, 1) for f in (np.min, np.max))))
-    report(f"album: {out / ALBUM_FOLDER}")
+    report(f"album: {out / album.ALBUM_FOLDER}")

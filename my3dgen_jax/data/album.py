@@ -49,6 +49,7 @@ MASK_SUFFIX = "_mask.png"
 MARKS_SUFFIX = "_marks.png"
 # Where tfds_builder.prepare puts an album, and a file that is always there.
 PREPARED_FOLDER = "my3dgen_album/1.0.0"
+ALBUM_FOLDER = "album"  # in the folder that `apps.prepare` writes
 PREPARED_FILE = "dataset_info.json"
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
@@ -261,7 +262,8 @@ class Album(Sequence[Item]):
     """Opens an album and checks all but the pixels.
 
     Args:
-      path: a folder, a zip, or a folder of `tfds_builder.prepare`.
+      path: a folder, a zip, or a folder that `apps.prepare` or
+        `tfds_builder.prepare` has written.
       img_resolution: side that the photos must have, pixels; None: any, the
         same for all.
       num_ws: rows of the generator's ws. Latents are read only where this
@@ -280,6 +282,10 @@ class Album(Sequence[Item]):
       prepared = [folder for folder in (path, path / PREPARED_FOLDER)
                   if (folder / PREPARED_FILE).is_file()]
       is_folder, is_file = path.is_dir(), path.is_file()
+      inner = path / ALBUM_FOLDER
+      if (not (path / dataset_json.FILE_NAME).exists()
+          and (inner / dataset_json.FILE_NAME).is_file()):
+        path = inner
     if prepared:
       # Needs tensorflow-datasets, which not every machine has; and that
       # module is built on this one.

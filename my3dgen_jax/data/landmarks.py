@@ -26,8 +26,8 @@ import functools
 import json
 import os
 import pathlib
-from typing import (Any, Callable, Dict, List, Mapping, Optional, Protocol,
-                    Tuple, Union)
+from typing import (Any, Callable, Dict, Iterable, List, Mapping, NamedTuple,
+                    Optional, Protocol, Tuple, Union)
 
 import chex
 import numpy as np
@@ -174,34 +174,61 @@ def read_points(path: Union[str, os.PathLike],
   return numbers.reshape(count, 2)
 
 
+class Given(NamedTuple):
+  """What files say about photos, by the photos' names.
+
+  Attributes:
+    faces: of each photo, the largest first.
+    faults: why what is said about a photo cannot be used.
+  """
+
+  faces: Dict[str, List[Face]]
+  faults: Dict[str, str]
+
+
+def read_files(files: Iterable[Tuple[str, Union[str, os.PathLike]]],
+               count: int = FACE_POINTS) -> Given:
+  """Reads one face a file; a bad file is no obstacle to the others.
+
+  Args:
+    files: name of the photo, and what `read_points` reads.
+    count: how many points there must be.
+  """
+  given = Given({}, {})
+  for name, path in files:
+    try:
+      given.faces[normal_name(name)] = [Face(read_points(path, count))]
+    except UserError as error:
+      given.faults[normal_name(name)] = str(error)
+  return given
+
+
 def read_folder(folder: Union[str, os.PathLike],
-                count: int = FACE_POINTS) -> Dict[str, List[Face]]:
+                count: int = FACE_POINTS) -> Given:
   """Reads a folder of `NAME.txt`, one face each.
 
-  Returns: the photo's name without its extension -> its one face.
-  Raises: UserError, as `read_points`; there is no such file.
+  Returns: names without extension.
+  Raises: UserError: there is no such file.
   """
   files = sorted(pathlib.Path(folder).glob("*.txt"))
   if not files:
     raise UserError(f"{folder}: there are no landmarks (NAME.txt, "
                     f"{count} lines \"x y\")")
-  return {normal_name(file.stem): [Face(read_points(file, count))]
-          for file in files}
+  return read_files([(file.stem, file) for file in files], count)
 
 
 def read_json(path: Union[str, os.PathLike],
-              count: int = FACE_POINTS) -> Dict[str, List[Face]]:
+              count: int = FACE_POINTS) -> Given:
   """Reads what `write_json` writes, or somebody's own; see the module.
 
   Instead of a list of faces there may be one face, instead of a face its
-  points alone.
+  points alone. A bad entry is no obstacle to the others.
 
   Args:
     path: a JSON file.
     count: how many points a face must have.
 
-  Returns: the photo's name -> its faces, the largest first.
-  Raises: UserError, which names the file and the entry.
+  Raises: UserError, which names the file: it is not of that kind.
   """
   try:
     content = json.loads(pathlib.Path(path).read_bytes())
@@ -211,16 +238,19 @@ def read_json(path: Union[str, os.PathLike],
     raise UserError(f"{path}: is no JSON: {one_line(error)}") from None
   if not isinstance(content, dict):
     raise UserError(f'{path}: expected {{"NAME.jpg": [faces], ...}}')
-  result = {}
+  given = Given({}, {})
   for name, faces in content.items():
     where = f"{path}: {name!r}"
     if isinstance(faces, dict) or _is_matrix(faces):
       faces = [faces]
-    if not isinstance(faces, list):
-      raise UserError(f"{where}: expected a list of faces")
-    result[normal_name(name)] = largest_first(
-        [_face_of_json(face, count, where) for face in faces])
-  return result
+    try:
+      if not isinstance(faces, list):
+        raise UserError(f"{where}: expected a list of faces")
+      given.faces[normal_name(name)] = largest_first(
+          [_face_of_json(face, count, where) for face in faces])
+    except UserError as error:
+      given.faults[normal_name(name)] = str(error)
+  return given
 
 
 def write_json(path: Union[str, os.PathLike],

@@ -361,8 +361,10 @@ class PrepareTest(parameterized.TestCase):
       self.prepare(detections=str(self.folder / "gone"))
     place = self.folder / "given.json"
     place.write_text('{"me.png": [[1, 2]]}')
-    with self.assertRaisesRegex(UserError, "given.json.*me.png"):
+    with self.assertRaisesRegex(UserError, "no photo is left"):
       self.prepare(detections=str(place))
+    self.assertRegex(self.report()["me.png"]["reason"],
+                     "bad landmarks: .*given.json: 'me.png': points: expected")
     place.write_text(json.dumps({"me.png": [[5, 5]] * 5}))
     with self.assertRaisesRegex(UserError, "no photo is left"):
       self.prepare(detections=str(place))

@@ -72,6 +72,12 @@ class ContentTest(AlbumTestCase):
     with self.assertRaises(TypeError):
       album[:2]  # pylint: disable=pointless-statement
 
+  def test_output_of_prepare(self):
+    albums.make(self.folder / "album")
+    found = Album.open(self.folder)
+    self.assertLen(found, 4)
+    self.assertEqual(found.place, str(self.folder / "album"))
+
   def test_order_is_by_name_whatever_the_label_order(self):
     albums.make(self.folder, count=5)
     labels = dataset_json.read(self.folder / "dataset.json")

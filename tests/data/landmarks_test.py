@@ -120,8 +120,11 @@ class FilesTest(parameterized.TestCase):
   def test_folder(self):
     self.write("b.txt", "1 2 3 2 2 3 1 4 3 4.5")
     self.write("a.txt", "0 0 1 0 0 1 0 2 1 2")
-    faces = landmarks.read_folder(self.folder)
+    self.write("bad.txt", "1 2 3")
+    faces, faults = landmarks.read_folder(self.folder)
     self.assertEqual(list(faces), ["a", "b"])
+    self.assertEqual(list(faults), ["bad"])
+    self.assertRegex(faults["bad"], r"bad\.txt: expected 5 points")
     np.testing.assert_array_equal(faces["b"][0].points, POINTS)
 
   def test_nine_points_of_cats(self):
@@ -135,7 +138,8 @@ class FilesTest(parameterized.TestCase):
     landmarks.write_json(path, {
         "a.jpg": [Face(POINTS), Face(2 * POINTS, dense, (1, 2, 30, 40), 0.75)],
         "b.jpg": []})
-    faces = landmarks.read_json(path)
+    faces, faults = landmarks.read_json(path)
+    self.assertEmpty(faults)
     self.assertEqual({name: len(found) for name, found in faces.items()},
                      {"a.jpg": 2, "b.jpg": 0})
     large, small = faces["a.jpg"]
@@ -149,25 +153,32 @@ class FilesTest(parameterized.TestCase):
       (POINTS.tolist(),), ([POINTS.tolist()],), ({"points": POINTS.tolist()},))
   def test_json_of_others(self, value):
     path = self.write("faces.json", json.dumps({"dir\\a.jpg": value}))
-    faces = landmarks.read_json(path)
+    faces, _ = landmarks.read_json(path)
     self.assertEqual(list(faces), ["dir/a.jpg"])
     np.testing.assert_array_equal(faces["dir/a.jpg"][0].points, POINTS)
 
-  @parameterized.parameters(
-      ("{", "is no JSON"), ("[1]", "expected {"),
-      ('{"a": 3}', "'a': expected a list of faces"),
-      ('{"a": [{}]}', "'a': a face without \"points\""),
-      ('{"a": [[1, 2]]}', r"'a': points: expected .* \[5, 2\]"),
-      ('{"a": [["x", 2]]}', "'a': points: expected"),
-      ('{"a": [{"points": %s, "dense": [[1, 2]]}]}' % POINTS.tolist(),
-       r"'a': dense: expected .* \[468, 3\]"),
-      ('{"a": [{"points": %s, "score": "high"}]}' % POINTS.tolist(),
-       "'a': score: expected"))
+  @parameterized.parameters(("{", "is no JSON"), ("[1]", "expected {"))
   def test_bad_json(self, text, message):
     with self.assertRaisesRegex(UserError, message) as caught:
       landmarks.read_json(self.write("a.json", text))
     self.assertIn("a.json", str(caught.exception))
     self.assertNotIn("\n", str(caught.exception))
+
+  @parameterized.parameters(
+      ("3", "expected a list of faces"),
+      ("[{}]", "a face without \"points\""),
+      ("[[1, 2]]", r"points: expected .* \[5, 2\]"),
+      ('[["x", 2]]', "points: expected"),
+      ('[{"points": %s, "dense": [[1, 2]]}]' % POINTS.tolist(),
+       r"dense: expected .* \[468, 3\]"),
+      ('[{"points": %s, "score": "high"}]' % POINTS.tolist(),
+       "score: expected"))
+  def test_bad_entry(self, entry, message):
+    given = landmarks.read_json(self.write(
+        "a.json", '{"a": %s, "b": %s}' % (entry, POINTS.tolist())))
+    self.assertEqual(list(given.faces), ["b"])
+    self.assertRegex(given.faults["a"], f"a.json: 'a': {message}")
+    self.assertNotIn("\n", given.faults["a"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 # make demo   personalizes a prior of procedural people, in under four minutes
+# make viewer turns that person in the browser
 # make test   the whole suite, on a machine with Python 3.11 and nothing else
 # make bench  the timings of BENCHMARKS.md
 # make clean  removes what the others made
@@ -13,7 +14,7 @@ STAMP := $(VENV)/.installed
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench clean install
+.PHONY: demo viewer test bench clean install
 
 install: $(STAMP)
 
@@ -26,6 +27,15 @@ $(STAMP): requirements-cpu.txt pyproject.toml
 demo: $(STAMP)
 	rm -rf runs/demo
 	$(RUN) -m my3dgen_jax.launch.personalize --flagfile=demo.flags
+
+$(VENV)/.viewer: $(STAMP)
+	$(RUN) -m pip install --quiet --editable ".[viewer]"
+	touch $@
+
+viewer: $(VENV)/.viewer
+	test -f runs/demo/summary.json || $(MAKE) demo
+	$(RUN) -m my3dgen_jax.launch.viewer --run=runs/demo --runs=runs \
+	    --out=out/viewer --open $(VIEWER_FLAGS)
 
 test: $(STAMP)
 	JAX_PLATFORMS=cpu $(RUN) -m pytest $(PYTEST_ARGS) tests

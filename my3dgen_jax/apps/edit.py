@@ -30,9 +30,9 @@ from my3dgen_jax import directions, latents
 from my3dgen_jax.apps import render
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.scores import IdentityScore
-from my3dgen_jax.apps.stations import LATENT_SUFFIX, Station, look_up
+from my3dgen_jax.apps.stations import (Station, look_up_all,
+                                       with_file_names)
 from my3dgen_jax.data import images, synthetic
-from my3dgen_jax.data.album import stem
 from my3dgen_jax.data.files import replacing
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import CheckpointError, UserError
@@ -49,7 +49,6 @@ STRIP_FILE = "strip.png"
 EDITS_FILE = "edits.npz"
 SAMPLES_FILE = "samples.npz"
 SUMMARY_FILE = "summary.json"
-ALL = "all"  # photos of the run, as starts
 
 _FORMAT = 1  # of remembered labels
 _SAMPLES_AT_ONCE = 1000
@@ -385,24 +384,17 @@ def find_starts(person: Person, names: Sequence[str], config: EditConfig, *,
 
   Raises: UserError, CheckpointError: names what is not there.
   """
-  if person.anchors is not None:
-    names = [photo for name in names for photo in (
-        person.anchors.names if name == ALL else [name])]
-  starts = []
-  for name in names:
-    start = look_up(person, name, flag="start")
-    if config.apply == "alpha":
-      start = _in_the_hull(person, start, config, report)
-    # It names files.
-    starts.append(start._replace(name=pathlib.Path(start.name).stem
-                                 if name.endswith(LATENT_SUFFIX)
-                                 else stem(start.name).replace("/", "_")))
-  called = [start.name for start in starts]
-  for name in called:
-    if called.count(name) > 1:
-      raise UserError(f"start: {name!r} comes twice; give each once, and "
-                      "files names of their own")
-  return starts
+  found = look_up_all(person, names, flag="start")
+  return with_file_names([ready(person, start, config, report=report)
+                          for start in found], flag="start")
+
+
+def ready(person: Person, start: Station, config: EditConfig, *,
+          report: Callable[[str], None] = print) -> Station:
+  """A latent as edits begin with it, see `find_starts`."""
+  if config.apply != "alpha":
+    return start
+  return _in_the_hull(person, start, config, report)
 
 
 def edit_strip(person: Person, start: Station, direction: Direction,
@@ -495,7 +487,7 @@ def write_edits(person: Person, starts: Sequence[Station], direction: Direction,
              "apply=w follows all of it")
   out = pathlib.Path(out).expanduser()
   out.mkdir(parents=True, exist_ok=True)
-  directions.save(out / f"{_file_name(direction.name)}{directions.SUFFIX}",
+  directions.save(out / f"{file_name(direction.name)}{directions.SUFFIX}",
                   direction)
   score = IdentityScore.of(person.identity, person.reference())
   details = dict(direction=direction.name, apply=config.apply,
@@ -518,7 +510,7 @@ def write_edits(person: Person, starts: Sequence[Station], direction: Direction,
       kept.append(edited)
       if config.frames:
         synthetic.write_video(
-            out / f"{_file_name(start.name)}{config.video}",
+            out / f"{file_name(start.name)}{config.video}",
             _frames(person, start, direction, unit, config, stop),
             person.made("edit", **details, start=start.name,
                         strengths=_sweep_text(config)))
@@ -699,5 +691,6 @@ def _keep(path: pathlib.Path, names: Mapping[str, Any],
     np.savez(file, **arrays)
 
 
-def _file_name(name: str) -> str:
+def file_name(name: str) -> str:
+  """A text without what file names should not hold."""
   return re.sub(r"[^\w.+-]+", "_", name).strip("_.") or "direction"

@@ -124,12 +124,17 @@ def find_stations(person: Person,
     raise UserError("anchors: a path needs at least two, got "
                     f"{', '.join(names) or 'none'}")
   found = [look_up(person, name, flag="anchors") for name in names]
+  warn_of_bent(found)
+  return found
+
+
+def warn_of_bent(found: Sequence[Station]):
+  """Says which latents have a generator of their own, that nobody sees."""
   for station in found:
     if station.generator is not None:
       print(f"warning: {station.name}: is shown by the person's generator, not "
             "by the one that was bent to the photo: a way has one generator "
             "for all", file=sys.stderr)
-  return found
 
 
 def find_path(person: Person, stations: Sequence[Station],

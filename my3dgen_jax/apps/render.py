@@ -2,26 +2,22 @@
 
 import functools
 import math
-import os
 import pathlib
-from typing import (Any, Callable, Iterator, Optional, Sequence, Tuple,
-                    Union)
+from typing import Any, Callable, Iterator, Optional, Sequence, Tuple
 
 import chex
 import jax
 import numpy as np
 
-from my3dgen_jax.config import GeneratorConfig, RenderConfig
+from my3dgen_jax.apps import camera_paths, frames
+from my3dgen_jax.config import RenderConfig
 from my3dgen_jax.data import images, synthetic
 from my3dgen_jax.data.iterator import shard
 from my3dgen_jax.data.synthetic import Origin
 from my3dgen_jax.errors import UserError
-from my3dgen_jax.models.generator import Generator
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.training import devices as devices_lib
 from my3dgen_jax.types import Network, RenderOutput
-
-KINDS = ("image", "raw", "depth")
 
 
 def latents_of_seeds(seeds: Sequence[int], z_dim: int) -> np.ndarray:
@@ -49,9 +45,7 @@ def view_labels(config: RenderConfig, yaws: Sequence[float],
   """
   pitch, yaw = (grid.ravel() for grid in
                 np.meshgrid(pitches, yaws, indexing="ij"))
-  cam2world = cameras.look_at(yaw, pitch, config.avg_camera_pivot,
-                              config.avg_camera_radius)
-  return cameras.pack_label(cam2world, cameras.intrinsics_from_focal(focal))
+  return camera_paths.label(config, yaw, pitch, focal=focal)
 
 
 def label_about_front(config: RenderConfig, c: chex.Array, yaw: chex.Numeric,
@@ -81,12 +75,17 @@ def about_front(generator: Network, c: chex.Array, yaw: chex.Array,
       np.asarray(pitch, np.float32)))
 
 
-def orbit(generator: Network, c: chex.Array, *, frames: int, yaw: float,
-          pitch: float) -> np.ndarray:
+def orbit(generator: Network, c: chex.Array, **options: Any) -> np.ndarray:
+  """`orbit_about` the average camera of a generator."""
+  return orbit_about(generator.module.config.rendering, c, **options)
+
+
+def orbit_about(config: RenderConfig, c: chex.Array, *, frames: int,
+                yaw: float, pitch: float) -> np.ndarray:
   """Cameras on a closed way about the front, with the lens of another.
 
   Args:
-    generator: whose average camera it goes about.
+    config: whose average camera it goes about.
     c: [25], whose intrinsics are kept.
     frames: how many.
     yaw: radians to either side.
@@ -95,8 +94,9 @@ def orbit(generator: Network, c: chex.Array, *, frames: int, yaw: float,
   Returns: [frames, 25].
   """
   angle = np.linspace(0, 2 * np.pi, frames, endpoint=False)
-  return about_front(generator, c, yaw * np.sin(angle),
-                     pitch * np.sin(2 * angle) / 2)
+  return np.asarray(label_about_front(
+      config, c, np.asarray(yaw * np.sin(angle), np.float32),
+      np.asarray(pitch * np.sin(2 * angle) / 2, np.float32)))
 
 
 def check_reach(yaw: float, pitch: float):
@@ -126,7 +126,7 @@ def render_views(network: Network, ws: chex.Array, c: chex.Array, *,
   """
   cameras.check_label(c)
   for i in range(ws.shape[0]):
-    planes = _planes(network, ws[i:i + 1])
+    planes = frames.planes_of(network, ws[i:i + 1])
     for v in range(c.shape[0]):
       yield i, v, _from_planes(
           network, planes, ws[i:i + 1], c[v:v + 1],
@@ -187,11 +187,6 @@ def _synthesis_on(devices: Tuple[jax.Device, ...]) -> Callable[..., jax.Array]:
       axis_name=devices_lib.AXIS, devices=devices)
 
 
-@jax.jit
-def _planes(network: Network, ws: chex.Array) -> jax.Array:
-  return network(ws, method="planes")
-
-
 @functools.partial(jax.jit, static_argnames="neural_rendering_resolution")
 def _from_planes(network: Network, planes: chex.Array, ws: chex.Array,
                  c: chex.Array, *, neural_rendering_resolution: Optional[int]
@@ -200,99 +195,48 @@ def _from_planes(network: Network, planes: chex.Array, ws: chex.Array,
                  neural_rendering_resolution=neural_rendering_resolution)
 
 
-def render_seeds(generator: Generator, variables: Any, seeds: Sequence[int],
-                 out: Union[str, os.PathLike], *, yaws: Sequence[float],
-                 pitches: Sequence[float], focal: float = cameras.FACE_FOCAL,
-                 truncation_psi: float = 1.0,
-                 truncation_cutoff: Optional[int] = None,
+def render_video(network: Network, ws: chex.Array, c: chex.Array,
+                 out: pathlib.Path, *, fps: float, kind: str = frames.IMAGE,
+                 origin: Origin,
                  neural_rendering_resolution: Optional[int] = None,
-                 kinds: Sequence[str] = KINDS, grid: bool = False,
-                 base: str = "unknown",
-                 report: Callable[[str], None] = print):
-  """Writes pictures of random faces.
+                 report: Optional[Callable[[int, int], None]] = None,
+                 devices: Sequence[jax.Device] = (),
+                 side: Optional[int] = None, crf: int = 17):
+  """Writes a video of one face, or of one a frame; whole or not at all.
 
   Args:
-    generator: the module.
-    variables: its weights.
-    seeds: one face each.
-    out: folder, made if missing. Files are named
-      `seed0003_yaw+0.35_pitch+0.00_image.png` (or raw, depth); with `grid`
-      there is a `grid_image.png` with a row a seed and a column a view.
-    yaws: radians from the front.
-    pitches: radians from the front.
-    focal: in image sizes.
-    truncation_psi: see `Generator.mapping`.
-    truncation_cutoff: see `Generator.mapping`.
-    neural_rendering_resolution: side of `image_raw`; None: the config's.
-    kinds: which pictures: "image", "raw", "depth" (near is white; one scale
-      for all views of a seed).
-    grid: also write the grids.
-    base: id of the generator, which the pictures' metadata name.
-    report: called with a line of progress a face.
+    network: the generator.
+    ws: [1, num_ws, w_dim] or [F, num_ws, w_dim].
+    c: [F, 25], see `camera_paths`; [1, 25] for a camera that stays.
+    out: ends in .mp4, .gif or .webp.
+    fps: frames a second.
+    kind: of `frames.KINDS`; depth has one scale for all frames.
+    origin: what made it.
+    neural_rendering_resolution: see `frames.render_frames`.
+    report: called with the number of frames so far and of all of them, after
+      each one; whatever it raises ends the work and leaves no file.
+    devices: see `frames.render_frames`.
+    side: of the video, pixels; None: as rendered.
+    crf: see `synthetic.write_video`.
 
-  Raises:
-    UserError: names the argument; nothing has been written then.
+  Raises: UserError: as `frames.render_frames` and `synthetic.write_video`.
   """
-  config: GeneratorConfig = generator.config
-  out = pathlib.Path(out)
-  c = view_labels(config.rendering, yaws, pitches, focal)
-  front = view_labels(config.rendering, [0.0], [0.0], focal)
-  names = _view_names(yaws, pitches)
-  ws = generator.apply(
-      variables, latents_of_seeds(seeds, config.z_dim), front,
-      truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff,
-      method="mapping")
-  made = lambda **details: Origin(
-      adapter="none", base=base, task="render", details=tuple(
-          (key, str(value)) for key, value in {
-              **details, "truncation_psi": truncation_psi}.items()))
-  out.mkdir(parents=True, exist_ok=True)
-  rows = {kind: [] for kind in kinds}
-  views = []
-  for i, v, output in render_views(
-      Network(variables, generator), ws, c,
-      neural_rendering_resolution=neural_rendering_resolution):
-    views.append(output)
-    if v + 1 < len(names):
-      continue
-    pictures = _pictures(views, kinds)
-    for kind in kinds:
-      for name, picture in zip(names, pictures[kind]):
-        synthetic.write_picture(
-            out / f"seed{seeds[i]:04d}_{name}_{kind}.png", picture,
-            made(seed=seeds[i], view=name))
-      rows[kind].append(pictures[kind])
-    report(f"seed {seeds[i]} ({i + 1} of {len(seeds)}): {len(names)} views "
-           f"in {out}")
-    views = []
-  if grid:
-    for kind in kinds:
-      synthetic.write_picture(out / f"grid_{kind}.png",
-                              images.make_grid(rows[kind]),
-                              made(seeds=len(seeds)))
-    report(f"grid of {len(seeds)} x {len(names)} in {out}")
+  shown = frames.render_frames(
+      network, ws, c, kinds=(kind,), devices=devices,
+      neural_rendering_resolution=neural_rendering_resolution)
+  total = max(len(ws), len(c))
 
+  def reported():
+    for i, frame in enumerate(shown):
+      yield frame[kind]
+      if report is not None:
+        report(i + 1, total)
 
-def _view_names(yaws: Sequence[float],
-                pitches: Sequence[float]) -> Sequence[str]:
-  """A part of a file name for each view, with as few digits as tell them."""
-  for digits in range(2, 8):
-    names = [f"yaw{yaw:+.{digits}f}_pitch{pitch:+.{digits}f}"
-             for pitch in pitches for yaw in yaws]
-    if len(set(names)) == len(names):
-      return names
-  raise UserError("yaw, pitch: two views are the same; give each angle once")
-
-
-def _pictures(views: Sequence[RenderOutput], kinds: Sequence[str]):
-  """uint8 pictures of one face: {kind: [view, …]}."""
-  pictures = {}
-  if "image" in kinds:
-    pictures["image"] = [images.to_uint8(view.image[0]) for view in views]
-  if "raw" in kinds:
-    pictures["raw"] = [images.to_uint8(view.image_raw[0]) for view in views]
-  if "depth" in kinds:
-    depths = np.stack([view.image_depth[0] for view in views])
-    pictures["depth"] = list(images.depth_to_uint8(
-        depths, depths.min(), depths.max()))
-  return pictures
+  arrays, limits = reported(), None
+  if kind == frames.DEPTH:
+    arrays = list(arrays)
+    limits = frames.depth_limits(arrays)
+  synthetic.write_video(
+      out, (images.as_colours(images.fitted(
+          frames.picture_of(kind, array, limits), side)) for array in arrays),
+      origin, fps=fps, crf=crf)

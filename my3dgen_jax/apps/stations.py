@@ -1,7 +1,7 @@
 """Latents that one starts from: anchors of a run, and inverted photos."""
 
 import pathlib
-from typing import NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from my3dgen_jax.types import Network
 
 TUNED_FROM = "tuned_from"  # in the source of a bent generator
 LATENT_SUFFIX = ".npz"  # of files that `apps.invert` writes
+ALL = "all"  # photos of the run
 _LISTED = 6  # photos that a message names
 # Weights that give a file's latent back to this share of its size are of the
 # same anchors.
@@ -70,6 +71,41 @@ def look_up(person: Person, name: str, *, flag: str) -> Station:
   return Station(known[row], np.asarray(person.anchors.ws[row]),
                  np.asarray(person.anchors.c[row]),
                  np.eye(len(known), dtype=np.float32)[row])
+
+
+def look_up_all(person: Person, names: Sequence[str], *,
+                flag: str) -> List[Station]:
+  """Finds latents.
+
+  Args:
+    person: whose they are.
+    names: see `look_up`; "all": each photo of the run.
+    flag: that says the names, for messages.
+
+  Raises: UserError, CheckpointError: names what is not there.
+  """
+  if person.anchors is not None:
+    names = [photo for name in names for photo in (
+        person.anchors.names if name == ALL else [name])]
+  return [look_up(person, name, flag=flag) for name in names]
+
+
+def with_file_names(found: Sequence[Station], *, flag: str) -> List[Station]:
+  """The same under names that can be those of files.
+
+  Args:
+    found: of `look_up`.
+    flag: that says the names, for messages.
+
+  Raises: UserError: one comes twice.
+  """
+  called = [pathlib.Path(one.name).stem if one.name.endswith(LATENT_SUFFIX)
+            else stem(one.name).replace("/", "_") for one in found]
+  for name in called:
+    if called.count(name) > 1:
+      raise UserError(f"{flag}: {name!r} comes twice; give each once, and "
+                      "files names of their own")
+  return [one._replace(name=name) for one, name in zip(found, called)]
 
 
 def _of_file(person: Person, path: pathlib.Path) -> Station:

@@ -4,7 +4,7 @@ Inside: float32 in [-1, 1]. On disk: 8 bits a channel, PNG.
 """
 
 import os
-from typing import Sequence, Union
+from typing import Optional, Sequence, Union
 
 import chex
 import numpy as np
@@ -28,6 +28,32 @@ def depth_to_uint8(depth: chex.Array, near: float, far: float) -> np.ndarray:
   """Distances as grey: `near` and nearer white, `far` and farther black."""
   share = (np.asarray(depth, np.float32) - near) / max(far - near, 1e-6)
   return to_uint8(1 - 2 * share)
+
+
+def as_colours(picture: np.ndarray) -> np.ndarray:
+  """Grey uint8 [H, W, 1] or colours [H, W, 3] as [H, W, 3]."""
+  return np.repeat(picture, 3 // picture.shape[-1], axis=-1)
+
+
+def fitted(picture: np.ndarray, side: Optional[int]) -> np.ndarray:
+  """A picture of another width; its shape stays.
+
+  Args:
+    picture: uint8 [H, W, 1] or [H, W, 3].
+    side: its new width, pixels; None: as it is.
+
+  Returns: smaller by Lanczos's filter; larger by repeating pixels, so that
+    nobody takes them for finer ones.
+  """
+  height, width, channels = picture.shape
+  if side in (None, width):
+    return picture
+  size = (side, max(1, round(height * side / width)))
+  image = Image.fromarray(picture[..., 0] if channels == 1 else picture)
+  method = (Image.Resampling.LANCZOS if side < width
+            else Image.Resampling.NEAREST)
+  return np.asarray(image.resize(size, method)).reshape(
+      size[::-1] + (channels,))
 
 
 def make_grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:

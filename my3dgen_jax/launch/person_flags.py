@@ -54,11 +54,13 @@ class AlbumFlags:
     return found.select(parse_selection(self._photos.value))
 
 
-def person(*, needs_run: bool = False) -> Person:
+def person(*, needs_run: bool = False,
+           pretrained: bool = False) -> Person:
   """The person that the flags name.
 
   Args:
     needs_run: a bare base will not do, for it has no anchors.
+    pretrained: the run's base, whatever the flags say.
 
   Raises: FlagError, CheckpointError, UserError: names the flag or file.
   """
@@ -71,5 +73,5 @@ def person(*, needs_run: bool = False) -> Person:
     raise FlagError(wanted)
   return load_person(
       run=_RUN.value, checkpoint=_CHECKPOINT.value,
-      pretrained=_PRETRAINED.value, lpips=_LPIPS.value,
+      pretrained=pretrained or _PRETRAINED.value, lpips=_LPIPS.value,
       identity=_IDENTITY.value, devices=local_devices(_DEVICES.value))

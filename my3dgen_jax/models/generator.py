@@ -13,7 +13,8 @@ from my3dgen_jax.models.decoder import Decoder
 from my3dgen_jax.models.layers import NOISE_MODES, NoiseMode
 from my3dgen_jax.models.superresolution import Superresolution
 from my3dgen_jax.models.synthesis import Backbone
-from my3dgen_jax.ops import cameras, checks, renderer, triplane
+from my3dgen_jax.ops import (cameras, checks, density_grid, renderer,
+                              triplane)
 from my3dgen_jax.ops import rays as rays_lib
 from my3dgen_jax.types import RadianceSample, RaySampling, RenderOutput
 
@@ -192,6 +193,28 @@ class Generator(nn.Module):
     return renderer.query_points(
         self._tables(planes), self.decoder(), points,
         config=self.config.rendering, precision=self.config.precision)
+
+  def density_grid(self, planes: chex.Array, x: chex.Array, y: chex.Array,
+                   z: chex.Array) -> jax.Array:
+    """Density on a regular grid; the sigma of `query`, but for rounding.
+
+    Args:
+      planes: [1, 3, S, S, plane_channels].
+      x: [X], world units.
+      y: [Y], likewise.
+      z: [Z], likewise.
+
+    Returns: [X, Y, Z], float32 whatever the dtype of activations is.
+    Raises: UserError that names the argument which does not fit.
+    """
+    planes = self._check_planes(planes)
+    checks.check_rows("planes", planes, 1, "the grid")
+    x, y, z = (checks.as_float32(name, axis, (name.upper(),))
+               for name, axis in (("x", x), ("y", y), ("z", z)))
+    return density_grid.density(
+        triplane.fold_planes(planes)[0], self.decoder(), x, y, z,
+        box_warp=self.config.rendering.box_warp,
+        precision=self.config.precision)
 
   def _tables(self, planes: jax.Array) -> jax.Array:
     return triplane.fold_planes(planes).astype(self.config.dtype)

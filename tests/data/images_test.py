@@ -53,6 +53,24 @@ class ImagesTest(parameterized.TestCase):
     self.assertEqual(os.listdir(self.folder), ["a.png"])
     self.assertEqual(np.asarray(Image.open(path)).max(), 0)
 
+  def test_fitted(self):
+    picture = np.random.default_rng(0).integers(
+        0, 256, (4, 6, 3)).astype(np.uint8)
+    self.assertIs(images.fitted(picture, None), picture)
+    self.assertIs(images.fitted(picture, 6), picture)
+    np.testing.assert_array_equal(images.fitted(picture, 12),
+                                  np.kron(picture, np.ones((2, 2, 1), int)))
+    self.assertEqual(images.fitted(picture[..., :1], 3).shape, (2, 3, 1))
+    flat = np.full((8, 8, 1), 77, np.uint8)
+    np.testing.assert_array_equal(images.fitted(flat, 4), flat[:4, :4])
+
+  def test_as_colours(self):
+    grey = np.arange(4, dtype=np.uint8).reshape(2, 2, 1)
+    self.assertEqual(images.as_colours(grey).shape, (2, 2, 3))
+    np.testing.assert_array_equal(images.as_colours(grey)[..., 2:], grey)
+    colours = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    np.testing.assert_array_equal(images.as_colours(colours), colours)
+
   def test_make_grid(self):
     tile = lambda value: np.full((2, 3, 3), value, np.uint8)
     grid = images.make_grid([[tile(0), tile(1)], [tile(2), tile(3)]])

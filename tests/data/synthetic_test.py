@@ -173,6 +173,20 @@ class SyntheticTest(parameterized.TestCase):
     self.assertEqual(boxes[-1][1][:16].hex(),
                      "be7acfcb97a942e89c71999491e3afac")
 
+  def test_mp4_quality(self):
+    """Twelve more make it much smaller."""
+    frames = smooth(160, 160, 16)
+    sizes = []
+    for crf in (17, 29):
+      path = self.folder / f"{crf}.mp4"
+      synthetic.write_video(path, frames, ORIGIN, crf=crf)
+      sizes.append(sum(len(data) for kind, data in boxes_of(
+          path.read_bytes()) if kind == b"mdat"))
+    self.assertLess(sizes[1], 0.7 * sizes[0])
+    for crf in (-1, 52, 1.5):
+      with self.assertRaisesRegex(UserError, "crf: expected a whole number"):
+        synthetic.write_video(path, frames, ORIGIN, crf=crf)
+
   def test_mp4_comments(self):
     path = self.write("a.mp4")
     result = subprocess.run(

@@ -12,9 +12,11 @@ from absl.testing import absltest, parameterized
 from PIL import Image
 
 import my3dgen_jax
-from my3dgen_jax.apps import render
+from my3dgen_jax.apps import frames, render
+from my3dgen_jax.data import synthetic
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch import cli
+from tests.support import person, runs
 from tests.support.tiny import TINY, random_variables
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -53,10 +55,10 @@ class RenderCommandTest(parameterized.TestCase):
     self.assertEqual(result.stderr, "")
     names = {f"seed{seed:04d}_yaw{yaw}_pitch+0.00_{kind}.png"
              for seed in (0, 2, 3) for yaw in ("-0.35", "+0.35")
-             for kind in render.KINDS}
-    names |= {f"grid_{kind}.png" for kind in render.KINDS}
+             for kind in frames.KINDS}
+    names |= {f"grid_{kind}.png" for kind in frames.KINDS}
     self.assertEqual(set(os.listdir(self.out)), names)
-    self.assertIn("seed 3 (3 of 3)", result.stdout)
+    self.assertIn("seed0003 (3 of 3)", result.stdout)
 
     read = lambda name: np.asarray(Image.open(self.out / name), np.float32)
     self.assertEqual(read("grid_image.png").shape, (48, 32, 3))
@@ -85,6 +87,14 @@ class RenderCommandTest(parameterized.TestCase):
       ("twice", dict(yaw="0.3,0.3"), 1, "two views are the same"),
       ("psi", dict(truncation_psi="nan"), 1, "truncation_psi: holds NaN"),
       ("kinds", dict(kinds="images"), 2, "kinds"),
+      ("camera", dict(camera="/nowhere.json"), 1, "/nowhere.json: cannot be"),
+      ("angles", dict(camera="own", yaw="0.1"), 1, "yaw, pitch: cameras of"),
+      ("compare", dict(compare=True), 2, "--run is missing"),
+      ("latents", dict(latents="photo003"), 1, "latents: there is none of "),
+      ("way", dict(seeds="1", between="linear"), 1, "latents: a way between"),
+      ("both", dict(between="linear", direction="d.npy"), 2,
+       "--between and --direction: give one of them"),
+      ("direction", dict(direction="/nowhere.npy"), 1, "/nowhere.npy"),
       ("unknown", dict(yaws="0"), 2, "Unknown command line flag 'yaws'"),
       ("out", dict(out="/proc/nowhere"), 1, "/proc/nowhere: "))
   def test_bad_input_is_one_line(self, changes, code, message):
@@ -93,7 +103,6 @@ class RenderCommandTest(parameterized.TestCase):
     self.assertRegex(result.stderr, r"\Aerror: [^\n]+\n\Z")
     self.assertIn(message, result.stderr)
     self.assertFalse(self.out.exists())
-
 
   def test_damaged_checkpoint_is_one_line(self):
     damaged = self.out.parent / "damaged"
@@ -110,6 +119,42 @@ class RenderCommandTest(parameterized.TestCase):
     self.assertCountEqual(os.listdir(self.out), [
         "seed0000_yaw+0.351_pitch+0.000_raw.png",
         "seed0000_yaw+0.354_pitch+0.000_raw.png"])
+
+
+  def test_turning_edits(self):
+    """Seeds, along a direction, from an orbit, as videos."""
+    direction = self.out.parent / "smile.npy"
+    np.save(direction, np.eye(TINY.w_dim, dtype=np.float32)[0])
+    result = self.run_command(
+        seeds=1, direction=direction, strengths="-1,1", unit="w",
+        camera="orbit", pitch="0", frames=3, format="gif", side=20)
+    self.assertEqual(result.returncode, 0, result.stderr)
+    self.assertEqual(os.listdir(self.out),
+                     ["seed0001_smile_orbit_image.gif"])
+    with Image.open(self.out / "seed0001_smile_orbit_image.gif") as video:
+      self.assertEqual((video.n_frames, video.width), (3, 40))
+    details = dict(synthetic.read_origin(
+        self.out / "seed0001_smile_orbit_image.gif").details)
+    self.assertEqual(details["strengths"], "-1, +1")
+    self.assertEqual(details["truncation_psi"], "0.7")
+
+
+class RenderRunTest(absltest.TestCase):
+
+  def test_a_photo_compared(self):
+    with tempfile.TemporaryDirectory() as folder:
+      folder = pathlib.Path(folder)
+      base = person.write(folder / "files", count=1) / "base"
+      run = runs.write_run(folder / "run", base)
+      result = subprocess.run(
+          [sys.executable, "-m", "my3dgen_jax.launch.render", f"--run={run}",
+           "--latents=photo01,0", "--compare", "--camera=own", "--kinds=raw",
+           f"--out={folder / 'out'}"],
+          cwd=ROOT, capture_output=True, text=True, check=False,
+          env={**os.environ, "JAX_PLATFORMS": "cpu"})
+      self.assertEqual(result.returncode, 0, result.stderr)
+      self.assertCountEqual(os.listdir(folder / "out"), [
+          f"photo0{i}_compared_own_raw.png" for i in range(2)])
 
 
 class FlagsTest(parameterized.TestCase):

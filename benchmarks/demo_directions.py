@@ -1,0 +1,29 @@
+"""Finds the demo's smile and age again, after another prior was trained.
+
+    python -m benchmarks.demo_directions
+
+Writes my3dgen_jax/demo/weights/directions/directions.json; takes a minute or
+two on two cores. Labels are kept in --out.
+"""
+
+import argparse
+
+from my3dgen_jax.apps.person import load_person
+from my3dgen_jax.demo import edits, shipped
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--out", default="out/demo_directions")
+  arguments = parser.parse_args()
+  person = load_person(checkpoint=shipped.PRIOR)
+  found = edits.find(person, arguments.out)
+  edits.DIRECTIONS.mkdir(exist_ok=True)
+  edits.save(edits.DIRECTIONS, person.digest, found)
+  for one in found:
+    accuracy = "" if one.accuracy is None else f", accuracy {one.accuracy:.3f}"
+    print(f"{one.name}: spread {one.spread:.3f}{accuracy}")
+
+
+if __name__ == "__main__":
+  main()

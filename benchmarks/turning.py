@@ -1,0 +1,91 @@
+"""How long a frame takes of a head that turns, and what kept planes save.
+
+    python -m benchmarks.turning [--preset ffhqrebalanced512-128]
+
+The head turns by ±0.35 rad; of its 120 frames some are timed, which all cost
+the same. "planes kept" is what `apps.frames.render_frames` does with a latent
+that stays; "planes each frame" is the same call with a latent for each frame.
+"""
+
+import os
+import statistics
+import time
+from typing import Iterator, Tuple
+
+from absl import flags
+import jax
+import numpy as np
+
+from benchmarks import report
+from my3dgen_jax import config as config_lib
+from my3dgen_jax.apps import frames as frames_lib
+from my3dgen_jax.apps import render
+from my3dgen_jax.launch import cli
+from my3dgen_jax.models.generator import Generator, init_variables
+from my3dgen_jax.types import Network
+
+_PRESET = flags.DEFINE_enum("preset", "ffhqrebalanced512-128",
+                            list(config_lib.PRESETS), "Which generator.")
+_RUNS = flags.DEFINE_integer("runs", 5, "Timed blocks of frames of each.",
+                             lower_bound=1)
+_BLOCK = 4  # frames
+_FRAMES = 120  # of the whole turn
+_YAW = 0.35  # radians to either side
+
+
+def main():
+  config = config_lib.preset(_PRESET.value)
+  network = Network(init_variables(jax.random.key(0), config),
+                    Generator(config))
+  front = render.view_labels(config.rendering, [0.0], [0.0])
+  ws = np.asarray(network(render.latents_of_seeds([0], config.z_dim), front,
+                          method="mapping"))
+  c = render.about_front(network, front[0], np.linspace(
+      -_YAW, _YAW, _FRAMES), 0.0)
+  # Evenly spread; a frame more, because the first one is not timed.
+  c = c[np.linspace(0, _FRAMES - 1, _BLOCK + 1).astype(int)]
+  ways = {"kept": ws, "each": np.repeat(ws, len(c), axis=0)}
+  times = {name: [] for name in ways}
+  # In turn, so that what else the machine does meets both.
+  for _ in range(_RUNS.value):
+    shown = {}
+    for name, latents in ways.items():
+      seconds, shown[name] = _timed(frames_lib.render_frames(
+          network, latents, c, batch_size=1,
+          devices=jax.local_devices()[:1]))
+      times[name].append(seconds)
+    error = np.abs(shown["kept"] - shown["each"]).max()
+    if error > 1e-3:
+      raise AssertionError(f"images differ by {error}")
+  kept, each = (statistics.median(times[name]) for name in ways)
+  ratios = [a / b for a, b in zip(times["each"], times["kept"])]
+  # The first frame makes the planes.
+  whole = each + (_FRAMES - 1) * kept
+  rows = [["planes kept", f"{1000 * kept:.0f}", f"{whole:.0f}"],
+          ["planes each frame", f"{1000 * each:.0f}", f"{_FRAMES * each:.0f}"]]
+  size = config.img_resolution
+  report.write_section(
+      f"Turning a head, {_PRESET.value}", "\n\n".join([
+          report.table(["", "ms a frame", f"s for {_FRAMES} frames"], rows),
+          f"±{_YAW} rad, {size} x {size} pixels, "
+          f"{config.neural_rendering_resolution}² rays, a frame at a time, "
+          f"float32, random weights; medians of {_RUNS.value} times {_BLOCK} "
+          "frames, the two taken in turn. Without kept planes a frame takes "
+          f"{statistics.median(ratios):.2f} times as long ({min(ratios):.2f} "
+          f"to {max(ratios):.2f}).",
+          f"{os.getloadavg()[1]:.1f} processes were running at the time: "
+          "where that is more than one, the ratio counts.",
+          report.machine() + "."]))
+
+
+def _timed(frames: Iterator[frames_lib.Frame]) -> Tuple[float, np.ndarray]:
+  """Seconds a frame after the first one, and the last frame's image."""
+  image = next(frames)[frames_lib.IMAGE]
+  start, count = time.perf_counter(), 0
+  for frame in frames:
+    image, count = frame[frames_lib.IMAGE], count + 1
+  return (time.perf_counter() - start) / count, image
+
+
+if __name__ == "__main__":
+  cli.run(main)

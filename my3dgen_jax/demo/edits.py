@@ -1,0 +1,85 @@
+"""Smile and age of the demo's prior, found once and shipped.
+
+Labelling thousands of faces takes a minute or two, which whoever opens a
+viewer should not wait. `benchmarks/demo_directions.py` finds them again.
+"""
+
+import os
+import pathlib
+from typing import Any, Dict, List, Sequence, Union
+
+import numpy as np
+
+from my3dgen_jax.apps import edit
+from my3dgen_jax.apps.person import Person
+from my3dgen_jax.demo import attributes, shipped
+from my3dgen_jax.directions import Direction
+from my3dgen_jax.errors import CheckpointError
+from my3dgen_jax.training import run_folder
+
+DIRECTIONS = shipped.PRIOR.with_name("directions")
+FILE = "directions.json"
+SAMPLES = 3000
+
+_DIGITS = 9  # that float32 needs
+
+
+def find(person: Person, out: Union[str, os.PathLike], *,
+         samples: int = SAMPLES) -> List[Direction]:
+  """Each attribute without the others, among a prior's faces.
+
+  Args:
+    person: the bare prior.
+    out: folder where labels are kept, so that a repeated call has them.
+    samples: faces that are labelled.
+
+  Raises: UserError: scikit-learn is missing; Interrupted.
+  """
+  config = edit.EditConfig(samples=samples, batch_size=8)
+  w, labels = edit.label_samples(person, attributes.shipped_measure(), config,
+                                 out)
+  return [edit.find_direction(w, labels, name, without=[
+      other for other in attributes.NAMES if other != name])
+          for name in attributes.NAMES]
+
+
+def save(folder: Union[str, os.PathLike], base: str,
+         found: Sequence[Direction]):
+  """Writes directions of a base, whose SHA-256 is `base`; raises OSError."""
+  numbers = lambda vector: [float(f"{x:.{_DIGITS}g}") for x in vector]
+  run_folder.write_json(pathlib.Path(folder) / FILE, {
+      run_folder.BASE_DIGEST: base,
+      "directions": [{
+          "name": one.name, "accuracy": one.accuracy, "spread": one.spread,
+          "vector": numbers(one.vector)} for one in found]})
+
+
+def shipped_directions(base: str, folder: Union[str, os.PathLike] = DIRECTIONS
+                       ) -> List[Direction]:
+  """Those that come with the package.
+
+  Args:
+    base: SHA-256 of the generator they are wanted for, or how it begins.
+    folder: where they lie.
+
+  Returns: none where they are another generator's.
+  Raises: CheckpointError: the file is damaged.
+  """
+  path = pathlib.Path(folder) / FILE
+  data = run_folder.read_json(path)
+  try:
+    if not base or not data[run_folder.BASE_DIGEST].startswith(base):
+      return []
+    return [_direction(row) for row in data["directions"]]
+  except (KeyError, TypeError, ValueError, AttributeError):
+    raise CheckpointError(f"{path}: is damaged; find the directions again by "
+                          "benchmarks/demo_directions.py") from None
+
+
+def _direction(row: Dict[str, Any]) -> Direction:
+  vector = np.array(row["vector"], np.float32)
+  vector.flags.writeable = False
+  accuracy = row["accuracy"]
+  return Direction(str(row["name"]), vector,
+                   None if accuracy is None else float(accuracy),
+                   float(row["spread"]))

@@ -24,7 +24,8 @@ LAYERS = ("_version", "errors", "config", "types", "ops", "cameras", "data",
 # Imported only inside the function that needs them.
 LAZY = ("array_record", "orbax", "optax", "safetensors",
         "tensorflow_datasets", "PIL", "imageio_ffmpeg", "sklearn",
-        "mediapipe", "dm_pix", "matplotlib", "cv2")
+        "mediapipe", "dm_pix", "matplotlib", "cv2", "skimage", "trimesh",
+        "mrcfile", "viser", "websockets", "playwright")
 
 
 def modules():

@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Sequence, Union
 
 import numpy as np
 
+from my3dgen_jax import directions
 from my3dgen_jax.apps import edit
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.demo import attributes, shipped
@@ -74,6 +75,24 @@ def shipped_directions(base: str, folder: Union[str, os.PathLike] = DIRECTIONS
   except (KeyError, TypeError, ValueError, AttributeError):
     raise CheckpointError(f"{path}: is damaged; find the directions again by "
                           "benchmarks/demo_directions.py") from None
+
+
+def directions_for(person: Person, paths: Sequence[str]) -> List[Direction]:
+  """Directions to edit along, with spreads.
+
+  Args:
+    person: for whose base they are.
+    paths: `.npy` files; none: what comes with the package, if the base is the
+      demo's.
+
+  Raises: UserError, CheckpointError: names the file.
+  """
+  if not paths:
+    return shipped_directions(person.origin.base)
+  model = person.generator.module.config
+  return [edit.with_spread(person, directions.load(
+      path, w_dim=model.w_dim, num_ws=model.num_ws), edit.EditConfig(
+          samples=SAMPLES)) for path in paths]
 
 
 def _direction(row: Dict[str, Any]) -> Direction:

@@ -19,20 +19,16 @@ from typing import List, Tuple
 
 import jax
 
-from my3dgen_jax import directions
 from my3dgen_jax._version import __version__
-from my3dgen_jax.apps import edit, evaluate, protocols
+from my3dgen_jax.apps import evaluate, protocols
 from my3dgen_jax.apps.evaluate import EvaluateConfig, Runs
 from my3dgen_jax.apps.person import load_person
-from my3dgen_jax.demo import attributes, shipped
+from my3dgen_jax.demo import edits
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch import cli
-from my3dgen_jax.models.checkpoint import generator_digest
-from my3dgen_jax.training import run_folder
 
 _ALL = "all"
-_SAMPLES = 3000  # latents that directions are found among or measured by
 
 _RUNS = cli.listing("runs", [], "Folders, one a person.")
 _OUT = cli.string("out", None, "Folder to write.")
@@ -60,38 +56,23 @@ def main():
   names = list(evaluate.TABLES) if _ALL in _TABLES.value else _TABLES.value
   options = {"lpips": _LPIPS.value, "identity": _IDENTITY.value,
              "dists": _DISTS.value}
-  # Names and weights first: finding directions takes a minute.
+  # Names and weights first: a direction's spread takes a while to measure.
   config = EvaluateConfig(tuple(names), **options).validate()
   evaluate.check(people, config)
-  edits = _directions(people, _OUT.value) if "4" in names else ()
-  if not edits and _ALL in _TABLES.value:
+  along = _directions(people) if "4" in names else ()
+  if not along and _ALL in _TABLES.value:
     print("table 4 is left out: it needs --directions")
     names = [name for name in names if name != "4"]
   config = EvaluateConfig(
       tuple(names), protocol=protocols.PROTOCOLS[_PROTOCOL.value],
-      seed=_SEED.value, directions=edits, **options)
+      seed=_SEED.value, directions=along, **options)
   evaluate.evaluate(people, config, _OUT.value, header=_header())
 
 
-def _directions(people: List[Runs], out: str) -> Tuple[Direction, ...]:
+def _directions(people: List[Runs]) -> Tuple[Direction, ...]:
   """Those of the flag, or the demo's for people of the demo."""
-  run = run_folder.read_config(people[0].main)
-  if _DIRECTIONS.value:
-    person = load_person(run=people[0].main, pretrained=True)
-    model = person.generator.module.config
-    return tuple(edit.with_spread(person, directions.load(
-        path, w_dim=model.w_dim, num_ws=model.num_ws), edit.EditConfig(
-            samples=_SAMPLES)) for path in _DIRECTIONS.value)
-  if run[run_folder.BASE_DIGEST] != generator_digest(shipped.PRIOR):
-    return ()
-  # Of the prior: the mapping network is nobody's own.
-  base = load_person(checkpoint=shipped.PRIOR)
-  config = edit.EditConfig(samples=_SAMPLES, batch_size=8)
-  w, labels = edit.label_samples(base, attributes.shipped_measure(), config,
-                                 out)
-  return tuple(edit.find_direction(w, labels, name, without=[
-      other for other in attributes.NAMES if other != name])
-               for name in attributes.NAMES)
+  base = load_person(run=people[0].main, pretrained=True)
+  return tuple(edits.directions_for(base, _DIRECTIONS.value))
 
 
 def _header() -> List[str]:

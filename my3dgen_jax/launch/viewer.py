@@ -15,25 +15,20 @@ for those alone who know the --token, which --share needs.
 import os
 import sys
 import time
-from typing import List
 import webbrowser
 
-from my3dgen_jax import directions
-from my3dgen_jax.apps import edit, viewer_gate
+from my3dgen_jax.apps import viewer_gate
 from my3dgen_jax.apps.mesh import MESHES
-from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.viewer import Viewer, ViewerConfig
 from my3dgen_jax.apps.viewer_people import People
 from my3dgen_jax.apps.viewer_scene import Limits
 from my3dgen_jax.data import synthetic
 from my3dgen_jax.demo import edits
-from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch import cli
 from my3dgen_jax.training.devices import local_devices
 from my3dgen_jax.training.interrupts import stopping_gently
 
-_SAMPLES = 3000  # latents that tell how far faces spread along a direction
 _DEFAULT = ViewerConfig()
 
 _RUN = cli.string("run", None, "Folder of a run of launch.personalize.")
@@ -75,8 +70,8 @@ def main():
   people = People(places, checkpoint=_CHECKPOINT.value,
                   devices=local_devices(1))
   with stopping_gently() as stop:
-    viewer = Viewer(people, config, directions=_directions(
-        people.load(people.first()[0]).base))
+    viewer = Viewer(people, config, directions=edits.directions_for(
+        people.load(people.first()[0]).base, _DIRECTIONS.value))
     address = viewer.start()
     if not viewer_gate.is_local(config.host) and config.token is None:
       print("warning: whoever reaches this machine can look; --token lets in "
@@ -94,16 +89,6 @@ def _has_screen() -> bool:
   """Without one, a browser in the terminal would take it over."""
   return sys.platform != "linux" or any(
       os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
-
-
-def _directions(person: Person) -> List[Direction]:
-  """Those of the flag, or the demo's for people of the demo."""
-  model = person.generator.module.config
-  if _DIRECTIONS.value:
-    return [edit.with_spread(person, directions.load(
-        path, w_dim=model.w_dim, num_ws=model.num_ws), edit.EditConfig(
-            samples=_SAMPLES)) for path in _DIRECTIONS.value]
-  return edits.shipped_directions(person.origin.base)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,9 @@ _YAWS = (-0.35, 0.35)  # of the novel views, about the front
 def compare(album: Album, candidates: Mapping[str, Candidate], *,
             reference: Album, lpips: Optional[Network],
             identity: Optional[Network], stop: StopRequest
-            ) -> Dict[str, Dict[str, Optional[float]]]:
-  """Means over photos of how well generators show them.
+            ) -> Tuple[Dict[str, Dict[str, Optional[float]]],
+                       Dict[str, Dict[str, Dict[str, float]]]]:
+  """How well generators show photos: means, and each by itself.
 
   Args:
     album: the photos.
@@ -35,13 +36,16 @@ def compare(album: Album, candidates: Mapping[str, Candidate], *,
     identity: likewise.
     stop: looked at after each photo.
 
-  Returns: of each candidate, each a number or None: "lpips"; "psnr", dB;
+  Returns: means of each candidate, each a number or None: "lpips"; "psnr", dB;
     "psnr_marks", likewise, where the album says that details of this person
-    alone show; "id_sim".
+    alone show; "id_sim". And by the photo's name and then by candidate, those
+    of them that there are.
   Source: My3DGen, section 4; ID_sim is the largest cosine with a reference.
   """
   score = IdentityScore.of(identity, reference)
   result = {}
+  each: Dict[str, Dict[str, Dict[str, float]]] = {
+      name: {} for name in album.names}
   for name, (generator, anchors) in candidates.items():
     rows: List[Dict[str, float]] = []
     for i, photo in enumerate(album):
@@ -51,9 +55,10 @@ def compare(album: Album, candidates: Mapping[str, Candidate], *,
       rows.append(scores.compare(
           output[0], photo.image, lpips=lpips, identity=score,
           mask=photo.mask, marks=photo.marks))
+      each[photo.name][name] = rows[-1]
     result[name] = {key: _mean_of(rows, key)
                     for key in ("lpips", "psnr", "psnr_marks", "id_sim")}
-  return result
+  return result, each
 
 
 def _mean_of(rows: List[Dict[str, float]], key: str) -> Optional[float]:

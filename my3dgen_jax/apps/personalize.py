@@ -18,13 +18,15 @@ import numpy as np
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax._version import __version__
 from my3dgen_jax.apps import before_after
+from my3dgen_jax.apps import report as report_lib
+from my3dgen_jax.apps.person import load_person
 from my3dgen_jax.config import (ConfigError, GeneratorConfig, LoraConfig,
                                 LossConfig, ProjectionConfig, TuningConfig)
 from my3dgen_jax.data.album import Album, Selection, Split
 from my3dgen_jax.data.files import is_leftover, replacing
 from my3dgen_jax.data.iterator import shard
 from my3dgen_jax.data.synthetic import Origin
-from my3dgen_jax.errors import UserError
+from my3dgen_jax.errors import UserError, one_line
 from my3dgen_jax.losses import backbones
 from my3dgen_jax.losses import identity as identity_lib
 from my3dgen_jax.losses import lpips as lpips_lib
@@ -46,12 +48,12 @@ _FREE = ("version",) + tuple(f"settings.{name}" for name in (
     "out", "checkpoint", "album", "lpips", "identity", "cache", "devices",
     "save_every", "log_every", "tuning.steps", "tuning.accumulation",
     "adapter_dtype", "pictures", "test", "reference", "train",
-    "split_seed"))
+    "split_seed", "report"))
 
 # Where anchors that are being found are kept if there is no cache.
 _UNFINISHED = "unfinished"
 _RESULTS = (run_folder.SUMMARY_FILE, run_folder.PICTURE_FILE,
-            run_folder.ADAPTER_FILE)
+            run_folder.ADAPTER_FILE, f"{report_lib.FOLDER}/{report_lib.FILE}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +82,7 @@ class PersonalizeConfig:
     save_every: steps between saved states.
     log_every: steps between logged ones.
     pictures: held-out photos in before_after.png at most.
+    report: write report/index.html at the end.
   """
 
   checkpoint: str
@@ -103,6 +106,7 @@ class PersonalizeConfig:
   save_every: int = 500
   log_every: int = 10
   pictures: int = 4
+  report: bool = False
 
   def validate(self) -> "PersonalizeConfig":
     """Checks the parts; raises ConfigError, naming the field."""
@@ -170,7 +174,23 @@ def personalize(config: PersonalizeConfig, *, resume: bool = False,
                  tuning_seconds=round(saved.seconds, 1) if saved else 0.0)
   run_folder.write_json(out / run_folder.SUMMARY_FILE, summary)
   shutil.rmtree(out / _UNFINISHED, ignore_errors=True)
+  if config.report:
+    _write_report(config, out, devices, report)
   return summary
+
+
+def _write_report(config: "PersonalizeConfig", out: pathlib.Path,
+                  devices: Tuple[jax.Device, ...],
+                  report: Callable[[str], None]):
+  """The page of a run, which is finished whether there is a page or not."""
+  try:
+    report_lib.write_report(load_person(
+        run=out, checkpoint=config.checkpoint, devices=devices), out,
+                            report=report)
+  except Exception as error:  # pylint: disable=broad-exception-caught
+    report(f"warning: there is no report: {one_line(error)}; the run is "
+           "finished, and python -m my3dgen_jax.launch.report "
+           f"--run={config.out} tries again")
 
 
 class _Result(NamedTuple):
@@ -360,7 +380,7 @@ class _Job:
     networks = {name: network.replace(module=dataclasses.replace(
         network.module, dtype="float32"))
                 for name, network in self.networks.items()}
-    comparison = before_after.compare(
+    comparison, each = before_after.compare(
         album, candidates, reference=self.split.reference,
         lpips=networks.get("lpips"), identity=networks.get("identity"),
         stop=stop)
@@ -368,7 +388,7 @@ class _Job:
                       count=self.config.pictures, origin=Origin(
                           adapter=result.id[:ID_LENGTH],
                           base=self.digest[:ID_LENGTH], task="personalize"))
-    return {**comparison, "photos": which, "count": len(album)}
+    return {**comparison, "photos": which, "count": len(album), "each": each}
 
 
 def _check_out(out: pathlib.Path, resume: bool):
@@ -447,6 +467,7 @@ def describe(summary: Dict[str, Any], out: str) -> str:
     lines.append(f"{summary['adapter_numbers']} numbers, "
                  f"{summary['adapter_bytes'] / 1e6:.2f} MB")
   lines += [f"{pathlib.Path(out) / name}"
-            for name in (run_folder.PICTURE_FILE, run_folder.ADAPTER_FILE)
+            for name in (run_folder.PICTURE_FILE, run_folder.ADAPTER_FILE,
+                         f"{report_lib.FOLDER}/{report_lib.FILE}")
             if (pathlib.Path(out).expanduser() / name).exists()]
   return "\n".join(lines)

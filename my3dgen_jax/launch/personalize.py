@@ -40,7 +40,8 @@ _RUN = {holder.name: holder for holder in (
     _INT("devices", None, "Of this machine; default: all.", lower_bound=1),
     _INT("save_every", 500, "Steps between saved states.", lower_bound=1),
     _INT("log_every", 10, "Steps between logged ones.", lower_bound=1),
-    _INT("pictures", 4, "Photos in before_after.png.", lower_bound=1))}
+    _INT("pictures", 4, "Photos in before_after.png.", lower_bound=1),
+    cli.boolean("report", True, "Write report/index.html at the end."))}
 _TEST = _TEXT("test", "0", "Photos held out: a number, a share, or a file "
               "with a name a line.")
 _REFERENCE = _TEXT("reference", None, "Photos that identity is compared with; "

@@ -10,6 +10,7 @@
       metrics.jsonl         a line every few steps; events.* for TensorBoard
       summary.json          held-out photos, before and after
       before_after.png      the same, to look at
+      report/index.html     all of it as one page
 """
 
 import dataclasses

@@ -1,0 +1,26 @@
+"""Writes the page of a finished run, which launch.personalize writes too.
+
+    python -m my3dgen_jax.launch.report --run=runs/obama
+
+The page, RUN/report/index.html, is one file: it opens offline in any browser.
+It shows photos of the person, so think of whom you give it to.
+"""
+
+from my3dgen_jax.apps import report
+from my3dgen_jax.errors import FlagError
+from my3dgen_jax.launch import cli, person_flags
+
+_RUN = cli.string("run", None, "Folder of a run of launch.personalize; the "
+                  "page goes there.")
+_PRETRAINED = cli.boolean("pretrained", False, "Not here.")
+
+
+def main():
+  if _PRETRAINED.value:
+    raise FlagError("--pretrained: a report is of what is personal")
+  person = person_flags.person(needs_run=True)
+  print(report.write_report(person, _RUN.value))
+
+
+if __name__ == "__main__":
+  cli.run(main)

@@ -26,6 +26,7 @@ from my3dgen_jax import lora as lora_lib
 from my3dgen_jax._version import __version__
 from my3dgen_jax.apps import claims, plots, protocols, render, tables
 from my3dgen_jax.apps.person import Person, load_person
+from my3dgen_jax.apps.personalize import CIRCUMSTANCES
 from my3dgen_jax.apps.protocols import Protocol, Subject
 from my3dgen_jax.apps.scores import IdentityScore
 from my3dgen_jax.apps.tables import Column, Table
@@ -47,10 +48,6 @@ LAYOUTS_FILE = "layouts.png"
 _MEASURED = "measured"  # folder
 _UNFINISHED = "unfinished"  # in it
 _FORMAT = 1  # of measurements; another one whenever a protocol changes
-# Settings that say where and how fast, not what.
-_FREE = ("out", "checkpoint", "album", "lpips", "identity", "cache", "devices",
-         "save_every", "log_every", "adapter_dtype", "pictures", "test",
-         "reference", "train", "split_seed")
 _MAIN, _WHOLE = "lora", "full"  # run folders of a person
 _PIXELS = 4  # views of the picture of layouts
 _LEVEL = int(100 * tables.LEVEL)
@@ -96,7 +93,7 @@ _OF_MODE = ("settings.tuning.", "settings.lora.")
 def _content(config: Mapping[str, Any]) -> Dict[str, Any]:
   """What a run was made of, by dotted names, from its config."""
   settings = {name: value for name, value in config["settings"].items()
-              if name not in _FREE}
+              if name not in CIRCUMSTANCES}
   photos = {part: tuple(sorted(names.items()))
             for part, names in config["photos"].items()}
   return traverse_util.flatten_dict({

@@ -42,13 +42,15 @@ from my3dgen_jax.training.projection import check_sizes
 from my3dgen_jax.training.run_folder import ID_LENGTH
 from my3dgen_jax.types import Network
 
-# What may be another when a run goes on: it changes where and how fast, or how
-# long, but not what.
-_FREE = ("version",) + tuple(f"settings.{name}" for name in (
-    "out", "checkpoint", "album", "lpips", "identity", "cache", "devices",
-    "save_every", "log_every", "tuning.steps", "tuning.accumulation",
-    "adapter_dtype", "pictures", "test", "reference", "train",
-    "split_seed", "report"))
+# Settings that say where and how fast, and what is written besides, not what a
+# run makes; photos are compared themselves.
+CIRCUMSTANCES = ("out", "checkpoint", "album", "lpips", "identity", "cache",
+                 "devices", "save_every", "log_every", "adapter_dtype",
+                 "pictures", "report", "test", "reference", "train",
+                 "split_seed")
+# What may be another when a run goes on: those, and how long.
+_FREE = ("version", *(f"settings.{name}" for name in (
+    *CIRCUMSTANCES, "tuning.steps", "tuning.accumulation")))
 
 # Where anchors that are being found are kept if there is no cache.
 _UNFINISHED = "unfinished"

@@ -179,6 +179,12 @@ class EvaluateTest(parameterized.TestCase):
                                               2: copy / "rank2"})
     path = copy / "rank2" / "config.json"
     config = json.loads(path.read_text())
+    # A run of an earlier version, which had no such setting.
+    del config["settings"]["report"]
+    path.write_text(json.dumps(config))
+    found, = evaluate.find_people([copy])
+    self.assertEqual(found.variants["rank"], {1: copy / "lora",
+                                              2: copy / "rank2"})
     config["settings"]["tuning"]["steps"] = 9
     path.write_text(json.dumps(config))
     found, = evaluate.find_people([copy])

@@ -31,6 +31,9 @@ class TokenTest(parameterized.TestCase):
     self.assertIsNone(judge(Cookie=cookie.split(";")[0]))
     self.assertIsNone(judge(cookie=f"a=b; {cookie.split(';')[0]}; c=d",
                             Upgrade="websocket"))
+    # Another server of this machine has left something else.
+    self.assertIsNone(judge(
+        cookie=f'a={{"b": 1, "c"}}; ü="; {cookie.split(";")[0]}'))
 
   @parameterized.parameters(
       ("/", {}), ("/?token=", {}), ("/?token=correct-hors", {}),
@@ -39,6 +42,7 @@ class TokenTest(parameterized.TestCase):
       ("/", {"Cookie": "my3dgen_viewer=correct-horse"}),
       ("/", {"Cookie": "my3dgen_viewer="}), ("/", {"Cookie": "x\";;=,"}),
       ("/", {"Cookie": "my3dgen_viewer=ü"}), ("/?token=ü", {}),
+      ("//[", {}), ("//[?token=wrong-horse", {}),
       ("/", {"Upgrade": "websocket", "Host": "127.0.0.1:8080",
              "Origin": "http://127.0.0.1:8080"}))
   def test_all_others_are_refused(self, path, headers):
@@ -73,6 +77,7 @@ class WithoutTokenTest(parameterized.TestCase):
       ({"Host": "127.0.0.1:8080", "Origin": "http://127.0.0.1:3000"},
        "127.0.0.1"),
       ({"Host": "127.0.0.1:8080", "Origin": "null"}, "127.0.0.1"),
+      ({"Host": "127.0.0.1:8080", "Origin": "http://["}, "127.0.0.1"),
       # A name of another site leads to this machine.
       ({"Host": "other.example:8080", "Origin": "http://other.example:8080"},
        "127.0.0.1"),

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+from unittest import mock
 
 from absl.testing import absltest
 import jax
@@ -140,6 +141,29 @@ class PeopleTest(absltest.TestCase):
     # A generator's folder has a config.json, too.
     with self.assertRaisesRegex(UserError, "holds no run"):
       People([self.base])
+
+  def test_one_that_is_named_twice(self):
+    os.symlink(self.root / "runs", self.root / "linked")
+    self.assertEqual(People([self.root / "runs", self.ann,
+                             self.root / "linked"]).names(), ["ann", "bob"])
+    self.assertEqual(People([self.ann, self.root / "linked" / "ann" / "lora"]
+                            ).names(), ["lora"])
+
+  def test_adapters_among_runs_are_no_obstacle(self):
+    root = self.root / "mixed"
+    shutil.copytree(self.ann, root / "ann")
+    shutil.copy(self.ann / "adapter.safetensors", root / "ann.safetensors")
+    people = People([root])
+    self.assertEqual(people.names(), ["ann", "ann.safetensors"])
+    people.load("ann")
+    with self.assertRaisesRegex(UserError, "--checkpoint"):
+      people.load("ann.safetensors")
+
+  def test_folders_that_nobody_may_read(self):
+    with mock.patch.object(pathlib.Path, "is_file",
+                           side_effect=PermissionError(13, "no")):
+      with self.assertRaisesRegex(UserError, "holds no run"):
+        People([self.root / "runs"])
 
   def test_short_names(self):
     names = lambda *paths: viewer_people.short_names(

@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 import numpy as np
 
-from my3dgen_jax.apps import edit, render, viewer_scene
+from my3dgen_jax.apps import edit, render, stations, viewer_scene
 from my3dgen_jax.apps.viewer_scene import Choice, Limits, Orbit
 from my3dgen_jax.config import RenderConfig
 from my3dgen_jax.directions import Direction
@@ -139,6 +140,17 @@ class FacesTest(parameterized.TestCase):
         self.latents(start="a photo", first="photo02.png"), self.ws[2],
         atol=1e-6)
 
+  def test_files_are_no_photos(self):
+    """A browser may send any text; it must not read files here."""
+    for options in (dict(start="a photo", first="one.npz"),
+                    dict(start="between two", first="photo00.png",
+                         second="one.npz"),
+                    dict(start="a mix", weights=(("one.npz", 1.0),))):
+      with mock.patch.object(stations, "read_npz") as read:
+        with self.assertRaisesRegex(UserError, "none called 'one.npz'"):
+          self.latents(**options)
+      read.assert_not_called()
+
   def test_between_two(self):
     ws = self.latents(start="between two", first="photo00.png",
                       second="photo01.png", way=0.25)
@@ -218,6 +230,12 @@ class PicturesTest(parameterized.TestCase):
     np.testing.assert_array_equal(frame[top:top + 32, left:left + 32],
                                   picture)
     self.assertEqual(frame.shape[1] >= frame.shape[0], width >= height)
+
+  @parameterized.parameters((10**9, 1), (1, 10**9))
+  def test_windows_that_are_none_need_little_memory(self, width, height):
+    frame = viewer_scene.framed(np.zeros((32, 32, 3), np.uint8), width,
+                                height)
+    self.assertEqual(sorted(frame.shape[:2]), [32, 8 * 32])
 
   def test_levels_get_coarser(self):
     levels = viewer_scene.levels_of(self.person_config())

@@ -1,12 +1,5 @@
 """Tests of the ArcFace converter: what it makes, and what it refuses."""
 
-import contextlib
-import io
-import os
-import pathlib
-import subprocess
-import sys
-import tempfile
 from unittest import mock
 
 from absl.testing import absltest
@@ -16,26 +9,27 @@ import numpy as np
 import safetensors
 
 from converters import arcface_to_flax, torch_writer
-from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.losses.identity import (NETWORKS, WEIGHTS_FILE, Identity,
                                          load_identity)
 from tests.support import faces, golden
 from tests.support import official_files as files
+from tests.support.converters import ConverterCase
 
-_ROOT = pathlib.Path(__file__).parents[2]
 
+class ArcfaceCase(ConverterCase):
 
-class ConverterTest(parameterized.TestCase):
+  converter = arcface_to_flax
+  OUTPUT = "face"
 
   def setUp(self):
     super().setUp()
-    folder = tempfile.TemporaryDirectory()
-    self.addCleanup(folder.cleanup)
-    self.output = pathlib.Path(folder.name) / "face"
-    self.path = pathlib.Path(folder.name) / "model_ir_se50.pth"
+    self.path = self.folder / "model_ir_se50.pth"
+
+  def flags(self):
+    return [f"--weight_file={self.path}", f"--output={self.output}"]
 
 
-class OfficialFileTest(ConverterTest):
+class OfficialFileTest(ArcfaceCase):
 
   @parameterized.parameters(*arcface_to_flax.NETWORKS)
   def test_names_and_shapes(self, network):
@@ -59,7 +53,7 @@ class OfficialFileTest(ConverterTest):
     chex.assert_trees_all_equal(variables, faces.ir_se50())
 
 
-class MobileFaceNetTest(ConverterTest):
+class MobileFaceNetTest(ArcfaceCase):
   """Its file, told by its names; what is refused is refused as below."""
 
   def write(self, changes=None):
@@ -113,14 +107,10 @@ class MobileFaceNetTest(ConverterTest):
   )
   def test_refused(self, changes, options, reason):
     self.write(changes)
-    with self.assertRaises(CheckpointError) as caught:
-      self.convert(**options)
-    self.assertStartsWith(str(caught.exception), f"{self.path}: ")
-    self.assertIn(reason, str(caught.exception))
-    self.assertFalse(self.output.exists())
+    self.assert_refused(self.path, reason, **options)
 
 
-class SmallFileTest(ConverterTest):
+class SmallFileTest(ArcfaceCase):
 
   def setUp(self):
     super().setUp()
@@ -135,24 +125,6 @@ class SmallFileTest(ConverterTest):
   def convert(self, **options):
     arcface_to_flax.convert(str(self.path), str(self.output),
                             **{"log": lambda line: None, **options})
-
-  def assert_refused(self, reason):
-    with self.assertRaises(CheckpointError) as caught:
-      self.convert()
-    self.assertStartsWith(str(caught.exception), f"{self.path}: ")
-    self.assertIn(reason, str(caught.exception))
-    self.assertNotIn("\n", str(caught.exception))
-    self.assertFalse(self.output.exists())
-
-  def main(self, *args):
-    output = io.StringIO()
-    with contextlib.redirect_stderr(output), contextlib.redirect_stdout(
-        output):
-      code = arcface_to_flax.main(["arcface_to_flax.py", *args])
-    return code, output.getvalue()
-
-  def flags(self):
-    return [f"--weight_file={self.path}", f"--output={self.output}"]
 
   @parameterized.parameters(files.zip_file, files.legacy_file,
                             files.plain_pickle)
@@ -200,52 +172,33 @@ class SmallFileTest(ConverterTest):
   )
   def test_tensors(self, changes, reason):
     self.write(changes)
-    self.assert_refused(reason)
+    self.assert_refused(self.path, reason)
 
   def test_other_networks(self):
     for tensors, found in (({}, "no tensors"),
                            ({"alpha": np.ones(1, np.float32)}, "alpha")):
       self.write({**dict.fromkeys(faces.tiny_state_dict()), **tensors})
-      self.assert_refused("does not hold the weights of IR-SE-50 or "
+      self.assert_refused(self.path, "does not hold the weights of IR-SE-50 or "
                           f"MobileFaceNet; it has {found}")
 
   def test_files(self):
-    self.assert_refused("No such file")
     self.write()
-    data = self.path.read_bytes()
-    for damaged, reason in ((b"", "is empty"),
-                            (b"<html>", "is it a PyTorch file"),
-                            (data[:1000], "")):
-      self.path.write_bytes(damaged)
-      self.assert_refused(reason)
+    self.assert_damage_refused(self.path)
 
   def test_existing_output(self):
     self.write()
-    self.assertEqual(self.main(*self.flags())[0], 0)
-    code, text = self.main(*self.flags())
-    self.assertEqual((code, text), (
-        1, f"error: {self.output}: exists already (--overwrite replaces "
-        "it)\n"))
-    self.assertEqual(self.main(*self.flags(), "--overwrite")[0], 0)
+    self.assert_overwrites_when_asked_alone()
 
   def test_command(self):
     self.write()
-    for flags, reason in (
+    self.assert_bad_flags(
         (self.flags()[1:], "--weight_file is missing"),
         ([*self.flags(), "--network=resnet"], "should be one of"),
-        ([*self.flags(), "extra"], "unexpected argument")):
-      code, text = self.main(*flags)
-      self.assertEqual(code, 1)
-      self.assertIn(reason, text)
-      self.assertEqual(text.count("\n"), 1)
+        ([*self.flags(), "extra"], "unexpected argument"))
     self.assertEqual(self.main(*self.flags(), "--network=ir_se50")[0], 0)
 
   def test_script(self):
-    result = subprocess.run(
-        [sys.executable, "converters/arcface_to_flax.py", "--help"],
-        cwd=_ROOT, env={**os.environ, "PYTHONPATH": ""}, capture_output=True,
-        text=True, check=True)
-    self.assertIn("--weight_file", result.stdout)
+    self.assert_runs_as_script("--weight_file")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,5 @@
 """Tests of the direction converter: what it makes, and what it refuses."""
 
-import contextlib
-import io
-import os
-import pathlib
-import subprocess
-import sys
-import tempfile
-
 from absl.testing import absltest
 from absl.testing import parameterized
 import ml_dtypes
@@ -15,10 +7,9 @@ import numpy as np
 
 from converters import direction_to_npy
 from my3dgen_jax import directions
-from my3dgen_jax.errors import CheckpointError
 from tests.support import official_files as files
+from tests.support.converters import ConverterCase
 
-_ROOT = pathlib.Path(__file__).parents[2]
 _W_DIM, _NUM_WS = 16, 4
 
 
@@ -26,15 +17,14 @@ def _array(*shape, seed=0):
   return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-class ConverterTest(parameterized.TestCase):
+class DirectionToNpyTest(ConverterCase):
+
+  converter = direction_to_npy
+  OUTPUT = "age.npy"
 
   def setUp(self):
     super().setUp()
-    folder = tempfile.TemporaryDirectory()
-    self.addCleanup(folder.cleanup)
-    self.folder = pathlib.Path(folder.name)
     self.input = self.folder / "age.pt"
-    self.output = self.folder / "age.npy"
 
   def write(self, value, write=files.zip_file):
     self.input.write_bytes(write(value))
@@ -43,22 +33,6 @@ class ConverterTest(parameterized.TestCase):
     direction_to_npy.convert(str(self.input), str(self.output),
                              **{"log": lambda line: None, **options})
     return np.load(self.output, allow_pickle=False)
-
-  def assert_refused(self, reason, path=None, **options):
-    before = sorted(os.listdir(self.folder))
-    with self.assertRaises(CheckpointError) as caught:
-      self.convert(**options)
-    self.assertStartsWith(str(caught.exception), f"{path or self.input}: ")
-    self.assertIn(reason, str(caught.exception))
-    self.assertNotIn("\n", str(caught.exception))
-    self.assertEqual(sorted(os.listdir(self.folder)), before)
-
-  def main(self, *args):
-    output = io.StringIO()
-    with contextlib.redirect_stderr(output), contextlib.redirect_stdout(
-        output):
-      code = direction_to_npy.main(["direction_to_npy.py", *map(str, args)])
-    return code, output.getvalue()
 
   def flags(self):
     return [f"--input={self.input}", f"--output={self.output}"]
@@ -115,9 +89,9 @@ class ConverterTest(parameterized.TestCase):
     np.testing.assert_allclose(self.convert(key="smile", overwrite=True),
                                unit(smile), atol=1e-6)
     self.output.unlink()
-    self.assert_refused("holds several tensors: age, smile (choose with "
-                        "--key)")
-    self.assert_refused("holds no tensor pose; it has age, smile",
+    self.assert_refused(self.input, "holds several tensors: age, smile "
+                        "(choose with --key)")
+    self.assert_refused(self.input, "holds no tensor pose; it has age, smile",
                         key="pose")
 
   @parameterized.named_parameters(
@@ -136,31 +110,24 @@ class ConverterTest(parameterized.TestCase):
        "os.system"))
   def test_contents(self, value, reason):
     self.write(value)
-    self.assert_refused(reason)
+    self.assert_refused(self.input, reason)
 
   def test_key_of_a_single_tensor(self):
     self.write(_array(_W_DIM))
-    self.assert_refused("without a name (leave out --key)", key="age")
+    self.assert_refused(self.input, "without a name (leave out --key)",
+                        key="age")
 
   def test_files(self):
-    self.assert_refused("No such file")
     self.write(_array(_W_DIM))
-    data = self.input.read_bytes()
-    for damaged, reason in ((b"", "is empty"),
-                            (b"<html>", "is it a PyTorch file"),
-                            (data[:100], ""), (data[:-30], "")):
-      self.input.write_bytes(damaged)
-      self.assert_refused(reason)
+    self.assert_damage_refused(self.input)
 
   def test_output(self):
     self.write(_array(_W_DIM))
     code, text = self.main(*self.flags())
     self.assertEqual((code, text), (
         0, f"wrote {self.output}: a direction of shape [16]\n"))
-    self.assertEqual(self.main(*self.flags()), (
-        1, f"error: {self.output}: exists already (--overwrite replaces "
-        "it)\n"))
-    self.assertEqual(self.main(*self.flags(), "--overwrite")[0], 0)
+    self.output.unlink()
+    self.assert_overwrites_when_asked_alone()
     self.output = self.folder / "new" / "age.npy"
     self.assertEqual(self.main(*self.flags())[0], 0)
     self.assertTrue(self.output.exists())
@@ -168,33 +135,25 @@ class ConverterTest(parameterized.TestCase):
   def test_bad_output(self):
     self.write(_array(_W_DIM))
     self.output = self.folder / "age2.pt"
-    self.assert_refused("ends in .npy", self.output)
+    self.assert_refused(self.output, "ends in .npy")
     self.output = self.folder / "folder.npy"
     self.output.mkdir()
-    self.assert_refused("is a folder", self.output)
+    self.assert_refused(self.output, "is a folder")
     self.output = self.input / "age.npy"
-    self.assert_refused("", self.output)
+    self.assert_refused(self.output)
     self.input = self.output = self.input.rename(self.folder / "x.npy")
-    self.assert_refused("is the input", self.output, overwrite=True)
+    self.assert_refused(self.output, "is the input", overwrite=True)
 
   def test_command(self):
     self.write(_array(_W_DIM))
-    for flags, reason in (
+    self.assert_bad_flags(
         (self.flags()[1:], "--input is missing"),
         (self.flags()[:1], "--output is missing"),
         ([*self.flags(), "extra"], "unexpected argument"),
-        ([*self.flags(), "--keys=a"], "keys")):
-      code, text = self.main(*flags)
-      self.assertEqual(code, 1)
-      self.assertIn(reason, text)
-      self.assertEqual(text.count("\n"), 1)
+        ([*self.flags(), "--keys=a"], "keys"))
 
   def test_script(self):
-    result = subprocess.run(
-        [sys.executable, "converters/direction_to_npy.py", "--help"],
-        cwd=_ROOT, env={**os.environ, "PYTHONPATH": ""}, capture_output=True,
-        text=True, check=True)
-    self.assertIn("--key", result.stdout)
+    self.assert_runs_as_script("--key")
 
 
 if __name__ == "__main__":

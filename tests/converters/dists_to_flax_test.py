@@ -1,13 +1,5 @@
 """Tests of the DISTS converter: what it makes, and what it refuses."""
 
-import contextlib
-import io
-import os
-import pathlib
-import subprocess
-import sys
-import tempfile
-
 from absl.testing import absltest
 from absl.testing import parameterized
 import chex
@@ -15,13 +7,12 @@ import numpy as np
 import safetensors
 
 from converters import dists_to_flax
-from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.losses.dists import WEIGHTS_FILE, Dists, load_dists
 from tests.support import classifiers, golden
 from tests.support import official_files as files
+from tests.support.converters import ROOT, ConverterCase
 
-_ROOT = pathlib.Path(__file__).parents[2]
-_RELEASED = _ROOT.parent / "shared" / "data" / "weights" / "dists"
+_RELEASED = ROOT.parent / "shared" / "data" / "weights" / "dists"
 
 
 def backbone():
@@ -31,16 +22,15 @@ def backbone():
           "classifier.6.bias": np.ones(2, np.float32)}
 
 
-class DistsToFlaxTest(parameterized.TestCase):
+class DistsToFlaxTest(ConverterCase):
+
+  converter = dists_to_flax
+  OUTPUT = "dists"
 
   def setUp(self):
     super().setUp()
-    folder = tempfile.TemporaryDirectory()
-    self.addCleanup(folder.cleanup)
-    self.parent = pathlib.Path(folder.name)
-    self.output = self.parent / "dists"
-    self.backbone = self.parent / "vgg16.pth"
-    self.weights = self.parent / "weights.pt"
+    self.backbone = self.folder / "vgg16.pth"
+    self.weights = self.folder / "weights.pt"
 
   def write(self, *, in_backbone=None, in_weights=None, write=files.zip_file):
     for path, tensors, changes in (
@@ -55,22 +45,6 @@ class DistsToFlaxTest(parameterized.TestCase):
     dists_to_flax.convert(str(self.backbone), str(self.weights),
                           str(self.output),
                           **{"log": lambda line: None, **options})
-
-  def assert_refused(self, culprit, *reasons):
-    with self.assertRaises(CheckpointError) as caught:
-      self.convert()
-    self.assertStartsWith(str(caught.exception), f"{culprit}: ")
-    for reason in reasons:
-      self.assertIn(reason, str(caught.exception))
-    self.assertNotIn("\n", str(caught.exception))
-    self.assertFalse(self.output.exists())
-
-  def main(self, *args):
-    output = io.StringIO()
-    with contextlib.redirect_stderr(output), contextlib.redirect_stdout(
-        output):
-      code = dists_to_flax.main(["dists_to_flax.py", *args])
-    return code, output.getvalue()
 
   def flags(self):
     return [f"--backbone_file={self.backbone}",
@@ -131,36 +105,24 @@ class DistsToFlaxTest(parameterized.TestCase):
 
   def test_files(self):
     self.assert_refused(self.weights, "No such file")
+    for name in ("weights", "backbone"):
+      self.write()
+      self.assert_damage_refused(getattr(self, name))
+
+  def test_existing_output(self):
     self.write()
-    data = self.backbone.read_bytes()
-    for damaged in (b"", b"<html>", data[:1000]):
-      self.backbone.write_bytes(damaged)
-      self.assert_refused(self.backbone, "")
+    self.assert_overwrites_when_asked_alone()
 
   def test_command(self):
     self.write()
+    self.assert_bad_flags((self.flags()[1:], "--backbone_file is missing"),
+                          ([*self.flags(), "extra"], "unexpected argument"))
     code, text = self.main(*self.flags())
     self.assertEqual(code, 0, text)
     self.assertIn(f"{self.output}: DISTS on VGG-16, 14,717,638 numbers", text)
-    code, text = self.main(*self.flags())
-    self.assertEqual((code, text), (
-        1, f"error: {self.output}: exists already (--overwrite replaces "
-        "it)\n"))
-    self.assertEqual(self.main(*self.flags(), "--overwrite")[0], 0)
-    for flags, reason in (
-        (self.flags()[1:], "--backbone_file is missing"),
-        ([*self.flags(), "extra"], "unexpected argument")):
-      code, text = self.main(*flags)
-      self.assertEqual(code, 1)
-      self.assertIn(reason, text)
-      self.assertEqual(text.count("\n"), 1)
 
   def test_script(self):
-    result = subprocess.run(
-        [sys.executable, "converters/dists_to_flax.py", "--help"], cwd=_ROOT,
-        env={**os.environ, "PYTHONPATH": ""}, capture_output=True, text=True,
-        check=True)
-    self.assertIn("--weight_file", result.stdout)
+    self.assert_runs_as_script("--weight_file")
 
   def test_released_weights(self):
     """The published file itself, which the repository has as numbers."""

@@ -1,12 +1,6 @@
 """Tests of the LPIPS converter: what it makes, and what it refuses."""
 
-import contextlib
-import io
-import os
 import pathlib
-import subprocess
-import sys
-import tempfile
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -15,14 +9,13 @@ import numpy as np
 import safetensors
 
 from converters import lpips_to_flax
-from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.losses.backbones import PUBLISHED
 from my3dgen_jax.losses.lpips import WEIGHTS_FILE, load_lpips
 from tests.support import classifiers
 from tests.support import official_files as files
+from tests.support.converters import ROOT, ConverterCase
 
-_ROOT = pathlib.Path(__file__).parents[2]
-_RELEASED = _ROOT.parent / "shared" / "data" / "weights" / "lpips_v0.1"
+_RELEASED = ROOT.parent / "shared" / "data" / "weights" / "lpips_v0.1"
 
 
 def backbone(net):
@@ -32,15 +25,14 @@ def backbone(net):
           "classifier.1.bias": np.ones(2, np.float32)}
 
 
-class LpipsToFlaxTest(parameterized.TestCase):
+class LpipsToFlaxTest(ConverterCase):
+
+  converter = lpips_to_flax
+  OUTPUT = "lpips"
 
   def setUp(self):
     super().setUp()
-    folder = tempfile.TemporaryDirectory()
-    self.addCleanup(folder.cleanup)
-    self.parent = pathlib.Path(folder.name)
-    self.output = self.parent / "lpips"
-    self.paths = {name: str(self.parent / f"{name}.pth")
+    self.paths = {name: str(self.folder / f"{name}.pth")
                   for name in ("backbone", "linear")}
 
   def write(self, *, backbone_tensors=None, linear_tensors=None,
@@ -55,21 +47,6 @@ class LpipsToFlaxTest(parameterized.TestCase):
     return lpips_to_flax.convert(
         self.paths["backbone"], self.paths["linear"], str(self.output),
         **{"log": lambda line: None, **options})
-
-  def assert_refused(self, culprit, *reasons, **options):
-    with self.assertRaises(CheckpointError) as caught:
-      self.convert(**options)
-    self.assertStartsWith(str(caught.exception), f"{culprit}: ")
-    for reason in reasons:
-      self.assertIn(reason, str(caught.exception))
-    self.assertFalse(self.output.exists())
-
-  def main(self, *args):
-    output = io.StringIO()
-    with contextlib.redirect_stderr(output), contextlib.redirect_stdout(
-        output):
-      code = lpips_to_flax.main(["lpips_to_flax.py", *args])
-    return code, output.getvalue()
 
   def flags(self):
     return [f"--backbone_file={self.paths['backbone']}",
@@ -133,23 +110,13 @@ class LpipsToFlaxTest(parameterized.TestCase):
     self.assert_refused(self.paths["backbone"], reason)
 
   def test_files(self):
-    self.write()
-    path = pathlib.Path(self.paths["backbone"])
-    data = path.read_bytes()
-    for damaged in (b"", b"<html>", data[:1000]):
-      path.write_bytes(damaged)
-      self.assert_refused(path, "")
-    path.unlink()
-    self.assert_refused(path, "No such file")
+    for path in self.paths.values():
+      self.write()
+      self.assert_damage_refused(pathlib.Path(path))
 
   def test_existing_output(self):
     self.write()
-    self.convert()
-    code, text = self.main(*self.flags())
-    self.assertEqual((code, text), (
-        1, f"error: {self.output}: exists already (--overwrite replaces "
-        "it)\n"))
-    self.assertEqual(self.main(*self.flags(), "--overwrite")[0], 0)
+    self.assert_overwrites_when_asked_alone()
     (self.output / "thesis.tex").write_text("")
     code, text = self.main(*self.flags(), "--overwrite")
     self.assertEqual(code, 1)
@@ -157,24 +124,16 @@ class LpipsToFlaxTest(parameterized.TestCase):
 
   def test_command(self):
     self.write()
+    self.assert_bad_flags(
+        (self.flags()[1:], "--backbone_file is missing"),
+        ([*self.flags(), "--net=resnet"], "should be one of"),
+        ([*self.flags(), "extra"], "unexpected argument"))
     code, text = self.main(*self.flags(), "--net=alex")
     self.assertEqual(code, 0, text)
     self.assertIn("LPIPS 0.1 on AlexNet, 2,470,848 numbers", text)
-    for flags, reason in (
-        (self.flags()[1:], "--backbone_file is missing"),
-        ([*self.flags(), "--net=resnet"], "should be one of"),
-        ([*self.flags(), "extra"], "unexpected argument")):
-      code, text = self.main(*flags)
-      self.assertEqual(code, 1)
-      self.assertIn(reason, text)
-      self.assertEqual(text.count("\n"), 1)
 
   def test_script(self):
-    result = subprocess.run(
-        [sys.executable, "converters/lpips_to_flax.py", "--help"], cwd=_ROOT,
-        env={**os.environ, "PYTHONPATH": ""}, capture_output=True, text=True,
-        check=True)
-    self.assertIn("--backbone_file", result.stdout)
+    self.assert_runs_as_script("--backbone_file")
 
   @parameterized.parameters(*PUBLISHED)
   def test_released_linear_weights(self, net):

@@ -20,6 +20,7 @@ import chex
 import jax
 import numpy as np
 
+from my3dgen_jax.apps import frames
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.stations import Station
 from my3dgen_jax.config import RenderConfig
@@ -149,7 +150,7 @@ def extract_volume(network: Network, ws: chex.Array, *, resolution: int = 256,
   axis = np.linspace(-side / 2, side / 2, resolution, dtype=np.float32)
   sigma = np.full((resolution + 2,) * 3, _EMPTY, np.float32)
   inner = sigma[1:-1, 1:-1, 1:-1]
-  planes = _planes(network, _one(ws))
+  planes = frames.planes_of(network, _one(ws))
   devices = tuple(devices) or tuple(jax.local_devices())
   everywhere = [jax.device_put((network, planes), device)
                 for device in devices]
@@ -491,7 +492,7 @@ def _one(ws: chex.Array) -> np.ndarray:
 def _colours(network: Network, ws: chex.Array,
              vertices: np.ndarray) -> np.ndarray:
   """The field's colour at vertices, [V, 3] uint8, as `image_raw` has it."""
-  planes = _planes(network, _one(ws))
+  planes = frames.planes_of(network, _one(ws))
   parts = []
   for first in range(0, len(vertices), _VERTICES):
     chosen = np.minimum(np.arange(first, first + _VERTICES),
@@ -499,11 +500,6 @@ def _colours(network: Network, ws: chex.Array,
     part = _colours_at(network, planes, vertices[None, chosen])
     parts.append(np.asarray(part)[:len(vertices) - first])
   return images.to_uint8(np.concatenate(parts) * 2 - 1)
-
-
-@jax.jit
-def _planes(network: Network, ws: chex.Array) -> jax.Array:
-  return network(ws, method="planes")
 
 
 @jax.jit

@@ -355,7 +355,9 @@ class _Drawer:
               camera=self._config.camera), fps=self._config.fps,
           crf=self._config.crf)
       return row
-    for name, view, picture in zip(shot.frames, shot.views, pictures()):
+    # Pictures first: the last one's successor is asked for then, which ends
+    # the work and says so.
+    for picture, name, view in zip(pictures(), shot.frames, shot.views):
       synthetic.write_picture(self._out / f"{name}_{kind}{STILL}", picture,
                               self._made(view=view))
     return row

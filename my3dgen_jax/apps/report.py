@@ -72,13 +72,14 @@ def write_report(person: Person, run: Union[str, os.PathLike], *,
   summary = run_folder.read_json(path)
   try:
     parts = [_overview(config, summary), _scores(summary)]
+    each = _each(summary)
   except (KeyError, TypeError, ValueError, AttributeError):
     raise CheckpointError(f"{path}: is not the summary of a run") from None
   with tempfile.TemporaryDirectory() as folder:
     folder = pathlib.Path(folder)
     parts += [_turntable(person, folder),
               _before_after(person, run, folder),
-              _curves(run), _each(summary),
+              _curves(run), each,
               _anchors(person, folder, report), _settings(config, run)]
   name = run.resolve().name
   text = page(f"{name}: a person's own generator", [
@@ -182,8 +183,9 @@ def _curves(run: pathlib.Path) -> str:
   """What the log holds of tuning."""
   found: Dict[str, List[Tuple[float, float]]] = {}
   path = run / logs.METRICS_FILE
-  for line in path.read_text(encoding="utf-8").splitlines() if path.exists(
-  ) else ():
+  text = path.read_text(encoding="utf-8", errors="replace") if (
+      path.exists()) else ""
+  for line in text.splitlines():
     try:
       values = json.loads(line)
       step = float(values.pop("step"))

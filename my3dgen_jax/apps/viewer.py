@@ -269,9 +269,11 @@ class _Window:
     """Builds the controls and shows the first person."""
     with self._lock:
       people = self._viewer.people
-      if self._person not in people.names():  # its folder is gone
+      try:
+        self._shown = people.load(self._person)
+      except UserError:  # its folder is gone, or is being written again
         self._person, _ = people.first()
-      self._shown = people.load(self._person)
+        self._shown = people.load(self._person)
       self._build()
       self._refresh_person()
       low, high = viewer_scene.zoom_distances(self._rendering)

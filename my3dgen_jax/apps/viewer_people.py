@@ -94,11 +94,14 @@ class People:
       found = [Place(path.name, path, "base")]
     else:
       found = find_places(self._roots, _SUFFIX)
-    for place in found:
-      if place.kind == "adapter" and self._checkpoint is None:
-        raise UserError(f"{place.path}: an adapter alone does not say where "
-                        "its base is; name that by --checkpoint")
+    if all(place.kind == "adapter" for place in found):
+      self._check_base(found[0])
     self._places = {place.name: place for place in found}
+
+  def _check_base(self, place: Place):
+    if self._checkpoint is None:
+      raise UserError(f"{place.path}: an adapter alone does not say where its "
+                      "base is; name that by --checkpoint")
 
   def names(self) -> List[str]:
     """All that can be chosen."""
@@ -166,6 +169,7 @@ class People:
 
   def _of_adapter(self, place: Place) -> Shown:
     """An adapter on the base that --checkpoint names; it has no anchors."""
+    self._check_base(place)
     key = str(self._checkpoint)
     if key not in self._bases:
       self._bases[key] = self._on_device(load_person(
@@ -220,7 +224,10 @@ def find_places(roots: Sequence[pathlib.Path], suffix: str = _SUFFIX
       raise UserError(f"{root}: holds no run of launch.personalize, and no "
                       f"adapter ({suffix})")
     found += here
-  found = list(dict.fromkeys(found))
+  different: Dict[pathlib.Path, Tuple[pathlib.Path, str]] = {}
+  for path, kind in found:  # one may be named twice, e.g. by its whole path
+    different.setdefault(path.resolve(), (path, kind))
+  found = list(different.values())
   return [Place(name, path, kind) for name, (path, kind) in
           zip(short_names([path for path, _ in found]), found)]
 
@@ -229,9 +236,14 @@ def short_names(paths: Sequence[pathlib.Path]) -> List[str]:
   """What tells paths apart: the fewest last parts, without common ends.
 
   Two runs a/lora and b/lora are a and b.
+
+  Args:
+    paths: all different.
   """
   parts = [(path.with_suffix("") if path.suffix == _SUFFIX else path
             ).absolute().parts for path in paths]
+  if len(set(parts)) < len(parts):  # ann, and beside it ann.safetensors
+    parts = [path.absolute().parts for path in paths]
   while len(parts) > 1 and len({part[-1] for part in parts}) == 1:
     parts = [part[:-1] for part in parts]
   def name(part: Tuple[str, ...]) -> str:
@@ -246,20 +258,17 @@ def short_names(paths: Sequence[pathlib.Path]) -> List[str]:
 def _inside(root: pathlib.Path, suffix: str, deep: int
             ) -> List[Tuple[pathlib.Path, str]]:
   """Paths and kinds below a root, in order of their names."""
-  if root.is_file():
-    return [(root, "adapter")] if root.suffix == suffix else []
-  if not root.is_dir():
-    return []
-  if (root / run_folder.CONFIG_FILE).is_file():
-    try:
-      run_folder.read_config(root)
-    except CheckpointError:
-      return []  # a generator's folder has a config.json, too
-    return [(root, "run")]
-  if not deep:
-    return []
   try:
-    children = sorted(root.iterdir())
+    if root.is_file():
+      return [(root, "adapter")] if root.suffix == suffix else []
+    if not root.is_dir():
+      return []
+    if (root / run_folder.CONFIG_FILE).is_file():
+      run_folder.read_config(root)
+      return [(root, "run")]
+    children = sorted(root.iterdir()) if deep else []
+  except CheckpointError:
+    return []  # a generator's folder has a config.json, too
   except OSError:
     return []  # not ours to read
   return [one for child in children if not child.name.startswith(".")

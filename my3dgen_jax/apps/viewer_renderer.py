@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from my3dgen_jax.apps import viewer_scene
+from my3dgen_jax.apps import frames, viewer_scene
 from my3dgen_jax.errors import one_line
 from my3dgen_jax.ops import cameras, normals
 from my3dgen_jax.types import Network
@@ -170,7 +170,7 @@ class Renderer:
       return min(seconds)
 
     self._report("compiling planes")
-    planes = jax.block_until_ready(_planes(network, ws))
+    planes = jax.block_until_ready(frames.planes_of(network, ws))
     return choose_level(levels, measure, self._goal), levels[0]
 
   def is_new(self, network: Network, level: Level) -> bool:
@@ -220,7 +220,7 @@ class Renderer:
       if planes is not None:
         self._planes.move_to_end(key)
         return planes
-    planes = _planes(request.network, ws)
+    planes = frames.planes_of(request.network, ws)
     with self._changed:
       self._planes[key] = planes
       while len(self._planes) > _KEPT_PLANES:
@@ -315,11 +315,6 @@ def choose_level(levels: Sequence[Level], measure: Callable[[Level], float],
       if measure(level) <= goal:
         return level
   return levels[-1]
-
-
-@jax.jit
-def _planes(network: Network, ws: chex.Array) -> jax.Array:
-  return network(ws, method="planes")
 
 
 @functools.partial(jax.jit, static_argnames="level")

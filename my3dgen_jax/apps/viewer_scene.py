@@ -13,16 +13,16 @@ import chex
 import jax
 import numpy as np
 
-from my3dgen_jax.apps import render
+from my3dgen_jax.apps import frames, render
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.apps.stations import look_up
+from my3dgen_jax.apps.stations import Station, look_up
 from my3dgen_jax.config import GeneratorConfig, RenderConfig
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras
 
 STARTS = ("a photo", "between two", "a mix", "the mean face", "a seed")
-SHOWN = ("image", "raw", "depth", "normals")
+SHOWN = frames.KINDS
 BETA = 0.02  # of the hull, as other commands have it
 
 _FREE = 0.7  # share of a limit that angles go through as they are
@@ -33,6 +33,7 @@ _ENOUGH = 1.3  # limits; beyond, `soft_limit` hardly changes
 _STEEPEST = 1.5  # radians that a browser's camera rises
 _NEAREST, _FARTHEST = 4.0, 0.6  # zoom
 _MARGIN = (24, 26, 27)  # beside the picture; the dark theme's background
+_LONGEST = 8  # sides of the picture that a frame is long at most
 _SAME = 1e-3  # cameras that differ by less are one
 
 
@@ -291,7 +292,7 @@ def alpha_of(person: Person, weights: Sequence[Tuple[str, float]]
   alpha = np.zeros(len(person.anchors.names), np.float32)
   shares = barycentric([weight for _, weight in weights])
   for (name, _), share in zip(weights, shares):
-    station = look_up(person, name, flag="weights")
+    station = _of_photo(person, name, flag="weights")
     alpha += np.float32(share) * station.alpha
   return alpha
 
@@ -318,7 +319,7 @@ def latents_of(person: Person, choice: Choice,
   rows = person.generator.module.config.num_ws
   mean = np.asarray(mean, np.float32)
   if choice.start == "a photo":
-    ws = look_up(person, choice.first, flag="photo").ws
+    ws = _of_photo(person, choice.first, flag="photo").ws
   elif choice.start == "between two":
     ws = _mixed(person, ((choice.first, 1 - choice.way),
                          (choice.second, choice.way)))
@@ -333,6 +334,13 @@ def latents_of(person: Person, choice: Choice,
     if strength:
       ws = ws + np.float32(strength) * steps[name]
   return np.asarray(ws, np.float32)
+
+
+def _of_photo(person: Person, name: str, *, flag: str) -> Station:
+  """A photo of the run; browsers may send any text, such as a file's name."""
+  if name not in person.anchors.names:
+    raise UserError(f"{flag}: there is none called {name!r}")
+  return look_up(person, name, flag=flag)
 
 
 def _mixed(person: Person,
@@ -421,12 +429,14 @@ def framed(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     width: of the window, any unit.
     height: of the window.
 
-  Returns: uint8 [S', S'', 3], whose shorter side is S.
+  Returns: uint8 [S', S'', 3], whose shorter side is S; it is no longer than
+    `_LONGEST` S, whatever a browser says of its window.
   """
   side = picture.shape[0]
   shorter = max(min(width, height), 1)
-  rows, columns = (max(side, round(side * extent / shorter))
-                   for extent in (height, width))
+  rows, columns = (
+      min(max(side, round(side * extent / shorter)), _LONGEST * side)
+      for extent in (height, width))
   frame = np.empty((rows, columns, 3), np.uint8)
   frame[:] = _MARGIN
   top, left = (rows - side) // 2, (columns - side) // 2

@@ -13,11 +13,14 @@ from my3dgen_jax.launch import cli, person_flags
 _RUN = cli.string("run", None, "Folder of a run of launch.personalize; the "
                   "page goes there.")
 _PRETRAINED = cli.boolean("pretrained", False, "Not here.")
+_OUT = cli.string("out", None, "Not here.")
 
 
 def main():
   if _PRETRAINED.value:
     raise FlagError("--pretrained: a report is of what is personal")
+  if _OUT.value:
+    raise FlagError("--out: a report is written into the run's folder")
   person = person_flags.person(needs_run=True)
   print(report.write_report(person, _RUN.value))
 

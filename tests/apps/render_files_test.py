@@ -1,6 +1,8 @@
 """Folders of pictures and videos of scenes."""
 
+import contextlib
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -274,8 +276,11 @@ class FilesTest(parameterized.TestCase):
     np.testing.assert_allclose(strip[:, -SIZE:], photos[2], atol=1)
 
   def test_long_ways_have_short_strips(self):
-    self.write(still(self.one), camera="yaw", frames=20, grid=True,
-               kinds=("raw",))
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+      self.write(still(self.one), camera="yaw", frames=20, grid=True,
+                 kinds=("raw",))
+    self.assertIn("20 of 20 (100 %)", said.getvalue())
     self.assertEqual(self.read("grid_raw.png").shape, (RAW, 9 * RAW, 3))
     np.testing.assert_array_equal(
         self.read("grid_raw.png")[:, -RAW:],

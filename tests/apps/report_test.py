@@ -150,15 +150,21 @@ class ReportTest(parameterized.TestCase):
     with open(self.run_folder / "metrics.jsonl", "a", encoding="utf-8") as log:
       log.write('{"step": 4, "loss": 0.')
     self.assertIn("svg", check_page(self.write().read_text()).tags)
+    with open(self.run_folder / "metrics.jsonl", "ab") as log:
+      log.write(b"\xff\n")
+    self.assertIn("svg", check_page(self.write().read_text()).tags)
 
   def test_an_unfinished_run_has_none(self):
     (self.run_folder / "summary.json").unlink()
     with self.assertRaisesRegex(CheckpointError, "summary.json: missing; the "
                                 "run is not finished: personalize --resume"):
       self.write()
-    (self.run_folder / "summary.json").write_text("{}")
-    with self.assertRaisesRegex(CheckpointError, "is not the summary"):
-      self.write()
+    for damaged in ({}, {**self.summary,
+                         "each": {"a.png": {"pretrained": {"psnr": 1.0}}}},
+                    {**self.summary, "each": {"photo00.png": 1}}):
+      run_folder.write_json(self.run_folder / "summary.json", damaged)
+      with self.assertRaisesRegex(CheckpointError, "is not the summary"):
+        self.write()
 
   def test_a_failure_leaves_the_old_page(self):
     old = self.page.read_bytes()

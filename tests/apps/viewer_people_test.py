@@ -146,6 +146,8 @@ class PeopleTest(absltest.TestCase):
     os.symlink(self.root / "runs", self.root / "linked")
     self.assertEqual(People([self.root / "runs", self.ann,
                              self.root / "linked"]).names(), ["ann", "bob"])
+    self.assertEqual(People([self.bob, self.root / "runs"]).names(),
+                     ["bob", "ann"])
     self.assertEqual(People([self.ann, self.root / "linked" / "ann" / "lora"]
                             ).names(), ["lora"])
 

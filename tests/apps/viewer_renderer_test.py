@@ -2,11 +2,12 @@
 
 import threading
 import time
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 import numpy as np
 
-from my3dgen_jax.apps import render, viewer_renderer
+from my3dgen_jax.apps import frames, render, viewer_renderer
 from my3dgen_jax.apps.viewer_renderer import Level, Renderer, Request
 from my3dgen_jax.data import images
 from tests.support import persons
@@ -168,28 +169,19 @@ class RendererTest(parameterized.TestCase):
     self.assertNotIn("good", "\n".join(self.lines))
 
   def test_planes_are_kept(self):
-    calls = []
-    original = viewer_renderer._planes  # pylint: disable=protected-access
-
-    def counted(network, ws):
-      calls.append(ws)
-      return original(network, ws)
-
-    viewer_renderer._planes = counted  # pylint: disable=protected-access
-    try:
+    with mock.patch.object(frames, "planes_of",
+                           side_effect=frames.planes_of) as planes:
       for camera in range(3):
         self.renderer.draw(self.request(0, camera), SMALL)
-      self.assertLen(calls, 1)
+      self.assertEqual(planes.call_count, 1)
       self.renderer.draw(self.request(1), SMALL)
       self.renderer.draw(self.request(0, key="other weights"), SMALL)
-      self.assertLen(calls, 3)
+      self.assertEqual(planes.call_count, 3)
       for i in range(20):
         self.renderer.draw(self.request(
             0, ws=np.full_like(self.person.anchors.ws[0], i)), SMALL)
       self.renderer.draw(self.request(0), SMALL)  # forgotten by now
-      self.assertLen(calls, 24)
-    finally:
-      viewer_renderer._planes = original  # pylint: disable=protected-access
+      self.assertEqual(planes.call_count, 24)
 
   @parameterized.parameters("raw", "depth", "normals")
   def test_other_pictures(self, shown):

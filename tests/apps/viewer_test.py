@@ -127,6 +127,24 @@ class NewsTest(absltest.TestCase):
     self.window._heard()
     self.assertEqual(self.calls[2:], ["changed"])
 
+  def test_a_first_person_who_is_gone(self):
+    """Or is being made again: a new window shows somebody else."""
+    people, window = self.window._viewer.people, self.window
+    self.window._person, shown = "ann", mock.Mock()
+    people.first.return_value = ("bob", [])
+    people.load.side_effect = lambda name: self.only("bob", name, shown)
+    window._build = window._refresh_person = mock.Mock()
+    with mock.patch.object(viewer_lib.viewer_scene, "zoom_distances",
+                           return_value=(1.0, 2.0)):
+      window.open()
+    self.assertEqual((window._person, window._shown), ("bob", shown))
+    self.assertEqual(self.calls, ["changed"])
+
+  def only(self, known, name, shown):
+    if name != known:
+      raise UserError(f"{name}: is still being written")
+    return shown
+
   def test_controls_that_we_set_are_no_news(self):
     with self.window._silently():
       self.window._heard()

@@ -101,6 +101,10 @@ def read(path: Union[str, os.PathLike], config: RenderConfig, *,
   except (ValueError, RecursionError) as error:
     raise UserError(f"{path}: is no JSON: {error}") from None
   if isinstance(content, dict) and "keys" in content:
+    for name in content:
+      if name not in ("keys", "closed"):
+        raise UserError(f"{path}: {name!r} is not known; beside \"keys\" there "
+                        "may be \"closed\"")
     return along_keys(content["keys"], config, frames=frames, focal=focal,
                       closed=content.get("closed", False), where=str(path))
   if isinstance(content, list):

@@ -232,10 +232,11 @@ def _anchors(person: Person, folder: pathlib.Path,
   album: Optional[Album] = None
   try:
     album = person.photos_of("train")
+    album.verify()
     score = IdentityScore.of(person.identity, person.reference())
   except UserError as error:
     report(f"the report is without photos: {error}")
-    score = None
+    album = score = None
   progress = Progress("report: anchors", len(chosen), "anchors")
   figures = []
   for done, row in enumerate(chosen):

@@ -212,8 +212,12 @@ class Viewer:
       self._windows[client.client_id] = window
     try:
       window.open()
-    except UserError as error:
-      client.add_notification("Nobody can be shown", str(error), color="red")
+    # One window's failure is no other's: whatever it is, the server goes on.
+    except Exception as error:  # pylint: disable=broad-exception-caught
+      client.add_notification("Nobody can be shown", one_line(error),
+                              color="red")
+      if not isinstance(error, UserError):
+        self.report(f"warning: {type(error).__name__}: {one_line(error)}")
 
   def _closed(self, client: Any):
     with self._lock:
@@ -553,6 +557,8 @@ class _Window:
 
   def _request(self, choice: Choice) -> Request:
     person, shown = self._who_is_shown, self._kind.value
+    if shown not in viewer_scene.SHOWN:  # a browser may send anything
+      raise UserError(f"show: there is no {str(shown)[:20]!r}")
     moving = self._levels[self._moving.value]
     still = self._levels[self._still.value]._replace(shown=shown)
     if shown != "image":
@@ -670,7 +676,9 @@ class _Window:
                             fps=_FPS, kind=request.still.shown, origin=origin,
                             neural_rendering_resolution=(
                                 request.still.resolution),
-                            report=report)), show=request.still.shown)
+                            report=report,
+                            devices=self._who_is_shown.devices)),
+               show=request.still.shown)
 
   def _save_mesh(self):
     request = self._request(self._choice())
@@ -678,7 +686,7 @@ class _Window:
     def write(path, origin, report):
       mesh.write_mesh(path, mesh.extract_mesh(
           request.network, request.ws[None], resolution=_MESH_RESOLUTION,
-          report=report), origin)
+          report=report, devices=self._who_is_shown.devices), origin)
     self._save(self._viewer.config.mesh, write)
 
   def _save(self, suffix: str, write: Callable[..., None], **details: str):

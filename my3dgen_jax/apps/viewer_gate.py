@@ -23,6 +23,7 @@ from typing import Any, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 from my3dgen_jax.errors import UserError
 
 _COOKIE = "my3dgen_viewer"
+_MARK = 8  # letters by which viewers on one machine tell their cookies apart
 _TOKEN = re.compile(r"[\w.~-]{8,128}", re.ASCII)
 _PORTS = 100  # that are tried
 _TRY_SECONDS = 10.0
@@ -74,14 +75,15 @@ def judge(path: str, headers: Mapping[str, str], *, token: Optional[str],
   if token is None:
     return _same_site(headers, host)
   secret = _secret(token)
+  cookie = f"{_COOKIE}_{secret[:_MARK]}"
   given = urllib.parse.parse_qs(path.partition("?")[2]).get("token")
   if given and hmac.compare_digest(_secret(given[-1]), secret):
     return Answer(http.HTTPStatus.SEE_OTHER, (
         ("Location", "/"), ("Cache-Control", "no-store"),
-        ("Set-Cookie", f"{_COOKIE}={secret}; Path=/; HttpOnly; "
+        ("Set-Cookie", f"{cookie}={secret}; Path=/; HttpOnly; "
                        "SameSite=Lax")), "")
-  if any(name == _COOKIE and hmac.compare_digest(value.encode(),
-                                                 secret.encode())
+  if any(name == cookie and hmac.compare_digest(value.encode(),
+                                                secret.encode())
          for name, value in _cookies(headers.get("cookie", ""))):
     return None
   return Answer(http.HTTPStatus.FORBIDDEN, (), "This viewer needs a token: "

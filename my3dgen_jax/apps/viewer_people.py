@@ -200,8 +200,9 @@ class People:
 
 def _time_of(place: Place) -> int:
   """When what lies there was written, as files tell it."""
-  part = {"run": run_folder.ADAPTER_FILE}.get(place.kind)
-  path = place.path / part if part else place.path
+  # Each run ends with its summary, whatever it has tuned.
+  path = (place.path / run_folder.SUMMARY_FILE if place.kind == "run"
+          else place.path)
   return path.stat().st_mtime_ns if path.exists() else 0
 
 

@@ -398,8 +398,8 @@ def describe(choice: Choice) -> Dict[str, str]:
     found["seed"] = str(choice.seed)
   if choice.truncation != 1:
     found["truncation_psi"] = f"{choice.truncation:.3f}"
-  found.update((name, f"{strength:+.2f}") for name, strength in choice.edits
-               if strength)
+  found.update((f"edit {name}", f"{strength:+.2f}")
+               for name, strength in choice.edits if strength)
   return found
 
 

@@ -38,7 +38,7 @@ from my3dgen_jax.launch import cli, person_flags
 from my3dgen_jax.models.generator import Generator
 from my3dgen_jax.ops import cameras
 
-_SEEDS = cli.listing("seeds", "0-3", "Faces: 0-3, or 1,5,8-10.")
+_SEEDS = cli.listing("seeds", [], "Faces: 0-3 (default), or 1,5,8-10.")
 _LATENTS = cli.listing("latents", [], "In place of seeds, see above.")
 _BETWEEN = cli.enum("between", None, ["linear", "spherical"], "The way along "
                     "the latents: straight, or about their mean.")
@@ -88,7 +88,9 @@ _PRECISION = cli.enum(
 
 
 def main():
-  seeds = cli.whole_numbers("seeds", _SEEDS.value)
+  if _SEEDS.value and _LATENTS.value:
+    raise FlagError("--seeds and --latents: give one of them")
+  seeds = cli.whole_numbers("seeds", _SEEDS.value or ["0-3"])
   angles = lambda flag, most: tuple(
       cli.numbers(flag.name, flag.value, most)) if flag.value else ()
   config = render_files.RenderFilesConfig(

@@ -123,6 +123,7 @@ class CameraPathsTest(parameterized.TestCase):
       ({"keys": [{"time": 0}, {"time": 0}]}, "key 1: its time must be later"),
       ({"closed": True, "keys": [{"yaw": 0}, {"yaw": 1}]}, "must end with"),
       ({"closed": 1, "keys": [{}]}, "closed must be true or false"),
+      ({"close": True, "keys": [{}]}, "'close' is not known"),
       ({"labels": {}}, "holds no camera labels"))
   def test_bad_files(self, content, pattern):
     with self.assertRaisesRegex(UserError, pattern) as caught:

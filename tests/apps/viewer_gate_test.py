@@ -1,5 +1,6 @@
 """Who may open a viewer."""
 
+import hashlib
 import http
 import importlib.util
 import socket
@@ -11,6 +12,8 @@ from my3dgen_jax.apps import viewer_gate
 from my3dgen_jax.errors import UserError
 
 TOKEN = "correct-horse"
+COOKIE = ("my3dgen_viewer_"
+          + hashlib.sha256(TOKEN.encode()).hexdigest()[:8])
 
 
 def judge(path="/", token=TOKEN, host="127.0.0.1", **headers):
@@ -25,7 +28,11 @@ class TokenTest(parameterized.TestCase):
     self.assertEqual(answer.status, http.HTTPStatus.SEE_OTHER)
     self.assertEqual(headers["Location"], "/")  # without the token
     cookie = headers["Set-Cookie"]
+    self.assertStartsWith(cookie, f"{COOKIE}=")
     self.assertNotIn(TOKEN, cookie)
+    # Two viewers on one machine do not take each other's away.
+    other = dict(judge("/?token=wrong-horse", "wrong-horse").headers)
+    self.assertNotStartsWith(other["Set-Cookie"], f"{COOKIE}=")
     for wanted in ("HttpOnly", "SameSite=Lax"):
       self.assertIn(wanted, cookie)
     self.assertIsNone(judge(Cookie=cookie.split(";")[0]))
@@ -39,9 +46,9 @@ class TokenTest(parameterized.TestCase):
       ("/", {}), ("/?token=", {}), ("/?token=correct-hors", {}),
       ("/?token=correct-horse2", {}), ("/correct-horse", {}),
       ("/?other=correct-horse", {}),
-      ("/", {"Cookie": "my3dgen_viewer=correct-horse"}),
-      ("/", {"Cookie": "my3dgen_viewer="}), ("/", {"Cookie": "x\";;=,"}),
-      ("/", {"Cookie": "my3dgen_viewer=ü"}), ("/?token=ü", {}),
+      ("/", {"Cookie": f"{COOKIE}=correct-horse"}),
+      ("/", {"Cookie": f"{COOKIE}="}), ("/", {"Cookie": "x\";;=,"}),
+      ("/", {"Cookie": f"{COOKIE}=ü"}), ("/?token=ü", {}),
       ("//[", {}), ("//[?token=wrong-horse", {}),
       ("/", {"Upgrade": "websocket", "Host": "127.0.0.1:8080",
              "Origin": "http://127.0.0.1:8080"}))

@@ -214,7 +214,7 @@ class FacesTest(parameterized.TestCase):
                                                         ("b", 1.0)),
             edits=(("smile", 1.0), ("age", 0.0)), truncation=0.5)),
         {"start": "a mix", "weights": "a 0.750, b 0.250",
-         "truncation_psi": "0.500", "smile": "+1.00"})
+         "truncation_psi": "0.500", "edit smile": "+1.00"})
 
 
 class PicturesTest(parameterized.TestCase):

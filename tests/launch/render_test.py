@@ -94,6 +94,8 @@ class RenderCommandTest(parameterized.TestCase):
       ("way", dict(seeds="1", between="linear"), 1, "latents: a way between"),
       ("both", dict(between="linear", direction="d.npy"), 2,
        "--between and --direction: give one of them"),
+      ("what", dict(seeds="1", latents="photo003"), 2,
+       "--seeds and --latents: give one of them"),
       ("direction", dict(direction="/nowhere.npy"), 1, "/nowhere.npy"),
       ("unknown", dict(yaws="0"), 2, "Unknown command line flag 'yaws'"),
       ("out", dict(out="/proc/nowhere"), 1, "/proc/nowhere: "))

@@ -49,6 +49,7 @@ _HIDDEN_MILLISECONDS = 6000  # of a notification
 _FRAMES, _FPS = 96, 24  # of a saved video
 _VIDEO_YAW, _VIDEO_PITCH = 0.45, 0.2
 _MESH_RESOLUTION = 256
+_MOST_SAVING = 4  # files of one window at a time
 _MOST_RAYS = 512  # side of image_raw
 
 
@@ -263,6 +264,8 @@ class _Window:
     self._settled = 0.0  # when a camera that was set has arrived
     self._last: Optional[Tuple[Any, ...]] = None
     self._saved = itertools.count(1)
+    # Files that wait or are being made.
+    self._saving = threading.BoundedSemaphore(_MOST_SAVING)
     self._quiet: Optional[int] = None  # thread that changes controls itself
     self._camera_news = self._face_news = False
     self._face: Optional[Tuple[Any, np.ndarray]] = None  # the last latent
@@ -400,8 +403,12 @@ class _Window:
     while (self._camera_news or self._face_news) and (
         self._lock.acquire(blocking=False)):
       try:
+        # Cleared before the controls are read, and only what was seen: what
+        # another thread has to tell meanwhile stays.
+        self._camera_news = False
         face = self._face_news
-        self._camera_news = self._face_news = False
+        if face:
+          self._face_news = False
         self._guarded_news(face)
       finally:
         self._lock.release()
@@ -462,6 +469,9 @@ class _Window:
     model = own.generator.module.config
     photos = list(own.anchors.names) if own.anchors is not None else [""]
     with self._silently():
+      names = self._viewer.people.names()  # some may have come or gone
+      self._who.options = list(dict.fromkeys([*names, self._person]))
+      self._who.value = self._person
       starts = list(viewer_scene.starts_of(own))
       self._start.options = starts
       self._start.value = starts[0]
@@ -696,6 +706,9 @@ class _Window:
                **details}
     origin = person.made("view", **details)
     stem = file_stem(self._person, choice)
+    if not self._saving.acquire(blocking=False):
+      raise UserError(f"{_MOST_SAVING} files are being made already; wait for "
+                      "one")
     note = self._client.add_notification(
         f"{stem}{suffix}", "is being made", loading=True)
 
@@ -717,6 +730,7 @@ class _Window:
           self._viewer.report(f"warning: {self._name}: "
                               f"{type(error).__name__}: {one_line(error)}")
       finally:
+        self._saving.release()
         if not self._closed:
           note.remove()
     self._viewer.save(job)

@@ -60,9 +60,11 @@ class PersonalizeCommandTest(absltest.TestCase):
     self.assertEqual((code, err), (0, ""))
     self.assertRegex(out, r"(?s)3 photos to tune on, 1 held out.*anchors: 80 "
                      r"of 80.*tuning: 60 of 60.*LPIPS +PSNR.*pretrained.*"
-                     r"personalized.*2220 numbers.*before_after.png")
+                     r"personalized.*2220 numbers.*before_after.png.*"
+                     r"report/index.html")
 
-    flags = ("--flagfile=job.flags", "--out=run", "--cache=cache2", "--resume")
+    flags = ("--flagfile=job.flags", "--out=run", "--cache=cache2", "--resume",
+             "--noreport")
     run = self.folder / "run"
     for path, number in ((run / "config.json", signal.SIGTERM),
                          (run / "state" / "00000005", signal.SIGKILL),

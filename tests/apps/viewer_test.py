@@ -284,15 +284,7 @@ class BrowserTest(absltest.TestCase):
     return window
 
   def change(self, window, act):
-    """How much another picture it is after something was done.
-
-    Pictures that were on their way before may come first.
-    """
-    before = window.rest()
-    act()
-    until(lambda: difference(before, window.face()) > CHANGES,
-          "another picture")
-    return difference(before, window.rest())
+    return window.change(act, CHANGES)
 
   def test_a_window(self):
     window = self.open()

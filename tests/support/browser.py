@@ -112,6 +112,18 @@ class Window:
         count, since = now, time.monotonic()
     return self.face()
 
+  def change(self, act: Callable[[], Any], least: float) -> float:
+    """How much another picture it is after something was done, in 1/255.
+
+    Pictures that were on their way before may come first.
+
+    Raises: AssertionError: it never differs by more than `least`.
+    """
+    before = self.rest()
+    act()
+    until(lambda: difference(before, self.face()) > least, "another picture")
+    return difference(before, self.rest())
+
   def face(self) -> np.ndarray:
     """What is in the middle, uint8 [H, W, 3]."""
     shot = self.page.screenshot(clip={

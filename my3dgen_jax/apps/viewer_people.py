@@ -132,7 +132,7 @@ class People:
     with self._lock:
       try:
         # Names change as others come; and a run may be made again.
-        key = place.path, _time_of(place)
+        key = place.path, _times_of(place)
         if key not in self._loaded:
           self._loaded[key] = self._read(place)
       except OSError as error:  # e.g. a disk that is gone
@@ -198,12 +198,14 @@ class People:
         generator=jax.device_put(person.generator, self._devices[0]))
 
 
-def _time_of(place: Place) -> int:
+def _times_of(place: Place) -> Tuple[int, ...]:
   """When what lies there was written, as files tell it."""
-  # Each run ends with its summary, whatever it has tuned.
-  path = (place.path / run_folder.SUMMARY_FILE if place.kind == "run"
-          else place.path)
-  return path.stat().st_mtime_ns if path.exists() else 0
+  # Runs that tune all weights, or none, have no adapter, but a summary.
+  paths = [place.path / name for name in (
+      run_folder.ADAPTER_FILE, run_folder.ANCHORS_FILE,
+      run_folder.SUMMARY_FILE)] if place.kind == "run" else [place.path]
+  return tuple(path.stat().st_mtime_ns if path.exists() else 0
+               for path in paths)
 
 
 def find_places(roots: Sequence[pathlib.Path], suffix: str = _SUFFIX

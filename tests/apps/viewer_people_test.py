@@ -129,7 +129,12 @@ class PeopleTest(absltest.TestCase):
     path = folder / "adapter.safetensors"
     shutil.copy(self.bob / "adapter.safetensors", path)
     os.utime(path, ns=(1, 1))
-    self.assertNotEqual(people.load("ann").own.origin, before.origin)
+    again = people.load("ann")
+    self.assertNotEqual(again.own.origin, before.origin)
+    self.assertIs(people.load("ann"), again)
+    # As where all weights were tuned: there is another summary alone.
+    (folder / "summary.json").write_text("{}")
+    self.assertIsNot(people.load("ann"), again)
 
   def test_what_is_not_there(self):
     empty = self.root / "empty"

@@ -43,6 +43,7 @@ _SLOTS = 4  # anchors that a mix may have
 _STRONGEST = 3.0  # edit, in standard deviations
 _LARGEST_SEED = 2**32 - 1
 _SETTLING = 0.4  # seconds until a browser's camera is where it was put
+_ARRIVING = 2.0  # seconds that a new window's camera may take to the front
 _SHARPEST = 1600  # pixels that a still picture is enlarged to at most
 _QUALITY, _MOVING_QUALITY = 95, 85  # of JPEG
 _HIDDEN_MILLISECONDS = 6000  # of a notification
@@ -262,6 +263,7 @@ class _Window:
     self._steps: Dict[bool, Dict[str, np.ndarray]] = {}
     self._photo_camera: Optional[Tuple[np.ndarray, Orbit]] = None
     self._settled = 0.0  # when a camera that was set has arrived
+    self._arriving = 0.0  # until then the camera belongs in front; 0: it was
     self._last: Optional[Tuple[Any, ...]] = None
     self._saved = itertools.count(1)
     # Files that wait or are being made.
@@ -286,8 +288,11 @@ class _Window:
       low, high = viewer_scene.zoom_distances(self._rendering)
       self._client.camera.min_orbit_distance = low
       self._client.camera.max_orbit_distance = high
+      # viser's own first camera may win over the one that it was told, and
+      # would then be kept as if somebody had turned the face there.
+      self._arriving = time.monotonic() + _ARRIVING
       self._client.camera.on_update(lambda _: self._heard(camera=True))
-      self._changed()
+      self._put_camera(Orbit())
 
   def close(self):
     """Forgets the window; what is being drawn or saved for it ends."""
@@ -589,6 +594,13 @@ class _Window:
   def _moved(self):
     """The browser's camera, or the size of its window, may be another."""
     camera = self._client.camera
+    if self._arriving:
+      in_front = viewer_scene.same_orbit(self._orbit(), Orbit())
+      if not in_front and time.monotonic() < self._arriving:
+        self._set_pose(*viewer_scene.pose_of_orbit(Orbit(), self._rendering))
+        return
+      if not in_front or time.monotonic() > self._settled:
+        self._arriving = 0.0
     settled = time.monotonic() > self._settled
     if self._photo_camera is not None and settled and (
         not viewer_scene.same_orbit(self._orbit(), self._photo_camera[1])):
@@ -635,7 +647,8 @@ class _Window:
     pose = viewer_scene.rested_pose(camera.position, camera.look_at,
                                     self._rendering,
                                     self._viewer.config.limits)
-    if pose is not None and self._photo_camera is None:
+    if pose is not None and self._photo_camera is None and (
+        not self._arriving):
       self._set_pose(*pose)
 
   def _put_camera(self, orbit: Orbit):

@@ -6,6 +6,7 @@ import pathlib
 import socket
 import tempfile
 import threading
+import time
 import unittest
 from unittest import mock
 
@@ -170,10 +171,30 @@ class NewsTest(absltest.TestCase):
     people.first.return_value = ("bob", [])
     people.load.side_effect = lambda name: self.only("bob", name, shown)
     window._build = window._refresh_person = mock.Mock()
+    window._put_camera = lambda orbit: self.calls.append(orbit)
     with mock.patch.object(viewer_lib.viewer_scene, "zoom_distances",
                            return_value=(1.0, 2.0)):
       window.open()
     self.assertEqual((window._person, window._shown), ("bob", shown))
+    self.assertEqual(self.calls, [viewer_lib.Orbit()])
+
+  def test_a_camera_that_does_not_begin_in_front(self):
+    """A browser tells of its own first camera before it takes ours."""
+    window, front = self.window, viewer_lib.Orbit()
+    del window._moved
+    window._shown = window._personal = mock.Mock()
+    window._arriving = time.monotonic() + 60
+    poses = []
+    window._set_pose = lambda *pose: poses.append(pose)
+    with mock.patch.object(viewer_lib.viewer_scene, "pose_of_orbit",
+                           side_effect=lambda orbit, _: (orbit, "looks")):
+      window._orbit = lambda: viewer_lib.Orbit(yaw=0.3)
+      window._moved()
+      self.assertEqual((poses, self.calls), ([(front, "looks")], []))
+      window._arriving = time.monotonic() - 1  # it may have been turned
+      window._c = lambda: np.zeros(25, np.float32)
+      window._moved()
+    self.assertLen(poses, 1)
     self.assertEqual(self.calls, ["changed"])
 
   def only(self, known, name, shown):

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import pathlib
 import shutil
-import tempfile
 import time
 from typing import (Any, Callable, Dict, Literal, NamedTuple, Optional,
                     Tuple)
@@ -23,7 +22,7 @@ from my3dgen_jax.apps.person import load_person
 from my3dgen_jax.config import (ConfigError, GeneratorConfig, LoraConfig,
                                 LossConfig, ProjectionConfig, TuningConfig)
 from my3dgen_jax.data.album import Album, Selection, Split
-from my3dgen_jax.data.files import is_leftover, replacing
+from my3dgen_jax.data.files import is_leftover, make_writable, replacing
 from my3dgen_jax.data.iterator import shard
 from my3dgen_jax.data.synthetic import Origin
 from my3dgen_jax.errors import UserError, one_line
@@ -261,7 +260,8 @@ class _Job:
               f"{config.album}: {photo.name} has no _latent.npy, so its anchor "
               "must be found, which compares images by LPIPS; give --lpips")
     if config.cache:
-      _check_cache(pathlib.Path(config.cache).expanduser())
+      make_writable(config.cache, "name another folder by --cache, or none by "
+                    "--cache=")
     networks, digests = {}, {}
     if config.lpips:
       networks["lpips"] = Network(*reversed(lpips_lib.load_lpips(
@@ -422,17 +422,6 @@ def _begin(out: pathlib.Path, description: Dict[str, Any],
   if flags is not None:
     with replacing(out / run_folder.FLAGS_FILE) as file:
       file.write(flags.encode())
-
-
-def _check_cache(folder: pathlib.Path):
-  """Finds out before hours of work whether they can be remembered."""
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-      pass
-  except OSError as error:
-    raise UserError(f"{folder}: cannot be written: {error.strerror}; name "
-                    "another folder by --cache, or none by --cache=") from None
 
 
 def _check_sizes(config: PersonalizeConfig, model: GeneratorConfig,

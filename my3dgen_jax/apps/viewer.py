@@ -34,6 +34,7 @@ from my3dgen_jax.apps.viewer_people import People, Shown
 from my3dgen_jax.apps.viewer_renderer import Frame, Level, Renderer, Request
 from my3dgen_jax.apps.viewer_scene import Choice, Limits, Orbit
 from my3dgen_jax.data import synthetic
+from my3dgen_jax.data.files import make_writable
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import UserError, one_line
 from my3dgen_jax.types import Network
@@ -131,7 +132,7 @@ class Viewer:
                         "of their own")
     self.people, self.directions, self.report = people, directions, report
     if config.out is not None:
-      check_writable(pathlib.Path(config.out).expanduser())
+      make_writable(config.out, "name another folder by --out")
     self.person, failures = people.first()
     for failure in failures:
       report(f"warning: {failure}")
@@ -789,20 +790,6 @@ def file_stem(person: str, choice: Choice) -> str:
   if choice.start == "a seed":
     parts.append(f"seed{choice.seed}")
   return re.sub(r"[^\w.-]+", "_", "_".join(parts)).strip("_.") or "face"
-
-
-def check_writable(folder: pathlib.Path):
-  """Makes a folder if it is missing, and tries to write in it.
-
-  Raises: UserError: names the folder.
-  """
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-      pass
-  except OSError as error:
-    raise UserError(f"{folder}: cannot be written: {error.strerror}; name "
-                    "another folder by --out") from None
 
 
 @functools.cache

@@ -6,6 +6,8 @@ import pathlib
 import tempfile
 from typing import BinaryIO, Iterator, Union
 
+from my3dgen_jax.errors import UserError
+
 _PREFIX, _SUFFIX = ".unfinished-", ".tmp"
 
 
@@ -39,6 +41,29 @@ def is_leftover(path: Union[str, os.PathLike]) -> bool:
   """Whether it is what a killed `replacing` may have left."""
   name = pathlib.Path(path).name
   return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
+
+
+def make_writable(folder: Union[str, os.PathLike], remedy: str
+                  ) -> pathlib.Path:
+  """Makes a folder if it is missing, and tries to write in it.
+
+  For what is written after hours of work.
+
+  Args:
+    folder: "~" is the user's own.
+    remedy: end of the message, e.g. "name another folder by --out".
+
+  Raises: UserError: names the folder.
+  """
+  folder = pathlib.Path(folder).expanduser()
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+      pass
+  except OSError as error:
+    raise UserError(f"{folder}: cannot be written: {error.strerror}; "
+                    f"{remedy}") from None
+  return folder
 
 
 def _umask() -> int:

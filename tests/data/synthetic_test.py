@@ -76,9 +76,14 @@ class SyntheticTest(parameterized.TestCase):
     return path
 
   def program(self, script):
-    """Takes ffmpeg's place; leaves its process's number in `pid`."""
+    """Takes ffmpeg's place; leaves its process's number in `pid`.
+
+    Whoever sees `pid` sees the number in it: it is moved there.
+    """
     path = self.folder.parent / "program"
-    path.write_text(f"#!/bin/sh\necho $$ > {self.folder.parent}/pid\n{script}")
+    pid = self.folder.parent / "pid"
+    path.write_text(
+        f"#!/bin/sh\necho $$ > {pid}.new\nmv {pid}.new {pid}\n{script}")
     path.chmod(0o755)
     self.enter_context(mock.patch.object(
         imageio_ffmpeg, "get_ffmpeg_exe", return_value=str(path)))

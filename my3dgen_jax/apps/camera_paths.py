@@ -78,14 +78,16 @@ def radius_limits(config: RenderConfig) -> Tuple[float, float]:
 
 
 def read(path: Union[str, os.PathLike], config: RenderConfig, *,
-         frames: int, focal: float = cameras.FACE_FOCAL) -> np.ndarray:
+         frames: int, focal: Optional[float] = None,
+         default_focal: float = cameras.FACE_FOCAL) -> np.ndarray:
   """Cameras of a file, see above.
 
   Args:
     path: the file, or an album's folder.
     config: of the average camera.
     frames: of a way along keys; labels are a frame each.
-    focal: of keys without one.
+    focal: that was asked for, of keys without one; labels have their own.
+    default_focal: of keys without one where none was asked for.
 
   Returns: [F, 25].
   Raises: UserError: names the file, and the entry.
@@ -105,7 +107,8 @@ def read(path: Union[str, os.PathLike], config: RenderConfig, *,
       if name not in ("keys", "closed"):
         raise UserError(f"{path}: {name!r} is not known; beside \"keys\" there "
                         "may be \"closed\"")
-    return along_keys(content["keys"], config, frames=frames, focal=focal,
+    return along_keys(content["keys"], config, frames=frames,
+                      focal=default_focal if focal is None else focal,
                       closed=content.get("closed", False), where=str(path))
   if isinstance(content, list):
     # As entries of a dataset.json, whose messages say what is wrong.
@@ -115,6 +118,8 @@ def read(path: Union[str, os.PathLike], config: RenderConfig, *,
   if not 1 <= len(labels) <= _MOST:
     raise UserError(f"{path}: expected 1 to {_MOST} cameras, got "
                     f"{len(labels)}")
+  if focal is not None:
+    raise UserError(f"focal: the cameras of {path} have their own")
   return np.stack(labels)
 
 

@@ -196,7 +196,7 @@ def _on_the_way(rendering: RenderConfig, scene: Scene, lens: np.ndarray,
   count = scene.frames if scene.frames > 1 else config.frames
   if config.camera not in CAMERAS:
     return camera_paths.read(config.camera, rendering, frames=count,
-                             focal=float(lens[16]))
+                             focal=config.focal, default_focal=float(lens[16]))
   yaws, pitches = config.angles
   if config.camera == ORBIT:
     return render.orbit_about(rendering, lens, frames=count,

@@ -60,6 +60,10 @@ class CameraPathsTest(parameterized.TestCase):
     found = camera_paths.read(self.folder, CONFIG, frames=99)
     np.testing.assert_array_equal(found, labels)
     np.testing.assert_array_equal(self.read(labels.tolist()), labels)
+    np.testing.assert_array_equal(
+        self.read(labels.tolist(), default_focal=3.0), labels)
+    with self.assertRaisesRegex(UserError, "^focal: .*path.json have their"):
+      self.read(labels.tolist(), focal=3.0)
 
   def test_keys(self):
     """Through the keys, evenly in time, and by the usual values else."""

@@ -1,16 +1,33 @@
-"""What holds for all tests: four devices, as `jax.pmap` sees them."""
+"""What holds for all tests: devices, compiling, memory."""
 
 import os
 
-# Before JAX is imported. One processor stands for all of them.
+# Before JAX is imported. One processor stands for four devices of `jax.pmap`.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+# To compile a few steps of a tiny model takes longer than to make them.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
+import jax
 import pytest
 
 from my3dgen_jax.training import devices
 
+# Elsewhere numbers are held against the original's, some to the last bit:
+# those programs are compiled as everybody's are.
+_QUICKLY_COMPILED = ("apps", "demo", "launch", "training")
+
 # A worker that runs a hundred larger tests reaches the limit.
 _MANY, _TOO_MANY = 20_000, 45_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compile_fully_where_numbers_count(request):
+  """Chooses between quick compiling and quick programs."""
+  quickly = (os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
+             and request.path.parent.name in _QUICKLY_COMPILED)
+  if jax.config.read("jax_disable_most_optimizations") != quickly:
+    jax.clear_caches()  # they know nothing of the choice
+    jax.config.update("jax_disable_most_optimizations", quickly)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -53,7 +53,7 @@ class EvaluateTest(parameterized.TestCase):
               loss=LossConfig(raw_weight=0.0, lpips_weight=0.0),
               tuning=TuningConfig(
                   mode="full" if name == "full" else "lora", steps=1,
-                  batch_size=2), devices=1), **changes),
+                  batch_size=2), devices=1, report=False), **changes),
                               report=lambda line: None)
     shutil.copytree(cls.people / "one", cls.people / "two")
     for path in (cls.people / "two").glob("*/anchors.npz"):

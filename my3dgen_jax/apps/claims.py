@@ -10,6 +10,7 @@ from my3dgen_jax.apps.tables import Estimate, Table
 
 _CLOSE = 0.05  # of the other's mean: so near, two numbers count as the same
 _MOST_CHANGED = ("b8", "b16", "b32")
+_NOT_SEEN = "not seen"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +71,8 @@ def judge(claim: Claim, found: Dict[str, Table]) -> Optional[str]:
     claim: of `CLAIMS`.
     found: tables by name.
 
-  Returns: "yes", "no" or "not seen", with the numbers; None: they are not
-    known, or of one person.
+  Returns: "yes", "no" or "not seen", with the numbers; "perhaps" before it
+    where they are of few people; None: they are not known, or of one person.
   """
   table = found.get(claim.table)
   column = table and next((one for one in table.columns
@@ -83,14 +84,17 @@ def judge(claim: Claim, found: Dict[str, Table]) -> Optional[str]:
     return None
   numbers = (f"{gain.mean:+.{column.digits}f} [{gain.low:.{column.digits}f}, "
              f"{gain.high:.{column.digits}f}], {gain.count} people")
-  return f"{_answer(claim, table, column, gain)} ({numbers})"
+  answer = _answer(claim, table, column, gain)
+  if gain.count < tables.FEW and answer != _NOT_SEEN:
+    answer = f"perhaps {answer}"
+  return f"{answer} ({numbers})"
 
 
 def _answer(claim: Claim, table: Table, column: tables.Column,
             gain: Estimate) -> str:
   if claim.expected == "better":
     return {"better": "yes", "worse": "no"}.get(
-        tables.verdict(gain, column.better), "not seen")
+        tables.verdict(gain, column.better), _NOT_SEEN)
   other = np.nanmean(table.rows[claim.other][claim.column])
   loss = -gain.mean * column.better / abs(other)
   return "yes" if loss <= _CLOSE else "no"
@@ -117,7 +121,8 @@ def to_markdown(found: Sequence[Table]) -> str:
   return "\n".join([
       "## What the paper says", "",
       'Person by person. "As good" means: at most 5 % worse; "better": the '
-      "interval leaves out 0.", "",
+      f'interval leaves out 0; "perhaps": of fewer than {tables.FEW} people.',
+      "",
       "| | claim | here |", "|---|---|---|", *lines]) + "\n"
 
 

@@ -2,7 +2,7 @@
 
 A person is a folder of runs, or one run. Every measurement is kept in a file
 of its own, by what it depends on: another person or another table repeats
-nothing, and what was killed goes on.
+nothing, and what was killed goes on with the measurement that it was at.
 
 Source: My3DGen, tables 1 to 6, figures 4 and 9, appendix D.
 """
@@ -34,6 +34,8 @@ from my3dgen_jax.data import images, synthetic
 from my3dgen_jax.data.files import replacing
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import UserError
+from my3dgen_jax.losses import identity as identity_lib
+from my3dgen_jax.losses import lpips as lpips_lib
 from my3dgen_jax.losses import metrics
 from my3dgen_jax.losses.weights import WEIGHTS_FILE
 from my3dgen_jax.models.checkpoint import generator_digest
@@ -47,7 +49,7 @@ LAYOUTS_FILE = "layouts.png"
 
 _MEASURED = "measured"  # folder
 _UNFINISHED = "unfinished"  # in it
-_FORMAT = 1  # of measurements; another one whenever a protocol changes
+_FORMAT = 2  # of measurements; another one whenever a protocol changes
 _MAIN, _WHOLE = "lora", "full"  # run folders of a person
 _PIXELS = 4  # views of the picture of layouts
 _LEVEL = int(100 * tables.LEVEL)
@@ -161,10 +163,8 @@ def find_people(places: Sequence[Union[str, os.PathLike]]) -> List[Runs]:
 
 
 def _runs_of(place: pathlib.Path) -> Runs:
-  # Generators have a config.json, too.
-  is_run = lambda folder: (folder / run_folder.ANCHORS_FILE).is_file()
-  folders = [place] if is_run(place) else sorted(
-      filter(is_run, place.iterdir() if place.is_dir() else ()))
+  folders = [place] if run_folder.is_run(place) else sorted(
+      filter(run_folder.is_run, place.iterdir() if place.is_dir() else ()))
   configs = {folder: run_folder.read_config(folder) for folder in folders}
   mode = lambda folder: configs[folder]["settings"]["tuning"]["mode"]
   loras = [folder for folder in folders if mode(folder) == "lora"]
@@ -178,7 +178,7 @@ def _runs_of(place: pathlib.Path) -> Runs:
     if not (folder / run_folder.SUMMARY_FILE).is_file():
       raise UserError(f"{folder}: is not finished; the command that began it "
                       "goes on with --resume")
-  contents = {folder: _content(config) for folder, config in configs.items()}
+  contents = {folder: _content(configs[folder]) for folder in loras + wholes}
   variants: Dict[str, Dict[Any, pathlib.Path]] = {
       axis: {_value(axis, contents[main]): main} for axis in AXES}
   for folder in loras:
@@ -231,6 +231,7 @@ class Bench:
     self._stop, self._report = stop, report
     self._loaded: Tuple[Optional[Variant], Optional[Subject]] = None, None
     self._seconds: Dict[pathlib.Path, float] = {}
+    self.measured = 0  # just now
 
   @property
   def seconds(self) -> float:
@@ -260,6 +261,7 @@ class Bench:
       path.parent.mkdir(parents=True, exist_ok=True)
       run_folder.write_json(path, {"of": str(variant.folder), "key": key,
                                    "values": values, "seconds": seconds})
+      self.measured += 1
       base = " (base)" if variant.pretrained else ""
       self._report(f"{variant.folder}{base}: {name}, {duration(seconds)}")
     found = run_folder.read_json(path)
@@ -272,17 +274,11 @@ class Bench:
     return {"measure": name, "protocol": protocol, "seed": self._config.seed,
             "format": [_FORMAT, __version__], **_identity(variant), **{
                 kind: _weights_digest(folder) for kind, folder
-                in self._weights(variant).items()},
+                in _weights(self._config, variant.folder).items()},
             "directions": [] if name != "editing" else [
                 (one.name, hashlib.sha256(np.ascontiguousarray(
                     one.vector)).hexdigest(), one.spread)
                 for one in self._config.directions]}
-
-  def _weights(self, variant: Variant) -> Dict[str, Optional[str]]:
-    settings = run_folder.read_config(variant.folder)["settings"]
-    return {"lpips": self._config.lpips or settings["lpips"],
-            "identity": self._config.identity or settings["identity"],
-            "dists": self._config.dists}
 
   def _subject(self, variant: Variant) -> Subject:
     if self._loaded[0] != variant:
@@ -290,7 +286,7 @@ class Bench:
       devices.forget_programs()
       self._loaded = variant, load_subject(
           variant, stop=self._stop, cache=self._out / _UNFINISHED,
-          **self._weights(variant))
+          **_weights(self._config, variant.folder))
     return self._loaded[1]
 
   def person(self, variant: Variant) -> Person:
@@ -312,6 +308,15 @@ def _identity(variant: Variant) -> Dict[str, Any]:
   else:
     own = run_folder.file_digest(variant.folder / run_folder.ADAPTER_FILE)
   return {**found, "own": own}
+
+
+def _weights(config: EvaluateConfig, folder: pathlib.Path
+             ) -> Dict[str, Optional[str]]:
+  """Folders of the networks that judge a run."""
+  settings = run_folder.read_config(folder)["settings"]
+  return {"lpips": config.lpips or settings["lpips"],
+          "identity": config.identity or settings["identity"],
+          "dists": config.dists}
 
 
 def _weights_digest(folder: Optional[str]) -> Optional[str]:
@@ -382,6 +387,7 @@ def cost(variant: Variant) -> Dict[str, float]:
 
 _ID = Column("id_sim", "ID_sim", 1)
 _LPIPS = Column("lpips", "LPIPS", -1)
+_PSNR = Column("psnr", "PSNR", 1, 1)
 _Measure = Callable[[str, Variant], Dict[str, Any]]
 
 
@@ -517,37 +523,41 @@ def _cost(people: Sequence[Runs], measure: _Measure) -> Table:
 
 # What is only read off the runs: nothing of it is measured ahead.
 _READ_OFF = ("figure9", "cost")
-_INVERTED = {"lpips": "inversion.lpips", "id_sim": "inversion.id_sim",
+_INVERTED = {"lpips": "inversion.lpips", "psnr": "inversion.psnr",
+             "id_sim": "inversion.id_sim",
              "interpolation": "interpolation.id_sim"}
-_ABLATED = (_LPIPS, _ID, Column("interpolation", "interpolation ID_sim", 1))
+_ABLATED = (_LPIPS, _PSNR, _ID,
+            Column("interpolation", "interpolation ID_sim", 1))
+_STUDY = "The paper's user study needs people; it cannot be measured here."
 
 # Name -> what makes it of people and measurements.
 TABLES: Dict[str, Callable[..., Table]] = {
     "1": _three(
         "table1", "Table 1: inversion of held-out photos", "inversion",
-        (Column("dists", "DISTS", -1), _LPIPS, Column("psnr", "PSNR", 1, 1),
-         _ID), ("ID_sim of random views; the rest of the photo's own view.",)),
+        (Column("dists", "DISTS", -1), _LPIPS, _PSNR, _ID), ("ID_sim of random views; the rest of the photo's own view.",)),
     "figure4": _curve,
     "2": _three(
         "table2", "Table 2: synthesis from the hull", "synthesis",
-        (_ID, Column("diversity", "diversity", 1)),
-        ("The paper's user study needs people; it cannot be measured here.",)),
+        (_ID, Column("diversity", "diversity", 1),
+         Column("groups", "groups of 3 or more", digits=1)),
+        (_STUDY, "A group of fewer than three images has no spread, so with "
+         "few images diversity follows how many groups are larger.")),
     "3": _three(
         "table3", "Table 3: enhancement of held-out photos, ID_sim",
         "enhancement", (Column("inpainting", "inpainting", 1),
                         Column("superresolution", "super-resolution", 1)),
-        ("The paper's user study needs people; it cannot be measured here.",)),
+        (_STUDY, "Super-resolution starts from photos 16 times smaller, but "
+         "not below 16 pixels; the generator fills in what they lack.")),
     "4": _three(
         "table4", "Table 4: editing in alpha-space", "editing",
-        (_ID, Column("unedited", "before the edit", 1)),
-        ("The paper's user study needs people; it cannot be measured here.",)),
+        (_ID, Column("unedited", "before the edit", 1)), (_STUDY,)),
     "5": _ablation(
         "table5", "Table 5: rank", "rank", "rank {}", _ABLATED + (
             Column("numbers", "numbers", -1, 0),),
         {**_INVERTED, "numbers": "cost.numbers"}, with_full=True),
     "6": _ablation(
         "table6", "Table 6: photos to learn from", "photos", "{} photos",
-        _ABLATED[2:], {"interpolation": "interpolation.id_sim"}),
+        _ABLATED[-1:], {"interpolation": "interpolation.id_sim"}),
     "figure9": _blocks,
     "layout": _ablation(
         "layout", "How convolutions are adapted", "layout", "{}", _ABLATED + (
@@ -561,7 +571,7 @@ TABLES: Dict[str, Callable[..., Table]] = {
         "weight {}", _ABLATED, _INVERTED),
     "hull": _three(
         "hull", "Appendix D: photos looked for in the hull, weights unchanged",
-        "reprojection", (_LPIPS, Column("psnr", "PSNR", 1, 1), _ID)),
+        "reprojection", (_LPIPS, _PSNR, _ID)),
     "cost": _cost,
 }
 
@@ -599,7 +609,8 @@ def evaluate(people: Sequence[Runs], config: EvaluateConfig,
         if name not in _READ_OFF:
           TABLES[name]([runs], bench)
       report(f"{runs.name}: {i + 1} of {len(people)} people")
-    found = [TABLES[name](people, bench) for name in config.tables]
+    found = [_with_gaps(TABLES[name](people, bench))
+             for name in config.tables]
     bench.clean_up()
     if "layout" in config.tables:
       _draw_layouts(people, bench, out)
@@ -615,16 +626,38 @@ def evaluate(people: Sequence[Runs], config: EvaluateConfig,
                                for name, values in row.items()}
                        for title, row in table.rows.items()}
           for table in found}})
-  lines = [*header, f"{len(people)} people: {', '.join(names)}.",
+  lines = [*header, *_networks(people, config),
+           f"{len(people)} people: {', '.join(names)}.",
            f"Protocol {config.protocol.name}: " + ", ".join(
                f"{key} {value}" for key, value
                in config.protocol.sizes().items()) + f"; seed {config.seed}.",
-           f"Measuring took {duration(bench.seconds)} in all, "
-           f"{duration(time.monotonic() - began)} of it now."]
+           f"Measuring took {duration(bench.seconds)} in all; this command "
+           f"made {bench.measured} of the measurements, in "
+           f"{duration(time.monotonic() - began)}."]
   with replacing(out / REPORT_FILE) as file:
     file.write(to_report(found, lines).encode())
+  for table in found:
+    report(tables.to_markdown(table))
   report(f"{out / REPORT_FILE}")
   return found
+
+
+def _with_gaps(table: Table) -> Table:
+  """Says why a column is empty."""
+  if not any(column.name == "dists" for column in table.columns) or not all(
+      np.isnan(row["dists"]).all() for row in table.rows.values()):
+    return table
+  return dataclasses.replace(table, notes=table.notes + (
+      "DISTS needs its weights, by --dists.",))
+
+
+def _networks(people: Sequence[Runs], config: EvaluateConfig) -> List[str]:
+  """Which networks have judged."""
+  folders = _weights(config, people[0].main)
+  perceptual, _ = lpips_lib.load_lpips(folders["lpips"])
+  judge, _ = identity_lib.load_identity(folders["identity"])
+  return [f"LPIPS on {perceptual.backbone}; ID_sim by "
+          f"{identity_lib.NETWORKS[judge.network].title}."]
 
 
 def _as_json(values: Sequence[float]) -> List[Optional[float]]:
@@ -635,20 +668,63 @@ def _as_json(values: Sequence[float]) -> List[Optional[float]]:
 def check(people: Sequence[Runs], config: EvaluateConfig):
   """Looks for all weights and libraries before anything is measured.
 
-  Raises: UserError: what is missing, and where it can be got.
+  Raises: UserError: what is missing, and where it can be got; or people
+    whose numbers would mean different things.
   """
   if {"figure4", "figure9"} & set(config.tables):
     plots.check()
   for runs in people:
-    settings = run_folder.read_config(runs.main)["settings"]
-    folders = {"lpips_alex": config.lpips or settings["lpips"],
-               "ir_se50": config.identity or settings["identity"]}
-    if config.dists:
-      folders["dists"] = config.dists
-    error = metrics.missing(list(folders), folders)
-    if error is not None:
-      raise UserError(f"{runs.main}: {error} | then give the folders by "
-                      "--lpips, --identity, --dists")
+    for folder in _used(runs, config.tables):
+      _check_run(folder, config)
+  first = people[0].main
+  for runs in people[1:]:
+    for kind, folder in _weights(config, runs.main).items():
+      if _weights_digest(folder) != _weights_digest(
+          _weights(config, first)[kind]):
+        raise UserError(f"{runs.main}: was measured by other weights of "
+                        f"{kind} than {first}; give one folder for all by "
+                        f"--{kind}")
+    if "4" in config.tables and _base(runs.main) != _base(first):
+      raise UserError(f"{runs.main}: has another base than {first}, and a "
+                      "direction is of one base; measure them apart, or leave "
+                      "table 4 out")
+
+
+def _base(folder: pathlib.Path) -> str:
+  return run_folder.read_config(folder)[run_folder.BASE_DIGEST]
+
+
+def _used(runs: Runs, names: Sequence[str]) -> List[pathlib.Path]:
+  """The runs of a person that tables look at."""
+  axes = {"5": "rank", "6": "photos", "layout": "layout",
+          "lpips": "lpips_weight"}
+  compared = [folder for name in names if name in axes
+              for folder in runs.variants[axes[name]].values()]
+  return list(dict.fromkeys(
+      [runs.main, *([runs.full] if runs.full else []), *compared]))
+
+
+def _check_run(folder: pathlib.Path, config: EvaluateConfig):
+  """Looks whether what a run needs is where it was."""
+  content = run_folder.read_config(folder)
+  weights = _weights(config, folder)
+  folders = {"lpips_alex": weights["lpips"], "ir_se50": weights["identity"]}
+  if weights["dists"]:
+    folders["dists"] = weights["dists"]
+  error = metrics.missing(list(folders), folders)
+  if error is not None:
+    raise UserError(f"{folder}: {error} | then give the folders by --lpips, "
+                    "--identity, --dists")
+  for part, remedy in (("test", "which are what is inverted and enhanced"),
+                       ("reference", "which tell whether it is the person")):
+    if not content["photos"][part]:
+      raise UserError(f"{folder}: has no {part} photos, {remedy}; personalize "
+                      f"with --{part}=10")
+  for name in ("checkpoint", "album"):
+    place = pathlib.Path(content["settings"][name]).expanduser()
+    if not place.exists():
+      raise UserError(f"{folder}: its {name}, {place}, is not there any more; "
+                      "restore it")
 
 
 def _draw_layouts(people: Sequence[Runs], bench: Bench, out: pathlib.Path):
@@ -681,8 +757,9 @@ def to_report(found: Sequence[Table], lines: Sequence[str]) -> str:
   """
   parts = ["# Results", "", *(f"{line}  " for line in lines), "",
            f"Means over people with {_LEVEL} % confidence intervals "
-           "(bootstrap over people); ↑ more is better, ↓ less is. ID_sim is "
-           "the largest cosine with any reference photo.", ""]
+           f"(bootstrap over people; of fewer than {tables.FEW} people it is "
+           "hardly more than their range); ↑ more is better, ↓ less is. "
+           "ID_sim is the largest cosine with any reference photo.", ""]
   for table in found:
     parts += [tables.to_markdown(table), ""]
     if plots.has_picture(table):

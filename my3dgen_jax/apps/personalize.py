@@ -284,7 +284,7 @@ class _Job:
 
   def description(self) -> Dict[str, Any]:
     """What config.json holds."""
-    return {"kind": "personalize", "format": run_folder.FORMAT,
+    return {"kind": run_folder.KIND, "format": run_folder.FORMAT,
             "version": __version__, run_folder.BASE_DIGEST: self.digest,
             "weights": self.digests, "generator": self.model.to_dict(),
             "photos": {

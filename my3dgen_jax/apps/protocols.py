@@ -67,21 +67,30 @@ class Protocol:
 
   def sizes(self) -> Dict[str, Any]:
     """What is printed with a table."""
+    projection, pivot, hull = self.projection, self.pivot, self.hull
+    noise = "with" if projection.optimize_noise else "without"
+    until = (f"at most, until LPIPS is {pivot.stop_lpips:g}"
+             if pivot.stop_lpips else "each")
     return {"photos": self.photos, "views": self.views, "pairs": self.pairs,
             "weights": self.weights, "images": self.images,
             "starts": self.starts, "strengths": self.strengths,
-            "projection steps": self.projection.steps,
-            "tuning steps": self.pivot.steps,
-            "tuning mode": self.pivot.mode, "hull steps": self.hull.steps}
+            "projection": f"{projection.steps} steps of "
+                          f"{projection.learning_rate:g}, squared differences "
+                          f"times {projection.mse_weight:g}, {noise} noise "
+                          "maps",
+            f"tuning ({pivot.mode})": f"{pivot.steps} steps of "
+                                      f"{pivot.learning_rate:g} {until}",
+            "hull": f"{hull.steps} steps of {hull.learning_rate:g}"}
 
 
-# Steps and rates are those of the demo, where they are enough.
+# Steps and rates are those of the demo, where they are enough. Tuning goes on
+# to its end: where it stops at an LPIPS, that is the LPIPS of every setting.
 QUICK = Protocol(
-    name="quick", photos=2, views=4, pairs=4, weights=5, images=40, starts=3,
+    name="quick", photos=2, views=4, pairs=4, weights=5, images=100, starts=3,
     strengths=(-2.0, 2.0),
     projection=ProjectionConfig(steps=30, learning_rate=0.1, mse_weight=2.0,
                                 optimize_noise=False),
-    pivot=PivotConfig(steps=60, learning_rate=0.005),
+    pivot=PivotConfig(steps=60, learning_rate=0.005, stop_lpips=0.0),
     hull=HullFitConfig(steps=100, learning_rate=0.02))
 FULL = Protocol(
     name="full", photos=10, views=20, pairs=10, weights=10, images=1000,
@@ -141,7 +150,8 @@ def reprojection(subject: Subject, protocol: Protocol, seed: int
 
 def _inverted(subject: Subject, protocol: Protocol, seed: int,
               config: invert.InvertConfig) -> Dict[str, float]:
-  photos = subject.chosen(protocol.photos)
+  # Each generator looks for them itself, also where a latent lies beside.
+  photos = subject.chosen(protocol.photos).without_latents()
   rows = []
   for i, (photo, one) in enumerate(zip(photos, invert.invert(
       subject.person, photos, config, stop=subject.stop,
@@ -205,7 +215,7 @@ def synthesis(subject: Subject, protocol: Protocol, seed: int
               ) -> Dict[str, float]:
   """Table 2: random latents of the hull from random cameras.
 
-  Returns: "id_sim", mean; "diversity", see `diversity`.
+  Returns: "id_sim", mean; "diversity" and "groups", see `lpips_diversity`.
   """
   person = subject.person
   samples = synthesize.draw(
@@ -219,26 +229,43 @@ def synthesis(subject: Subject, protocol: Protocol, seed: int
     shown.append(image)
   # One by one, as the reference photos: one program looks at all.
   found = [float(subject.score(image[None])[0]) for image in shown]
-  return {"id_sim": float(np.mean(found)), "diversity": lpips_diversity(
-      person.need_lpips(), shown, [item.image for item in subject.trained])}
+  return {"id_sim": float(np.mean(found)), **lpips_diversity(
+      person.need_lpips(), shown, [item.image for item in subject.trained],
+      subject.stop)}
 
 
 def lpips_diversity(lpips: Network, shown: Sequence[chex.Array],
-                    photos: Sequence[chex.Array]) -> float:
-  """`diversity` by LPIPS; images [H, W, 3] in [-1, 1]."""
+                    photos: Sequence[chex.Array],
+                    stop: Optional[StopRequest] = None) -> Dict[str, float]:
+  """`diversity` by LPIPS.
+
+  Args:
+    lpips: the network.
+    shown: images [H, W, 3] in [-1, 1].
+    photos: likewise; images are grouped by the nearest.
+    stop: looked at now and then.
+
+  Returns: "diversity"; "groups", how many have three images or more: smaller
+    ones count with 0, so that few images tell little.
+  """
+  stop = stop or StopRequest()
   looks = [_features(lpips, photo[None]) for photo in photos]
-  nearest = [int(np.argmin(_to_all(lpips, looks, _features(lpips,
-                                                           image[None]))))
-             for image in shown]
+  nearest = []
+  for image in shown:
+    stop.raise_if_wanted(STOPPED)
+    nearest.append(int(np.argmin(
+        _to_all(lpips, looks, _features(lpips, image[None])))))
 
   def between(members):
+    stop.raise_if_wanted(STOPPED)
     # Features of one group at a time: a thousand images' would be gigabytes.
     known = [_features(lpips, shown[i][None]) for i in members]
     found = [_to_all(lpips, known[i + 1:], known[i])
              for i in range(len(members) - 1)]
     return np.concatenate(found) if found else np.zeros(0)
 
-  return diversity(nearest, between)
+  return {"diversity": diversity(nearest, between),
+          "groups": float(np.sum(np.bincount(nearest) >= 3))}
 
 
 def diversity(nearest: Sequence[int],
@@ -266,7 +293,9 @@ def enhancement(subject: Subject, protocol: Protocol, seed: int
                 ) -> Dict[str, float]:
   """Table 3: the centre filled in, and small photos enlarged.
 
-  Photos are made 16 times smaller (512 to 32), but not below 16 pixels.
+  Photos are made 16 times smaller (512 to 32), but not below 16 pixels, and
+  enlarged by the generator alone: `agreement_steps` would let the small photo
+  correct it, for all settings alike.
 
   Returns: "inpainting" and "superresolution", identity scores, mean.
   """
@@ -280,7 +309,8 @@ def enhancement(subject: Subject, protocol: Protocol, seed: int
   common = {"names": photos.names, "stop": subject.stop,
             "cache": subject.cache}
   filled = enhance.inpaint(person, seen, c, holes, config, **common)
-  config = dataclasses.replace(config, task=enhance.ENLARGE)
+  config = dataclasses.replace(config, task=enhance.ENLARGE,
+                               agreement_steps=0)
   degradation = enhance.degradation_of(config, side=small_side(side))
   small = images.to_uint8(degradation.apply(
       np.stack([item.image for item in photos])))

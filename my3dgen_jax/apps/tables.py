@@ -9,6 +9,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 LEVEL = 0.95  # of confidence intervals
+FEW = 5  # people: of fewer, an interval is hardly more than their range
 _RESAMPLES = 2000
 
 

@@ -370,6 +370,11 @@ class Album(Sequence[Item]):
     return dataclasses.replace(
         self, photos=tuple(self.photos[i] for i in sorted(set(indices))))
 
+  def without_latents(self) -> "Album":
+    """The same photos, as if no latents lay beside them."""
+    return dataclasses.replace(self, photos=tuple(
+        dataclasses.replace(photo, ws=None) for photo in self.photos))
+
   def select(self, selection: Selection, *, seed: int = 0) -> "Album":
     """Some of the photos, or all of them; what to say is as for `split`.
 

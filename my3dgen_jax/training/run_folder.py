@@ -39,6 +39,7 @@ SUMMARY_FILE = "summary.json"
 PICTURE_FILE = "before_after.png"
 
 FORMAT = 1
+KIND = "personalize"
 _PARTS = {"version", "base_sha256", "generator", "photos", "settings"}
 ID_LENGTH = 16  # hex digits of a digest, where it is a name in pictures
 _LONGEST = 80  # of a setting in a message
@@ -81,6 +82,20 @@ def read_json(path: Union[str, os.PathLike]) -> Dict[str, Any]:
   return data
 
 
+def is_run(folder: Union[str, os.PathLike]) -> bool:
+  """Whether a run lies there, finished or not.
+
+  Generators have a config.json, too; a run's may be damaged.
+  """
+  folder = pathlib.Path(folder)
+  if (folder / ANCHORS_FILE).is_file():
+    return True
+  try:
+    return read_json(folder / CONFIG_FILE).get("kind") == KIND
+  except CheckpointError:
+    return False
+
+
 def read_config(folder: Union[str, os.PathLike]) -> Dict[str, Any]:
   """What the config.json of a run holds.
 
@@ -91,7 +106,7 @@ def read_config(folder: Union[str, os.PathLike]) -> Dict[str, Any]:
   if not path.exists():
     raise CheckpointError(f"{path}: missing; {remedy}")
   data = read_json(path)
-  if (data.get("kind") != "personalize" or data.get("format") != FORMAT
+  if (data.get("kind") != KIND or data.get("format") != FORMAT
       or not _PARTS <= set(data)):
     raise CheckpointError(f"{path}: is not the config.json of a run; {remedy}")
   return data

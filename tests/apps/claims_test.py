@@ -15,13 +15,16 @@ def table(first, second, better=1):
 class ClaimsTest(parameterized.TestCase):
 
   @parameterized.parameters(
-      ([0.7, 0.8, 0.75], [0.5, 0.5, 0.5], 1, "better", "yes"),
-      ([0.7, 0.8, 0.75], [0.5, 0.5, 0.5], -1, "better", "no"),
+      ([0.7, 0.8] * 3, [0.5] * 6, 1, "better", "yes"),
+      # An interval of three people is their range.
+      ([0.7, 0.8, 0.75], [0.5, 0.5, 0.5], 1, "better", "perhaps yes"),
+      ([0.7, 0.8] * 3, [0.5] * 6, -1, "better", "no"),
       ([0.4, 0.6, 0.5], [0.5, 0.5, 0.5], 1, "better", "not seen"),
-      ([0.48, 0.49, 0.48], [0.5, 0.5, 0.5], 1, "same", "yes"),
-      ([0.46, 0.47, 0.46], [0.5, 0.5, 0.5], 1, "same", "no"),
-      ([0.9, 0.9, 0.9], [0.5, 0.5, 0.5], 1, "same", "yes"),
-      ([0.12, 0.12, 0.12], [0.1, 0.1, 0.1], -1, "same", "no"))
+      ([0.48, 0.49] * 3, [0.5] * 6, 1, "same", "yes"),
+      ([0.46, 0.47] * 3, [0.5] * 6, 1, "same", "no"),
+      ([0.9] * 5, [0.5] * 5, 1, "same", "yes"),
+      ([0.9] * 4, [0.5] * 4, 1, "same", "perhaps yes"),
+      ([0.12] * 5, [0.1] * 5, -1, "same", "no"))
   def test_answers(self, first, second, better, expected, answer):
     claim = Claim("", "t", "x", "a", "b", expected)
     self.assertEqual(claims.judge(claim, table(first, second, better)).split(

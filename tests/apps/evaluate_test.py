@@ -94,14 +94,17 @@ class EvaluateTest(parameterized.TestCase):
 
     return measured
 
-  def evaluate(self, *names, tables=TABLES, **changes):
+  def evaluate(self, *names, tables=TABLES, report=lambda line: None,
+               **changes):
     config = evaluate.EvaluateConfig(tables, **changes)
     return evaluate.evaluate(
         evaluate.find_people([self.people / name for name in names]), config,
-        self.out, header=["`command`"], report=lambda line: None)
+        self.out, header=["`command`"], report=report)
 
   def test_tables(self):
-    found = {table.name: table for table in self.evaluate("one", "two")}
+    lines = []
+    found = {table.name: table for table in self.evaluate(
+        "one", "two", report=lines.append)}
     np.testing.assert_allclose(found["table1"].rows["LoRA"]["id_sim"],
                                [0.7, 0.8])
     np.testing.assert_allclose(found["table1"].rows["pretrained"]["lpips"],
@@ -116,9 +119,16 @@ class EvaluateTest(parameterized.TestCase):
                        rank["rank 1"]["numbers"][0])
     text = (self.out / "RESULTS.md").read_text()
     self.assertIn("0.750 [0.700, 0.800]", text)
-    self.assertIn("ID_sim | LoRA: better than pretrained | yes (+0.200 ", text)
-    self.assertIn("LPIPS | LoRA: as good as all weights | no (+0.100 ", text)
+    self.assertIn("ID_sim | LoRA: better than pretrained | perhaps yes "
+                  "(+0.200 ", text)
+    self.assertIn("LPIPS | LoRA: as good as all weights | perhaps no "
+                  "(+0.100 ", text)
     self.assertIn("`command`", text)
+    self.assertIn("LPIPS on alex; ID_sim by small IR-SE.", text)
+    self.assertIn("DISTS needs its weights, by --dists", text)
+    self.assertLen(self.calls, 16)
+    self.assertIn("made 16 of the measurements", text)
+    self.assertIn("| LoRA | – | 0.250 [0.200, 0.300] |", "\n".join(lines))
     values = json.loads((self.out / "results.json").read_text())
     self.assertEqual(values["people"], ["one", "two"])
     for name in ("figure4.png", "figure9.png"):
@@ -267,6 +277,54 @@ class EvaluateTest(parameterized.TestCase):
     (copy / "rank2" / "summary.json").unlink()
     with self.assertRaisesRegex(UserError, "rank2: is not finished"):
       find(copy)
+    shutil.rmtree(copy / "rank2")
+    (copy / "full" / "summary.json").unlink()
+    (copy / "full" / "anchors.npz").unlink()  # killed while it projected
+    with self.assertRaisesRegex(UserError, "full: is not finished"):
+      find(copy)
+
+  @parameterized.parameters(
+      (("photos", "test"), {}, "lora: has no test photos.*--test=10"),
+      (("photos", "reference"), {}, "lora: has no reference photos"),
+      (("settings", "album"), "gone", "lora: its album, gone, is not there"),
+      (("settings", "checkpoint"), "gone", "lora: its checkpoint, gone"),
+      (("settings", "lpips"), "gone", "lora: .*gone holds no"))
+  def test_what_is_missing_is_said_first(self, place, value, pattern):
+    """Of the last person, too, before the first is measured."""
+    self.change("last", place, value)
+    with self.assertRaisesRegex(UserError, pattern):
+      self.evaluate("one", "last")
+    self.assertEqual(self.calls, [])
+
+  def change(self, name, place, value):
+    """Copies person one; all of its runs' configs are different then."""
+    copy = self.people / name
+    shutil.copytree(self.people / "one", copy)
+    self.addCleanup(shutil.rmtree, copy)
+    for path in copy.glob("*/config.json"):
+      config = json.loads(path.read_text())
+      inner = config
+      for part in place[:-1]:
+        inner = inner[part]
+      inner[place[-1]] = value
+      path.write_text(json.dumps(config))
+
+  def test_people_are_measured_alike(self):
+    self.change("last", (run_folder.BASE_DIGEST,), "0" * 64)
+    self.evaluate("one", "last", tables=("1",))
+    direction = Direction("x", np.ones(8, np.float32) / 8**0.5, spread=1.0)
+    with self.assertRaisesRegex(UserError, "lora: has another base than"):
+      self.evaluate("one", "last", tables=("4",), directions=(direction,))
+    variables = jax.tree.map(
+        lambda leaf: np.full(leaf.shape, 0.2, leaf.dtype),
+        identity.abstract_variables("ir_se_small"))
+    other = self.out / "other"
+    identity.save_identity(other, "ir_se_small", variables)
+    self.change("odd", ("settings", "identity"), str(other))
+    with self.assertRaisesRegex(UserError, "other weights of identity than.*"
+                                "--identity"):
+      self.evaluate("one", "odd", tables=("1",))
+    self.evaluate("one", "odd", tables=("1",), identity=str(other))
 
   def test_what_a_protocol_gets(self):
     lora = self.people / "one" / "lora"

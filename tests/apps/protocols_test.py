@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import signal
 import tempfile
 from typing import Any
 
@@ -13,9 +14,12 @@ from my3dgen_jax.apps import enhance, protocols, render, synthesize
 from my3dgen_jax.apps.protocols import Protocol, Subject
 from my3dgen_jax.apps.scores import IdentityScore
 from my3dgen_jax.config import HullFitConfig, PivotConfig, ProjectionConfig
+from my3dgen_jax.data import images
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.directions import Direction
+from my3dgen_jax.errors import Interrupted
 from my3dgen_jax.ops import degradations
+from my3dgen_jax.training import interrupts
 from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.types import Network
 from tests.support import person as person_lib
@@ -123,7 +127,12 @@ class ProtocolTest(parameterized.TestCase):
     shown = [grey(value) for value in (0.4, 0.5, 0.7, -0.4)]
     found = protocols.lpips_diversity(LPIPS, shown, photos)
     pairs = 3 * np.square([0.1, 0.3, 0.2])
-    self.assertAlmostEqual(found, np.std(pairs) / 2, places=5)
+    self.assertAlmostEqual(found["diversity"], np.std(pairs) / 2, places=5)
+    self.assertEqual(found["groups"], 1)  # two images are no group of three
+    stop = interrupts.StopRequest()
+    stop.signal = signal.SIGTERM
+    with self.assertRaises(Interrupted):
+      protocols.lpips_diversity(LPIPS, shown, photos, stop)
 
   def test_synthesis(self):
     found = protocols.synthesis(self.subject, SMALL, 3)
@@ -139,6 +148,12 @@ class ProtocolTest(parameterized.TestCase):
   def test_inversion(self):
     found = protocols.inversion(self.subject, SMALL, 0)
     self.assertCountEqual(found, ["psnr", "lpips", "id_sim"])
+    # Latents beside the photos are not looked at.
+    given = dataclasses.replace(self.album, photos=tuple(
+        dataclasses.replace(photo, ws=self.person.anchors.ws[0])
+        for photo in self.album.photos))
+    self.assertEqual(found, protocols.inversion(
+        dataclasses.replace(self.subject, photos=given), SMALL, 0))
     subject = dataclasses.replace(self.subject, dists=LPIPS)
     found = protocols.reprojection(subject, SMALL, 0)
     # Both distances are by the same stand-in.
@@ -150,13 +165,22 @@ class ProtocolTest(parameterized.TestCase):
         self.subject, score=lambda shown: scored.append(shown) or np.array(
             [float(len(scored))])), SMALL, 0)
     self.assertEqual(found, {"inpainting": 1.0, "superresolution": 2.0})
-    # The photo stays outside of the hole, and is seen again when made small.
+    # The photo stays outside of the hole; when it was made small, the
+    # generator alone enlarges it.
     photo, hole = self.album[0].image, enhance.centre_hole(64)
     np.testing.assert_allclose(scored[0][0][~hole], photo[~hole], atol=1e-6)
     self.assertGreater(np.abs(scored[0][0] - photo)[hole].max(), 1e-3)
+    person = self.person
     small = lambda x: degradations.shrunk(x, side=16)
-    np.testing.assert_allclose(small(scored[1]), small(photo[None]),
-                               atol=2 / 127.5)
+    seen = images.to_uint8(small(photo[None]))
+    restored, = enhance.restore(
+        person, seen, self.album.c[:1],
+        enhance.degradation_of(enhance.EnhanceConfig(task=enhance.ENLARGE),
+                               side=16),
+        enhance.EnhanceConfig(task=enhance.ENLARGE, hull=SMALL.hull,
+                              agreement_steps=0), names=self.album.names[:1])
+    np.testing.assert_array_equal(images.to_uint8(scored[1][0]),
+                                  restored.image)
 
   def test_editing(self):
     ws = self.person.anchors.ws
@@ -175,6 +199,13 @@ class ProtocolTest(parameterized.TestCase):
     distance = lambda x: np.abs(shown - x).max(axis=(1, 2, 3)).min()
     self.assertLess(distance(scored[0]), 1e-4)
     self.assertGreater(distance(scored[1]), 1e-3)
+
+  def test_tuning_does_not_stop_where_it_is_compared(self):
+    """Else the LPIPS of all settings is where it stops."""
+    self.assertEqual(protocols.QUICK.pivot.stop_lpips, 0)
+    self.assertIn("60 steps of 0.005 each",
+                  protocols.QUICK.sizes().values())
+    self.assertIn("until LPIPS is 0.06", str(protocols.FULL.sizes()))
 
   def test_small_sides(self):
     self.assertEqual([protocols.small_side(side) for side in

@@ -36,6 +36,9 @@ FIELDS = ("yaw", "pitch", "radius", "focal")
 _TIME = "time"
 _MOST = 100_000  # frames
 _HEAD = 0.3  # what a head reaches from the middle, in sides of the box
+_CUT = "; beyond, rays would cut the head: take another focal"
+_SLACK = 0.01  # of radii that others have rounded
+_PLACE = [3, 7, 11]  # of a label: where the camera is
 
 
 def label(config: RenderConfig, yaw: chex.Numeric, pitch: chex.Numeric,
@@ -114,13 +117,19 @@ def read(path: Union[str, os.PathLike], config: RenderConfig, *,
     # As entries of a dataset.json, whose messages say what is wrong.
     text = json.dumps({"labels": [[f"frame {i}", entry] for i, entry
                                   in enumerate(content)]})
-  labels = list(dataset_json.parse(text, str(path)).values())
+  labels = dataset_json.parse(text, str(path))
   if not 1 <= len(labels) <= _MOST:
     raise UserError(f"{path}: expected 1 to {_MOST} cameras, got "
                     f"{len(labels)}")
+  low, high = radius_limits(config)
+  for name, one in labels.items():
+    radius = float(np.linalg.norm(np.asarray(one)[_PLACE]))
+    if not low - _SLACK <= radius <= high + _SLACK:
+      raise UserError(f"{path}: {name}: the camera is {radius:.4g} from the "
+                      f"middle, expected {low:.4g} to {high:.4g}{_CUT}")
   if focal is not None:
     raise UserError(f"focal: the cameras of {path} have their own")
-  return np.stack(labels)
+  return np.stack(list(labels.values()))
 
 
 def along_keys(keys: Sequence[Mapping[str, float]], config: RenderConfig, *,
@@ -177,8 +186,7 @@ def _key(key: Any, usual: Dict[str, float],
     low, high = bounds[name]
     if (isinstance(value, bool) or not isinstance(value, (int, float))
         or not low <= value <= high):
-      remedy = ("; beyond, rays would cut the head: take another focal"
-                if name == "radius" else "")
+      remedy = _CUT if name == "radius" else ""
       raise UserError(f"{here}: {name}: expected a number in [{low:.4g}, "
                       f"{high:.4g}], got {_short(value)}{remedy}")
   return {**usual, **key}

@@ -73,8 +73,7 @@ def sheet(tiles: Sequence[Tile]) -> np.ndarray:
     top = i // columns * height + _GAP
     page.paste("lightgrey", (left, top, left + _SIDE, top + _SIDE))
     if tile.image is not None:
-      image = Image.fromarray(tile.image)
-      image.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+      image = Image.fromarray(small(tile.image))
       page.paste(image, (left + (_SIDE - image.width) // 2,
                          top + (_SIDE - image.height) // 2))
     lines = [_shortened(tile.title), *textwrap.wrap(
@@ -83,6 +82,20 @@ def sheet(tiles: Sequence[Tile]) -> np.ndarray:
       draw.text((left, top + _SIDE + n * _LINE_HEIGHT), line, tile.colour,
                 font)
   return np.asarray(page)
+
+
+def small(image: np.ndarray) -> np.ndarray:
+  """A photo as sheets show it: of many, only this need be in memory.
+
+  Args:
+    image: [H, W, 3] uint8.
+
+  Returns: of the same shape, at most 160 pixels along a side; what is as
+    small already is as it was.
+  """
+  result = Image.fromarray(image)
+  result.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+  return np.asarray(result)
 
 
 def _shortened(title: str) -> str:

@@ -180,13 +180,16 @@ def default_side(rendering: RenderConfig) -> float:
 
   As wide as its picture is at the point that it looks at; the shoulders go on
   below, and what stands far behind and beside the person, outside of the
-  picture, is no part of it.
+  picture, is no part of it. Where nothing stands behind (cars on white) it is
+  the whole box.
 
   Args:
     rendering: where the average camera is, and the box.
 
   Returns: world units, at most the box's side.
   """
+  if rendering.white_back:
+    return rendering.box_warp
   pivot = np.asarray(rendering.avg_camera_pivot)
   away = rendering.avg_camera_radius - float(np.linalg.norm(pivot))
   return min(rendering.box_warp, away / cameras.FACE_FOCAL)

@@ -2,8 +2,8 @@
 
 What was found in a photo is kept in a file that the photo's content and the
 settings name: stopped work goes on where it was, and other choices among the
-same faces take no time. A photo that cannot be looked at has its reason kept
-in the same way.
+same faces take no time. A photo that cannot be looked at is tried again the
+next time: a library may have been missing, or memory.
 """
 
 import collections
@@ -37,12 +37,13 @@ from my3dgen_jax.training.interrupts import StopRequest
 DOMAINS: Mapping[str, Callable[[], face_pose.Domain]] = {
     "face": face_pose.people, "cat": cat_face.cats}
 
-_FORMAT = 1  # of what is kept; another one forgets all
+_FORMAT = 2  # of what is kept; another one forgets all
 _MOST_FACES = 6  # of a photo, the largest; a crowd is no album
 _SMALL = 160  # pixels, of a whole photo that has no face to show
 _IN_HAND = 2  # photos given to each process at a time
 _SUFFIX = ".npz"
 _LOG_FILE = "detector.log"  # in the cache: what detectors tell of themselves
+_LOST = "was lost while it was looked at"
 
 MakeDetector = Callable[[], landmarks.Detector]
 
@@ -101,7 +102,7 @@ class Look:
   """What was seen in a photo.
 
   Attributes:
-    path: the file that remembers it; None: it was not looked at.
+    path: the file that remembers it; None: it could not be looked at.
     reason: why there is no face; "" where there is one.
     faces: the largest first.
   """
@@ -169,6 +170,7 @@ def look(task: Task, looking: Looking,
     detector: finds faces, where the task does not say them.
 
   Returns: arrays by name, as the cache keeps them; see `load`.
+  Raises: UserError: it cannot be looked at.
   """
   try:
     photo = photo_files.read_photo(task.path)
@@ -193,7 +195,7 @@ def look(task: Task, looking: Looking,
     text = one_line(error).removeprefix(f"{task.path}: ")
     if not isinstance(error, UserError):
       text = f"cannot be looked at: {type(error).__name__}: {text}"
-    return {"reason": text}
+    raise UserError(text) from None
   if not seen:
     return {"reason": reason, "small": _small(pixels)}
   return _arrays(seen, photo.shrunk)
@@ -274,9 +276,16 @@ def load(path: pathlib.Path) -> Look:
   return Look(path, reason, tuple(faces))
 
 
-def _keep(path: pathlib.Path, arrays: Mapping[str, Any]):
+def _look_and_keep(task: Task, path: pathlib.Path, looking: Looking,
+                   detector: Optional[landmarks.Detector]) -> Optional[str]:
+  """Returns why a photo cannot be looked at, which is not kept, or None."""
+  try:
+    arrays = look(task, looking, detector)
+  except UserError as error:
+    return str(error)
   with replacing(path) as file:
     np.savez_compressed(file, **arrays)
+  return None
 
 
 # Many photos.
@@ -328,7 +337,7 @@ def look_at_all(tasks: Sequence[Task], looking: Looking, *, workers: int,
     for i, reason in run(tasks, paths, waiting, looking, workers, stop):
       finish(i, False, reason)
       stop.raise_if_wanted(_STOPPED)
-  return [look for look in looks if look is not None]
+  return [Look(None, _LOST) if look is None else look for look in looks]
 
 
 _STOPPED = "stopped while looking at photos; the same command goes on"
@@ -351,8 +360,7 @@ def _in_this_process(tasks: Sequence[Task], paths: Sequence[Any],
     detector = looking.make_detector and looking.make_detector()
     while waiting:
       i = waiting.popleft()
-      _keep(paths[i], look(tasks[i], looking, detector))
-      yield i, None
+      yield i, _look_and_keep(tasks[i], paths[i], looking, detector)
 
 
 @contextlib.contextmanager
@@ -387,21 +395,22 @@ def _in_processes(tasks: Sequence[Task], paths: Sequence[Any],
     try:
       while queue or running:
         while queue and len(running) < (1 if alone else many * _IN_HAND):
-          i = queue.popleft()
-          running[pool.submit(_look_and_keep, tasks[i], paths[i])] = i
+          i = queue[0]
+          running[pool.submit(_work, tasks[i], paths[i])] = i
+          queue.popleft()  # not before: a broken pool takes nothing
         ready, _ = futures.wait(running, timeout=0.5,
                                 return_when=futures.FIRST_COMPLETED)
         for future in ready:
-          future.result()
-          yield running.pop(future), None
+          reason = future.result()
+          yield running.pop(future), reason
         stop.raise_if_wanted(_STOPPED)
     except BrokenProcessPool:
-      broken = list(running.values())
       if alone:
-        yield broken[0], (f"ends the process that looks at it; see "
-                          f"{looking.cache / _LOG_FILE}")
+        for i in running.values():  # one, or none: it ended between photos
+          yield i, (f"ends the process that looks at it; see "
+                    f"{looking.cache / _LOG_FILE}")
       else:
-        suspects.extend(broken)
+        suspects.extend(running.values())
     finally:
       pool.shutdown(cancel_futures=True)
 
@@ -439,7 +448,7 @@ def _end_with_parent():
     os._exit(1)  # pylint: disable=protected-access
 
 
-def _look_and_keep(task: Task, path: pathlib.Path):
+def _work(task: Task, path: pathlib.Path) -> Optional[str]:
   if _WORKER["error"]:
     raise _WORKER["error"]
-  _keep(path, look(task, _WORKER["looking"], _WORKER["detector"]))
+  return _look_and_keep(task, path, _WORKER["looking"], _WORKER["detector"])

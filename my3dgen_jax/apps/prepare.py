@@ -8,12 +8,13 @@
     out/landmarks.json    what was found in the photos, for --detections
     out/unfinished/       what is remembered; may be deleted
 
-Photos themselves are only read. Nothing but pixels comes out of them: no
-place, no time, no device.
+Photos themselves are only read. Nothing but pixels and the files' names comes
+out of them: no place, no time, no device.
 """
 
 import csv
 import dataclasses
+import hashlib
 import io
 import math
 import os
@@ -52,6 +53,8 @@ _JPEG_QUALITY = 97  # of frames while they are looked at
 _MOST_CUT_OFF = 0.1  # share of a face's landmarks outside of its photo
 _LEAST_SPLIT = 5  # photos; of fewer, a share of them is none
 _LOOKS_LIKE = "looks like"
+_LONGEST_NAME = 150  # bytes; file systems allow 255, and endings are added
+_RIVAL = 0.8  # share of the person's photos from which on another is told of
 _BATCH = 16  # faces that a recognition network sees at a time
 # Networks trained on faces aligned to ArcFace's template; others see the
 # generator's crop.
@@ -184,6 +187,7 @@ def prepare(config: PrepareConfig, *,
     Interrupted: SIGTERM or SIGINT; the same call goes on.
   """
   config.validate()
+  tell = lambda line: report(_printable(line))
   out = pathlib.Path(config.out).expanduser()
   if (out / album.ALBUM_FOLDER).exists() and not config.overwrite:
     raise UserError(f"{out}: holds an album already; --overwrite makes it "
@@ -201,15 +205,15 @@ def prepare(config: PrepareConfig, *,
   work.mkdir(parents=True, exist_ok=True)
   with stopping_gently() as stop:
     for line in found.unreadable:
-      report(f"{line}: passed over")
-    records = _records(config, found, work, stop, report)
+      tell(f"{line}: passed over")
+    records = _records(config, found, work, stop, tell)
     _look(records, config, known, work, make_detector, stop)
-    _choose_faces(records, config.domain, network, report)
+    _choose_faces(records, config.domain, network, tell)
     _set_aside(records, config)
-    _split([record for record in records if record.kept], config, report)
+    _split([record for record in records if record.kept], config, tell)
     stop.raise_if_wanted("stopped before writing; the same command goes on")
     _write(records, config, out)
-  _tell(records, found, config, out, report)
+  _tell(records, found, config, out, tell)
   if not any(record.kept for record in records):
     raise UserError(f"{config.photos}: no photo is left for an album; "
                     f"{out / REPORT_FILE} says why")
@@ -250,23 +254,54 @@ def _known_faces(config: PrepareConfig, photos: Sequence[pathlib.Path]
 def _relative(path: pathlib.Path, root: pathlib.Path) -> str:
   """A file's name as messages and landmarks call it."""
   name = path.relative_to(root).as_posix() if path != root else path.name
-  return dataset_json.normal_name(name)
+  return _printable(dataset_json.normal_name(name))
 
 
-def _faces_of(record: Record, known: Given) -> Optional[List[Face]]:
-  """By the photo's path in its folder or its name, with or without ending.
+def _printable(text: str) -> str:
+  """Without what stands for a file name's bytes that are no UTF-8."""
+  return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
-  Returns: None if there are none that can be used; the record says why then.
+
+def _faces_of(record: Record, known: Given,
+              owners: Dict[str, List[Record]]) -> Optional[List[Face]]:
+  """What is said about a photo, and about no other.
+
+  Returns: None if there is nothing that can be used; the record says why then.
   """
-  names = [record.file, record.file.rpartition("/")[2]]
-  for name in (*names, *(album.stem(name) for name in names), record.name):
+  names = [name for name in _landmark_names(record)
+           if name in known.faces or name in known.faults]
+  for name in names:
+    if len(owners[name]) > 1 or owners[name][0] is not record:
+      continue
     if name in known.faces:
       return known.faces[name]
-    if name in known.faults:
-      record.reason = f"bad landmarks: {known.faults[name]}"
-      return None
-  record.reason = "has no landmarks in what was given"
+    record.reason = f"bad landmarks: {known.faults[name]}"
+    return None
+  if names:
+    other = next(other for other in owners[names[0]] if other is not record)
+    record.reason = (f"landmarks of {names[0]!r} may be those of "
+                     f"{other.file}; name both with their folders, in a JSON "
+                     "file")
+  else:
+    record.reason = "has no landmarks in what was given"
   return None
+
+
+def _landmark_names(record: Record) -> Tuple[str, ...]:
+  """Its path in its folder or its name, with or without ending."""
+  names = record.file, record.file.rpartition("/")[2]
+  return (*names, *(album.stem(name) for name in names), record.name)
+
+
+def _owners(records: Sequence[Record]) -> Dict[str, List[Record]]:
+  """Whose landmarks a name may stand for; a whole path is one photo's."""
+  whole: Dict[str, List[Record]] = {}
+  parts: Dict[str, List[Record]] = {}
+  for record in records:
+    whole.setdefault(record.file, []).append(record)
+    for name in set(_landmark_names(record)):
+      parts.setdefault(name, []).append(record)
+  return {**parts, **whole}
 
 
 def _records(config: PrepareConfig, found: photo_files.Found,
@@ -304,13 +339,23 @@ def _safe_name(file: str) -> str:
   """A name for the album: flat, and none that has a meaning there."""
   name = album.stem(file) if pathlib.PurePosixPath(
       file).suffix.lower() in photo_files.EXTENSIONS else file
-  name = re.sub(r"[^\w-]+", "_", name).strip("_") or "photo"
+  name = _short(re.sub(r"[^\w-]+", "_", name).strip("_") or "photo")
   # "me_mask" beside "me" would be taken for its mask.
   for suffix in (album.MASK_SUFFIX, album.MARKS_SUFFIX, album.LATENT_SUFFIX,
                  MIRRORED_SUFFIX):
     if name.endswith(album.stem(suffix) or suffix):
       name += "_"
   return name
+
+
+def _short(name: str) -> str:
+  """The end of a long name, after what stands for the whole."""
+  data = name.encode()
+  if len(data) <= _LONGEST_NAME:
+    return name
+  start = hashlib.sha256(data).hexdigest()[:8] + "_"
+  # What is left of a character that is cut is no UTF-8.
+  return start + data[len(start) - _LONGEST_NAME:].decode(errors="ignore")
 
 
 def _frames(video: pathlib.Path, config: PrepareConfig, work: pathlib.Path,
@@ -324,8 +369,8 @@ def _frames(video: pathlib.Path, config: PrepareConfig, work: pathlib.Path,
   except OSError as error:
     raise UserError(f"{video}: cannot be read: {error.strerror}") from None
   # To hash gigabytes would take as long as to decode them.
-  key = re.sub(r"\W+", "_", f"{video.stem}-{facts.st_size}-"
-               f"{facts.st_mtime_ns}-{count}")
+  key = _short(re.sub(r"\W+", "_", f"{video.stem}-{facts.st_size}-"
+                      f"{facts.st_mtime_ns}-{count}"))
   folder = work / "frames" / key
   complete = folder / "complete"
   if not complete.exists():
@@ -346,10 +391,11 @@ def _look(records: Sequence[Record], config: PrepareConfig,
           make_detector: photo_looks.MakeDetector, stop: StopRequest):
   """Fills in what is seen."""
   to_see, tasks = [], []
+  owners = _owners([record for record in records if not record.reason])
   for record in records:
     faces = None
     if known is not None and not record.reason:
-      faces = _faces_of(record, known)
+      faces = _faces_of(record, known, owners)
     if not record.reason:
       to_see.append(record)
       tasks.append(Task(record.path, faces))
@@ -363,10 +409,17 @@ def _look(records: Sequence[Record], config: PrepareConfig,
       progress.skip(1)
     progress.update(count)
 
-  workers = min(config.workers or os.cpu_count() or 1, max(1, len(tasks)))
+  workers = min(config.workers or _cores(), max(1, len(tasks)))
   for record, look in zip(to_see, photo_looks.look_at_all(
       tasks, looking, workers=workers, stop=stop, done=done)):
     record.look, record.reason = look, look.reason
+
+
+def _cores() -> int:
+  """Those that this process may use."""
+  if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
 
 
 # Which of it to keep.
@@ -389,8 +442,8 @@ def _choose_faces(records: Sequence[Record], domain: str, network: Any,
             f"; of {several} photos that show several, the largest face is "
             "taken" if several else ""))
     return
-  mine, similarity = photo_quality.find_person(
-      _embed(network, records, seen), [i for i, _ in seen])
+  embeddings, photos = _embed(network, records, seen), [i for i, _ in seen]
+  mine, similarity = photo_quality.find_person(embeddings, photos)
   for (i, face), is_mine, cosine in zip(seen, mine, similarity):
     record = records[i]
     if is_mine:
@@ -401,6 +454,11 @@ def _choose_faces(records: Sequence[Record], domain: str, network: Any,
       record.reason = f"another person, it seems: similarity {cosine:.2f}"
   if several:
     report(f"{several} photos show several faces; the person's was taken")
+  other = photo_quality.photos_of_another(embeddings, photos, mine)
+  if other and other >= _RIVAL * mine.sum():
+    report(f"another person is in {other} photos, the album's in {mine.sum()}:"
+           " kept.png shows whether it is the right one; if not, add photos "
+           "of the right one or take out some of the other")
 
 
 def _embed(network: Any, records: Sequence[Record],
@@ -426,7 +484,7 @@ def _embed(network: Any, records: Sequence[Record],
 
 def _set_aside(records: Sequence[Record], config: PrepareConfig):
   """Fills in why photos are set aside."""
-  wanted = set(config.keep)
+  wanted = {_printable(name) for name in config.keep}
   free = []  # those that checks may set aside
   for record in records:
     if not record.kept:
@@ -533,7 +591,7 @@ def _write(records: Sequence[Record], config: PrepareConfig,
   landmarks.write_json(fresh / LANDMARKS_FILE, {
       record.file: [seen.face for seen in record.look.faces]
       for record in records if record.look is not None
-      and record.look.faces and record.video is None})
+      and record.look.path is not None and record.video is None})
   contact_sheets.write(fresh, "kept", [
       Tile(_picture(record), record.name,
            "yaw {:+.0f}° pitch {:+.0f}°".format(*record.angles)
@@ -552,10 +610,11 @@ def _index(record: Record) -> int:
 
 
 def _picture(record: Record) -> Optional[np.ndarray]:
-  """For the contact sheets; what was filled up is dimmed."""
+  """For the contact sheets, small; what was filled up is dimmed."""
   if record.seen is not None:
     crop = record.look.crop(_index(record))
-    return np.where(crop.mask > 0, crop.image, crop.image // 2 + 64)
+    return contact_sheets.small(
+        np.where(crop.mask > 0, crop.image, crop.image // 2 + 64))
   return record.look.small() if record.look is not None else None
 
 
@@ -602,7 +661,7 @@ def _report(records: Sequence[Record]) -> str:
         "part": record.part, "reason": record.reason,
         "faces": len(record.look.faces) if record.look else 0,
         **(_numbers(record) if record.seen else {})})
-  return text.getvalue()
+  return _printable(text.getvalue())
 
 
 _COLUMNS = ("file", "name", "status", "part", "reason", "faces", "yaw",

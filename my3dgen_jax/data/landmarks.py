@@ -304,7 +304,7 @@ def _face_of_json(record: Any, count: int, where: str) -> Face:
 def _array(value: Any, shape: Tuple[int, ...], where: str) -> np.ndarray:
   try:
     array = np.array(value, np.float64)
-  except (ValueError, TypeError):
+  except (ValueError, TypeError, OverflowError):
     array = np.array(np.nan)
   if array.shape != shape or not np.isfinite(array).all():
     raise UserError(f"{where}: expected numbers of shape {list(shape)}")

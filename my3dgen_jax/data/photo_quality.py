@@ -42,6 +42,7 @@ _NOISE = 0.7  # pixels; blurs away a camera's noise, which would seem sharp
 _REBLUR = 9  # pixels
 _THUMBNAIL = 32
 _LEAST_OVERLAP = 0.25  # of two thumbnails, that they can be compared
+_BLOCK = 128  # faces that are compared with all others at a time
 
 # ArcFace's template: eyes, tip of the nose, corners of the mouth, the image's
 # left first, in pixels of 112 x 112. Source: InsightFace.
@@ -137,24 +138,39 @@ def _colour(image: np.ndarray) -> float:
   return float(np.sqrt(np.mean(np.sum(rest ** 2, axis=1))))
 
 
-def correlations(faces: Sequence[Quality]) -> np.ndarray:
+def correlations(faces: Sequence[Quality],
+                 others: Optional[Sequence[Quality]] = None) -> np.ndarray:
   """How alike faces look, pixel by pixel, where both lie in their photos.
 
-  Returns: [N, N] in [-1, 1]; 0 where too little of two can be compared.
+  Args:
+    faces: N of them.
+    others: M that they are compared with; None: with each other.
+
+  Returns: [N, M] in [-1, 1]; 0 where too little of two can be compared.
   """
-  if not faces:
-    return np.zeros((0, 0))
-  mask = np.stack([face.thumbnail_mask.ravel() for face in faces])
-  x = np.stack([face.thumbnail.ravel() for face in faces]) / 255 * mask
-  mask = mask.astype(np.float64)
-  count = mask @ mask.T
+  others = faces if others is None else others
+  if not faces or not others:
+    return np.zeros((len(faces), len(others)))
+  (x, x_mask), (y, y_mask) = _masked(faces), _masked(others)
+  count = x_mask @ y_mask.T
   enough = count >= _LEAST_OVERLAP * _THUMBNAIL ** 2
   count = np.maximum(count, 1)
-  mean = x @ mask.T / count  # of the first, where the second is seen
-  square = (x ** 2) @ mask.T / count
-  deviation = np.sqrt(np.maximum(square - mean ** 2, 1e-12))
-  covariance = x @ x.T / count - mean * mean.T
-  return np.where(enough, covariance / (deviation * deviation.T), 0)
+
+  def moments(sums, squares):  # of the one, where the other is seen
+    mean = sums / count
+    return mean, np.sqrt(np.maximum(squares / count - mean ** 2, 1e-12))
+
+  x_mean, x_deviation = moments(x @ y_mask.T, x ** 2 @ y_mask.T)
+  y_mean, y_deviation = moments(x_mask @ y.T, x_mask @ (y ** 2).T)
+  covariance = x @ y.T / count - x_mean * y_mean
+  return np.where(enough, covariance / (x_deviation * y_deviation), 0)
+
+
+def _masked(faces: Sequence[Quality]) -> Tuple[np.ndarray, np.ndarray]:
+  """Thumbnails, 0 outside of the photos, and where they lie in them."""
+  mask = np.stack([face.thumbnail_mask.ravel() for face in faces])
+  x = np.stack([face.thumbnail.ravel() for face in faces]) / 255 * mask
+  return x, mask.astype(np.float64)
 
 
 def duplicates(faces: Sequence[Quality], *, threshold: float = DUPLICATE
@@ -168,16 +184,20 @@ def duplicates(faces: Sequence[Quality], *, threshold: float = DUPLICATE
   Returns: for each the one that it repeats, or None. The one with more
     detail is never said to repeat the other.
   """
-  alike = correlations(faces)
   detail = [face.sharpness * min(face.side, 2 * _SIZE) for face in faces]
+  order = sorted(range(len(faces)), key=lambda i: (-detail[i], i))
+  ordered = [faces[i] for i in order]
   result: List[Optional[int]] = [None] * len(faces)
-  kept: List[int] = []
-  for i in sorted(range(len(faces)), key=lambda i: (-detail[i], i)):
-    nearest = max(kept, key=lambda j: alike[i, j], default=None)
-    if nearest is not None and alike[i, nearest] > threshold:
-      result[i] = nearest
-    else:
-      kept.append(i)
+  kept: List[int] = []  # places in the order
+  for start in range(0, len(order), _BLOCK):
+    end = start + _BLOCK
+    for n, alike in enumerate(correlations(ordered[start:end], ordered[:end]),
+                              start):
+      nearest = kept[np.argmax(alike[kept])] if kept else None
+      if nearest is not None and alike[nearest] > threshold:
+        result[order[n]] = order[nearest]
+      else:
+        kept.append(n)
   return result
 
 
@@ -220,11 +240,13 @@ def find_person(embeddings: chex.Array, photos: Sequence[int]
   """Which faces are those of the person who is in most of the photos.
 
   Faces are clustered by their mean similarity. The person is the cluster that
-  is in most photos, and after that whoever is near its mean.
+  is in most photos, and after that whoever is near its mean. Of several that
+  are in as many, it is the one that is most often the first face of a photo,
+  and of those the one that comes first.
 
   Args:
     embeddings: [N, features], of unit length.
-    photos: [N], the photo that each face is in.
+    photos: [N], the photo that each face is in; its largest face first.
 
   Returns:
     mine: [N] bool, whether it is the person's; at most one face of a photo.
@@ -234,11 +256,9 @@ def find_person(embeddings: chex.Array, photos: Sequence[int]
   photos = np.asarray(photos)
   if len(embeddings) < 2:
     return np.ones(len(embeddings), bool), np.ones(len(embeddings))
-  apart = distance.pdist(embeddings, "cosine")
-  clusters = hierarchy.fcluster(hierarchy.average(apart),
-                                1 - JOIN_SIMILARITY, "distance")
-  members = [clusters == number for number in np.unique(clusters)]
-  mine = max(members, key=lambda of: len(np.unique(photos[of])))
+  firsts = np.unique(photos, return_index=True)[1]
+  mine = max(_people(embeddings), key=lambda of: (
+      len(np.unique(photos[of])), of[firsts].sum(), -np.argmax(of)))
   for _ in range(3):  # the mean moves little after the first
     mean = embeddings[mine].mean(axis=0)
     similarity = embeddings @ (mean / max(np.linalg.norm(mean), 1e-12))
@@ -247,3 +267,27 @@ def find_person(embeddings: chex.Array, photos: Sequence[int]
       there = np.flatnonzero(photos == photo)
       mine[there] &= there == there[np.argmax(similarity[there])]
   return mine, similarity
+
+
+def photos_of_another(embeddings: chex.Array, photos: Sequence[int],
+                      mine: np.ndarray) -> int:
+  """In how many photos that other person is who is in most of them.
+
+  Args:
+    embeddings: [N, features], of unit length.
+    photos: [N], the photo that each face is in.
+    mine: [N] bool, of `find_person`.
+  """
+  others = np.asarray(photos)[~mine]
+  return max((len(np.unique(others[of])) for of in _people(
+      np.asarray(embeddings, np.float64)[~mine])), default=0)
+
+
+def _people(embeddings: np.ndarray) -> List[np.ndarray]:
+  """Faces clustered by their mean similarity; which are each one's, [N]."""
+  if len(embeddings) < 2:
+    return [np.ones(1, bool)] * len(embeddings)
+  apart = distance.pdist(embeddings, "cosine")
+  clusters = hierarchy.fcluster(hierarchy.average(apart),
+                                1 - JOIN_SIMILARITY, "distance")
+  return [clusters == number for number in np.unique(clusters)]

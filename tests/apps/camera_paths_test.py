@@ -62,6 +62,11 @@ class CameraPathsTest(parameterized.TestCase):
     np.testing.assert_array_equal(self.read(labels.tolist()), labels)
     np.testing.assert_array_equal(
         self.read(labels.tolist(), default_focal=3.0), labels)
+    near = labels.copy()
+    near[1, [3, 7, 11]] *= 0.8
+    with self.assertRaisesRegex(UserError, r"frame 1: the camera is 2\.1\d+ "
+                                r"from the middle, expected 2\.55 to 3; .*cut"):
+      self.read(near.tolist())
     with self.assertRaisesRegex(UserError, "^focal: .*path.json have their"):
       self.read(labels.tolist(), focal=3.0)
 

@@ -28,6 +28,17 @@ class ContactSheetsTest(absltest.TestCase):
     self.assertTrue((below[..., 0] > below[..., 1] + 90).any())
     np.testing.assert_array_equal(sheet[290, 84], (250, 0, 0))
 
+  def test_small_photos_make_the_same_sheet(self):
+    generator = np.random.default_rng(0)
+    large, little = (generator.integers(0, 256, (side, 90, 3), np.uint8)
+                     for side in (400, 50))
+    small = contact_sheets.small(large)
+    self.assertEqual(small.shape, (160, 36, 3))
+    np.testing.assert_array_equal(contact_sheets.small(little), little)
+    np.testing.assert_array_equal(
+        contact_sheets.sheet([Tile(large, "name")]),
+        contact_sheets.sheet([Tile(small, "name")]))
+
   def test_pages(self):
     with tempfile.TemporaryDirectory() as folder:
       tiles = [Tile(None, str(i)) for i in range(241)]

@@ -18,7 +18,7 @@ import trimesh
 
 from my3dgen_jax.apps import mesh as app
 from my3dgen_jax.apps import scenes
-from my3dgen_jax.config import RenderConfig
+from my3dgen_jax.config import RenderConfig, preset
 from my3dgen_jax.data import images
 from my3dgen_jax.data.synthetic import SOURCE_TYPE, Origin
 from my3dgen_jax.errors import UserError
@@ -142,6 +142,8 @@ class SurfaceTest(parameterized.TestCase):
     self.assertAlmostEqual(app.default_side(faces), 2.5 / 4.2647)
     self.assertEqual(app.default_side(dataclasses.replace(
         faces, box_warp=0.3)), 0.3)
+    cars = preset("shapenetcars128-64").rendering
+    self.assertEqual(app.default_side(cars), cars.box_warp)
 
   @parameterized.parameters(
       (dict(level=1e4), r"level: there is no surface at 10000: the density "

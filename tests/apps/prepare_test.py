@@ -1,6 +1,8 @@
 """Folders of all kinds of photos, and the albums that come of them."""
 
 import collections
+from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
 import csv
 import dataclasses
 import json
@@ -18,7 +20,8 @@ from PIL import Image
 
 from my3dgen_jax.apps import photo_looks, prepare as app
 from my3dgen_jax.data import album as album_lib
-from my3dgen_jax.data import dataset_json, photo_files, pose_spread
+from my3dgen_jax.data import (dataset_json, photo_files, pose_spread,
+                              video_frames)
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.errors import Interrupted, UserError
 from my3dgen_jax.losses import identity as identity_lib
@@ -298,6 +301,47 @@ class PrepareTest(parameterized.TestCase):
         "A_ME.png", "a_me_2.png", "b_me.png", "b_me_2.png", "me_mask_.png",
         "photo.png", "Zoë_I.png", "x_mirrored_.png"})
 
+  def test_long_names(self):
+    # 255 bytes are what file systems allow; cut within a character of three.
+    for folder in "ab":
+      self.photo(f"{folder * 200}/{'語' * 70}_mask.png")
+    self.prepare(duplicate=1.0, mirror=True)
+    names = self.album().names
+    self.assertLen(names, 4)
+    for name in names:
+      self.assertLessEqual(len(name.encode()), 170)
+      self.assertRegex(name, "^[0-9a-f]{8}_語+_mask_(_mirrored)?.png$")
+    short = app._short  # pylint: disable=protected-access
+    self.assertRegex(short("語" * 60), "^[0-9a-f]{8}_語{47}$")
+    self.assertEqual(short("a" * 150), "a" * 150)
+
+  def test_long_name_of_a_video(self):
+    (self.photos / ("語" * 80 + ".mp4")).write_bytes(b"video")
+    frame = video_frames.Frame(0.0, dotted_faces.photo())
+    with mock.patch.object(video_frames, "candidates", return_value=[frame]):
+      with self.assertRaisesRegex(UserError, "no photo is left"):
+        self.prepare()
+    self.assertEqual([row["reason"] for row in self.report().values()],
+                     ["no face was found"])
+
+  def test_names_that_are_no_utf8(self):
+    name = os.fsdecode(b"Zo\xeb.png")
+    self.photo("me.png")
+    try:
+      (self.photos / "me.png").rename(self.photos / name)
+    except OSError:
+      self.skipTest("the file system allows UTF-8 alone")
+    (self.photos / os.fsdecode(b"\xeb.jpg")).write_text("no photo")
+    records = self.prepare(keep=(name,))
+    self.assertEqual(records[0].path.name, name)
+    self.assertEqual({file: row["status"] for file, row
+                      in self.report().items()},
+                     {"Zo\ufffd.png": "kept", "\ufffd.jpg": "set aside"})
+    "".join(self.told).encode()
+    # Said lines, too, though the folder's own name is no UTF-8.
+    self.prepare(out=str(self.folder / os.fsdecode(b"\xeb")))
+    self.assertIn("/\ufffd/album", "".join(self.told).encode().decode())
+
   def test_nothing_but_pixels_is_carried(self):
     exif = Image.Exif()
     exif[0x010F], exif[0x0112] = "secret maker", 3
@@ -339,6 +383,39 @@ class PrepareTest(parameterized.TestCase):
                  detections=str(self.out / "landmarks.json"))
     np.testing.assert_allclose(self.album(min_photos=1).c, item.c[None],
                                atol=1e-3)
+
+  def test_given_landmarks_of_photos_with_one_name(self):
+    points, _ = self.given("a/me.png")
+    for name in ("b/me.png", "b/you.png", "c/me.jpg.png"):
+      self.given(name)
+    place = self.folder / "given.json"
+    def reasons(*names):
+      place.write_text(json.dumps({name: points.tolist() for name in names}))
+      self.prepare(self.no_detector, detections=str(place), overwrite=True,
+                   keep=("me.png", "b/you.png"))
+      return {name: row["reason"] for name, row in self.report().items()}
+    found = reasons("me.png", "you.png", "b_me")
+    self.assertRegex(found["a/me.png"], "'me.png' may be those of b/me.png")
+    # Its name in the album is no other's, nor is this name.
+    self.assertEqual((found["b/me.png"], found["b/you.png"]), ("", ""))
+    self.assertIn("no landmarks", found["c/me.jpg.png"])
+    # A whole path is one photo's, though another has that name.
+    self.given("me.png")
+    found = reasons("me.png", "b/me.png", "you")
+    self.assertEqual((found["me.png"], found["b/me.png"]), ("", ""))
+    self.assertRegex(found["a/me.png"], "'me.png' may be those of me.png")
+
+  def test_photos_without_faces_are_in_the_landmarks(self):
+    self.photo("a/me.png")
+    self.photo("b/me.png", (dotted_faces.label(0), (400, 400), SIDE))
+    (self.photos / "c.jpg").write_text("no photo")
+    for detections in ("", str(self.out / "landmarks.json")):
+      self.prepare(detections=detections, overwrite=True)
+      self.assertEqual(self.report()["b/me.png"]["reason"],
+                       "no face was found")
+      found = json.loads((self.out / "landmarks.json").read_text())
+      self.assertEqual({name: len(faces) for name, faces in found.items()},
+                       {"a/me.png": 1, "b/me.png": 0})
 
   def test_given_landmarks_of_a_photo_decoded_smaller(self):
     points, c = self.given()
@@ -417,12 +494,29 @@ class PrepareTest(parameterized.TestCase):
       self.assertGreater(float(rows[f"{i}.png"]["similarity"]), 0.9)
     self.assertIn("another person", rows["stranger.png"]["reason"])
     self.assertIn("3 photos show several", " ".join(self.told))
+    self.assertNotIn("another person is in", " ".join(self.told))
 
     self.prepare(overwrite=True)  # without a network
     self.assertIn("not checked", " ".join(self.told))
     rows = self.report()
     self.assertEqual(rows["stranger.png"]["status"], "kept")
     self.assertAlmostEqual(float(rows["0.png"]["yaw"]), -5, delta=0.5)
+
+  def test_two_people_in_every_photo(self):
+    left = (dotted_faces.label(5), (10, 60), 128)
+    right = (dotted_faces.label(-5), (170, 60), 140)
+    for i in range(2):
+      pixels = self.photo(f"{i}.png", left, right)
+      for face, colour in ((left, (30, 90, 240)), (right, (240, 90, 30))):
+        pixels = dotted_faces.tinted(pixels, face, colour)
+      dotted_faces.save(self.photos, f"{i}.png", pixels)
+    with mock.patch.object(identity_lib, "load_identity", return_value=(
+        dotted_faces.Identity(), None)):
+      self.prepare(identity="network", duplicate=1.0)
+    self.assertIn("another person is in 2 photos, the album's in 2",
+                  " ".join(self.told))
+    for row in self.report().values():  # the larger face
+      self.assertAlmostEqual(float(row["yaw"]), -5, delta=0.5)
 
   # Stopping, and going on.
 
@@ -461,6 +555,83 @@ class PrepareTest(parameterized.TestCase):
     self.assertLen(calls, 5)
     self.prepare(counting, overwrite=True, size=32)
     self.assertLen(calls, 9)
+
+  def test_what_was_not_read_is_tried_again(self):
+    self.photo("0.png")
+    self.photo("1.png", (dotted_faces.label(0), (400, 400), SIDE))
+    calls = []
+
+    def failing():
+      def find(image):
+        calls.append(1)
+        if len(calls) == 1:
+          raise MemoryError
+        return dotted_faces.find(image)
+      return find
+
+    with self.assertRaisesRegex(UserError, "no photo is left"):
+      self.prepare(failing)
+    self.assertIn("not enough memory", self.report()["0.png"]["reason"])
+    self.prepare(failing)
+    self.assertEqual(self.report()["0.png"]["status"], "kept")
+    # That there is no face is remembered, as faces are.
+    self.assertLen(calls, 3)
+    self.assertEqual(self.report()["1.png"]["reason"], "no face was found")
+
+  def looks(self, **options):
+    looking = photo_looks.Looking(self.folder / "looks", SIZE, "face",
+                                  dotted_faces.detector)
+    tasks = [photo_looks.Task(path) for path in sorted(self.photos.iterdir())]
+    # pylint: disable-next=protected-access
+    with mock.patch.dict(photo_looks._WORKER, looking=looking, error=None,
+                         detector=dotted_faces.find):
+      return photo_looks.look_at_all(
+          tasks, looking, stop=interrupts.StopRequest(),
+          done=lambda *args: None, **options)
+
+  def test_pools_that_break_between_photos(self):
+    yaws = [0, 10, 20, 30, 40]
+    for i, yaw in enumerate(yaws):
+      self.photo(f"{i}.png", (dotted_faces.label(yaw), CORNER, SIDE))
+
+    class Pool:
+      """Takes one photo; from the second pool on looks at it."""
+      pools = 0
+
+      def __init__(self):
+        Pool.pools += 1
+        self.number, self.taken = Pool.pools, 0
+
+      def submit(self, function, *args):
+        self.taken += 1
+        if self.taken > 1:
+          raise BrokenProcessPool()
+        future = futures.Future()
+        if self.number > 1:
+          future.set_result(function(*args))
+        return future
+
+      def shutdown(self, **_):
+        pass
+
+    with mock.patch.object(photo_looks, "_pool", lambda *_: Pool()):
+      looks = self.looks(workers=2)
+    self.assertEqual([look.reason for look in looks], [""] * len(yaws))
+    np.testing.assert_allclose([pose_spread.angles(look.faces[0].label)[0]
+                                for look in looks], yaws, atol=0.5)
+
+  def test_lost_photos_are_told(self):
+    for i in range(2):
+      self.photo(f"{i}.png", (dotted_faces.label(10 * i), CORNER, SIDE))
+    with mock.patch.object(photo_looks, "_in_this_process",
+                           return_value=iter(())):
+      self.assertEqual([look.reason for look in self.looks(workers=1)],
+                       ["was lost while it was looked at"] * 2)
+
+  def test_cores_are_those_of_the_process(self):
+    with mock.patch.object(os, "sched_getaffinity", return_value={3, 5, 7},
+                           create=True):
+      self.assertEqual(app._cores(), 3)  # pylint: disable=protected-access
 
   def test_processes(self):
     self.photo("0.png", (dotted_faces.label(20), CORNER, SIDE))

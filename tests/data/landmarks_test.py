@@ -172,6 +172,8 @@ class FilesTest(parameterized.TestCase):
       ('[{"points": %s, "dense": [[1, 2]]}]' % POINTS.tolist(),
        r"dense: expected .* \[468, 3\]"),
       ('[{"points": %s, "score": "high"}]' % POINTS.tolist(),
+       "score: expected"),
+      ('[{"points": %s, "score": 1%s}]' % (POINTS.tolist(), 400 * "0"),
        "score: expected"))
   def test_bad_entry(self, entry, message):
     given = landmarks.read_json(self.write(

@@ -1,6 +1,7 @@
 """What is measured of faces, and whose they are."""
 
 import io
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 import numpy as np
@@ -111,6 +112,52 @@ class DuplicatesTest(absltest.TestCase):
     self.assertEqual(photo_quality.duplicates([first, second, other]),
                      [None, 0, None])
 
+  def faces(self, count):
+    """Random faces, each third a worse copy of another, or equal to it."""
+    generator = np.random.default_rng(0)
+    faces = []
+    for i in range(count):
+      thumbnail = generator.integers(0, 256, (32, 32), np.uint8)
+      if i > 5 and i % 3:
+        thumbnail = faces[generator.integers(i)].thumbnail
+        noise = generator.normal(0, 9 * (i % 3 - 1), (32, 32))
+        thumbnail = np.clip(thumbnail + noise, 0, 255).astype(np.uint8)
+      mask = np.ones((32, 32), bool)
+      mask[:, :generator.integers(20)] = False
+      faces.append(photo_quality.Quality(
+          generator.uniform(0.3, 0.6), 9.0, 300.0, 1.0, thumbnail, mask))
+    return faces
+
+  def test_blocks_make_no_difference(self):
+    faces = self.faces(40)
+
+    def correlation(a, b):  # one pair, by NumPy
+      both = a.thumbnail_mask & b.thumbnail_mask
+      if both.sum() < 256:
+        return 0.0
+      return np.corrcoef(a.thumbnail[both], b.thumbnail[both])[0, 1]
+
+    alike = np.array([[correlation(a, b) for b in faces] for a in faces])
+    # Sums of 1,024 numbers of order 1, in another order.
+    np.testing.assert_allclose(photo_quality.correlations(faces), alike,
+                               atol=1e-9)
+    np.testing.assert_allclose(
+        photo_quality.correlations(faces[:7], faces[3:]), alike[:7, 3:],
+        atol=1e-9)
+    self.assertEqual(photo_quality.correlations(faces, []).shape, (40, 0))
+    # The definition, with all of the matrix.
+    wanted, kept = [None] * len(faces), []
+    for i in sorted(range(len(faces)), key=lambda i: -faces[i].sharpness):
+      nearest = max(kept, key=lambda j: alike[i, j], default=None)
+      if nearest is not None and alike[i, nearest] > photo_quality.DUPLICATE:
+        wanted[i] = nearest
+      else:
+        kept.append(i)
+    self.assertGreater(sum(other is not None for other in wanted), 10)
+    for block in (1, 7, 128):
+      with mock.patch.object(photo_quality, "_BLOCK", block):
+        self.assertEqual(photo_quality.duplicates(faces), wanted)
+
   def test_too_little_in_common_says_nothing(self):
     image = scene()
     left = photo_quality.measure(image[:, :86], CROP)
@@ -184,6 +231,29 @@ class FindPersonTest(absltest.TestCase):
     mine, _ = photo_quality.find_person(self.people(3, 6),
                                         [0, 1, 2, 3, 3, 3, 4, 4, 4])
     np.testing.assert_array_equal(np.flatnonzero(mine), [0, 1, 2])
+
+  def test_of_a_couple_the_one_who_is_larger(self):
+    embeddings = self.people(4, 4)
+    for order in ([0, 4, 5, 1, 6, 2, 7, 3], [4, 0, 1, 5, 2, 6, 3, 7],
+                  [0, 4, 1, 5, 6, 2, 7, 3], [4, 0, 5, 1, 2, 6, 3, 7]):
+      mine, _ = photo_quality.find_person(embeddings[order],
+                                          [0, 0, 1, 1, 2, 2, 3, 3])
+      person = np.array(order) < 4
+      firsts = person[::2].sum()
+      if firsts == 2:  # as often: who comes first
+        wanted = person == person[0]
+      else:
+        wanted = person == (firsts > 2)
+      np.testing.assert_array_equal(mine, wanted)
+
+  def test_photos_of_another(self):
+    embeddings, photos = self.people(5, 4, 2), [*range(5), 0, 1, 1, 2, 6, 7]
+    mine = np.arange(11) < 5
+    self.assertEqual(
+        photo_quality.photos_of_another(embeddings, photos, mine), 3)
+    for count, wanted in ((5, 0), (6, 1)):
+      self.assertEqual(photo_quality.photos_of_another(
+          embeddings[:count], photos[:count], mine[:count]), wanted)
 
   def test_few(self):
     for count in (0, 1):

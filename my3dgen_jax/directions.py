@@ -159,6 +159,11 @@ def _extremes(scores: np.ndarray, share: float, seed: int
   return rng.permutation(low), rng.permutation(high)
 
 
+def check_fitting():
+  """Whether `fit` can work here; raises UserError: scikit-learn is missing."""
+  _separate(np.array([[0.0], [1.0]]), np.array([False, True]), seed=0, c=1.0)
+
+
 def _separate(x: np.ndarray, is_high: np.ndarray, *, seed: int, c: float
               ) -> Any:
   """A linear SVM that has seen x, [N, w_dim], and is_high, [N] bool."""
@@ -219,7 +224,8 @@ def conditioned(direction: Direction, others: Sequence[Direction]
 
 
 def read_labels(path: Union[str, os.PathLike],
-                names_or_count: Union[Sequence[str], int]) -> np.ndarray:
+                names_or_count: Union[Sequence[str], int], *,
+                partly: bool = False) -> np.ndarray:
   """Reads a table of labels or scores.
 
   The file is CSV in UTF-8, two columns, separated by commas: what is
@@ -238,11 +244,15 @@ def read_labels(path: Union[str, os.PathLike],
       each of them once, in any order, and other names in it are passed over;
       or how many samples there are: the first column is to have the numbers
       0 to count - 1, each once, in any order.
+    partly: some may have no line, or nothing in their second column: those
+      that nobody could decide, or has come to.
 
-  Returns: [N] float64, in the order of the names or numbers.
+  Returns: [N] float64, in the order of the names or numbers; NaN of those
+    that `partly` leaves out.
   Raises:
     UserError: names the file and the line: no score, no such number, a name
-      that comes twice; or the file, and the first name that has no label.
+      that comes twice; or the file, and the first name that has no label, if
+      all must, or none has.
   """
   numbered = isinstance(names_or_count, (int, np.integer))
   names = (list(map(str, range(names_or_count))) if numbered
@@ -250,7 +260,7 @@ def read_labels(path: Union[str, os.PathLike],
   rows = {name: i for i, name in enumerate(names)}
   if len(rows) < len(names):
     raise UserError("names_or_count: some names come twice")
-  scores = np.zeros(len(names))
+  scores = np.full(len(names), np.nan)
   seen: Dict[str, int] = {}
   for i, (line, cells) in enumerate(_read_table(path)):
     here = f"{path}: line {line}"
@@ -262,6 +272,8 @@ def read_labels(path: Union[str, os.PathLike],
     if i == 0 and score is None and (name is None if numbered
                                      else name not in rows):
       continue  # the header
+    if partly and not cells[1]:
+      continue
     if score is None:
       raise UserError(f"{here}: expected a finite number, true or false, got "
                       f"{_short(cells[1])}")
@@ -276,9 +288,10 @@ def read_labels(path: Union[str, os.PathLike],
     seen[name] = line
     scores[rows[name]] = score
   missing = [name for name in names if name not in seen]
-  if missing:
+  if missing and not (partly and seen):
     raise UserError(f"{path}: {len(missing)} of {len(names)} have no label, "
-                    f"the first is {_short(missing[0])}; add a line for each")
+                    f"the first is {_short(missing[0])}; add a line for "
+                    + ("some" if partly else "each"))
   return scores
 
 

@@ -316,6 +316,18 @@ class LabelsTest(FileTest):
   def test_bad_numbers(self, text, message):
     self.assert_refused(text, message, 2)
 
+  def test_some_may_have_no_label(self):
+    self.path.write_text("name,smile\nb.png,1\nc.png,\n")
+    names = ["a.png", "b.png", "c.png"]
+    np.testing.assert_array_equal(
+        directions.read_labels(self.path, names, partly=True),
+        [np.nan, 1, np.nan])
+    with self.assertRaisesRegex(UserError, "line 3: expected a finite number"):
+      directions.read_labels(self.path, names)
+    self.path.write_text("name,smile\n")
+    with self.assertRaisesRegex(UserError, "3 of 3 have no label.* for some"):
+      directions.read_labels(self.path, names, partly=True)
+
   def test_names_that_come_twice(self):
     with self.assertRaisesRegex(UserError, "^names_or_count: .* twice"):
       self.read("a.png,1\n", ["a.png", "./a.png"])

@@ -246,9 +246,12 @@ def label_samples(person: Person, measure: Measure, config: EditConfig,
   config.validate()
   w = _samples(person, config)
   with stopping_gently() as stop:
-    return w, label(person, w, measure, batch_size=config.batch_size,
-                    stop=stop,
-                    cache=pathlib.Path(out).expanduser() / "unfinished")
+    scores = label(person, w, measure, batch_size=config.batch_size,
+                   stop=stop,
+                   cache=pathlib.Path(out).expanduser() / "unfinished")
+    stop.raise_if_wanted("stopped when all samples had their labels; the same "
+                         "command goes on")
+  return w, scores
 
 
 def write_samples(person: Person, config: EditConfig,
@@ -280,7 +283,7 @@ def write_samples(person: Person, config: EditConfig,
     if not path.exists():
       with replacing(path) as file:
         np.savez(file, w=w, digest=person.digest, seed=config.seed,
-                 truncation_psi=config.truncation_psi)
+                 truncation_psi=config.truncation_psi, base=person.origin.base)
     missing = [i for i, name in enumerate(names)
                if not (folder / name).exists()]
     progress = Progress("samples", len(w), "pictures",
@@ -297,22 +300,27 @@ def write_samples(person: Person, config: EditConfig,
                              "same command goes on")
 
 
-def read_samples(folder: Union[str, os.PathLike], *, w_dim: int
-                 ) -> Tuple[np.ndarray, List[str]]:
+def read_samples(folder: Union[str, os.PathLike], *, w_dim: int,
+                 base: Optional[str] = None) -> Tuple[np.ndarray, List[str]]:
   """The latents of `write_samples`, and their pictures' names.
 
   Args:
     folder: of the samples.
     w_dim: the generator's width of w.
+    base: id of its base, whose people share W; None: any.
 
   Returns: w [N, w_dim], names.
   Raises: CheckpointError, UserError: names the file.
   """
   path = pathlib.Path(folder).expanduser() / SAMPLES_FILE
-  w = read_npz(path).get("w")
+  arrays = read_npz(path)
+  w = arrays.get("w")
   if w is None:
     raise CheckpointError(f"{path}: holds no w; expected a folder that "
                           "--write_samples has written")
+  if base and str(arrays.get("base", base)) != base:
+    raise CheckpointError(f"{path}: holds samples of another base generator; "
+                          "write and label samples of this one")
   w = np.asarray(checks.as_float32(f"{path}: w", w, ("N", w_dim)))
   return w, _sample_names(len(w))
 
@@ -324,7 +332,7 @@ def find_direction(w: chex.Array, scores: Mapping[str, chex.Array], name: str,
 
   Args:
     w: [N, w_dim].
-    scores: [N] by the attribute's name.
+    scores: [N] by the attribute's name; NaN of what has no label.
     name: of the attribute.
     without: names of attributes, or directions, that are to stay.
     share: see `directions.fit`.
@@ -332,7 +340,12 @@ def find_direction(w: chex.Array, scores: Mapping[str, chex.Array], name: str,
   Returns: Direction; its accuracy is that of the attribute's own.
   Raises: as `directions.fit` and `directions.conditioned`.
   """
-  fitted = lambda name: directions.fit(w, scores[name], name=name, share=share)
+
+  def fitted(name: str) -> Direction:
+    known = ~np.isnan(scores[name])
+    return directions.fit(w[known], scores[name][known], name=name,
+                          share=share)
+
   own = fitted(name)
   free = without_others(own, [fitted(one) if isinstance(one, str) else one
                               for one in without])

@@ -9,11 +9,12 @@ Source: My3DGen, section 4.3; MyStyle, section 4.
 
 import dataclasses
 import functools
+import io
 import json
 import os
 import pathlib
-from typing import (Any, Callable, Dict, List, Literal, NamedTuple, Optional,
-                    Sequence, Union)
+from typing import (Any, BinaryIO, Callable, Dict, List, Literal, NamedTuple,
+                    Optional, Sequence, Union)
 
 import chex
 import jax
@@ -25,8 +26,8 @@ from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.render import synthesize
 from my3dgen_jax.apps.scores import IdentityScore
 from my3dgen_jax.config import HullFitConfig
-from my3dgen_jax.data import dataset_json, images, synthetic
-from my3dgen_jax.data.album import (Album, File, Item, Photo,
+from my3dgen_jax.data import dataset_json, images, photo_files, synthetic
+from my3dgen_jax.data.album import (MASK_SUFFIX, Album, File, Photo,
                                     failures_named, stem)
 from my3dgen_jax.data.files import replacing
 from my3dgen_jax.errors import UserError
@@ -44,6 +45,7 @@ SHEET_FILE = "sheet.png"
 # Of images as EG3D aligns them: eyes, nose and mouth. Rows and columns, first
 # and last, shares of the side.
 CENTRE = ((0.35, 0.75), (0.3, 0.7))
+_GREY_MODES = ("L", "LA", "1", "I;16")
 
 # Images [N, H, W, 3] in [-1, 1] to masks [N, H, W, 1] in [0, 1], 1: a person.
 Segmenter = Callable[[chex.Array], chex.Array]
@@ -62,7 +64,7 @@ class EnhanceConfig:
     quality: task "jpeg": see `degradations.jpeg_like`.
     intact: photos show what is to be found: they are degraded first, and
       results are compared with them. Always so with a factor, for the centre
-      as the hole, and with one mask for all photos.
+      as the hole, and with one mask for several photos.
     everywhere: what the generator shows replaces the background too; else
       that is the photo's, as it was seen.
     feather: width of the person mask's soft edge, share of the side.
@@ -180,6 +182,7 @@ def restore(person: Person, seen: chex.Array, c: chex.Array,
             names: Optional[Sequence[str]] = None,
             segment: Optional[Segmenter] = None,
             masks: Optional[Sequence[Optional[np.ndarray]]] = None,
+            known: Optional[np.ndarray] = None,
             stop: Optional[StopRequest] = None,
             cache: Optional[pathlib.Path] = None) -> List[Enhanced]:
   """Undoes what happened to photos.
@@ -201,6 +204,8 @@ def restore(person: Person, seen: chex.Array, c: chex.Array,
       see `by_depth`.
     masks: [H, W] bool each, where the person is, or None for those that are
       to be found.
+    known: [N, h, w, 1] in [0, 1], 0 where `seen` says nothing; None: all of
+      it counts.
     stop: looked at after each step.
     cache: folder where the search is kept; None: nowhere.
 
@@ -216,10 +221,13 @@ def restore(person: Person, seen: chex.Array, c: chex.Array,
     raise UserError(f"seen: {degradation.name} makes images of "
                     f"{list(wanted)}, got {list(seen.shape[1:])}")
   shown = _search(
-      person, Targets(images.to_float(seen), np.asarray(c), None), names,
-      config.hull, degradation, stop, cache)
-  agree = jax.jit(lambda image, seen: degradations.agreeing(
-      image, seen, degradation.apply, steps=config.agreement_steps))
+      person, Targets(images.to_float(seen), np.asarray(c), None, known),
+      names, config.hull, degradation, stop, cache)
+  weighted = lambda x, weight: x if weight is None else x * weight
+  agree = jax.jit(lambda image, seen, weight: degradations.agreeing(
+      image, weighted(seen, weight),
+      lambda x: weighted(degradation.apply(x), weight),
+      steps=config.agreement_steps))
   is_small = seen.shape[1] < side
   result = []
   for i in range(len(seen)):
@@ -233,7 +241,8 @@ def restore(person: Person, seen: chex.Array, c: chex.Array,
       mask = by_depth(shown.output.image_depth[i], side)
     weights = blending.edge_weights(mask, config.feather * side)[..., None]
     matched = lambda image, i=i: np.asarray(
-        agree(image[None], images.to_float(seen[i:i + 1])))[0]
+        agree(image[None], images.to_float(seen[i:i + 1]),
+              None if known is None else known[i:i + 1]))[0]
     background = lanczos(seen[i], side)
     if is_small:  # Lanczos's filter does not quite undo what made it so
       background = images.to_uint8(matched(images.to_float(background)))
@@ -337,10 +346,10 @@ def lanczos(seen: np.ndarray, side: int) -> np.ndarray:
 
 def one_photo(path: Union[str, os.PathLike],
               camera: Optional[Union[str, os.PathLike]] = None) -> Album:
-  """An album of one photo, of any size.
+  """An album of one photo, of any size, in colours or grey.
 
   Args:
-    path: the photo.
+    path: the photo. `NAME_mask.png` beside it is its mask.
     camera: JSON, a list of 25 numbers or a `dataset.json`; None: the
       `dataset.json` beside the photo.
 
@@ -365,9 +374,28 @@ def one_photo(path: Union[str, os.PathLike],
   if name not in labels:
     raise UserError(f"{place}: has no camera of {path.name}; add its label, "
                     "or let prepare make one from the photo")
+  place = path.with_name(stem(path.name) + MASK_SUFFIX)
+  mask = None
+  # A label makes `me_with_mask.png` another photo.
+  if place.exists() and dataset_json.normal_name(place.name) not in labels:
+    mask = File(str(place), lambda: open(place, "rb"))
   return Album.from_photos(str(path), [Photo(
-      path.name, labels[name], File(str(path), lambda: open(path, "rb")))],
+      path.name, labels[name],
+      File(str(path), functools.partial(_open_photo, path)), mask)],
                            min_photos=1)
+
+
+def _open_photo(path: pathlib.Path) -> BinaryIO:
+  """A photo's file, or a PNG of three equal channels in place of a grey one.
+  """
+  with Image.open(path) as picture:
+    is_grey = picture.mode in _GREY_MODES
+  if not is_grey:
+    return open(path, "rb")
+  png = io.BytesIO()
+  Image.fromarray(photo_files.read_photo(path).pixels).save(png, "PNG")
+  png.seek(0)
+  return png
 
 
 def read_mask(path: Union[str, os.PathLike], side: int) -> np.ndarray:
@@ -399,8 +427,10 @@ class _Case(NamedTuple):
     kind: the task, or the name of a degradation of the caller's.
     seen: uint8 [N, h, w, C].
     truth: uint8 [H, W, 3] each, or None where it is not known.
-    masks: [H, W] bool each, as albums have them, or None.
+    masks: [H, W] bool each, where the photo is known (inpainting) or the
+      person is; None: that is to be found.
     degradation: None: inpainting.
+    known: of other tasks, see `restore`.
   """
 
   kind: str
@@ -408,6 +438,7 @@ class _Case(NamedTuple):
   truth: List[Optional[np.ndarray]]
   masks: List[Optional[np.ndarray]]
   degradation: Optional[Degradation]
+  known: Optional[np.ndarray] = None
 
 
 def write_enhanced(person: Person, album: Album, config: EnhanceConfig,
@@ -422,12 +453,13 @@ def write_enhanced(person: Person, album: Album, config: EnhanceConfig,
     person: whom they show.
     album: photos with cameras, of the generator's size; for task
       "superresolution" also smaller ones. A photo's own mask is white where
-      it is known (task "inpaint") or where the person is.
+      it is known: the rest is filled (task "inpaint") or not looked at.
     config: how.
     out: folder; per photo `NAME.png`, `NAME_input.png` (what is known),
       `NAME_generated.png` and `NAME.npz` (ws, alpha, c, and how much of each
       pixel is generated); `sheet.png` and `summary.json`.
-    mask: file in place of the photos' own masks.
+    mask: file, white where photos are known, in place of their own masks
+      (task "inpaint"), or where the person is.
     degradation: in place of the task's, which is no "inpaint" then.
     segment: see `restore`.
     report: called with a line a photo.
@@ -435,7 +467,7 @@ def write_enhanced(person: Person, album: Album, config: EnhanceConfig,
   Returns: what `summary.json` holds: numbers against photos that are known
     ("psnr", "lpips", of inpainting also "psnr_hole" and "lpips_hole"),
     "id_sim", and of other tasks "grey_levels", how far the result's
-    degradation is from what was seen, mean.
+    degradation is from what was seen and known, mean.
   Raises: as `inpaint` and `restore`; Interrupted: SIGTERM or SIGINT.
   """
   config.validate()
@@ -450,7 +482,8 @@ def write_enhanced(person: Person, album: Album, config: EnhanceConfig,
                       **common)
     else:
       found = restore(person, case.seen, album.c, case.degradation, config,
-                      masks=case.masks, segment=segment, stop=stop, **common)
+                      masks=case.masks, known=case.known, segment=segment,
+                      stop=stop, **common)
     score = IdentityScore.of(person.identity, person.reference())
     rows, numbers = [], {}
     for i, (name, one) in enumerate(zip(names, found)):
@@ -460,8 +493,9 @@ def write_enhanced(person: Person, album: Album, config: EnhanceConfig,
       shown = [] if truth is None else [truth]
       rows.append([*shown, one.background, one.generated, one.image])
       numbers[name] = _compare(person, one, truth, score, case, i)
-      report(f"{name}: " + ", ".join(
-          f"{key} {value:.3f}" for key, value in numbers[name].items()))
+      report(f"{name}: " + (", ".join(
+          f"{key} {value:.3f}" for key, value in numbers[name].items())
+                            or "done"))
     longest = max(map(len, rows))
     for row in rows:  # a photo that is not known leaves its place empty
       row[:0] = [np.full_like(row[0], 255)] * (longest - len(row))
@@ -504,12 +538,16 @@ def _case(person: Person, album: Album, config: EnhanceConfig,
   given = None if mask is None else read_mask(mask, side)
   items = list(album)
   photos = np.stack([images.to_uint8(item.image) for item in items])
-  masks = [_mask_of(photo, item, side) if given is None else given
-           for photo, item in zip(album.photos, items)]
+  own = [None if photo.mask is None else item.mask
+         for photo, item in zip(album.photos, items)]
+  masks = [given] * len(items)
   if degradation is None and config.task == INPAINT:
     usual = ~centre_hole(side)
-    known = [config.intact or given is not None or one is None
-             for one in masks]
+    if given is None:
+      masks = [None if one is None else one[..., 0] >= 0.5 for one in own]
+    # One mask for several photos is a trial; for one it may be its damage.
+    is_trial = given is not None and len(items) > 1
+    known = [config.intact or is_trial or one is None for one in masks]
     return _Case(INPAINT, photos, [photo if one else None
                                    for photo, one in zip(photos, known)],
                  [usual if one is None else one for one in masks], None)
@@ -524,20 +562,38 @@ def _case(person: Person, album: Album, config: EnhanceConfig,
                     "of the generator's size, and a factor")
   if config.intact or (config.task == ENLARGE and config.factor is not None):
     seen = images.to_uint8(degrade(images.to_float(photos)))
-    return _Case(kind, seen, list(photos), masks, degradation)
+    return _Case(kind, seen, list(photos), masks, degradation,
+                 _known(own, seen))
   channels = jax.eval_shape(degradation.apply, jax.ShapeDtypeStruct(
       (1, side, side, 3), np.float32)).shape[-1]
   if channels == 1:
     photos = images.to_uint8(degradations.grey(images.to_float(photos)))
-  return _Case(kind, photos, [None] * len(photos), masks, degradation)
+  return _Case(kind, photos, [None] * len(photos), masks, degradation,
+               _known(own, photos))
 
 
-def _mask_of(photo: Photo, item: Item, side: int) -> Optional[np.ndarray]:
-  """A photo's own mask in full size, or None."""
-  if photo.mask is None:
+def _known(own: Sequence[Optional[np.ndarray]], seen: np.ndarray
+           ) -> Optional[np.ndarray]:
+  """The share of each pixel seen that photos' own masks say is known.
+
+  What `prepare` has mirrored beyond a photo's border is not.
+
+  Args:
+    own: [H, W, 1] float32 in [0, 1] each, or None: all is known.
+    seen: [N, h, w, C], the photos as they are seen.
+
+  Returns: [N, h, w, 1] float32 in [0, 1]; None: no photo has a mask.
+  """
+  if all(mask is None for mask in own):
     return None
-  mask = Image.fromarray(np.ascontiguousarray(item.mask[..., 0]))
-  return np.asarray(mask.resize((side, side), Image.BILINEAR)) >= 0.5
+  height, width = seen.shape[1:3]
+  known = np.ones((len(own), height, width, 1), np.float32)
+  for i, mask in enumerate(own):
+    if mask is not None:
+      known[i, ..., 0] = Image.fromarray(
+          np.ascontiguousarray(mask[..., 0])).resize((width, height),
+                                                     Image.BOX)
+  return np.clip(known, 0, 1)  # means may end a rounding beyond
 
 
 def _search(person: Person, targets: Targets, names: Sequence[str],
@@ -575,7 +631,8 @@ def _write(person: Person, case: _Case, out: pathlib.Path,
         path.with_name(f"{path.name}{suffix}.png"), picture,
         person.made("enhance", kind=case.kind, photo=name, shows=shows))
   with replacing(path.with_name(path.name + ".npz")) as file:
-    np.savez(file, ws=one.ws, alpha=one.alpha, c=c, mask=one.mask)
+    np.savez(file, ws=one.ws, alpha=one.alpha, c=c, mask=one.mask,
+             base=person.origin.base)
 
 
 def _compare(person: Person, one: Enhanced, truth: Optional[np.ndarray],
@@ -594,8 +651,10 @@ def _compare(person: Person, one: Enhanced, truth: Optional[np.ndarray],
     found["id_sim"] = float(score(image[None])[0])
   if case.degradation is not None:
     again = np.asarray(case.degradation.apply(image[None]))[0]
-    found["grey_levels"] = float(
-        np.mean(np.abs(again - images.to_float(case.seen[row]))) * 127.5)
+    missing = np.abs(again - images.to_float(case.seen[row]))
+    known = (None if case.known is None
+             else np.broadcast_to(case.known[row], missing.shape))
+    found["grey_levels"] = float(np.average(missing, weights=known) * 127.5)
   return found
 
 

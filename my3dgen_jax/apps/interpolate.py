@@ -19,7 +19,8 @@ from my3dgen_jax import latents
 from my3dgen_jax.apps import render
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.scores import IdentityScore
-from my3dgen_jax.apps.stations import LATENT_SUFFIX, Station, look_up
+from my3dgen_jax.apps.stations import (LATENT_SUFFIX, Station, look_up,
+                                       public_name)
 from my3dgen_jax.data import images, synthetic
 from my3dgen_jax.data.files import replacing
 from my3dgen_jax.errors import UserError
@@ -280,7 +281,7 @@ def write_interpolation(person: Person, config: InterpolateConfig,
   """
   stations = find_stations(person, names)
   path = find_path(person, stations, config)
-  names = [station.name for station in stations]
+  names = [public_name(station) for station in stations]
   made = person.made("interpolate", anchors=", ".join(names),
                      spherical=config.spherical, camera=config.camera)
   out = pathlib.Path(out).expanduser()

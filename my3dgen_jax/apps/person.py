@@ -39,10 +39,10 @@ class Person:
     anchors: of the photos that tuning has seen, or None. Those of held-out
       photos are no part of the hull: they would give away what is looked for.
     devices: that are used.
-    lpips: or None.
+    lpips: or None, as where the run's folder of it is not there any more.
     lpips_digest: of its weights, or "".
     photos: of the run: part, names, digests.
-    identity: or None.
+    identity: or None, likewise.
     settings: of the run; empty for a bare base.
   """
 
@@ -74,6 +74,8 @@ class Person:
 
   def need_lpips(self) -> Network:
     """LPIPS; raises UserError where there is none."""
+    if self.lpips is None and self.settings.get("lpips"):
+      raise UserError(self._moved("lpips"))
     if self.lpips is None:
       raise UserError(f"{self.name}: images are compared by LPIPS; give the "
                       "folder of its weights by --lpips")
@@ -109,17 +111,25 @@ class Person:
   def reference(self) -> Optional[Album]:
     """The photos that identity is compared with.
 
-    None where the run has none, or where they are not any more, which a
-    warning says then.
+    None where the run has none, or where they or the network are not any
+    more, which a warning says then.
     """
-    if self.identity is None or "reference" not in self.photos:
+    if "reference" not in self.photos or (
+        self.identity is None and not self.settings.get("identity")):
       return None
     try:
+      if self.identity is None:
+        raise UserError(self._moved("identity"))
       return self.photos_of("reference")
     except UserError as error:
       print(f"warning: there are no identity scores: {error}",
             file=sys.stderr)
       return None
+
+  def _moved(self, network: str) -> str:
+    """Says where the run's weights of a network have been."""
+    return (f"{self.settings[network]}: no such folder, whose weights "
+            f"{self.name} was made with; give where it is now by --{network}")
 
 
 def load_person(*, run: Optional[Path] = None,
@@ -132,8 +142,9 @@ def load_person(*, run: Optional[Path] = None,
     run: folder of `apps.personalize`.
     checkpoint: where the run's base is now, or the bare base.
     pretrained: the base in place of the person's own; the anchors stay.
-    lpips: folder of weights; None: the run's.
-    identity: likewise.
+    lpips: folder of weights; None: the run's if it is still there, see
+      `Person.need_lpips`.
+    identity: likewise, see `Person.reference`.
     devices: that are used; none: all.
 
   Raises: UserError, CheckpointError: names the file or what is missing.
@@ -158,8 +169,8 @@ def load_person(*, run: Optional[Path] = None,
     if not pretrained and loaded.generator is not loaded.base:
       generator, adapter = _merged(loaded)
       digest = weights_digest(generator.variables)
-  lpips = lpips or settings.get("lpips")
-  identity = identity or settings.get("identity")
+  lpips = lpips or _if_there(settings.get("lpips"))
+  identity = identity or _if_there(settings.get("identity"))
   dtype = generator.module.config.dtype
   return Person(
       name=name, generator=generator, digest=digest,
@@ -172,6 +183,12 @@ def load_person(*, run: Optional[Path] = None,
           pathlib.Path(lpips).expanduser() / lpips_lib.WEIGHTS_FILE) or "",
       identity=identity and Network(*reversed(identity_lib.load_identity(
           identity))), settings=settings, photos=photos)
+
+
+def _if_there(folder: Optional[str]) -> Optional[str]:
+  """A folder, or None where it has moved: not every task uses it."""
+  there = folder and os.path.isdir(os.path.expanduser(folder))
+  return folder if there else None
 
 
 def _merged(loaded: run_folder.Run) -> Tuple[Network, str]:

@@ -96,7 +96,7 @@ def orbit_about(config: RenderConfig, c: chex.Array, *, frames: int,
   angle = np.linspace(0, 2 * np.pi, frames, endpoint=False)
   return np.asarray(label_about_front(
       config, c, np.asarray(yaw * np.sin(angle), np.float32),
-      np.asarray(pitch * np.sin(2 * angle) / 2, np.float32)))
+      np.asarray(pitch * np.sin(2 * angle), np.float32)))
 
 
 def check_reach(yaw: float, pitch: float):

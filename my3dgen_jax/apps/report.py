@@ -38,7 +38,7 @@ _FILM_SIDE = 320
 _MOST_PAIRS = 30  # anchors that are shown
 # A turn of three seconds.
 _FRAMES, _FPS = 48, 16
-_YAW, _PITCH = 0.4, 0.2  # radians
+_YAW, _PITCH = 0.4, 0.1  # radians
 _QUALITY = 85  # of photos, JPEG
 _CRF = 21
 _SCORES = (("id_sim", "ID_sim", 3), ("lpips", "LPIPS", 4),

@@ -28,7 +28,7 @@ class Station(NamedTuple):
   """A latent, and the photo that it is of.
 
   Attributes:
-    name: of the photo or the file.
+    name: of the photo, or the path of the file; see `public_name`.
     ws: [num_ws, w_dim].
     c: [25], the photo's camera.
     alpha: weights of the person's anchors, [N] or [num_ws, N]; None: there
@@ -90,6 +90,13 @@ def look_up_all(person: Person, names: Sequence[str], *,
   return [look_up(person, name, flag=flag) for name in names]
 
 
+def public_name(station: Station) -> str:
+  """The photo's name, or the file's alone, as pictures may tell anybody."""
+  if station.name.endswith(LATENT_SUFFIX):
+    return pathlib.Path(station.name).stem
+  return station.name
+
+
 def with_file_names(found: Sequence[Station], *, flag: str) -> List[Station]:
   """The same under names that can be those of files.
 
@@ -99,7 +106,7 @@ def with_file_names(found: Sequence[Station], *, flag: str) -> List[Station]:
 
   Raises: UserError: one comes twice.
   """
-  called = [pathlib.Path(one.name).stem if one.name.endswith(LATENT_SUFFIX)
+  called = [public_name(one) if one.name.endswith(LATENT_SUFFIX)
             else stem(one.name).replace("/", "_") for one in found]
   for name in called:
     if called.count(name) > 1:

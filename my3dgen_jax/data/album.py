@@ -182,7 +182,7 @@ class Split(NamedTuple):
 
 def stem(name: str) -> str:
   """A photo's name without its extension, as its latent's and mask's."""
-  return name[:-len(pathlib.PurePosixPath(name).suffix)]
+  return name.removesuffix(pathlib.PurePosixPath(name).suffix)
 
 
 def parse_selection(text: str) -> Selection:

@@ -6,10 +6,11 @@
 The direction: a file (--direction), or found among samples of the generator
 (InterFaceGAN). Those are labelled by you: --write_samples=FOLDER writes
 pictures, and --samples=FOLDER --labels=smile.csv (name,score) reads what you
-make of them. --demo_attribute labels procedural people. --without: attributes
-that are to stay, each a .npy file, a .csv file of the same samples, or an
-attribute of procedural people. --start: photos of the run, "all", or files of
-launch.invert; without any, the direction alone is written.
+make of them; what you cannot decide needs no label. --demo_attribute labels
+procedural people. --without: attributes that are to stay, each a .npy file, a
+.csv file of the same samples, or an attribute of procedural people. --start:
+photos of the run, "all", or files of launch.invert; without any, the direction
+alone is written.
 """
 
 import pathlib
@@ -91,6 +92,11 @@ def main():
     raise FlagError(f"--without: {', '.join(sorted(wanted))} would be found "
                     "among other samples than those of --samples; give labels "
                     "of them")
+  # Not after all the work.
+  if config.frames and _START.value:
+    synthetic.check_video(config.video)
+  if tables or wanted:
+    directions.check_fitting()
   out = person_flags.out()
   person = person_flags.person()
   starts = edit.find_starts(person, _START.value, config)
@@ -117,8 +123,13 @@ def _direction(person: Person, config: edit.EditConfig, out: str,
              if one in tables else load(one) for one in _WITHOUT.value]
   w, scores = None, {}
   if tables:
-    w, names = edit.read_samples(_SAMPLES.value, w_dim=model.w_dim)
-    scores = {name(one): directions.read_labels(one, names) for one in tables}
+    w, names = edit.read_samples(_SAMPLES.value, w_dim=model.w_dim,
+                                 base=person.origin.base)
+    scores = {name(one): directions.read_labels(one, names, partly=True)
+              for one in tables}
+    for one, values in scores.items():
+      print(f"{one}: {np.isfinite(values).sum()} of {len(names)} samples have "
+            "a label")
   elif measure:
     w, scores = edit.label_samples(person, measure, config, out)
   found = lambda one, **options: edit.find_direction(

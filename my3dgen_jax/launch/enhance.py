@@ -8,6 +8,8 @@
 --task: inpaint (a hole: black in --mask or in NAME_mask.png beside the photo;
 default: the centre of the face), superresolution (small photos, or --factor
 times smaller ones), colour (grey photos), deblur (--sigma), jpeg (--quality).
+All but inpaint do not look at what is black in NAME_mask.png (borders that
+prepare filled); for them the person is where --mask or --segmenter says.
 A stopped command goes on when it is given again.
 """
 
@@ -19,16 +21,17 @@ from my3dgen_jax.launch import cli, person_flags
 
 _TASK = cli.enum("task", enhance.INPAINT, enhance.TASKS, "See above.")
 _ALBUM = person_flags.AlbumFlags(", of one size")
-_SMALL = cli.string("small", None, "One photo, of any size, in place of an "
-                    "album.")
+_SMALL = cli.string("small", None, "One photo, of any size, in colours or "
+                    "grey, in place of an album.")
 _CAMERA = cli.string("camera", None, "Of --small: JSON, 25 numbers; default: "
                      "dataset.json beside it.")
 _MASK = cli.string("mask", None, "Grey picture of the generator's size: white "
-                   "where the photo is known (inpaint) or where the person is "
-                   "(else); default: NAME_mask.png beside the photo.")
+                   "where the photo is known (inpaint; default: NAME_mask.png "
+                   "beside the photo) or where the person is (else; default: "
+                   "--segmenter finds it).")
 _SEGMENTER = cli.enum("segmenter", "depth", ["depth", "mediapipe"], "Who "
-                      "finds the person where there is no such mask: the "
-                      "generator's depth, or MediaPipe's model.")
+                      "finds the person where there is no --mask: "
+                      "the generator's depth, or MediaPipe's model.")
 _EVERYWHERE = cli.boolean("everywhere", False, "Take the background from the "
                           "generator too.")
 _FACTOR = cli.number("factor", None, "superresolution: make photos so many "
@@ -36,7 +39,8 @@ _FACTOR = cli.number("factor", None, "superresolution: make photos so many "
 _SIGMA = cli.number("sigma", 4.0, "deblur: of the blur, pixels.")
 _QUALITY = cli.number("quality", 10.0, "jpeg: 1 to 100.")
 _INTACT = cli.boolean("intact", False, "Photos show what is to be found: "
-                      "degrade them first, and compare.")
+                      "degrade them first, and compare; else a photo with a "
+                      "hole of its own is only filled.")
 _FEATHER = cli.number("feather", 0.02, "Width of the person's soft edge, share "
                       "of the side.")
 _AGREEMENT = cli.integer("agreement_steps", 40, "Of bringing the result to "
@@ -62,8 +66,9 @@ def main():
   summary = enhance.write_enhanced(
       person_flags.person(needs_run=True), album, config, out,
       mask=_MASK.value, segment=segment)
-  print(f"mean of {len(album)}: " + ", ".join(
-      f"{name} {value:.3f}" for name, value in summary["mean"].items()))
+  if summary["mean"]:
+    print(f"mean of {len(album)}: " + ", ".join(
+        f"{name} {value:.3f}" for name, value in summary["mean"].items()))
   print(f"{out}/{enhance.SHEET_FILE}")
 
 

@@ -99,6 +99,15 @@ class FindTest(Case):
     given = edit.find_direction(w, scores, "smile", without=[own])
     np.testing.assert_array_equal(given.vector, free.vector)
 
+  def test_samples_without_a_label_do_not_count(self):
+    w = near_anchors(600)
+    scores = w @ unit(1, 2, 3)
+    known = np.arange(600) % 2 == 0
+    found = edit.find_direction(
+        w, {"smile": np.where(known, scores, np.nan)}, "smile")
+    alone = directions.fit(w[known], scores[known], name="smile")
+    np.testing.assert_array_equal(found.vector, alone.vector)
+
   def test_brightness_grows_along_its_direction(self):
     one = tiny_person(COUNT)
     w = near_anchors(200)
@@ -182,6 +191,14 @@ class FindTest(Case):
         edit.write_samples(one, other, folder)
     with self.assertRaisesRegex(UserError, "samples.npz: w: .*9"):
       edit.read_samples(folder, w_dim=9)
+    # People of one base share W; those of another do not.
+    base = one.origin.base
+    edit.read_samples(folder, w_dim=W, base=base)
+    with self.assertRaisesRegex(CheckpointError, "samples.npz: holds samples "
+                                "of another base"):
+      edit.read_samples(folder, w_dim=W, base="0" * len(base))
+    np.savez(folder / "samples.npz", w=w, digest=one.digest)  # older ones
+    edit.read_samples(folder, w_dim=W, base=base)
     with self.assertRaisesRegex(UserError, "samples.npz: missing"):
       edit.read_samples(self.folder, w_dim=W)
 

@@ -134,6 +134,7 @@ class EnhanceTest(Case):
       self.assertLess(error(result.astype(float)), 0.5 * error(mean))
       with np.load(self.out / f"photo{i:02}.npz") as kept:
         self.assertEqual(kept["alpha"].shape, (6,))
+        self.assertEqual(str(kept["base"]), one.origin.base)
         np.testing.assert_array_equal(kept["c"], self.c[i])
         np.testing.assert_array_equal(kept["mask"][..., 0], hole)
         shown, = show(one, kept["ws"][None], self.c[i:i + 1])
@@ -159,7 +160,9 @@ class EnhanceTest(Case):
     mask = np.zeros((SIDE, SIDE), bool)
     mask[12:52, 16:48] = True
     config = dataclasses.replace(CONFIG, task="superresolution", factor=4)
-    summary = self.write(self.album(masks=[mask, mask]), config)
+    path = self.folder / "mask.png"
+    images.write_png(path, np.where(mask, 255, 0).astype(np.uint8))
+    summary = self.write(self.album(), config, mask=path)
     small = []
     for i in range(2):
       result, seen = self.read(f"photo{i:02}.png"), self.read(
@@ -185,8 +188,6 @@ class EnhanceTest(Case):
     # The same small photos, from files: nothing new is to be found.
     album = self.album(small, name="small")
     config = dataclasses.replace(config, factor=None)
-    path = self.folder / "mask.png"
-    images.write_png(path, np.where(mask, 255, 0).astype(np.uint8))
     whole = self.read("photo00.png")
     with mock.patch.object(hull_fit.HullFit, "step",
                            side_effect=AssertionError("nothing to do")):
@@ -203,6 +204,69 @@ class EnhanceTest(Case):
       np.testing.assert_array_equal(one.c[0], self.c[0])
       np.testing.assert_array_equal(
           images.to_uint8(one[0].image), small[0])
+
+  def test_filled_borders_say_nothing(self):
+    """A photo's own mask is no person's: black is not looked at."""
+    mask = np.ones((SIDE, SIDE), bool)
+    mask[:18] = False  # rows
+    config = dataclasses.replace(
+        CONFIG, task="colour", everywhere=True,
+        hull=dataclasses.replace(HULL, steps=3))
+    found = []
+    for name, fill in (("black", 0), ("white", 255)):
+      album = self.album(np.where(mask[..., None], self.photos,
+                                  np.uint8(fill)), [mask, mask], name)
+      summary = self.write(album, config, out=self.folder / f"of_{name}")
+      self.assertLess(summary["mean"]["grey_levels"], 2)
+      found.append(self.read("photo01.png", self.folder / f"of_{name}"))
+    np.testing.assert_array_equal(*found)
+
+    # The person is where the segmenter says; smaller photos have smaller
+    # masks, here without the first 4.5 rows.
+    half = np.zeros((1, SIDE, SIDE, 1), np.float32)
+    half[:, :, :32] = 1
+    config = dataclasses.replace(config, task="superresolution", factor=4,
+                                 everywhere=False, feather=0.0)
+    with mock.patch.object(hull_fit.HullFit, "find", autospec=True,
+                           side_effect=hull_fit.HullFit.find) as find:
+      self.write(album, config, segment=lambda x: half)
+    known = find.call_args.args[1].mask
+    self.assertEqual(known.shape, (2, 16, 16, 1))
+    for row, share in ((3, 0), (4, 0.5), (5, 1)):
+      np.testing.assert_allclose(known[:, row], share, atol=1e-6)
+    with np.load(self.out / "photo00.npz") as kept:
+      np.testing.assert_array_equal(kept["mask"] > 0.5, half[0] > 0.5)
+
+  def test_a_photo_and_the_mask_beside_it(self):
+    """Also of a name without an extension."""
+    path, place = self.folder / "portrait", self.folder / "portrait_mask.png"
+    mask = np.ones((SIDE, SIDE), bool)
+    mask[5:20, 40:60] = False
+    images.write_png(path, self.photos[0])
+    images.write_png(place, np.where(mask, 255, 0).astype(np.uint8))
+    camera = self.folder / "camera.json"
+    camera.write_text(json.dumps(self.c[0].tolist()))
+    config = dataclasses.replace(CONFIG, hull=dataclasses.replace(
+        HULL, steps=1))
+    album = enhance.one_photo(path, camera)
+    self.assertEqual(self.write(album, config)["mean"], {})
+    result = self.read("portrait.png")
+    np.testing.assert_array_equal(result[mask], self.photos[0][mask])
+    self.assertTrue((result[~mask] != self.photos[0][~mask]).any())
+    # The same mask by a flag: the photo may lack what is there, too.
+    self.assertEqual(self.write(album, config, mask=place)["mean"], {})
+    intact = self.write(album, dataclasses.replace(config, intact=True),
+                        mask=place)
+    self.assertCountEqual(intact["mean"], ["psnr", "psnr_hole"])
+
+  def test_a_grey_file(self):
+    grey = self.photos[0][..., 0]
+    images.write_png(self.folder / "old.png", grey)
+    camera = self.folder / "camera.json"
+    camera.write_text(json.dumps(self.c[0].tolist()))
+    item, = enhance.one_photo(self.folder / "old.png", camera)
+    np.testing.assert_array_equal(
+        images.to_uint8(item.image), np.repeat(grey[..., None], 3, axis=-1))
 
   def test_a_degradation_of_ones_own(self):
     """With the person found by a function, and by none."""

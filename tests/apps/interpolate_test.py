@@ -200,6 +200,16 @@ class FilesTest(parameterized.TestCase):
     np.testing.assert_array_equal(path.ws[-1], stations[1].ws)
     self.assertIsNone(path.alpha)
 
+  def test_folders_are_not_told(self):
+    """Files are shown by their own names, which may come twice."""
+    (self.folder / "more").mkdir()
+    names = [self.latent_file("new.npz"), self.latent_file("more/new.npz")]
+    summary = self.write(names=[*names, "1"], frames=2)
+    self.assertEqual(summary["anchors"], ["new", "new", "photo01.png"])
+    for name in ("video.gif", "strip.png"):
+      self.assertIn(("anchors", "new, new, photo01.png"),
+                    synthetic.read_origin(self.out / name).details)
+
   def test_weights_of_layers(self):
     one = tiny_person(COUNT)
     layers = np.tile(np.float32([0.5, 0.5, 0, 0]), (person.MODEL.num_ws, 1))
@@ -244,6 +254,7 @@ class FilesTest(parameterized.TestCase):
       ({"c": None}, "new.npz: holds no c; "),
       ({"ws": np.zeros((3, 8))}, r"new.npz: ws: expected shape \[\d+, 8\]"),
       ({"ws": np.full((person.MODEL.num_ws, 8), np.nan)}, "new.npz: ws: .*NaN"),
+      ({"base": "another"}, "/.*/new.npz: is a latent of another base"),
       ({"c": np.zeros(25)}, r"new.npz: c\[0\]: cam2world is not a rigid"))
   def test_bad_files(self, changes, pattern):
     with self.assertRaisesRegex(UserError, pattern):

@@ -22,6 +22,20 @@ WS = np.random.default_rng(0).standard_normal(
 C = np.asarray(render.view_labels(TINY.rendering, [-0.3, 0.0, 0.3], [0.0]))
 
 
+class OrbitTest(absltest.TestCase):
+
+  def test_reaches_as_far_as_it_says(self):
+    """Its extremes are those of cameras at these angles."""
+    c = render.orbit(NETWORK, C[1], frames=48, yaw=0.3, pitch=0.2)
+    ends = np.asarray(render.view_labels(TINY.rendering, [0.0], [-0.2, 0.2]))
+    height = c[:, 7]
+    np.testing.assert_allclose([height.min(), height.max()],
+                               np.sort(ends[:, 7]), atol=1e-5)
+    aside = np.asarray(render.view_labels(TINY.rendering, [-0.3, 0.3], [0.0]))
+    np.testing.assert_allclose([c[:, 3].min(), c[:, 3].max()],
+                               np.sort(aside[:, 3]), atol=1e-5)
+
+
 class VideoTest(parameterized.TestCase):
 
   def setUp(self):

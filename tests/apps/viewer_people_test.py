@@ -102,6 +102,15 @@ class PeopleTest(absltest.TestCase):
     with self.assertRaises(CheckpointError):
       People([self.ann], checkpoint=other).load("lora")
 
+  def test_networks_that_have_moved(self):
+    """A viewer uses none of them."""
+    folder = self.root / "moved" / "ann"
+    shutil.copytree(self.ann, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["settings"].update(lpips="/nowhere/a", identity="/nowhere/b")
+    (folder / "config.json").write_text(json.dumps(config))
+    self.assertEqual(People([folder]).first(), ("ann", []))
+
   def test_a_bare_base(self):
     people = People([], checkpoint=self.base)
     name, failures = people.first()

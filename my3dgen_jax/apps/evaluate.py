@@ -534,7 +534,8 @@ _STUDY = "The paper's user study needs people; it cannot be measured here."
 TABLES: Dict[str, Callable[..., Table]] = {
     "1": _three(
         "table1", "Table 1: inversion of held-out photos", "inversion",
-        (Column("dists", "DISTS", -1), _LPIPS, _PSNR, _ID), ("ID_sim of random views; the rest of the photo's own view.",)),
+        (Column("dists", "DISTS", -1), _LPIPS, _PSNR, _ID),
+        ("ID_sim of random views; the rest of the photo's own view.",)),
     "figure4": _curve,
     "2": _three(
         "table2", "Table 2: synthesis from the hull", "synthesis",

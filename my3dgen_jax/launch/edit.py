@@ -16,6 +16,8 @@ alone is written.
 import pathlib
 from typing import Optional, Sequence
 
+import numpy as np
+
 from my3dgen_jax import directions, latents
 from my3dgen_jax.apps import edit
 from my3dgen_jax.apps.person import Person

@@ -448,5 +448,33 @@ class CommandTest(Case):
     self.assertEqual(os.listdir(self.folder), [])
 
 
+class CommandTest(Case):
+
+  def run_command(self, *flags):
+    result = subprocess.run(
+        [sys.executable, "-m", "my3dgen_jax.launch.edit", "--checkpoint=base",
+         "--count=60", *flags],
+        cwd=self.folder, capture_output=True, text=True, check=False,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)})
+    self.assertEqual(result.returncode, 0, result.stderr)
+    return result.stdout
+
+  def test_a_direction_of_labelled_samples(self):
+    """Written, labelled but for some, and found."""
+    save_generator(self.folder / "base", person.MODEL,
+                   person.make(1).base.variables)
+    self.run_command("--write_samples=samples")
+    w, names = edit.read_samples(self.folder / "samples", w_dim=W)
+    scores = w @ unit(1, 2, 3)
+    (self.folder / "smile.csv").write_text("name,smile\n" + "".join(
+        f"{name},{int(score > np.median(scores))}\n"
+        for name, score in list(zip(names, scores))[:50]))
+    said = self.run_command("--samples=samples", "--labels=smile.csv",
+                            "--out=out")
+    self.assertIn("smile: 50 of 60 samples have a label", said)
+    self.assertIn("on the right side", said)
+    self.assertTrue(list((self.folder / "out").glob("*.npy")))
+
+
 if __name__ == "__main__":
   absltest.main()

@@ -447,9 +447,6 @@ class CommandTest(Case):
     self.assertIn(text, result.stderr)
     self.assertEqual(os.listdir(self.folder), [])
 
-
-class CommandTest(Case):
-
   def run_command(self, *flags):
     result = subprocess.run(
         [sys.executable, "-m", "my3dgen_jax.launch.edit", "--checkpoint=base",

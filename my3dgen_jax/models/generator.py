@@ -1,5 +1,6 @@
 """The EG3D generator: latents and cameras to images that can be turned."""
 
+import functools
 from typing import Any, Optional, Tuple
 
 import chex
@@ -266,5 +267,13 @@ def init_variables(key: chex.PRNGKey, config: GeneratorConfig,
 def abstract_variables(config: GeneratorConfig,
                        lora: Optional[LoraConfig] = None) -> Any:
   """The tree of `init_variables` as `jax.ShapeDtypeStruct`s; no memory."""
+  # A tree of the caller's own: to trace a model takes seconds, and a step of
+  # tuning asks for shapes whenever it is traced.
+  return jax.tree.map(lambda leaf: leaf, _abstract_variables(config, lora))
+
+
+@functools.lru_cache(maxsize=16)
+def _abstract_variables(config: GeneratorConfig,
+                        lora: Optional[LoraConfig]) -> Any:
   return jax.eval_shape(
       lambda: _init(Generator(config, lora), jax.random.key(0)))

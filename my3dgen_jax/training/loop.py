@@ -77,10 +77,11 @@ class Tuning:
     began = time.monotonic()
     trainable, frozen = state_lib.split(
         jax.random.key(tuning.seed), self.config, self.base, self.lora_config)
-    saved = checkpoint.load_state(
-        folder / STATE_FOLDER, state_lib.init_state(trainable, tuning))
+    fresh = state_lib.unravelled(
+        state_lib.init_state(trainable, tuning), trainable)
+    saved = checkpoint.load_state(folder / STATE_FOLDER, fresh)
     if saved is None:
-      saved = checkpoint.Saved(state_lib.init_state(trainable, tuning), 0.0)
+      saved = checkpoint.Saved(fresh, 0.0)
     start = int(saved.state.step)
     if start > tuning.steps:
       raise UserError(f"{folder}: has made {start} steps already, --steps="
@@ -90,12 +91,14 @@ class Tuning:
       return saved
 
     seconds = lambda: saved.seconds + time.monotonic() - began
+    on_host = lambda state: state_lib.unravelled(devices_lib.first(state),
+                                                 trainable)
     save = lambda state: checkpoint.save_state(
-        folder / STATE_FOLDER, devices_lib.first(state), seconds=seconds())
+        folder / STATE_FOLDER, on_host(state), seconds=seconds())
     step = make_step(self.config, tuning, self.loss, self.lora_config,
                      self.devices)
     replicate = functools.partial(devices_lib.replicate, devices=self.devices)
-    state = replicate(saved.state)
+    state = replicate(state_lib.ravelled(saved.state))
     frozen, networks = replicate((frozen, dict(self.networks)))
     batches = ShuffledBatches(len(album), tuning.batch_size, tuning.seed)
     progress = Progress("tuning", tuning.steps * tuning.batch_size, "images",
@@ -126,7 +129,7 @@ class Tuning:
         if done < tuning.steps:
           stop.raise_if_wanted(f"stopped at step {done} of {tuning.steps}; "
                                "the same command with --resume goes on")
-    return checkpoint.Saved(devices_lib.first(state), seconds())
+    return checkpoint.Saved(on_host(state), seconds())
 
   def _batch(self, album: Album, anchors: Anchors, batches: ShuffledBatches,
              step: int) -> TuningBatch:

@@ -1,4 +1,10 @@
-"""What tuning changes, and what it leaves alone."""
+"""What tuning changes, and what it leaves alone.
+
+Between steps all that is tuned is one vector: an adapter has 177 leaves, and
+an optimiser that goes through them one by one is most of a program that a GPU
+takes minutes to compile. On disk, and for whoever reads a state, it is the
+tree it always was.
+"""
 
 import math
 from typing import Any, Dict, Mapping, Optional, Tuple
@@ -8,10 +14,11 @@ import flax.struct
 from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.config import GeneratorConfig, LoraConfig, TuningConfig
-from my3dgen_jax.models.generator import Generator
+from my3dgen_jax.models.generator import Generator, abstract_variables
 from my3dgen_jax.types import Network
 
 _FROZEN = ("backbone", "mapping")  # in every mode
@@ -24,8 +31,8 @@ class TrainState:
   Attributes:
     step: int32, steps made.
     trainable: the collection `lora`; or, in full tuning, all params but those
-      of the mapping network.
-    opt_state: of the optimiser.
+      of the mapping network. A tree, or (`init_state`, `ravelled`) a vector.
+    opt_state: the optimiser's state for it.
   """
 
   step: chex.Array
@@ -47,11 +54,25 @@ def split(key: chex.PRNGKey, config: GeneratorConfig, base: Mapping[str, Any],
   """
   if lora_config is not None:
     return lora_lib.init(key, config, lora_config), dict(base)
-  params = flatten_dict(base["params"])
+  tuned, rest = _split_params(base["params"])
+  return tuned, {**base, "params": rest}
+
+
+def _split_params(params: Any) -> Tuple[Any, Any]:
+  """Params that full tuning changes, and those that it does not."""
+  params = flatten_dict(params)
   is_frozen = lambda path: path[:len(_FROZEN)] == _FROZEN
   tuned = {path: leaf for path, leaf in params.items() if not is_frozen(path)}
   rest = {path: leaf for path, leaf in params.items() if is_frozen(path)}
-  return unflatten_dict(tuned), {**base, "params": unflatten_dict(rest)}
+  return unflatten_dict(tuned), unflatten_dict(rest)
+
+
+def abstract_trainable(config: GeneratorConfig,
+                       lora_config: Optional[LoraConfig]) -> Any:
+  """The trainable half of `split` as `jax.ShapeDtypeStruct`s."""
+  if lora_config is not None:
+    return lora_lib.abstract(config, lora_config)
+  return _split_params(abstract_variables(config)["params"])[0]
 
 
 def join(config: GeneratorConfig, trainable: Any, frozen: Mapping[str, Any],
@@ -83,9 +104,51 @@ def optimizer(config: TuningConfig) -> Any:
 
 
 def init_state(trainable: Any, config: TuningConfig) -> TrainState:
-  """The state before the first step."""
-  return TrainState(jnp.zeros((), jnp.int32), trainable,
-                    optimizer(config).init(trainable))
+  """The state before the first step; `trainable` becomes a vector."""
+  vector = ravel(trainable)
+  return TrainState(jnp.zeros((), jnp.int32), vector,
+                    optimizer(config).init(vector))
+
+
+def ravel(tree: Any) -> jax.Array:
+  """All numbers of a tree in one vector, [P] float32, leaf after leaf."""
+  return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+def unravel(vector: chex.Array, like: Any) -> Any:
+  """The inverse of `ravel`.
+
+  Args:
+    vector: [P]; of NumPy, then so are the leaves, and nothing is copied.
+    like: a tree of the structure and shapes wanted.
+  """
+  leaves, structure = jax.tree.flatten(like)
+  ends = np.cumsum([math.prod(leaf.shape) for leaf in leaves])
+  return jax.tree.unflatten(structure, [
+      vector[end - math.prod(leaf.shape):end].reshape(leaf.shape)
+      for end, leaf in zip(ends.tolist(), leaves)])
+
+
+def ravelled(state: TrainState) -> TrainState:
+  """A state of trees, e.g. from disk, as one of vectors."""
+  structure = jax.tree.structure(state.trainable)
+  is_alike = lambda node: jax.tree.structure(node) == structure
+  return state.replace(
+      trainable=ravel(state.trainable),
+      # Moments have the structure of what they are of; counters have not.
+      opt_state=jax.tree.map(
+          lambda node: ravel(node) if is_alike(node) else node,
+          state.opt_state, is_leaf=is_alike))
+
+
+def unravelled(state: TrainState, like: Any) -> TrainState:
+  """The inverse of `ravelled`; `like` as in `unravel`."""
+  shape = state.trainable.shape
+  return state.replace(
+      trainable=unravel(state.trainable, like),
+      opt_state=jax.tree.map(
+          lambda leaf: unravel(leaf, like) if leaf.shape == shape else leaf,
+          state.opt_state))
 
 
 def numbers(trainable: Any) -> int:

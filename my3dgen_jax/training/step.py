@@ -52,7 +52,7 @@ def tuning_step(state: TrainState, frozen: Any, networks: Dict[str, Network],
   A step whose loss or gradient is not finite changes nothing.
 
   Args:
-    state: what is tuned.
+    state: what is tuned, as `state.init_state` lays it out.
     frozen: what is not.
     networks: "lpips" and "identity", where the loss needs them.
     batch: [A, N, ...], N photos in each of A parts.
@@ -66,6 +66,11 @@ def tuning_step(state: TrainState, frozen: Any, networks: Dict[str, Network],
   """
   import optax  # pylint: disable=import-outside-toplevel
 
+  # Gradients are taken of the tree: those of slices would be as many sums of
+  # padded vectors.
+  trainable = state_lib.unravel(
+      state.trainable, state_lib.abstract_trainable(config, lora_config))
+
   def mean_loss(trainable, part):
     losses, terms = objective(
         state_lib.join(config, trainable, frozen, lora_config), part, loss,
@@ -73,26 +78,24 @@ def tuning_step(state: TrainState, frozen: Any, networks: Dict[str, Network],
         stratified=tuning.stratified)
     return jnp.mean(losses), {"loss": losses, **terms}
 
-  gradient = jax.grad(mean_loss, has_aux=True)
-
-  def accumulate(total, part):
-    grads, metrics = gradient(state.trainable, part)
-    metrics = jax.tree.map(jnp.mean, metrics)
-    return jax.tree.map(jnp.add, total, grads), metrics
+  def gradient(part):
+    grads, metrics = jax.grad(mean_loss, has_aux=True)(trainable, part)
+    return state_lib.ravel(grads), jax.tree.map(jnp.mean, metrics)
 
   parts = batch.image.shape[0]
   if parts == 1:  # a loop of one costs, and hides the step from XLA
-    grads, metrics = accumulate(
-        jax.tree.map(jnp.zeros_like, state.trainable),
-        jax.tree.map(lambda leaf: leaf[0], batch))
+    grads, metrics = gradient(jax.tree.map(lambda leaf: leaf[0], batch))
   else:
+    def accumulate(total, part):
+      grads, metrics = gradient(part)
+      return total + grads, metrics
+
     grads, metrics = jax.lax.scan(
-        accumulate, jax.tree.map(jnp.zeros_like, state.trainable), batch)
-    grads = jax.tree.map(lambda leaf: leaf / parts, grads)
-    metrics = jax.tree.map(jnp.mean, metrics)
+        accumulate, jnp.zeros_like(state.trainable), batch)
+    grads, metrics = grads / parts, jax.tree.map(jnp.mean, metrics)
   grads, metrics = jax.lax.pmean((grads, metrics), AXIS)
 
-  norm = optax.tree.norm(grads)
+  norm = jnp.linalg.norm(grads)
   finite = jnp.isfinite(norm) & jnp.isfinite(metrics["loss"])
   updates, opt_state = state_lib.optimizer(tuning).update(
       grads, state.opt_state, state.trainable)

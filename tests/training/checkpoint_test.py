@@ -17,8 +17,9 @@ from my3dgen_jax.training import state as state_lib
 
 
 def make(step=0, size=3):
-  state = state_lib.init_state({"a": {"b": jnp.arange(float(size))}},
-                               TuningConfig())
+  trainable = {"a": {"b": jnp.arange(float(size))}}
+  state = state_lib.unravelled(
+      state_lib.init_state(trainable, TuningConfig()), trainable)
   return state.replace(step=jnp.int32(step), opt_state=jax.tree.map(
       lambda leaf: leaf + step, state.opt_state))
 

@@ -45,19 +45,23 @@ class Runner:
     self.base = random_variables()
     trainable, frozen = state_lib.split(jax.random.key(0), config, self.base,
                                         lora_config)
-    self.start = state_lib.init_state(trainable, TUNING)
+    self.start = jax.tree.map(np.asarray, state_lib.unravelled(
+        state_lib.init_state(trainable, TUNING), trainable))
     self.frozen = devices_lib.replicate(frozen, self.devices)
     self.step = make_step(config, TUNING, LOSS, lora_config, self.devices)
 
   def run(self, *batches):
-    state = devices_lib.replicate(self.start, self.devices)
+    state = devices_lib.replicate(state_lib.ravelled(self.start),
+                                  self.devices)
     metrics = None
     for batch in batches:
       batch = devices_lib.scatter(
           shard(batch, num_devices=len(self.devices),
                 accumulation=self.accumulation), self.devices)
       state, metrics = self.step(state, self.frozen, {}, batch)
-    return devices_lib.first(state), devices_lib.first(metrics)
+    return (state_lib.unravelled(devices_lib.first(state),
+                                 self.start.trainable),
+            devices_lib.first(metrics))
 
 
 runner = functools.cache(Runner)
@@ -78,7 +82,7 @@ class StepTest(parameterized.TestCase):
     chex.assert_trees_all_close(many.trainable, one.trainable, atol=2e-5)
     chex.assert_trees_all_close(many_metrics, one_metrics, rtol=1e-5)
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), one.trainable,
-                         jax.tree.map(np.asarray, runner().start.trainable))
+                         runner().start.trainable)
     self.assertGreater(max(jax.tree.leaves(moved)), 1e-3)
 
   def test_not_finite_changes_nothing(self):
@@ -107,10 +111,9 @@ class StepTest(parameterized.TestCase):
 
   def test_everything_personal_gets_a_gradient(self):
     state, _ = runner().run(photos(), photos(1))
-    start = jax.tree.map(np.asarray, runner().start.trainable)
     for (path, leaf), old in zip(
         jax.tree_util.tree_leaves_with_path(state.trainable),
-        jax.tree.leaves(start)):
+        jax.tree.leaves(runner().start.trainable)):
       if not is_unused(path):
         self.assertTrue((leaf != old).any(),
                         jax.tree_util.keystr(path))
@@ -128,6 +131,30 @@ class StepTest(parameterized.TestCase):
     joined = state_lib.join(TINY, state.trainable,
                             devices_lib.first(full.frozen), None)
     chex.assert_trees_all_equal_shapes(joined.variables, full.base)
+
+
+class VectorTest(parameterized.TestCase):
+
+  @parameterized.parameters(LORA, None)
+  def test_trees_and_vectors(self, lora_config):
+    """A state is the same numbers in both forms, moments too."""
+    trainable, _ = state_lib.split(jax.random.key(0), TINY,
+                                   random_variables(), lora_config)
+    chex.assert_trees_all_equal_shapes_and_dtypes(
+        trainable, state_lib.abstract_trainable(TINY, lora_config))
+    vectors = state_lib.init_state(trainable, TUNING)
+    self.assertEqual(vectors.trainable.shape,
+                     (state_lib.numbers(trainable),))
+    vectors = vectors.replace(opt_state=jax.tree.map(
+        lambda leaf: leaf + 1 + jnp.arange(leaf.size).reshape(leaf.shape),
+        vectors.opt_state))
+    trees = state_lib.unravelled(vectors, trainable)
+    chex.assert_trees_all_equal(trees.trainable, trainable)
+    chex.assert_trees_all_equal_shapes(trees.opt_state[0].mu, trainable)
+    # As one optimises trees by hand, and as earlier versions kept them.
+    chex.assert_trees_all_equal_shapes(
+        trees.opt_state, state_lib.optimizer(TUNING).init(trainable))
+    chex.assert_trees_all_equal(state_lib.ravelled(trees), vectors)
 
 
 class OptimizerTest(absltest.TestCase):

@@ -32,6 +32,7 @@ from my3dgen_jax.data.files import replacing
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.models import adapter
 from my3dgen_jax.models.generator import abstract_variables
+from my3dgen_jax.ops import low_rank
 
 _PAIR = ("lora_a", "lora_b")
 _SETTINGS = "lora"  # the metadata that hold the LoraConfig
@@ -144,7 +145,7 @@ def kernel_changes(params: Any, lora: Any, lora_config: LoraConfig
       delta = adapter.kernel_change(leaf, leaves[scope + ("lora_b",)], shape,
                                     lora_config)
       change = (delta.kernel if delta.low_rank is None
-                else delta.low_rank.product())
+                else low_rank.product(delta.low_rank))
       if len(shape) == 2:
         # Affine layers divide their stored weight by sqrt(inputs); the pair
         # joins after that.

@@ -4,7 +4,6 @@ from typing import Any, Optional
 
 import flax.struct
 import jax
-import jax.numpy as jnp
 
 
 @flax.struct.dataclass
@@ -44,37 +43,6 @@ class LowRank:
 
   a: jax.Array
   b: jax.Array
-
-  def product(self) -> jax.Array:
-    """The change itself, [kh, kw, I, O] or [I, O], in float32."""
-    return jnp.matmul(self.a, self.b, precision=jax.lax.Precision.HIGHEST)
-
-  def added_to(self, kernel: jax.Array) -> jax.Array:
-    """The changed kernel."""
-    return sealed(kernel + self.product())
-
-
-def plus(parameter: jax.Array, change: Optional[jax.Array]) -> jax.Array:
-  """A parameter and its change, which may be None."""
-  return parameter if change is None else sealed(parameter + change)
-
-
-def sealed(value: jax.Array) -> jax.Array:
-  """A changed parameter as if it were stored so; the value itself.
-
-  A generator with an adapter that changes nothing is to equal the generator
-  without one, bit for bit. XLA's CPU compiler would fuse the sum with zero
-  into whatever reads it, and choose other loops there (a bias that is no
-  plain parameter is added after a product, not before it). A branch that it
-  cannot foresee is the only thing it does not fuse across;
-  `lax.optimization_barrier` is gone by then.
-  """
-  def behind_a_branch(value):
-    is_number = value.ravel()[0] == value.ravel()[0]
-    return jax.lax.cond(is_number, lambda x: x, lambda x: x + 1, value)
-
-  return jax.lax.platform_dependent(value, cpu=behind_a_branch,
-                                    default=lambda value: value)
 
 
 @flax.struct.dataclass

@@ -14,7 +14,7 @@ from absl.testing import absltest, parameterized
 
 from my3dgen_jax import Generator, LoraConfig, lora, preset
 from my3dgen_jax.errors import CheckpointError, UserError
-from my3dgen_jax.ops import upfirdn2d
+from my3dgen_jax.ops import convolution, low_rank, upfirdn2d
 from my3dgen_jax.types import LowRank
 from tests.support import golden
 from tests.support.tiny import TINY, random_variables
@@ -193,11 +193,12 @@ class LowRankConvolutionTest(parameterized.TestCase):
     x, kernel = draw(2, 6, 5, inputs), draw(3, 3, inputs, outputs)
     a, b = draw(3, 3, inputs, 2), draw(2, outputs)
     weights = draw(2, 6 * up, 5 * up, outputs)
-    convolve = upfirdn2d.conv_up2 if up == 2 else upfirdn2d.conv2d
+    convolve = upfirdn2d.conv_up2 if up == 2 else convolution.conv2d
 
     def direct(x, kernel, a, b):
-      return jnp.sum(weights * convolve(x, kernel,
-                                        low_rank=LowRank(a=a, b=b)))
+      change = LowRank(a=a, b=b)
+      return jnp.sum(weights * convolve(
+          x, low_rank.added(kernel, change), base=kernel, low_rank=change))
 
     def reference(x, kernel, a, b):
       kernel = kernel + a @ b

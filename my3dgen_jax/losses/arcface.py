@@ -23,7 +23,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from my3dgen_jax.ops import upfirdn2d
+from my3dgen_jax.ops import convolution
 
 SIDE = 112  # of the images, pixels
 
@@ -96,7 +96,7 @@ class _Conv(nn.Module):
   def __call__(self, x: chex.Array) -> jax.Array:
     kernel = self.param("kernel", nn.initializers.he_normal(),
                         (self.size, self.size, x.shape[-1], self.channels))
-    return upfirdn2d.conv2d(x, kernel.astype(x.dtype), stride=self.stride,
+    return convolution.conv2d(x, kernel, stride=self.stride,
                             padding=((self.size // 2,) * 2,) * 2,
                             precision=self.precision)
 

@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from my3dgen_jax.ops import upfirdn2d
+from my3dgen_jax.ops import convolution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +206,7 @@ class _Convolution(nn.Module):
     kernel = self.param("kernel", nn.initializers.he_normal(),
                         (layer.size, layer.size, x.shape[-1], layer.channels))
     bias = self.param("bias", nn.initializers.zeros, (layer.channels,))
-    x = upfirdn2d.conv2d(x, kernel.astype(x.dtype), stride=layer.stride,
+    x = convolution.conv2d(x, kernel, stride=layer.stride,
                          padding=((layer.padding, layer.padding),) * 2,
                          precision=self.precision)
     return x + bias.astype(x.dtype)

@@ -27,7 +27,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from my3dgen_jax.ops import upfirdn2d
+from my3dgen_jax.ops import convolution
 
 SIDE = 112  # of the images, pixels
 
@@ -131,7 +131,7 @@ class _ConvNorm(nn.Module):
     if self.depthwise:
       x = _depthwise(x, kernel, self.stride, padding)
     else:
-      x = upfirdn2d.conv2d(x, kernel.astype(x.dtype), stride=self.stride,
+      x = convolution.conv2d(x, kernel, stride=self.stride,
                            padding=((padding,) * 2,) * 2,
                            precision=self.precision)
     if self.bias:

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 
 from my3dgen_jax.config import LoraConfig
 from my3dgen_jax.models.adapter import adapted
+from my3dgen_jax.ops import low_rank, products
 from my3dgen_jax.ops.bias_act import bias_act
 from my3dgen_jax.ops.modulated_conv import modulated_conv2d
-from my3dgen_jax.types import LayerDelta, plus
+from my3dgen_jax.types import LayerDelta
 
 NoiseMode = Literal["const", "random", "none"]
 NOISE_MODES = ("const", "random", "none")
@@ -58,17 +59,19 @@ class FullyConnected(nn.Module):
                         shapes["kernel"])
     bias = self.param("bias", nn.initializers.constant(self.bias_init),
                       shapes["bias"])
-    kernel = plus(kernel, delta.kernel) * (self.lr_multiplier / inputs**0.5)
+    changed = low_rank.changed({"kernel": kernel, "bias": bias},
+                               delta.replace(low_rank=None))
+    kernel = changed["kernel"] * (self.lr_multiplier / inputs**0.5)
     if delta.low_rank is not None:
-      kernel = delta.low_rank.added_to(kernel)
-    return kernel, plus(bias, delta.bias) * self.lr_multiplier
+      kernel = low_rank.added(kernel, delta.low_rank)
+    return kernel, changed["bias"] * self.lr_multiplier
 
   def __call__(self, x: chex.Array, delta: LayerDelta = LayerDelta()
                ) -> jax.Array:
     """[N, inputs] -> [N, features]."""
     kernel, bias = self.scaled_weights(x.shape[-1], delta)
-    return bias_act(jnp.matmul(x, kernel, precision=self.precision), bias,
-                    activation=self.activation)
+    return bias_act(products.few_rows(x, kernel, precision=self.precision),
+                    bias, activation=self.activation)
 
 
 class SynthesisLayer(nn.Module):
@@ -102,26 +105,28 @@ class SynthesisLayer(nn.Module):
                delta: LayerDelta = LayerDelta()) -> jax.Array:
     """[N, H, W, I] and [N, w_dim] -> [N, up H, up W, features]."""
     shapes = self.parameter_shapes(x.shape[-1])
-    kernel = plus(self.param("kernel", nn.initializers.normal(1.0),
-                              shapes["kernel"]), delta.kernel)
-    bias = plus(self.param("bias", nn.initializers.zeros, shapes["bias"]),
-                 delta.bias)
-    strength = plus(self.param("noise_strength", nn.initializers.zeros, ()),
-                     delta.noise_strength)
+    stored = {
+        "kernel": self.param("kernel", nn.initializers.normal(1.0),
+                             shapes["kernel"]),
+        "bias": self.param("bias", nn.initializers.zeros, shapes["bias"]),
+        "noise_strength": self.param("noise_strength", nn.initializers.zeros,
+                                     ())}
+    changed = low_rank.changed(stored, delta)
     shape = (self.resolution, self.resolution)
     noise_const = self.variable(
         "buffers", "noise_const",
         lambda: jax.random.normal(self.make_rng("params"), shape))
     styles = adapted(self.lora, "affine", FullyConnected, x.shape[-1],
                      bias_init=1.0, precision=self.precision)(w)
-    x = modulated_conv2d(x.astype(self.dtype), kernel, styles, up=self.up,
+    x = modulated_conv2d(x.astype(self.dtype), changed["kernel"], styles,
+                         up=self.up, base=stored["kernel"],
                          low_rank=delta.low_rank, precision=self.precision)
     if noise_mode != "none":
       noise = (noise_const.value if noise_mode == "const" else
                jax.random.normal(self.make_rng("noise"),
                                  (x.shape[0],) + shape))
-      x = x + (strength * noise)[..., None].astype(x.dtype)
-    return bias_act(x, bias, activation="lrelu", clamp=self.clamp)
+      x = x + (changed["noise_strength"] * noise)[..., None].astype(x.dtype)
+    return bias_act(x, changed["bias"], activation="lrelu", clamp=self.clamp)
 
 
 class ToRGB(nn.Module):
@@ -152,14 +157,14 @@ class ToRGB(nn.Module):
     """[N, H, W, I] and [N, w_dim] -> [N, H, W, features]."""
     inputs = x.shape[-1]
     shapes = self.parameter_shapes(inputs)
-    kernel = plus(self.param("kernel", nn.initializers.normal(1.0),
-                              shapes["kernel"]), delta.kernel)
-    bias = plus(self.param("bias", nn.initializers.zeros, shapes["bias"]),
-                 delta.bias)
+    changed = low_rank.changed({
+        "kernel": self.param("kernel", nn.initializers.normal(1.0),
+                             shapes["kernel"]),
+        "bias": self.param("bias", nn.initializers.zeros, shapes["bias"])},
+                               delta)
     styles = adapted(self.lora, "affine", FullyConnected, inputs,
                      bias_init=1.0,
                      precision=self.precision)(w) / inputs**0.5
-    x = modulated_conv2d(x.astype(self.dtype), kernel, styles,
-                         demodulate=False, low_rank=delta.low_rank,
-                         precision=self.precision)
-    return bias_act(x.astype(jnp.float32), bias, clamp=self.clamp)
+    x = modulated_conv2d(x.astype(self.dtype), changed["kernel"], styles,
+                         demodulate=False, precision=self.precision)
+    return bias_act(x.astype(jnp.float32), changed["bias"], clamp=self.clamp)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from my3dgen_jax.ops import upfirdn2d
+from my3dgen_jax.ops import convolution, products, upfirdn2d
 from my3dgen_jax.types import LowRank
 
 
@@ -24,13 +24,14 @@ def demodulation(kernel: chex.Array, styles: chex.Array) -> jax.Array:
   power = jnp.sum(jnp.square(kernel), axis=(0, 1))
   # Exact products whatever the setting: a sum of squares of a few hundred
   # terms costs nothing and scales a whole channel.
-  total = jnp.matmul(jnp.square(styles), power,
-                     precision=lax.Precision.HIGHEST)
+  total = products.few_rows(jnp.square(styles), power,
+                            precision=lax.Precision.HIGHEST)
   return lax.rsqrt(total + 1e-8)
 
 
 def modulated_conv2d(x: chex.Array, kernel: chex.Array, styles: chex.Array,
                      *, up: int = 1, demodulate: bool = True,
+                     base: Optional[chex.Array] = None,
                      low_rank: Optional[LowRank] = None,
                      precision: Optional[lax.PrecisionLike] = None
                      ) -> jax.Array:
@@ -47,7 +48,8 @@ def modulated_conv2d(x: chex.Array, kernel: chex.Array, styles: chex.Array,
     styles: [N, I] float32.
     up: 1 or 2; 2 doubles the size.
     demodulate: scale every output channel to unit variance.
-    low_rank: added to the kernel before modulation and demodulation.
+    base: see `convolution.conv2d`.
+    low_rank: kernel - base; both or neither.
     precision: of the products.
 
   Returns: [N, H * up, W * up, O], of x's dtype.
@@ -58,21 +60,20 @@ def modulated_conv2d(x: chex.Array, kernel: chex.Array, styles: chex.Array,
   chex.assert_shape(styles, (x.shape[0], kernel.shape[2]))
   assert up in (1, 2), f"up: expected 1 or 2, got {up}"
   dtype = x.dtype
-  changed = kernel if low_rank is None else low_rank.added_to(kernel)
   if kernel.shape[:2] == (1, 1) and up == 1:
-    own = changed[0, 0] * styles[:, :, None]
+    own = kernel[0, 0] * styles[:, :, None]
     if demodulate:
-      own = own * demodulation(changed, styles)[:, None, :]
+      own = own * demodulation(kernel, styles)[:, None, :]
     return jnp.einsum("nhwi,nio->nhwo", x, own.astype(dtype),
                       precision=precision)
   x = x * styles[:, None, None, :].astype(dtype)
   if up == 2:
-    x = upfirdn2d.conv_up2(x, kernel.astype(dtype), low_rank=low_rank,
+    x = upfirdn2d.conv_up2(x, kernel, base=base, low_rank=low_rank,
                            precision=precision)
   else:
     pad = kernel.shape[0] // 2
-    x = upfirdn2d.conv2d(x, kernel.astype(dtype), padding=((pad, pad),) * 2,
+    x = convolution.conv2d(x, kernel, padding=((pad, pad),) * 2, base=base,
                          low_rank=low_rank, precision=precision)
   if demodulate:
-    x = x * demodulation(changed, styles)[:, None, None, :].astype(dtype)
+    x = x * demodulation(kernel, styles)[:, None, None, :].astype(dtype)
   return x

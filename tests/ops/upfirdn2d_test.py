@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from my3dgen_jax.ops import modulated_conv, resize, upfirdn2d
+from my3dgen_jax.ops import convolution, modulated_conv, resize, upfirdn2d
 from tests.support import golden
 
 FILE = golden.load("ops")
@@ -86,7 +86,7 @@ class ModulatedConvTest(parameterized.TestCase):
       if demodulate:
         kernel = kernel / np.sqrt((kernel**2).sum((0, 1, 2)) + 1e-8)
       convolve = (upfirdn2d.conv_up2 if up == 2 else
-                  functools.partial(upfirdn2d.conv2d, padding=pad))
+                  functools.partial(convolution.conv2d, padding=pad))
       np.testing.assert_allclose(actual[i:i + 1],
                                  convolve(X8[i:i + 1], kernel), atol=1e-5)
 

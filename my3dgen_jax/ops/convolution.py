@@ -1,0 +1,252 @@
+"""Convolutions of stride 1, and transposed ones of stride 2, with gradients.
+
+On a CPU a wide kernel's gradient is a matrix product for each tap, that of a
+low-rank change a few narrow products, and a transposed convolution is cut into
+phases; on accelerators all of it is left to the libraries that know how.
+"""
+
+import functools
+from typing import Callable, Optional, Sequence, Tuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from my3dgen_jax.ops.platforms import by_platform
+from my3dgen_jax.types import LowRank
+
+Padding = Tuple[Tuple[int, int], Tuple[int, int]]
+
+_NARROW = 64  # channels up to which XLA's kernel gradient is good on a CPU
+
+
+def conv2d(x: chex.Array, kernel: chex.Array, *, stride: int = 1,
+           padding: Sequence[Tuple[int, int]] = ((1, 1), (1, 1)),
+           base: Optional[chex.Array] = None,
+           low_rank: Optional[LowRank] = None,
+           precision: Optional[lax.PrecisionLike] = None) -> jax.Array:
+  """Correlation of x, [N, H, W, I], with the kernel, [kh, kw, I, O].
+
+  Args:
+    x: [N, H, W, I], of the dtype to compute in.
+    kernel: [kh, kw, I, O].
+    stride: rows and columns between outputs.
+    padding: (before, after) of rows and of columns.
+    base: what the kernel is without the low-rank change; None: there is none.
+    low_rank: kernel - base. On a CPU its gradient then comes from narrow
+      products and needs none of the kernel; only with stride 1.
+    precision: of the products.
+
+  Returns: [N, H', W', O].
+  """
+  padding = tuple(map(tuple, padding))
+  if stride != 1:
+    chex.assert_equal(low_rank, None)
+    return _plain(x, kernel.astype(x.dtype), stride, padding, precision)
+  return _conv(padding, precision, low_rank is not None)(
+      x, *_kernels(x.dtype, kernel, base, low_rank))
+
+
+def conv_transposed(x: chex.Array, kernel: chex.Array, *,
+                    base: Optional[chex.Array] = None,
+                    low_rank: Optional[LowRank] = None,
+                    precision: Optional[lax.PrecisionLike] = None
+                    ) -> jax.Array:
+  """y[n] = sum_i x[i] k[n - 2i] along rows and columns.
+
+  Args:
+    x: [N, H, W, I].
+    kernel: [3, 3, I, O].
+    base: see `conv2d`.
+    low_rank: see `conv2d`.
+    precision: of the products.
+
+  Returns: [N, 2H + 2, 2W + 2, O]; the last row and column are zeros.
+  """
+  return _transposed(precision, low_rank is not None)(
+      x, *_kernels(x.dtype, kernel, base, low_rank))
+
+
+def _kernels(dtype, kernel, base, low_rank):
+  """What the functions below take beside x, all of x's dtype."""
+  if low_rank is None:
+    return (kernel.astype(dtype),)
+  return tuple(array.astype(dtype)
+               for array in (kernel, base, low_rank.a, low_rank.b))
+
+
+@functools.lru_cache(maxsize=None)
+def _conv(padding: Padding, precision: Optional[lax.PrecisionLike],
+          is_low_rank: bool) -> Callable[..., jax.Array]:
+  """`conv2d` of stride 1; one function for all calls that share it."""
+  on_cpu = _narrow_conv if is_low_rank else _wide_conv
+  return by_platform(
+      cpu=lambda x, *kernels: on_cpu(x, *kernels, padding, precision),
+      default=lambda x, kernel, *_: _plain(x, kernel, 1, padding, precision))
+
+
+@functools.lru_cache(maxsize=None)
+def _transposed(precision: Optional[lax.PrecisionLike],
+                is_low_rank: bool) -> Callable[..., jax.Array]:
+  """`conv_transposed`; one function for all calls that share it."""
+  on_cpu = _narrow_conv if is_low_rank else _wide_conv
+
+  def phases(x, *kernels):
+    """The even and the odd entries of y are correlations of their own.
+
+    They have 2 taps and 1 tap, so in 2-D four small correlations of x at its
+    own size give all of y, with no product by zeros between x's entries.
+    """
+    both = ((1, 1), slice(None, None, -2))  # even entries: k[2] then k[0]
+    middle = ((0, 0), slice(1, 2))  # odd entries: k[1]
+
+    def phase(rows, columns):
+      taps = rows[1], columns[1]
+      # All but the last, [R, O], have taps.
+      own = [kernel[taps] for kernel in kernels[:3]] + list(kernels[3:])
+      return on_cpu(x, *own, (rows[0], columns[0]), precision)
+
+    # y has one odd row and column less than even ones; zeros take their place.
+    after = lambda rows, columns: ((0, 0), (0, rows), (0, columns), (0, 0))
+    return interleave([
+        [phase(both, both), jnp.pad(phase(both, middle), after(0, 1))],
+        [jnp.pad(phase(middle, both), after(1, 0)),
+         jnp.pad(phase(middle, middle), after(1, 1))]])
+
+  def whole(x, kernel, *_):
+    # XLA correlates, so the kernel is turned round; a padding of 3 in place
+    # of 2 is the row and column of zeros.
+    return lax.conv_general_dilated(
+        x, kernel[::-1, ::-1], (1, 1), ((2, 3), (2, 3)), lhs_dilation=(2, 2),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision)
+
+  return by_platform(cpu=phases, default=whole)
+
+
+def interleave(phases: Sequence[Sequence[jax.Array]]) -> jax.Array:
+  """Weaves 2x2 phases [N, H, W, C] into [N, 2H, 2W, C]."""
+  n, h, w, c = phases[0][0].shape
+  woven = jnp.stack([jnp.stack(row, axis=3) for row in phases], axis=2)
+  return woven.reshape(n, 2 * h, 2 * w, c)
+
+
+def _plain(x, kernel, stride, padding, precision):
+  if kernel.shape[:2] == (1, 1) and stride == 1:
+    # A product, which a CPU computes several times faster under that name.
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    return jnp.matmul(x, kernel[0, 0], precision=precision)
+  return lax.conv_general_dilated(
+      x, kernel, (stride, stride), padding,
+      dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision)
+
+
+# What follows is for CPUs.
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _wide_conv(x, kernel, padding, precision):
+  """A convolution of stride 1 whose kernel's gradient is made of products."""
+  return _plain(x, kernel, 1, padding, precision)
+
+
+def _wide_conv_forward(x, kernel, padding, precision):
+  return _wide_conv(x, kernel, padding, precision), (x, kernel)
+
+
+def _wide_conv_backward(padding, precision, residuals, cotangent):
+  x, kernel = residuals
+  return (_input_gradient(x, kernel, cotangent, padding, precision),
+          _kernel_gradient(x, cotangent, kernel.shape, padding, precision))
+
+
+_wide_conv.defvjp(_wide_conv_forward, _wide_conv_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def _narrow_conv(x, kernel, base, a, b, padding, precision):
+  """A convolution of stride 1 with kernel = base + a @ b.
+
+  The gradient goes to base, a and b; the kernel, their sum, gets none.
+  """
+  del base, a, b
+  return _plain(x, kernel, 1, padding, precision)
+
+
+def _narrow_conv_forward(x, kernel, base, a, b, padding, precision):
+  return (_narrow_conv(x, kernel, base, a, b, padding, precision),
+          (x, kernel, a, b))
+
+
+def _narrow_conv_backward(padding, precision, residuals, cotangent):
+  x, kernel, a, b = residuals
+  return (
+      _input_gradient(x, kernel, cotangent, padding, precision),
+      jnp.zeros_like(kernel),
+      # Not computed unless somebody asks for it.
+      _kernel_gradient(x, cotangent, kernel.shape, padding, precision),
+      *_low_rank_gradients(x, a, b, cotangent, padding, precision))
+
+
+_narrow_conv.defvjp(_narrow_conv_forward, _narrow_conv_backward)
+
+
+def _input_gradient(x, kernel, cotangent, padding, precision):
+  _, pull_back = jax.vjp(
+      lambda x: _plain(x, kernel, 1, padding, precision), x)
+  return pull_back(cotangent)[0]
+
+
+def _kernel_gradient(x, cotangent, shape, padding, precision):
+  """The gradient of the kernel, [kh, kw, I, O].
+
+  XLA's CPU code for it, a convolution with a kernel as large as the image, is
+  several times (for transposed ones a hundred times) slower than a matrix
+  product for each tap.
+  """
+  if max(shape[2:]) <= _NARROW:
+    _, pull_back = jax.vjp(
+        lambda kernel: _plain(x, kernel, 1, padding, precision),
+        jnp.zeros(shape, x.dtype))
+    return pull_back(cotangent)[0]
+  x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+  rows, columns = cotangent.shape[1:3]
+  return jnp.stack([jnp.stack([
+      jnp.einsum("nhwi,nhwo->io", x[:, i:i + rows, j:j + columns], cotangent,
+                 precision=precision)
+      for j in range(shape[1])]) for i in range(shape[0])])
+
+
+def _low_rank_gradients(x, a, b, cotangent, padding, precision):
+  """The gradients of a, [kh, kw, I, R], and of b, [R, O].
+
+  All taps together are one product with x, for each of the two: what is
+  shifted, tap by tap, is narrow, and wide arrays are read once and never
+  copied. (A matrix product's first factor may be transposed in memory: so the
+  narrow one comes first.)
+  """
+  height, width, inputs, rank = a.shape
+  rows, columns = x.shape[1:3]
+  taps = [(i, j) for i in range(height) for j in range(width)]
+
+  # x at a pixel meets the cotangent of the outputs that its taps reach.
+  outer = jnp.matmul(cotangent, b.T, precision=precision)
+  outer = lax.pad(outer, jnp.zeros((), outer.dtype), [(0, 0, 0), *(
+      (size - 1 - before, size - 1 - after, 0) for size, (before, after)
+      in zip((height, width), padding)), (0, 0, 0)])
+  shifted = jnp.concatenate([
+      outer[:, height - 1 - i:, width - 1 - j:][:, :rows, :columns]
+      for i, j in taps], axis=-1)
+  of_a = jnp.einsum("nhws,nhwi->si", shifted, x, precision=precision)
+
+  # The convolution with a, its taps summed after the product.
+  products = jnp.matmul(x, jnp.moveaxis(a, 2, 0).reshape(inputs, -1),
+                        precision=precision)
+  products = jnp.pad(products, ((0, 0), *padding, (0, 0)))
+  rows, columns = cotangent.shape[1:3]
+  inner = sum(
+      products[:, i:i + rows, j:j + columns, tap * rank:(tap + 1) * rank]
+      for tap, (i, j) in enumerate(taps))
+  of_b = jnp.einsum("nhwr,nhwo->ro", inner, cotangent, precision=precision)
+  of_a = of_a.reshape(height, width, rank, inputs)
+  return jnp.swapaxes(of_a, 2, 3), of_b

@@ -1,0 +1,42 @@
+"""Matrix products of shapes that a GPU should not have to try out."""
+
+import functools
+from typing import Callable, Optional
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from my3dgen_jax.ops.platforms import by_platform
+
+# Rows up to which a sum of scaled rows is as quick as a product on a GPU:
+# what is large, the matrix, is read once in either case.
+_FEW_ROWS = 32
+
+
+def few_rows(x: chex.Array, matrix: chex.Array, *,
+             precision: Optional[lax.PrecisionLike] = None) -> jax.Array:
+  """The product [N, I] x [I, O], as a rule of a few rows with a large matrix.
+
+  Args:
+    x: [N, I] float32.
+    matrix: [I, O] float32.
+    precision: of the product where it is one.
+
+  Returns: [N, O] float32.
+  """
+  return _few_rows(precision)(x, matrix)
+
+
+@functools.lru_cache(maxsize=None)
+def _few_rows(precision: Optional[lax.PrecisionLike]) -> Callable[..., jax.Array]:
+  def matmul(x, matrix):
+    return jnp.matmul(x, matrix, precision=precision)
+
+  def scaled_rows(x, matrix):
+    if x.shape[0] > _FEW_ROWS:
+      return matmul(x, matrix)
+    return jnp.sum(x[:, :, None] * matrix, axis=1)
+
+  return by_platform(cpu=matmul, default=scaled_rows)

@@ -165,12 +165,15 @@ class FeatureStack(nn.Module):
   pool: Optional[Callable[[jax.Array, MaxPool], jax.Array]] = None
 
   @nn.compact
-  def __call__(self, x: chex.Array) -> Tuple[jax.Array, ...]:
+  def __call__(self, x: chex.Array, *, gradient_rows: Optional[int] = None
+               ) -> Tuple[jax.Array, ...]:
     """Images to features.
 
     Args:
       x: [N, H, W, 3], standardised as the network was trained; H and W at
         least the network's `smallest`.
+      gradient_rows: how many of the images, from the first on, gradients
+        pass to; None: all.
 
     Returns: [N, H', W', C] of each tap.
     Raises: AssertionError on another rank or number of channels.
@@ -183,9 +186,9 @@ class FeatureStack(nn.Module):
     for index, layer in enumerate(network.layers[:taps[-1] + 1]):
       name = f"layer{index}"
       if isinstance(layer, Conv):
-        x = _Convolution(layer, self.precision, name=name)(x)
+        x = _Convolution(layer, self.precision, gradient_rows, name=name)(x)
       elif isinstance(layer, Fire):
-        x = _FireModule(layer, self.precision, name=name)(x)
+        x = _FireModule(layer, self.precision, gradient_rows, name=name)(x)
       elif isinstance(layer, MaxPool):
         x = (self.pool or max_pool)(x, layer)
       else:
@@ -199,6 +202,7 @@ class _Convolution(nn.Module):
 
   layer: Conv
   precision: Any = None
+  gradient_rows: Optional[int] = None
 
   @nn.compact
   def __call__(self, x: chex.Array) -> jax.Array:
@@ -206,9 +210,13 @@ class _Convolution(nn.Module):
     kernel = self.param("kernel", nn.initializers.he_normal(),
                         (layer.size, layer.size, x.shape[-1], layer.channels))
     bias = self.param("bias", nn.initializers.zeros, (layer.channels,))
-    x = convolution.conv2d(x, kernel, stride=layer.stride,
-                         padding=((layer.padding, layer.padding),) * 2,
-                         precision=self.precision)
+    convolve = functools.partial(
+        convolution.conv2d, stride=layer.stride,
+        padding=((layer.padding, layer.padding),) * 2,
+        precision=self.precision)
+    if self.gradient_rows is not None:
+      convolve = convolution.first_rows_gradient(convolve, self.gradient_rows)
+    x = convolve(x, kernel)
     return x + bias.astype(x.dtype)
 
 
@@ -217,11 +225,13 @@ class _FireModule(nn.Module):
 
   layer: Fire
   precision: Any = None
+  gradient_rows: Optional[int] = None
 
   @nn.compact
   def __call__(self, x: chex.Array) -> jax.Array:
     def conv(name: str, x: chex.Array, layer: Conv) -> jax.Array:
-      return nn.relu(_Convolution(layer, self.precision, name=name)(x))
+      return nn.relu(_Convolution(layer, self.precision, self.gradient_rows,
+                                  name=name)(x))
 
     x = conv("squeeze", x, Conv(self.layer.squeeze, 1))
     return jnp.concatenate(
@@ -247,7 +257,8 @@ def max_pool(x: chex.Array, layer: MaxPool) -> jax.Array:
     beyond = max(last + layer.size - x.shape[axis], 0)
     padding = [(0, 0)] * x.ndim
     padding[axis] = (0, beyond)
-    x = jnp.pad(x, padding, constant_values=-jnp.inf)
+    if beyond:
+      x = jnp.pad(x, padding, constant_values=-jnp.inf)
     x = functools.reduce(jnp.maximum, [
         jax.lax.slice_in_dim(x, start, start + last + 1, 2, axis)
         for start in range(layer.size)])

@@ -118,8 +118,38 @@ class Lpips(nn.Module):
     """
     return self._features("x", x, mask)
 
-  def _features(self, name: str, x: chex.Array,
-                mask: Optional[chex.Array]) -> Features:
+  def to_photos(self, x: chex.Array, photos: chex.Array, *,
+                mask: Optional[chex.Array] = None) -> jax.Array:
+    """The distance of images from photos, which get no gradient.
+
+    Both go through the network together: half the operations to compile, and
+    none of the photos' gradient is computed.
+
+    Args:
+      x: [N, H, W, 3], RGB in [-1, 1].
+      photos: [N, H, W, 3].
+      mask: [N, H, W, 1] in [0, 1] or None; see above.
+
+    Returns: [N] float32.
+    Raises: UserError that names the argument which does not fit.
+    """
+    checks.check_shape("x", x, ("N", "H", "W", 3))
+    checks.check_shape("photos", photos, np.shape(x))
+    rows = np.shape(x)[0]
+    both = jnp.concatenate([x, jax.lax.stop_gradient(photos)])
+    if mask is not None:
+      mask = _as_mask(mask)
+      checks.check_rows("mask", mask, rows, "x")
+      mask = jnp.broadcast_to(mask, (rows, *mask.shape[1:]))
+    features = self._features(
+        "x", both, None if mask is None else jnp.concatenate([mask, mask]),
+        gradient_rows=rows)
+    return self.distance([layer[:rows] for layer in features],
+                         [jax.lax.stop_gradient(layer[rows:])
+                          for layer in features], mask=mask)
+
+  def _features(self, name: str, x: chex.Array, mask: Optional[chex.Array],
+                gradient_rows: Optional[int] = None) -> Features:
     x = checks.as_float32(name, x, ("N", "H", "W", 3))
     network = NETWORKS[self.backbone]
     height, width = x.shape[1:3]
@@ -135,7 +165,8 @@ class Lpips(nn.Module):
       if x.shape[0] > 1:
         checks.check_rows("mask", mask, x.shape[0], name)
       x = x * mask
-    return tuple(_unit(layer).astype(self.dtype) for layer in self.network(x))
+    return tuple(_unit(layer).astype(self.dtype)
+                 for layer in self.network(x, gradient_rows=gradient_rows))
 
   def distance(self, features_x: Sequence[chex.Array],
                features_y: Sequence[chex.Array], *,

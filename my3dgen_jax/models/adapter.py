@@ -48,7 +48,9 @@ def kernel_change(lora_a: jax.Array, lora_b: jax.Array,
                         precision=jax.lax.Precision.HIGHEST).T
     change = change.reshape(outputs, inputs, size, size)
     return LayerDelta(kernel=change.transpose(2, 3, 1, 0))
-  return LayerDelta(low_rank=LowRank(a=lora_a, b=config.scale * lora_b))
+  # Most adapters have a scale of 1, and a product less for each layer.
+  return LayerDelta(low_rank=LowRank(
+      a=lora_a, b=lora_b if config.scale == 1 else config.scale * lora_b))
 
 
 def initial_value(key: chex.PRNGKey, name: str,

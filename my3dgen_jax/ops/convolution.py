@@ -68,6 +68,35 @@ def conv_transposed(x: chex.Array, kernel: chex.Array, *,
       x, *_kernels(x.dtype, kernel, base, low_rank))
 
 
+def first_rows_gradient(convolve: Callable[..., jax.Array],
+                        rows: int) -> Callable[..., jax.Array]:
+  """A convolution of a batch of which only the first rows have gradients.
+
+  For images that are compared with others nobody differentiates: together
+  they are one convolution, and half of its gradient is known to be zero.
+
+  Args:
+    convolve: (x [N, ...], kernel) -> [N, ...].
+    rows: images that gradients pass to; the other N - rows get zeros.
+  """
+  @jax.custom_vjp
+  def function(x, kernel):
+    return convolve(x, kernel)
+
+  def forward(x, kernel):
+    return function(x, kernel), (x[:rows], kernel)
+
+  def backward(residuals, cotangent):
+    of_x, of_kernel = jax.vjp(convolve, *residuals)[1](cotangent[:rows])
+    rest = cotangent.shape[0] - rows
+    return (lax.pad(of_x, jnp.zeros((), of_x.dtype),
+                    [(0, rest, 0)] + [(0, 0, 0)] * (of_x.ndim - 1)),
+            of_kernel)
+
+  function.defvjp(forward, backward)
+  return function
+
+
 def _kernels(dtype, kernel, base, low_rank):
   """What the functions below take beside x, all of x's dtype."""
   if low_rank is None:
@@ -108,11 +137,11 @@ def _transposed(precision: Optional[lax.PrecisionLike],
       return on_cpu(x, *own, (rows[0], columns[0]), precision)
 
     # y has one odd row and column less than even ones; zeros take their place.
-    after = lambda rows, columns: ((0, 0), (0, rows), (0, columns), (0, 0))
+    after = lambda rows, columns: ((0, rows), (0, columns))
     return interleave([
-        [phase(both, both), jnp.pad(phase(both, middle), after(0, 1))],
-        [jnp.pad(phase(middle, both), after(1, 0)),
-         jnp.pad(phase(middle, middle), after(1, 1))]])
+        [phase(both, both), _padded(phase(both, middle), after(0, 1))],
+        [_padded(phase(middle, both), after(1, 0)),
+         _padded(phase(middle, middle), after(1, 1))]])
 
   def whole(x, kernel, *_):
     # XLA correlates, so the kernel is turned round; a padding of 3 in place
@@ -131,10 +160,18 @@ def interleave(phases: Sequence[Sequence[jax.Array]]) -> jax.Array:
   return woven.reshape(n, 2 * h, 2 * w, c)
 
 
+def _padded(x: jax.Array, padding: Padding) -> jax.Array:
+  """Zeros around rows and columns; with fewer operations than `jnp.pad`."""
+  if not any(map(any, padding)):
+    return x
+  return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *(
+      (before, after, 0) for before, after in padding), (0, 0, 0)])
+
+
 def _plain(x, kernel, stride, padding, precision):
   if kernel.shape[:2] == (1, 1) and stride == 1:
     # A product, which a CPU computes several times faster under that name.
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    x = _padded(x, padding)
     return jnp.matmul(x, kernel[0, 0], precision=precision)
   return lax.conv_general_dilated(
       x, kernel, (stride, stride), padding,
@@ -209,7 +246,7 @@ def _kernel_gradient(x, cotangent, shape, padding, precision):
         lambda kernel: _plain(x, kernel, 1, padding, precision),
         jnp.zeros(shape, x.dtype))
     return pull_back(cotangent)[0]
-  x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+  x = _padded(x, padding)
   rows, columns = cotangent.shape[1:3]
   return jnp.stack([jnp.stack([
       jnp.einsum("nhwi,nhwo->io", x[:, i:i + rows, j:j + columns], cotangent,
@@ -242,7 +279,7 @@ def _low_rank_gradients(x, a, b, cotangent, padding, precision):
   # The convolution with a, its taps summed after the product.
   products = jnp.matmul(x, jnp.moveaxis(a, 2, 0).reshape(inputs, -1),
                         precision=precision)
-  products = jnp.pad(products, ((0, 0), *padding, (0, 0)))
+  products = _padded(products, padding)
   rows, columns = cotangent.shape[1:3]
   inner = sum(
       products[:, i:i + rows, j:j + columns, tap * rank:(tap + 1) * rank]

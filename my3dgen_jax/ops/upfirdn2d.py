@@ -21,9 +21,9 @@ _ROWS, _COLUMNS = 1, 2
 
 
 def _pad(x: jax.Array, axis: int, before: int, after: int) -> jax.Array:
-  widths = [(0, 0)] * x.ndim
-  widths[axis] = (before, after)
-  return jnp.pad(x, widths)
+  widths = [(0, 0, 0)] * x.ndim
+  widths[axis] = (before, after, 0)
+  return lax.pad(x, jnp.zeros((), x.dtype), widths)
 
 
 def _window(x: jax.Array, axis: int, start: int, size: int,
@@ -32,15 +32,24 @@ def _window(x: jax.Array, axis: int, start: int, size: int,
                           axis)
 
 
+@jax.custom_vjp
 def upsample2(x: chex.Array) -> jax.Array:
   """Doubles an image, [N, H, W, C] -> [N, 2H, 2W, C], zeros outside."""
   def phases(x, axis):
     size = x.shape[axis]
     padded = _pad(x, axis, 1, 1)
     before, here, after = (_window(padded, axis, i, size) for i in range(3))
-    return 0.25 * before + 0.75 * here, 0.75 * here + 0.25 * after
+    here = 0.75 * here
+    return 0.25 * before + here, here + 0.25 * after
 
-  return convolution.interleave([phases(row, _COLUMNS) for row in phases(x, _ROWS)])
+  return convolution.interleave(
+      [phases(row, _COLUMNS) for row in phases(x, _ROWS)])
+
+
+# Zeros between pixels, then the filter at gain 2 an axis; so the transpose is
+# the filter, then every second pixel.
+upsample2.defvjp(lambda x: (upsample2(x), None),
+                 lambda _, cotangent: (4 * downsample2(cotangent),))
 
 
 def _filter(x: jax.Array, axis: int, before: int, after: int, *,
@@ -49,8 +58,11 @@ def _filter(x: jax.Array, axis: int, before: int, after: int, *,
   padded = _pad(x, axis, before, after)
   size = (padded.shape[axis] - len(FILTER_TAPS)) // stride + 1
   scale = gain / sum(FILTER_TAPS)
-  return sum(tap * scale * _window(padded, axis, i, size, stride)
-             for i, tap in enumerate(FILTER_TAPS))
+  first, second, third, fourth = (
+      _window(padded, axis, i, size, stride) for i in range(len(FILTER_TAPS)))
+  # The taps are symmetric: two products serve for four.
+  return ((FILTER_TAPS[0] * scale) * (first + fourth)
+          + (FILTER_TAPS[1] * scale) * (second + third))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))

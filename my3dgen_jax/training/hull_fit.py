@@ -222,15 +222,13 @@ def distance_to(photo: chex.Array, mask: Optional[chex.Array],
     return x if x.shape[1] >= side else resize_bilinear(x, side, side)
 
   if config.lpips_weight:
-    weight = large(mask)
-    known = lpips(large(photo), mask=weight, method="features")
+    weight, enlarged = large(mask), large(photo)
 
   def distance(image):
     total = jnp.zeros(image.shape[0])
     if config.lpips_weight:
       total += config.lpips_weight * lpips(
-          lpips(large(image), mask=weight, method="features"), known,
-          mask=weight, method="distance")
+          large(image), enlarged, mask=weight, method="to_photos")
     if config.mse_weight:
       total += config.mse_weight * mean_squared_error(image, photo, mask)
     return total

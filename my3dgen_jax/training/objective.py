@@ -125,10 +125,8 @@ def reconstruction_terms(output: RenderOutput, image: chex.Array,
     pairs.append(("_raw", output.image_raw, small(image), small(mask)))
   for suffix, rendered, photo, weight in pairs:
     if config.lpips_weight:
-      of = lambda x: lpips(x, mask=weight, method="features")
-      terms[f"lpips{suffix}"] = lpips(
-          of(rendered), jax.lax.stop_gradient(of(photo)), mask=weight,
-          method="distance")
+      terms[f"lpips{suffix}"] = lpips(rendered, photo, mask=weight,
+                                      method="to_photos")
     if config.mse_weight:
       terms[f"mse{suffix}"] = mean_squared_error(rendered, photo, weight)
   return terms

@@ -183,9 +183,6 @@ def _step_on_device(frozen, lpips, targets, state, *, config, model,
                     lora_config):
   """A step of the device's photo; all leaves [1, …]."""
   import optax  # pylint: disable=import-outside-toplevel
-  of_photo = lambda x: None if x is None else lpips(
-      x, mask=targets.mask, method="features")
-  known = of_photo(targets.image) if config.lpips_weight else None
   trainable, opt_state = jax.tree.map(
       lambda leaf: leaf[0], (state.trainable, state.opt_state))
 
@@ -195,8 +192,8 @@ def _step_on_device(frozen, lpips, targets, state, *, config, model,
     perceived = jnp.full(1, jnp.nan)
     total = jnp.zeros(1)
     if config.lpips_weight:
-      perceived = lpips(of_photo(image), known, mask=targets.mask,
-                        method="distance")
+      perceived = lpips(image, targets.image, mask=targets.mask,
+                        method="to_photos")
       total += config.lpips_weight * perceived
     if config.mse_weight:
       total += config.mse_weight * mean_squared_error(

@@ -207,7 +207,6 @@ class Projector:
     pool = functools.partial(block_means, side=config.resolution)
     photo = pool(targets.image)
     mask = None if targets.mask is None else pool(targets.mask)
-    photo_features = lpips(photo, mask=mask, method="features")
 
     def losses(parameters):
       w, noise = parameters
@@ -219,8 +218,7 @@ class Projector:
           w.shape[0], generator.module.config.num_ws, w.shape[-1]))
       image = pool(_with_noise(generator, noise)(
           ws, targets.c, method="synthesis").image)
-      loss = lpips(lpips(image, mask=mask, method="features"),
-                   photo_features, mask=mask, method="distance")
+      loss = lpips(image, photo, mask=mask, method="to_photos")
       if config.mse_weight:
         loss += config.mse_weight * mean_squared_error(image, photo, mask)
       penalty = sum(map(regularizers.noise_autocorrelation, noise.values()))

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from my3dgen_jax.config import LoraConfig
 from my3dgen_jax.models.adapter import adapted
 from my3dgen_jax.ops import low_rank, products
-from my3dgen_jax.ops.bias_act import bias_act
-from my3dgen_jax.ops.modulated_conv import modulated_conv2d
+from my3dgen_jax.ops.bias_act import bias_act, scale_noise_bias_act
+from my3dgen_jax.ops.modulated_conv import demodulation, modulated_conv2d
 from my3dgen_jax.types import LayerDelta
 
 NoiseMode = Literal["const", "random", "none"]
@@ -119,14 +119,16 @@ class SynthesisLayer(nn.Module):
     styles = adapted(self.lora, "affine", FullyConnected, x.shape[-1],
                      bias_init=1.0, precision=self.precision)(w)
     x = modulated_conv2d(x.astype(self.dtype), changed["kernel"], styles,
-                         up=self.up, base=stored["kernel"],
+                         up=self.up, demodulate=False, base=stored["kernel"],
                          low_rank=delta.low_rank, precision=self.precision)
+    noise = None
     if noise_mode != "none":
       noise = (noise_const.value if noise_mode == "const" else
                jax.random.normal(self.make_rng("noise"),
                                  (x.shape[0],) + shape))
-      x = x + (changed["noise_strength"] * noise)[..., None].astype(x.dtype)
-    return bias_act(x, changed["bias"], activation="lrelu", clamp=self.clamp)
+    return scale_noise_bias_act(
+        x, demodulation(changed["kernel"], styles), noise,
+        changed["noise_strength"], changed["bias"], self.clamp)
 
 
 class ToRGB(nn.Module):

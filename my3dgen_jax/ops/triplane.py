@@ -104,9 +104,12 @@ def decode(decoder: DecoderWeights, features: chex.Array, *,
                       preferred_element_type=jnp.float32) + bias
 
   hidden = softplus(layer(features, decoder.kernel0, decoder.bias0))
-  out = layer(hidden, decoder.kernel1, decoder.bias1)
-  return RadianceSample(sigma=out[..., :1],
-                        rgb=jax.nn.sigmoid(out[..., 1:]) * 1.002 - 0.001)
+  # Two products: what follows reads density or colour, and a CPU's vector
+  # units want them side by side, not every 33rd number.
+  sigma, rgb = (layer(hidden, decoder.kernel1[:, part], decoder.bias1[part])
+                for part in (slice(0, 1), slice(1, None)))
+  return RadianceSample(sigma=sigma,
+                        rgb=jax.nn.sigmoid(rgb) * 1.002 - 0.001)
 
 
 def query(tables: chex.Array, decoder: DecoderWeights, points: chex.Array, *,

@@ -1,0 +1,109 @@
+"""What a GPU computes is what a CPU computes: both ways, values, gradients.
+
+A program that is lowered for CUDA holds nothing of CUDA yet, so it can be
+compiled for the CPU that the tests run on.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+from jax import export
+
+from my3dgen_jax import Generator, LoraConfig, lora
+from my3dgen_jax.models.generator import init_variables
+from my3dgen_jax.ops import convolution, low_rank, upfirdn2d
+from my3dgen_jax.ops.platforms import by_platform
+from my3dgen_jax.types import LowRank
+from tests.support import albums, golden
+from tests.support.tiny import TINY
+
+# Wider than what a CPU leaves to XLA, so that its own rules are used.
+WIDE = dataclasses.replace(
+    TINY, backbone=dataclasses.replace(
+        TINY.backbone, channel_base=TINY.backbone.resolution * 72,
+        channel_max=72))
+
+
+def as_on_a_gpu(function):
+  """The function, lowered for CUDA and run here."""
+  def run(*arguments):
+    exported = export.export(
+        jax.jit(function), platforms=("cuda",),
+        disabled_checks=[export.DisabledSafetyCheck.platform()])(*arguments)
+    return jax.jit(exported.call)(*arguments)
+
+  return run
+
+
+class ByPlatformTest(absltest.TestCase):
+
+  def test_each_platform_has_its_own(self):
+    """And its own gradient; this shows that `as_on_a_gpu` is one."""
+    function = by_platform(cpu=lambda x: 2 * x, default=lambda x: 3 * x)
+    self.assertEqual(jax.value_and_grad(function)(1.0), (2, 2))
+    self.assertEqual(as_on_a_gpu(jax.value_and_grad(function))(1.0), (3, 3))
+
+
+class ConvolutionTest(parameterized.TestCase):
+
+  @parameterized.product(up=(1, 2), pairs=(False, True))
+  def test_gradients(self, up, pairs):
+    rng = np.random.default_rng(0)
+    draw = lambda *shape: rng.standard_normal(shape).astype(np.float32)
+    x, base = draw(2, 6, 5, 70), draw(3, 3, 70, 66)
+    a, b = draw(3, 3, 70, 3), draw(3, 66)
+    weights = draw(2, 6 * up, 5 * up, 66)
+    convolve = upfirdn2d.conv_up2 if up == 2 else convolution.conv2d
+
+    def loss(x, base, a, b):
+      if not pairs:
+        return jnp.sum(jnp.square(convolve(x, base) - weights))
+      change = LowRank(a=a, b=b)
+      return jnp.sum(jnp.square(weights - convolve(
+          x, low_rank.added(base, change), base=base, low_rank=change)))
+
+    gradient = jax.value_and_grad(loss, argnums=(0, 1, 2, 3)[:4 if pairs
+                                                             else 2])
+    here, there = (run(x, base, a, b) for run in (
+        jax.jit(gradient), as_on_a_gpu(gradient)))
+    for mine, right in zip(jax.tree.leaves(here), jax.tree.leaves(there)):
+      self.assertLess(golden.relative_error(mine, right), 5e-6)
+
+
+class GeneratorTest(parameterized.TestCase):
+
+  @parameterized.parameters(1, 3)
+  def test_image_and_gradients(self, rank):
+    """A whole generator with an adapter: rank 3 takes products, not sums."""
+    config = LoraConfig(rank=rank, alpha=0.5)
+    base = init_variables(jax.random.key(0), WIDE)
+    person = lora.init(jax.random.key(1), WIDE, config)
+    person = jax.tree.map(
+        lambda leaf: leaf + 0.05 * jax.random.normal(jax.random.key(2),
+                                                     leaf.shape), person)
+    ws = jax.random.normal(jax.random.key(3), (2, WIDE.num_ws, WIDE.w_dim))
+    c = jnp.asarray(albums.labels(2))
+
+    def loss(person, params, ws):
+      out = Generator(WIDE, config).apply(
+          {**base, "params": params, "lora": person}, ws, c,
+          method="synthesis")
+      return (jnp.mean(jnp.square(out.image))
+              + jnp.mean(jnp.square(out.image_raw))), out
+
+    gradient = jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)
+    here, there = (run(person, base["params"], ws) for run in (
+        jax.jit(gradient), as_on_a_gpu(gradient)))
+    for (path, right), mine in zip(
+        jax.tree_util.tree_leaves_with_path(here), jax.tree.leaves(there),
+        strict=True):
+      self.assertLess(np.abs(mine - right).max(),
+                      1e-4 * np.abs(right).max() + 1e-9,
+                      jax.tree_util.keystr(path))
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -18,6 +18,9 @@ from my3dgen_jax.types import LowRank
 
 Padding = Tuple[Tuple[int, int], Tuple[int, int]]
 
+# Pixels of an image that an accelerator sees as rows of a product: one shape
+# less, three times, for which ways to convolve would be tried out.
+_FEW_PIXELS = 16
 _NARROW = 64  # channels up to which XLA's kernel gradient is good on a CPU
 
 
@@ -110,9 +113,16 @@ def _conv(padding: Padding, precision: Optional[lax.PrecisionLike],
           is_low_rank: bool) -> Callable[..., jax.Array]:
   """`conv2d` of stride 1; one function for all calls that share it."""
   on_cpu = _narrow_conv if is_low_rank else _wide_conv
+
+  def elsewhere(x, kernel, *_):
+    size = kernel.shape[:2]
+    if size != (1, 1) and x.shape[1] * x.shape[2] <= _FEW_PIXELS:
+      return _as_product(x, kernel, padding, precision)
+    return _plain(x, kernel, 1, padding, precision)
+
   return by_platform(
       cpu=lambda x, *kernels: on_cpu(x, *kernels, padding, precision),
-      default=lambda x, kernel, *_: _plain(x, kernel, 1, padding, precision))
+      default=elsewhere)
 
 
 @functools.lru_cache(maxsize=None)
@@ -176,6 +186,18 @@ def _plain(x, kernel, stride, padding, precision):
   return lax.conv_general_dilated(
       x, kernel, (stride, stride), padding,
       dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision)
+
+
+def _as_product(x, kernel, padding, precision):
+  """A convolution of few pixels as one product with all taps."""
+  height, width, inputs, outputs = kernel.shape
+  x = _padded(x, padding)
+  rows, columns = (x.shape[1] - height + 1, x.shape[2] - width + 1)
+  patches = jnp.concatenate([x[:, i:i + rows, j:j + columns]
+                             for i in range(height) for j in range(width)],
+                            axis=-1)
+  return jnp.matmul(patches, kernel.reshape(height * width * inputs, outputs),
+                    precision=precision)
 
 
 # What follows is for CPUs.

@@ -167,12 +167,19 @@ def _compiled_step(config: HullFitConfig, degradation: Optional[Degradation],
                    ) -> Callable[..., Tuple[HullFitState, jax.Array]]:
   """A step; the same for all photos and persons, so it is compiled once."""
   return jax.pmap(functools.partial(
-      _step_on_device, config=config, degradation=degradation),
+      step_on_device, config=config, degradation=degradation),
                   axis_name=AXIS, donate_argnums=(4,), devices=devices)
 
 
-def _step_on_device(generator, lpips, hull, targets, state, *, config,
-                    degradation):
+def step_on_device(generator: Network, lpips: Optional[Network],
+                   hull: latents.Hull, targets: Targets, state: HullFitState,
+                   *, config: HullFitConfig,
+                   degradation: Optional[Degradation]
+                   ) -> Tuple[HullFitState, jax.Array]:
+  """A step of one device's photos; see `HullFit` for the arguments.
+
+  Returns: the state, and [B], the losses before the step.
+  """
   side = generator.module.config.img_resolution
   distance = distance_to(targets.image, targets.mask, lpips, config, side)
 

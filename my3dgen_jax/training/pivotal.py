@@ -54,8 +54,8 @@ class PivotState:
 
   Attributes:
     step: int32; of a photo that is finished it does not grow.
-    trainable: see `Bent`.
-    opt_state: of it.
+    trainable: see `Bent`; as one vector, see `state.ravel`.
+    opt_state: the optimiser's state for it.
     lpips: before the last step.
   """
 
@@ -128,20 +128,17 @@ class PivotalTuner(PhotoFits):
             self.identity, self.lpips_identity]
 
   def init(self, targets: Targets) -> PivotState:
-    count = targets.image.shape[0]
-    copies = lambda tree: jax.tree.map(
-        lambda leaf: np.broadcast_to(leaf, (count,) + np.shape(leaf)), tree)
-    trainable = copies(self._split[0])
-    return PivotState(np.zeros(count, np.int32), trainable,
-                      copies(_optimizer(self.config).init(self._split[0])),
-                      np.full(count, np.nan, np.float32))
+    return init_state(self._split[0], config=self.config,
+                      count=targets.image.shape[0])
 
   def step(self, targets: Any, state: Any) -> Tuple[Any, jax.Array]:
     return self._step(*self._networks, targets, state)
 
   def result(self, state: PivotState) -> Dict[str, Any]:
-    leaves = {"/".join(path): leaf
-              for path, leaf in flatten_dict(state.trainable).items()}
+    photos = [flatten_dict(state_lib.unravel(vector, self._split[0]))
+              for vector in np.asarray(state.trainable)]
+    leaves = {"/".join(path): np.stack([photo[path] for photo in photos])
+              for path in photos[0]}
     return {**leaves, "step": state.step, "lpips": state.lpips}
 
   def finished(self, state: Any) -> bool:
@@ -164,6 +161,23 @@ class PivotalTuner(PhotoFits):
                           self.lora_config, tuple(self.devices))
 
 
+def init_state(trainable: Any, *, config: PivotConfig,
+               count: int) -> PivotState:
+  """The state of `count` photos before the first step.
+
+  Args:
+    trainable: what all of them start from, a tree.
+    config: of the tuning.
+    count: photos.
+  """
+  vector = state_lib.ravel(trainable)
+  copies = lambda tree: jax.tree.map(
+      lambda leaf: jnp.broadcast_to(leaf, (count,) + jnp.shape(leaf)), tree)
+  return PivotState(jnp.zeros(count, jnp.int32), copies(vector),
+                    copies(_optimizer(config).init(vector)),
+                    jnp.full(count, jnp.nan))
+
+
 def _optimizer(config: PivotConfig) -> Any:
   import optax  # pylint: disable=import-outside-toplevel
   return optax.adam(config.learning_rate)
@@ -175,16 +189,32 @@ def _compiled_step(config: PivotConfig, model: GeneratorConfig,
                    devices: Tuple[jax.Device, ...]) -> Any:
   """A step; the same for all photos and persons, so it is compiled once."""
   return jax.pmap(functools.partial(
-      _step_on_device, config=config, model=model, lora_config=lora_config),
+      step_on_device, config=config, model=model, lora_config=lora_config),
                   axis_name=AXIS, donate_argnums=(3,), devices=devices)
 
 
-def _step_on_device(frozen, lpips, targets, state, *, config, model,
-                    lora_config):
-  """A step of the device's photo; all leaves [1, …]."""
+def step_on_device(frozen: Any, lpips: Optional[Network], targets: Targets,
+                   state: PivotState, *, config: PivotConfig,
+                   model: GeneratorConfig, lora_config: Optional[LoraConfig]
+                   ) -> Tuple[PivotState, jax.Array]:
+  """A step of one photo, which is all that a device works on.
+
+  Args:
+    frozen: what is not tuned, see `state.split`.
+    lpips: see `PivotalTuner`.
+    targets: the photo, [1, …].
+    state: [1, …].
+    config: see `PivotalTuner`.
+    model: of the generator.
+    lora_config: of the adapter, or None.
+
+  Returns: the state, and [1], the loss before the step.
+  """
   import optax  # pylint: disable=import-outside-toplevel
-  trainable, opt_state = jax.tree.map(
+  vector, opt_state = jax.tree.map(
       lambda leaf: leaf[0], (state.trainable, state.opt_state))
+  trainable = state_lib.unravel(
+      vector, state_lib.abstract_trainable(model, lora_config))
 
   def losses(trainable):
     generator = state_lib.join(model, trainable, frozen, lora_config)
@@ -201,12 +231,12 @@ def _step_on_device(frozen, lpips, targets, state, *, config, model,
     return jnp.sum(total), (total, perceived)
 
   gradients, (loss, perceived) = jax.grad(losses, has_aux=True)(trainable)
-  updates, opt_state = _optimizer(config).update(gradients, opt_state,
-                                              trainable)
-  trainable = optax.apply_updates(trainable, updates)
+  updates, opt_state = _optimizer(config).update(
+      state_lib.ravel(gradients), opt_state, vector)
+  vector = optax.apply_updates(vector, updates)
   new = PivotState(state.step + 1,
                    *jax.tree.map(lambda leaf: leaf[None],
-                                 (trainable, opt_state)), perceived)
+                                 (vector, opt_state)), perceived)
   # A photo that is shown well enough is left alone while others go on.
   done = (perceived[0] < config.stop_lpips) & (config.stop_lpips > 0)
   old = state.replace(lpips=perceived)

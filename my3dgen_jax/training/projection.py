@@ -167,7 +167,7 @@ class Projector:
     self._optimizer = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
     # One step a call: convolutions inside a loop of XLA's take 2.4 times as
     # long on a CPU, and on an accelerator a call costs nothing beside a step.
-    self._step = jax.pmap(self._step_on_device, axis_name=AXIS,
+    self._step = jax.pmap(self.step_on_device, axis_name=AXIS,
                           donate_argnums=(3,), devices=self.devices)
 
   def init(self, generator: Network, statistics: WStatistics, *,
@@ -199,7 +199,11 @@ class Projector:
     """
     return self._step(generator, lpips, targets, state, statistics)
 
-  def _step_on_device(self, generator, lpips, targets, state, statistics):
+  def step_on_device(self, generator: Network, lpips: Network,
+                     targets: Targets, state: ProjectionState,
+                     statistics: WStatistics
+                     ) -> Tuple[ProjectionState, jax.Array]:
+    """`step` as one device makes it, without the axis of devices."""
     config = self.config
     step = state.step[0]
     progress = step / config.steps

@@ -1,8 +1,11 @@
-"""Where arrays lie for `jax.pmap`: along a leading axis of devices."""
+"""Functions on many devices, and arrays along a leading axis of them.
+
+`spread` is the only place that calls `jax.pmap`.
+"""
 
 import gc
 import pathlib
-from typing import Any, Optional, Sequence, Tuple
+from typing import Any, Callable, Optional, Sequence, Tuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +30,23 @@ def forget_programs(most: int = _MANY_MAPS):
   if _MAPS.exists() and len(_MAPS.read_bytes().splitlines()) > most:
     jax.clear_caches()
     gc.collect()
+
+
+def spread(function: Callable[..., Any], *,
+           devices: Optional[Sequence[jax.Device]] = None,
+           donate: Tuple[int, ...] = ()) -> Callable[..., Any]:
+  """Compiles a function so that each device works on its own entry.
+
+  Args:
+    function: what one device does; its collectives are over `AXIS`.
+    devices: the devices, in the order of the leading axis; None: all of this
+      process.
+    donate: positions of arguments whose memory is taken over.
+
+  Returns: a function of pytrees of [D, ...] that returns such a pytree.
+  """
+  return jax.pmap(function, axis_name=AXIS, donate_argnums=donate,
+                  devices=None if devices is None else tuple(devices))
 
 
 def local_devices(count: Optional[int] = None) -> Tuple[jax.Device, ...]:

@@ -310,6 +310,7 @@ class _Job:
       raise UserError(f"process {processes.index()}: {name} is not that of "
                       "process 0; give all processes the same flags, photos "
                       "and networks")
+    processes.barrier()
 
   def description(self) -> Dict[str, Any]:
     """What config.json holds."""

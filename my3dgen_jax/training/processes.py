@@ -273,13 +273,11 @@ class _Job:
   def wait_for_others(self, host: str, port: int, deadline: float) -> int:
     """Process 0: listens until all are here; returns the port for JAX."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Where HOST is a name that others know this machine by, it may not be
-    # one of its own addresses.
-    try:
-      place = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4]
-    except OSError as error:
-      raise UserError(f"--coordinator={host}:{port}: {error.strerror}"
-                      ) from None
+    # Others may know this machine by a name that is none of its own, or is
+    # its loopback to itself: it listens everywhere, as JAX does, unless all
+    # are on this machine.
+    here = host in ("localhost", "::1") or host.startswith("127.")
+    place = (host if here else "", port)
     with socket.socket(family, socket.SOCK_STREAM) as listener:
       listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
       try:

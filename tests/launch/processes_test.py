@@ -3,7 +3,6 @@
 import os
 import pathlib
 import signal
-import socket
 import tempfile
 import time
 
@@ -98,7 +97,8 @@ class SeveralProcessesTest(parameterized.TestCase):
       self.assertEqual((code, err), (0, ""))
     self.assert_same_run(name)
 
-  @parameterized.product(whom=(0, 1), when=("config.json", "state/00000004"))
+  @parameterized.parameters((1, "config.json"), (0, "state/00000004"),
+                            (1, "state/00000004"))
   def test_one_is_asked_to_stop(self, whom, when):
     """While anchors are sought, or at a step: all stop, and all go on."""
     name = f"stopped{whom}{len(when)}"
@@ -118,7 +118,6 @@ class SeveralProcessesTest(parameterized.TestCase):
 
   def test_an_error_of_one(self):
     """Both say it, whoever made it."""
-    (self.folder / "other").mkdir()
     port = jobs.free_port()
     common = (*_JOB, _FEW, "--cpu_devices=2",
               f"--coordinator=127.0.0.1:{port}", "--num_processes=2")
@@ -153,36 +152,11 @@ class SeveralProcessesTest(parameterized.TestCase):
       self.assertRegex(err, r"\Aerror: [^\n]*batch_size: 2 does not divide "
                        r"over 4 devices[^\n]*\n\Z")
 
-  @parameterized.named_parameters(
-      ("beyond", ("--num_processes=2", "--process_id=2",
-                  "--coordinator=127.0.0.1:1"), 2, "--process_id: expected 0"),
-      ("incomplete", ("--num_processes=2",), 2, "--coordinator is missing"),
-      ("no_id", ("--num_processes=2", "--coordinator=127.0.0.1:9"), 2,
-       "--process_id is missing"),
-      ("no_port", ("--num_processes=2", "--process_id=0",
-                   "--coordinator=here"), 2, "HOST:PORT"),
-      ("no_cluster", ("--coordinator=auto",), 2, "no job of SLURM"),
-      ("nobody_there", ("--num_processes=2", "--process_id=1",
-                        "--connect_timeout=1"), 1, "cannot be reached"),
-      ("nobody_comes", ("--num_processes=2", "--process_id=0",
-                        "--connect_timeout=1"), 2, "process 1 did not come"))
+  @parameterized.parameters(
+      (("--num_processes=2",), 2, "--coordinator is missing"),
+      (("--num_processes=2", "--process_id=1", "--connect_timeout=1",
+        "--coordinator=127.0.0.1:9"), 1, "cannot be reached"))
   def test_refusals(self, flags, code, pattern):
-    if not any("coordinator" in flag for flag in flags) and len(flags) > 1:
-      flags = (*flags, f"--coordinator=127.0.0.1:{jobs.free_port()}")
-    self.assert_refused(flags, code, pattern)
-
-  def test_port_in_use(self):
-    with socket.socket() as taken:
-      taken.bind(("127.0.0.1", 0))
-      taken.listen()
-      place = f"127.0.0.1:{taken.getsockname()[1]}"
-      self.assert_refused((f"--coordinator={place}", "--num_processes=2",
-                           "--process_id=0"), 1, "in use; process 0 listens")
-      self.assert_refused((f"--coordinator={place}", "--num_processes=2",
-                           "--process_id=1", "--connect_timeout=1"), 1,
-                          "whoever is there is not process 0")
-
-  def assert_refused(self, flags, code, pattern):
     (found, out, err), = jobs.results(
         [jobs.start(self.folder, *_JOB, "--out=refused", *flags)],
         timeout=_SECONDS)

@@ -78,6 +78,17 @@ class LayersTest(parameterized.TestCase):
         self.assertNotIn("absl", {name.split(".")[0]
                                   for name in imports_of(path)}, path)
 
+  def test_pmap_is_called_in_one_file_alone(self):
+    """What would change if JAX dropped it."""
+    callers = {path.relative_to(ROOT).as_posix()
+               for folder in (PACKAGE, ROOT / "benchmarks", ROOT / "converters")
+               for path in folder.rglob("*.py")
+               if any("pmap" in (getattr(node, "attr", ""),
+                                 getattr(node, "id", ""))
+                      for node in ast.walk(ast.parse(path.read_text())))
+               or "jax.pmap" in imports_of(path)}
+    self.assertEqual(callers, {"my3dgen_jax/training/devices.py"})
+
 
 class ApiTest(parameterized.TestCase):
 

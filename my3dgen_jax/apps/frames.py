@@ -143,7 +143,7 @@ def _frames_on(devices: Tuple[jax.Device, ...], kinds: Tuple[str, ...],
                 output.image_depth, c)}
     return {kind: made[kind]() for kind in kinds}
 
-  return jax.pmap(frames, axis_name=devices_lib.AXIS, devices=devices)
+  return devices_lib.spread(frames, devices=devices)
 
 
 def picture_of(kind: str, array: np.ndarray,

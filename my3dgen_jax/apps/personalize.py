@@ -11,6 +11,7 @@ import time
 from typing import (Any, Callable, Dict, Literal, NamedTuple, Optional,
                     Tuple)
 
+from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 import numpy as np
 
@@ -33,7 +34,7 @@ from my3dgen_jax.models.checkpoint import (generator_digest, load_generator,
                                            save_generator, weights_digest)
 from my3dgen_jax.models.generator import Generator
 from my3dgen_jax.training import devices as devices_lib
-from my3dgen_jax.training import checkpoint, loop, run_folder
+from my3dgen_jax.training import checkpoint, loop, processes, run_folder
 from my3dgen_jax.training import state as state_lib
 from my3dgen_jax.training.anchors import AnchorFinder, Anchors
 from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
@@ -79,7 +80,7 @@ class PersonalizeConfig:
     dtype: of activations; None: the generator's.
     adapter_dtype: of the file.
     cache: folder of anchors found before; None: none are kept.
-    devices: of this machine that are used; None: all.
+    devices: of each process's that are used; None: all.
     save_every: steps between saved states.
     log_every: steps between logged ones.
     pictures: held-out photos in before_after.png at most.
@@ -134,8 +135,12 @@ class PersonalizeConfig:
 
 def personalize(config: PersonalizeConfig, *, resume: bool = False,
                 flags: Optional[str] = None,
-                report: Callable[[str], None] = print) -> Dict[str, Any]:
+                report: Callable[[str], None] = print
+                ) -> Optional[Dict[str, Any]]:
   """Makes a generator somebody's own.
+
+  Of several processes (`training.processes`) all fit and tune; process 0
+  alone writes files, and measures.
 
   Args:
     config: the run.
@@ -143,7 +148,7 @@ def personalize(config: PersonalizeConfig, *, resume: bool = False,
     flags: text of a flagfile that repeats the run, kept with it.
     report: called with lines about what happens.
 
-  Returns: what `summary.json` holds.
+  Returns: what `summary.json` holds; None in processes other than 0.
   Raises:
     UserError: bad input, in one line; nothing has been written then.
     Interrupted: SIGTERM or SIGINT; `resume` goes on.
@@ -155,13 +160,18 @@ def personalize(config: PersonalizeConfig, *, resume: bool = False,
       for name in ("checkpoint", "album", "lpips", "identity")
       if (place := getattr(config, name)) is not None})
   out = pathlib.Path(config.out).expanduser()
-  _check_out(out, resume)
-  devices = devices_lib.local_devices(config.devices)
+  first = processes.is_first()
+  if first:
+    _check_out(out, resume)
+  devices = devices_lib.all_devices(config.devices)
   job = _Job.load(config, devices)
+  job.check_same_everywhere()
   with stopping_gently() as stop:  # from the run's first file on
-    _begin(out, job.description(), flags)
+    if first:
+      _begin(out, job.description(), flags)
     report(f"{len(job.split.train)} photos to tune on, {len(job.split.test)} "
-           f"held out, {len(devices)} device{'s' * (len(devices) > 1)}")
+           f"held out, {len(devices)} device{'s' * (len(devices) > 1)}"
+           + f" of {processes.count()} processes" * (processes.count() > 1))
     anchors = job.anchors(out, stop)
     seconds = time.monotonic() - began
     saved = job.tune(out, anchors, stop)
@@ -169,6 +179,9 @@ def personalize(config: PersonalizeConfig, *, resume: bool = False,
     began = time.monotonic()
     result = job.write_result(out, saved)
     summary = job.evaluate(out, result, anchors, stop)
+    if summary is None:
+      processes.barrier()  # until process 0 is done
+      return None
   seconds += time.monotonic() - began
   summary.update(adapter_bytes=result.bytes, adapter_numbers=result.numbers,
                  seconds=round(seconds, 1),
@@ -176,7 +189,8 @@ def personalize(config: PersonalizeConfig, *, resume: bool = False,
   run_folder.write_json(out / run_folder.SUMMARY_FILE, summary)
   shutil.rmtree(out / _UNFINISHED, ignore_errors=True)
   if config.report:
-    _write_report(config, out, devices, report)
+    _write_report(config, out, devices_lib.own(devices), report)
+  processes.barrier()
   return summary
 
 
@@ -282,6 +296,22 @@ class _Job:
   def lora_config(self) -> Optional[LoraConfig]:
     return self.config.lora if self.config.tuning.mode == "lora" else None
 
+  def check_same_everywhere(self):
+    """Sees that all processes were given the same work.
+
+    Raises: UserError that names what is not.
+    """
+    mine = self.description()
+    first = json.loads(str(processes.from_first(
+        lambda: {"text": np.array(json.dumps(mine))})["text"]))
+    free = [f"settings.{name}" for name in CIRCUMSTANCES if name != "devices"]
+    name = run_folder.first_difference(first, mine, free)
+    if name is not None:
+      raise UserError(f"process {processes.index()}: {name} is not that of "
+                      "process 0; give all processes the same flags, photos "
+                      "and networks")
+    processes.barrier()
+
   def description(self) -> Dict[str, Any]:
     """What config.json holds."""
     return {"kind": run_folder.KIND, "format": run_folder.FORMAT,
@@ -300,20 +330,25 @@ class _Job:
     return AnchorFinder(
         config=self.config.projection, generator=generator, identity=digest,
         lpips=self.networks.get("lpips"),
-        lpips_identity=self.digests.get("lpips", ""), devices=self.devices,
+        lpips_identity=self.digests.get("lpips", ""),
+        devices=devices_lib.own(self.devices),
         cache=pathlib.Path(cache).expanduser() if cache
         else out / _UNFINISHED)
 
   def anchors(self, out: pathlib.Path, stop: StopRequest) -> Anchors:
     """Of the photos to tune on, and of those held out."""
     path = out / run_folder.ANCHORS_FILE
-    if path.exists():  # of this run: the photos are what they were
-      return Anchors.load(path)
+    # Those of this run: the photos are what they were.
+    known = processes.from_first(lambda: vars(
+        Anchors.load(path)) if path.exists() else {})
+    if known:
+      return Anchors(tuple(map(str, known["names"])), known["ws"], known["c"])
     chosen = set(self.split.train.names) | set(self.split.test.names)
     anchors = self.finder(out, self.base, self.digest).find(
         self.album.subset([i for i, name in enumerate(self.album.names)
                            if name in chosen]), stop)
-    anchors.save(path)
+    if processes.is_first():
+      anchors.save(path)
     return anchors
 
   def tune(self, out: pathlib.Path, anchors: Anchors,
@@ -345,29 +380,45 @@ class _Job:
                                   self.base.variables, None)
       generator = state_lib.join(self.model, trainable, frozen, None)
       folder = out / run_folder.GENERATOR_FOLDER
-      save_generator(folder, self.model, generator.variables, overwrite=True,
-                     source={"tuned_from": self.digest, "steps": steps})
-      digest = generator_digest(folder)
+
+      def write() -> Dict[str, Any]:
+        save_generator(folder, self.model, generator.variables,
+                       overwrite=True,
+                       source={"tuned_from": self.digest, "steps": steps})
+        return {"digest": np.array(generator_digest(folder))}
+
+      digest = str(processes.from_first(write)["digest"])
       return _Result(generator, digest, digest, numbers, sum(
           path.stat().st_size for path in folder.rglob("*")
           if path.is_file()))
     path = out / run_folder.ADAPTER_FILE
-    lora_lib.save(path, trainable, self.lora_config,
-                  dtype=self.config.adapter_dtype, metadata={
-                      run_folder.BASE_DIGEST: self.digest,
-                      "version": __version__, "steps": str(steps),
-                      "settings": json.dumps(self.description()["settings"])})
-    # As it was rounded, if it was.
-    trainable = lora_lib.load(path, self.model).lora
+
+    def write_adapter() -> Dict[str, Any]:
+      lora_lib.save(path, trainable, self.lora_config,
+                    dtype=self.config.adapter_dtype, metadata={
+                        run_folder.BASE_DIGEST: self.digest,
+                        "version": __version__, "steps": str(steps),
+                        "settings": json.dumps(
+                            self.description()["settings"])})
+      # As it was rounded, if it was.
+      return {"bytes": np.array(path.stat().st_size), **flatten_dict(
+          lora_lib.load(path, self.model).lora, sep="/")}
+
+    written = processes.from_first(write_adapter)
+    size = int(written.pop("bytes"))
+    trainable = unflatten_dict(written, sep="/")
     variables = lora_lib.merge_into_params(self.base.variables, trainable,
                                            self.lora_config)
     return _Result(Network(variables, self.base.module),
                    weights_digest(variables), weights_digest(trainable),
-                   numbers, path.stat().st_size)
+                   numbers, size)
 
   def evaluate(self, out: pathlib.Path, result: _Result, anchors: Anchors,
-               stop: StopRequest) -> Dict[str, Any]:
-    """Measures both generators on the held-out photos, and shows them."""
+               stop: StopRequest) -> Optional[Dict[str, Any]]:
+    """Measures both generators on the held-out photos, and shows them.
+
+    Process 0 does; the others help to find anchors, and get None.
+    """
     album, which = self.split.test, "held-out"
     if not album:
       album, which = self.split.train, "training"
@@ -376,6 +427,8 @@ class _Job:
       # A personal generator finds the photos that it has not seen itself.
       after = self.finder(out, result.generator, result.digest).find(
           album, stop, title="held-out photos")
+    if not processes.is_first():
+      return None
     candidates = {"pretrained": (self.base, before),
                   "personalized": (result.generator, after)}
     # Numbers are to be comparable whatever tuning computed in.

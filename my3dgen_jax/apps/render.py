@@ -182,9 +182,9 @@ def synthesize_many(network: Network, ws: chex.Array, c: chex.Array, *,
 @functools.cache
 def _synthesis_on(devices: Tuple[jax.Device, ...]) -> Callable[..., jax.Array]:
   """Images [D, N, H, W, 3] of [D, N, …]; one program for all callers."""
-  return jax.pmap(
+  return devices_lib.spread(
       lambda network, ws, c: network(ws, c, method="synthesis").image,
-      axis_name=devices_lib.AXIS, devices=devices)
+      devices=devices)
 
 
 @functools.partial(jax.jit, static_argnames="neural_rendering_resolution")

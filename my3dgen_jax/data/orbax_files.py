@@ -30,7 +30,14 @@ def checkpointer(failure: str) -> Iterator[Any]:
   try:
     for logger in loggers:
       logger.setLevel(logging.CRITICAL)
-    with ocp.StandardCheckpointer() as orbax:
+    alone = ocp.options.MultiprocessingOptions()
+    if jax.process_count() > 1:
+      # Orbax would wait for all processes, but each reads and writes alone.
+      index = jax.process_index()
+      alone = ocp.options.MultiprocessingOptions(
+          primary_host=index, active_processes={index},
+          barrier_sync_key_prefix=f"alone{index}")
+    with ocp.StandardCheckpointer(multiprocessing_options=alone) as orbax:
       yield orbax
   except CheckpointError:
     raise

@@ -26,6 +26,7 @@ import numpy as np
 from my3dgen_jax.data.files import replacing
 from my3dgen_jax.demo import people, render
 from my3dgen_jax.errors import UserError
+from my3dgen_jax.training import devices
 from my3dgen_jax.training.interrupts import StopRequest
 from my3dgen_jax.training.progress import Progress
 
@@ -159,7 +160,7 @@ def _drawing(resolution: int, supersampling: int) -> Callable[
                           supersampling=supersampling).image
     return jnp.clip(jnp.rint((image + 1) * 127.5), 0, 255).astype(jnp.uint8)
 
-  return jax.pmap(one_device)
+  return devices.spread(one_device)
 
 
 @functools.partial(jax.jit, static_argnums=0)

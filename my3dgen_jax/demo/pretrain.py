@@ -298,7 +298,7 @@ def make_step(config: PretrainConfig,
     return TrainState(state.step + 1, {"params": params, "average": average},
                       opt_state), terms
 
-  return jax.pmap(step, axis_name=devices.AXIS, donate_argnums=0)
+  return devices.spread(step, donate=(0,))
 
 
 def pretrain(folder: Union[str, os.PathLike],
@@ -408,10 +408,9 @@ def _keys(config: PretrainConfig, number: int) -> chex.PRNGKey:
 def _drawing(config: PretrainConfig,
              part: float) -> Callable[[chex.PRNGKey], Batch]:
   """`draw_batch` for a stage, on all devices."""
-  return jax.pmap(functools.partial(
+  return devices.spread(functools.partial(
       draw_batch, num_points=config.points, part=part,
-      side=prior.MODEL.img_resolution if part else 0),
-                  axis_name=devices.AXIS)
+      side=prior.MODEL.img_resolution if part else 0))
 
 
 def with_w_average(key: chex.PRNGKey, variables: Any, *, count: int) -> Any:

@@ -310,7 +310,7 @@ def _make_step(config: NetworksConfig, task: _Task) -> Callable[
     return TrainState(state.step + 1, {"params": params, "batch_stats": stats},
                       opt_state), terms
 
-  return jax.pmap(step, axis_name=devices.AXIS, donate_argnums=0)
+  return devices.spread(step, donate=(0,))
 
 
 def train(folder: Union[str, os.PathLike],

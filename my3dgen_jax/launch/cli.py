@@ -5,6 +5,7 @@ import functools
 import pathlib
 import re
 import sys
+import traceback
 import typing
 from typing import Any, Callable, List, Literal, Sequence
 
@@ -12,6 +13,7 @@ import jax
 from absl import app, flags, logging
 
 from my3dgen_jax.errors import FlagError, Interrupted, UserError, one_line
+from my3dgen_jax.training import processes
 
 # What commands declare their flags with. Several may be of one name, as long
 # as only one command runs; and they belong to the command, not to this file.
@@ -25,6 +27,9 @@ flags.disclaim_key_flags()
 # Flagfiles that are part of the project.
 _FLAGFILES = pathlib.Path(__file__).resolve().parents[2] / "launch"
 _CPU_DEVICES = "cpu_devices"
+_COORDINATOR, _COUNT, _INDEX, _TIMEOUT = _OF_PROCESSES = (
+    "coordinator", "num_processes", "process_id", "connect_timeout")
+_AUTO = "auto"
 _MOST_NUMBERS = 100_000  # a slip of the finger should not fill the memory
 
 
@@ -44,20 +49,29 @@ def run(main: Callable[[], None]):
       if _CPU_DEVICES in flags.FLAGS and flags.FLAGS[_CPU_DEVICES].value:
         jax.config.update("jax_num_cpu_devices",
                           flags.FLAGS[_CPU_DEVICES].value)
+      _start_processes()
       main()
+      processes.finish()
     except FlagError as error:
       _fail(error, 2)
     except (UserError, OSError, MemoryError) as error:
       _fail(error, 1)
     except jax.errors.JaxRuntimeError as error:
       if "RESOURCE_EXHAUSTED" not in str(error):
+        # Perhaps because another process has died, of which it would hear.
+        processes.await_end_of_others()
+        _end_others(error)
         raise
       _fail("not enough memory on the device; try fewer images at a time", 1)
     except Interrupted as error:
       print(error, file=sys.stderr)
+      processes.abandon(128 + error.signal, str(error), signal=error.signal)
       sys.exit(128 + error.signal)
     except KeyboardInterrupt:
       _fail("interrupted", 130)
+    except Exception as error:
+      _end_others(error)
+      raise
 
   app.run(guarded, flags_parser=_parse)
 
@@ -67,6 +81,49 @@ def define_cpu_devices():
   integer(_CPU_DEVICES, None, "Devices that the processor poses as, to share "
           "the work; one a core suits small models, and takes as many times "
           "the memory. Default: one.", lower_bound=1, upper_bound=256)
+
+
+def define_processes():
+  """Declares the flags of a command that several processes can work on."""
+  string(_COORDINATOR, None, "HOST:PORT of process 0, the same for all "
+         "processes of a job; auto: as SLURM or Open MPI say. Default: one "
+         "process.")
+  integer(_COUNT, None, "Processes of the job.", lower_bound=1)
+  integer(_INDEX, None, "Which of them this is, from 0; process 0 "
+          "writes the files.", lower_bound=0)
+  number(_TIMEOUT, processes.CONNECT_SECONDS, "Seconds within which "
+         "all processes must have come.", lower_bound=1.0)
+
+
+def _start_processes():
+  """Meets the other processes, if the flags say that there are any."""
+  if _COORDINATOR not in flags.FLAGS:
+    return
+  values = {name: flags.FLAGS[name].value for name in (
+      _COORDINATOR, _COUNT, _INDEX)}
+  coordinator, count, index = values.values()
+  if all(value is None for value in values.values()):
+    return
+  local = None
+  if coordinator == _AUTO:
+    if count is not None or index is not None:
+      raise FlagError("--coordinator=auto finds --num_processes and "
+                      "--process_id itself")
+    coordinator, count, index, local = processes.detect()
+  for name, value in ((_COORDINATOR, coordinator), (_COUNT, count),
+                      (_INDEX, index)):
+    if value is None:
+      raise FlagError(f"--{name} is missing; several processes need "
+                      "--coordinator, --num_processes and --process_id")
+  processes.start(coordinator, count=count, index=index, local_devices=local,
+                  timeout=flags.FLAGS[_TIMEOUT].value)
+
+
+def _end_others(error: Exception):
+  """Tells a bug here, where this would leave other processes waiting."""
+  if processes.count() > 1:
+    traceback.print_exception(error)
+    processes.abandon(1, f"{type(error).__name__}: {one_line(error)}")
 
 
 def _parse(argv: List[str]) -> List[str]:
@@ -104,7 +161,7 @@ def flags_as_text(skip: Sequence[str] = ()) -> str:
   lines = []
   for name, flag in sorted(flags.FLAGS._flags().items()):  # pylint: disable=protected-access
     if flag.using_default_value or name in skip or name in (
-        "flagfile", "verbosity"):
+        "flagfile", "verbosity", *_OF_PROCESSES):
       continue
     lines.append(flag.serialize())
   return "\n".join(dict.fromkeys(line for line in lines if line)) + "\n"
@@ -145,6 +202,7 @@ def define_config(config_class: Any, prefix: str = "",
 
 def _fail(error: object, code: int):
   print(f"error: {one_line(error)}", file=sys.stderr)
+  processes.abandon(code, one_line(error))
   sys.exit(code)
 
 

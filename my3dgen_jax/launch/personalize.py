@@ -7,6 +7,18 @@
 or --flagfile=obama.flags; or --demo_person=0, which needs nothing: an album of
 a procedural person is drawn, and the networks of the package are used. What a
 run leaves: `training/run_folder.py`.
+
+Several processes, on one machine or many, share each batch over all devices of
+all of them, and make what one process with as many devices would. Each is
+started with the same command and
+
+    --coordinator=HOST:PORT --num_processes=2 --process_id=0    # 1 for the next
+
+HOST:PORT is a free port of the machine of process 0 that all can reach; under
+SLURM or Open MPI --coordinator=auto says all of this. All processes must find
+the checkpoint, the networks and the album (their paths may differ); process 0
+alone writes the run's folder, and reads it with --resume. SIGTERM to any of
+them stops all, with the state saved; when one dies, so do the others.
 """
 
 import dataclasses
@@ -37,7 +49,8 @@ _RUN = {holder.name: holder for holder in (
              "Of the adapter's file."),
     _TEXT("cache", default_cache(), "Folder of anchors found before; "
           "empty: none."),
-    _INT("devices", None, "Of this machine; default: all.", lower_bound=1),
+    _INT("devices", None, "Of this machine (of each process); default: all.",
+         lower_bound=1),
     _INT("save_every", 500, "Steps between saved states.", lower_bound=1),
     _INT("log_every", 10, "Steps between logged ones.", lower_bound=1),
     _INT("pictures", 4, "Photos in before_after.png.", lower_bound=1),
@@ -52,6 +65,7 @@ _DEMO = cli.integer("demo_person", None, "Draw the album of this procedural "
                     "person, and use the networks of the package.",
                     lower_bound=0)
 cli.define_cpu_devices()
+cli.define_processes()
 _RESUME = cli.boolean("resume", False, "Go on with the run in --out.")
 _PARTS = {"lora": cli.define_config(LoraConfig, "lora_"),
           "projection": cli.define_config(ProjectionConfig, "anchor_"),
@@ -75,7 +89,8 @@ def main():
     config = _with_demo(config, _DEMO.value)
   summary = personalize.personalize(
       config, resume=_RESUME.value, flags=cli.flags_as_text(skip=["resume"]))
-  print(personalize.describe(summary, config.out))
+  if summary is not None:  # of several processes one says it
+    print(personalize.describe(summary, config.out))
 
 
 def _with_demo(config: personalize.PersonalizeConfig,

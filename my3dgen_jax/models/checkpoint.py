@@ -253,7 +253,7 @@ def load_generator(directory: Union[str, os.PathLike]
   with checkpointer(f"{folder}: cannot be read") as orbax:
     _check_tree(folder, expected,
                 orbax.metadata(folder).item_metadata.tree)
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     variables = orbax.restore(folder, jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype,
                                           sharding=device), expected))

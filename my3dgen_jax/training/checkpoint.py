@@ -83,7 +83,7 @@ def load_state(folder: Union[str, os.PathLike],
   if not known:
     return None
   path = folder / f"{known[-1]:08d}"
-  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   target = jax.tree.map(
       lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), np.asarray(leaf).dtype,
                                         sharding=device), _tree(expected, 0.0))

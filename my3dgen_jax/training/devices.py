@@ -1,14 +1,22 @@
-"""Where arrays lie for `jax.pmap`: along a leading axis of devices."""
+"""Functions on many devices, and arrays along a leading axis of them.
 
+`spread` is the only place that calls `jax.pmap`.
+"""
+
+import contextlib
+import functools
 import gc
+import os
 import pathlib
-from typing import Any, Optional, Sequence, Tuple
+import sys
+from typing import Any, Callable, Iterator, Optional, Sequence, Tuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from my3dgen_jax.errors import UserError
+from my3dgen_jax.training import processes
 
 AXIS = "devices"
 
@@ -29,6 +37,24 @@ def forget_programs(most: int = _MANY_MAPS):
     gc.collect()
 
 
+def spread(function: Callable[..., Any], *,
+           devices: Optional[Sequence[jax.Device]] = None,
+           donate: Tuple[int, ...] = ()) -> Callable[..., Any]:
+  """Compiles a function so that each device works on its own entry.
+
+  Args:
+    function: what one device does; its collectives are over `AXIS`.
+    devices: the devices, in the order of the leading axis; None: all of this
+      process. Where they are of several processes, each calls the function at
+      the same time with the entries of its own devices, and gets those.
+    donate: positions of arguments whose memory is taken over.
+
+  Returns: a function of pytrees of [D, ...] that returns such a pytree.
+  """
+  return jax.pmap(function, axis_name=AXIS, donate_argnums=donate,
+                  devices=None if devices is None else tuple(devices))
+
+
 def local_devices(count: Optional[int] = None) -> Tuple[jax.Device, ...]:
   """The first `count` devices of this machine; None: all of them.
 
@@ -39,6 +65,74 @@ def local_devices(count: Optional[int] = None) -> Tuple[jax.Device, ...]:
     raise UserError(f"devices: {count} are wanted, this machine has "
                     f"{len(devices)}")
   return tuple(devices[:count])
+
+
+def all_devices(count: Optional[int] = None) -> Tuple[jax.Device, ...]:
+  """The first `count` devices of each process; None: all of them.
+
+  Raises: UserError if a process has fewer, or some have more than others.
+  """
+  if processes.count() == 1:
+    return local_devices(count)
+  each = [jax.local_devices(i) for i in range(processes.count())]
+  if len({len(devices) for devices in each}) > 1:
+    raise UserError("devices: processes have "
+                    + ", ".join(str(len(devices)) for devices in each)
+                    + "; choose as many for all")
+  local_devices(count)  # says so if there are fewer
+  return tuple(device for devices in each for device in devices[:count])
+
+
+def own(devices: Sequence[jax.Device]) -> Tuple[jax.Device, ...]:
+  """Those of the devices that are this process's."""
+  return tuple(device for device in devices
+               if device.process_index == processes.index())
+
+
+def own_entries(tree: Any, devices: Sequence[jax.Device]) -> Any:
+  """The entries of this process's devices, [D, ...] -> [D_own, ...]."""
+  rows = [i for i, device in enumerate(devices)
+          if device.process_index == processes.index()]
+  return tree if len(rows) == len(devices) else jax.tree.map(
+      lambda leaf: leaf[rows], tree)
+
+
+def highest(value: int, devices: Sequence[jax.Device]) -> int:
+  """The largest value that any process gives; all of them at the same time."""
+  given = np.full(len(own(devices)), value, np.int32)
+  return int(first(_highest(tuple(devices))(scatter(given, own(devices)))))
+
+
+@functools.lru_cache(maxsize=8)
+def _highest(devices: Tuple[jax.Device, ...]) -> Callable[..., Any]:
+  return spread(lambda value: jax.lax.pmax(value, AXIS), devices=devices)
+
+
+def connect(devices: Sequence[jax.Device]):
+  """Connects the devices of all processes; each of them calls it.
+
+  Gloo, which connects processors, waits for half a minute alone for the last
+  to come, and says on stdout that all are there.
+  """
+  if processes.count() > 1:
+    processes.barrier()
+    with _without_stdout():
+      highest(0, devices)
+
+
+@contextlib.contextmanager
+def _without_stdout() -> Iterator[None]:
+  """Nobody hears what the process says, whatever language it is written in."""
+  sys.stdout.flush()
+  kept = os.dup(1)
+  nowhere = os.open(os.devnull, os.O_WRONLY)
+  try:
+    os.dup2(nowhere, 1)
+    yield
+  finally:
+    os.dup2(kept, 1)
+    os.close(kept)
+    os.close(nowhere)
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:

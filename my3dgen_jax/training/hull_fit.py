@@ -26,7 +26,6 @@ from my3dgen_jax.config import HullFitConfig
 from my3dgen_jax.losses.reconstruction import mean_squared_error
 from my3dgen_jax.ops.resize import resize_bilinear
 from my3dgen_jax.training import devices as devices_lib
-from my3dgen_jax.training.devices import AXIS
 from my3dgen_jax.training.interrupts import StopRequest
 from my3dgen_jax.training.photo_fits import PhotoFits, Targets
 from my3dgen_jax.types import Network
@@ -166,9 +165,9 @@ def _compiled_step(config: HullFitConfig, degradation: Optional[Degradation],
                    devices: Tuple[jax.Device, ...]
                    ) -> Callable[..., Tuple[HullFitState, jax.Array]]:
   """A step; the same for all photos and persons, so it is compiled once."""
-  return jax.pmap(functools.partial(
+  return devices_lib.spread(functools.partial(
       step_on_device, config=config, degradation=degradation),
-                  axis_name=AXIS, donate_argnums=(4,), devices=devices)
+                            devices=devices, donate=(4,))
 
 
 def step_on_device(generator: Network, lpips: Optional[Network],

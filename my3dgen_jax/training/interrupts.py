@@ -3,20 +3,47 @@
 import contextlib
 import signal
 import threading
-from typing import Iterator, Optional
+from typing import Iterator, Optional, Sequence
+
+import jax
 
 from my3dgen_jax.errors import Interrupted
+from my3dgen_jax.training import devices as devices_lib
+from my3dgen_jax.training import processes
 
 
 class StopRequest:
-  """Whether the process has been asked to stop.
-
-  Attributes:
-    signal: the signal's number, or None so far.
-  """
+  """Whether the process has been asked to stop, or another one of the job."""
 
   def __init__(self):
-    self.signal: Optional[int] = None
+    self._signal: Optional[int] = None
+
+  @property
+  def signal(self) -> Optional[int]:
+    """The signal's number, or None so far.
+
+    Of several processes one may know it before another: see `agreed`.
+    """
+    return (self._signal if self._signal is not None
+            else processes.asked_to_stop())
+
+  @signal.setter
+  def signal(self, number: int):
+    self._signal = number
+    processes.ask_to_stop(number)
+
+  def agreed(self, devices: Sequence[jax.Device]) -> bool:
+    """Whether all processes stop now; all of them ask at the same time.
+
+    Args:
+      devices: of all of them.
+    """
+    if processes.count() == 1:
+      return self.signal is not None
+    number = devices_lib.highest(self.signal or 0, devices)
+    if number and self._signal is None:
+      self._signal = number
+    return number > 0
 
   def raise_if_wanted(self, message: str):
     """Ends long work, after it has saved what it has.

@@ -1,5 +1,6 @@
 """Tuning from the first step to the last, over interruptions."""
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -17,6 +18,7 @@ from my3dgen_jax.data.iterator import ShuffledBatches, shard
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.training import checkpoint
 from my3dgen_jax.training import devices as devices_lib
+from my3dgen_jax.training import processes
 from my3dgen_jax.training import state as state_lib
 from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.training.interrupts import StopRequest
@@ -63,7 +65,7 @@ class Tuning:
       folder: of the run: `state/`, `metrics.jsonl` and events are here.
       album: photos to tune on.
       anchors: of them, in the same order.
-      stop: looked at after each step.
+      stop: agreed on after each step.
 
     Returns: the last state, on the host, and the seconds spent in all.
     Raises:
@@ -79,9 +81,7 @@ class Tuning:
         jax.random.key(tuning.seed), self.config, self.base, self.lora_config)
     fresh = state_lib.unravelled(
         state_lib.init_state(trainable, tuning), trainable)
-    saved = checkpoint.load_state(folder / STATE_FOLDER, fresh)
-    if saved is None:
-      saved = checkpoint.Saved(fresh, 0.0)
+    saved = _shared(folder / STATE_FOLDER, fresh)
     start = int(saved.state.step)
     if start > tuning.steps:
       raise UserError(f"{folder}: has made {start} steps already, --steps="
@@ -93,18 +93,22 @@ class Tuning:
     seconds = lambda: saved.seconds + time.monotonic() - began
     on_host = lambda state: state_lib.unravelled(devices_lib.first(state),
                                                  trainable)
-    save = lambda state: checkpoint.save_state(
+    writes = processes.is_first()
+    save = lambda state: writes and checkpoint.save_state(
         folder / STATE_FOLDER, on_host(state), seconds=seconds())
     step = make_step(self.config, tuning, self.loss, self.lora_config,
                      self.devices)
-    replicate = functools.partial(devices_lib.replicate, devices=self.devices)
+    own = devices_lib.own(self.devices)
+    replicate = functools.partial(devices_lib.replicate, devices=own)
+    devices_lib.connect(self.devices)
     state = replicate(state_lib.ravelled(saved.state))
     frozen, networks = replicate((frozen, dict(self.networks)))
     batches = ShuffledBatches(len(album), tuning.batch_size, tuning.seed)
     progress = Progress("tuning", tuning.steps * tuning.batch_size, "images",
                         start=start * tuning.batch_size)
     batch = self._batch(album, anchors, batches, start)
-    with MetricsLog(folder, step=start) as log:
+    with (MetricsLog(folder, step=start) if writes
+          else contextlib.nullcontext()) as log:
       for done in range(start + 1, tuning.steps + 1):
         state, metrics = step(state, frozen, networks, batch)
         if done < tuning.steps:  # decoded while the devices work
@@ -119,31 +123,52 @@ class Tuning:
               "--learning_rate, --dtype=float32, or without the photos of "
               "this step: "
               + ", ".join(album.names[i] for i in batches.at(done - 1)))
-        if done % self.log_every == 0 or done in (1, tuning.steps):
+        if log and (done % self.log_every == 0 or done in (1, tuning.steps)):
           log.write(done, metrics)
         progress.update(done * tuning.batch_size,
                         f"loss {metrics['loss']:.4f}")
-        if done % self.save_every == 0 or done == tuning.steps or (
-            stop.signal is not None):
+        stopping = stop.agreed(self.devices)
+        if done % self.save_every == 0 or done == tuning.steps or stopping:
           save(state)
-        if done < tuning.steps:
+        if stopping and done < tuning.steps:
           stop.raise_if_wanted(f"stopped at step {done} of {tuning.steps}; "
                                "the same command with --resume goes on")
     return checkpoint.Saved(on_host(state), seconds())
 
   def _batch(self, album: Album, anchors: Anchors, batches: ShuffledBatches,
              step: int) -> TuningBatch:
-    """The photos of step 0, 1, …, laid over devices and parts."""
+    """The photos of step 0, 1, …, laid over devices and parts.
+
+    Each process reads those of its own devices alone.
+    """
     indices = batches.at(step)
+    own = devices_lib.own(self.devices)
+    indices, keys = jax.tree.map(np.concatenate, devices_lib.own_entries(
+        shard((indices, _keys(self.tuning.seed, step, len(indices))),
+              num_devices=len(self.devices)), self.devices))
     photos = album.batch(indices)
     masked = any(photo.mask is not None for photo in album.photos)
     batch = TuningBatch(
-        image=photos.image, c=photos.c, ws=anchors.ws[indices],
-        key=_keys(self.tuning.seed, step, len(indices)),
+        image=photos.image, c=photos.c, ws=anchors.ws[indices], key=keys,
         mask=photos.mask if masked else None)
     return devices_lib.scatter(
-        shard(batch, num_devices=len(self.devices),
-              accumulation=self.tuning.accumulation), self.devices)
+        shard(batch, num_devices=len(own),
+              accumulation=self.tuning.accumulation), own)
+
+
+def _shared(folder: pathlib.Path,
+            new: state_lib.TrainState) -> checkpoint.Saved:
+  """The saved state, or a new one: process 0's, in all processes."""
+  def read():
+    saved = checkpoint.load_state(folder, new) or checkpoint.Saved(new, 0.0)
+    return {str(i): np.asarray(leaf)
+            for i, leaf in enumerate(jax.tree.leaves(saved))}
+
+  found = processes.from_first(read)
+  state, seconds = jax.tree.unflatten(
+      jax.tree.structure(checkpoint.Saved(new, 0.0)),
+      [found[str(i)] for i in range(len(found))])
+  return checkpoint.Saved(state, float(seconds))
 
 
 def _keys(seed: int, step: int, count: int) -> np.ndarray:

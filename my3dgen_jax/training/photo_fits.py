@@ -27,6 +27,7 @@ from my3dgen_jax.data.files import replacing
 from my3dgen_jax.data.iterator import shard
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.training import devices as devices_lib
+from my3dgen_jax.training import processes
 from my3dgen_jax.training.interrupts import StopRequest
 from my3dgen_jax.training.progress import Progress
 
@@ -58,10 +59,13 @@ class Targets:
 class PhotoFits(abc.ABC):
   """Fits photos, and remembers what came out.
 
+  Several processes fit a share of each batch each, remember what they have
+  done themselves, and share what they know.
+
   Attributes:
     config: of the fit; has `steps` and, unless `batch_size` says otherwise,
       `batch_size`.
-    devices: that share the photos of a batch.
+    devices: of this process, that share the photos of a batch.
     cache: folder of what has been found, made if missing; None: nothing is
       remembered.
     save_seconds: how often unfinished batches are saved there.
@@ -151,22 +155,36 @@ class PhotoFits(abc.ABC):
       UserError: a fit did not stay finite.
     """
     size = min(self.batch_size, max(len(names), 1))
-    size = -(-size // len(self.devices)) * len(self.devices)
+    shares = processes.count() * len(self.devices)
+    size = -(-size // shares) * shares
+    share = size // processes.count()
+    mine = slice(processes.index() * share, (processes.index() + 1) * share)
     progress = Progress(title, len(names) * self.steps, "steps")
     results: List[Result] = []
     for first in range(0, len(names), size):
       rows = list(range(len(names)))[first:first + size]
+      own = rows[mine]
       # A batch is filled up, so that all run through one program.
-      targets = with_keys(fetch((rows * size)[:size]), self.seed)
-      keys = [self._key_of(targets, i) for i in range(len(rows))]
-      known = [self._recall(key) for key in keys]
-      if all(one is not None for one in known):
+      targets = with_keys(fetch((rows * size)[:size][mine]), self.seed)
+      keys = {row: self._key_of(targets, i) for i, row in enumerate(own)}
+      known = self._known(keys)
+      if len(known) == len(rows):
         progress.skip(len(rows) * self.steps)
       else:
-        known = self._fit(targets, keys, place, [names[i] for i in rows],
-                          stop, progress, done=first * self.steps)
-      results += known
+        new = {row: known[row] for row in own if row in known}
+        if len(new) < len(own):
+          new = dict(zip(own, self._fit(
+              targets, list(keys.values()), place, [names[i] for i in own],
+              stop, progress, done=first * self.steps, photos=len(rows))))
+        known = _joined(new)
+      results += [known[row] for row in rows]
     return results
+
+  def _known(self, keys: Dict[int, str]) -> Dict[int, Result]:
+    """The results that a process remembers of its own photos, of all."""
+    recalled = {row: self._recall(key) for row, key in keys.items()}
+    return _joined({row: one for row, one in recalled.items()
+                    if one is not None})
 
   def _key_of(self, targets: Targets, row: int) -> str:
     """What a result depends on, hashed."""
@@ -199,8 +217,12 @@ class PhotoFits(abc.ABC):
 
   def _fit(self, targets: Targets, keys: List[str], place: str,
            names: List[str], stop: StopRequest, progress: Progress, *,
-           done: int) -> List[Result]:
-    """Fits one batch, `names` of them photos, the rest to fill it."""
+           done: int, photos: int) -> List[Result]:
+    """Fits a share of a batch, `names` of it photos, the rest to fill it.
+
+    The progress counts the `photos` of the whole batch: all processes work at
+    about the same pace.
+    """
     count, size = len(names), targets.image.shape[0]
     partial = "partial-" + hashlib.sha256(
         f"{size} {keys}".encode()).hexdigest()
@@ -217,7 +239,7 @@ class PhotoFits(abc.ABC):
         name = names[int(np.argmin(np.isfinite(losses)))]
         raise UserError(f"{place}: {name}: its fit did not stay finite; "
                         f"{self.advice}")
-      progress.update(done + step * count, f"loss {losses.mean():.4g}")
+      progress.update(done + step * photos, f"loss {losses.mean():.4g}")
       if stop.signal is not None:
         save()
         stop.raise_if_wanted(
@@ -227,7 +249,7 @@ class PhotoFits(abc.ABC):
         save()
         saved = time.monotonic()
     if step < self.steps:
-      progress.update(done + self.steps * count)
+      progress.update(done + self.steps * photos)
     found = {name: np.asarray(array)
              for name, array in self.result(self._gather(state)).items()}
     results = [{name: array[i] for name, array in found.items()}
@@ -260,6 +282,18 @@ class PhotoFits(abc.ABC):
   def _gather(self, tree: Any) -> Any:
     return jax.tree.map(
         lambda leaf: np.asarray(leaf).reshape((-1,) + leaf.shape[2:]), tree)
+
+
+def _joined(results: Dict[int, Result]) -> Dict[int, Result]:
+  """The results of all processes, by row; each gives some."""
+  joined: Dict[int, Result] = {}
+  for part in processes.gather({
+      f"{row}/{name}": array for row, one in results.items()
+      for name, array in one.items()}):
+    for path, array in part.items():
+      row, name = path.split("/", maxsplit=1)
+      joined.setdefault(int(row), {})[name] = array
+  return joined
 
 
 def with_keys(targets: Targets, seed: int) -> Targets:

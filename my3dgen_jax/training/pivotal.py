@@ -27,7 +27,6 @@ from my3dgen_jax.config import GeneratorConfig, LoraConfig, PivotConfig
 from my3dgen_jax.losses.reconstruction import mean_squared_error
 from my3dgen_jax.training import devices as devices_lib
 from my3dgen_jax.training import state as state_lib
-from my3dgen_jax.training.devices import AXIS
 from my3dgen_jax.training.interrupts import StopRequest
 from my3dgen_jax.training.photo_fits import PhotoFits, Targets
 from my3dgen_jax.types import Network
@@ -188,9 +187,9 @@ def _compiled_step(config: PivotConfig, model: GeneratorConfig,
                    lora_config: Optional[LoraConfig],
                    devices: Tuple[jax.Device, ...]) -> Any:
   """A step; the same for all photos and persons, so it is compiled once."""
-  return jax.pmap(functools.partial(
+  return devices_lib.spread(functools.partial(
       step_on_device, config=config, model=model, lora_config=lora_config),
-                  axis_name=AXIS, donate_argnums=(3,), devices=devices)
+                            devices=devices, donate=(3,))
 
 
 def step_on_device(frozen: Any, lpips: Optional[Network], targets: Targets,

@@ -30,7 +30,7 @@ from my3dgen_jax.losses import backbones, regularizers
 from my3dgen_jax.losses.reconstruction import (block_means,
                                                mean_squared_error)
 from my3dgen_jax.ops import cameras
-from my3dgen_jax.training.devices import AXIS
+from my3dgen_jax.training.devices import spread
 from my3dgen_jax.training.photo_fits import Targets
 from my3dgen_jax.types import Network
 
@@ -167,8 +167,8 @@ class Projector:
     self._optimizer = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
     # One step a call: convolutions inside a loop of XLA's take 2.4 times as
     # long on a CPU, and on an accelerator a call costs nothing beside a step.
-    self._step = jax.pmap(self.step_on_device, axis_name=AXIS,
-                          donate_argnums=(3,), devices=self.devices)
+    self._step = spread(self.step_on_device, devices=self.devices,
+                        donate=(3,))
 
   def init(self, generator: Network, statistics: WStatistics, *,
            photos: int) -> ProjectionState:

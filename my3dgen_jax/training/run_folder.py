@@ -124,15 +124,27 @@ def check_same(path: Union[str, os.PathLike], old: Mapping[str, Any],
 
   Raises: UserError that names the first that differs and may not.
   """
-  flat = lambda data: dict(_flat(json.loads(json.dumps(data))))
-  old, new = flat(old), flat(new)
+  name = first_difference(old, new, free)
+  if name is not None:
+    before, now = (" ".join(repr(_by_name(data).get(name)).split())[:_LONGEST]
+                   for data in (old, new))
+    raise UserError(
+        f"{path}: the run began with {name} = {before}, now it is {now}; go "
+        "on with the same, or start anew in another --out")
+
+
+def first_difference(old: Mapping[str, Any], new: Mapping[str, Any],
+                     free: Container[str]) -> Optional[str]:
+  """The first dotted name, not in `free`, that two tables differ in."""
+  old, new = _by_name(old), _by_name(new)
   for name in sorted(set(old) | set(new)):
     if name not in free and old.get(name) != new.get(name):
-      before, now = (" ".join(repr(data.get(name)).split())[:_LONGEST]
-                     for data in (old, new))
-      raise UserError(
-          f"{path}: the run began with {name} = {before}, now it is {now}; go "
-          "on with the same, or start anew in another --out")
+      return name
+  return None
+
+
+def _by_name(data: Mapping[str, Any]) -> Dict[str, Any]:
+  return dict(_flat(json.loads(json.dumps(data))))
 
 
 def _flat(data: Any, prefix: str = "") -> Iterator[Tuple[str, Any]]:

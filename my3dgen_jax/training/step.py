@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from my3dgen_jax.config import (GeneratorConfig, LoraConfig, LossConfig,
                                 TuningConfig)
 from my3dgen_jax.training import state as state_lib
-from my3dgen_jax.training.devices import AXIS
+from my3dgen_jax.training.devices import AXIS, spread
 from my3dgen_jax.training.objective import TuningBatch, objective
 from my3dgen_jax.training.state import TrainState
 from my3dgen_jax.types import Network
@@ -38,8 +38,7 @@ def make_step(config: GeneratorConfig, tuning: TuningConfig, loss: LossConfig,
   """
   step = functools.partial(tuning_step, config=config, tuning=tuning,
                            loss=loss, lora_config=lora_config)
-  return jax.pmap(step, axis_name=AXIS, donate_argnums=(0,),
-                  devices=tuple(devices))
+  return spread(step, devices=devices, donate=(0,))
 
 
 def tuning_step(state: TrainState, frozen: Any, networks: Dict[str, Network],

@@ -1,6 +1,5 @@
 """Arrays along an axis of devices."""
 
-import jax
 import numpy as np
 from absl.testing import absltest
 
@@ -21,8 +20,8 @@ class DevicesTest(absltest.TestCase):
   def test_one_compilation(self):
     two = devices.local_devices(2)
     calls = []
-    step = jax.pmap(lambda x, y: calls.append(0) or (x + y),
-                    axis_name=devices.AXIS, devices=two)
+    step = devices.spread(lambda x, y: calls.append(0) or (x + y),
+                          devices=two)
     state = devices.replicate(np.ones(3), two)
     other = devices.scatter(np.ones((2, 3)), two)
     for _ in range(3):

@@ -1,0 +1,503 @@
+"""Several processes that work on one job: they meet, talk, and end together.
+
+    processes.start("10.0.0.1:9000", count=2, index=0)  # before JAX computes
+    shared = processes.from_first(lambda: {"w": weights})
+    everybodys = processes.gather({"row": np.arange(3)})
+    processes.finish()
+
+Gradients are averaged by JAX, over all devices of all processes. All else
+goes over one connection from each process to process 0, which is also how a
+process knows that another has died: JAX itself would wait for minutes, or
+abort with a dump. Without `start` a process is alone, and all of this costs
+nothing.
+"""
+
+import contextlib
+import io
+import json
+import os
+import queue
+import socket
+import struct
+import sys
+import threading
+import time
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+import jax
+import numpy as np
+
+from my3dgen_jax.errors import FlagError, Interrupted, UserError
+
+Arrays = Dict[str, np.ndarray]
+
+CONNECT_SECONDS = 300.0  # within which all processes must have come
+_SOON, _LATER = 5.0, 60.0  # s; to end, and to save before
+_HELLO, _GO, _DATA, _STOP, _END = b"HELO", b"MEET", b"DATA", b"STOP", b"ENDS"
+_HEADER = struct.Struct("!4sQ")
+_MOST_BYTES = 2**36  # of a frame; whoever says more is not one of us
+_MAGIC = "my3dgen_jax 1"
+# A machine that has gone without a word is noticed after 10 + 3 * 5 seconds.
+_KEEPALIVE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3),
+              ("TCP_USER_TIMEOUT", 25_000))
+
+_job: "Optional[_Job]" = None  # as JAX's own: one a process
+
+
+def count() -> int:
+  """How many processes work on the job."""
+  return _job.count if _job else 1
+
+
+def index() -> int:
+  """Which of them this is, 0, 1, …"""
+  return _job.index if _job else 0
+
+
+def is_first() -> bool:
+  """Whether this is the process that writes files."""
+  return index() == 0
+
+
+def detect() -> Tuple[str, int, int, Optional[List[int]]]:
+  """Asks SLURM, Open MPI, … as `jax.distributed.initialize` does.
+
+  Returns: coordinator, count, index, and which of the machine's devices are
+    this process's (None: all).
+  Raises: FlagError: there is no such cluster, or it says too little.
+  """
+  try:
+    from jax._src import clusters  # pylint: disable=import-outside-toplevel
+    found = clusters.ClusterEnv.auto_detect_unset_distributed_params(
+        None, None, None, None, None, int(CONNECT_SECONDS))
+  # What a cluster's variables hold may be anything.
+  except Exception as error:  # pylint: disable=broad-exception-caught
+    raise FlagError(f"--coordinator=auto: {error}; give --coordinator="
+                    "HOST:PORT, --num_processes and --process_id") from None
+  coordinator, number, process, local = found
+  if coordinator is None or number is None or process is None:
+    raise FlagError("--coordinator=auto: this is no job of SLURM, Open MPI or "
+                    "another cluster that JAX knows; give --coordinator="
+                    "HOST:PORT, --num_processes and --process_id")
+  return coordinator, number, process, None if local is None else list(local)
+
+
+def start(coordinator: str, *,
+          count: int, index: int,  # pylint: disable=redefined-outer-name
+          local_devices: Optional[List[int]] = None,
+          timeout: float = CONNECT_SECONDS):
+  """Meets the other processes; before JAX has touched any device.
+
+  Args:
+    coordinator: HOST:PORT of process 0, the same for all; it listens there.
+    count: of processes.
+    index: of this one, in [0, count).
+    local_devices: which of the machine's devices are used; None: all.
+    timeout: seconds until all must have come.
+
+  Raises:
+    FlagError: arguments that do not fit each other.
+    UserError: the port is in use, process 0 is not there, some do not come.
+  """
+  global _job  # pylint: disable=global-statement
+  host, port = _address(coordinator)
+  if not 0 <= index < count:
+    raise FlagError(f"--process_id: expected 0 … {count - 1} of "
+                    f"--num_processes={count}, got {index}")
+  deadline = time.monotonic() + timeout
+  job = _Job(index, count)
+  if index == 0:
+    inner = job.wait_for_others(host, port, deadline)
+  else:
+    inner = job.join(host, port, deadline)
+  if index:  # one process speaks for all
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # pylint: disable=consider-using-with
+  _job = job
+  job.watch()
+  # A signal is ours to handle, see `interrupts`.
+  with contextlib.suppress(AttributeError):
+    jax.config.update("jax_enable_preemption_service", False)
+  jax.distributed.initialize(
+      f"{f'[{host}]' if ':' in host else host}:{inner}", count, index,
+      local_device_ids=local_devices, cluster_detection_method="deactivate")
+
+
+def from_first(make: Callable[[], Arrays]) -> Arrays:
+  """What process 0 makes, in all processes.
+
+  Args:
+    make: called in process 0 alone.
+
+  Raises: UserError or Interrupted, where another process has ended so.
+  """
+  if _job is None:
+    return make()
+  if _job.index == 0:
+    made = make()
+    _job.tell_all(_DATA, _packed(made))
+    return made
+  return _unpacked(_job.receive(0))
+
+
+def gather(arrays: Arrays) -> List[Arrays]:
+  """What each process gives, in the order of processes, in all of them.
+
+  Raises: as `from_first`.
+  """
+  if _job is None:
+    return [arrays]
+  if _job.index:
+    _job.tell_all(_DATA, _packed(arrays))
+    return [_unpacked(part) for part in _split(_job.receive(0))]
+  parts = [_packed(arrays)] + [
+      _job.receive(peer) for peer in range(1, _job.count)]
+  _job.tell_all(_DATA, b"".join(
+      struct.pack("!Q", len(part)) + part for part in parts))
+  return [_unpacked(part) for part in parts]
+
+
+def barrier():
+  """Waits until all processes are here; raises as `from_first`."""
+  gather({})
+
+
+def ask_to_stop(signal: int):
+  """Tells all processes, whichever got the signal; may be called by one."""
+  if _job is not None:
+    _job.ask_to_stop(signal)
+
+
+def asked_to_stop() -> Optional[int]:
+  """The signal that any process got, as far as is known here; or None."""
+  return _job.asked if _job else None
+
+
+def finish():
+  """Ends well, with all others; does nothing if alone.
+
+  Raises: as `from_first`.
+  """
+  if _job is None:
+    return
+  barrier()
+  _job.ending = True
+  jax.distributed.shutdown()
+
+
+def abandon(code: int, message: str, *, signal: Optional[int] = None):
+  """Ends this process and all others; returns only if it is alone.
+
+  Args:
+    code: of the exit.
+    message: why; has been printed here, and is printed by the others.
+    signal: that asked for it, where others may save what they have.
+  """
+  if _job is not None:
+    _job.abandon(code, message, signal)
+
+
+def await_end_of_others():
+  """Waits a little for the news that another process has ended.
+
+  After a failure of JAX's that this would explain; the news ends this
+  process. Returns where there are none.
+  """
+  if _job is not None:
+    time.sleep(_SOON)
+
+
+class _Channel:
+  """A connection to another process: frames in and out, in threads."""
+
+  def __init__(self, connection: socket.socket):
+    self._socket = connection
+    self._socket.settimeout(None)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for name, value in _KEEPALIVE:
+      if hasattr(socket, name):  # not everywhere
+        connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    self._out: "queue.SimpleQueue[bytes]" = queue.SimpleQueue()
+    self.closed = threading.Event()
+    threading.Thread(target=self._send_all, daemon=True).start()
+
+  def send(self, kind: bytes, payload: bytes = b""):
+    """Sends later, in order; safe in a signal's handler."""
+    self._out.put(_HEADER.pack(kind, len(payload)) + payload)
+
+  def receive(self, timeout: Optional[float] = None) -> Tuple[bytes, bytes]:
+    """The next frame; raises OSError at the end, or after the timeout."""
+    self._socket.settimeout(timeout)
+    kind, size = _HEADER.unpack(self._exactly(_HEADER.size))
+    if size > _MOST_BYTES:
+      raise OSError("not a frame")
+    return kind, self._exactly(size)
+
+  def close(self):
+    """Hangs up."""
+    with contextlib.suppress(OSError):
+      self._socket.shutdown(socket.SHUT_RDWR)
+    self._socket.close()
+
+  def _exactly(self, size: int) -> bytes:
+    parts = []
+    while size:
+      part = self._socket.recv(min(size, 2**20))
+      if not part:
+        raise ConnectionResetError("closed")
+      parts.append(part)
+      size -= len(part)
+    return b"".join(parts)
+
+  def _send_all(self):
+    while True:
+      try:
+        self._socket.sendall(self._out.get())
+      except OSError:
+        return  # the receiving side says so
+
+
+class _Job:
+  """The connections of this process: to all of them, or to process 0."""
+
+  def __init__(self, index: int, count: int):  # pylint: disable=redefined-outer-name
+    self.index, self.count = index, count
+    self.asked: Optional[int] = None
+    self.ending = False
+    self._channels: Dict[int, _Channel] = {}
+    self._inbox: Dict[int, Any] = {
+        peer: queue.SimpleQueue() for peer in range(count)}
+    self._ended: Dict[int, Dict[str, Any]] = {}
+    self._last_words = threading.Lock()
+
+  def wait_for_others(self, host: str, port: int, deadline: float) -> int:
+    """Process 0: listens until all are here; returns the port for JAX."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Others may know this machine by a name that is none of its own, or is
+    # its loopback to itself: it listens everywhere, as JAX does, unless all
+    # are on this machine.
+    here = host in ("localhost", "::1") or host.startswith("127.")
+    place = (host if here else "", port)
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+      listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+      try:
+        listener.bind(place)
+        listener.listen(self.count)
+      except OSError as error:
+        raise UserError(
+            f"--coordinator={host}:{port}: {error.strerror}; process 0 "
+            "listens there, so it must be a free port of its own machine"
+        ) from None
+      while len(self._channels) < self.count - 1:
+        left = deadline - time.monotonic()
+        listener.settimeout(max(left, 0.001))
+        try:
+          channel = _Channel(listener.accept()[0])
+        except OSError:
+          missing = sorted(set(range(1, self.count)) - set(self._channels))
+          self._refuse(f"--num_processes={self.count}: process "
+                       f"{', '.join(map(str, missing))} did not come in time")
+        self._welcome(channel)
+    with socket.socket(family, socket.SOCK_STREAM) as free:
+      free.bind((place[0], 0))
+      inner = free.getsockname()[1]
+    self.tell_all(_GO, str(inner).encode())
+    return inner
+
+  def _welcome(self, channel: _Channel):
+    """Takes a process in that says who it is."""
+    try:
+      kind, text = channel.receive(_SOON)
+      hello = json.loads(text) if kind == _HELLO else {}
+      if not isinstance(hello, dict) or hello.get("magic") != _MAGIC:
+        raise ValueError
+      number, peer = int(hello["count"]), int(hello["index"])
+    except (OSError, ValueError, KeyError):
+      channel.close()  # somebody else's
+      return
+    if number != self.count:
+      channel.send(_END, _said(0, 2, "--num_processes: process 0 has "
+                               f"{self.count}, process {peer} has {number}"))
+      self._refuse(f"--num_processes: process 0 has {self.count}, process "
+                   f"{peer} has {number}")
+    if peer in self._channels or not 0 < peer < self.count:
+      channel.send(_END, _said(0, 2, f"--process_id: there are two of {peer}"))
+      self._refuse(f"--process_id: there are two of {peer}")
+    self._channels[peer] = channel
+
+  def _refuse(self, message: str):
+    """Process 0: tells those that are here, and ends."""
+    self.tell_all(_END, _said(0, 2, message))
+    time.sleep(0.5)  # until it is sent
+    raise FlagError(message)
+
+  def join(self, host: str, port: int, deadline: float) -> int:
+    """Other processes: comes to process 0; returns the port for JAX."""
+    while True:
+      try:
+        channel = _Channel(socket.create_connection(
+            (host, port), timeout=max(deadline - time.monotonic(), 0.001)))
+        break
+      except OSError as error:
+        if time.monotonic() + 0.2 > deadline:
+          raise UserError(
+              f"--coordinator={host}:{port}: process 0 cannot be reached "
+              f"there: {error.strerror or error}") from None
+        time.sleep(0.2)
+    channel.send(_HELLO, json.dumps({
+        "magic": _MAGIC, "count": self.count, "index": self.index}).encode())
+    try:
+      kind, text = channel.receive(max(deadline - time.monotonic(), 0) + _SOON)
+      if kind == _END:
+        raise FlagError(str(json.loads(text)["message"]))
+      inner = int(text)
+      if kind != _GO:
+        raise ValueError
+    except FlagError:
+      raise
+    except (OSError, ValueError, KeyError, TypeError):
+      raise UserError(f"--coordinator={host}:{port}: whoever is there is not "
+                      "process 0 of this job, or has ended") from None
+    self._channels[0] = channel
+    return inner
+
+  def watch(self):
+    """Listens to all connections from now on."""
+    for peer in self._channels:
+      threading.Thread(target=self._listen, args=(peer,), daemon=True).start()
+
+  def tell_all(self, kind: bytes, payload: bytes):
+    for channel in self._channels.values():
+      channel.send(kind, payload)
+
+  def receive(self, peer: int) -> bytes:
+    """The next data of a process."""
+    payload = self._inbox[peer].get()
+    if payload is None:
+      end = next(iter(self._ended.values()))
+      # Others may end, too, before they hear it from here.
+      if end["signal"] is not None:
+        raise Interrupted(end["signal"], end["message"])
+      raise UserError(_words(end, self.count))
+    return payload
+
+  def ask_to_stop(self, signal: int):
+    self.asked = signal
+    self.tell_all(_STOP, str(signal).encode())
+
+  def abandon(self, code: int, message: str, signal: Optional[int]):
+    self.ending = True
+    self.tell_all(_END, _said(self.index, code, message, signal))
+    self._leave(code, _LATER if signal is not None else 2 * _SOON)
+
+  def _leave(self, code: int, patience: float):
+    """Ends at once, without what would wait for the others at an exit."""
+    if self.index == 0:
+      # JAX aborts processes whose process 0 is gone: it is the last.
+      deadline = time.monotonic() + patience
+      for channel in self._channels.values():
+        channel.closed.wait(max(deadline - time.monotonic(), 0))
+    else:
+      time.sleep(0.2)  # until all is sent
+    for stream in (sys.stdout, sys.stderr):
+      with contextlib.suppress(OSError, ValueError):
+        stream.flush()
+    os._exit(code)  # pylint: disable=protected-access
+
+  def _listen(self, peer: int):
+    channel = self._channels[peer]
+    while True:
+      try:
+        kind, payload = channel.receive()
+      except (OSError, struct.error):
+        channel.closed.set()
+        self._hung_up(peer)
+        return
+      if kind == _DATA:
+        self._inbox[peer].put(payload)
+      elif kind == _STOP:
+        self.asked = int(payload)
+        self._pass_on(peer, kind, payload)
+      elif kind == _END:
+        self._pass_on(peer, kind, payload)
+        end = json.loads(payload)
+        self._has_ended(end, _LATER if end["signal"] is not None else _SOON)
+
+  def _pass_on(self, origin: int, kind: bytes, payload: bytes):
+    if self.index == 0:
+      for peer, channel in self._channels.items():
+        if peer != origin:
+          channel.send(kind, payload)
+
+  def _hung_up(self, peer: int):
+    """A connection is closed, perhaps without a word."""
+    if self.ending or peer in self._ended or (self.index and self._ended):
+      return
+    message = "it was killed, or its machine cannot be reached"
+    self._pass_on(peer, _END, _said(peer, 1, message))
+    self._has_ended({"process": peer, "code": 1, "message": message,
+                     "signal": None}, 0.0)
+
+  def _has_ended(self, end: Dict[str, Any], patience: float):
+    """Another process has ended: so does this one, soon."""
+    self._ended[end["process"]] = end
+    if end["signal"] is not None:
+      self.asked = end["signal"]
+    for inbox in self._inbox.values():
+      inbox.put(None)
+    if patience:
+      timer = threading.Timer(patience, self._end_after, (end,))
+      timer.daemon = True
+      timer.start()
+    else:
+      self._end_after(end)
+
+  def _end_after(self, end: Dict[str, Any]):
+    """Ends, unless the main thread is about to; it may hang in JAX."""
+    with self._last_words:
+      if self.ending:
+        return
+      self.ending = True
+      os.write(2, f"error: {_words(end, self.count)}\n".encode())
+      self._leave(1, _SOON)
+
+
+def _address(coordinator: str) -> Tuple[str, int]:
+  """HOST:PORT or [HOST]:PORT."""
+  host, _, port = coordinator.rpartition(":")
+  host = host.strip("[]")
+  if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+    raise FlagError("--coordinator: expected HOST:PORT of process 0, or auto, "
+                    f"got {coordinator!r}")
+  return host, int(port)
+
+
+def _said(process: int, code: int, message: str,
+          signal: Optional[int] = None) -> bytes:
+  return json.dumps({"process": process, "code": code, "message": message,
+                     "signal": signal}).encode()
+
+
+def _words(end: Dict[str, Any], number: int) -> str:
+  return (f"process {end['process']} of {number} has ended: {end['message']}; "
+          "all have to be started again, and --resume goes on with what is "
+          "saved")
+
+
+def _packed(arrays: Arrays) -> bytes:
+  file = io.BytesIO()
+  np.savez(file, **arrays)
+  return file.getvalue()
+
+
+def _unpacked(data: bytes) -> Arrays:
+  with np.load(io.BytesIO(data), allow_pickle=False) as file:
+    return {name: file[name] for name in file.files}
+
+
+def _split(data: bytes) -> Iterator[bytes]:
+  place = 0
+  while place < len(data):
+    size, = struct.unpack_from("!Q", data, place)
+    yield data[place + 8:place + 8 + size]
+    place += 8 + size

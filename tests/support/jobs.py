@@ -1,0 +1,56 @@
+"""Commands that several processes work on."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+from typing import List, Tuple
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+  """A port of this machine that nobody listens on."""
+  with socket.socket() as one:
+    one.bind(("127.0.0.1", 0))
+    return one.getsockname()[1]
+
+
+def start(folder: pathlib.Path, *flags: str,
+          command: str = "personalize") -> subprocess.Popen:
+  """Starts a command of `my3dgen_jax.launch` in a folder."""
+  environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+  environment.pop("XLA_FLAGS", None)  # --cpu_devices says how many
+  return subprocess.Popen(
+      [sys.executable, "-m", f"my3dgen_jax.launch.{command}", *flags],
+      cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+      env=environment)
+
+
+def start_all(folder: pathlib.Path, *flags: str,
+              count: int = 2) -> List[subprocess.Popen]:
+  """Starts the processes of a job."""
+  port = free_port()
+  return [start(folder, *flags, f"--coordinator=127.0.0.1:{port}",
+                f"--num_processes={count}", f"--process_id={i}")
+          for i in range(count)]
+
+
+def results(processes: List[subprocess.Popen], *, timeout: float = 240
+            ) -> List[Tuple[int, str, str]]:
+  """Exit codes, and what was said on stdout and stderr.
+
+  Raises: subprocess.TimeoutExpired; all are killed then.
+  """
+  found = []
+  try:
+    for process in processes:
+      out, err = process.communicate(timeout=timeout)
+      found.append((process.returncode, out, err))
+  finally:
+    for process in processes:
+      if process.poll() is None:
+        process.kill()
+        process.communicate()
+  return found

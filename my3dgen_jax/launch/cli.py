@@ -13,7 +13,7 @@ import jax
 from absl import app, flags, logging
 
 from my3dgen_jax.errors import FlagError, Interrupted, UserError, one_line
-from my3dgen_jax.training import processes
+from my3dgen_jax.training import devices, processes
 
 # What commands declare their flags with. Several may be of one name, as long
 # as only one command runs; and they belong to the command, not to this file.
@@ -50,6 +50,7 @@ def run(main: Callable[[], None]):
         jax.config.update("jax_num_cpu_devices",
                           flags.FLAGS[_CPU_DEVICES].value)
       _start_processes()
+      devices.trim_after_compiling()
       main()
       processes.finish()
     except FlagError as error:

@@ -28,6 +28,7 @@ def conv2d(x: chex.Array, kernel: chex.Array, *, stride: int = 1,
            padding: Sequence[Tuple[int, int]] = ((1, 1), (1, 1)),
            base: Optional[chex.Array] = None,
            low_rank: Optional[LowRank] = None,
+           styles: Optional[chex.Array] = None,
            precision: Optional[lax.PrecisionLike] = None) -> jax.Array:
   """Correlation of x, [N, H, W, I], with the kernel, [kh, kw, I, O].
 
@@ -39,21 +40,24 @@ def conv2d(x: chex.Array, kernel: chex.Array, *, stride: int = 1,
     base: what the kernel is without the low-rank change; None: there is none.
     low_rank: kernel - base. On a CPU its gradient then comes from narrow
       products and needs none of the kernel; only with stride 1.
+    styles: [N, I], scales of each sample's channels, before; None: none.
+      Only with stride 1. An accelerator does not keep the scaled x.
     precision: of the products.
 
   Returns: [N, H', W', O].
   """
   padding = tuple(map(tuple, padding))
   if stride != 1:
-    chex.assert_equal(low_rank, None)
+    assert low_rank is None and styles is None, "only with stride 1"
     return _plain(x, kernel.astype(x.dtype), stride, padding, precision)
   return _conv(padding, precision, low_rank is not None)(
-      x, *_kernels(x.dtype, kernel, base, low_rank))
+      x, styles, *_kernels(x.dtype, kernel, base, low_rank))
 
 
 def conv_transposed(x: chex.Array, kernel: chex.Array, *,
                     base: Optional[chex.Array] = None,
                     low_rank: Optional[LowRank] = None,
+                    styles: Optional[chex.Array] = None,
                     precision: Optional[lax.PrecisionLike] = None
                     ) -> jax.Array:
   """y[n] = sum_i x[i] k[n - 2i] along rows and columns.
@@ -63,12 +67,13 @@ def conv_transposed(x: chex.Array, kernel: chex.Array, *,
     kernel: [3, 3, I, O].
     base: see `conv2d`.
     low_rank: see `conv2d`.
+    styles: see `conv2d`.
     precision: of the products.
 
   Returns: [N, 2H + 2, 2W + 2, O]; the last row and column are zeros.
   """
   return _transposed(precision, low_rank is not None)(
-      x, *_kernels(x.dtype, kernel, base, low_rank))
+      x, styles, *_kernels(x.dtype, kernel, base, low_rank))
 
 
 def first_rows_gradient(convolve: Callable[..., jax.Array],
@@ -108,6 +113,19 @@ def _kernels(dtype, kernel, base, low_rank):
                for array in (kernel, base, low_rank.a, low_rank.b))
 
 
+def _scaled(x, styles):
+  return x if styles is None else x * styles[:, None, None, :].astype(x.dtype)
+
+
+def _on_scaled(cpu, default):
+  """`by_platform` of functions of the scaled x and the kernels."""
+  return by_platform(
+      cpu=lambda x, styles, *kernels: cpu(_scaled(x, styles), *kernels),
+      default=lambda x, styles, *kernels: default(_scaled(x, styles),
+                                                  *kernels),
+      recompute=True)
+
+
 @functools.lru_cache(maxsize=None)
 def _conv(padding: Padding, precision: Optional[lax.PrecisionLike],
           is_low_rank: bool) -> Callable[..., jax.Array]:
@@ -120,7 +138,7 @@ def _conv(padding: Padding, precision: Optional[lax.PrecisionLike],
       return _as_product(x, kernel, padding, precision)
     return _plain(x, kernel, 1, padding, precision)
 
-  return by_platform(
+  return _on_scaled(
       cpu=lambda x, *kernels: on_cpu(x, *kernels, padding, precision),
       default=elsewhere)
 
@@ -160,7 +178,7 @@ def _transposed(precision: Optional[lax.PrecisionLike],
         x, kernel[::-1, ::-1], (1, 1), ((2, 3), (2, 3)), lhs_dilation=(2, 2),
         dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision)
 
-  return by_platform(cpu=phases, default=whole)
+  return _on_scaled(cpu=phases, default=whole)
 
 
 def interleave(phases: Sequence[Sequence[jax.Array]]) -> jax.Array:

@@ -82,14 +82,13 @@ def modulated_conv2d(x: chex.Array, kernel: chex.Array, styles: chex.Array,
       own = own * demodulation(kernel, styles)[:, None, :]
     return jnp.einsum("nhwi,nio->nhwo", x, own.astype(dtype),
                       precision=precision)
-  x = x * styles[:, None, None, :].astype(dtype)
+  shared = dict(base=base, low_rank=low_rank, styles=styles,
+                precision=precision)
   if up == 2:
-    x = upfirdn2d.conv_up2(x, kernel, base=base, low_rank=low_rank,
-                           precision=precision)
+    x = upfirdn2d.conv_up2(x, kernel, **shared)
   else:
     pad = kernel.shape[0] // 2
-    x = convolution.conv2d(x, kernel, padding=((pad, pad),) * 2, base=base,
-                         low_rank=low_rank, precision=precision)
+    x = convolution.conv2d(x, kernel, padding=((pad, pad),) * 2, **shared)
   if demodulate:
     x = x * demodulation(kernel, styles)[:, None, None, :].astype(dtype)
   return x

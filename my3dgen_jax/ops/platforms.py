@@ -12,8 +12,8 @@ import jax
 from jax import lax
 
 
-def by_platform(cpu: Callable[..., Any],
-                default: Callable[..., Any]) -> Callable[..., Any]:
+def by_platform(cpu: Callable[..., Any], default: Callable[..., Any], *,
+                recompute: bool = False) -> Callable[..., Any]:
   """A function with two ways to compute it, chosen when it is compiled.
 
   For the gradient the arguments alone are kept and the chosen way is
@@ -24,6 +24,9 @@ def by_platform(cpu: Callable[..., Any],
   Args:
     cpu: pytrees of floating-point arrays in and out; differentiable.
     default: the same function, for every other platform.
+    recompute: what the gradient of `default` needs besides the arguments is
+      computed when it is needed; else XLA sees that it is computed twice, and
+      keeps it.
 
   Returns: the function, for reverse-mode differentiation.
   """
@@ -39,8 +42,13 @@ def by_platform(cpu: Callable[..., Any],
       return lambda arguments, cotangent: jax.vjp(
           function, *arguments)[1](cotangent)
 
-    return lax.platform_dependent(arguments, cotangent, cpu=pull_back(cpu),
-                                  default=pull_back(default))
+    def pull_back_late(arguments, cotangent):
+      return pull_back(default)(
+          *lax.optimization_barrier((arguments, cotangent)))
+
+    return lax.platform_dependent(
+        arguments, cotangent, cpu=pull_back(cpu),
+        default=pull_back_late if recompute else pull_back(default))
 
   chosen.defvjp(forward, backward)
   return jax.jit(chosen)

@@ -123,6 +123,7 @@ def conv_down2(x: chex.Array, kernel: chex.Array, *,
 def conv_up2(x: chex.Array, kernel: chex.Array, *,
              base: Optional[chex.Array] = None,
              low_rank: Optional[LowRank] = None,
+             styles: Optional[chex.Array] = None,
              precision: Optional[lax.PrecisionLike] = None) -> jax.Array:
   """Transposed convolution with stride 2, then the filter at gain 2 an axis.
 
@@ -134,6 +135,7 @@ def conv_up2(x: chex.Array, kernel: chex.Array, *,
     kernel: [3, 3, I, O].
     base: see `convolution.conv2d`.
     low_rank: see `convolution.conv2d`.
+    styles: see `convolution.conv2d`.
     precision: of the products.
 
   Returns: [N, 2H, 2W, O].
@@ -141,7 +143,7 @@ def conv_up2(x: chex.Array, kernel: chex.Array, *,
   chex.assert_rank([x, kernel], 4)
   chex.assert_shape(kernel, (3, 3, x.shape[-1], None))
   y = convolution.conv_transposed(x, kernel, base=base, low_rank=low_rank,
-                                  precision=precision)
+                                  styles=styles, precision=precision)
   for axis in (_COLUMNS, _ROWS):
     y = _smooth(y, axis, 1, 0, 2.0)
   return y

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import ctypes
 import functools
 import gc
 import os
@@ -25,6 +26,8 @@ AXIS = "devices"
 _MAPS = pathlib.Path("/proc/self/maps")
 _MANY_MAPS = 30_000
 
+_LONG_SECONDS = 3.0  # to compile; less leaves little memory behind
+
 
 def forget_programs(most: int = _MANY_MAPS):
   """Drops all compiled programs where there are many; none is lost on disk.
@@ -35,6 +38,27 @@ def forget_programs(most: int = _MANY_MAPS):
   if _MAPS.exists() and len(_MAPS.read_bytes().splitlines()) > most:
     jax.clear_caches()
     gc.collect()
+
+
+@functools.cache
+def trim_after_compiling():
+  """From now on, memory that XLA compiled with goes back to the system.
+
+  The C library keeps what is freed: a gigabyte after a step of tuning was
+  compiled, which then lies beside what the step itself needs. It depends on
+  how threads happened to share their work, and is none where the program
+  comes from a cache. Calling it again changes nothing; where the C library
+  cannot do so, it does nothing.
+  """
+  jax.monitoring.register_event_duration_secs_listener(_trim)
+
+
+def _trim(event: str, duration: float, **_: Any):
+  if event.endswith("backend_compile_duration") and duration > _LONG_SECONDS:
+    try:
+      ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):  # not glibc's
+      pass
 
 
 def spread(function: Callable[..., Any], *,

@@ -2,6 +2,8 @@
 # make viewer turns that person in the browser
 # make test   the whole suite, on a machine with Python 3.11 and nothing else
 # make bench  the timings of BENCHMARKS.md
+# make bench-gpu, make test-gpu  the same on a GPU, with the Python that has
+#             requirements.txt: PYTHON=...
 # make clean  removes what the others made
 
 PYTHON ?= python3
@@ -14,7 +16,7 @@ STAMP := $(VENV)/.installed
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo viewer test bench clean install
+.PHONY: demo viewer test bench bench-gpu test-gpu clean install
 
 install: $(STAMP)
 
@@ -43,6 +45,13 @@ test: $(STAMP)
 bench: $(STAMP)
 	$(RUN) -m benchmarks.forward
 	$(RUN) -m benchmarks.tuning
+
+# Where JAX has CUDA; nothing is installed, as GPU machines bring their own.
+bench-gpu:
+	$(PYTHON) -m benchmarks.gpu $(BENCH_FLAGS)
+
+test-gpu:
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTHON) -m pytest -s -q tests/gpu
 
 clean:
 	rm -rf $(VENV) .cache *.egg-info .pytest_cache

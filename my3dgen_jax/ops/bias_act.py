@@ -37,7 +37,7 @@ def bias_act(x: chex.Array, bias: Optional[chex.Array] = None, *,
   return x
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+@functools.partial(jax.jit, static_argnums=5)
 def scale_noise_bias_act(x: chex.Array, scale: chex.Array,
                          noise: Optional[chex.Array], strength: chex.Array,
                          bias: chex.Array,
@@ -58,6 +58,12 @@ def scale_noise_bias_act(x: chex.Array, scale: chex.Array,
 
   Returns: [N, H, W, C], of x's dtype.
   """
+  # In `jit`, so that layers of one shape are traced once.
+  return _scale_noise_bias_act(x, scale, noise, strength, bias, clamp)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _scale_noise_bias_act(x, scale, noise, strength, bias, clamp):
   return bias_act(_before_bias(x, scale, noise, strength), bias,
                   activation="lrelu", clamp=clamp)
 
@@ -70,7 +76,7 @@ def _before_bias(x, scale, noise, strength):
 
 
 def _scale_noise_bias_act_forward(x, scale, noise, strength, bias, clamp):
-  return (scale_noise_bias_act(x, scale, noise, strength, bias, clamp),
+  return (_scale_noise_bias_act(x, scale, noise, strength, bias, clamp),
           (x, scale, noise, strength, bias))
 
 
@@ -98,5 +104,5 @@ def _scale_noise_bias_act_backward(clamp, residuals, cotangent):
   return of_x, of_scale, of_noise, of_strength, of_bias
 
 
-scale_noise_bias_act.defvjp(_scale_noise_bias_act_forward,
-                            _scale_noise_bias_act_backward)
+_scale_noise_bias_act.defvjp(_scale_noise_bias_act_forward,
+                             _scale_noise_bias_act_backward)

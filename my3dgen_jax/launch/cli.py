@@ -12,6 +12,7 @@ import jax
 from absl import app, flags, logging
 
 from my3dgen_jax.errors import FlagError, Interrupted, UserError, one_line
+from my3dgen_jax.launch import programs
 
 # What commands declare their flags with. Several may be of one name, as long
 # as only one command runs; and they belong to the command, not to this file.
@@ -25,6 +26,7 @@ flags.disclaim_key_flags()
 # Flagfiles that are part of the project.
 _FLAGFILES = pathlib.Path(__file__).resolve().parents[2] / "launch"
 _CPU_DEVICES = "cpu_devices"
+_PROGRAM_CACHE = "program_cache"
 _MOST_NUMBERS = 100_000  # a slip of the finger should not fill the memory
 
 
@@ -44,6 +46,7 @@ def run(main: Callable[[], None]):
       if _CPU_DEVICES in flags.FLAGS and flags.FLAGS[_CPU_DEVICES].value:
         jax.config.update("jax_num_cpu_devices",
                           flags.FLAGS[_CPU_DEVICES].value)
+      programs.keep_programs(flags.FLAGS[_PROGRAM_CACHE].value)
       main()
     except FlagError as error:
       _fail(error, 2)
@@ -59,6 +62,10 @@ def run(main: Callable[[], None]):
     except KeyboardInterrupt:
       _fail("interrupted", 130)
 
+  # Here, so that it is a flag of each command.
+  string(_PROGRAM_CACHE, None, "Folder of compiled programs, from which the "
+         "next command takes them; empty: none. Default: "
+         "JAX_COMPILATION_CACHE_DIR, else the user's cache folder.")
   app.run(guarded, flags_parser=_parse)
 
 

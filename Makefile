@@ -12,8 +12,8 @@ PYTEST_ARGS ?= -n 2 --dist worksteal
 
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-# Compiled programs are kept, so that a second run starts in seconds.
-export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
+# Commands keep their compiled programs themselves (--program_cache).
+test bench: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo viewer test bench bench-gpu test-gpu clean install

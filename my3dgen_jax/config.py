@@ -363,7 +363,9 @@ class ProjectionConfig:
   space: Literal["w", "w+"] = setting(
       "w", "One w for all layers of a photo, or one for each: w or w+.")
   steps: int = setting(500, "Steps for each photo.")
-  batch_size: int = setting(4, "Photos at a time, over all devices.")
+  batch_size: int = setting(
+      0, "Photos at a time, over all devices; 0: as many as fit an "
+      "accelerator's memory, 4 on a CPU. Anchors do not depend on it.")
   learning_rate: float = setting(0.01, "Peak rate of Adam.")
   ramp_up: float = setting(0.05, "Share of the steps that the rate rises in.")
   ramp_down: float = setting(0.25, "Share of the steps that it falls in.")
@@ -389,8 +391,10 @@ class ProjectionConfig:
     """
     _check_types(self, prefix)
     _require_fields(self, prefix, lambda v: _is_size(v, high=2**24),
-                    "a whole number >= 1", "steps", "batch_size", "w_samples",
+                    "a whole number >= 1", "steps", "w_samples",
                     "resolution")
+    _require_fields(self, prefix, lambda v: _is_size(v, low=0, high=2**24),
+                    "a whole number >= 0", "batch_size")
     _require_fields(self, prefix, lambda v: 0 < v <= 1,
                     "a number > 0 and <= 1", "ramp_up", "ramp_down",
                     "w_noise_ramp")

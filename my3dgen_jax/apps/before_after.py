@@ -13,6 +13,7 @@ from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.synthetic import Origin, write_picture
 from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.training.interrupts import StopRequest
+from my3dgen_jax.training.progress import compiling
 from my3dgen_jax.types import Network
 
 # A generator, and the latents that it has for the photos.
@@ -51,7 +52,9 @@ def compare(album: Album, candidates: Mapping[str, Candidate], *,
     for i, photo in enumerate(album):
       stop.raise_if_wanted("stopped while measuring; the same command with "
                            "--resume goes on")
-      output = synthesize(generator, anchors.ws[i:i + 1], photo.c[None]).image
+      with compiling("measuring"):
+        output = synthesize(generator, anchors.ws[i:i + 1],
+                            photo.c[None]).image
       rows.append(scores.compare(
           output[0], photo.image, lpips=lpips, identity=score,
           mask=photo.mask, marks=photo.marks))

@@ -14,6 +14,7 @@ from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras, checks
 from my3dgen_jax.ops import normals as normals_lib
 from my3dgen_jax.training import devices as devices_lib
+from my3dgen_jax.training.progress import compiling
 from my3dgen_jax.types import Network
 
 KINDS = ("image", "raw", "depth", "normals")
@@ -105,8 +106,9 @@ def _frames(network: Network, everywhere: Network, ws: np.ndarray,
   still, count = len(ws) == 1, len(c)
   planes = latent = None
   if still:
-    planes, latent = devices_lib.replicate(
-        (planes_of(network, ws), ws), devices)
+    with compiling("planes"):
+      planes = planes_of(network, ws)
+    planes, latent = devices_lib.replicate((planes, ws), devices)
 
   def start(first):
     rows = np.minimum(np.arange(first, first + size), count - 1)
@@ -116,7 +118,8 @@ def _frames(network: Network, everywhere: Network, ws: np.ndarray,
     return program(everywhere, planes, latent if still else views[1],
                    views[0])
 
-  ahead = start(0)
+  with compiling("frames"):
+    ahead = start(0)
   for first in range(0, count, size):
     # While the caller writes these frames, the devices work on the next.
     batch, ahead = ahead, (start(first + size) if first + size < count

@@ -135,7 +135,8 @@ class Person:
 def load_person(*, run: Optional[Path] = None,
                 checkpoint: Optional[Path] = None, pretrained: bool = False,
                 lpips: Optional[Path] = None, identity: Optional[Path] = None,
-                devices: Sequence[jax.Device] = ()) -> Person:
+                devices: Sequence[jax.Device] = (),
+                precision: Optional[str] = None) -> Person:
   """Reads a run, or a bare base.
 
   Args:
@@ -146,6 +147,8 @@ def load_person(*, run: Optional[Path] = None,
       `Person.need_lpips`.
     identity: likewise, see `Person.reference`.
     devices: that are used; none: all.
+    precision: of products, see `GeneratorConfig`; None: as the run or the
+      base has it.
 
   Raises: UserError, CheckpointError: names the file or what is missing.
   """
@@ -169,16 +172,21 @@ def load_person(*, run: Optional[Path] = None,
     if not pretrained and loaded.generator is not loaded.base:
       generator, adapter = _merged(loaded)
       digest = weights_digest(generator.variables)
+  if precision:
+    generator = generator.replace(module=generator.module.clone(
+        config=dataclasses.replace(generator.module.config,
+                                   precision=precision)))
+  numbers = {name: getattr(generator.module.config, name)
+             for name in ("dtype", "precision")}
   lpips = lpips or _if_there(settings.get("lpips"))
   identity = identity or _if_there(settings.get("identity"))
-  dtype = generator.module.config.dtype
   return Person(
       name=name, generator=generator, digest=digest,
       origin=Origin(adapter=adapter, base=base_id[:ID_LENGTH],
                     task="load"),
       anchors=anchors, devices=tuple(devices) or tuple(jax.local_devices()),
       lpips=lpips and Network(*reversed(lpips_lib.load_lpips(
-          lpips, dtype=dtype))),
+          lpips, **numbers))),
       lpips_digest=lpips and run_folder.file_digest(
           pathlib.Path(lpips).expanduser() / lpips_lib.WEIGHTS_FILE) or "",
       identity=identity and Network(*reversed(identity_lib.load_identity(

@@ -47,9 +47,10 @@ from my3dgen_jax.types import Network
 CIRCUMSTANCES = ("out", "checkpoint", "album", "lpips", "identity", "cache",
                  "devices", "save_every", "log_every", "adapter_dtype",
                  "pictures", "report", "test", "reference", "train",
-                 "split_seed")
+                 "split_seed", "precision")
 # What may be another when a run goes on: those, and how long.
-_FREE = ("version", *(f"settings.{name}" for name in (
+_FREE = ("version", "generator.precision", "settings.projection.batch_size",
+         *(f"settings.{name}" for name in (
     *CIRCUMSTANCES, "tuning.steps", "tuning.accumulation")))
 
 # Where anchors that are being found are kept if there is no cache.
@@ -78,6 +79,8 @@ class PersonalizeConfig:
     tuning: mode, steps, optimiser.
     neural_rendering_resolution: side of image_raw; None: the generator's.
     dtype: of activations; None: the generator's.
+    precision: of products on accelerators, see `GeneratorConfig`; None: the
+      generator's.
     adapter_dtype: of the file.
     cache: folder of anchors found before; None: none are kept.
     devices: of each process's that are used; None: all.
@@ -102,6 +105,7 @@ class PersonalizeConfig:
   tuning: TuningConfig = TuningConfig()
   neural_rendering_resolution: Optional[int] = None
   dtype: Optional[Literal["float32", "bfloat16"]] = None
+  precision: Optional[Literal["default", "high", "highest"]] = None
   adapter_dtype: Literal["float32", "float16"] = "float32"
   cache: Optional[str] = None
   devices: Optional[int] = None
@@ -249,6 +253,7 @@ class _Job:
     generator, variables = load_generator(config.checkpoint)
     model = dataclasses.replace(
         generator.config, dtype=config.dtype or generator.config.dtype,
+        precision=config.precision or generator.config.precision,
         neural_rendering_resolution=config.neural_rendering_resolution
         or generator.config.neural_rendering_resolution).validate()
     lora_config = config.lora
@@ -279,7 +284,7 @@ class _Job:
     networks, digests = {}, {}
     if config.lpips:
       networks["lpips"] = Network(*reversed(lpips_lib.load_lpips(
-          config.lpips, dtype=model.dtype)))
+          config.lpips, dtype=model.dtype, precision=model.precision)))
       digests["lpips"] = run_folder.file_digest(
           pathlib.Path(config.lpips).expanduser() / lpips_lib.WEIGHTS_FILE)
       _check_sizes(config, model, networks["lpips"].module.backbone)

@@ -17,6 +17,7 @@ from my3dgen_jax.data.synthetic import Origin
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.training import devices as devices_lib
+from my3dgen_jax.training.progress import compiling
 from my3dgen_jax.types import Network, RenderOutput
 
 
@@ -170,7 +171,8 @@ def synthesize_many(network: Network, ws: chex.Array, c: chex.Array, *,
     return _synthesis_on(tuple(devices))(
         network, *devices_lib.scatter(batch, devices))
 
-  ahead = start(0)
+  with compiling("pictures"):
+    ahead = start(0)
   for first in range(0, count, size):
     # While the caller writes this batch, the devices work on the next.
     batch, ahead = ahead, (start(first + size) if first + size < count

@@ -7,12 +7,13 @@ import re
 import sys
 import traceback
 import typing
-from typing import Any, Callable, List, Literal, Sequence
+from typing import Any, Callable, List, Literal, Optional, Sequence
 
 import jax
 from absl import app, flags, logging
 
 from my3dgen_jax.errors import FlagError, Interrupted, UserError, one_line
+from my3dgen_jax.launch import programs
 from my3dgen_jax.training import devices, processes
 
 # What commands declare their flags with. Several may be of one name, as long
@@ -30,6 +31,8 @@ _CPU_DEVICES = "cpu_devices"
 _COORDINATOR, _COUNT, _INDEX, _TIMEOUT = _OF_PROCESSES = (
     "coordinator", "num_processes", "process_id", "connect_timeout")
 _AUTO = "auto"
+_PROGRAM_CACHE = "program_cache"
+_PRECISION = "precision"
 _MOST_NUMBERS = 100_000  # a slip of the finger should not fill the memory
 
 
@@ -51,6 +54,7 @@ def run(main: Callable[[], None]):
                           flags.FLAGS[_CPU_DEVICES].value)
       _start_processes()
       devices.trim_after_compiling()
+      programs.keep_programs(flags.FLAGS[_PROGRAM_CACHE].value)
       main()
       processes.finish()
     except FlagError as error:
@@ -74,7 +78,26 @@ def run(main: Callable[[], None]):
       _end_others(error)
       raise
 
+  # Here, so that it is a flag of each command.
+  string(_PROGRAM_CACHE, None, "Folder of compiled programs, from which the "
+         "next command takes them; empty: none. Default: "
+         "JAX_COMPILATION_CACHE_DIR, else the user's cache folder.")
+  enum(_PRECISION, None, ["default", "high", "highest"], "How exactly an "
+       "accelerator multiplies: highest is float32, default TF32 on a GPU, as "
+       "the original computes. Default: default on an accelerator, else what "
+       "the checkpoint says.")
   app.run(guarded, flags_parser=_parse)
+
+
+def precision() -> Optional[str]:
+  """What --precision chose, or what suits the device; None: as stored.
+
+  The library itself computes as its configs say; commands are run by people
+  who wait.
+  """
+  if flags.FLAGS[_PRECISION].value:
+    return flags.FLAGS[_PRECISION].value
+  return None if jax.default_backend() == "cpu" else "default"
 
 
 def define_cpu_devices():

@@ -74,4 +74,5 @@ def person(*, needs_run: bool = False,
   return load_person(
       run=_RUN.value, checkpoint=_CHECKPOINT.value,
       pretrained=pretrained or _PRETRAINED.value, lpips=_LPIPS.value,
-      identity=_IDENTITY.value, devices=local_devices(_DEVICES.value))
+      identity=_IDENTITY.value, devices=local_devices(_DEVICES.value),
+      precision=cli.precision())

@@ -80,6 +80,7 @@ def main():
       raise FlagError(f"--{name} is missing; --flagfile=demo.flags needs "
                       "neither checkpoint nor photos")
   config = personalize.PersonalizeConfig(
+      precision=cli.precision(),
       test=parse_selection(_TEST.value),
       reference=_REFERENCE.value and parse_selection(_REFERENCE.value),
       train=_TRAIN.value and parse_selection(_TRAIN.value),

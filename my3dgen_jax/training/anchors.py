@@ -21,6 +21,11 @@ from my3dgen_jax.training.photo_fits import PhotoFits, Targets, read_npz
 from my3dgen_jax.types import Network
 
 
+# Of a photo's pixels while it is projected, generator and LPIPS included: 0.89
+# GB a photo of 512 x 512 by `benchmarks.compile_cost`, and some to spare.
+_BYTES_A_PIXEL = 4500
+
+
 def default_cache() -> str:
   """Where anchors are remembered unless told otherwise."""
   return os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache",
@@ -135,6 +140,14 @@ class AnchorFinder(PhotoFits):
     return Anchors(album.names, np.stack([np.broadcast_to(
         one, (model.num_ws, model.w_dim)) for one in ws]).astype(np.float32),
                    album.c)
+
+  @property
+  def batch_size(self) -> int:
+    if self.config.batch_size:
+      return self.config.batch_size
+    pixels = self.generator.module.config.img_resolution**2
+    return devices_lib.photos_that_fit(self.devices,
+                                       _BYTES_A_PIXEL * pixels)
 
   @property
   def seed(self) -> int:

@@ -79,6 +79,24 @@ def spread(function: Callable[..., Any], *,
                   devices=None if devices is None else tuple(devices))
 
 
+def photos_that_fit(devices: Sequence[jax.Device], photo_bytes: float) -> int:
+  """How many photos at a time fill devices, by the memory they say they have.
+
+  Args:
+    devices: alike.
+    photo_bytes: what one photo takes while it is worked on.
+
+  Returns: photos over all devices: a power of two for each, at most 32, of
+    which half its memory has room; 4 in all where devices do not say.
+  """
+  stats = devices[0].memory_stats() if devices else None
+  limit = (stats or {}).get("bytes_limit", 0)
+  if not limit:
+    return 4
+  fitting = min(max(int(limit / 2 / photo_bytes), 1), 32)
+  return len(devices) * 2**(fitting.bit_length() - 1)
+
+
 def local_devices(count: Optional[int] = None) -> Tuple[jax.Device, ...]:
   """The first `count` devices of this machine; None: all of them.
 

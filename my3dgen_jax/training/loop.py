@@ -24,7 +24,7 @@ from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.training.interrupts import StopRequest
 from my3dgen_jax.training.logs import MetricsLog
 from my3dgen_jax.training.objective import TuningBatch
-from my3dgen_jax.training.progress import Progress
+from my3dgen_jax.training.progress import Progress, compiling
 from my3dgen_jax.training.step import make_step
 from my3dgen_jax.types import Network
 
@@ -110,7 +110,9 @@ class Tuning:
     with (MetricsLog(folder, step=start) if writes
           else contextlib.nullcontext()) as log:
       for done in range(start + 1, tuning.steps + 1):
-        state, metrics = step(state, frozen, networks, batch)
+        with (compiling("tuning") if done == start + 1
+              else contextlib.nullcontext()):
+          state, metrics = step(state, frozen, networks, batch)
         if done < tuning.steps:  # decoded while the devices work
           batch = self._batch(album, anchors, batches, done)
         metrics = _as_numbers(metrics)

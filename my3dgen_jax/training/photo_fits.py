@@ -8,6 +8,7 @@ bit for bit.
 """
 
 import abc
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -29,7 +30,7 @@ from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.training import devices as devices_lib
 from my3dgen_jax.training import processes
 from my3dgen_jax.training.interrupts import StopRequest
-from my3dgen_jax.training.progress import Progress
+from my3dgen_jax.training.progress import Progress, compiling
 
 _FORMAT = 2  # of what is hashed; another one forgets all that is cached
 
@@ -230,10 +231,12 @@ class PhotoFits(abc.ABC):
     step = int(np.max(state.step))
     targets, state = self._scatter(targets), self._scatter(state)
     save = lambda: self._remember(partial, _leaves(self._gather(state)))
-    saved = time.monotonic()
+    saved, first = time.monotonic(), True
     while step < self.steps and not self.finished(state):
       step += 1
-      state, losses = self.step(targets, state)
+      with compiling(progress.title) if first else contextlib.nullcontext():
+        state, losses = self.step(targets, state)
+      first = False
       losses = np.asarray(losses).ravel()[:count]
       if not np.isfinite(losses).all():
         name = names[int(np.argmin(np.isfinite(losses)))]

@@ -1,8 +1,14 @@
-"""A line that says how far long work is."""
+"""A line that says how far long work is, and what one waits for."""
 
+import contextlib
 import sys
+import threading
 import time
-from typing import Callable, Optional, TextIO
+from typing import Callable, Iterator, Optional, TextIO
+
+_LIVE_INTERVAL, _FILE_INTERVAL = 0.2, 30.0  # seconds between lines
+_PATIENCE = 2.0  # seconds that nobody needs to be told about
+_TICK = 0.25  # seconds
 
 
 def duration(seconds: float) -> str:
@@ -19,7 +25,8 @@ class Progress:
   """Share done, speed and time left.
 
   On a terminal one line that is written over, a few times a second; in a
-  file a line now and then, so that logs stay short.
+  file a line now and then, so that logs stay short. The speed counts from the
+  first update on: before it programs are compiled, once.
 
   Attributes:
     title: of the work.
@@ -34,9 +41,10 @@ class Progress:
     self.title, self.total, self.unit, self.start = title, total, unit, start
     self._file = sys.stdout if file is None else file
     self._clock = clock
-    self._began = self._shown = clock()
+    self._shown: Optional[float] = None
+    self._first = (0, 0.0)  # units that were new at the first update, when
     self._live = self._file.isatty()
-    self._interval = 0.2 if self._live else 30.0
+    self._interval = _LIVE_INTERVAL if self._live else _FILE_INTERVAL
 
   def skip(self, count: int):
     """Counts units that cost nothing: they leave the speed as it is."""
@@ -49,16 +57,16 @@ class Progress:
       done: units so far, those before `start` included.
       detail: more to show, e.g. a loss.
     """
-    now = self._clock()
-    first = self._shown == self._began
-    if done < self.total and not first and now - self._shown < self._interval:
+    now, new = self._clock(), done - self.start
+    if self._shown is None:
+      self._first = new, now
+    elif done < self.total and now - self._shown < self._interval:
       return
     self._shown = now
-    new = done - self.start
-    rate = new / max(now - self._began, 1e-9)
     line = (f"{self.title}: {done} of {self.total} "
             f"({100 * done // max(self.total, 1)} %)")
-    if new:
+    if new > self._first[0]:
+      rate = (new - self._first[0]) / max(now - self._first[1], 1e-9)
       line += f", {rate:.3g} {self.unit}/s"
       if done < self.total:
         line += f", {duration((self.total - done) / rate)} left"
@@ -70,3 +78,85 @@ class Progress:
     else:
       self._file.write(line + "\n")
     self._file.flush()
+
+
+class Waiting:
+  """Says that a program is being compiled, once that takes a while.
+
+  On a terminal one line that is written over; in a file one at first, then
+  one now and then. What is ready at once, e.g. since it was kept from an
+  earlier run, is not worth a word.
+  """
+
+  def __init__(self, title: str, *, file: Optional[TextIO] = None,
+               clock: Callable[[], float] = time.monotonic):
+    """Starts to wait.
+
+    Args:
+      title: of the work.
+      file: written to; None: stdout.
+      clock: tells the seconds.
+    """
+    self._title, self._clock = title, clock
+    self._file = sys.stdout if file is None else file
+    self._live = self._file.isatty()
+    self._began = clock()
+    self._shown: Optional[float] = None
+
+  def tick(self):
+    """Shows the line if it is time."""
+    now = self._clock()
+    if self._shown is None:
+      due = now - self._began >= _PATIENCE
+    else:
+      due = now - self._shown >= (1.0 if self._live else _FILE_INTERVAL)
+    if due:
+      self._shown = now
+      self._write(f"compiling … {duration(now - self._began)}", end="")
+
+  def end(self, done: bool = True):
+    """Says how long it took, if anything was said.
+
+    Args:
+      done: whether it was waited for to the end.
+    """
+    if self._shown is not None:
+      seconds = duration(self._clock() - self._began)
+      self._write(f"compiled in {seconds}" if done
+                  else f"compiling … {seconds}", end="\n")
+
+  def _write(self, text: str, end: str):
+    line = f"{self._title}: {text}"
+    self._file.write(f"\r{line}\x1b[K{end}" if self._live else line + "\n")
+    self._file.flush()
+
+
+@contextlib.contextmanager
+def compiling(title: str, *, file: Optional[TextIO] = None) -> Iterator[None]:
+  """Around the first call of a program, so that nobody thinks it hangs.
+
+  JAX compiles within that call, and returns before the program has run.
+
+  Args:
+    title: of the work.
+    file: written to; None: stdout.
+  """
+  waiting, over = Waiting(title, file=file), threading.Event()
+
+  def watch():
+    try:
+      while not over.wait(_TICK):
+        waiting.tick()
+    except (OSError, ValueError):  # nobody reads it any more
+      pass
+
+  thread = threading.Thread(target=watch, daemon=True, name="compiling")
+  thread.start()
+  done = False
+  try:
+    yield
+    done = True
+  finally:
+    over.set()
+    thread.join()
+    waiting.end(done)

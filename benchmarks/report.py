@@ -8,7 +8,7 @@ import resource
 import statistics
 import subprocess
 import time
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Sequence, Tuple
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,37 @@ def seconds(function: Callable[..., Any], *arguments: Any,
 def peak_memory_gb() -> float:
   """The most memory this process has held, in GB."""
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def against_the_machine(call: Callable[[], Any], flops: float, *, runs: int,
+                        size: int = 4096) -> Tuple[float, float, float]:
+  """Times a program and, in turn with it, a large float32 product.
+
+  A machine that is shared is now faster, now slower: what was measured a
+  minute later says nothing of it.
+
+  Args:
+    call: runs the program once.
+    flops: that the program needs, as XLA counts them.
+    runs: of each, after one to warm up.
+    size: of the product's matrices.
+
+  Returns: medians of the program's seconds, of the product's rate in FLOP/s,
+    and of the ratio: seconds over what the program's arithmetic would take at
+    the rate of the product beside it.
+  """
+  a = jnp.ones((size, size))
+  product = jax.jit(lambda a: jnp.matmul(a, a, precision="highest"))
+  times, rates = [], []
+  for _ in range(runs + 1):
+    for function, results in ((call, times), (lambda: product(a), rates)):
+      start = time.perf_counter()
+      jax.block_until_ready(function())
+      results.append(time.perf_counter() - start)
+  times, rates = times[1:], [2 * size**3 / value for value in rates[1:]]
+  return (statistics.median(times), statistics.median(rates),
+          statistics.median(seconds * rate / flops
+                            for seconds, rate in zip(times, rates)))
 
 
 def matmul_flops(size: int = 4096) -> float:

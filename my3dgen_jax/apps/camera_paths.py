@@ -24,7 +24,6 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 import chex
 import jax
 import numpy as np
-from scipy import interpolate
 
 from my3dgen_jax.config import RenderConfig
 from my3dgen_jax.data import dataset_json
@@ -218,6 +217,8 @@ def _smooth(times: np.ndarray, values: np.ndarray, shown: np.ndarray,
     times = np.concatenate([times[:-1] - length, times,
                             times[1:] + length])
     values = np.concatenate([values[:-1], values, values[1:]])
+  # Half a second, which most commands need not wait.
+  from scipy import interpolate  # pylint: disable=import-outside-toplevel
   return interpolate.PchipInterpolator(times, values, axis=0)(shown)
 
 

@@ -124,6 +124,7 @@ class EvaluateConfig:
     lpips: folder of weights; None: each run's own.
     identity: likewise.
     dists: likewise; None: no such column.
+    precision: of products, see `GeneratorConfig`; None: each run's own.
   """
 
   tables: Tuple[str, ...]
@@ -133,6 +134,7 @@ class EvaluateConfig:
   lpips: Optional[str] = None
   identity: Optional[str] = None
   dists: Optional[str] = None
+  precision: Optional[str] = None
 
   def validate(self) -> "EvaluateConfig":
     """Checks the names; raises UserError."""
@@ -272,7 +274,10 @@ class Bench:
     """All that a measurement depends on."""
     protocol = dataclasses.asdict(self._config.protocol)
     return {"measure": name, "protocol": protocol, "seed": self._config.seed,
-            "format": [_FORMAT, __version__], **_identity(variant), **{
+            "format": [_FORMAT, __version__], **_identity(variant),
+            # Measurements of earlier versions know of none.
+            **({"precision": self._config.precision}
+               if self._config.precision else {}), **{
                 kind: _weights_digest(folder) for kind, folder
                 in _weights(self._config, variant.folder).items()},
             "directions": [] if name != "editing" else [
@@ -286,6 +291,7 @@ class Bench:
       devices.forget_programs()
       self._loaded = variant, load_subject(
           variant, stop=self._stop, cache=self._out / _UNFINISHED,
+          precision=self._config.precision,
           **_weights(self._config, variant.folder))
     return self._loaded[1]
 
@@ -327,7 +333,8 @@ def _weights_digest(folder: Optional[str]) -> Optional[str]:
 def load_subject(variant: Variant, *, stop: Optional[StopRequest] = None,
                  cache: Optional[pathlib.Path] = None,
                  lpips: Optional[str] = None, identity: Optional[str] = None,
-                 dists: Optional[str] = None) -> Subject:
+                 dists: Optional[str] = None,
+                 precision: Optional[str] = None) -> Subject:
   """Reads what protocols need.
 
   Args:
@@ -337,11 +344,12 @@ def load_subject(variant: Variant, *, stop: Optional[StopRequest] = None,
     lpips: folder of weights; None: the run's.
     identity: likewise.
     dists: likewise; None: none.
+    precision: see `EvaluateConfig`.
 
   Raises: UserError, CheckpointError, AlbumError: names what is missing.
   """
   person = load_person(run=variant.folder, pretrained=variant.pretrained,
-                       lpips=lpips, identity=identity)
+                       lpips=lpips, identity=identity, precision=precision)
   person.need_lpips()
   reference, photos = (person.photos_of(part)
                        for part in ("reference", "test"))

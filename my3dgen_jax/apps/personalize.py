@@ -168,7 +168,7 @@ def personalize(config: PersonalizeConfig, *, resume: bool = False,
   if first:
     _check_out(out, resume)
   devices = devices_lib.all_devices(config.devices)
-  job = _Job.load(config, devices)
+  job = _Job.load(config, devices, report)
   job.check_same_everywhere()
   with stopping_gently() as stop:  # from the run's first file on
     if first:
@@ -196,6 +196,27 @@ def personalize(config: PersonalizeConfig, *, resume: bool = False,
     _write_report(config, out, devices_lib.own(devices), report)
   processes.barrier()
   return summary
+
+
+def begun_precision(out: str) -> Optional[str]:
+  """The precision of products that the run in a folder began with.
+
+  The same in all processes, which call it at the same time.
+
+  Args:
+    out: folder of the run.
+
+  Returns: see `GeneratorConfig`; None: there is no run.
+  Raises: CheckpointError: the run's config.json is damaged.
+  """
+  folder = pathlib.Path(out).expanduser()
+
+  def read() -> Dict[str, Any]:
+    known = (folder / run_folder.CONFIG_FILE).exists()
+    model = run_folder.read_config(folder)["generator"] if known else {}
+    return {"precision": np.array(str(model.get("precision") or ""))}
+
+  return str(processes.from_first(read)["precision"]) or None
 
 
 def _write_report(config: "PersonalizeConfig", out: pathlib.Path,
@@ -246,10 +267,13 @@ class _Job:
   digests: Dict[str, str]
 
   @classmethod
-  def load(cls, config: PersonalizeConfig,
-           devices: Tuple[jax.Device, ...]) -> "_Job":
+  def load(cls, config: PersonalizeConfig, devices: Tuple[jax.Device, ...],
+           report: Callable[[str], None] = print) -> "_Job":
     """Reads all that a run needs; cheap checks first."""
     digest = generator_digest(config.checkpoint)
+    report(f"reading {config.checkpoint} and {config.album}; "
+           f"{devices_lib.described(devices)}"
+           + (f", precision {config.precision}" if config.precision else ""))
     generator, variables = load_generator(config.checkpoint)
     model = dataclasses.replace(
         generator.config, dtype=config.dtype or generator.config.dtype,
@@ -438,7 +462,7 @@ class _Job:
                   "personalized": (result.generator, after)}
     # Numbers are to be comparable whatever tuning computed in.
     networks = {name: network.replace(module=dataclasses.replace(
-        network.module, dtype="float32"))
+        network.module, dtype="float32", precision="highest"))
                 for name, network in self.networks.items()}
     comparison, each = before_after.compare(
         album, candidates, reference=self.split.reference,

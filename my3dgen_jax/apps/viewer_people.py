@@ -65,19 +65,22 @@ class People:
 
   def __init__(self, places: Sequence[PathLike], *,
                checkpoint: Optional[PathLike] = None,
-               devices: Sequence[jax.Device] = ()):
+               devices: Sequence[jax.Device] = (),
+               precision: Optional[str] = None):
     """Looks what there is; loads nothing.
 
     Args:
       places: runs, adapters' files, or folders of such; none: the bare base.
       checkpoint: where the base is now; adapters alone need it.
       devices: that are used; none: all.
+      precision: see `load_person`.
 
     Raises: UserError, CheckpointError: a place holds nothing of the kind.
     """
     self._roots = [pathlib.Path(place).expanduser() for place in places]
     self._checkpoint = checkpoint
     self._devices = tuple(devices) or tuple(jax.local_devices())
+    self._options = {"devices": self._devices, "precision": precision}
     self._lock = threading.Lock()
     self._bases: Dict[str, Person] = {}
     self._loaded: "collections.OrderedDict[Any, Shown]" = (
@@ -148,16 +151,16 @@ class People:
       return self._of_adapter(place)
     if place.kind == "base":
       person = self._on_device(load_person(
-          checkpoint=place.path, devices=self._devices))
+          checkpoint=place.path, **self._options))
       return Shown(person, person)
     check_finished(place.path)
     digest = run_folder.read_config(place.path)[run_folder.BASE_DIGEST]
     own = self._on_device(load_person(
-        run=place.path, checkpoint=self._checkpoint, devices=self._devices))
+        run=place.path, checkpoint=self._checkpoint, **self._options))
     if digest not in self._bases:
       self._bases[digest] = self._on_device(load_person(
           run=place.path, checkpoint=self._checkpoint, pretrained=True,
-          devices=self._devices))
+          **self._options))
     base = self._bases[digest]
     if base.generator.module.config != own.generator.module.config:
       # A run may compute in another dtype than others of its base.
@@ -173,7 +176,7 @@ class People:
     key = str(self._checkpoint)
     if key not in self._bases:
       self._bases[key] = self._on_device(load_person(
-          checkpoint=self._checkpoint, devices=self._devices))
+          checkpoint=self._checkpoint, **self._options))
     base = dataclasses.replace(self._bases[key], name=str(place.path))
     found = lora_lib.load(place.path, base.generator.module.config)
     wanted = found.metadata.get(run_folder.BASE_DIGEST, base.digest)

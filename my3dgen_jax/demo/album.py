@@ -14,6 +14,7 @@ import numpy as np
 from my3dgen_jax.data import dataset_json
 from my3dgen_jax.demo import people, render
 from my3dgen_jax.errors import UserError
+from my3dgen_jax.training.progress import compiling
 
 TEST_FILE, REFERENCE_FILE = "test.txt", "reference.txt"
 
@@ -75,11 +76,13 @@ def take_photos(key: chex.PRNGKey, person: people.Person, count: int, *,
 def _rendered(person: people.Person, c: jax.Array, resolution: int,
               supersampling: int = 2) -> render.Rendering:
   """`render.render`, some people at a time; their number a multiple of it."""
-  parts = [
-      render.render(jax.tree.map(lambda x: x[i:i + _AT_ONCE], person),
-                    c[i:i + _AT_ONCE], resolution=resolution,
-                    supersampling=supersampling)
-      for i in range(0, c.shape[0], _AT_ONCE)]
+  parts = []
+  for i in range(0, c.shape[0], _AT_ONCE):
+    with compiling("drawing"):
+      parts.append(render.render(
+          jax.tree.map(lambda x: x[i:i + _AT_ONCE], person),
+          c[i:i + _AT_ONCE], resolution=resolution,
+          supersampling=supersampling))
   return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
 
 

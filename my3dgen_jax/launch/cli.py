@@ -15,6 +15,7 @@ from absl import app, flags, logging
 from my3dgen_jax.errors import FlagError, Interrupted, UserError, one_line
 from my3dgen_jax.launch import programs
 from my3dgen_jax.training import devices, processes
+from my3dgen_jax.training.progress import compiling
 
 # What commands declare their flags with. Several may be of one name, as long
 # as only one command runs; and they belong to the command, not to this file.
@@ -89,15 +90,21 @@ def run(main: Callable[[], None]):
   app.run(guarded, flags_parser=_parse)
 
 
-def precision() -> Optional[str]:
+def precision(begun: Callable[[], Optional[str]] = lambda: None
+              ) -> Optional[str]:
   """What --precision chose, or what suits the device; None: as stored.
 
   The library itself computes as its configs say; commands are run by people
   who wait.
+
+  Args:
+    begun: what work that goes on began with, or None; asked without the flag.
   """
-  if flags.FLAGS[_PRECISION].value:
-    return flags.FLAGS[_PRECISION].value
-  return None if jax.default_backend() == "cpu" else "default"
+  found = flags.FLAGS[_PRECISION].value or begun()
+  # CUDA takes a while to start, where its libraries were never read before.
+  with compiling("devices", doing="starting", done="started"):
+    suiting = None if jax.default_backend() == "cpu" else "default"
+  return found or suiting
 
 
 def define_cpu_devices():

@@ -55,7 +55,7 @@ def main():
   people = evaluate.find_people(_RUNS.value)
   names = list(evaluate.TABLES) if _ALL in _TABLES.value else _TABLES.value
   options = {"lpips": _LPIPS.value, "identity": _IDENTITY.value,
-             "dists": _DISTS.value}
+             "dists": _DISTS.value, "precision": cli.precision()}
   # Names and weights first: a direction's spread takes a while to measure.
   config = EvaluateConfig(tuple(names), **options).validate()
   evaluate.check(people, config)
@@ -71,7 +71,8 @@ def main():
 
 def _directions(people: List[Runs]) -> Tuple[Direction, ...]:
   """Those of the flag, or the demo's for people of the demo."""
-  base = load_person(run=people[0].main, pretrained=True)
+  base = load_person(run=people[0].main, pretrained=True,
+                     precision=cli.precision())
   return tuple(edits.directions_for(base, _DIRECTIONS.value))
 
 

@@ -6,7 +6,7 @@ from my3dgen_jax.apps.person import Person, load_person
 from my3dgen_jax.data.album import Album, parse_selection
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch import cli
-from my3dgen_jax.training.devices import local_devices
+from my3dgen_jax.training.devices import described, local_devices
 
 _RUN = cli.string("run", None, "Folder of a run of launch.personalize.")
 _CHECKPOINT = cli.string("checkpoint", None, "Where the run's base is now; or "
@@ -71,8 +71,12 @@ def person(*, needs_run: bool = False,
     wanted = "give a run by --run, or a bare base by --checkpoint"
   if wanted:
     raise FlagError(wanted)
+  precision = cli.precision()
+  devices = local_devices(_DEVICES.value)
+  if not pretrained:  # which is the second of two
+    print(f"reading {_RUN.value or _CHECKPOINT.value}; {described(devices)}"
+          + (f", precision {precision}" if precision else ""), flush=True)
   return load_person(
       run=_RUN.value, checkpoint=_CHECKPOINT.value,
       pretrained=pretrained or _PRETRAINED.value, lpips=_LPIPS.value,
-      identity=_IDENTITY.value, devices=local_devices(_DEVICES.value),
-      precision=cli.precision())
+      identity=_IDENTITY.value, devices=devices, precision=precision)

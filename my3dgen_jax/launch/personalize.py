@@ -80,7 +80,9 @@ def main():
       raise FlagError(f"--{name} is missing; --flagfile=demo.flags needs "
                       "neither checkpoint nor photos")
   config = personalize.PersonalizeConfig(
-      precision=cli.precision(),
+      precision=cli.precision(
+          lambda: personalize.begun_precision(_RUN["out"].value)
+          if _RESUME.value else None),
       test=parse_selection(_TEST.value),
       reference=_REFERENCE.value and parse_selection(_REFERENCE.value),
       train=_TRAIN.value and parse_selection(_TRAIN.value),
@@ -99,7 +101,7 @@ def _with_demo(config: personalize.PersonalizeConfig,
   """The config with the demo's album and networks, where it names none."""
   album = config.album or f"{config.out.rstrip('/')}_album_{person}"
   if not config.album:
-    print(f"drawing photos of person {person} in {album}")
+    print(f"drawing photos of person {person} in {album}", flush=True)
     demo_album.write_demo_album(album, person)
   own = {} if config.album else {
       "test": f"{album}/{demo_album.TEST_FILE}",

@@ -82,9 +82,6 @@ _BATCH_SIZE = cli.integer("batch_size", 0, "Frames at a time, over all "
                           "devices; 0: as suits them.", lower_bound=0)
 _DTYPE = cli.enum("dtype", None, ["float32", "bfloat16"],
                   "Of activations; default: the checkpoint's.")
-_PRECISION = cli.enum(
-    "precision", None, ["highest", "high", "default"],
-    "Of products; below highest GPUs use TF32. Default: the checkpoint's.")
 
 
 def main():
@@ -103,24 +100,23 @@ def main():
   if _BETWEEN.value and _DIRECTION.value:
     raise FlagError("--between and --direction: give one of them")
   out = person_flags.out()
-  person = _precise(person_flags.person(needs_run=_COMPARE.value))
+  person = _with_dtype(person_flags.person(needs_run=_COMPARE.value))
   found = _scenes(person, seeds)
   if _COMPARE.value:
     if person.origin.adapter == "none":
       raise FlagError("--compare: the run has nothing personal to compare, or "
                       "--pretrained hides it")
-    base = _precise(person_flags.person(pretrained=True)).generator
+    base = _with_dtype(person_flags.person(pretrained=True)).generator
     found = [scenes.compared(scene, base) for scene in found]
   render_files.write(person, found, config, out)
 
 
-def _precise(person: Person) -> Person:
-  """The same, computing as the flags say."""
+def _with_dtype(person: Person) -> Person:
+  """The same, with activations as the flag says."""
   network = person.generator
   config = network.module.config
   module = Generator(dataclasses.replace(
-      config, dtype=_DTYPE.value or config.dtype,
-      precision=_PRECISION.value or config.precision))
+      config, dtype=_DTYPE.value or config.dtype))
   return dataclasses.replace(person, generator=network.replace(module=module))
 
 

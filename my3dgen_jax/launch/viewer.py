@@ -68,7 +68,7 @@ def main():
     raise FlagError("give a run by --run, several by --runs, or a bare base "
                     "by --checkpoint")
   people = People(places, checkpoint=_CHECKPOINT.value,
-                  devices=local_devices(1))
+                  devices=local_devices(1), precision=cli.precision())
   with stopping_gently() as stop:
     viewer = Viewer(people, config, directions=edits.directions_for(
         people.load(people.first()[0]).base, _DIRECTIONS.value))

@@ -109,6 +109,11 @@ def local_devices(count: Optional[int] = None) -> Tuple[jax.Device, ...]:
   return tuple(devices[:count])
 
 
+def described(devices: Sequence[jax.Device]) -> str:
+  """What the devices are, e.g. "2 x NVIDIA H100 80GB HBM3"."""
+  return f"{len(devices)} x {devices[0].device_kind}"
+
+
 def all_devices(count: Optional[int] = None) -> Tuple[jax.Device, ...]:
   """The first `count` devices of each process; None: all of them.
 

@@ -4,7 +4,7 @@ import contextlib
 import sys
 import threading
 import time
-from typing import Callable, Iterator, Optional, TextIO
+from typing import Any, Callable, Iterator, Optional, TextIO
 
 _LIVE_INTERVAL, _FILE_INTERVAL = 0.2, 30.0  # seconds between lines
 _PATIENCE = 2.0  # seconds that nobody needs to be told about
@@ -81,23 +81,27 @@ class Progress:
 
 
 class Waiting:
-  """Says that a program is being compiled, once that takes a while.
+  """Says what one waits for, e.g. a program's compiling, if that takes a while.
 
   On a terminal one line that is written over; in a file one at first, then
   one now and then. What is ready at once, e.g. since it was kept from an
   earlier run, is not worth a word.
   """
 
-  def __init__(self, title: str, *, file: Optional[TextIO] = None,
+  def __init__(self, title: str, *, doing: str = "compiling",
+               done: str = "compiled", file: Optional[TextIO] = None,
                clock: Callable[[], float] = time.monotonic):
     """Starts to wait.
 
     Args:
       title: of the work.
+      doing: what one waits for.
+      done: the same, once it is over.
       file: written to; None: stdout.
       clock: tells the seconds.
     """
     self._title, self._clock = title, clock
+    self._doing, self._done = doing, done
     self._file = sys.stdout if file is None else file
     self._live = self._file.isatty()
     self._began = clock()
@@ -112,7 +116,7 @@ class Waiting:
       due = now - self._shown >= (1.0 if self._live else _FILE_INTERVAL)
     if due:
       self._shown = now
-      self._write(f"compiling … {duration(now - self._began)}", end="")
+      self._write(f"{self._doing} … {duration(now - self._began)}", end="")
 
   def end(self, done: bool = True):
     """Says how long it took, if anything was said.
@@ -122,8 +126,8 @@ class Waiting:
     """
     if self._shown is not None:
       seconds = duration(self._clock() - self._began)
-      self._write(f"compiled in {seconds}" if done
-                  else f"compiling … {seconds}", end="\n")
+      self._write(f"{self._done} in {seconds}" if done
+                  else f"{self._doing} … {seconds}", end="\n")
 
   def _write(self, text: str, end: str):
     line = f"{self._title}: {text}"
@@ -132,16 +136,16 @@ class Waiting:
 
 
 @contextlib.contextmanager
-def compiling(title: str, *, file: Optional[TextIO] = None) -> Iterator[None]:
+def compiling(title: str, **options: Any) -> Iterator[None]:
   """Around the first call of a program, so that nobody thinks it hangs.
 
   JAX compiles within that call, and returns before the program has run.
 
   Args:
     title: of the work.
-    file: written to; None: stdout.
+    **options: of `Waiting`, e.g. to wait for something else.
   """
-  waiting, over = Waiting(title, file=file), threading.Event()
+  waiting, over = Waiting(title, **options), threading.Event()
 
   def watch():
     try:

@@ -175,7 +175,8 @@ class EvaluateTest(parameterized.TestCase):
         key(full), key(two), key(lora._replace(pretrained=True)),
         key(name="synthesis"), key(seed=1), key(protocol=protocols.FULL),
         key(directions=()), key(directions=(dataclasses.replace(
-            direction, spread=2.0),)), key(identity=lpips), key(dists=lpips)]
+            direction, spread=2.0),)), key(identity=lpips), key(dists=lpips),
+        key(precision="default")]
     self.assertLen({key(), *others}, 1 + len(others))
     self.assertEqual(key(lpips=lpips), key())  # as the run says already
     with mock.patch.object(evaluate, "_FORMAT", 0):

@@ -228,6 +228,22 @@ class PersonalizeTest(JobTest):
                      40)
     self.assertEqual(run.generator.module.config.dtype, "bfloat16")
 
+  def test_precision_may_change_when_a_run_goes_on(self):
+    """Runs of earlier versions know nothing of it."""
+    self.assertIsNone(app.begun_precision(str(self.out)))
+    self.run_job(mode="none", precision="high")
+    self.assertEqual(app.begun_precision(str(self.out)), "high")
+    path = self.out / "config.json"
+    config = json.loads(path.read_text())
+    del config["settings"]["precision"]
+    config["generator"]["precision"] = "highest"
+    path.write_text(json.dumps(config))
+    self.assertEqual(app.begun_precision(str(self.out)), "highest")
+    self.run_job(mode="none", precision="default", resume=True)
+    self.assertEqual(app.begun_precision(str(self.out)), "default")
+    self.assertEqual(run_folder.load_run(
+        self.out).generator.module.config.precision, "default")
+
   def test_resume_sees_changed_photos(self):
     album = self.folder / "album"
     shutil.copytree(self.place / "album", album)

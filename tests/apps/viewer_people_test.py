@@ -49,6 +49,13 @@ class PeopleTest(absltest.TestCase):
         "bias"]
     self.assertGreater(np.abs(leaf(ann.own) - leaf(ann.base)).max(), 0.05)
 
+  def test_precision_of_all(self):
+    for places in ([self.ann], [self.ann / "adapter.safetensors"], []):
+      people = People(places, checkpoint=self.base, precision="default")
+      shown = people.load(people.names()[0])
+      for one in (shown.own, shown.base):
+        self.assertEqual(one.generator.module.config.precision, "default")
+
   def test_a_run_that_is_being_written(self):
     folder = self.root / "more" / "carl"
     shutil.copytree(self.ann, folder)

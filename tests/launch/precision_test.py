@@ -28,7 +28,9 @@ class PrecisionTest(parameterized.TestCase):
       with flagsaver.flagsaver(precision=None):
         self.assertEqual(cli.precision(), expected)
       with flagsaver.flagsaver(precision="highest"):
-        self.assertEqual(cli.precision(), "highest")
+        self.assertEqual(cli.precision(lambda: "high"), "highest")
+      with flagsaver.flagsaver(precision=None):
+        self.assertEqual(cli.precision(lambda: "high"), "high")
 
   @parameterized.parameters((None, "highest"), ("default", "default"))
   def test_all_networks_of_a_person(self, wanted, expected):

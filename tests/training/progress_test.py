@@ -108,6 +108,17 @@ class WaitingTest(parameterized.TestCase):
     self.assertEqual(self.wait(io.StringIO(), 5, done=False).splitlines(), [
         "tuning: compiling … 2 s", "tuning: compiling … 5 s"])
 
+  def test_another_wait(self):
+    file, clock = io.StringIO(), Clock()
+    waiting = Waiting("devices", doing="starting", done="started", file=file,
+                      clock=clock)
+    clock.now = 3.0
+    waiting.tick()
+    clock.now = 9.0
+    waiting.end()
+    self.assertEqual(file.getvalue(),
+                     "devices: starting … 3 s\ndevices: started in 9 s\n")
+
   def test_around_a_program(self):
     file, before = io.StringIO(), threading.active_count()
     with compiling("tuning", file=file):

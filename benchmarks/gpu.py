@@ -50,8 +50,8 @@ _CASE = cli.string("case", None, "One measurement, as JSON: what the script "
 _RUNS = cli.integer("runs", 10, "Timed calls of each.", lower_bound=1)
 
 # Activations and products: what PyTorch calls float32 exactly, TF32, bfloat16.
-_NUMBERS = {"float32": ("float32", "highest"), "tf32": ("float32", "default"),
-            "bfloat16": ("bfloat16", "default")}
+NUMBERS = {"float32": ("float32", "highest"), "tf32": ("float32", "default"),
+           "bfloat16": ("bfloat16", "default")}
 _PHOTOS = 50
 # With what the forward pass and a step of tuning should get by, as a share of
 # the device's memory: 3 and 16 of 80 GB.
@@ -108,7 +108,7 @@ def _config(numbers: str) -> config_lib.GeneratorConfig:
             input_resolution=32, channels=(8, 8)))
   else:
     config = config_lib.preset(_PRESET.value)
-  return programs.with_numbers(config, *_NUMBERS[numbers])
+  return programs.with_numbers(config, *NUMBERS[numbers])
 
 
 # In a process of its own.
@@ -166,7 +166,7 @@ def _measure_device(_: Dict[str, Any]) -> Dict[str, Any]:
   size = 8192 if jax.default_backend() != "cpu" else 512
   result = {"device": jax.local_devices()[0].device_kind,
             "jax": jax.__version__, "devices": jax.local_device_count()}
-  for numbers, (dtype, precision) in _NUMBERS.items():
+  for numbers, (dtype, precision) in NUMBERS.items():
     a = jax.random.normal(jax.random.key(0), (size, size), dtype)
     product = jax.jit(functools.partial(jnp.matmul, precision=precision))
     result[f"{numbers}_tflops"] = 2 * size**3 / report.seconds(

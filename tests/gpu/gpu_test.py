@@ -31,8 +31,6 @@ _WANTED = jax.default_backend() == "gpu" or "MY3DGEN_TEST_GPU" in os.environ
 # Relative errors of images: rounding of 2^-24, 2^-11 and 2^-9 through some
 # twenty layers. On an H100 5.5e-4 and 8.6e-3 were measured for the last two.
 _TOLERANCES = {"float32": 2e-5, "tf32": 2e-3, "bfloat16": 3e-2}
-_NUMBERS = {"float32": ("float32", "highest"), "tf32": ("float32", "default"),
-            "bfloat16": ("bfloat16", "default")}
 
 
 class GpuTest(parameterized.TestCase):
@@ -46,7 +44,7 @@ class GpuTest(parameterized.TestCase):
   def test_golden_images(self, numbers):
     """The original's images, within what the type of number allows."""
     file = golden.load("small_generator")
-    config = programs.with_numbers(golden.small_config(), *_NUMBERS[numbers])
+    config = programs.with_numbers(golden.small_config(), *gpu.NUMBERS[numbers])
     generator = Generator(config)
     variables = jax.device_put(golden.small_variables())
     ws = jax.jit(functools.partial(generator.apply, method="mapping"))(

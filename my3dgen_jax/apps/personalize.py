@@ -171,6 +171,7 @@ def personalize(config: PersonalizeConfig, *, resume: bool = False,
   job = _Job.load(config, devices, report)
   job.check_same_everywhere()
   with stopping_gently() as stop:  # from the run's first file on
+    processes.barrier()  # a signal to any of them finds it here
     if first:
       _begin(out, job.description(), flags)
     report(f"{len(job.split.train)} photos to tune on, {len(job.split.test)} "

@@ -22,7 +22,8 @@ import struct
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import (Any, Callable, Dict, Iterator, List, Optional, Tuple,
+                    Union)
 
 import jax
 import numpy as np
@@ -217,13 +218,20 @@ class _Channel:
     for name, value in _KEEPALIVE:
       if hasattr(socket, name):  # not everywhere
         connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    self._out: "queue.SimpleQueue[bytes]" = queue.SimpleQueue()
+    self._out: "queue.SimpleQueue[Union[bytes, threading.Event]]" = (
+        queue.SimpleQueue())
     self.closed = threading.Event()
     threading.Thread(target=self._send_all, daemon=True).start()
 
   def send(self, kind: bytes, payload: bytes = b""):
     """Sends later, in order; safe in a signal's handler."""
     self._out.put(_HEADER.pack(kind, len(payload)) + payload)
+
+  def flush(self):
+    """Waits until all is sent; in vain, but not long, where nobody reads."""
+    sent = threading.Event()
+    self._out.put(sent)
+    sent.wait(_SOON)
 
   def receive(self, timeout: Optional[float] = None) -> Tuple[bytes, bytes]:
     """The next frame; raises OSError at the end, or after the timeout."""
@@ -250,11 +258,16 @@ class _Channel:
     return b"".join(parts)
 
   def _send_all(self):
+    connected = True
     while True:
-      try:
-        self._socket.sendall(self._out.get())
-      except OSError:
-        return  # the receiving side says so
+      frame = self._out.get()
+      if isinstance(frame, threading.Event):
+        frame.set()
+      elif connected:
+        try:
+          self._socket.sendall(frame)
+        except OSError:
+          connected = False  # the receiving side says so
 
 
 class _Job:
@@ -318,17 +331,19 @@ class _Job:
     if number != self.count:
       channel.send(_END, _said(0, 2, "--num_processes: process 0 has "
                                f"{self.count}, process {peer} has {number}"))
+      channel.flush()
       self._refuse(f"--num_processes: process 0 has {self.count}, process "
                    f"{peer} has {number}")
     if peer in self._channels or not 0 < peer < self.count:
       channel.send(_END, _said(0, 2, f"--process_id: there are two of {peer}"))
+      channel.flush()
       self._refuse(f"--process_id: there are two of {peer}")
     self._channels[peer] = channel
 
   def _refuse(self, message: str):
     """Process 0: tells those that are here, and ends."""
     self.tell_all(_END, _said(0, 2, message))
-    time.sleep(0.5)  # until it is sent
+    self._flush()
     raise FlagError(message)
 
   def join(self, host: str, port: int, deadline: float) -> int:
@@ -370,6 +385,10 @@ class _Job:
     for channel in self._channels.values():
       channel.send(kind, payload)
 
+  def _flush(self):
+    for channel in self._channels.values():
+      channel.flush()
+
   def receive(self, peer: int) -> bytes:
     """The next data of a process."""
     payload = self._inbox[peer].get()
@@ -398,7 +417,7 @@ class _Job:
       for channel in self._channels.values():
         channel.closed.wait(max(deadline - time.monotonic(), 0))
     else:
-      time.sleep(0.2)  # until all is sent
+      self._flush()
     for stream in (sys.stdout, sys.stderr):
       with contextlib.suppress(OSError, ValueError):
         stream.flush()

@@ -44,6 +44,8 @@ class MeanColour:
   def __call__(self, x, y, *, mask: Any = None):
     return self.distance(self.features(x), self.features(y))
 
+  to_photos = __call__
+
   def features(self, x, *, mask: Any = None):
     return (jnp.mean(x, axis=(1, 2)),)
 

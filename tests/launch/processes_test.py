@@ -71,9 +71,9 @@ class SeveralProcessesTest(parameterized.TestCase):
   def test_the_adapter_of_one_process(self):
     (code, out, err), other = jobs.results(self.start("two", _FEW))
     self.assertEqual((code, err), (0, ""))
-    self.assertRegex(out, r"(?s)\A4 photos to tune on, 1 held out, 4 devices "
-                     r"of 2 processes\n.*anchors: 75 of 75.*tuning: 96 of 96"
-                     r".*LPIPS")
+    self.assertRegex(out, r"(?s)\Areading [^\n]*; 4 x cpu\n4 photos to "
+                     r"tune on, 1 held out, 4 devices of 2 processes\n.*"
+                     r"anchors: 75 of 75.*tuning: 96 of 96.*LPIPS")
     self.assertEqual(other, (0, "", ""))
     self.assert_same_run("two")
     text = (self.folder / "two" / "run.flags").read_text()

@@ -1,6 +1,6 @@
 """What travels together through the model, as frozen pytrees."""
 
-from typing import Any, Optional
+from typing import Any, Dict, Optional
 
 import flax.struct
 import jax
@@ -60,6 +60,61 @@ class LayerDelta:
   kernel: Optional[jax.Array] = None
   bias: Optional[jax.Array] = None
   noise_strength: Optional[jax.Array] = None
+
+
+@flax.struct.dataclass
+class LayerWeights:
+  """What a layer stores, with what an adapter adds.
+
+  Attributes:
+    stored: "kernel", "bias", "noise_strength", as far as there are.
+    delta: changes of them.
+    affine: of the layer that turns w into styles, if there is one.
+    noise_const: [H, W], the noise map that belongs to the layer, or None.
+  """
+
+  stored: Dict[str, jax.Array]
+  delta: LayerDelta
+  affine: Optional["LayerWeights"] = None
+  noise_const: Optional[jax.Array] = None
+
+
+@flax.struct.dataclass
+class ModulatedConv:
+  """A 3x3 layer with w in it: what is left to do needs pixels.
+
+  Attributes:
+    kernel: [3, 3, I, O], changes included.
+    base: the kernel without its low-rank change.
+    low_rank: kernel - base, or None.
+    styles: [N, I], scales of the inputs.
+    scale: [N, O], demodulation of the outputs.
+    bias: [N, O], the same for all N.
+    noise_strength: [N, O], the same number everywhere.
+    noise_const: [H, W].
+  """
+
+  kernel: jax.Array
+  base: jax.Array
+  low_rank: Optional[LowRank]
+  styles: jax.Array
+  scale: jax.Array
+  bias: jax.Array
+  noise_strength: jax.Array
+  noise_const: jax.Array
+
+
+@flax.struct.dataclass
+class ModulatedRGB:
+  """A 1x1 layer with w in it.
+
+  Attributes:
+    kernel: [N, I, O], each sample's own.
+    bias: [N, O], the same for all N.
+  """
+
+  kernel: jax.Array
+  bias: jax.Array
 
 
 @flax.struct.dataclass

@@ -14,8 +14,10 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from my3dgen_jax.ops import convolution
+from my3dgen_jax.ops.platforms import by_platform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +192,12 @@ class FeatureStack(nn.Module):
       elif isinstance(layer, Fire):
         x = _FireModule(layer, self.precision, gradient_rows, name=name)(x)
       elif isinstance(layer, MaxPool):
-        x = (self.pool or max_pool)(x, layer)
+        pool = self.pool or max_pool
+        if gradient_rows is None:
+          x = pool(x, layer)
+        else:
+          x = convolution.first_rows_gradient(
+              functools.partial(pool, layer=layer), gradient_rows)(x)
       else:
         x = nn.relu(x)
       outputs[index] = x
@@ -240,26 +247,44 @@ class _FireModule(nn.Module):
 
 
 def max_pool(x: chex.Array, layer: MaxPool) -> jax.Array:
-  """Pools with stride 2, rows and columns one after the other.
-
-  XLA's own windows have a gradient that takes a CPU eight times as long.
+  """Pools with stride 2.
 
   Args:
     x: [N, H, W, C].
     layer: the window.
 
   Returns: [N, H', W', C] with H' = (H - size) / 2 + 1, rounded down or, with
-    `ceil`, up; there the windows are cut at the border.
+    `ceil`, up; there the windows are cut at the border. Of equal maxima some
+    get the gradient.
   """
-  for axis in (1, 2):
-    count = (x.shape[axis] - layer.size + layer.ceil) // 2 + 1
-    last = 2 * (count - 1)
-    beyond = max(last + layer.size - x.shape[axis], 0)
-    padding = [(0, 0)] * x.ndim
-    padding[axis] = (0, beyond)
-    if beyond:
-      x = jnp.pad(x, padding, constant_values=-jnp.inf)
-    x = functools.reduce(jnp.maximum, [
-        jax.lax.slice_in_dim(x, start, start + last + 1, 2, axis)
-        for start in range(layer.size)])
-  return x
+  return _max_pool(layer)(x)
+
+
+@functools.lru_cache(maxsize=None)
+def _max_pool(layer: MaxPool) -> Callable[[jax.Array], jax.Array]:
+  def places(size):
+    """How far from the first window to the last, and beyond the border."""
+    last = 2 * ((size - layer.size + layer.ceil) // 2)
+    return last, max(last + layer.size - size, 0)
+
+  def by_axis(x):
+    # XLA's own windows have a gradient that takes a CPU eight times as long.
+    for axis in (1, 2):
+      last, beyond = places(x.shape[axis])
+      if beyond:
+        padding = [(0, 0)] * x.ndim
+        padding[axis] = (0, beyond)
+        x = jnp.pad(x, padding, constant_values=-jnp.inf)
+      x = functools.reduce(jnp.maximum, [
+          jax.lax.slice_in_dim(x, start, start + last + 1, 2, axis)
+          for start in range(layer.size)])
+    return x
+
+  def windows(x):
+    beyond = [(0, places(size)[1]) for size in x.shape[1:3]]
+    return jax.lax.reduce_window(
+        x, np.array(-np.inf, x.dtype), jax.lax.max,
+        (1, layer.size, layer.size, 1), (1, 2, 2, 1),
+        ((0, 0), *beyond, (0, 0)))
+
+  return by_platform(cpu=by_axis, default=windows)

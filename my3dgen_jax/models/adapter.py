@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from my3dgen_jax.config import LoraConfig
-from my3dgen_jax.types import LayerDelta, LowRank
+from my3dgen_jax.types import LayerDelta, LayerWeights, LowRank
 
 COLLECTION = "lora"
 
@@ -85,6 +85,14 @@ class Adapter(nn.Module):
   def __call__(self, x: Any, *arguments: Any, **options: Any) -> Any:
     """The layer's own call."""
     return self.layer(x, *arguments, delta=self.delta(x.shape[-1]), **options)
+
+  def weights(self, inputs: int) -> LayerWeights:
+    """What the layer stores for `inputs` features, and its change."""
+    return self.layer.weights(inputs, delta=self.delta(inputs))
+
+  def run(self, *arguments: Any, **options: Any) -> Any:
+    """What the layer does with its weights."""
+    return self.layer.run(*arguments, **options)
 
   def scaled_weights(self, inputs: int) -> Any:
     """See `FullyConnected.scaled_weights`."""

@@ -5,7 +5,7 @@ maps, the mean of w) in `buffers`. Both are float32; `dtype` is what
 activations are computed in.
 """
 
-from typing import Any, Dict, Literal, Optional, Tuple
+from typing import Any, Dict, Literal, Optional, Tuple, Union
 
 import chex
 import flax.linen as nn
@@ -16,8 +16,9 @@ from my3dgen_jax.config import LoraConfig
 from my3dgen_jax.models.adapter import adapted
 from my3dgen_jax.ops import low_rank, products
 from my3dgen_jax.ops.bias_act import bias_act, scale_noise_bias_act
-from my3dgen_jax.ops.modulated_conv import demodulation, modulated_conv2d
-from my3dgen_jax.types import LayerDelta
+from my3dgen_jax.ops.modulated_conv import modulated_conv2d, pointwise
+from my3dgen_jax.types import (LayerDelta, LayerWeights, ModulatedConv,
+                               ModulatedRGB)
 
 NoiseMode = Literal["const", "random", "none"]
 NOISE_MODES = ("const", "random", "none")
@@ -46,6 +47,17 @@ class FullyConnected(nn.Module):
     return {"kernel": (inputs, self.features), "bias": (self.features,)}
 
   @nn.compact
+  def weights(self, inputs: int, delta: LayerDelta = LayerDelta()
+              ) -> LayerWeights:
+    """What the layer stores for `inputs` features, and its changes."""
+    shapes = self.parameter_shapes(inputs)
+    return LayerWeights(delta=delta, stored={
+        "kernel": self.param("kernel",
+                             nn.initializers.normal(1 / self.lr_multiplier),
+                             shapes["kernel"]),
+        "bias": self.param("bias", nn.initializers.constant(self.bias_init),
+                           shapes["bias"])})
+
   def scaled_weights(self, inputs: int, delta: LayerDelta = LayerDelta()
                      ) -> Tuple[jax.Array, jax.Array]:
     """The kernel [inputs, features] and bias [features] that multiply.
@@ -53,14 +65,8 @@ class FullyConnected(nn.Module):
     A low-rank change joins after the gain of the kernel (My3DGen's choice);
     all other changes are to the stored parameters.
     """
-    shapes = self.parameter_shapes(inputs)
-    kernel = self.param("kernel",
-                        nn.initializers.normal(1 / self.lr_multiplier),
-                        shapes["kernel"])
-    bias = self.param("bias", nn.initializers.constant(self.bias_init),
-                      shapes["bias"])
-    changed = low_rank.changed({"kernel": kernel, "bias": bias},
-                               delta.replace(low_rank=None))
+    changed, = low_rank.changed(
+        [self.weights(inputs, delta.replace(low_rank=None))])
     kernel = changed["kernel"] * (self.lr_multiplier / inputs**0.5)
     if delta.low_rank is not None:
       kernel = low_rank.added(kernel, delta.low_rank)
@@ -80,6 +86,7 @@ class SynthesisLayer(nn.Module):
   Attributes:
     features: output channels.
     resolution: side of the output.
+    w_dim: size of w.
     up: 1 or 2.
     clamp: bound on the output, or None.
     dtype: of activations.
@@ -89,6 +96,7 @@ class SynthesisLayer(nn.Module):
 
   features: int
   resolution: int
+  w_dim: int
   up: int = 1
   clamp: Optional[float] = None
   dtype: Any = jnp.float32
@@ -101,34 +109,36 @@ class SynthesisLayer(nn.Module):
             "bias": (self.features,), "noise_strength": ()}
 
   @nn.compact
-  def __call__(self, x: chex.Array, w: chex.Array, *, noise_mode: NoiseMode,
-               delta: LayerDelta = LayerDelta()) -> jax.Array:
-    """[N, H, W, I] and [N, w_dim] -> [N, up H, up W, features]."""
-    shapes = self.parameter_shapes(x.shape[-1])
+  def weights(self, inputs: int, delta: LayerDelta = LayerDelta()
+              ) -> LayerWeights:
+    """What the layer stores for `inputs` channels, and its changes."""
+    shapes = self.parameter_shapes(inputs)
     stored = {
         "kernel": self.param("kernel", nn.initializers.normal(1.0),
                              shapes["kernel"]),
         "bias": self.param("bias", nn.initializers.zeros, shapes["bias"]),
         "noise_strength": self.param("noise_strength", nn.initializers.zeros,
                                      ())}
-    changed = low_rank.changed(stored, delta)
-    shape = (self.resolution, self.resolution)
     noise_const = self.variable(
-        "buffers", "noise_const",
-        lambda: jax.random.normal(self.make_rng("params"), shape))
-    styles = adapted(self.lora, "affine", FullyConnected, x.shape[-1],
-                     bias_init=1.0, precision=self.precision)(w)
-    x = modulated_conv2d(x.astype(self.dtype), changed["kernel"], styles,
-                         up=self.up, demodulate=False, base=stored["kernel"],
-                         low_rank=delta.low_rank, precision=self.precision)
+        "buffers", "noise_const", lambda: jax.random.normal(
+            self.make_rng("params"), (self.resolution, self.resolution)))
+    return LayerWeights(stored=stored, delta=delta,
+                        affine=_affine_weights(self, inputs),
+                        noise_const=noise_const.value)
+
+  def run(self, x: chex.Array, weights: ModulatedConv, *,
+          noise_mode: NoiseMode) -> jax.Array:
+    """[N, H, W, I] -> [N, up H, up W, features]."""
+    x = modulated_conv2d(x.astype(self.dtype), weights.kernel, weights.styles,
+                         up=self.up, demodulate=False, base=weights.base,
+                         low_rank=weights.low_rank, precision=self.precision)
     noise = None
     if noise_mode != "none":
-      noise = (noise_const.value if noise_mode == "const" else
-               jax.random.normal(self.make_rng("noise"),
-                                 (x.shape[0],) + shape))
-    return scale_noise_bias_act(
-        x, demodulation(changed["kernel"], styles), noise,
-        changed["noise_strength"], changed["bias"], self.clamp)
+      noise = (weights.noise_const if noise_mode == "const" else
+               jax.random.normal(self.make_rng("noise"), x.shape[:-1]))
+    return scale_noise_bias_act(x, weights.scale, noise,
+                                weights.noise_strength, weights.bias,
+                                self.clamp)
 
 
 class ToRGB(nn.Module):
@@ -136,6 +146,7 @@ class ToRGB(nn.Module):
 
   Attributes:
     features: channels of the image.
+    w_dim: size of w.
     clamp: bound on the output, or None.
     dtype: of activations; the image itself is float32.
     precision: of the products.
@@ -143,6 +154,7 @@ class ToRGB(nn.Module):
   """
 
   features: int
+  w_dim: int
   clamp: Optional[float] = None
   dtype: Any = jnp.float32
   precision: Any = None
@@ -154,19 +166,27 @@ class ToRGB(nn.Module):
             "bias": (self.features,)}
 
   @nn.compact
-  def __call__(self, x: chex.Array, w: chex.Array,
-               delta: LayerDelta = LayerDelta()) -> jax.Array:
-    """[N, H, W, I] and [N, w_dim] -> [N, H, W, features]."""
-    inputs = x.shape[-1]
+  def weights(self, inputs: int, delta: LayerDelta = LayerDelta()
+              ) -> LayerWeights:
+    """What the layer stores for `inputs` channels, and its changes."""
     shapes = self.parameter_shapes(inputs)
-    changed = low_rank.changed({
+    stored = {
         "kernel": self.param("kernel", nn.initializers.normal(1.0),
                              shapes["kernel"]),
-        "bias": self.param("bias", nn.initializers.zeros, shapes["bias"])},
-                               delta)
-    styles = adapted(self.lora, "affine", FullyConnected, inputs,
-                     bias_init=1.0,
-                     precision=self.precision)(w) / inputs**0.5
-    x = modulated_conv2d(x.astype(self.dtype), changed["kernel"], styles,
-                         demodulate=False, precision=self.precision)
-    return bias_act(x.astype(jnp.float32), changed["bias"], clamp=self.clamp)
+        "bias": self.param("bias", nn.initializers.zeros, shapes["bias"])}
+    return LayerWeights(stored=stored, delta=delta,
+                        affine=_affine_weights(self, inputs))
+
+  def run(self, x: chex.Array, weights: ModulatedRGB) -> jax.Array:
+    """[N, H, W, I] -> [N, H, W, features], float32."""
+    x = pointwise(x.astype(self.dtype), weights.kernel,
+                  precision=self.precision)
+    x = x.astype(jnp.float32) + weights.bias[:, None, None, :]
+    return bias_act(x, clamp=self.clamp)
+
+
+def _affine_weights(layer: Union[SynthesisLayer, ToRGB], inputs: int
+                    ) -> LayerWeights:
+  """Of the map from w to the styles of a layer's inputs; part of the layer."""
+  return adapted(layer.lora, "affine", FullyConnected, inputs,
+                 bias_init=1.0).weights(layer.w_dim)

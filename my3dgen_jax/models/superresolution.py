@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from my3dgen_jax.config import GeneratorConfig, LoraConfig
-from my3dgen_jax.models.synthesis import SynthesisBlock
+from my3dgen_jax.models.synthesis import SynthesisBlock, run_blocks
 from my3dgen_jax.ops.resize import resize_bilinear
 
 
@@ -43,14 +43,14 @@ class Superresolution(nn.Module):
     if differs:
       x, img = (resize_bilinear(array, size, size, antialias=config.antialias)
                 for array in (x, img))
-    size = x.shape[1]
-    rows = jnp.repeat(ws[:, -1:], 3, axis=1)
+    size, inputs = x.shape[1], x.shape[3]
+    blocks = []
     for i, (channels, up) in enumerate(zip(config.channels, config.up)):
       size = size * 2 if up else size
-      x, img = SynthesisBlock(
-          channels, size, self.config.img_channels, up=up,
-          clamp=config.clamp, dtype=jnp.dtype(self.config.dtype),
-          precision=self.config.precision, lora=self.lora,
-          name=f"block{i}")(
-              x, img, rows, noise_mode=config.noise_mode)
-    return img
+      blocks.append(SynthesisBlock(
+          channels, size, self.config.img_channels, ws.shape[-1], inputs,
+          up=up, clamp=config.clamp, dtype=jnp.dtype(self.config.dtype),
+          precision=self.config.precision, lora=self.lora, name=f"block{i}"))
+      inputs = channels
+    return run_blocks(blocks, [ws[:, -1]] * (3 * len(blocks)), x, img,
+                      noise_mode=config.noise_mode)

@@ -1,6 +1,7 @@
 """StyleGAN2's synthesis network, and EG3D's backbone around it."""
 
-from typing import Any, Optional, Tuple
+import functools
+from typing import Any, List, Optional, Sequence, Tuple
 
 import chex
 import flax.linen as nn
@@ -12,7 +13,10 @@ from my3dgen_jax.config import GeneratorConfig, LoraConfig
 from my3dgen_jax.models.adapter import adapted
 from my3dgen_jax.models.layers import NoiseMode, SynthesisLayer, ToRGB
 from my3dgen_jax.models.mapping import MappingNetwork
+from my3dgen_jax.ops import modulation
+from my3dgen_jax.ops.modulation import Modulated
 from my3dgen_jax.ops.upfirdn2d import upsample2
+from my3dgen_jax.types import LayerWeights
 
 
 class SynthesisBlock(nn.Module):
@@ -22,6 +26,9 @@ class SynthesisBlock(nn.Module):
     features: output channels.
     resolution: side of the output.
     img_channels: of the skip image.
+    w_dim: size of w.
+    inputs: channels of x; None: the first block, which starts from a learned
+      constant and has one convolution instead of two.
     up: does the first convolution (and the image) double the size.
     clamp: bound on every layer's output, or None.
     dtype: of activations; the image is float32.
@@ -32,47 +39,82 @@ class SynthesisBlock(nn.Module):
   features: int
   resolution: int
   img_channels: int
+  w_dim: int
+  inputs: Optional[int] = None
   up: bool = True
   clamp: Optional[float] = None
   dtype: Any = jnp.float32
   precision: Any = None
   lora: Optional[LoraConfig] = None
 
-  @nn.compact
+  def setup(self):
+    shared = dict(w_dim=self.w_dim, clamp=self.clamp, dtype=self.dtype,
+                  precision=self.precision, lora=self.lora)
+    layer = functools.partial(adapted, self.lora)
+    if self.inputs is None:
+      self.const = self.param(
+          "const", nn.initializers.normal(1.0),
+          (self.resolution, self.resolution, self.features))
+    else:
+      self.conv0 = layer("conv0", SynthesisLayer, self.features,
+                         self.resolution, up=2 if self.up else 1, **shared)
+    self.conv1 = layer("conv1", SynthesisLayer, self.features,
+                       self.resolution, **shared)
+    self.torgb = layer("torgb", ToRGB, self.img_channels, **shared)
+
+  def weights(self) -> List[LayerWeights]:
+    """Of conv0 (not in the first block), conv1 and torgb."""
+    first = [] if self.inputs is None else [self.conv0.weights(self.inputs)]
+    return [*first, self.conv1.weights(self.features),
+            self.torgb.weights(self.features)]
+
   def __call__(self, x: Optional[chex.Array], img: Optional[chex.Array],
-               ws: chex.Array, *, noise_mode: NoiseMode
+               layers: Sequence[Modulated], *, noise_mode: NoiseMode
                ) -> Tuple[jax.Array, jax.Array]:
     """One step of the network.
 
     Args:
-      x: [N, H, W, I]; None in the first block, which starts from a learned
-        constant and has one convolution instead of two.
+      x: [N, H, W, inputs]; None in the first block.
       img: [N, H, W, img_channels], the image so far, or None.
-      ws: [N, 3, w_dim] for conv0, conv1, torgb (first block: [N, 2, w_dim]).
+      layers: `weights` with w in them.
       noise_mode: of the convolutions.
 
     Returns: x and img after the block.
     """
-    shared = dict(clamp=self.clamp, dtype=self.dtype,
-                  precision=self.precision, lora=self.lora)
-
-    def layer(name, up):
-      return adapted(self.lora, name, SynthesisLayer, self.features,
-                     self.resolution, up=up, **shared)
-
-    if x is None:
-      const = self.param("const", nn.initializers.normal(1.0),
-                         (self.resolution, self.resolution, self.features))
-      x = jnp.broadcast_to(const, (ws.shape[0],) + const.shape)
+    *conv0, conv1, torgb = layers
+    if self.inputs is None:
+      x = jnp.broadcast_to(self.const,
+                           (torgb.bias.shape[0],) + self.const.shape)
     else:
-      x = layer("conv0", 2 if self.up else 1)(x, ws[:, 0],
-                                              noise_mode=noise_mode)
-    x = layer("conv1", 1)(x, ws[:, -2], noise_mode=noise_mode)
-    rgb = adapted(self.lora, "torgb", ToRGB, self.img_channels, **shared)(
-        x, ws[:, -1])
+      x = self.conv0.run(x, *conv0, noise_mode=noise_mode)
+    x = self.conv1.run(x, conv1, noise_mode=noise_mode)
+    rgb = self.torgb.run(x, torgb)
     if img is None:
       return x, rgb
     return x, (upsample2(img) if self.up else img) + rgb
+
+
+def run_blocks(blocks: Sequence[SynthesisBlock], ws: Sequence[chex.Array],
+               x: Optional[chex.Array], img: Optional[chex.Array], *,
+               noise_mode: NoiseMode) -> jax.Array:
+  """Blocks one after another, with w put into all their layers before.
+
+  Args:
+    blocks: of one network.
+    ws: [N, w_dim] for each of all layers.
+    x: see `SynthesisBlock`.
+    img: see `SynthesisBlock`.
+    noise_mode: of the convolutions.
+
+  Returns: the image after the last block.
+  """
+  weights = [block.weights() for block in blocks]
+  layers = iter(modulation.modulate(
+      [layer for own in weights for layer in own], ws,
+      precision=blocks[0].precision))
+  for block, own in zip(blocks, weights):
+    x, img = block(x, img, [next(layers) for _ in own], noise_mode=noise_mode)
+  return img
 
 
 class SynthesisNetwork(nn.Module):
@@ -90,18 +132,22 @@ class SynthesisNetwork(nn.Module):
   def __call__(self, ws: chex.Array, *, noise_mode: NoiseMode) -> jax.Array:
     """[N, num_ws, w_dim] -> [N, S, S, 3 plane_channels], float32."""
     backbone = self.config.backbone
-    x = img = None
+    blocks: List[SynthesisBlock] = []
+    rows: List[int] = []
     first = 0  # the block's first row; its torgb shares the next block's
     for resolution in backbone.block_resolutions:
-      rows = 2 if x is None else 3
-      block = SynthesisBlock(
+      blocks.append(SynthesisBlock(
           backbone.channels(resolution), resolution,
-          3 * backbone.plane_channels, clamp=backbone.conv_clamp,
-          dtype=jnp.dtype(self.config.dtype), precision=self.config.precision,
-          lora=self.lora, name=f"b{resolution}")
-      x, img = block(x, img, ws[:, first:first + rows], noise_mode=noise_mode)
-      first += rows - 1
-    return img
+          3 * backbone.plane_channels, ws.shape[-1],
+          blocks[-1].features if blocks else None,
+          clamp=backbone.conv_clamp, dtype=jnp.dtype(self.config.dtype),
+          precision=self.config.precision, lora=self.lora,
+          name=f"b{resolution}"))
+      count = 3 if rows else 2
+      rows += range(first, first + count)
+      first += count - 1
+    return run_blocks(blocks, [ws[:, row] for row in rows], None, None,
+                      noise_mode=noise_mode)
 
 
 class Backbone(nn.Module):

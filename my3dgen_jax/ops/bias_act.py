@@ -1,11 +1,13 @@
 """Bias, activation, gain and clamp: the end of every layer."""
 
 import functools
-from typing import Literal, Optional
+from typing import List, Literal, Optional, Sequence
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
 LEAKY_SLOPE = 0.2
 
@@ -46,14 +48,16 @@ def scale_noise_bias_act(x: chex.Array, scale: chex.Array,
 
   `bias_act(x * scale + strength * noise, bias, activation="lrelu")`, whose
   gradient is written by hand so that it keeps x alone, and so that the sums
-  over pixels that three of the arguments need can be made in one pass.
+  over pixels that three of the arguments need are made in one pass. What has
+  no sample of its own comes spread over the batch: its gradient is then
+  summed where it is spread, for many layers at once.
 
   Args:
     x: [N, H, W, C].
     scale: [N, C] float32, of each sample's channels.
     noise: [H, W] or [N, H, W] float32, or None.
-    strength: a number that multiplies the noise.
-    bias: [C] float32.
+    strength: [N, C] float32, multiplies the noise.
+    bias: [N, C] float32.
     clamp: see `bias_act`.
 
   Returns: [N, H, W, C], of x's dtype.
@@ -64,15 +68,16 @@ def scale_noise_bias_act(x: chex.Array, scale: chex.Array,
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
 def _scale_noise_bias_act(x, scale, noise, strength, bias, clamp):
-  return bias_act(_before_bias(x, scale, noise, strength), bias,
+  return bias_act(_before_activation(x, scale, noise, strength, bias),
                   activation="lrelu", clamp=clamp)
 
 
-def _before_bias(x, scale, noise, strength):
-  x = x * scale[:, None, None, :].astype(x.dtype)
-  if noise is None:
-    return x
-  return x + (strength * noise)[..., None].astype(x.dtype)
+def _before_activation(x, scale, noise, strength, bias):
+  over_pixels = lambda rows: rows[:, None, None, :]
+  x = x * over_pixels(scale).astype(x.dtype)
+  if noise is not None:
+    x = x + (over_pixels(strength) * noise[..., None]).astype(x.dtype)
+  return x + over_pixels(bias).astype(x.dtype)
 
 
 def _scale_noise_bias_act_forward(x, scale, noise, strength, bias, clamp):
@@ -83,22 +88,20 @@ def _scale_noise_bias_act_forward(x, scale, noise, strength, bias, clamp):
 def _scale_noise_bias_act_backward(clamp, residuals, cotangent):
   x, scale, noise, strength, bias = residuals
   _, pull_back = jax.vjp(
-      lambda y: bias_act(y, bias, activation="lrelu", clamp=clamp),
-      _before_bias(x, scale, noise, strength))
+      lambda y: bias_act(y, activation="lrelu", clamp=clamp),
+      _before_activation(x, scale, noise, strength, bias))
   of_y, = pull_back(cotangent)
   of_x = of_y * scale[:, None, None, :].astype(x.dtype)
 
-  # Sums over pixels that differ in nothing but what they sum.
   of_y = of_y.astype(jnp.float32)
-  sum_pixels = lambda values: jnp.sum(values, axis=(1, 2))  # [N, C]
-  of_scale = sum_pixels(of_y * x.astype(jnp.float32))
-  of_bias = jnp.sum(sum_pixels(of_y), axis=0)
+  products = [of_y * x.astype(jnp.float32), of_y]
   if noise is None:
+    of_scale, of_bias = _sums_over_pixels(products)
     return of_x, of_scale, None, jnp.zeros_like(strength), of_bias
-  maps = noise[..., None]
-  of_strength = jnp.sum(sum_pixels(of_y * maps))
+  of_scale, of_bias, of_strength = _sums_over_pixels(
+      products + [of_y * noise[..., None]])
   # Not computed unless somebody asks for it.
-  of_noise = strength * jnp.sum(of_y, axis=-1)
+  of_noise = jnp.sum(strength[:, None, None, :] * of_y, axis=-1)
   if noise.ndim == 2:
     of_noise = jnp.sum(of_noise, axis=0)
   return of_x, of_scale, of_noise, of_strength, of_bias
@@ -106,3 +109,17 @@ def _scale_noise_bias_act_backward(clamp, residuals, cotangent):
 
 _scale_noise_bias_act.defvjp(_scale_noise_bias_act_forward,
                              _scale_noise_bias_act_backward)
+
+
+def _sums_over_pixels(images: Sequence[jax.Array]) -> List[jax.Array]:
+  """Sums [N, C] of each of the images, [N, H, W, C]."""
+  def one_reduction(*images):
+    # Else each is reduced in two steps of its own on a GPU.
+    return lax.reduce(
+        images, (np.float32(0),) * len(images),
+        lambda these, those: tuple(map(jnp.add, these, those)), (1, 2))
+
+  return list(lax.platform_dependent(
+      *images, cpu=lambda *images: tuple(
+          jnp.sum(image, axis=(1, 2)) for image in images),
+      default=one_reduction))

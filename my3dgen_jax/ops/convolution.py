@@ -76,30 +76,30 @@ def conv_transposed(x: chex.Array, kernel: chex.Array, *,
       x, styles, *_kernels(x.dtype, kernel, base, low_rank))
 
 
-def first_rows_gradient(convolve: Callable[..., jax.Array],
+def first_rows_gradient(layer: Callable[..., jax.Array],
                         rows: int) -> Callable[..., jax.Array]:
-  """A convolution of a batch of which only the first rows have gradients.
+  """A layer of a batch of which only the first rows have gradients.
 
   For images that are compared with others nobody differentiates: together
-  they are one convolution, and half of its gradient is known to be zero.
+  they are one operation, and half of its gradient is known to be zero.
 
   Args:
-    convolve: (x [N, ...], kernel) -> [N, ...].
+    layer: (x [N, ...], *parameters) -> [N, ...].
     rows: images that gradients pass to; the other N - rows get zeros.
   """
   @jax.custom_vjp
-  def function(x, kernel):
-    return convolve(x, kernel)
+  def function(x, *parameters):
+    return layer(x, *parameters)
 
-  def forward(x, kernel):
-    return function(x, kernel), (x[:rows], kernel)
+  def forward(x, *parameters):
+    return function(x, *parameters), (x[:rows], *parameters)
 
   def backward(residuals, cotangent):
-    of_x, of_kernel = jax.vjp(convolve, *residuals)[1](cotangent[:rows])
+    of_x, *of_parameters = jax.vjp(layer, *residuals)[1](cotangent[:rows])
     rest = cotangent.shape[0] - rows
     return (lax.pad(of_x, jnp.zeros((), of_x.dtype),
                     [(0, rest, 0)] + [(0, 0, 0)] * (of_x.ndim - 1)),
-            of_kernel)
+            *of_parameters)
 
   function.defvjp(forward, backward)
   return function

@@ -1,65 +1,65 @@
 """Parameters and what an adapter adds to them."""
 
-from typing import Any, Dict, Mapping
+from typing import Any, Callable, Dict, List, Sequence
 
 import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from my3dgen_jax.ops.platforms import by_platform
-from my3dgen_jax.types import LayerDelta, LowRank
+from my3dgen_jax.ops.platforms import (by_platform, for_each, one_by_one,
+                                       together)
+from my3dgen_jax.types import LayerDelta, LayerWeights, LowRank
 
 # Up to this rank a product is a sum of outer ones; a GPU would try out ways
 # to multiply for each shape that there is.
 _FEW = 8
+_KERNEL = "kernel"
 
 
 def product(change: LowRank) -> jax.Array:
   """The change itself, a @ b, [kh, kw, I, O] or [I, O], in float32."""
-  return _product(change.a, change.b)
+  return _products([change])[0]
 
 
 def added(kernel: chex.Array, change: LowRank) -> jax.Array:
   """The changed kernel, sealed."""
-  return sealed(kernel + product(change))
+  return changed([LayerWeights(stored={"kernel": kernel},
+                               delta=LayerDelta(low_rank=change))])[0]["kernel"]
 
 
-def changed(parameters: Mapping[str, jax.Array],
-            delta: LayerDelta) -> Dict[str, jax.Array]:
-  """A layer's parameters with what an adapter adds, sealed.
+def changed(layers: Sequence[LayerWeights]) -> List[Dict[str, jax.Array]]:
+  """The layers' parameters with what an adapter adds, sealed.
 
   Args:
-    parameters: "kernel", "bias", "noise_strength", as far as there are.
-    delta: changes of them; what is None stays as it is.
+    layers: their affine maps are left alone.
+
+  Returns: of each layer, its `stored` with the changes of its `delta`.
   """
-  changes = {name: getattr(delta, name) for name in parameters}
-  sums = {name: parameters[name] + change
-          for name, change in changes.items() if change is not None}
-  if delta.low_rank is not None:
-    sums["kernel"] = parameters["kernel"] + product(delta.low_rank)
-  return {**parameters, **(sealed(sums) if sums else {})}
+  changes = [{name: (layer.stored[name], change)
+              for name, change in (
+                  *((name, getattr(layer.delta, name))
+                    for name in layer.stored),
+                  (_KERNEL, layer.delta.low_rank)) if change is not None}
+             for layer in layers]
+  if not any(changes):
+    return [dict(layer.stored) for layer in layers]
+  return [{**layer.stored, **sums}
+          for layer, sums in zip(layers, _changed(changes))]
 
 
-def _matmul(a, b):
-  return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+def matmul(change: LowRank) -> jax.Array:
+  """The change as a matrix product."""
+  return jnp.matmul(change.a, change.b, precision=lax.Precision.HIGHEST)
 
 
-def _outer_sum(a, b):
-  if b.shape[0] > _FEW:
-    return _matmul(a, b)
-  return jnp.sum(a[..., None] * b, axis=-2)
+def _outer_sum(change: LowRank) -> jax.Array:
+  if change.b.shape[0] > _FEW:
+    return matmul(change)
+  return jnp.sum(change.a[..., None] * change.b, axis=-2)
 
 
-_product = by_platform(cpu=_matmul, default=_outer_sum)
-
-
-def _behind_a_branch(values):
-  first = jax.tree.leaves(values)[0].ravel()[0]
-  return lax.cond(first == first, lambda x: x,
-                  lambda x: jax.tree.map(lambda leaf: leaf + 1, x), values)
-
-
+@jax.custom_vjp
 def sealed(values: Any) -> Any:
   """Changed parameters as if they were stored so; the values themselves.
 
@@ -73,7 +73,31 @@ def sealed(values: Any) -> Any:
   Args:
     values: pytree of arrays, at least one.
   """
-  return _sealed(values)
+  first = jax.tree.leaves(values)[0].ravel()[0]
+  return lax.cond(first == first, lambda x: x,
+                  lambda x: jax.tree.map(lambda leaf: leaf + 1, x), values)
 
 
-_sealed = by_platform(cpu=_behind_a_branch, default=lambda values: values)
+sealed.defvjp(lambda values: (sealed(values), None),
+              lambda _, cotangent: (cotangent,))
+
+
+def _sums(products: Callable[[Sequence[LowRank]], List[jax.Array]],
+          seal: Callable[[Any], Any]) -> Callable[[Any], Any]:
+  """Of many layers {name: (stored, change)}, the sums by name."""
+  def function(layers):
+    made = iter(products([
+        layer[_KERNEL][1] for layer in layers
+        if isinstance(layer.get(_KERNEL, (None, None))[1], LowRank)]))
+    sums = [{name: stored + (next(made) if isinstance(change, LowRank)
+                             else change)
+             for name, (stored, change) in layer.items()} for layer in layers]
+    return [seal(own) if own else own for own in sums]
+
+  return function
+
+
+_products = for_each(cpu=matmul, default=_outer_sum)
+_changed = by_platform(
+    cpu=_sums(one_by_one(matmul), sealed),
+    default=_sums(together(_outer_sum), lambda values: values))

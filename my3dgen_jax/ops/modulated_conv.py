@@ -1,7 +1,7 @@
 """StyleGAN2's modulated convolution, with weights shared by the batch."""
 
 import functools
-from typing import Optional
+from typing import List, Optional, Sequence, Tuple
 
 import chex
 import jax
@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from my3dgen_jax.ops import convolution, products, upfirdn2d
-from my3dgen_jax.ops.platforms import by_platform
+from my3dgen_jax.ops.platforms import (by_platform, for_each, one_by_one,
+                                       together)
 from my3dgen_jax.types import LowRank
 
 
@@ -23,26 +24,60 @@ def demodulation(kernel: chex.Array, styles: chex.Array) -> jax.Array:
   Returns: [N, O], rsqrt(sum over taps and inputs of (kernel style)^2 + 1e-8).
   Source: StyleGAN2, equation 3.
   """
-  power = _power(kernel)
+  return demodulations([(kernel, styles)])[0]
+
+
+def _on_cpu(layer: Tuple[chex.Array, chex.Array]) -> jax.Array:
+  # XLA takes fifty times as long on a CPU for one reduction (22 ms for a
+  # kernel of 3 x 3 x 512 x 512).
+  kernel, styles = layer
+  power = functools.reduce(jnp.add, [
+      jnp.square(kernel[i, j]) for i in range(kernel.shape[0])
+      for j in range(kernel.shape[1])])
   # Exact products whatever the setting: a sum of squares of a few hundred
   # terms costs nothing and scales a whole channel.
-  total = products.few_rows(jnp.square(styles), power,
-                            precision=lax.Precision.HIGHEST)
+  total = jnp.matmul(jnp.square(styles), power,
+                     precision=lax.Precision.HIGHEST)
   return lax.rsqrt(total + 1e-8)
 
 
-def _sum_of_taps(kernel):
-  # XLA takes fifty times as long on a CPU for one reduction (22 ms for a
-  # kernel of 3 x 3 x 512 x 512).
-  return functools.reduce(jnp.add, [
-      jnp.square(kernel[i, j]) for i in range(kernel.shape[0])
-      for j in range(kernel.shape[1])])
+def _elsewhere(layers: Sequence[Tuple[chex.Array, chex.Array]]
+               ) -> List[jax.Array]:
+  def factor(layer):
+    power, styles = layer
+    total = products.scaled_rows(jnp.square(styles), power,
+                                 precision=lax.Precision.HIGHEST)
+    return lax.rsqrt(total + 1e-8)
+
+  powers = one_by_one(
+      lambda kernel: jnp.sum(jnp.square(kernel), axis=(0, 1)))(
+          [kernel for kernel, _ in layers])
+  return together(factor)(
+      [(power, styles) for power, (_, styles) in zip(powers, layers)])
 
 
-# Squares of a kernel, [k, k, I, O], summed over its taps.
-_power = by_platform(
-    cpu=_sum_of_taps,
-    default=lambda kernel: jnp.sum(jnp.square(kernel), axis=(0, 1)))
+# `demodulation` of many (kernel, styles).
+demodulations = by_platform(cpu=one_by_one(_on_cpu), default=_elsewhere)
+
+
+def own_kernel(layer: Tuple[chex.Array, chex.Array]) -> jax.Array:
+  """A kernel [1, 1, I, O] with each sample's styles, [N, I]: [N, I, O].
+
+  It is so small that one per sample is cheaper than a pass over activations.
+  """
+  kernel, styles = layer
+  return kernel[0, 0] * styles[:, :, None]
+
+
+# `own_kernel` of many (kernel, styles).
+own_kernels = for_each(cpu=own_kernel, default=own_kernel)
+
+
+def pointwise(x: chex.Array, kernel: chex.Array, *,
+              precision: Optional[lax.PrecisionLike] = None) -> jax.Array:
+  """x, [N, H, W, I], times each sample's kernel, [N, I, O]."""
+  return jnp.einsum("nhwi,nio->nhwo", x, kernel.astype(x.dtype),
+                    precision=precision)
 
 
 def modulated_conv2d(x: chex.Array, kernel: chex.Array, styles: chex.Array,
@@ -55,8 +90,7 @@ def modulated_conv2d(x: chex.Array, kernel: chex.Array, styles: chex.Array,
 
   Scaling the activations before (by the style) and after (by the
   demodulation) is the same function as scaling the kernel, and needs no
-  kernel per sample. A 1x1 kernel is so small that one per sample is cheaper
-  than a pass over the activations.
+  kernel per sample.
 
   Args:
     x: [N, H, W, I], of the dtype to compute in.
@@ -77,11 +111,10 @@ def modulated_conv2d(x: chex.Array, kernel: chex.Array, styles: chex.Array,
   assert up in (1, 2), f"up: expected 1 or 2, got {up}"
   dtype = x.dtype
   if kernel.shape[:2] == (1, 1) and up == 1:
-    own = kernel[0, 0] * styles[:, :, None]
+    own = own_kernel((kernel, styles))
     if demodulate:
       own = own * demodulation(kernel, styles)[:, None, :]
-    return jnp.einsum("nhwi,nio->nhwo", x, own.astype(dtype),
-                      precision=precision)
+    return pointwise(x, own, precision=precision)
   shared = dict(base=base, low_rank=low_rank, styles=styles,
                 precision=precision)
   if up == 2:

@@ -6,10 +6,17 @@ GPU compiles and tries out for as long as a large one. Accelerators get fewer
 and larger operations.
 """
 
-from typing import Any, Callable
+import functools
+from typing import Any, Callable, Dict, List, Sequence
 
 import jax
+import jax.numpy as jnp
 from jax import lax
+
+
+# Numbers in an array; larger ones keep a GPU busy on their own, and to stack
+# them would copy them.
+_MOST_STACKED = 2**20
 
 
 def by_platform(cpu: Callable[..., Any], default: Callable[..., Any], *,
@@ -21,6 +28,8 @@ def by_platform(cpu: Callable[..., Any], default: Callable[..., Any], *,
   traced once for arguments of the same shapes, however often it is called:
   make one at the top of a module, not at each call.
 
+  In a process whose default backend is no CPU, all platforms get the default.
+
   Args:
     cpu: pytrees of floating-point arrays in and out; differentiable.
     default: the same function, for every other platform.
@@ -30,9 +39,15 @@ def by_platform(cpu: Callable[..., Any], default: Callable[..., Any], *,
 
   Returns: the function, for reverse-mode differentiation.
   """
+  def way(cpu, default, *arguments):
+    # Where a GPU is there, half of the time to trace would be for a CPU.
+    if jax.default_backend() != "cpu":
+      return default(*arguments)
+    return lax.platform_dependent(*arguments, cpu=cpu, default=default)
+
   @jax.custom_vjp
   def chosen(*arguments):
-    return lax.platform_dependent(*arguments, cpu=cpu, default=default)
+    return way(cpu, default, *arguments)
 
   def forward(*arguments):
     return chosen(*arguments), arguments
@@ -46,9 +61,74 @@ def by_platform(cpu: Callable[..., Any], default: Callable[..., Any], *,
       return pull_back(default)(
           *lax.optimization_barrier((arguments, cotangent)))
 
-    return lax.platform_dependent(
-        arguments, cotangent, cpu=pull_back(cpu),
-        default=pull_back_late if recompute else pull_back(default))
+    return way(pull_back(cpu),
+               pull_back_late if recompute else pull_back(default),
+               arguments, cotangent)
 
   chosen.defvjp(forward, backward)
   return jax.jit(chosen)
+
+
+def for_each(cpu: Callable[[Any], Any], default: Callable[[Any], Any]
+             ) -> Callable[[Sequence[Any]], List[Any]]:
+  """A function of one small pytree, for many: those alike at once on a GPU.
+
+  The layers of a network have few shapes between them; what each does to a
+  few hundred numbers costs a GPU as much as if it did it for all.
+
+  Args:
+    cpu: of one pytree of arrays of rank 1 and more; differentiable.
+    default: the same function, for every other platform.
+
+  Returns: the function of a list, see `by_platform`; a list of results.
+  """
+  return by_platform(cpu=one_by_one(cpu), default=together(default))
+
+
+def one_by_one(function: Callable[[Any], Any]
+               ) -> Callable[[Sequence[Any]], List[Any]]:
+  """The function of each; traced once for all of one shape."""
+  one = jax.jit(function)
+  return lambda items: [one(item) for item in items]
+
+
+def together(function: Callable[[Any], Any]
+             ) -> Callable[[Sequence[Any]], List[Any]]:
+  """The function of each, all of one structure and shapes in one `vmap`."""
+  return functools.partial(_together, function)
+
+
+def _together(function: Callable[[Any], Any], items: Sequence[Any]
+              ) -> List[Any]:
+  alike: Dict[Any, List[int]] = {}
+  for i, item in enumerate(items):
+    leaves, structure = jax.tree.flatten(item)
+    kind = structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+    alike.setdefault(kind, []).append(i)
+  results: List[Any] = [None] * len(items)
+  for places in alike.values():
+    made = jax.eval_shape(function, items[places[0]])
+    if len(places) == 1 or _MOST_STACKED < max(
+        leaf.size for leaf in jax.tree.leaves((items[places[0]], made))):
+      for place in places:
+        results[place] = function(items[place])
+      continue
+    count = len(places)
+    stacked = jax.tree.map(_stack, *(items[i] for i in places))
+    leaves, structure = jax.tree.flatten(jax.vmap(function)(stacked))
+    # Not indexed: the gradient of that is a sum of arrays of zeros.
+    parts = [lax.split(_rows(leaf), [leaf.shape[1]] * count)
+             for leaf in leaves]
+    for place, own in zip(places, zip(*parts)):
+      results[place] = jax.tree.unflatten(structure, own)
+  return results
+
+
+def _stack(*leaves: jax.Array) -> jax.Array:
+  """[A, ...] each to [L, A, ...]; fewer operations than `jnp.stack`."""
+  return jnp.concatenate(leaves).reshape((len(leaves),) + leaves[0].shape)
+
+
+def _rows(stacked: jax.Array) -> jax.Array:
+  """[L, A, ...] to [L A, ...]."""
+  return stacked.reshape((-1,) + stacked.shape[2:])

@@ -29,14 +29,16 @@ def few_rows(x: chex.Array, matrix: chex.Array, *,
   return _few_rows(precision)(x, matrix)
 
 
+def scaled_rows(x: chex.Array, matrix: chex.Array, *,
+                precision: Optional[lax.PrecisionLike] = None) -> jax.Array:
+  """`few_rows` as accelerators compute it."""
+  if x.shape[0] > _FEW_ROWS:
+    return jnp.matmul(x, matrix, precision=precision)
+  return jnp.sum(x[:, :, None] * matrix, axis=1)
+
+
 @functools.lru_cache(maxsize=None)
 def _few_rows(precision: Optional[lax.PrecisionLike]) -> Callable[..., jax.Array]:
-  def matmul(x, matrix):
-    return jnp.matmul(x, matrix, precision=precision)
-
-  def scaled_rows(x, matrix):
-    if x.shape[0] > _FEW_ROWS:
-      return matmul(x, matrix)
-    return jnp.sum(x[:, :, None] * matrix, axis=1)
-
-  return by_platform(cpu=matmul, default=scaled_rows)
+  return by_platform(
+      cpu=functools.partial(jnp.matmul, precision=precision),
+      default=functools.partial(scaled_rows, precision=precision))

@@ -3,7 +3,7 @@
 Every function works on the last axis and any number of leading axes.
 """
 
-from typing import Optional, Tuple
+from typing import Optional, Sequence, Tuple
 
 import chex
 import jax
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from my3dgen_jax.ops.activations import softplus
+from my3dgen_jax.ops.platforms import by_platform
 
 
 def stratified_depths(ray_start: chex.Numeric, ray_end: chex.Numeric,
@@ -52,10 +53,28 @@ def interval_weights(depths: chex.Array, sigma: chex.Array) -> jax.Array:
   """
   density = softplus(midpoints(sigma) - 1)
   alpha = 1 - jnp.exp(-density * jnp.diff(depths, axis=-1))
-  passed = jnp.cumprod(1 - alpha + 1e-10, axis=-1)
-  before = jnp.concatenate([jnp.ones_like(passed[..., :1]),
-                            passed[..., :-1]], axis=-1)
-  return alpha * before
+  return alpha * _products_before(1 - alpha + 1e-10)
+
+
+def _scanned(x):
+  passed = jnp.cumprod(x, axis=-1)
+  return jnp.concatenate([jnp.ones_like(passed[..., :1]),
+                          passed[..., :-1]], axis=-1)
+
+
+def _summed(x):
+  # A scan is some twenty operations, each over all rays.
+  return jnp.exp(_sums_before(jnp.log(x), x.shape[-1]))
+
+
+def _sums_before(x: jax.Array, count: int) -> jax.Array:
+  """Sums [..., count] of the first 0, 1, … entries of x, [..., D]."""
+  earlier = jnp.arange(x.shape[-1]) < jnp.arange(count)[:, None]
+  return jnp.sum(jnp.where(earlier, x[..., None, :], 0.0), axis=-1)
+
+
+# The product of all entries before each one, along the last axis.
+_products_before = by_platform(cpu=_scanned, default=_summed)
 
 
 def importance_depths(depths: chex.Array, weights: chex.Array,

@@ -79,7 +79,8 @@ def tuning_step(state: TrainState, frozen: Any, networks: Dict[str, Network],
 
   def gradient(part):
     grads, metrics = jax.grad(mean_loss, has_aux=True)(trainable, part)
-    return state_lib.ravel(grads), jax.tree.map(jnp.mean, metrics)
+    return (state_lib.ravel(jax.lax.optimization_barrier(grads)),
+            jax.tree.map(jnp.mean, metrics))
 
   parts = batch.image.shape[0]
   if parts == 1:  # a loop of one costs, and hides the step from XLA

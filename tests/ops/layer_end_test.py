@@ -12,8 +12,9 @@ from tests.support import golden
 def plain(x, scale, noise, strength, bias, clamp):
   x = x * scale[:, None, None, :].astype(x.dtype)
   if noise is not None:
-    x = x + (strength * noise)[..., None].astype(x.dtype)
-  return bias_act(x, bias, activation="lrelu", clamp=clamp)
+    x = x + (strength[:, None, None, :] * noise[..., None]).astype(x.dtype)
+  return bias_act(x + bias[:, None, None, :].astype(x.dtype),
+                  activation="lrelu", clamp=clamp)
 
 
 class ScaleNoiseBiasActTest(parameterized.TestCase):
@@ -24,7 +25,7 @@ class ScaleNoiseBiasActTest(parameterized.TestCase):
     draw = lambda *shape: rng.standard_normal(shape).astype(np.float32)
     arguments = (draw(2, 4, 6, 5), draw(2, 5),
                  None if noise is None else draw(*noise),
-                 np.float32(0.7), draw(5))
+                 draw(2, 5), draw(2, 5))
     weights = draw(2, 4, 6, 5)
 
     def run(function):
@@ -43,8 +44,8 @@ class ScaleNoiseBiasActTest(parameterized.TestCase):
   def test_dtypes(self):
     """Activations stay in 16 bits, what is summed over pixels does not."""
     x = jnp.ones((1, 4, 4, 3), jnp.bfloat16)
-    arguments = (x, jnp.ones((1, 3)), jnp.ones((4, 4)), jnp.float32(1),
-                 jnp.ones(3))
+    arguments = (x, jnp.ones((1, 3)), jnp.ones((4, 4)), jnp.ones((1, 3)),
+                 jnp.ones((1, 3)))
     result, pull_back = jax.vjp(
         lambda *arguments: scale_noise_bias_act(*arguments, None), *arguments)
     self.assertEqual(result.dtype, jnp.bfloat16)

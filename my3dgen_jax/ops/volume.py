@@ -13,6 +13,8 @@ from jax import lax
 from my3dgen_jax.ops.activations import softplus
 from my3dgen_jax.ops.platforms import by_platform
 
+_LEAST = 1e-20  # whose logarithm is still a number
+
 
 def stratified_depths(ray_start: chex.Numeric, ray_end: chex.Numeric,
                       count: int,
@@ -63,14 +65,12 @@ def _scanned(x):
 
 
 def _summed(x):
-  # A scan is some twenty operations, each over all rays.
-  return jnp.exp(_sums_before(jnp.log(x), x.shape[-1]))
-
-
-def _sums_before(x: jax.Array, count: int) -> jax.Array:
-  """Sums [..., count] of the first 0, 1, … entries of x, [..., D]."""
-  earlier = jnp.arange(x.shape[-1]) < jnp.arange(count)[:, None]
-  return jnp.sum(jnp.where(earlier, x[..., None, :], 0.0), axis=-1)
+  # A scan is some twenty operations, each over all rays. XLA adds constants
+  # up, 1 + 1e-10 is 1 to it, and so what blocks a ray may be zero here.
+  logarithms = jnp.log(jnp.maximum(x, _LEAST))
+  places = jnp.arange(x.shape[-1])
+  return jnp.exp(jnp.sum(jnp.where(
+      places < places[:, None], logarithms[..., None, :], 0.0), axis=-1))
 
 
 # The product of all entries before each one, along the last axis.

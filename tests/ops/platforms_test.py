@@ -5,7 +5,10 @@ compiled for the CPU that the tests run on.
 """
 
 import dataclasses
+import functools
+from unittest import mock
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +16,10 @@ from absl.testing import absltest, parameterized
 from jax import export
 
 from my3dgen_jax import Generator, LoraConfig, lora
+from my3dgen_jax.losses import backbones
 from my3dgen_jax.models.generator import init_variables
-from my3dgen_jax.ops import convolution, low_rank, upfirdn2d
+from my3dgen_jax.ops import (convolution, low_rank, platforms, upfirdn2d,
+                             volume)
 from my3dgen_jax.ops.platforms import by_platform
 from my3dgen_jax.types import LowRank
 from tests.support import albums, golden
@@ -45,6 +50,80 @@ class ByPlatformTest(absltest.TestCase):
     function = by_platform(cpu=lambda x: 2 * x, default=lambda x: 3 * x)
     self.assertEqual(jax.value_and_grad(function)(1.0), (2, 2))
     self.assertEqual(as_on_a_gpu(jax.value_and_grad(function))(1.0), (3, 3))
+
+
+class ForEachTest(parameterized.TestCase):
+
+  @parameterized.parameters(2**20, 12)
+  def test_alike_ones_go_together(self, most):
+    """Each gets what is its own, whatever is stacked: values, gradients."""
+    rng = np.random.default_rng(0)
+    draw = lambda *shape: rng.standard_normal(shape).astype(np.float32)
+    items = [{"x": draw(3, size), "y": draw(size, width)}
+             for size, width in ((2, 5), (4, 5), (2, 5), (2, 4), (2, 5))]
+
+    def function(item):
+      return jnp.tanh(item["x"] @ item["y"]), item["x"][0]
+
+    def loss(run, items):
+      return sum(jnp.sum(jnp.cos(i * first)) + jnp.sum(second)
+                 for i, (first, second) in enumerate(run(items)))
+
+    self.enter_context(mock.patch.object(platforms, "_MOST_STACKED", most))
+    many = platforms.together(function)
+    grouped = jax.value_and_grad(functools.partial(loss, many))(items)
+    single = jax.value_and_grad(functools.partial(
+        loss, platforms.one_by_one(function)))(items)
+    chex.assert_trees_all_close(grouped, single, rtol=1e-5, atol=1e-6)
+    text = jax.jit(many).lower(items).as_text()
+    self.assertEqual(text.count("stablehlo.tanh"), 3 if most > 12 else 5)
+
+  def test_each_platform_has_its_own(self):
+    function = platforms.for_each(cpu=lambda x: 2 * x, default=lambda x: 3 * x)
+    loss = lambda xs: sum(jnp.sum(x) for x in function(xs))
+    items = [jnp.ones(2), jnp.ones(2), jnp.ones(3)]
+    for run, factor in ((jax.jit, 2), (as_on_a_gpu, 3)):
+      value, gradients = run(jax.value_and_grad(loss))(items)
+      self.assertEqual(value, 7 * factor)
+      for gradient in gradients:
+        np.testing.assert_array_equal(gradient, factor)
+
+
+class BothWaysTest(parameterized.TestCase):
+
+  @parameterized.product(size=(2, 3), ceil=(False, True), side=(8, 9))
+  def test_max_pool(self, size, ceil, side):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, side, side + 1, 3)).astype(np.float32)
+    weights = np.arange(2 * 6 * 6 * 3, dtype=np.float32).reshape(2, 6, 6, 3)
+
+    def loss(x):
+      pooled = backbones.max_pool(x, backbones.MaxPool(size, ceil))
+      return jnp.sum(
+          pooled * weights[:, :pooled.shape[1], :pooled.shape[2]]), pooled
+
+    gradient = jax.value_and_grad(loss, has_aux=True)
+    chex.assert_trees_all_close(jax.jit(gradient)(x), as_on_a_gpu(gradient)(x),
+                                rtol=1e-6)
+
+  @parameterized.parameters(1, 2, 48)
+  def test_interval_weights(self, samples):
+    """Also of rays that are blocked, whose products are below 1e-38."""
+    rng = np.random.default_rng(0)
+    depths = np.cumsum(0.1 + rng.random((4, samples + 1)), axis=-1
+                       ).astype(np.float32)
+    sigma = (5 * rng.standard_normal(depths.shape)).astype(np.float32)
+    sigma[0], sigma[1] = 1e6, -1e6
+
+    def loss(depths, sigma):
+      weights = volume.interval_weights(depths, sigma)
+      return jnp.sum(weights * np.arange(1, samples + 1)), weights
+
+    gradient = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+    here, there = (run(gradient)(depths, sigma)
+                   for run in (jax.jit, as_on_a_gpu))
+    chex.assert_trees_all_close(here, there, rtol=1e-4, atol=1e-5)
+    chex.assert_tree_all_finite(there)
 
 
 class ConvolutionTest(parameterized.TestCase):

@@ -83,8 +83,8 @@ def main():
   except Exception as error:  # pylint: disable=broad-exception-caught
     print(f"operations are counted only: {str(error).splitlines()[0]}")
     topology = None
-  config = programs.with_numbers(config_lib.preset(_PRESET.value),
-                                 _DTYPE.value, "default")
+  config = programs.for_accelerator(programs.with_numbers(
+      config_lib.preset(_PRESET.value), _DTYPE.value, "default"))
   rows = []
   for name in _PROGRAMS.value:
     batch = 1 if name in _ONE else _BATCH.value

@@ -19,6 +19,7 @@ from my3dgen_jax.config import (GeneratorConfig, HullFitConfig, LoraConfig,
 from my3dgen_jax.losses.lpips import Lpips
 from my3dgen_jax.losses.lpips import abstract_variables as abstract_lpips
 from my3dgen_jax.models.generator import Generator, abstract_variables
+from my3dgen_jax.ops import renderer
 from my3dgen_jax.training import hull_fit, pivotal, projection
 from my3dgen_jax.training import state as state_lib
 from my3dgen_jax.training.devices import AXIS
@@ -188,3 +189,10 @@ def with_numbers(config: GeneratorConfig, dtype: str,
                  precision: str) -> GeneratorConfig:
   """The config, computed in another type of number."""
   return dataclasses.replace(config, dtype=dtype, precision=precision)
+
+
+def for_accelerator(config: GeneratorConfig) -> GeneratorConfig:
+  """The config as it is on an accelerator, which need not be there."""
+  rendering = config.rendering
+  return dataclasses.replace(config, rendering=dataclasses.replace(
+      rendering, ray_chunk=rendering.ray_chunk or renderer.ACCELERATOR_CHUNK))

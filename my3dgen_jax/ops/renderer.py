@@ -25,9 +25,12 @@ from my3dgen_jax.types import (DecoderWeights, RadianceSample, Rays,
                                RaySampling, VolumeRendering)
 
 
+ACCELERATOR_CHUNK = 16384  # rays that fill one
+
+
 def default_chunk() -> int:
   """Rays at a time: what stays in a CPU's cache, or fills an accelerator."""
-  return 256 if jax.default_backend() == "cpu" else 16384
+  return 256 if jax.default_backend() == "cpu" else ACCELERATOR_CHUNK
 
 
 def _split(arguments: Any, chunk: int, fill: str = "edge") -> Any:

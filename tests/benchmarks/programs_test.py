@@ -35,7 +35,8 @@ class OperationsTest(parameterized.TestCase):
     self.check("tuning", preset("ffhqrebalanced512-128"), 4, 11350)
 
   def check(self, name, config, batch, most):
-    config = programs.with_numbers(config, "float32", "default")
+    config = programs.for_accelerator(
+        programs.with_numbers(config, "float32", "default"))
     text = programs.lowered(
         programs.program(name, config, batch=batch)).as_text()
     count = programs.counted(text)

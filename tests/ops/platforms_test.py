@@ -52,6 +52,18 @@ class ByPlatformTest(absltest.TestCase):
     self.assertEqual(as_on_a_gpu(jax.value_and_grad(function))(1.0), (3, 3))
 
 
+  def test_where_the_backend_is_no_cpu(self):
+    """The CPU's way is not even traced, of values and of gradients."""
+    def never(x):
+      raise AssertionError(x)
+
+    function = by_platform(cpu=never, default=lambda x: 3 * x**2,
+                           recompute=True)
+    with mock.patch.object(jax, "default_backend", return_value="cuda"):
+      value, gradient = jax.value_and_grad(function)(2.0)
+    self.assertEqual((value, gradient), (12, 12))
+
+
 class ForEachTest(parameterized.TestCase):
 
   @parameterized.parameters(2**20, 12)

@@ -20,7 +20,6 @@ os.environ.setdefault("XLA_FLAGS", "--xla_gpu_autotune_level=0")
 
 import jax
 import numpy as np
-from absl import flags
 from jax.experimental import topologies
 
 from benchmarks import programs, report

@@ -38,7 +38,8 @@ def scaled_rows(x: chex.Array, matrix: chex.Array, *,
 
 
 @functools.lru_cache(maxsize=None)
-def _few_rows(precision: Optional[lax.PrecisionLike]) -> Callable[..., jax.Array]:
+def _few_rows(precision: Optional[lax.PrecisionLike]
+              ) -> Callable[..., jax.Array]:
   return by_platform(
       cpu=functools.partial(jnp.matmul, precision=precision),
       default=functools.partial(scaled_rows, precision=precision))

@@ -3,7 +3,7 @@
 Every function works on the last axis and any number of leading axes.
 """
 
-from typing import Optional, Sequence, Tuple
+from typing import Optional, Tuple
 
 import chex
 import jax

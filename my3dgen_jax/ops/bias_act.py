@@ -56,7 +56,7 @@ def scale_noise_bias_act(x: chex.Array, scale: chex.Array,
     x: [N, H, W, C].
     scale: [N, C] float32, of each sample's channels.
     noise: [H, W] or [N, H, W] float32, or None.
-    strength: [N, C] float32, multiplies the noise.
+    strength: [N, C] float32, multiplies the noise; the same in all channels.
     bias: [N, C] float32.
     clamp: see `bias_act`.
 
@@ -76,7 +76,8 @@ def _before_activation(x, scale, noise, strength, bias):
   over_pixels = lambda rows: rows[:, None, None, :]
   x = x * over_pixels(scale).astype(x.dtype)
   if noise is not None:
-    x = x + (over_pixels(strength) * noise[..., None]).astype(x.dtype)
+    maps = strength[:, :1, None] * noise  # one for all channels
+    x = x + maps[..., None].astype(x.dtype)
   return x + over_pixels(bias).astype(x.dtype)
 
 
@@ -101,7 +102,7 @@ def _scale_noise_bias_act_backward(clamp, residuals, cotangent):
   of_scale, of_bias, of_strength = _sums_over_pixels(
       products + [of_y * noise[..., None]])
   # Not computed unless somebody asks for it.
-  of_noise = jnp.sum(strength[:, None, None, :] * of_y, axis=-1)
+  of_noise = strength[:, :1, None] * jnp.sum(of_y, axis=-1)
   if noise.ndim == 2:
     of_noise = jnp.sum(of_noise, axis=0)
   return of_x, of_scale, of_noise, of_strength, of_bias

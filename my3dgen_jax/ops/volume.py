@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from my3dgen_jax.ops.activations import softplus
-from my3dgen_jax.ops.platforms import by_platform
 
 _LEAST = 1e-20  # whose logarithm is still a number
 
@@ -55,26 +54,26 @@ def interval_weights(depths: chex.Array, sigma: chex.Array) -> jax.Array:
   """
   density = softplus(midpoints(sigma) - 1)
   alpha = 1 - jnp.exp(-density * jnp.diff(depths, axis=-1))
-  return alpha * _products_before(1 - alpha + 1e-10)
+  # Not `by_platform`, whose gradient would scan once more on a CPU.
+  return alpha * lax.platform_dependent(1 - alpha + 1e-10, cpu=_scanned,
+                                        default=_summed)
 
 
 def _scanned(x):
+  """The product of all entries before each one, along the last axis."""
   passed = jnp.cumprod(x, axis=-1)
   return jnp.concatenate([jnp.ones_like(passed[..., :1]),
                           passed[..., :-1]], axis=-1)
 
 
 def _summed(x):
-  # A scan is some twenty operations, each over all rays. XLA adds constants
-  # up, 1 + 1e-10 is 1 to it, and so what blocks a ray may be zero here.
+  """`_scanned` in two operations; a scan is some twenty, over all rays."""
+  # XLA adds constants up, 1 + 1e-10 is 1 to it, and so what blocks a ray may
+  # be zero here.
   logarithms = jnp.log(jnp.maximum(x, _LEAST))
   places = jnp.arange(x.shape[-1])
   return jnp.exp(jnp.sum(jnp.where(
       places < places[:, None], logarithms[..., None, :], 0.0), axis=-1))
-
-
-# The product of all entries before each one, along the last axis.
-_products_before = by_platform(cpu=_scanned, default=_summed)
 
 
 def importance_depths(depths: chex.Array, weights: chex.Array,

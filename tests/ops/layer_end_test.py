@@ -25,7 +25,7 @@ class ScaleNoiseBiasActTest(parameterized.TestCase):
     draw = lambda *shape: rng.standard_normal(shape).astype(np.float32)
     arguments = (draw(2, 4, 6, 5), draw(2, 5),
                  None if noise is None else draw(*noise),
-                 draw(2, 5), draw(2, 5))
+                 np.full((2, 5), 0.7, np.float32), draw(2, 5))
     weights = draw(2, 4, 6, 5)
 
     def run(function):

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from my3dgen_jax.ops.platforms import either
+
 LEAKY_SLOPE = 0.2
 
 
@@ -120,7 +122,7 @@ def _sums_over_pixels(images: Sequence[jax.Array]) -> List[jax.Array]:
         images, (np.float32(0),) * len(images),
         lambda these, those: tuple(map(jnp.add, these, those)), (1, 2))
 
-  return list(lax.platform_dependent(
+  return list(either(
       *images, cpu=lambda *images: tuple(
           jnp.sum(image, axis=(1, 2)) for image in images),
       default=one_reduction))

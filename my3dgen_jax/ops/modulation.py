@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from my3dgen_jax.ops import low_rank, modulated_conv, products
-from my3dgen_jax.ops.platforms import for_each
+from my3dgen_jax.ops.platforms import either, for_each
 from my3dgen_jax.types import (LayerWeights, LowRank, ModulatedConv,
                                ModulatedRGB)
 
@@ -114,7 +114,7 @@ def _over_batch_backward(size, _, cotangents):
     return tuple(lax.split(jnp.sum(jnp.concatenate(rows, axis=1), axis=0),
                            [row.shape[1] for row in rows]))
 
-  return jax.tree.unflatten(structure, lax.platform_dependent(
+  return jax.tree.unflatten(structure, either(
       *rows, cpu=lambda *rows: tuple(jnp.sum(row, axis=0) for row in rows),
       default=together)),
 

@@ -19,6 +19,23 @@ from jax import lax
 _MOST_STACKED = 2**20
 
 
+def either(*arguments: Any, cpu: Callable[..., Any],
+           default: Callable[..., Any]) -> Any:
+  """One of two ways to compute something, chosen when it is compiled.
+
+  In a process whose default backend is no CPU, all platforms get the default.
+
+  Args:
+    *arguments: pytrees of arrays.
+    cpu: function of them.
+    default: the same function, for every other platform.
+  """
+  # Where a GPU is there, half of the time to trace would be for a CPU.
+  if jax.default_backend() != "cpu":
+    return default(*arguments)
+  return lax.platform_dependent(*arguments, cpu=cpu, default=default)
+
+
 def by_platform(cpu: Callable[..., Any], default: Callable[..., Any], *,
                 recompute: bool = False) -> Callable[..., Any]:
   """A function with two ways to compute it, chosen when it is compiled.
@@ -27,8 +44,6 @@ def by_platform(cpu: Callable[..., Any], default: Callable[..., Any], *,
   differentiated, so both should be linear in what is large, or cheap. It is
   traced once for arguments of the same shapes, however often it is called:
   make one at the top of a module, not at each call.
-
-  In a process whose default backend is no CPU, all platforms get the default.
 
   Args:
     cpu: pytrees of floating-point arrays in and out; differentiable.
@@ -39,15 +54,9 @@ def by_platform(cpu: Callable[..., Any], default: Callable[..., Any], *,
 
   Returns: the function, for reverse-mode differentiation.
   """
-  def way(cpu, default, *arguments):
-    # Where a GPU is there, half of the time to trace would be for a CPU.
-    if jax.default_backend() != "cpu":
-      return default(*arguments)
-    return lax.platform_dependent(*arguments, cpu=cpu, default=default)
-
   @jax.custom_vjp
   def chosen(*arguments):
-    return way(cpu, default, *arguments)
+    return either(*arguments, cpu=cpu, default=default)
 
   def forward(*arguments):
     return chosen(*arguments), arguments
@@ -61,9 +70,9 @@ def by_platform(cpu: Callable[..., Any], default: Callable[..., Any], *,
       return pull_back(default)(
           *lax.optimization_barrier((arguments, cotangent)))
 
-    return way(pull_back(cpu),
-               pull_back_late if recompute else pull_back(default),
-               arguments, cotangent)
+    return either(
+        arguments, cotangent, cpu=pull_back(cpu),
+        default=pull_back_late if recompute else pull_back(default))
 
   chosen.defvjp(forward, backward)
   return jax.jit(chosen)

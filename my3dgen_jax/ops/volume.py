@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from my3dgen_jax.ops.activations import softplus
+from my3dgen_jax.ops.platforms import either
 
 _LEAST = 1e-20  # whose logarithm is still a number
 
@@ -55,8 +56,7 @@ def interval_weights(depths: chex.Array, sigma: chex.Array) -> jax.Array:
   density = softplus(midpoints(sigma) - 1)
   alpha = 1 - jnp.exp(-density * jnp.diff(depths, axis=-1))
   # Not `by_platform`, whose gradient would scan once more on a CPU.
-  return alpha * lax.platform_dependent(1 - alpha + 1e-10, cpu=_scanned,
-                                        default=_summed)
+  return alpha * either(1 - alpha + 1e-10, cpu=_scanned, default=_summed)
 
 
 def _scanned(x):

@@ -1,4 +1,4 @@
-# make demo   personalizes a prior of procedural people, in under four minutes
+# make demo   personalizes a prior of procedural people, in two to six minutes
 # make viewer turns that person in the browser
 # make test   the whole suite, on a machine with Python 3.11 and nothing else
 # make bench  the timings of BENCHMARKS.md

@@ -24,7 +24,7 @@ from jax.experimental import topologies
 
 from benchmarks import programs, report
 from my3dgen_jax import config as config_lib
-from my3dgen_jax.launch import cli
+from my3dgen_jax.launch.support import cli
 
 # As XLA describes devices to itself; read off the machines.
 _TARGETS = {"h100": """

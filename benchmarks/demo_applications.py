@@ -17,15 +17,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from my3dgen_jax.apps import edit, invert, protocols, render, scores
+from my3dgen_jax.apps import edit, invert
+from my3dgen_jax.apps.evaluation import protocols
+from my3dgen_jax.apps.rendering import render
+from my3dgen_jax.losses import scores
 from my3dgen_jax.apps.person import Person, load_person
-from my3dgen_jax.apps.scores import IdentityScore
+from my3dgen_jax.losses.scores import IdentityScore
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.demo import album as demo_album
 from my3dgen_jax.demo import attributes
 from my3dgen_jax.demo import render as demo_render
-from my3dgen_jax.launch import cli
-from my3dgen_jax.training import devices, run_folder
+from my3dgen_jax.launch.support import cli
+from my3dgen_jax.jobs import devices
+from my3dgen_jax.training import run_folder
 
 _PEOPLE = cli.integer("people", 5, "How many.", lower_bound=2)
 _FIRST = cli.integer("first", 0, "Number of the first.", lower_bound=0)

@@ -20,7 +20,7 @@ import numpy as np
 from my3dgen_jax.apps.person import load_person
 from my3dgen_jax.demo import album as demo_album
 from my3dgen_jax.errors import UserError
-from my3dgen_jax.launch import cli
+from my3dgen_jax.launch.support import cli
 from my3dgen_jax.models.checkpoint import save_generator
 from my3dgen_jax.training import run_folder
 

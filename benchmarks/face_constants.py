@@ -1,4 +1,4 @@
-"""How the constants of `data.landmarks` were made: the mean mesh, the points.
+"""How the constants of `data.faces.landmarks` were made: the mean mesh, the points.
 
     python -m benchmarks.face_constants --photos=DIR,DIR --detections=DIR
 
@@ -20,8 +20,9 @@ from PIL import Image
 from scipy import optimize
 from scipy.spatial import transform
 
-from my3dgen_jax.data import files, landmarks, mediapipe_models
-from my3dgen_jax.launch import cli
+from my3dgen_jax.data.faces import landmarks, mediapipe_models
+from my3dgen_jax.storage import files
+from my3dgen_jax.launch.support import cli
 
 _PHOTOS = flags.DEFINE_list("photos", None, "Folders of photos.",
                             required=True)

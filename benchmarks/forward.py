@@ -12,11 +12,12 @@ from absl import flags
 
 from benchmarks import report
 from my3dgen_jax import config as config_lib
-from my3dgen_jax.apps import render
-from my3dgen_jax.launch import cli
+from my3dgen_jax.apps.rendering import render
+from my3dgen_jax.launch.support import cli
 from my3dgen_jax.models.generator import Generator, init_variables
 from my3dgen_jax.models.superresolution import Superresolution
-from my3dgen_jax.ops import cameras, rays, renderer, triplane
+from my3dgen_jax.ops import cameras
+from my3dgen_jax.ops.rendering import rays, renderer, triplane
 
 _PRESET = flags.DEFINE_enum("preset", "ffhqrebalanced512-128",
                             list(config_lib.PRESETS), "Which generator.")

@@ -33,7 +33,7 @@ import numpy as np
 from benchmarks import programs, report
 from my3dgen_jax import config as config_lib
 from my3dgen_jax.errors import FlagError
-from my3dgen_jax.launch import cli
+from my3dgen_jax.launch.support import cli
 
 _PRESET = cli.enum("preset", "ffhqrebalanced512-128",
                    ["tiny", *config_lib.PRESETS],

@@ -27,14 +27,15 @@ import numpy as np
 from scipy import spatial
 
 from benchmarks import report
-from my3dgen_jax.apps import mesh as mesh_lib
-from my3dgen_jax.apps import stations
+from my3dgen_jax.apps.rendering import mesh as mesh_lib
+from my3dgen_jax.apps.rendering import stations
 from my3dgen_jax.apps.person import load_person
-from my3dgen_jax.data.files import replacing
+from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.demo import album as demo_album
 from my3dgen_jax.demo import heads, people, render
-from my3dgen_jax.launch import cli
-from my3dgen_jax.ops import cameras, rays
+from my3dgen_jax.launch.support import cli
+from my3dgen_jax.ops import cameras
+from my3dgen_jax.ops.rendering import rays
 
 _RUNS = cli.string("runs", "runs/people", "Folder of demo_people.")
 _PEOPLE = cli.listing("people", "0-4", "Which of them.")

@@ -3,7 +3,7 @@
     python -m benchmarks.photo_checks --data=../shared/data
 
 Of every photo in DATA/albums the largest face's crop is measured, then the
-same crop made worse. A limit of `data.photo_quality` should lie between the
+same crop made worse. A limit of `data.faces.photo_quality` should lie between the
 two. For other people each person's photos are mixed at random with others',
 and what `find_person` makes of the mixture is counted; the network is
 MobileFaceNet, converted on the way. Prints tables, and keeps nothing of the
@@ -19,10 +19,10 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from benchmarks import real_faces, report
-from my3dgen_jax.data import (face_align, images, mediapipe_models,
-                              photo_files, photo_quality)
+from my3dgen_jax.data import images, photo_files
+from my3dgen_jax.data.faces import face_align, mediapipe_models, photo_quality
 from my3dgen_jax.errors import UserError
-from my3dgen_jax.launch import cli
+from my3dgen_jax.launch.support import cli
 
 _DATA = cli.string("data", "../shared/data", "Folder with albums/ and "
                    "weights/.")

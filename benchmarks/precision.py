@@ -12,8 +12,8 @@ from absl import flags
 
 from benchmarks import report
 from my3dgen_jax import config as config_lib
-from my3dgen_jax.apps import render
-from my3dgen_jax.launch import cli
+from my3dgen_jax.apps.rendering import render
+from my3dgen_jax.launch.support import cli
 from my3dgen_jax.models.generator import Generator, init_variables
 
 _PRESET = flags.DEFINE_enum("preset", "ffhqrebalanced512-128",

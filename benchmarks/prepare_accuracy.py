@@ -9,7 +9,7 @@ and where the five points lie on it were fitted to other people's photos,
 without labels (`face_constants`). Nothing is fitted to the pair of photo and
 crop.
 
-`--fit` prints the four numbers fitted to all crops, for `data.face_pose`.
+`--fit` prints the four numbers fitted to all crops, for `data.faces.face_pose`.
 Needs ../shared/data and MediaPipe; exits with 1 where a bar is missed.
 """
 
@@ -26,12 +26,13 @@ from scipy import optimize
 from scipy.spatial import transform
 
 from benchmarks import report
-from my3dgen_jax.data import (dataset_json, face_align, face_pose, landmarks,
-                              mediapipe_models)
-from my3dgen_jax.data.face_pose import HeadShape
-from my3dgen_jax.data.files import replacing
-from my3dgen_jax.data.landmarks import Face
-from my3dgen_jax.launch import cli
+from my3dgen_jax.data import dataset_json
+from my3dgen_jax.data.faces import (face_align, face_pose, landmarks,
+                                    mediapipe_models)
+from my3dgen_jax.data.faces.face_pose import HeadShape
+from my3dgen_jax.storage.files import replacing
+from my3dgen_jax.data.faces.landmarks import Face
+from my3dgen_jax.launch.support import cli
 from my3dgen_jax.ops import cameras
 
 _DATA = flags.DEFINE_string("data", "../shared/data", "The labelled crops.")

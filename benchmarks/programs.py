@@ -19,10 +19,10 @@ from my3dgen_jax.config import (GeneratorConfig, HullFitConfig, LoraConfig,
 from my3dgen_jax.losses.lpips import Lpips
 from my3dgen_jax.losses.lpips import abstract_variables as abstract_lpips
 from my3dgen_jax.models.generator import Generator, abstract_variables
-from my3dgen_jax.ops import renderer
+from my3dgen_jax.ops.rendering import renderer
 from my3dgen_jax.training import hull_fit, pivotal, projection
 from my3dgen_jax.training import state as state_lib
-from my3dgen_jax.training.devices import AXIS
+from my3dgen_jax.jobs.devices import AXIS
 from my3dgen_jax.training.objective import TuningBatch
 from my3dgen_jax.training.photo_fits import Targets
 from my3dgen_jax.training.step import tuning_step

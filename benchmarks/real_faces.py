@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks import report
 from converters import arcface_to_flax
 from my3dgen_jax.errors import UserError, one_line
-from my3dgen_jax.launch import cli
+from my3dgen_jax.launch.support import cli
 from my3dgen_jax.losses import identity
 
 _DATA = cli.string("data", "../shared/data", "Folder with albums/, "

@@ -14,13 +14,13 @@ import numpy as np
 
 from benchmarks import report
 from my3dgen_jax import config as config_lib
-from my3dgen_jax.apps import render
+from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.config import LoraConfig, LossConfig, TuningConfig
 from my3dgen_jax.data.iterator import shard
-from my3dgen_jax.launch import cli
+from my3dgen_jax.launch.support import cli
 from my3dgen_jax.losses.lpips import Lpips
 from my3dgen_jax.models.generator import Generator, init_variables
-from my3dgen_jax.training import devices as devices_lib
+from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.training import state as state_lib
 from my3dgen_jax.training.objective import TuningBatch
 from my3dgen_jax.training.step import make_step

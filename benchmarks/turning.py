@@ -3,7 +3,7 @@
     python -m benchmarks.turning [--preset ffhqrebalanced512-128]
 
 The head turns by ±0.35 rad; of its 120 frames some are timed, which all cost
-the same. "planes kept" is what `apps.frames.render_frames` does with a latent
+the same. "planes kept" is what `apps.rendering.frames.render_frames` does with a latent
 that stays; "planes each frame" is the same call with a latent for each frame.
 """
 
@@ -18,9 +18,9 @@ import numpy as np
 
 from benchmarks import report
 from my3dgen_jax import config as config_lib
-from my3dgen_jax.apps import frames as frames_lib
-from my3dgen_jax.apps import render
-from my3dgen_jax.launch import cli
+from my3dgen_jax.apps.rendering import frames as frames_lib
+from my3dgen_jax.apps.rendering import render
+from my3dgen_jax.launch.support import cli
 from my3dgen_jax.models.generator import Generator, init_variables
 from my3dgen_jax.types import Network
 

@@ -24,7 +24,7 @@ import numpy as np
 from converters import cli, names, torch_writer
 from converters.errors import naming
 from my3dgen_jax.config import GeneratorConfig
-from my3dgen_jax.data.files import replacing
+from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.models import checkpoint
 

@@ -6,7 +6,7 @@
 The names below are the public API; everything else may change.
 """
 
-from my3dgen_jax import cameras, latents, lora
+from my3dgen_jax import _renamed, cameras, latents, lora
 from my3dgen_jax._version import __version__
 from my3dgen_jax.config import (PRESETS, ConfigError, GeneratorConfig,
                                 LoraConfig, preset)
@@ -16,6 +16,8 @@ from my3dgen_jax.models.checkpoint import (load_config, load_generator,
 from my3dgen_jax.models.generator import (Generator, abstract_variables,
                                           init_variables)
 from my3dgen_jax.types import RadianceSample, RenderOutput
+
+_renamed.install()
 
 __all__ = [
     "PRESETS",

@@ -25,7 +25,7 @@ import warnings
 import numpy as np
 
 from my3dgen_jax.data.dataset_json import normal_name
-from my3dgen_jax.data.files import replacing
+from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import CheckpointError, UserError, one_line
 from my3dgen_jax.ops import checks
 

@@ -28,7 +28,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from my3dgen_jax.config import ConfigError, GeneratorConfig, LoraConfig
-from my3dgen_jax.data.files import replacing
+from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.models import adapter
 from my3dgen_jax.models.generator import abstract_variables

@@ -1,6 +1,7 @@
 """What holds for all tests: devices, compiling, memory."""
 
 import os
+import pathlib
 
 # Before JAX is imported. One processor stands for four devices of `jax.pmap`.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
@@ -10,11 +11,12 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 import jax
 import pytest
 
-from my3dgen_jax.training import devices
+from my3dgen_jax.jobs import devices
 
 # Elsewhere numbers are held against the original's, some to the last bit:
 # those programs are compiled as everybody's are.
-_QUICKLY_COMPILED = ("apps", "demo", "launch", "training")
+_QUICKLY_COMPILED = ("apps", "demo", "jobs", "launch", "training")
+_TESTS = pathlib.Path(__file__).parent
 
 # A worker that runs a hundred larger tests reaches the limit.
 _MANY, _TOO_MANY = 20_000, 45_000
@@ -23,8 +25,9 @@ _MANY, _TOO_MANY = 20_000, 45_000
 @pytest.fixture(autouse=True, scope="module")
 def compile_fully_where_numbers_count(request):
   """Chooses between quick compiling and quick programs."""
+  room = request.path.relative_to(_TESTS).parts[0]
   quickly = (os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
-             and request.path.parent.name in _QUICKLY_COMPILED)
+             and room in _QUICKLY_COMPILED)
   if jax.config.read("jax_disable_most_optimizations") != quickly:
     jax.clear_caches()  # they know nothing of the choice
     jax.config.update("jax_disable_most_optimizations", quickly)

@@ -14,13 +14,15 @@ import jax
 from absl.testing import absltest, parameterized
 
 import my3dgen_jax
+from my3dgen_jax import _renamed
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "my3dgen_jax"
 # A file imports only from rooms above its own, or from its own.
-LAYERS = ("_version", "errors", "config", "types", "ops", "cameras", "data",
-          "models", "lora", "latents", "directions", "losses", "training",
-          "apps", "demo", "launch")
+LAYERS = ("_version", "_renamed", "errors", "storage", "jobs", "config",
+          "types", "ops", "cameras", "data", "models", "lora", "latents",
+          "directions", "losses", "training", "apps", "demo", "launch")
+MOST_LINES, MOST_MODULES = 450, 15
 # Imported only inside the function that needs them.
 LAZY = ("array_record", "orbax", "optax", "safetensors",
         "tensorflow_datasets", "PIL", "imageio_ffmpeg", "sklearn",
@@ -59,6 +61,30 @@ class LayersTest(parameterized.TestCase):
           self.assertLessEqual(LAYERS.index(other), LAYERS.index(room),
                                f"{path} imports {name}")
 
+  def test_no_circles(self):
+    """Nothing that is imported when a file is imports that file again."""
+    arrows = {}
+    for path in PACKAGE.rglob("*.py"):
+      name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+      arrows[name] = set(imports_of(path, top_level_only=True))
+    arrows = {name: {other for other in arrows if other != name and (
+        other in found or any(one.rpartition(".")[0] == other
+                              for one in found))}
+              for name, found in arrows.items()}
+    while arrows:
+      last = [name for name, others in arrows.items()
+              if not others & arrows.keys()]
+      self.assertNotEmpty(last, f"a circle among {sorted(arrows)}")
+      for name in last:
+        del arrows[name]
+
+  def test_old_names_of_modules(self):
+    for old, new in _renamed.RENAMED.items():
+      with self.assertWarnsRegex(DeprecationWarning, re.escape(new)):
+        module = importlib.import_module(f"my3dgen_jax.{old}")
+      self.assertIs(module, importlib.import_module(f"my3dgen_jax.{new}"))
+      self.assertEqual(module.__spec__.name, f"my3dgen_jax.{new}")
+
   def test_package_needs_neither_torch_nor_converters(self):
     for path in PACKAGE.rglob("*.py"):
       for name in imports_of(path):
@@ -87,7 +113,7 @@ class LayersTest(parameterized.TestCase):
                                  getattr(node, "id", ""))
                       for node in ast.walk(ast.parse(path.read_text())))
                or "jax.pmap" in imports_of(path)}
-    self.assertEqual(callers, {"my3dgen_jax/training/devices.py"})
+    self.assertEqual(callers, {"my3dgen_jax/jobs/devices.py"})
 
 
 class ApiTest(parameterized.TestCase):

@@ -27,20 +27,20 @@ import jax
 import numpy as np
 
 from my3dgen_jax import directions, latents
-from my3dgen_jax.apps import render
+from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.apps.scores import IdentityScore
-from my3dgen_jax.apps.stations import (Station, look_up_all,
-                                       with_file_names)
-from my3dgen_jax.data import images, synthetic
-from my3dgen_jax.data.files import replacing
+from my3dgen_jax.losses.scores import IdentityScore
+from my3dgen_jax.apps.rendering.stations import (Station, look_up_all,
+                                                 with_file_names)
+from my3dgen_jax.data import images, provenance
+from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.ops import checks
 from my3dgen_jax.training import run_folder
-from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.jobs.interrupts import StopRequest, stopping_gently
 from my3dgen_jax.training.photo_fits import read_npz
-from my3dgen_jax.training.progress import Progress
+from my3dgen_jax.jobs.progress import Progress
 from my3dgen_jax.types import Network
 
 APPLIES = ("alpha", "w")
@@ -84,7 +84,7 @@ class EditConfig:
       the last and back; 0: none.
     yaw: how far the video's camera turns to either side, radians.
     pitch: how far it nods, radians; both 0: as the start's.
-    video: its suffix, see `synthetic.VIDEOS`.
+    video: its suffix, see `provenance.VIDEOS`.
   """
 
   samples: int = 10_000
@@ -106,7 +106,7 @@ class EditConfig:
   def validate(self) -> "EditConfig":
     """Checks every field; raises UserError that names one."""
     for name, known in (("unit", UNITS), ("apply", APPLIES),
-                        ("edge", latents.EDGES), ("video", synthetic.VIDEOS)):
+                        ("edge", latents.EDGES), ("video", provenance.VIDEOS)):
       if getattr(self, name) not in known:
         raise UserError(f"{name}: expected one of {', '.join(known)}, got "
                         f"{getattr(self, name)!r}")
@@ -290,7 +290,7 @@ def write_samples(person: Person, config: EditConfig,
                         start=len(w) - len(missing))
     shown = _from_the_front(person, w[missing], config.batch_size)
     for done, (i, image) in enumerate(zip(missing, shown), progress.start + 1):
-      synthetic.write_picture(
+      provenance.write_picture(
           folder / names[i], images.to_uint8(image),
           person.made("edit", sample=i, seed=config.seed,
                       truncation_psi=config.truncation_psi))
@@ -522,14 +522,14 @@ def write_edits(person: Person, starts: Sequence[Station], direction: Direction,
       rows.append([images.to_uint8(image) for image in edited.images])
       kept.append(edited)
       if config.frames:
-        synthetic.write_video(
+        provenance.write_video(
             out / f"{file_name(start.name)}{config.video}",
             _frames(person, start, direction, unit, config, stop),
             person.made("edit", **details, start=start.name,
                         strengths=_sweep_text(config)))
     if rows:
       titles = [f"{strength:+.3g}" for strength in config.strengths]
-      synthetic.write_picture(
+      provenance.write_picture(
           out / STRIP_FILE, images.with_titles(images.make_grid(rows), titles),
           person.made("edit", **details, strengths=", ".join(titles),
                       starts=", ".join(numbers)))

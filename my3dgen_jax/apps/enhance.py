@@ -21,20 +21,20 @@ import jax
 import numpy as np
 from PIL import Image
 
-from my3dgen_jax.apps import scores
+from my3dgen_jax.losses import scores
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.apps.render import synthesize
-from my3dgen_jax.apps.scores import IdentityScore
+from my3dgen_jax.apps.rendering.render import synthesize
+from my3dgen_jax.losses.scores import IdentityScore
 from my3dgen_jax.config import HullFitConfig
-from my3dgen_jax.data import dataset_json, images, photo_files, synthetic
+from my3dgen_jax.data import dataset_json, images, photo_files, provenance
 from my3dgen_jax.data.album import (MASK_SUFFIX, Album, File, Photo,
                                     failures_named, stem)
-from my3dgen_jax.data.files import replacing
+from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import blending, degradations
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.hull_fit import Degradation, HullFit
-from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.jobs.interrupts import StopRequest, stopping_gently
 from my3dgen_jax.training.photo_fits import Targets
 from my3dgen_jax.types import RenderOutput
 
@@ -500,7 +500,7 @@ def write_enhanced(person: Person, album: Album, config: EnhanceConfig,
     for row in rows:  # a photo that is not known leaves its place empty
       row[:0] = [np.full_like(row[0], 255)] * (longest - len(row))
     titles = ["photo", "input", "generated", "result"][-longest:]
-    synthetic.write_picture(
+    provenance.write_picture(
         out / SHEET_FILE, images.with_titles(images.make_grid(rows), titles),
         person.made("enhance", kind=case.kind))
   keys = dict.fromkeys(key for row in numbers.values() for key in row)
@@ -627,7 +627,7 @@ def _write(person: Person, case: _Case, out: pathlib.Path,
   for suffix, picture, shows in (
       ("", one.image, "result"), ("_input", one.seen, "input"),
       ("_generated", one.generated, "generated")):
-    synthetic.write_picture(
+    provenance.write_picture(
         path.with_name(f"{path.name}{suffix}.png"), picture,
         person.made("enhance", kind=case.kind, photo=name, shows=shows))
   with replacing(path.with_name(path.name + ".npz")) as file:

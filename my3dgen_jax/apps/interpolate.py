@@ -16,18 +16,18 @@ from jax.scipy.spatial import transform
 import numpy as np
 
 from my3dgen_jax import latents
-from my3dgen_jax.apps import render
+from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.apps.scores import IdentityScore
-from my3dgen_jax.apps.stations import (LATENT_SUFFIX, Station, look_up,
-                                       public_name)
-from my3dgen_jax.data import images, synthetic
-from my3dgen_jax.data.files import replacing
+from my3dgen_jax.losses.scores import IdentityScore
+from my3dgen_jax.apps.rendering.stations import (LATENT_SUFFIX, Station,
+                                                 look_up, public_name)
+from my3dgen_jax.data import images, provenance
+from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras, checks
 from my3dgen_jax.training import run_folder
-from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
-from my3dgen_jax.training.progress import Progress
+from my3dgen_jax.jobs.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.jobs.progress import Progress
 
 CAMERAS = ("front", "first", "photos", "orbit")
 STRIP_FILE = "strip.png"
@@ -51,7 +51,7 @@ class InterpolateConfig:
       from each anchor's to the next one's; "orbit": once around the front.
     yaw: how far an orbit turns to either side, radians.
     pitch: how far it nods, radians.
-    video: its suffix, see `synthetic.VIDEOS`.
+    video: its suffix, see `provenance.VIDEOS`.
     fps: frames a second.
     batch_size: images at a time, over all devices.
   """
@@ -71,8 +71,8 @@ class InterpolateConfig:
     if self.camera not in CAMERAS:
       raise UserError(f"camera: expected one of {', '.join(CAMERAS)}, got "
                       f"{self.camera!r}")
-    if self.video not in synthetic.VIDEOS:
-      raise UserError(f"video: expected one of {', '.join(synthetic.VIDEOS)}, "
+    if self.video not in provenance.VIDEOS:
+      raise UserError(f"video: expected one of {', '.join(provenance.VIDEOS)}, "
                       f"got {self.video!r}")
     checks.whole_number("frames", self.frames, 2, _MOST_FRAMES)
     checks.whole_number("strip", self.strip, 1, _MOST_FRAMES)
@@ -293,11 +293,11 @@ def write_interpolation(person: Person, config: InterpolateConfig,
   strip: List[np.ndarray] = []
   found: List[float] = []
   with stopping_gently() as stop:
-    synthetic.write_video(
+    provenance.write_video(
         out / f"{VIDEO_STEM}{config.video}",
         _frames(person, path, config, stop, score, shown, strip, found), made,
         fps=config.fps)
-    synthetic.write_picture(
+    provenance.write_picture(
         out / STRIP_FILE, images.with_titles(
             images.make_grid([strip]),
             [f"t = {path.t[i]:.3g}" for i in shown]), made)

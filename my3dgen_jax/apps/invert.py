@@ -18,21 +18,22 @@ import numpy as np
 
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax._version import __version__
-from my3dgen_jax.apps import scores, stations
+from my3dgen_jax.apps.rendering import stations
+from my3dgen_jax.losses import scores
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.apps.render import (about_front, check_reach, orbit,
-                                     render_views, synthesize)
-from my3dgen_jax.apps.scores import IdentityScore
+from my3dgen_jax.apps.rendering.render import (about_front, check_reach, orbit,
+                                               render_views, synthesize)
+from my3dgen_jax.losses.scores import IdentityScore
 from my3dgen_jax.config import HullFitConfig, PivotConfig, ProjectionConfig
-from my3dgen_jax.data import images, synthetic
+from my3dgen_jax.data import images, provenance
 from my3dgen_jax.data.album import Album, stem
-from my3dgen_jax.data.files import replacing
+from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.models.checkpoint import save_generator
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.anchors import AnchorFinder
 from my3dgen_jax.training.hull_fit import HullFit
-from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.jobs.interrupts import StopRequest, stopping_gently
 from my3dgen_jax.training.photo_fits import Targets
 from my3dgen_jax.training.pivotal import PivotalTuner
 from my3dgen_jax.types import Network
@@ -56,7 +57,7 @@ class InvertConfig:
     frames: of the orbit; 0: no orbit.
     yaw: how far the orbit turns to either side, radians.
     pitch: how far it nods, radians.
-    video: suffix of the orbit, see `synthetic.VIDEOS`.
+    video: suffix of the orbit, see `provenance.VIDEOS`.
   """
 
   way: Literal["w", "w+", "hull", "pivot"] = "pivot"
@@ -76,8 +77,8 @@ class InvertConfig:
     self.projection.validate("latent_")
     self.hull.validate()
     self.pivot.validate()
-    if self.video not in synthetic.VIDEOS:
-      raise UserError(f"video: expected one of {', '.join(synthetic.VIDEOS)}, "
+    if self.video not in provenance.VIDEOS:
+      raise UserError(f"video: expected one of {', '.join(provenance.VIDEOS)}, "
                       f"got {self.video!r}")
     check_reach(self.yaw, self.pitch)
     if not 0 <= self.frames <= 100_000:
@@ -169,7 +170,7 @@ def write_inversions(person: Person, album: Album, config: InvertConfig,
   config.validate()
   out = pathlib.Path(out).expanduser()
   if config.frames:  # not after all the work
-    synthetic.check_video(config.video)
+    provenance.check_video(config.video)
   out.mkdir(parents=True, exist_ok=True)
   with stopping_gently() as stop:
     found = invert(person, album, config, stop=stop, cache=out / "unfinished")
@@ -189,7 +190,7 @@ def write_inversions(person: Person, album: Album, config: InvertConfig,
           f"{key} {value:.3f}" for key, value in numbers[item.name].items()))
   titles = ["photo", "inverted",
             *(f"{np.degrees(yaw):+.0f}°" for yaw in _YAWS), "depth"]
-  synthetic.write_picture(
+  provenance.write_picture(
       out / SHEET_FILE, images.with_titles(images.make_grid(rows), titles),
       person.made("invert", way=config.way))
   summary = {"way": config.way, "photos": numbers,
@@ -212,12 +213,12 @@ def _draw(person: Person, item: Any, one: Inverted, config: InvertConfig,
   pictures = [images.to_uint8(view.image[0]) for view in views]
   raw = np.asarray(views[0].image_depth[0])
   depth = images.depth_to_uint8(raw, raw.min(), raw.max())
-  synthetic.write_picture(out / f"{name}.png", pictures[0], made)
-  synthetic.write_picture(out / f"{name}_depth.png", depth, made)
+  provenance.write_picture(out / f"{name}.png", pictures[0], made)
+  provenance.write_picture(out / f"{name}_depth.png", depth, made)
   if config.frames:
     way = orbit(one.generator, item.c, frames=config.frames, yaw=config.yaw,
                 pitch=config.pitch)
-    synthetic.write_video(
+    provenance.write_video(
         out / f"{name}_orbit{config.video}",
         (images.to_uint8(output.image[0]) for _, _, output
          in render_views(one.generator, ws, way)), made)

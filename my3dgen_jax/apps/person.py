@@ -13,7 +13,7 @@ import numpy as np
 from my3dgen_jax import latents
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.data.album import Album
-from my3dgen_jax.data.synthetic import Origin
+from my3dgen_jax.data.provenance import Origin
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.losses import identity as identity_lib
 from my3dgen_jax.losses import lpips as lpips_lib

@@ -17,15 +17,15 @@ import numpy as np
 
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax._version import __version__
-from my3dgen_jax.apps import before_after
-from my3dgen_jax.apps import report as report_lib
+from my3dgen_jax.apps.reports import before_after
+from my3dgen_jax.apps.reports import report as report_lib
 from my3dgen_jax.apps.person import load_person
 from my3dgen_jax.config import (ConfigError, GeneratorConfig, LoraConfig,
                                 LossConfig, ProjectionConfig, TuningConfig)
 from my3dgen_jax.data.album import Album, Selection, Split
-from my3dgen_jax.data.files import is_leftover, make_writable, replacing
+from my3dgen_jax.storage.files import is_leftover, make_writable, replacing
 from my3dgen_jax.data.iterator import shard
-from my3dgen_jax.data.synthetic import Origin
+from my3dgen_jax.data.provenance import Origin
 from my3dgen_jax.errors import UserError, one_line
 from my3dgen_jax.losses import backbones
 from my3dgen_jax.losses import identity as identity_lib
@@ -33,11 +33,12 @@ from my3dgen_jax.losses import lpips as lpips_lib
 from my3dgen_jax.models.checkpoint import (generator_digest, load_generator,
                                            save_generator, weights_digest)
 from my3dgen_jax.models.generator import Generator
-from my3dgen_jax.training import devices as devices_lib
-from my3dgen_jax.training import checkpoint, loop, processes, run_folder
+from my3dgen_jax.jobs import devices as devices_lib
+from my3dgen_jax.jobs import processes
+from my3dgen_jax.training import checkpoint, loop, run_folder
 from my3dgen_jax.training import state as state_lib
 from my3dgen_jax.training.anchors import AnchorFinder, Anchors
-from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.jobs.interrupts import StopRequest, stopping_gently
 from my3dgen_jax.training.projection import check_sizes
 from my3dgen_jax.training.run_folder import ID_LENGTH
 from my3dgen_jax.types import Network
@@ -143,7 +144,7 @@ def personalize(config: PersonalizeConfig, *, resume: bool = False,
                 ) -> Optional[Dict[str, Any]]:
   """Makes a generator somebody's own.
 
-  Of several processes (`training.processes`) all fit and tune; process 0
+  Of several processes (`jobs.processes`) all fit and tune; process 0
   alone writes files, and measures.
 
   Args:

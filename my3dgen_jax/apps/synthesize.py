@@ -21,18 +21,18 @@ import numpy as np
 from PIL import Image
 
 from my3dgen_jax import latents
-from my3dgen_jax.apps import render
+from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.apps.scores import IdentityScore
+from my3dgen_jax.losses.scores import IdentityScore
 from my3dgen_jax.config import RenderConfig
-from my3dgen_jax.data import images, synthetic
+from my3dgen_jax.data import images, provenance
 from my3dgen_jax.data.album import failures_named
-from my3dgen_jax.data.files import replacing
+from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import checks
 from my3dgen_jax.training import run_folder
-from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
-from my3dgen_jax.training.progress import Progress
+from my3dgen_jax.jobs.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.jobs.progress import Progress
 
 SAMPLES_FILE = "samples.npz"
 SHEET_FILE = "sheet.png"
@@ -166,7 +166,7 @@ def write_samples(person: Person, config: SynthesizeConfig,
     score = IdentityScore.of(person.identity, person.reference())
     found = _scores(score, samples, out, stop) if score else None
     shown = numbers[:config.sheet]
-    synthetic.write_picture(
+    provenance.write_picture(
         out / SHEET_FILE, _sheet([out / file_name(n) for n in shown], shown),
         origin())
     with replacing(out / SAMPLES_FILE) as file:
@@ -187,7 +187,7 @@ def file_name(number: int) -> str:
 
 
 def _origin(person: Person, config: SynthesizeConfig
-            ) -> Callable[..., synthetic.Origin]:
+            ) -> Callable[..., provenance.Origin]:
   """A function of the number (or of nothing, for all): what a picture says.
 
   It tells all that the picture depends on, so that one can be made again, and
@@ -199,7 +199,7 @@ def _origin(person: Person, config: SynthesizeConfig
       pitch=config.pitch,
       hull=person.hull_identity()[:run_folder.ID_LENGTH])
 
-  def origin(number: Optional[int] = None) -> synthetic.Origin:
+  def origin(number: Optional[int] = None) -> provenance.Origin:
     if number is None:
       return made
     return dataclasses.replace(
@@ -209,7 +209,7 @@ def _origin(person: Person, config: SynthesizeConfig
 
 
 def _pictures_there(out: pathlib.Path,
-                    origin: Callable[..., synthetic.Origin]) -> Set[int]:
+                    origin: Callable[..., provenance.Origin]) -> Set[int]:
   """Numbers whose pictures are in a folder; raises UserError: of others."""
   there = set()
   for path in sorted(out.glob("*.png")):
@@ -217,7 +217,7 @@ def _pictures_there(out: pathlib.Path,
     if not match or file_name(int(match[1])) != path.name:
       continue
     try:
-      old = synthetic.read_origin(path)
+      old = provenance.read_origin(path)
     except UserError as error:
       raise UserError(f"{error}; remove it, or choose another --out"
                       ) from None
@@ -231,14 +231,14 @@ def _pictures_there(out: pathlib.Path,
   return there
 
 
-def _facts(origin: synthetic.Origin) -> Dict[str, str]:
+def _facts(origin: provenance.Origin) -> Dict[str, str]:
   return {"task": origin.task, "base": origin.base, "adapter": origin.adapter,
           **dict(origin.details)}
 
 
 def _make_missing(person: Person, samples: Samples, there: Set[int],
                   config: SynthesizeConfig, out: pathlib.Path,
-                  origin: Callable[..., synthetic.Origin], stop: StopRequest):
+                  origin: Callable[..., provenance.Origin], stop: StopRequest):
   """Writes the pictures that are not there yet."""
   total = len(samples.numbers)
   rows = [row for row, number in enumerate(samples.numbers)
@@ -251,7 +251,7 @@ def _make_missing(person: Person, samples: Samples, there: Set[int],
       devices=person.devices, batch_size=config.batch_size)
   for done, (row, image) in enumerate(zip(rows, pictures), len(there) + 1):
     number = int(samples.numbers[row])
-    synthetic.write_picture(out / file_name(number), images.to_uint8(image),
+    provenance.write_picture(out / file_name(number), images.to_uint8(image),
                             origin(number))
     progress.update(done)
     if done < total:

@@ -49,7 +49,7 @@ MASK_SUFFIX = "_mask.png"
 MARKS_SUFFIX = "_marks.png"
 # Where tfds_builder.prepare puts an album, and a file that is always there.
 PREPARED_FOLDER = "my3dgen_album/1.0.0"
-ALBUM_FOLDER = "album"  # in the folder that `apps.prepare` writes
+ALBUM_FOLDER = "album"  # in the folder that `apps.preparation` writes
 PREPARED_FILE = "dataset_info.json"
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
@@ -262,7 +262,7 @@ class Album(Sequence[Item]):
     """Opens an album and checks all but the pixels.
 
     Args:
-      path: a folder, a zip, or a folder that `apps.prepare` or
+      path: a folder, a zip, or a folder that `apps.preparation` or
         `tfds_builder.prepare` has written.
       img_resolution: side that the photos must have, pixels; None: any, the
         same for all.

@@ -14,7 +14,7 @@ import unicodedata
 import chex
 import numpy as np
 
-from my3dgen_jax.data.files import replacing
+from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras
 

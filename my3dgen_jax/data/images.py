@@ -10,7 +10,7 @@ import chex
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from my3dgen_jax.data.files import replacing
+from my3dgen_jax.storage.files import replacing
 
 
 def to_uint8(image: chex.Array) -> np.ndarray:

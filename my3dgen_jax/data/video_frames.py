@@ -18,7 +18,8 @@ import warnings
 
 import numpy as np
 
-from my3dgen_jax.data import photo_files, photo_quality
+from my3dgen_jax.data import photo_files
+from my3dgen_jax.data.faces import photo_quality
 from my3dgen_jax.errors import UserError, one_line
 
 _FPS = 10.0  # frames a second that are looked at; nobody turns faster

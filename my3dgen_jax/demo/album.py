@@ -14,7 +14,7 @@ import numpy as np
 from my3dgen_jax.data import dataset_json
 from my3dgen_jax.demo import people, render
 from my3dgen_jax.errors import UserError
-from my3dgen_jax.training.progress import compiling
+from my3dgen_jax.jobs.progress import compiling
 
 TEST_FILE, REFERENCE_FILE = "test.txt", "reference.txt"
 

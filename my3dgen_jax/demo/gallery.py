@@ -23,12 +23,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from my3dgen_jax.data.files import replacing
+from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.demo import people, render
 from my3dgen_jax.errors import UserError
-from my3dgen_jax.training import devices
-from my3dgen_jax.training.interrupts import StopRequest
-from my3dgen_jax.training.progress import Progress
+from my3dgen_jax.jobs import devices
+from my3dgen_jax.jobs.interrupts import StopRequest
+from my3dgen_jax.jobs.progress import Progress
 
 PLAN_FILE = "plan.json"
 _PART = 64  # photos of a part

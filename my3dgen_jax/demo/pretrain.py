@@ -26,11 +26,11 @@ from my3dgen_jax.models.checkpoint import load_generator, save_generator
 from my3dgen_jax.models.generator import Generator, init_variables
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.ops.resize import resize_bilinear
-from my3dgen_jax.training import (checkpoint, devices, projection,
-                                  run_folder)
-from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
-from my3dgen_jax.training.logs import MetricsLog
-from my3dgen_jax.training.progress import Progress
+from my3dgen_jax.jobs import devices
+from my3dgen_jax.training import checkpoint, projection, run_folder
+from my3dgen_jax.jobs.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.jobs.logs import MetricsLog
+from my3dgen_jax.jobs.progress import Progress
 from my3dgen_jax.training.state import TrainState
 from my3dgen_jax.types import Network, RenderOutput
 

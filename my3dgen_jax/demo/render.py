@@ -11,7 +11,8 @@ from jax import lax
 import jax.numpy as jnp
 
 from my3dgen_jax.demo import heads, people, shapes
-from my3dgen_jax.ops import cameras, rays as rays_lib
+from my3dgen_jax.ops import cameras
+from my3dgen_jax.ops.rendering import rays as rays_lib
 
 _BLOCK = 4  # pixels along a side that share the first part of the march
 _COARSE_STEPS = 26

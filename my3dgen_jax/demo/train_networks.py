@@ -25,10 +25,11 @@ import numpy as np
 from my3dgen_jax.config import ConfigError, check_numbers, setting
 from my3dgen_jax.demo import attributes, gallery, people
 from my3dgen_jax.losses import backbones, identity, lpips
-from my3dgen_jax.training import checkpoint, devices, run_folder
-from my3dgen_jax.training.interrupts import StopRequest, stopping_gently
-from my3dgen_jax.training.logs import MetricsLog
-from my3dgen_jax.training.progress import Progress
+from my3dgen_jax.jobs import devices
+from my3dgen_jax.training import checkpoint, run_folder
+from my3dgen_jax.jobs.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.jobs.logs import MetricsLog
+from my3dgen_jax.jobs.progress import Progress
 from my3dgen_jax.training.state import TrainState
 
 IDENTITY = "ir_se_small"

@@ -21,10 +21,10 @@ import numpy as np
 from my3dgen_jax import directions, latents
 from my3dgen_jax.apps import edit
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.data import synthetic
+from my3dgen_jax.data import provenance
 from my3dgen_jax.demo import attributes
 from my3dgen_jax.errors import FlagError
-from my3dgen_jax.launch import cli, person_flags
+from my3dgen_jax.launch.support import cli, person_flags
 
 _MOST = 1000.0  # of strengths
 _TABLE = ".csv"
@@ -61,7 +61,7 @@ _FRAMES = cli.integer("frames", 0, "Of a video a start; 0: none.",
                       lower_bound=0)
 _YAW = cli.number("yaw", 0.0, "Of the video's orbit, radians.")
 _PITCH = cli.number("pitch", 0.0, "Of the video's orbit, radians.")
-_VIDEO = cli.enum("video", "mp4", [s[1:] for s in synthetic.VIDEOS],
+_VIDEO = cli.enum("video", "mp4", [s[1:] for s in provenance.VIDEOS],
                   "Format of the video.")
 _BATCH_SIZE = cli.integer("batch_size", 4, "Pictures at a time, over all "
                           "devices.", lower_bound=1)
@@ -96,7 +96,7 @@ def main():
                     "of them")
   # Not after all the work.
   if config.frames and _START.value:
-    synthetic.check_video(config.video)
+    provenance.check_video(config.video)
   if tables or wanted:
     directions.check_fitting()
   out = person_flags.out()

@@ -15,9 +15,9 @@ A stopped command goes on when it is given again.
 
 from my3dgen_jax.apps import enhance
 from my3dgen_jax.config import HullFitConfig
-from my3dgen_jax.data import mediapipe_models
+from my3dgen_jax.data.faces import mediapipe_models
 from my3dgen_jax.errors import FlagError
-from my3dgen_jax.launch import cli, person_flags
+from my3dgen_jax.launch.support import cli, person_flags
 
 _TASK = cli.enum("task", enhance.INPAINT, enhance.TASKS, "See above.")
 _ALBUM = person_flags.AlbumFlags(", of one size")

@@ -20,13 +20,13 @@ from typing import List, Tuple
 import jax
 
 from my3dgen_jax._version import __version__
-from my3dgen_jax.apps import evaluate, protocols
-from my3dgen_jax.apps.evaluate import EvaluateConfig, Runs
+from my3dgen_jax.apps.evaluation import evaluate, protocols
+from my3dgen_jax.apps.evaluation.evaluate import EvaluateConfig, Runs
 from my3dgen_jax.apps.person import load_person
 from my3dgen_jax.demo import edits
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import FlagError
-from my3dgen_jax.launch import cli
+from my3dgen_jax.launch.support import cli
 
 _ALL = "all"
 

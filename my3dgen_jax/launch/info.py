@@ -11,7 +11,7 @@ Sizes of each block, settings, and where it comes from; no weights are read.
 from my3dgen_jax.apps import describe
 from my3dgen_jax.config import PRESETS, LoraConfig
 from my3dgen_jax.errors import FlagError
-from my3dgen_jax.launch import cli
+from my3dgen_jax.launch.support import cli
 
 _PRESET = cli.string("preset", None, ", ".join(PRESETS))
 _CHECKPOINT = cli.string("checkpoint", None, "Generator folder.")

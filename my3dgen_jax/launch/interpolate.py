@@ -9,8 +9,8 @@ photos (from each anchor's to the next one's), orbit.
 """
 
 from my3dgen_jax.apps import interpolate
-from my3dgen_jax.data import synthetic
-from my3dgen_jax.launch import cli, person_flags
+from my3dgen_jax.data import provenance
+from my3dgen_jax.launch.support import cli, person_flags
 
 _ANCHORS = cli.listing("anchors", None, "Where the way comes by, see above; "
                        "default: the run's first and last photo.")
@@ -22,7 +22,7 @@ _SPHERICAL = cli.boolean("spherical", False, "Along great circles about the "
 _CAMERA = cli.enum("camera", "front", interpolate.CAMERAS, "See above.")
 _YAW = cli.number("yaw", 0.35, "Of an orbit, radians to either side.")
 _PITCH = cli.number("pitch", 0.25, "Of an orbit, radians up and down.")
-_VIDEO = cli.enum("video", "mp4", [s[1:] for s in synthetic.VIDEOS],
+_VIDEO = cli.enum("video", "mp4", [s[1:] for s in provenance.VIDEOS],
                   "Format of the video.")
 _FPS = cli.number("fps", 24.0, "Frames a second.")
 _BATCH_SIZE = cli.integer("batch_size", 4, "Images at a time, over all "

@@ -12,16 +12,16 @@ import dataclasses
 
 from my3dgen_jax.apps import invert
 from my3dgen_jax.config import HullFitConfig, PivotConfig, ProjectionConfig
-from my3dgen_jax.data import synthetic
+from my3dgen_jax.data import provenance
 from my3dgen_jax.errors import FlagError
-from my3dgen_jax.launch import cli, person_flags
+from my3dgen_jax.launch.support import cli, person_flags
 
 _ALBUM = person_flags.AlbumFlags()
 _WAY = cli.enum("way", "pivot", invert.WAYS, "See above.")
 _FRAMES = cli.integer("frames", 48, "Of the orbit; 0: none.", lower_bound=0)
 _YAW = cli.number("yaw", 0.35, "Of the orbit, radians to either side.")
 _PITCH = cli.number("pitch", 0.25, "Of the orbit, radians up and down.")
-_VIDEO = cli.enum("video", "mp4", [s[1:] for s in synthetic.VIDEOS],
+_VIDEO = cli.enum("video", "mp4", [s[1:] for s in provenance.VIDEOS],
                   "Format of the orbit.")
 _PROJECTION = cli.define_config(ProjectionConfig, "latent_", steps=600)
 _HULL = cli.define_config(HullFitConfig, "hull_")

@@ -15,9 +15,9 @@ y up, the face looks along +z. What the cube cuts is closed, so that every mesh
 is watertight. Needs pip install ".[mesh]".
 """
 
-from my3dgen_jax.apps import mesh, scenes
+from my3dgen_jax.apps.rendering import mesh, scenes
 from my3dgen_jax.errors import FlagError
-from my3dgen_jax.launch import cli, person_flags
+from my3dgen_jax.launch.support import cli, person_flags
 
 _OUT = cli.string("out", None, "File to write, see above.")
 _LATENTS = cli.listing("latents", [], "Whose surface, see above.")

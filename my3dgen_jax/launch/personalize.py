@@ -30,7 +30,7 @@ from my3dgen_jax.data.album import parse_selection
 from my3dgen_jax.demo import album as demo_album
 from my3dgen_jax.demo import shipped
 from my3dgen_jax.errors import FlagError
-from my3dgen_jax.launch import cli
+from my3dgen_jax.launch.support import cli
 from my3dgen_jax.training.anchors import default_cache
 
 _TEXT, _INT = cli.string, cli.integer

@@ -12,9 +12,9 @@ A stopped command goes on when it is given again. Then:
         --test=data/me/album/test.txt --checkpoint=… --lpips=… --out=runs/me
 """
 
-from my3dgen_jax.apps import prepare
+from my3dgen_jax.apps.preparation import prepare
 from my3dgen_jax.errors import FlagError
-from my3dgen_jax.launch import cli
+from my3dgen_jax.launch.support import cli
 
 _CONFIG = cli.define_config(prepare.PrepareConfig)
 

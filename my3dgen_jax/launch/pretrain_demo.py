@@ -6,7 +6,7 @@ The same command goes on with a training that was stopped.
 """
 
 from my3dgen_jax.demo import pretrain
-from my3dgen_jax.launch import cli
+from my3dgen_jax.launch.support import cli
 
 _OUT = cli.string("out", None, "Folder of the training.", required=True)
 _START = cli.string("start_from", None, "Generator folder that a new training "

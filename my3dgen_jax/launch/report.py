@@ -6,9 +6,9 @@ The page, RUN/report/index.html, is one file: it opens offline in any browser.
 It shows photos of the person, so think of whom you give it to.
 """
 
-from my3dgen_jax.apps import report
+from my3dgen_jax.apps.reports import report
 from my3dgen_jax.errors import FlagError
-from my3dgen_jax.launch import cli, person_flags
+from my3dgen_jax.launch.support import cli, person_flags
 
 _RUN = cli.string("run", None, "Folder of a run of launch.personalize; the "
                   "page goes there.")

@@ -10,7 +10,7 @@ when it is given again; a larger --count adds to what is there.
 """
 
 from my3dgen_jax.apps import synthesize
-from my3dgen_jax.launch import cli, person_flags
+from my3dgen_jax.launch.support import cli, person_flags
 
 _COUNT = cli.integer("count", 64, "Numbers 0 to count - 1.", lower_bound=1)
 _ONLY = cli.listing("only", None, "These numbers in place of --count's: 5,17 "

@@ -10,7 +10,7 @@ a training that was stopped.
 import json
 
 from my3dgen_jax.demo import train_networks
-from my3dgen_jax.launch import cli
+from my3dgen_jax.launch.support import cli
 
 _OUT = cli.string("out", None, "Folder of the training.", required=True)
 cli.define_cpu_devices()

@@ -17,17 +17,17 @@ import sys
 import time
 import webbrowser
 
-from my3dgen_jax.apps import viewer_gate
-from my3dgen_jax.apps.mesh import MESHES
-from my3dgen_jax.apps.viewer import Viewer, ViewerConfig
-from my3dgen_jax.apps.viewer_people import People
-from my3dgen_jax.apps.viewer_scene import Limits
-from my3dgen_jax.data import synthetic
+from my3dgen_jax.apps.viewer import gate
+from my3dgen_jax.apps.rendering.mesh import MESHES
+from my3dgen_jax.apps.viewer.server import Viewer, ViewerConfig
+from my3dgen_jax.apps.viewer.people import People
+from my3dgen_jax.apps.viewer.scene import Limits
+from my3dgen_jax.data import provenance
 from my3dgen_jax.demo import edits
 from my3dgen_jax.errors import FlagError
-from my3dgen_jax.launch import cli
-from my3dgen_jax.training.devices import local_devices
-from my3dgen_jax.training.interrupts import stopping_gently
+from my3dgen_jax.launch.support import cli
+from my3dgen_jax.jobs.devices import local_devices
+from my3dgen_jax.jobs.interrupts import stopping_gently
 
 _DEFAULT = ViewerConfig()
 
@@ -49,7 +49,7 @@ _OPEN = cli.boolean("open", False, "Opens it in this machine's browser, if it "
                     "has a screen.")
 _YAW = cli.number("yaw", Limits.yaw, "How far the camera turns, radians.")
 _PITCH = cli.number("pitch", Limits.pitch, "How far it nods, radians.")
-_VIDEO = cli.enum("video", "mp4", [s[1:] for s in synthetic.VIDEOS],
+_VIDEO = cli.enum("video", "mp4", [s[1:] for s in provenance.VIDEOS],
                   "Format of saved videos.")
 _MESH = cli.enum("mesh", "glb", [s[1:] for s in MESHES], "Of saved meshes.")
 
@@ -73,7 +73,7 @@ def main():
     viewer = Viewer(people, config, directions=edits.directions_for(
         people.load(people.first()[0]).base, _DIRECTIONS.value))
     address = viewer.start()
-    if not viewer_gate.is_local(config.host) and config.token is None:
+    if not gate.is_local(config.host) and config.token is None:
       print("warning: whoever reaches this machine can look; --token lets in "
             "only those who know it", file=sys.stderr)
     print(f"open {address} (Ctrl-C ends it)", flush=True)

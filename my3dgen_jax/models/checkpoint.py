@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from my3dgen_jax.config import ConfigError, GeneratorConfig
-from my3dgen_jax.data.orbax_files import check_space, checkpointer
+from my3dgen_jax.storage.orbax_files import check_space, checkpointer
 from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.models.generator import Generator, abstract_variables
 

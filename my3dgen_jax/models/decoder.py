@@ -12,7 +12,7 @@ from my3dgen_jax.types import DecoderWeights
 
 
 class Decoder(nn.Module):
-  """Holds the weights; `ops.triplane.decode` is the function.
+  """Holds the weights; `ops.rendering.triplane.decode` is the function.
 
   The renderer evaluates the decoder inside its own loops over chunks, so it
   needs the weights and not a module.

@@ -14,9 +14,9 @@ from my3dgen_jax.models.decoder import Decoder
 from my3dgen_jax.models.layers import NOISE_MODES, NoiseMode
 from my3dgen_jax.models.superresolution import Superresolution
 from my3dgen_jax.models.synthesis import Backbone
-from my3dgen_jax.ops import (cameras, checks, density_grid, renderer,
-                              triplane)
-from my3dgen_jax.ops import rays as rays_lib
+from my3dgen_jax.ops import cameras, checks
+from my3dgen_jax.ops.rendering import density_grid, renderer, triplane
+from my3dgen_jax.ops.rendering import rays as rays_lib
 from my3dgen_jax.types import RadianceSample, RaySampling, RenderOutput
 
 

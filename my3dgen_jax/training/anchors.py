@@ -12,11 +12,11 @@ import numpy as np
 
 from my3dgen_jax.config import ProjectionConfig
 from my3dgen_jax.data.album import Album
-from my3dgen_jax.data.files import replacing
+from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import CheckpointError, UserError
-from my3dgen_jax.training import devices as devices_lib
+from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.training import projection
-from my3dgen_jax.training.interrupts import StopRequest
+from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.training.photo_fits import PhotoFits, Targets, read_npz
 from my3dgen_jax.types import Network
 

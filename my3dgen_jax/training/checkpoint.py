@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Optional, Union
 import jax
 import numpy as np
 
-from my3dgen_jax.data.orbax_files import check_space, checkpointer
+from my3dgen_jax.storage.orbax_files import check_space, checkpointer
 from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.training.state import TrainState
 

@@ -25,8 +25,8 @@ from my3dgen_jax import latents
 from my3dgen_jax.config import HullFitConfig
 from my3dgen_jax.losses.reconstruction import mean_squared_error
 from my3dgen_jax.ops.resize import resize_bilinear
-from my3dgen_jax.training import devices as devices_lib
-from my3dgen_jax.training.interrupts import StopRequest
+from my3dgen_jax.jobs import devices as devices_lib
+from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.training.photo_fits import PhotoFits, Targets
 from my3dgen_jax.types import Network
 

@@ -17,14 +17,14 @@ from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.iterator import ShuffledBatches, shard
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.training import checkpoint
-from my3dgen_jax.training import devices as devices_lib
-from my3dgen_jax.training import processes
+from my3dgen_jax.jobs import devices as devices_lib
+from my3dgen_jax.jobs import processes
 from my3dgen_jax.training import state as state_lib
 from my3dgen_jax.training.anchors import Anchors
-from my3dgen_jax.training.interrupts import StopRequest
-from my3dgen_jax.training.logs import MetricsLog
+from my3dgen_jax.jobs.interrupts import StopRequest
+from my3dgen_jax.jobs.logs import MetricsLog
 from my3dgen_jax.training.objective import TuningBatch
-from my3dgen_jax.training.progress import Progress, compiling
+from my3dgen_jax.jobs.progress import Progress, compiling
 from my3dgen_jax.training.step import make_step
 from my3dgen_jax.types import Network
 

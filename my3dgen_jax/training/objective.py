@@ -10,7 +10,8 @@ from my3dgen_jax.config import LossConfig
 from my3dgen_jax.losses import regularizers
 from my3dgen_jax.losses.identity import identity_loss
 from my3dgen_jax.losses.reconstruction import mean_squared_error
-from my3dgen_jax.ops import cameras, renderer
+from my3dgen_jax.ops import cameras
+from my3dgen_jax.ops.rendering import renderer
 from my3dgen_jax.ops.resize import resize_bilinear
 from my3dgen_jax.types import Network, RenderOutput
 

@@ -24,13 +24,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from my3dgen_jax.data.files import replacing
+from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.data.iterator import shard
 from my3dgen_jax.errors import CheckpointError, UserError
-from my3dgen_jax.training import devices as devices_lib
-from my3dgen_jax.training import processes
-from my3dgen_jax.training.interrupts import StopRequest
-from my3dgen_jax.training.progress import Progress, compiling
+from my3dgen_jax.jobs import devices as devices_lib
+from my3dgen_jax.jobs import processes
+from my3dgen_jax.jobs.interrupts import StopRequest
+from my3dgen_jax.jobs.progress import Progress, compiling
 
 _FORMAT = 2  # of what is hashed; another one forgets all that is cached
 

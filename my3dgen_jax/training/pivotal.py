@@ -25,9 +25,9 @@ import numpy as np
 
 from my3dgen_jax.config import GeneratorConfig, LoraConfig, PivotConfig
 from my3dgen_jax.losses.reconstruction import mean_squared_error
-from my3dgen_jax.training import devices as devices_lib
+from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.training import state as state_lib
-from my3dgen_jax.training.interrupts import StopRequest
+from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.training.photo_fits import PhotoFits, Targets
 from my3dgen_jax.types import Network
 

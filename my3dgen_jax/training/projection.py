@@ -30,7 +30,7 @@ from my3dgen_jax.losses import backbones, regularizers
 from my3dgen_jax.losses.reconstruction import (block_means,
                                                mean_squared_error)
 from my3dgen_jax.ops import cameras
-from my3dgen_jax.training.devices import spread
+from my3dgen_jax.jobs.devices import spread
 from my3dgen_jax.training.photo_fits import Targets
 from my3dgen_jax.types import Network
 

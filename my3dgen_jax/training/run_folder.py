@@ -23,7 +23,7 @@ from typing import (Any, Container, Dict, Iterator, Mapping, NamedTuple,
 
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.config import GeneratorConfig, LoraConfig
-from my3dgen_jax.data.files import replacing
+from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.models.checkpoint import generator_digest, load_generator
 from my3dgen_jax.models.generator import Generator

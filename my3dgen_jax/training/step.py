@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from my3dgen_jax.config import (GeneratorConfig, LoraConfig, LossConfig,
                                 TuningConfig)
 from my3dgen_jax.training import state as state_lib
-from my3dgen_jax.training.devices import AXIS, spread
+from my3dgen_jax.jobs.devices import AXIS, spread
 from my3dgen_jax.training.objective import TuningBatch, objective
 from my3dgen_jax.training.state import TrainState
 from my3dgen_jax.types import Network

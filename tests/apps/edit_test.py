@@ -17,14 +17,15 @@ import numpy as np
 from PIL import Image
 
 from my3dgen_jax import directions, latents, lora
-from my3dgen_jax.apps import edit, render
+from my3dgen_jax.apps import edit
+from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.config import LoraConfig
-from my3dgen_jax.data import synthetic
+from my3dgen_jax.data import provenance
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import CheckpointError, Interrupted, UserError
 from my3dgen_jax.models.checkpoint import save_generator
 from my3dgen_jax.training import run_folder
-from my3dgen_jax.training.interrupts import StopRequest
+from my3dgen_jax.jobs.interrupts import StopRequest
 from tests.support import person
 from tests.support.persons import tiny_person, with_identity
 
@@ -168,7 +169,7 @@ class FindTest(Case):
     self.assertCountEqual(os.listdir(folder), [*names, "samples.npz"])
     np.testing.assert_array_equal(w, edit.sample_latents(
         jax.random.key(0), one.generator, 5))
-    origin = synthetic.read_origin(folder / "0003.png")
+    origin = provenance.read_origin(folder / "0003.png")
     self.assertEqual((origin.task, origin.adapter), ("edit",
                                                      one.origin.adapter))
     self.assertEqual(dict(origin.details)["sample"], "3")
@@ -341,7 +342,7 @@ class EditTest(Case):
         "strip.png", "edits.npz", "a_smile_x.npy", "summary.json",
         "photo00.gif", "photo03.gif"])
     for name in ("strip.png", "photo00.gif"):
-      origin = synthetic.read_origin(self.out / name)
+      origin = provenance.read_origin(self.out / name)
       self.assertEqual(origin.task, "edit")
       self.assertEqual(dict(origin.details)["direction"], "a smile/x")
     with Image.open(self.out / "strip.png") as strip:
@@ -395,7 +396,7 @@ class EditTest(Case):
         super().__init__()
         self.signal = signal.SIGTERM
 
-    with mock.patch("my3dgen_jax.training.interrupts.StopRequest", Stop):
+    with mock.patch("my3dgen_jax.jobs.interrupts.StopRequest", Stop):
       with self.assertRaisesRegex(Interrupted, "starts again"):
         edit.write_edits(tiny_person(COUNT), self.starts(),
                          Direction("x", unit(1), spread=1.0), CONFIG,

@@ -16,13 +16,15 @@ import jax
 import numpy as np
 from PIL import Image
 
-from my3dgen_jax.apps import enhance, render
+from my3dgen_jax.apps import enhance
+from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.config import HullFitConfig
-from my3dgen_jax.data import dataset_json, images, synthetic
+from my3dgen_jax.data import dataset_json, images, provenance
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.errors import Interrupted, UserError
 from my3dgen_jax.ops import blending, degradations
-from my3dgen_jax.training import hull_fit, interrupts
+from my3dgen_jax.jobs import interrupts
+from my3dgen_jax.training import hull_fit
 from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.training.hull_fit import Degradation
 from tests.support import albums, person
@@ -99,7 +101,7 @@ class EnhanceTest(Case):
 
   def assert_all_say_so(self, task):
     for path in self.out.glob("*.png"):
-      origin = synthetic.read_origin(path)
+      origin = provenance.read_origin(path)
       self.assertEqual(origin.task, "enhance")
       self.assertEqual(dict(origin.details)["kind"], task)
 

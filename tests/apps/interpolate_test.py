@@ -13,11 +13,11 @@ import numpy as np
 from PIL import Image
 
 from my3dgen_jax.apps import interpolate as app
-from my3dgen_jax.apps import render
-from my3dgen_jax.data import images, synthetic
+from my3dgen_jax.apps.rendering import render
+from my3dgen_jax.data import images, provenance
 from my3dgen_jax.errors import Interrupted, UserError
 from my3dgen_jax.ops import cameras
-from my3dgen_jax.training import interrupts
+from my3dgen_jax.jobs import interrupts
 from tests.support import albums, person
 from tests.support.persons import tiny_person, with_identity
 
@@ -151,7 +151,7 @@ class FilesTest(parameterized.TestCase):
     self.assertCountEqual(os.listdir(self.out), [
         "video.gif", "strip.png", "path.npz", "summary.json"])
     for name in ("video.gif", "strip.png"):
-      origin = synthetic.read_origin(self.out / name)
+      origin = provenance.read_origin(self.out / name)
       self.assertEqual((origin.task, origin.adapter, origin.base),
                        ("interpolate", "0123456789abcdef",
                         "fedcba9876543210"))
@@ -208,7 +208,7 @@ class FilesTest(parameterized.TestCase):
     self.assertEqual(summary["anchors"], ["new", "new", "photo01.png"])
     for name in ("video.gif", "strip.png"):
       self.assertIn(("anchors", "new, new, photo01.png"),
-                    synthetic.read_origin(self.out / name).details)
+                    provenance.read_origin(self.out / name).details)
 
   def test_weights_of_layers(self):
     one = tiny_person(COUNT)

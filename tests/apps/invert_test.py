@@ -15,11 +15,11 @@ from my3dgen_jax import lora
 from my3dgen_jax.apps import invert as app
 from my3dgen_jax.config import (HullFitConfig, LoraConfig, PivotConfig,
                                 ProjectionConfig)
-from my3dgen_jax.data import synthetic
+from my3dgen_jax.data import provenance
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.errors import Interrupted, UserError
 from my3dgen_jax.losses.lpips import Lpips
-from my3dgen_jax.training import interrupts
+from my3dgen_jax.jobs import interrupts
 from my3dgen_jax.types import Network
 from tests.support import classifiers, person
 from tests.support.persons import tiny_person, with_identity
@@ -71,7 +71,7 @@ class InvertTest(parameterized.TestCase):
     made = set()
     for name in ("photo00", "photo01"):
       for suffix in (".png", "_depth.png", "_orbit.gif"):
-        origin = synthetic.read_origin(self.out / f"{name}{suffix}")
+        origin = provenance.read_origin(self.out / f"{name}{suffix}")
         made.add((origin.adapter, origin.task))
       with np.load(self.out / f"{name}.npz") as file:
         self.assertEqual(file["ws"].shape, (person.MODEL.num_ws, 8))

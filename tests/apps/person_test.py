@@ -9,7 +9,7 @@ import tempfile
 
 from absl.testing import absltest, parameterized
 
-from my3dgen_jax.apps import evaluate
+from my3dgen_jax.apps.evaluation import evaluate
 from my3dgen_jax.apps.person import load_person
 from my3dgen_jax.errors import CheckpointError, UserError
 from tests.support import person

@@ -25,7 +25,8 @@ from my3dgen_jax.data import dataset_json
 from my3dgen_jax.errors import CheckpointError, Interrupted, UserError
 from my3dgen_jax.models.checkpoint import (generator_digest, load_generator,
                                            save_generator)
-from my3dgen_jax.training import interrupts, loop, run_folder
+from my3dgen_jax.jobs import interrupts
+from my3dgen_jax.training import loop, run_folder
 from tests.support import albums, person
 from tests.support.tiny import random_variables
 

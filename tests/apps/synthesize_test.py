@@ -12,12 +12,12 @@ from absl.testing import absltest, parameterized
 import numpy as np
 from PIL import Image
 
-from my3dgen_jax.apps import render
+from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.apps import synthesize as app
-from my3dgen_jax.data import images, synthetic
+from my3dgen_jax.data import images, provenance
 from my3dgen_jax.errors import Interrupted, UserError
 from my3dgen_jax.ops import cameras
-from my3dgen_jax.training import interrupts
+from my3dgen_jax.jobs import interrupts
 from tests.support import albums, person
 from tests.support.persons import tiny_person, with_identity
 
@@ -89,10 +89,10 @@ class WriteTest(parameterized.TestCase):
     self.assertCountEqual(os.listdir(out), [
         *names, "samples.npz", "sheet.png", "summary.json"])
     for name in [*names, "sheet.png"]:
-      origin = synthetic.read_origin(out / name)
+      origin = provenance.read_origin(out / name)
       self.assertEqual(origin.task, "synthesize")
       self.assertIn(("seed", "0"), origin.details)
-    self.assertIn(("number", "4"), synthetic.read_origin(
+    self.assertIn(("number", "4"), provenance.read_origin(
         out / "0004.png").details)
     # A picture is what its row of samples.npz says.
     with np.load(out / "samples.npz") as file:
@@ -191,7 +191,7 @@ class WriteTest(parameterized.TestCase):
         Image.new("RGB", (4, 4)).save(path)
         pattern = "0000.png: does not say .*; remove it, or choose another"
       else:
-        synthetic.write_picture(path, np.zeros((4, 4, 3), np.uint8),
+        provenance.write_picture(path, np.zeros((4, 4, 3), np.uint8),
                                 one.made(content))
         pattern = "0000.png: was made with task interpolate, now it is synth"
       with self.assertRaisesRegex(UserError, pattern):
@@ -217,8 +217,8 @@ class WriteTest(parameterized.TestCase):
   def test_large_pictures_are_small_in_the_sheet(self):
     self.write(count=10)
     for path in (self.folder / "out").glob("0*.png"):
-      origin = synthetic.read_origin(path)
-      synthetic.write_picture(path, np.zeros((512, 512, 3), np.uint8), origin)
+      origin = provenance.read_origin(path)
+      provenance.write_picture(path, np.zeros((512, 512, 3), np.uint8), origin)
     self.write(count=10, sheet=10)
     with Image.open(self.folder / "out" / "sheet.png") as sheet:
       self.assertEqual(sheet.size, (4 * 256, 3 * (256 + 36)))

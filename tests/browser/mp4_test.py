@@ -9,8 +9,8 @@ from absl.testing import absltest
 import jax
 import numpy as np
 
-from my3dgen_jax.apps import frames, render
-from my3dgen_jax.data import images, synthetic
+from my3dgen_jax.apps.rendering import frames, render
+from my3dgen_jax.data import images, provenance
 from my3dgen_jax.models.generator import Generator
 from my3dgen_jax.types import Network
 from tests.support import browser
@@ -74,7 +74,7 @@ class Mp4Test(absltest.TestCase):
       path = pathlib.Path(folder) / "turn.mp4"
       render.render_video(
           network, ws, c, path, fps=_FPS, kind="normals", side=_SIDE,
-          origin=synthetic.Origin(adapter="none", base="0123", task="render"),
+          origin=provenance.Origin(adapter="none", base="0123", task="render"),
           **options)
       shown = self.play(path, time=7.5 / _FPS)
     self.assertEqual((shown["width"], shown["height"]), (_SIDE, _SIDE))

@@ -12,7 +12,7 @@ from absl.testing import absltest
 
 from my3dgen_jax.demo import gallery, people
 from my3dgen_jax.errors import Interrupted, UserError
-from my3dgen_jax.training.interrupts import StopRequest
+from my3dgen_jax.jobs.interrupts import StopRequest
 
 PLAN = gallery.Plan(people=2, photos=3, seed=5, resolution=16)
 

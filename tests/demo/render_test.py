@@ -8,7 +8,8 @@ import numpy as np
 from absl.testing import absltest
 
 from my3dgen_jax.demo import heads, people, points, render
-from my3dgen_jax.ops import cameras, rays
+from my3dgen_jax.ops import cameras
+from my3dgen_jax.ops.rendering import rays
 
 RESOLUTION = 64
 

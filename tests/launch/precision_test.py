@@ -8,7 +8,7 @@ import jax
 
 from my3dgen_jax.apps.person import load_person
 from my3dgen_jax.demo import shipped
-from my3dgen_jax.launch import cli
+from my3dgen_jax.launch.support import cli
 
 
 class PrecisionTest(parameterized.TestCase):

@@ -10,7 +10,7 @@ from unittest import mock
 
 from absl.testing import absltest
 
-from my3dgen_jax.apps.prepare import PrepareConfig
+from my3dgen_jax.apps.preparation.prepare import PrepareConfig
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch import prepare

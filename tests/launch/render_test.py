@@ -12,10 +12,10 @@ from absl.testing import absltest, parameterized
 from PIL import Image
 
 import my3dgen_jax
-from my3dgen_jax.apps import frames, render
-from my3dgen_jax.data import synthetic
+from my3dgen_jax.apps.rendering import frames, render
+from my3dgen_jax.data import provenance
 from my3dgen_jax.errors import FlagError
-from my3dgen_jax.launch import cli
+from my3dgen_jax.launch.support import cli
 from tests.support import person, runs
 from tests.support.tiny import TINY, random_variables
 
@@ -135,7 +135,7 @@ class RenderCommandTest(parameterized.TestCase):
                      ["seed0001_smile_orbit_image.gif"])
     with Image.open(self.out / "seed0001_smile_orbit_image.gif") as video:
       self.assertEqual((video.n_frames, video.width), (3, 40))
-    details = dict(synthetic.read_origin(
+    details = dict(provenance.read_origin(
         self.out / "seed0001_smile_orbit_image.gif").details)
     self.assertEqual(details["strengths"], "-1, +1")
     self.assertEqual(details["truncation_psi"], "0.7")

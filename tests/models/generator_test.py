@@ -18,7 +18,8 @@ from my3dgen_jax import types
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.models.generator import (Generator, abstract_variables,
                                           init_variables)
-from my3dgen_jax.ops import cameras, rays, renderer
+from my3dgen_jax.ops import cameras
+from my3dgen_jax.ops.rendering import rays, renderer
 from tests.support import golden
 from tests.support.tiny import TINY, random_variables
 

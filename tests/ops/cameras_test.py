@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from my3dgen_jax.errors import UserError
-from my3dgen_jax.ops import cameras, rays
+from my3dgen_jax.ops import cameras
+from my3dgen_jax.ops.rendering import rays
 from tests.support import golden
 
 ANGLES = st.floats(-1.25, 1.25, width=32)

@@ -18,8 +18,8 @@ from jax import export
 from my3dgen_jax import Generator, LoraConfig, lora
 from my3dgen_jax.losses import backbones
 from my3dgen_jax.models.generator import init_variables
-from my3dgen_jax.ops import (convolution, low_rank, platforms, upfirdn2d,
-                             volume)
+from my3dgen_jax.ops import convolution, low_rank, platforms, upfirdn2d
+from my3dgen_jax.ops.rendering import volume
 from my3dgen_jax.ops.platforms import by_platform
 from my3dgen_jax.types import LowRank
 from tests.support import albums, golden

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from my3dgen_jax.apps import photo_looks
-from my3dgen_jax.data.landmarks import Face, largest_first
+from my3dgen_jax.apps.preparation import looks
+from my3dgen_jax.data.faces.landmarks import Face, largest_first
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras
 
@@ -40,7 +40,7 @@ def label(yaw, pitch=0.0):
 
 def points_of(c, domain="face"):
   """Where a camera sees an average head, [K, 2], in sides of its image."""
-  shape = photo_looks.DOMAINS[domain]().points.points
+  shape = looks.DOMAINS[domain]().points.points
   cam2world = np.asarray(c, np.float64)[:16].reshape(4, 4)
   there = (shape - cam2world[:3, 3]) @ cam2world[:3, :3]
   return cameras.FACE_FOCAL * there[:, :2] / there[:, 2:] + 0.5
@@ -83,7 +83,7 @@ def find(image):
     i, j = codes[y, x, 1] / _STEP, codes[y, x, 2] / _STEP
     if i == int(i) and j == int(j):
       faces[j].setdefault(i, []).append((x + 0.5, y + 0.5))
-  count = len(photo_looks.DOMAINS["face"]().points.points)
+  count = len(looks.DOMAINS["face"]().points.points)
   return largest_first([
       Face(np.array([np.mean(dots[i], axis=0) for i in range(count)]),
            score=0.9) for dots in faces.values() if len(dots) == count])

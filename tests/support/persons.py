@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.data.album import Album
-from my3dgen_jax.data.synthetic import Origin
-from my3dgen_jax.training import devices as devices_lib
+from my3dgen_jax.data.provenance import Origin
+from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.types import Network
 from tests.support import albums, person

@@ -16,10 +16,11 @@ from my3dgen_jax.data.album import Album
 from my3dgen_jax.errors import CheckpointError, Interrupted, UserError
 from my3dgen_jax.losses.lpips import Lpips
 from my3dgen_jax.training import anchors as anchors_lib
-from my3dgen_jax.training import devices, projection
+from my3dgen_jax.jobs import devices
+from my3dgen_jax.training import projection
 from my3dgen_jax.training.anchors import AnchorFinder, Anchors
 from my3dgen_jax.training.photo_fits import Targets
-from my3dgen_jax.training.interrupts import StopRequest
+from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.types import Network
 from tests.support import classifiers, person
 

@@ -10,9 +10,9 @@ import numpy as np
 from my3dgen_jax import latents
 from my3dgen_jax.config import HullFitConfig
 from my3dgen_jax.ops.resize import resize_bilinear
-from my3dgen_jax.training import devices
+from my3dgen_jax.jobs import devices
 from my3dgen_jax.training.hull_fit import Degradation, HullFit
-from my3dgen_jax.training.interrupts import StopRequest
+from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.training.photo_fits import Targets
 from tests.support import person
 

@@ -11,8 +11,8 @@ import numpy as np
 from my3dgen_jax.config import PivotConfig
 from my3dgen_jax.errors import Interrupted
 from my3dgen_jax.losses.lpips import Lpips
-from my3dgen_jax.training import devices
-from my3dgen_jax.training.interrupts import StopRequest
+from my3dgen_jax.jobs import devices
+from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.training.photo_fits import Targets
 from my3dgen_jax.training.pivotal import PivotalTuner
 from my3dgen_jax.types import Network

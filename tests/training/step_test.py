@@ -11,7 +11,7 @@ from absl.testing import absltest, parameterized
 
 from my3dgen_jax.config import LoraConfig, LossConfig, TuningConfig
 from my3dgen_jax.data.iterator import shard
-from my3dgen_jax.training import devices as devices_lib
+from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.training import state as state_lib
 from my3dgen_jax.training.objective import TuningBatch
 from my3dgen_jax.training.step import make_step

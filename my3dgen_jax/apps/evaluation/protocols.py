@@ -1,0 +1,407 @@
+"""What the paper measures, a function each: a person in, numbers out.
+
+Every function takes a `Subject`, a `Protocol`, which says how much is looked
+at, and a seed, and returns plain data. All settings of a person (pretrained,
+all weights tuned, LoRA) see the same photos, latents and cameras.
+
+Source: My3DGen, section 4 and appendix D.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from my3dgen_jax import latents
+from my3dgen_jax.apps import edit, enhance, invert, synthesize
+from my3dgen_jax.apps.rendering import render
+from my3dgen_jax.losses import scores
+from my3dgen_jax.apps.person import Person
+from my3dgen_jax.losses.scores import IdentityScore
+from my3dgen_jax.config import HullFitConfig, PivotConfig, ProjectionConfig
+from my3dgen_jax.data import images
+from my3dgen_jax.data.album import Album
+from my3dgen_jax.directions import Direction
+from my3dgen_jax.jobs.interrupts import StopRequest
+from my3dgen_jax.types import Network
+
+STOPPED = "stopped; the same command goes on"
+YAW, PITCH = 0.35, 0.25  # of random views, radians about the front
+
+_BATCH = 4  # images at a time, over all devices
+_ROWS = 8  # images that one is compared with at a time
+_FACTOR, _LEAST = 16, 16  # times smaller, but not below so many pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+  """How much is looked at.
+
+  Attributes:
+    name: in tables.
+    photos: held-out photos that are inverted and enhanced, at most.
+    views: random views of each result.
+    pairs: of anchors, that are interpolated.
+    weights: between the two of a pair, the ends counted.
+    images: synthesized.
+    starts: anchors that are edited, at most.
+    strengths: of edits, standard deviations of latents along the direction.
+    projection: of a photo into W.
+    pivot: of the generator to a photo.
+    hull: of a photo into the personal hull.
+  """
+
+  name: str
+  photos: int
+  views: int
+  pairs: int
+  weights: int
+  images: int
+  starts: int
+  strengths: Tuple[float, ...]
+  projection: ProjectionConfig
+  pivot: PivotConfig
+  hull: HullFitConfig
+
+  def sizes(self) -> Dict[str, Any]:
+    """What is printed with a table."""
+    projection, pivot, hull = self.projection, self.pivot, self.hull
+    noise = "with" if projection.optimize_noise else "without"
+    until = (f"at most, until LPIPS is {pivot.stop_lpips:g}"
+             if pivot.stop_lpips else "each")
+    return {"photos": self.photos, "views": self.views, "pairs": self.pairs,
+            "weights": self.weights, "images": self.images,
+            "starts": self.starts, "strengths": self.strengths,
+            "projection": f"{projection.steps} steps of "
+                          f"{projection.learning_rate:g}, squared differences "
+                          f"times {projection.mse_weight:g}, {noise} noise "
+                          "maps",
+            f"tuning ({pivot.mode})": f"{pivot.steps} steps of "
+                                      f"{pivot.learning_rate:g} {until}",
+            "hull": f"{hull.steps} steps of {hull.learning_rate:g}"}
+
+
+# Steps and rates are those of the demo, where they are enough. Tuning goes on
+# to its end: where it stops at an LPIPS, that is the LPIPS of every setting.
+QUICK = Protocol(
+    name="quick", photos=2, views=4, pairs=4, weights=5, images=100, starts=3,
+    strengths=(-2.0, 2.0),
+    projection=ProjectionConfig(steps=30, learning_rate=0.1, mse_weight=2.0,
+                                optimize_noise=False),
+    pivot=PivotConfig(steps=60, learning_rate=0.005, stop_lpips=0.0),
+    hull=HullFitConfig(steps=100, learning_rate=0.02))
+FULL = Protocol(
+    name="full", photos=10, views=20, pairs=10, weights=10, images=1000,
+    starts=10, strengths=(-3.0, -2.0, -1.0, 1.0, 2.0, 3.0),
+    projection=ProjectionConfig(steps=600), pivot=PivotConfig(mode="full"),
+    hull=HullFitConfig())
+PROTOCOLS = {one.name: one for one in (QUICK, FULL)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+  """A person, as one generator shows it, and what it is compared with.
+
+  Attributes:
+    person: with anchors and LPIPS.
+    photos: held out.
+    trained: what tuning has seen; synthesized images are grouped by them.
+    score: the identity score.
+    dists: or None, then there is no such number.
+    stop: looked at now and then.
+    cache: folder where unfinished work is kept; None: nowhere.
+  """
+
+  person: Person
+  photos: Album
+  trained: Album
+  score: IdentityScore
+  dists: Optional[Network] = None
+  stop: StopRequest = dataclasses.field(default_factory=StopRequest)
+  cache: Optional[pathlib.Path] = None
+
+  def chosen(self, count: int) -> Album:
+    """So many of the held-out photos, or all."""
+    return self.photos.subset(range(min(count, len(self.photos))))
+
+
+def inversion(subject: Subject, protocol: Protocol, seed: int
+              ) -> Dict[str, float]:
+  """Table 1: photos inverted by pivotal tuning.
+
+  Returns: "lpips", "psnr" and "dists" of the photo's own view, mean; "id_sim"
+    of random views.
+  """
+  return _inverted(subject, protocol, seed, invert.InvertConfig(
+      way="pivot", projection=protocol.projection, pivot=protocol.pivot))
+
+
+def reprojection(subject: Subject, protocol: Protocol, seed: int
+                 ) -> Dict[str, float]:
+  """Appendix D: photos looked for in the hull, the weights unchanged.
+
+  Returns: as `inversion`.
+  """
+  return _inverted(subject, protocol, seed, invert.InvertConfig(
+      way="hull", hull=protocol.hull))
+
+
+def _inverted(subject: Subject, protocol: Protocol, seed: int,
+              config: invert.InvertConfig) -> Dict[str, float]:
+  # Each generator looks for them itself, also where a latent lies beside.
+  photos = subject.chosen(protocol.photos).without_latents()
+  rows = []
+  for i, (photo, one) in enumerate(zip(photos, invert.invert(
+      subject.person, photos, config, stop=subject.stop,
+      cache=subject.cache))):
+    image = render.synthesize(one.generator, one.ws[None],
+                              photo.c[None]).image[0]
+    row = scores.compare(image, photo.image, lpips=subject.person.lpips,
+                         mask=photo.mask)
+    if subject.dists is not None:
+      row["dists"] = float(_distance(subject.dists, image[None],
+                                     photo.image[None])[0])
+    c = random_views(subject.person, protocol.views, (seed, i))
+    row["id_sim"] = _views_score(subject, one.generator, one.ws, c)
+    rows.append(row)
+  return {name: float(np.mean([row[name] for row in rows]))
+          for name in rows[0]}
+
+
+def interpolation(subject: Subject, protocol: Protocol, seed: int
+                  ) -> Dict[str, Any]:
+  """Figure 4: between pairs of anchors, from random views.
+
+  All weights of a pair are seen from the same views, so that nothing but the
+  latent changes along the curve.
+
+  Returns: "id_sim", mean; "curve", a mean for each weight.
+  """
+  anchors = subject.person.anchors
+  rng = np.random.default_rng(seed)
+  curves = []
+  for pair in range(protocol.pairs):
+    subject.stop.raise_if_wanted(STOPPED)
+    first, second = rng.choice(len(anchors.names), 2,
+                               replace=len(anchors.names) < 2)
+    c = random_views(subject.person, protocol.views, (seed, pair))
+    curves.append(interpolation_curve(
+        subject, anchors.ws[first], anchors.ws[second], protocol.weights, c))
+  return {"id_sim": float(np.mean(curves)),
+          "curve": np.mean(curves, axis=0).tolist()}
+
+
+def interpolation_curve(subject: Subject, a: chex.Array, b: chex.Array,
+                        weights: int, c: chex.Array) -> List[float]:
+  """The identity score on the way from a to b.
+
+  Args:
+    subject: whose generator is used.
+    a: [num_ws, w_dim].
+    b: likewise.
+    weights: how many latents, the ends counted.
+    c: [V, 25], the views.
+
+  Returns: a mean over the views for each latent.
+  """
+  t = np.linspace(0, 1, weights, dtype=np.float32)
+  return [_views_score(subject, subject.person.generator, ws, c)
+          for ws in np.asarray(latents.between(a, b, t))]
+
+
+def synthesis(subject: Subject, protocol: Protocol, seed: int
+              ) -> Dict[str, float]:
+  """Table 2: random latents of the hull from random cameras.
+
+  Returns: "id_sim", mean; "diversity" and "groups", see `lpips_diversity`.
+  """
+  person = subject.person
+  samples = synthesize.draw(
+      person, range(protocol.images), synthesize.SynthesizeConfig(
+          seed=seed, yaw=YAW, pitch=PITCH))
+  shown = []
+  for image in render.synthesize_many(
+      person.generator, samples.ws, samples.c, devices=person.devices,
+      batch_size=_BATCH):
+    subject.stop.raise_if_wanted(STOPPED)
+    shown.append(image)
+  # One by one, as the reference photos: one program looks at all.
+  found = [float(subject.score(image[None])[0]) for image in shown]
+  return {"id_sim": float(np.mean(found)), **lpips_diversity(
+      person.need_lpips(), shown, [item.image for item in subject.trained],
+      subject.stop)}
+
+
+def lpips_diversity(lpips: Network, shown: Sequence[chex.Array],
+                    photos: Sequence[chex.Array],
+                    stop: Optional[StopRequest] = None) -> Dict[str, float]:
+  """`diversity` by LPIPS.
+
+  Args:
+    lpips: the network.
+    shown: images [H, W, 3] in [-1, 1].
+    photos: likewise; images are grouped by the nearest.
+    stop: looked at now and then.
+
+  Returns: "diversity"; "groups", how many have three images or more: smaller
+    ones count with 0, so that few images tell little.
+  """
+  stop = stop or StopRequest()
+  looks = [_features(lpips, photo[None]) for photo in photos]
+  nearest = []
+  for image in shown:
+    stop.raise_if_wanted(STOPPED)
+    nearest.append(int(np.argmin(
+        _to_all(lpips, looks, _features(lpips, image[None])))))
+
+  def between(members):
+    stop.raise_if_wanted(STOPPED)
+    # Features of one group at a time: a thousand images' would be gigabytes.
+    known = [_features(lpips, shown[i][None]) for i in members]
+    found = [_to_all(lpips, known[i + 1:], known[i])
+             for i in range(len(members) - 1)]
+    return np.concatenate(found) if found else np.zeros(0)
+
+  return {"diversity": diversity(nearest, between),
+          "groups": float(np.sum(np.bincount(nearest) >= 3))}
+
+
+def diversity(nearest: Sequence[int],
+              between: Callable[[List[int]], chex.Array]) -> float:
+  """How different images are that resemble the same photo.
+
+  Args:
+    nearest: of each image, the photo that it is most like.
+    between: indices of images to the distances of each two of them.
+
+  Returns: the standard deviation of the distances in each group of images,
+    mean over the groups; a group whose images make fewer than two pairs has
+    0, photos without any image count for nothing.
+  Source: My3DGen, section 4.2.
+  """
+  groups: Dict[int, List[int]] = {}
+  for i, photo in enumerate(nearest):
+    groups.setdefault(photo, []).append(i)
+  spreads = [float(np.std(between(members))) if len(members) > 1 else 0.0
+             for members in groups.values()]
+  return float(np.mean(spreads))
+
+
+def enhancement(subject: Subject, protocol: Protocol, seed: int
+                ) -> Dict[str, float]:
+  """Table 3: the centre filled in, and small photos enlarged.
+
+  Photos are made 16 times smaller (512 to 32), but not below 16 pixels, and
+  enlarged by the generator alone: `agreement_steps` would let the small photo
+  correct it, for all settings alike.
+
+  Returns: "inpainting" and "superresolution", identity scores, mean.
+  """
+  del seed  # nothing is random
+  person, photos = subject.person, subject.chosen(protocol.photos)
+  c = photos.c
+  seen = np.stack([images.to_uint8(item.image) for item in photos])
+  side = seen.shape[1]
+  holes = np.repeat(enhance.centre_hole(side)[None], len(seen), axis=0)
+  config = enhance.EnhanceConfig(hull=protocol.hull)
+  common = {"names": photos.names, "stop": subject.stop,
+            "cache": subject.cache}
+  filled = enhance.inpaint(person, seen, c, holes, config, **common)
+  config = dataclasses.replace(config, task=enhance.ENLARGE,
+                               agreement_steps=0)
+  degradation = enhance.degradation_of(config, side=small_side(side))
+  small = images.to_uint8(degradation.apply(
+      np.stack([item.image for item in photos])))
+  large = enhance.restore(person, small, c, degradation, config, **common)
+  of = lambda results: float(np.mean([
+      subject.score(images.to_float(one.image)[None])[0] for one in results]))
+  return {"inpainting": of(filled), "superresolution": of(large)}
+
+
+def small_side(side: int) -> int:
+  """Pixels that a photo of `side` pixels is made small to."""
+  return max(side // _FACTOR, min(_LEAST, side))
+
+
+def editing(subject: Subject, protocol: Protocol, seed: int, *,
+            directions: Sequence[Direction]) -> Dict[str, float]:
+  """Table 4: anchors edited in alpha-space.
+
+  Directions must know their spread, see `edit.with_spread`.
+
+  Returns: "id_sim", mean over directions, starts and strengths; each
+    direction's own by its name; "unedited", of the same starts.
+  """
+  person = subject.person
+  rng = np.random.default_rng(seed)
+  count = len(person.anchors.names)
+  names = [person.anchors.names[i]
+           for i in np.sort(rng.permutation(count)[:protocol.starts])]
+  starts = edit.find_starts(person, names, edit.EditConfig(),
+                            report=lambda line: None)
+  found: Dict[str, List[float]] = {}
+  score = lambda shown: [float(subject.score(image[None])[0])
+                         for image in shown]
+  for start in starts:
+    subject.stop.raise_if_wanted(STOPPED)
+    for direction in directions:
+      strengths = direction.spread * np.array((0.0,) + protocol.strengths)
+      values = score(edit.edit_strip(person, start, direction, strengths,
+                                     batch_size=_BATCH).images)
+      found.setdefault("unedited", []).append(values[0])
+      found.setdefault(direction.name, []).extend(values[1:])
+      found.setdefault("id_sim", []).extend(values[1:])
+  return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def random_views(person: Person, count: int, seed: Any) -> np.ndarray:
+  """Labels of random cameras about the front, [count, 25].
+
+  Args:
+    person: the first anchor's lens is used.
+    count: how many.
+    seed: of NumPy's generator.
+  """
+  yaw, pitch = np.random.default_rng(seed).uniform(
+      -1, 1, (2, count)).astype(np.float32)
+  return render.about_front(person.generator, person.anchors.c[0], YAW * yaw,
+                            PITCH * pitch)
+
+
+def _views_score(subject: Subject, generator: Network, ws: chex.Array,
+                 c: chex.Array) -> float:
+  """The identity score of a latent's views, mean."""
+  return float(np.mean([
+      subject.score(output.image)[0] for _, _, output
+      in render.render_views(generator, np.asarray(ws)[None], c)]))
+
+
+@jax.jit
+def _distance(network: Network, x: chex.Array, y: chex.Array) -> jax.Array:
+  return network(x, y)
+
+
+@jax.jit
+def _features(lpips: Network, x: chex.Array) -> Any:
+  return lpips(x, method="features")
+
+
+def _to_all(lpips: Network, many: Sequence[Any], one: Any) -> np.ndarray:
+  """Distances of one image's features to others', [len(many)]."""
+  found = []
+  for first in range(0, len(many), _ROWS):
+    rows = list(many[first:first + _ROWS])
+    count = len(rows)
+    rows += rows[-1:] * (_ROWS - count)  # one shape, one program
+    found.append(np.asarray(_distances(lpips, rows, one))[:count])
+  return np.concatenate(found) if found else np.zeros(0)
+
+
+@jax.jit
+def _distances(lpips: Network, many: Sequence[Any], one: Any) -> jax.Array:
+  many = jax.tree.map(lambda *rows: jnp.concatenate(rows), *many)
+  return lpips(many, one, method="distance")

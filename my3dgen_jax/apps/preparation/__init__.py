@@ -1,0 +1,4 @@
+"""From anybody's photos or video to an album.
+
+Imports `data` and `losses`; needs no generator.
+"""

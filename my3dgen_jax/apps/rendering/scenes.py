@@ -1,0 +1,183 @@
+"""What can be rendered: seeds, photos' latents, ways between, and edits."""
+
+from typing import (Callable, Dict, List, Mapping, NamedTuple, Sequence,
+                    Tuple)
+
+import numpy as np
+
+from my3dgen_jax.apps import edit, interpolate
+from my3dgen_jax.apps.rendering import render, stations
+from my3dgen_jax.apps.person import Person
+from my3dgen_jax.apps.rendering.stations import Station
+from my3dgen_jax.directions import Direction
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.ops import cameras
+from my3dgen_jax.types import Network
+
+PRETRAINED, PERSONALIZED = "pretrained", "personalized"
+
+
+class Panel(NamedTuple):
+  """A face in a picture that may show several.
+
+  Attributes:
+    title: above it, where there are several.
+    generator: that shows it.
+    ws: [1, num_ws, w_dim], or a latent a frame, [F, num_ws, w_dim].
+  """
+
+  title: str
+  generator: Network
+  ws: np.ndarray
+
+
+class Scene(NamedTuple):
+  """What the cameras see.
+
+  Attributes:
+    name: of its files.
+    rows: of panels, all of one length.
+    c: the camera of its own, [1, 25], or one a frame, [F, 25].
+    details: of what made it.
+  """
+
+  name: str
+  rows: Tuple[Tuple[Panel, ...], ...]
+  c: np.ndarray
+  details: Mapping[str, object]
+
+  @property
+  def panels(self) -> List[Panel]:
+    """All of them, row by row."""
+    return [panel for row in self.rows for panel in row]
+
+  @property
+  def frames(self) -> int:
+    """How many the latents ask for; 1: they stay."""
+    return max(len(panel.ws) for panel in self.panels)
+
+
+def of_seeds(person: Person, seeds: Sequence[int], *,
+             focal: float = cameras.FACE_FOCAL, **truncation: object
+             ) -> List[Station]:
+  """Random faces of a generator, seen from the front.
+
+  Args:
+    person: whose generator it is.
+    seeds: one face each, see `render.latents_of_seeds`.
+    focal: of the camera that they are made for, in image sizes.
+    **truncation: see `Generator.mapping`.
+
+  Raises: UserError: names the argument.
+  """
+  config = person.generator.module.config
+  front = render.view_labels(config.rendering, [0.0], [0.0], focal)
+  ws = person.generator(render.latents_of_seeds(seeds, config.z_dim), front,
+                        method="mapping", **truncation)
+  return [Station(f"seed{seed:04d}", one, np.asarray(front[0]))
+          for seed, one in zip(seeds, np.asarray(ws))]
+
+
+def find(person: Person, names: Sequence[str]) -> List[Station]:
+  """Latents by their names, see `stations.look_up_all`."""
+  return stations.with_file_names(
+      stations.look_up_all(person, names, flag="latents"), flag="latents")
+
+
+def stills(person: Person, found: Sequence[Station]) -> List[Scene]:
+  """Each latent by itself.
+
+  Args:
+    person: whose they are.
+    found: of `of_seeds` or `find`. One with a generator that
+      was bent to its photo is shown by that.
+  """
+  return [Scene(one.name, ((Panel(one.name, one.generator or person.generator,
+                                  one.ws[None]),),), one.c[None],
+                {"latent": one.name}) for one in found]
+
+
+def way(person: Person, found: Sequence[Station], *, frames: int,
+        spherical: bool) -> Scene:
+  """The way along latents; its own cameras go from each photo's to the next's.
+
+  Args:
+    person: whose they are.
+    found: at least two.
+    frames: from one to the next, both counted.
+    spherical: see `InterpolateConfig`.
+
+  Raises: UserError: there are fewer.
+  """
+  if len(found) < 2:
+    raise UserError("latents: a way between them needs at least two, got "
+                    f"{len(found)}")
+  interpolate.warn_of_bent(found)
+  path = interpolate.find_path(person, found, interpolate.InterpolateConfig(
+      frames=frames, spherical=spherical, camera="photos"))
+  names = [one.name for one in found]
+  return Scene(f"{names[0]}_to_{names[-1]}", ((Panel(
+      "", person.generator, path.ws),),), path.c, {
+          "latents": ", ".join(names),
+          "between": "spherical" if spherical else "straight"})
+
+
+def edits(person: Person, found: Sequence[Station], direction: Direction,
+          config: edit.EditConfig, *,
+          report: Callable[[str], None] = print) -> List[Scene]:
+  """Each latent at all strengths of an edit, side by side.
+
+  Args:
+    person: whose they are.
+    found: latents.
+    direction: of the edit.
+    config: `strengths`, `unit`, `apply`, `edge` and `beta` are used; what
+      samples that the unit needs, see `edit.with_spread`.
+    report: called with a line where a latent is moved onto the hull.
+
+  Raises: UserError: there are no anchors, or the direction does not fit.
+  """
+  config.validate()
+  unit = 1.0
+  if config.unit == "spread":
+    unit = edit.with_spread(person, direction, config).spread
+  scenes = []
+  for one in found:
+    start = edit.ready(person, one, config, report=report)
+    ws, _ = edit.edited_latents(
+        person, start, direction, unit * np.array(config.strengths),
+        apply=config.apply, edge=config.edge, beta=config.beta)
+    row = tuple(
+        Panel(f"{strength:+.3g}", one.generator or person.generator, w[None])
+        for strength, w in zip(config.strengths, ws))
+    details: Dict[str, object] = {
+        "latent": one.name, "direction": direction.name,
+        "strengths": ", ".join(panel.title for panel in row),
+        "unit": config.unit, "apply": config.apply, "edge": config.edge}
+    scenes.append(Scene(f"{one.name}_{edit.file_name(direction.name)}",
+                        (row,), one.c[None], details))
+  return scenes
+
+
+def compared(scene: Scene, base: Network) -> Scene:
+  """The same latents and cameras beside what the base shows.
+
+  Args:
+    scene: of a person.
+    base: the generator that the person's own was made from.
+
+  Returns: one row of two if the scene is one panel; else a row of the base's
+    panels above the person's.
+  """
+  row, = scene.rows
+  if len(row) == 1:
+    rows = (row[0]._replace(title=PRETRAINED, generator=base),
+            row[0]._replace(title=PERSONALIZED)),
+  else:
+    titled = lambda name, **changes: tuple(
+        panel._replace(title=f"{name} {panel.title}", **changes)
+        for panel in row)
+    rows = (titled(PRETRAINED, generator=base), titled(PERSONALIZED))
+  return scene._replace(
+      name=f"{scene.name}_compared", rows=rows,
+      details={**scene.details, "compare": f"{PRETRAINED}, {PERSONALIZED}"})

@@ -1,0 +1,338 @@
+"""Two workers that draw for all windows of a viewer, and are never behind.
+
+    renderer = Renderer(report=print)
+    renderer.prepare(network)                      # compiles, and measures
+    renderer.submit("window 1", request, deliver)  # returns at once
+    renderer.close("window 1")
+
+A window's newer request replaces its older one if that has not begun. Each is
+drawn as fast as the machine can first, and by the other worker again in full
+when nothing newer has come for a moment: where that takes seconds, what moves
+does not wait for it. Windows take turns.
+"""
+
+import collections
+import functools
+import threading
+import time
+from typing import (Any, Callable, Hashable, NamedTuple, Optional, Sequence,
+                    Set, Tuple)
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from my3dgen_jax.apps.rendering import frames
+from my3dgen_jax.apps.viewer import scene
+from my3dgen_jax.errors import one_line
+from my3dgen_jax.ops import cameras
+from my3dgen_jax.ops.rendering import normals
+from my3dgen_jax.types import Network
+
+# Without a newer request, until the picture is refined: a share of what that
+# takes, for it cannot be stopped, within bounds.
+_STILL_SECONDS = (0.15, 1.0)
+_STILL_SHARE = 0.3
+# A moving picture may take as long: a third of what 15 frames a second leave,
+# for planes of new latents, for the browser, and for who else looks; where no
+# picture is so fast, what leaves 8 frames a second.
+_GOAL_SECONDS = (0.022, 0.12)
+# Browsers drop a frame whose successor comes before it is decoded.
+_SHORTEST_SECONDS = 1 / 30
+_KEPT_PLANES = 12
+_TIMED = 3
+
+
+class Level(NamedTuple):
+  """How fine a picture is.
+
+  Attributes:
+    resolution: side of `image_raw`.
+    shown: of `scene.SHOWN`.
+  """
+
+  resolution: int
+  shown: str = "image"
+
+  def __str__(self) -> str:
+    return f"{self.resolution}" + (
+        " raw" if self.shown == "raw" else "")
+
+
+class Request(NamedTuple):
+  """A picture that is wanted.
+
+  Attributes:
+    network: the generator.
+    key: another for other weights.
+    ws: [num_ws, w_dim].
+    c: [25].
+    moving: drawn first; None: `still` at once.
+    still: drawn when nothing newer comes.
+  """
+
+  network: Network
+  key: Hashable
+  ws: np.ndarray
+  c: np.ndarray
+  moving: Optional[Level]
+  still: Level
+
+
+class Frame(NamedTuple):
+  """A picture that was drawn.
+
+  Attributes:
+    picture: uint8 [S, S, 3].
+    request: what asked for it.
+    still: whether it is the refined one.
+    seconds: that drawing it took.
+    failure: one line; None: it did not fail, and there is a picture.
+  """
+
+  picture: Optional[np.ndarray]
+  request: Request
+  still: bool
+  seconds: float
+  failure: Optional[str] = None
+
+
+Deliver = Callable[[Frame], None]
+
+
+class _Window:
+  """What is known of a window's wishes."""
+
+  def __init__(self):
+    self.request: Optional[Request] = None
+    self.deliver: Optional[Deliver] = None
+    self.fresh = False  # the request has not been drawn at all
+    self.drawn = 0.0  # when drawing began last
+    self.delivering = threading.Lock()
+
+  @property
+  def moves(self) -> bool:
+    """Whether what is to be drawn next is a quick picture."""
+    return self.fresh and self.request.moving not in (None,
+                                                      self.request.still)
+
+
+class Renderer:
+  """Draws in threads of its own; see the module."""
+
+  def __init__(self, *, report: Callable[[str], None] = print,
+               goal_seconds: Sequence[float] = _GOAL_SECONDS):
+    """Starts the threads.
+
+    Args:
+      report: called with lines about what is compiled.
+      goal_seconds: what a moving picture may take, see `choose_level`.
+    """
+    self._report, self._goal = report, goal_seconds
+    self._planes: "collections.OrderedDict[Hashable, Any]" = (
+        collections.OrderedDict())
+    self._windows: "collections.OrderedDict[Hashable, _Window]" = (
+        collections.OrderedDict())
+    self._drawn: Set[Hashable] = set()
+    self._changed = threading.Condition()
+    self._stopped = False
+    self._still_seconds = 0.0  # that the last one took
+    self._threads = [threading.Thread(
+        target=self._work, args=(moves,), daemon=True, name="viewer renderer")
+                     for moves in (True, False)]
+    for thread in self._threads:
+      thread.start()
+
+  def prepare(self, network: Network) -> Tuple[Level, Level]:
+    """Compiles what windows begin with, and finds what is fast enough.
+
+    Args:
+      network: the generator.
+
+    Returns: the levels for moving and for still pictures.
+    """
+    config = network.module.config
+    levels = [Level(*level) for level in scene.levels_of(config)]
+    ws = jnp.zeros((1, config.num_ws, config.w_dim))
+    c = jnp.asarray(scene.label_of_orbit(scene.Orbit(),
+                                                config.rendering))[None]
+
+    def measure(level: Level) -> float:
+      self._drawn.add((config, level))
+      self._report(f"compiling pictures of {level.resolution} x "
+                   f"{level.resolution} rays"
+                   + (", without super-resolution" * (level.shown == "raw")))
+      jax.block_until_ready(_draw(network, planes, ws, c, level))
+      seconds = []
+      for _ in range(_TIMED):
+        began = time.perf_counter()
+        jax.block_until_ready(_draw(network, planes, ws, c, level))
+        seconds.append(time.perf_counter() - began)
+      return min(seconds)
+
+    self._report("compiling planes")
+    planes = jax.block_until_ready(frames.planes_of(network, ws))
+    return choose_level(levels, measure, self._goal), levels[0]
+
+  def is_new(self, network: Network, level: Level) -> bool:
+    """Whether such a picture will be compiled first, which takes seconds."""
+    return (network.module.config, level) not in self._drawn
+
+  def submit(self, window: Hashable, request: Request, deliver: Deliver):
+    """Asks for a picture; whatever the window asked for before is dropped.
+
+    Args:
+      window: who asks.
+      request: what is wanted.
+      deliver: called in a thread of the renderer's with each `Frame`, one
+        after the other; what it raises is reported, and nothing else.
+    """
+    with self._changed:
+      one = self._windows.setdefault(window, _Window())
+      one.request, one.deliver, one.fresh = request, deliver, True
+      self._changed.notify_all()
+
+  def close(self, window: Hashable):
+    """Forgets a window; a picture that is being drawn for it is dropped."""
+    with self._changed:
+      self._windows.pop(window, None)
+
+  def stop(self):
+    """Ends the threads, after the pictures that they draw."""
+    with self._changed:
+      self._stopped = True
+      self._changed.notify_all()
+    for thread in self._threads:
+      thread.join()
+
+  def draw(self, request: Request, level: Level) -> np.ndarray:
+    """Draws one picture now, in the caller's thread; uint8 [S, S, 3]."""
+    ws = jnp.asarray(request.ws, jnp.float32)[None]
+    c = cameras.check_label(np.asarray(request.c, np.float32)[None])
+    picture = np.asarray(_draw(request.network, self._planes_of(request, ws),
+                               ws, c, level))
+    self._drawn.add((request.network.module.config, level))
+    return picture
+
+  def _planes_of(self, request: Request, ws: jax.Array) -> jax.Array:
+    key = (request.key, request.ws.tobytes())
+    with self._changed:
+      planes = self._planes.get(key)
+      if planes is not None:
+        self._planes.move_to_end(key)
+        return planes
+    planes = frames.planes_of(request.network, ws)
+    with self._changed:
+      self._planes[key] = planes
+      while len(self._planes) > _KEPT_PLANES:
+        self._planes.popitem(last=False)
+    return planes
+
+  def _work(self, moves: bool):
+    """Draws what moves, or what rests, until the end."""
+    while True:
+      with self._changed:
+        taken = self._take(moves)
+        if taken is None:
+          return
+      name, one, request, deliver = taken
+      frame = self._frame(request, moves)
+      with one.delivering:
+        with self._changed:
+          wanted = self._windows.get(name) is one and (
+              moves or one.request is None)
+          if frame.failure is not None and one.request is request:
+            one.request = None  # it would fail again
+        if not wanted:
+          continue
+        try:
+          deliver(frame)
+        # A browser may leave at any moment; the others go on.
+        except Exception as error:  # pylint: disable=broad-exception-caught
+          self._report(f"warning: {name}: a picture could not be sent: "
+                       f"{one_line(error)}")
+
+  def _take(self, moves: bool
+            ) -> Optional[Tuple[Hashable, _Window, Request, Deliver]]:
+    """Waits for what is to be drawn next; None: stopped. Needs the lock."""
+    while not self._stopped:
+      now = time.monotonic()
+      waiting = [(self._due(one), name, one)
+                 for name, one in self._windows.items()
+                 if one.request is not None and one.moves == moves]
+      # Whoever was served longest ago stands first.
+      ready = [row for row in waiting if row[0] <= now]
+      if not ready:
+        self._changed.wait(min((row[0] for row in waiting),
+                               default=now + 3600) - now)
+        continue
+      _, name, one = ready[0]
+      self._windows.move_to_end(name)
+      request = one.request
+      one.fresh, one.drawn = False, now
+      if moves:
+        self._changed.notify_all()  # it will be refined
+      else:
+        one.request = None
+      return name, one, request, one.deliver
+    return None
+
+  def _due(self, one: _Window) -> float:
+    """When a window is to be drawn for."""
+    if one.fresh:
+      return one.drawn + _SHORTEST_SECONDS
+    low, high = _STILL_SECONDS
+    return one.drawn + min(max(_STILL_SHARE * self._still_seconds, low), high)
+
+  def _frame(self, request: Request, moves: bool) -> Frame:
+    began = time.perf_counter()
+    try:
+      picture = self.draw(request,
+                          request.moving if moves else request.still)
+    except Exception as error:  # pylint: disable=broad-exception-caught
+      failure = one_line(error)
+      if "RESOURCE_EXHAUSTED" in failure:
+        failure = "not enough memory on the device; choose a lower resolution"
+      return Frame(None, request, not moves, 0.0, failure)
+    seconds = time.perf_counter() - began
+    if not moves:
+      self._still_seconds = seconds
+    return Frame(picture, request, not moves, seconds)
+
+
+def choose_level(levels: Sequence[Level], measure: Callable[[Level], float],
+                 goal_seconds: Sequence[float]) -> Level:
+  """The first level that is fast enough, or the last one.
+
+  Args:
+    levels: the finest first.
+    measure: seconds of a picture; called once a level, as far as needed.
+    goal_seconds: what is fast enough; a later one counts where no level meets
+      those before.
+  """
+  measure = functools.cache(measure)
+  for goal in goal_seconds:
+    for level in levels:
+      if measure(level) <= goal:
+        return level
+  return levels[-1]
+
+
+@functools.partial(jax.jit, static_argnames="level")
+def _draw(network: Network, planes: chex.Array, ws: chex.Array, c: chex.Array,
+          level: Level) -> jax.Array:
+  """A picture as browsers take it, uint8 [S, S, 3]."""
+  output = network(planes, ws, c, method="render_planes",
+                   neural_rendering_resolution=level.resolution)
+  if level.shown == "depth":
+    config = network.module.config.rendering
+    half = config.box_warp / 2
+    near = (output.image_depth - config.avg_camera_radius + half) / (2 * half)
+    picture = jnp.repeat(1 - 2 * near, 3, axis=-1)
+  elif level.shown == "normals":
+    picture = normals.normals_from_depth(output.image_depth, c)
+  else:
+    picture = output.image_raw if level.shown == "raw" else output.image
+  return jnp.clip(jnp.rint((picture[0] + 1) * 127.5), 0, 255).astype(
+      jnp.uint8)

@@ -1,0 +1,465 @@
+"""Pictures and videos that say what made them.
+
+Every file carries an XMP packet, which photo managers, news agencies' tools
+and web sites read: IPTC's digital source type, "trained algorithmic media",
+and which adapter of which generator did which task. A format's plain comments
+say the same to whoever opens the file's properties. Nothing here writes a
+file without them; like all metadata, they are lost where a site or a tool
+strips them.
+
+Source: IPTC Photo Metadata Standard, "Digital Source Type"
+  (https://cv.iptc.org/newscodes/digitalsourcetype/); where XMP stands in each
+  format: XMP Specification part 3, Storage in Files.
+"""
+
+import contextlib
+import dataclasses
+import fractions
+import io
+import itertools
+import math
+import os
+import pathlib
+import re
+import shutil
+import struct
+import subprocess
+import tempfile
+from typing import (BinaryIO, Dict, Iterable, Iterator, List, Optional, Tuple,
+                    Union)
+from xml.etree import ElementTree
+from xml.sax import saxutils
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from my3dgen_jax._version import __version__
+from my3dgen_jax.storage.files import replacing
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.ops import checks
+
+SOURCE_TYPE = ("http://cv.iptc.org/newscodes/digitalsourcetype/"
+               "trainedAlgorithmicMedia")
+SOFTWARE = f"my3dgen_jax {__version__}"
+PICTURES = (".png", ".jpg", ".jpeg")
+VIDEOS = (".mp4", ".gif", ".webp")
+
+_NAMESPACES = {
+    "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
+    "dc": "http://purl.org/dc/elements/1.1/",
+    "xmp": "http://ns.adobe.com/xap/1.0/",
+    "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
+    "my3dgen": "my3dgen-jax:ns:origin/1.0/",
+}
+# One segment of a JPEG holds 65,502 bytes of XMP; the same for all formats.
+_LONGEST_PACKET = 60_000
+_MOST_READ = 2**20  # bytes of a packet that others wrote
+# What XML 1.0 cannot hold, not even escaped.
+_NOT_XML = re.compile(
+    r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_MP4_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+# Where a video does not say it, players guess the colours by the size.
+_COLOURS = ("scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,"
+            "setparams=colorspace=bt709:color_primaries=bt709:"
+            "color_trc=bt709:range=tv")
+_GIF_XMP = b"!\xff\x0bXMP DataXMP"
+# A reader that takes the packet for GIF's sub-blocks, a length and as many
+# bytes each, lands anywhere in here, and every byte leads to the last one.
+_GIF_TRAILER = b"\x01" + bytes(range(255, -1, -1)) + b"\0"
+_MOST_FPS = {".gif": 50}  # viewers slow down what is shown for 1/100 s
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+  """What made a picture.
+
+  Any text that XML can hold: no control characters but tabs and line breaks.
+
+  Raises: UserError: a text is empty (keys and values of `details` may be), or
+    XML cannot hold it.
+  """
+
+  adapter: str  # the personal adapter's id; "none": the bare base
+  base: str  # the base generator's id
+  task: str  # e.g. "invert", "edit"
+  details: Tuple[Tuple[str, str], ...] = ()  # keys and values, e.g. a seed
+
+  def __post_init__(self):
+    for name in ("adapter", "base", "task"):
+      if not getattr(self, name):
+        raise UserError(f"{name}: is empty; every picture says what made it")
+    for text in (self.adapter, self.base, self.task, *sum(self.details, ())):
+      if wrong := _NOT_XML.search(text):
+        raise UserError(f"{ascii(text)}: holds {ascii(wrong[0])}, which no "
+                        "picture's metadata can hold")
+
+
+def write_picture(path: Union[str, os.PathLike], image: np.ndarray,
+                  origin: Origin):
+  """Writes a picture that says what made it; the file is whole or absent.
+
+  Args:
+    path: ends in .png, .jpg or .jpeg (quality 95, colours at full
+      resolution).
+    image: uint8 [H, W, 3], [H, W, 1] or [H, W].
+    origin: what made it.
+
+  Raises:
+    UserError: another suffix, another kind of array, or details that are too
+      long; names the file.
+    OSError: the folder cannot be written.
+  """
+  path = pathlib.Path(path)
+  suffix = _known_suffix(path, PICTURES)
+  packet = _packet(path, "image", origin)
+  sentence = _sentence("image", origin)
+  if image.ndim == 3 and image.shape[-1] == 1:
+    image = image[..., 0]
+  if (image.dtype != np.uint8 or image.ndim < 2
+      or image.shape[2:] not in ((), (3,))):
+    raise UserError(f"{path}: expected an image of uint8 [H, W, 3], [H, W, 1] "
+                    f"or [H, W], got {image.dtype} {list(image.shape)}")
+  picture = Image.fromarray(image)
+  with replacing(path) as file:
+    if suffix == ".png":
+      chunks = PngImagePlugin.PngInfo()
+      chunks.add_itxt("XML:com.adobe.xmp", packet.decode())
+      chunks.add_text("Software", SOFTWARE)
+      chunks.add_text("Digital Source Type", SOURCE_TYPE)
+      # Pillow makes it an iTXt chunk where Latin-1 does not suffice.
+      chunks.add_text("Comment", sentence)
+      picture.save(file, format="PNG", pnginfo=chunks)
+    else:
+      picture.save(file, format="JPEG", quality=95, subsampling="4:4:4",
+                   xmp=packet, comment=sentence.encode())
+
+
+def write_video(path: Union[str, os.PathLike], frames: Iterable[np.ndarray],
+                origin: Origin, *, fps: float = 24, crf: int = 17):
+  """Writes a video that says what made it; the file is whole or absent.
+
+  Args:
+    path: ends in .mp4 (H.264, for every browser; frames go to ffmpeg one by
+      one), .gif (256 colours a frame; frames that repeat are joined) or .webp.
+      The last two repeat for ever, and their frames are all held in memory.
+    frames: uint8 [H, W, 3], one size. MP4 needs even sides: an odd one grows
+      by one pixel, the last column or row again.
+    origin: what made it.
+    fps: frames a second; GIF knows up to 50.
+    crf: of MP4, 0 … 51: at 17 nobody sees a difference, every 6 more halve
+      the file.
+
+  Raises:
+    UserError: another suffix, no frames, another kind of array or size, a
+      rate that cannot be, details that are too long, no ffmpeg; names the
+      file.
+    OSError: the folder cannot be written.
+  """
+  path = pathlib.Path(path)
+  suffix = _known_suffix(path, VIDEOS)
+  packet = _packet(path, "video", origin)
+  most = _MOST_FPS.get(suffix, 1000)
+  # GIF's clock ends at 655 s a frame; slower than this is a mistake.
+  if not (math.isfinite(fps) and 0.01 <= fps <= most):
+    raise UserError(f"{path}: fps must lie in 0.01 … {most}, got {fps}")
+  checks.whole_number("crf", crf, 0, 51)
+  executable = _ffmpeg(path) if suffix == ".mp4" else None
+  frames = _checked(path, frames)
+  with replacing(path) as file:
+    if suffix == ".mp4":
+      _write_mp4(path, file, executable, frames, fps,
+                 crf, _sentence("video", origin), packet)
+    elif suffix == ".gif":
+      _write_gif(file, list(frames), fps, _sentence("video", origin), packet)
+    else:
+      pictures = [Image.fromarray(frame) for frame in frames]
+      pictures[0].save(
+          file, format="WEBP", save_all=True, append_images=pictures[1:],
+          duration=_durations(len(pictures), fps, 1000), loop=0, quality=90,
+          xmp=packet)
+
+
+def check_video(suffix: str):
+  """Whether videos of a kind can be written here, before there are frames.
+
+  Args:
+    suffix: one of `VIDEOS`.
+
+  Raises: UserError: what is missing.
+  """
+  if suffix == ".mp4":
+    try:
+      _ffmpeg(pathlib.Path("video"))
+    except UserError as error:
+      raise UserError(f"{error}, or video formats gif and webp"
+                      ) from error
+
+
+def read_origin(path: Union[str, os.PathLike]) -> Origin:
+  """Reads what a picture or video says of what made it.
+
+  The content decides which format it is. A file that others edited may still
+  say it, as most tools keep XMP.
+
+  Raises:
+    UserError: it says nothing that we wrote, or is damaged; names the file.
+    OSError: the file cannot be read.
+  """
+  with open(path, "rb") as file:
+    data = file.read()
+  try:
+    packet = _find_packet(data)
+    if packet is None:
+      raise ValueError("has no XMP metadata")
+    return _parse(packet)
+  # Pillow raises a good dozen types for damaged files.
+  except Exception as error:  # pylint: disable=broad-exception-caught
+    reason = " ".join(str(error).split()) or type(error).__name__
+    raise UserError(f"{path}: does not say that my3dgen_jax made it: "
+                    f"{reason}") from error
+
+
+def _known_suffix(path: pathlib.Path, known: Tuple[str, ...]) -> str:
+  suffix = path.suffix.lower()
+  if suffix not in known:
+    raise UserError(f"{path}: the name must end in " + ", ".join(known))
+  return suffix
+
+
+def _sentence(kind: str, origin: Origin) -> str:
+  return (f"Synthetic {kind}, generated by {SOFTWARE}: task {origin.task}, "
+          f"adapter {origin.adapter}, base {origin.base}.")
+
+
+def _packet(path: pathlib.Path, kind: str, origin: Origin) -> bytes:
+  """The XMP packet, UTF-8."""
+  if not isinstance(origin, Origin):
+    raise TypeError(f"origin: expected an Origin, got {origin!r}")
+  # XML makes a line feed of a carriage return that is not escaped.
+  escape = lambda text: saxutils.escape(text, {"\r": "&#13;"})
+  details = "".join(
+      '<rdf:li rdf:parseType="Resource">'
+      f"<my3dgen:Key>{escape(key)}</my3dgen:Key>"
+      f"<my3dgen:Value>{escape(value)}</my3dgen:Value></rdf:li>"
+      for key, value in origin.details)
+  namespaces = "".join(f'\n    xmlns:{prefix}="{uri}"'
+                       for prefix, uri in _NAMESPACES.items())
+  packet = f"""\
+<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/">
+ <rdf:RDF{namespaces}>
+  <rdf:Description rdf:about="">
+   <Iptc4xmpExt:DigitalSourceType>{SOURCE_TYPE}</Iptc4xmpExt:DigitalSourceType>
+   <xmp:CreatorTool>{SOFTWARE}</xmp:CreatorTool>
+   <dc:description><rdf:Alt><rdf:li xml:lang="x-default">{
+       escape(_sentence(kind, origin))}</rdf:li></rdf:Alt></dc:description>
+   <my3dgen:Adapter>{escape(origin.adapter)}</my3dgen:Adapter>
+   <my3dgen:Base>{escape(origin.base)}</my3dgen:Base>
+   <my3dgen:Task>{escape(origin.task)}</my3dgen:Task>
+   <my3dgen:Details><rdf:Seq>{details}</rdf:Seq></my3dgen:Details>
+  </rdf:Description>
+ </rdf:RDF>
+</x:xmpmeta>
+<?xpacket end="w"?>""".encode()
+  if len(packet) > _LONGEST_PACKET:
+    raise UserError(f"{path}: its metadata would be {len(packet)} bytes, at "
+                    f"most {_LONGEST_PACKET} fit; shorten the details")
+  return packet
+
+
+def _parse(packet: bytes) -> Origin:
+  """Raises: ValueError, ParseError."""
+  if len(packet) > _MOST_READ:
+    raise ValueError("its XMP metadata is too long")
+  # As text, so that no encoding of the packet's own hides what comes next.
+  text = packet.rstrip(b"\0 ").decode("utf-8-sig")
+  if "<!" in text:  # a document type, whose entities could fill the memory
+    raise ValueError("its XMP metadata holds declarations")
+  root = ElementTree.fromstring(text)
+  details = tuple(
+      (_property(item, "Key"), _property(item, "Value"))
+      for entry in root.iter(_tag("my3dgen", "Details"))
+      for item in entry.iter(_tag("rdf", "li")))
+  return Origin(_property(root, "Adapter"), _property(root, "Base"),
+                _property(root, "Task"), details)
+
+
+def _tag(prefix: str, name: str) -> str:
+  return f"{{{_NAMESPACES[prefix]}}}{name}"
+
+
+def _property(root: ElementTree.Element, name: str) -> str:
+  """A property of ours; tools that rewrite XMP may make it an attribute."""
+  name = _tag("my3dgen", name)
+  for element in root.iter():
+    if element.tag == name:
+      return element.text or ""
+    if name in element.attrib:
+      return element.attrib[name]
+  raise ValueError("its XMP metadata is another program's")
+
+
+def _find_packet(data: bytes) -> Optional[bytes]:
+  if data[4:8] == b"ftyp":
+    return _mp4_packet(data)
+  if data.startswith(b"GIF8"):
+    # UTF-8 has no bytes like the trailer's first ones.
+    found = re.search(re.escape(_GIF_XMP) + rb"(.*?)"
+                      + re.escape(_GIF_TRAILER[:3]), data, re.DOTALL)
+    return found and found[1]
+  try:
+    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
+      return image.info.get("xmp")
+  except Image.UnidentifiedImageError:
+    raise ValueError("is damaged, or no PNG, JPEG, WebP, GIF or MP4"
+                     ) from None
+
+
+def _checked(path: pathlib.Path, frames: Iterable[np.ndarray]
+             ) -> Iterator[np.ndarray]:
+  """The same frames, at least one, of one size and kind."""
+  size = None
+  for index, frame in enumerate(frames):
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3:
+      raise UserError(f"{path}: frame {index}: expected uint8 [H, W, 3], got "
+                      f"{frame.dtype} {list(frame.shape)}")
+    size = size or frame.shape
+    if frame.shape != size:
+      raise UserError(f"{path}: frame {index} has {frame.shape[0]} x "
+                      f"{frame.shape[1]} pixels, the others {size[0]} x "
+                      f"{size[1]}")
+    yield frame
+  if size is None:
+    raise UserError(f"{path}: there are no frames to write")
+
+
+def _durations(number: int, fps: float, clock: int) -> List[int]:
+  """How long each frame is shown, milliseconds.
+
+  Args:
+    number: of frames.
+    fps: frames a second.
+    clock: ticks a second that the format counts in. What rounding takes from
+      one frame the next one gets, or 24 frames a second would become 25.
+  """
+  ticks = [round(index * clock / fps) for index in range(number + 1)]
+  return [(end - start) * 1000 // clock
+          for start, end in zip(ticks, ticks[1:])]
+
+
+def _write_gif(file: BinaryIO, frames: List[np.ndarray], fps: float,
+               sentence: str, packet: bytes):
+  pictures = [Image.fromarray(frame) for frame in frames]
+  memory = io.BytesIO()
+  pictures[0].save(
+      memory, format="GIF", save_all=True, append_images=pictures[1:],
+      duration=_durations(len(pictures), fps, 100), loop=0,
+      comment=sentence.encode())
+  gif = memory.getvalue()
+  # Pillow writes no XMP; its place is anywhere before the last byte.
+  file.write(gif[:-1] + _GIF_XMP + packet + _GIF_TRAILER + gif[-1:])
+
+
+def _ffmpeg(path: pathlib.Path) -> str:
+  """The program that makes MP4.
+
+  Raises: UserError: it is not installed.
+  """
+  remedy = "pip install imageio-ffmpeg"
+  try:
+    # pylint: disable-next=import-outside-toplevel
+    import imageio_ffmpeg
+    return imageio_ffmpeg.get_ffmpeg_exe()
+  except ImportError as error:
+    raise UserError(f"{path}: MP4 needs imageio-ffmpeg: {remedy}, or a name "
+                    "that ends in .gif or .webp") from error
+  except RuntimeError as error:  # it came without the program
+    raise UserError(f"{path}: MP4 needs ffmpeg: {remedy} ({error})"
+                    ) from error
+
+
+def _write_mp4(path: pathlib.Path, file: BinaryIO, executable: str,
+               frames: Iterator[np.ndarray], fps: float, crf: int,
+               sentence: str, packet: bytes):
+  first = next(frames)
+  height, width = (side + side % 2 for side in first.shape[:2])
+  padding = ((0, height - first.shape[0]), (0, width - first.shape[1]), (0, 0))
+  padded = (np.pad(frame, padding, mode="edge")
+            for frame in itertools.chain([first], frames))
+  # ffmpeg goes back to the start at the end, so it needs a name of its own.
+  with tempfile.TemporaryDirectory() as folder:
+    video = pathlib.Path(folder) / "video.mp4"
+    _encode(path, [
+        executable, "-loglevel", "error",
+        "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}",
+        "-r", str(fractions.Fraction(fps).limit_denominator(10_000)),
+        "-i", "-", "-an", "-c:v", "libx264", "-crf", str(crf),
+        "-vf", _COLOURS, "-pix_fmt", "yuv420p",
+        *_metadata({"comment": f"{sentence} {SOURCE_TYPE}",
+                    "description": sentence, "synopsis": sentence}),
+        # The index first: browsers play before all has come.
+        "-movflags", "+faststart", str(video)],
+        padded, pathlib.Path(folder) / "log")
+    with open(video, "rb") as encoded:
+      shutil.copyfileobj(encoded, file)
+  # At the end, because the index counts bytes from the file's start.
+  file.write(struct.pack(">I4s16s", 24 + len(packet), b"uuid", _MP4_UUID)
+             + packet)
+
+
+def _metadata(tags: Dict[str, str]) -> List[str]:
+  return list(itertools.chain.from_iterable(
+      ("-metadata", f"{key}={value}") for key, value in tags.items()))
+
+
+def _encode(path: pathlib.Path, command: List[str],
+            frames: Iterator[np.ndarray], log: pathlib.Path):
+  """Gives frames to ffmpeg; it has ended on return, whatever happens.
+
+  Raises: UserError: ffmpeg failed; says why.
+  """
+  # A pipe for what it says could fill up, and it would wait for us for ever.
+  # In a session of its own, Ctrl-C comes to us alone.
+  with open(log, "wb") as messages:
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        stderr=messages, start_new_session=True)
+  try:
+    for frame in frames:
+      try:
+        process.stdin.write(frame.tobytes())
+        process.stdin.flush()
+      except BrokenPipeError:  # the log says why
+        break
+    with contextlib.suppress(BrokenPipeError):
+      process.stdin.close()
+    process.wait()
+  finally:
+    process.kill()  # does nothing if it has ended
+    with contextlib.suppress(BrokenPipeError):
+      process.stdin.close()
+    process.wait()
+  if process.returncode:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    reason = lines[-1] if lines else f"exit status {process.returncode}"
+    raise UserError(f"{path}: ffmpeg cannot write it: {reason}")
+
+
+def _mp4_packet(data: bytes) -> Optional[bytes]:
+  """Looks for the XMP box between the outermost boxes."""
+  start = 0
+  while start + 16 <= len(data):  # ours is longer
+    size, kind = struct.unpack_from(">I4s", data, start)
+    header = 8
+    if size == 1:  # the real size follows
+      size, = struct.unpack_from(">Q", data, start + 8)
+      header = 16
+    elif size == 0:  # until the end
+      size = len(data) - start
+    if size < header:
+      return None
+    if (kind == b"uuid"
+        and data[start + header:start + header + 16] == _MP4_UUID):
+      return data[start + header + 16:start + size]
+    start += size
+  return None

@@ -1,0 +1,205 @@
+"""Functions on many devices, and arrays along a leading axis of them.
+
+`spread` is the only place that calls `jax.pmap`.
+"""
+
+import contextlib
+import ctypes
+import functools
+import gc
+import os
+import pathlib
+import sys
+from typing import Any, Callable, Iterator, Optional, Sequence, Tuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.jobs import processes
+
+AXIS = "devices"
+
+# Every compiled program is a few mappings of memory, of which Linux allows a
+# process 65,530; beyond, XLA aborts.
+_MAPS = pathlib.Path("/proc/self/maps")
+_MANY_MAPS = 30_000
+
+_LONG_SECONDS = 3.0  # to compile; less leaves little memory behind
+
+
+def forget_programs(most: int = _MANY_MAPS):
+  """Drops all compiled programs where there are many; none is lost on disk.
+
+  Args:
+    most: mappings of memory that may stay.
+  """
+  if _MAPS.exists() and len(_MAPS.read_bytes().splitlines()) > most:
+    jax.clear_caches()
+    gc.collect()
+
+
+@functools.cache
+def trim_after_compiling():
+  """From now on, memory that XLA compiled with goes back to the system.
+
+  The C library keeps what is freed: a gigabyte after a step of tuning was
+  compiled, which then lies beside what the step itself needs. It depends on
+  how threads happened to share their work, and is none where the program
+  comes from a cache. Calling it again changes nothing; where the C library
+  cannot do so, it does nothing.
+  """
+  jax.monitoring.register_event_duration_secs_listener(_trim)
+
+
+def _trim(event: str, duration: float, **_: Any):
+  if event.endswith("backend_compile_duration") and duration > _LONG_SECONDS:
+    try:
+      ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):  # not glibc's
+      pass
+
+
+def spread(function: Callable[..., Any], *,
+           devices: Optional[Sequence[jax.Device]] = None,
+           donate: Tuple[int, ...] = ()) -> Callable[..., Any]:
+  """Compiles a function so that each device works on its own entry.
+
+  Args:
+    function: what one device does; its collectives are over `AXIS`.
+    devices: the devices, in the order of the leading axis; None: all of this
+      process. Where they are of several processes, each calls the function at
+      the same time with the entries of its own devices, and gets those.
+    donate: positions of arguments whose memory is taken over.
+
+  Returns: a function of pytrees of [D, ...] that returns such a pytree.
+  """
+  return jax.pmap(function, axis_name=AXIS, donate_argnums=donate,
+                  devices=None if devices is None else tuple(devices))
+
+
+def photos_that_fit(devices: Sequence[jax.Device], photo_bytes: float) -> int:
+  """How many photos at a time fill devices, by the memory they say they have.
+
+  Args:
+    devices: alike.
+    photo_bytes: what one photo takes while it is worked on.
+
+  Returns: photos over all devices: a power of two for each, at most 32, of
+    which half its memory has room; 4 in all where devices do not say.
+  """
+  stats = devices[0].memory_stats() if devices else None
+  limit = (stats or {}).get("bytes_limit", 0)
+  if not limit:
+    return 4
+  fitting = min(max(int(limit / 2 / photo_bytes), 1), 32)
+  return len(devices) * 2**(fitting.bit_length() - 1)
+
+
+def local_devices(count: Optional[int] = None) -> Tuple[jax.Device, ...]:
+  """The first `count` devices of this machine; None: all of them.
+
+  Raises: UserError if there are fewer.
+  """
+  devices = jax.local_devices()
+  if count is not None and not 1 <= count <= len(devices):
+    raise UserError(f"devices: {count} are wanted, this machine has "
+                    f"{len(devices)}")
+  return tuple(devices[:count])
+
+
+def described(devices: Sequence[jax.Device]) -> str:
+  """What the devices are, e.g. "2 x NVIDIA H100 80GB HBM3"."""
+  return f"{len(devices)} x {devices[0].device_kind}"
+
+
+def all_devices(count: Optional[int] = None) -> Tuple[jax.Device, ...]:
+  """The first `count` devices of each process; None: all of them.
+
+  Raises: UserError if a process has fewer, or some have more than others.
+  """
+  if processes.count() == 1:
+    return local_devices(count)
+  each = [jax.local_devices(i) for i in range(processes.count())]
+  if len({len(devices) for devices in each}) > 1:
+    raise UserError("devices: processes have "
+                    + ", ".join(str(len(devices)) for devices in each)
+                    + "; choose as many for all")
+  local_devices(count)  # says so if there are fewer
+  return tuple(device for devices in each for device in devices[:count])
+
+
+def own(devices: Sequence[jax.Device]) -> Tuple[jax.Device, ...]:
+  """Those of the devices that are this process's."""
+  return tuple(device for device in devices
+               if device.process_index == processes.index())
+
+
+def own_entries(tree: Any, devices: Sequence[jax.Device]) -> Any:
+  """The entries of this process's devices, [D, ...] -> [D_own, ...]."""
+  rows = [i for i, device in enumerate(devices)
+          if device.process_index == processes.index()]
+  return tree if len(rows) == len(devices) else jax.tree.map(
+      lambda leaf: leaf[rows], tree)
+
+
+def highest(value: int, devices: Sequence[jax.Device]) -> int:
+  """The largest value that any process gives; all of them at the same time."""
+  given = np.full(len(own(devices)), value, np.int32)
+  return int(first(_highest(tuple(devices))(scatter(given, own(devices)))))
+
+
+@functools.lru_cache(maxsize=8)
+def _highest(devices: Tuple[jax.Device, ...]) -> Callable[..., Any]:
+  return spread(lambda value: jax.lax.pmax(value, AXIS), devices=devices)
+
+
+def connect(devices: Sequence[jax.Device]):
+  """Connects the devices of all processes; each of them calls it.
+
+  Gloo, which connects processors, waits for half a minute alone for the last
+  to come, and says on stdout that all are there.
+  """
+  if processes.count() > 1:
+    processes.barrier()
+    with _without_stdout():
+      highest(0, devices)
+
+
+@contextlib.contextmanager
+def _without_stdout() -> Iterator[None]:
+  """Nobody hears what the process says, whatever language it is written in."""
+  sys.stdout.flush()
+  kept = os.dup(1)
+  nowhere = os.open(os.devnull, os.O_WRONLY)
+  try:
+    os.dup2(nowhere, 1)
+    yield
+  finally:
+    os.dup2(kept, 1)
+    os.close(kept)
+    os.close(nowhere)
+
+
+def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
+  """The same arrays on every device, [...] -> [D, ...]."""
+  return scatter(jax.tree.map(
+      lambda leaf: jnp.stack([leaf] * len(devices)), tree), devices)
+
+
+def scatter(tree: Any, devices: Sequence[jax.Device]) -> Any:
+  """An entry of the leading axis on each device, [D, ...]."""
+  # The name is that of pmap's own axis: with another one, what a program
+  # returns would lie elsewhere than what it was first given, and it would be
+  # compiled again.
+  mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
+  sharding = jax.sharding.NamedSharding(
+      mesh, jax.sharding.PartitionSpec(AXIS))
+  return jax.device_put(tree, sharding)
+
+
+def first(tree: Any) -> Any:
+  """The copy of the first device, [D, ...] -> [...], on the host."""
+  return jax.tree.map(
+      lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], tree)

@@ -1,0 +1,80 @@
+"""Being asked to stop, and stopping where nothing is lost."""
+
+import contextlib
+import signal
+import threading
+from typing import Iterator, Optional, Sequence
+
+import jax
+
+from my3dgen_jax.errors import Interrupted
+from my3dgen_jax.jobs import devices as devices_lib
+from my3dgen_jax.jobs import processes
+
+
+class StopRequest:
+  """Whether the process has been asked to stop, or another one of the job."""
+
+  def __init__(self):
+    self._signal: Optional[int] = None
+
+  @property
+  def signal(self) -> Optional[int]:
+    """The signal's number, or None so far.
+
+    Of several processes one may know it before another: see `agreed`.
+    """
+    return (self._signal if self._signal is not None
+            else processes.asked_to_stop())
+
+  @signal.setter
+  def signal(self, number: int):
+    self._signal = number
+    processes.ask_to_stop(number)
+
+  def agreed(self, devices: Sequence[jax.Device]) -> bool:
+    """Whether all processes stop now; all of them ask at the same time.
+
+    Args:
+      devices: of all of them.
+    """
+    if processes.count() == 1:
+      return self.signal is not None
+    number = devices_lib.highest(self.signal or 0, devices)
+    if number and self._signal is None:
+      self._signal = number
+    return number > 0
+
+  def raise_if_wanted(self, message: str):
+    """Ends long work, after it has saved what it has.
+
+    Raises: Interrupted with the message.
+    """
+    if self.signal is not None:
+      raise Interrupted(self.signal, message)
+
+
+@contextlib.contextmanager
+def stopping_gently() -> Iterator[StopRequest]:
+  """Within the block SIGTERM and SIGINT set a flag, and stop nothing.
+
+  A second one does what it always does, for whoever cannot wait.
+  """
+  request = StopRequest()
+  if threading.current_thread() is not threading.main_thread():
+    yield request  # only the main thread may say what signals do
+    return
+  before = {number: signal.getsignal(number)
+            for number in (signal.SIGTERM, signal.SIGINT)}
+
+  def note(number, _):
+    request.signal = number
+    signal.signal(number, before[number])
+
+  try:
+    for number in before:
+      signal.signal(number, note)
+    yield request
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)

@@ -1,0 +1,61 @@
+"""Numbers of a run as it goes on: `metrics.jsonl`, and TensorBoard's events."""
+
+import json
+import os
+import pathlib
+from typing import Mapping, Union
+
+from my3dgen_jax.storage.files import replacing
+from my3dgen_jax.jobs.events import EventWriter
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class MetricsLog:
+  """Appends a line a step to the log of a run.
+
+  A run that goes on from a step first drops what was logged after it, so
+  that the file is what an uninterrupted run writes.
+
+  Attributes:
+    path: of `metrics.jsonl`.
+  """
+
+  def __init__(self, folder: Union[str, os.PathLike], *, step: int = 0):
+    """Opens the log of a run that goes on after `step`."""
+    folder = pathlib.Path(folder)
+    self.path = folder / METRICS_FILE
+    kept = []
+    if self.path.exists():
+      for line in self.path.read_text(encoding="utf-8").splitlines():
+        try:
+          if json.loads(line)["step"] <= step:
+            kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+          break  # a line that a kill has cut
+    with replacing(self.path) as file:
+      file.write("".join(kept).encode())
+    self._file = self.path.open("a", encoding="utf-8")
+    self._events = EventWriter(folder, purge_step=step + 1)
+
+  def write(self, step: int, values: Mapping[str, float]):
+    """Logs the values of a step.
+
+    Raises: OSError if the disk is full.
+    """
+    try:
+      self._file.write(json.dumps({"step": step, **values}) + "\n")
+      self._file.flush()
+    except OSError as error:
+      error.filename = str(self.path)  # a full disk names nothing
+      raise
+    for name, value in values.items():
+      self._events.scalar(f"train/{name}", value, step)
+    self._events.flush()
+
+  def __enter__(self) -> "MetricsLog":
+    return self
+
+  def __exit__(self, *_):
+    self._file.close()
+    self._events.close()

@@ -1,0 +1,1 @@
+"""What all commands share: flags, how they start and end, kept programs."""

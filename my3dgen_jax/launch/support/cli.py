@@ -1,0 +1,274 @@
+"""How every command starts, and how it ends when it is given bad input."""
+
+import dataclasses
+import functools
+import pathlib
+import re
+import sys
+import traceback
+import typing
+from typing import Any, Callable, List, Literal, Optional, Sequence
+
+import jax
+from absl import app, flags, logging
+
+from my3dgen_jax.errors import FlagError, Interrupted, UserError, one_line
+from my3dgen_jax.launch.support import programs
+from my3dgen_jax.jobs import devices, processes
+from my3dgen_jax.jobs.progress import compiling
+
+# What commands declare their flags with. Several may be of one name, as long
+# as only one command runs; and they belong to the command, not to this file.
+string, integer, number, boolean, enum, listing, multi_enum = (
+    functools.partial(define, allow_override=True) for define in (
+        flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float,
+        flags.DEFINE_bool, flags.DEFINE_enum, flags.DEFINE_list,
+        flags.DEFINE_multi_enum))
+flags.disclaim_key_flags()
+
+# Flagfiles that are part of the project.
+_FLAGFILES = pathlib.Path(__file__).resolve().parents[3] / "launch"
+_CPU_DEVICES = "cpu_devices"
+_COORDINATOR, _COUNT, _INDEX, _TIMEOUT = _OF_PROCESSES = (
+    "coordinator", "num_processes", "process_id", "connect_timeout")
+_AUTO = "auto"
+_PROGRAM_CACHE = "program_cache"
+_PRECISION = "precision"
+_MOST_NUMBERS = 100_000  # a slip of the finger should not fill the memory
+
+
+def run(main: Callable[[], None]):
+  """Runs a command.
+
+  Args:
+    main: called once flags are parsed. A `UserError` or `OSError` that it
+      raises ends in one line on stderr and exit code 1, a `FlagError` (also
+      from parsing) in exit code 2; anything else is a bug and shows itself.
+  """
+  def guarded(argv: Sequence[str]):
+    try:
+      if len(argv) > 1:
+        raise FlagError(f"unexpected argument {argv[1]!r}; every setting is "
+                        "a flag, --helpshort lists them")
+      if _CPU_DEVICES in flags.FLAGS and flags.FLAGS[_CPU_DEVICES].value:
+        jax.config.update("jax_num_cpu_devices",
+                          flags.FLAGS[_CPU_DEVICES].value)
+      _start_processes()
+      devices.trim_after_compiling()
+      programs.keep_programs(flags.FLAGS[_PROGRAM_CACHE].value)
+      main()
+      processes.finish()
+    except FlagError as error:
+      _fail(error, 2)
+    except (UserError, OSError, MemoryError) as error:
+      _fail(error, 1)
+    except jax.errors.JaxRuntimeError as error:
+      if "RESOURCE_EXHAUSTED" not in str(error):
+        # Perhaps because another process has died, of which it would hear.
+        processes.await_end_of_others()
+        _end_others(error)
+        raise
+      _fail("not enough memory on the device; try fewer images at a time", 1)
+    except Interrupted as error:
+      print(error, file=sys.stderr)
+      processes.abandon(128 + error.signal, str(error), signal=error.signal)
+      sys.exit(128 + error.signal)
+    except KeyboardInterrupt:
+      _fail("interrupted", 130)
+    except Exception as error:
+      _end_others(error)
+      raise
+
+  # Here, so that it is a flag of each command.
+  string(_PROGRAM_CACHE, None, "Folder of compiled programs, from which the "
+         "next command takes them; empty: none. Default: "
+         "JAX_COMPILATION_CACHE_DIR, else the user's cache folder.")
+  enum(_PRECISION, None, ["default", "high", "highest"], "How exactly an "
+       "accelerator multiplies: highest is float32, default TF32 on a GPU, as "
+       "the original computes. Default: default on an accelerator, else what "
+       "the checkpoint says.")
+  app.run(guarded, flags_parser=_parse)
+
+
+def precision(begun: Callable[[], Optional[str]] = lambda: None
+              ) -> Optional[str]:
+  """What --precision chose, or what suits the device; None: as stored.
+
+  The library itself computes as its configs say; commands are run by people
+  who wait.
+
+  Args:
+    begun: what work that goes on began with, or None; asked without the flag.
+  """
+  found = flags.FLAGS[_PRECISION].value or begun()
+  # CUDA takes a while to start, where its libraries were never read before.
+  with compiling("devices", doing="starting", done="started"):
+    suiting = None if jax.default_backend() == "cpu" else "default"
+  return found or suiting
+
+
+def define_cpu_devices():
+  """Declares --cpu_devices for a command that shares its work out."""
+  integer(_CPU_DEVICES, None, "Devices that the processor poses as, to share "
+          "the work; one a core suits small models, and takes as many times "
+          "the memory. Default: one.", lower_bound=1, upper_bound=256)
+
+
+def define_processes():
+  """Declares the flags of a command that several processes can work on."""
+  string(_COORDINATOR, None, "HOST:PORT of process 0, the same for all "
+         "processes of a job; auto: as SLURM or Open MPI say. Default: one "
+         "process.")
+  integer(_COUNT, None, "Processes of the job.", lower_bound=1)
+  integer(_INDEX, None, "Which of them this is, from 0; process 0 "
+          "writes the files.", lower_bound=0)
+  number(_TIMEOUT, processes.CONNECT_SECONDS, "Seconds within which "
+         "all processes must have come.", lower_bound=1.0)
+
+
+def _start_processes():
+  """Meets the other processes, if the flags say that there are any."""
+  if _COORDINATOR not in flags.FLAGS:
+    return
+  values = {name: flags.FLAGS[name].value for name in (
+      _COORDINATOR, _COUNT, _INDEX)}
+  coordinator, count, index = values.values()
+  if all(value is None for value in values.values()):
+    return
+  local = None
+  if coordinator == _AUTO:
+    if count is not None or index is not None:
+      raise FlagError("--coordinator=auto finds --num_processes and "
+                      "--process_id itself")
+    coordinator, count, index, local = processes.detect()
+  for name, value in ((_COORDINATOR, coordinator), (_COUNT, count),
+                      (_INDEX, index)):
+    if value is None:
+      raise FlagError(f"--{name} is missing; several processes need "
+                      "--coordinator, --num_processes and --process_id")
+  processes.start(coordinator, count=count, index=index, local_devices=local,
+                  timeout=flags.FLAGS[_TIMEOUT].value)
+
+
+def _end_others(error: Exception):
+  """Tells a bug here, where this would leave other processes waiting."""
+  if processes.count() > 1:
+    traceback.print_exception(error)
+    processes.abandon(1, f"{type(error).__name__}: {one_line(error)}")
+
+
+def _parse(argv: List[str]) -> List[str]:
+  try:
+    rest = flags.FLAGS(_found_flagfiles(argv))
+    if flags.FLAGS["verbosity"].using_default_value:
+      # Orbax tells a page of its inner life at the level absl would choose.
+      flags.FLAGS.verbosity = logging.WARNING
+    return rest
+  except flags.CantOpenFlagFileError as error:
+    return _fail(f"--flagfile: {error} (nor is it in {_FLAGFILES})", 2)
+  except flags.Error as error:
+    return _fail(f"{error} (--helpshort lists the flags)", 2)
+
+
+def _found_flagfiles(argv: Sequence[str]) -> List[str]:
+  """Flagfiles that are not in the current folder may be in `launch/`."""
+  result = list(argv)
+  for i, argument in enumerate(argv):
+    match = re.fullmatch(r"(--?flagfile)(?:=(.*))?", argument)
+    if argument == "--":
+      break
+    if not match:
+      continue
+    place = i if match[2] is not None else i + 1
+    name = match[2] if match[2] is not None else (argv + [""])[place]
+    if not pathlib.Path(name).exists() and (_FLAGFILES / name).is_file():
+      result[place] = argument[:match.end(1)] + f"={_FLAGFILES / name}" if (
+          match[2] is not None) else str(_FLAGFILES / name)
+  return result
+
+
+def flags_as_text(skip: Sequence[str] = ()) -> str:
+  """The flags that were given, as a flagfile that gives them again."""
+  lines = []
+  for name, flag in sorted(flags.FLAGS._flags().items()):  # pylint: disable=protected-access
+    if flag.using_default_value or name in skip or name in (
+        "flagfile", "verbosity", *_OF_PROCESSES):
+      continue
+    lines.append(flag.serialize())
+  return "\n".join(dict.fromkeys(line for line in lines if line)) + "\n"
+
+
+def define_config(config_class: Any, prefix: str = "",
+                  **defaults: Any) -> Callable[[], Any]:
+  """Declares a flag for every field of a config.
+
+  Args:
+    config_class: a frozen dataclass whose fields have a "help" each.
+    prefix: of the flags' names.
+    **defaults: other than the class's.
+
+  Returns: what makes the config of the flags' values, once they are parsed.
+  """
+  hints = typing.get_type_hints(config_class)
+  holders = {}
+  for field in dataclasses.fields(config_class):
+    name, hint = prefix + field.name, hints[field.name]
+    default = defaults.get(field.name, field.default)
+    text = field.metadata["help"]
+    if typing.get_origin(hint) is Literal:
+      holder = enum(name, default, typing.get_args(hint), text)
+    elif typing.get_origin(hint) is tuple:
+      holder = listing(name, list(default), text)
+    else:
+      define = {int: integer, float: number, bool: boolean,
+                str: string}[hint]
+      holder = define(name, default, text)
+    holders[field.name] = holder
+  def read() -> Any:
+    values = {name: tuple(holder.value) if isinstance(holder.value, list)
+              else holder.value for name, holder in holders.items()}
+    return config_class(**values)
+  return read
+
+
+def _fail(error: object, code: int):
+  print(f"error: {one_line(error)}", file=sys.stderr)
+  processes.abandon(code, one_line(error))
+  sys.exit(code)
+
+
+def numbers(name: str, values: Sequence[str], bound: float) -> List[float]:
+  """Reads a list flag of numbers between -bound and bound.
+
+  Raises: FlagError that names the flag.
+  """
+  try:
+    result = [float(value) for value in values]
+  except ValueError:
+    result = []
+  if not result or not all(abs(value) <= bound for value in result):
+    raise FlagError(f"--{name}: expected numbers between {-bound:.4g} and "
+                    f"{bound:.4g}, separated by commas, got "
+                    f"{','.join(values)!r}")
+  return result
+
+
+def whole_numbers(name: str, values: Sequence[str]) -> List[int]:
+  """Reads a list flag of whole numbers >= 0 and ranges: 1,4-6 is 1,4,5,6.
+
+  Raises: FlagError that names the flag.
+  """
+  result = []
+  for value in values:
+    match = re.fullmatch(r"\s*(\d{1,10})(?:-(\d{1,10}))?\s*", value)
+    first, last = map(int, (match[1], match[2] or match[1])) if match else (
+        1, 0)
+    if not first <= last < 2**32:
+      raise FlagError(f"--{name}: expected whole numbers or ranges like 0-3, "
+                      f"separated by commas, got {value!r}")
+    if len(result) + last - first >= _MOST_NUMBERS:
+      raise FlagError(f"--{name}: at most {_MOST_NUMBERS} at a time")
+    result.extend(range(first, last + 1))
+  if not result:
+    raise FlagError(f"--{name}: expected at least one whole number")
+  return result

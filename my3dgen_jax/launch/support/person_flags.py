@@ -1,0 +1,82 @@
+"""Flags of all commands that work with a person."""
+
+from typing import Any, Optional
+
+from my3dgen_jax.apps.person import Person, load_person
+from my3dgen_jax.data.album import Album, parse_selection
+from my3dgen_jax.errors import FlagError
+from my3dgen_jax.launch.support import cli
+from my3dgen_jax.jobs.devices import described, local_devices
+
+_RUN = cli.string("run", None, "Folder of a run of launch.personalize.")
+_CHECKPOINT = cli.string("checkpoint", None, "Where the run's base is now; or "
+                         "a bare base to work with.")
+_PRETRAINED = cli.boolean("pretrained", False, "The run's base in place of "
+                          "the person's own; its anchors stay.")
+_LPIPS = cli.string("lpips", None, "Folder of LPIPS's weights; default: the "
+                    "run's.")
+_IDENTITY = cli.string("identity", None, "Folder of a face recognition "
+                       "network; default: the run's.")
+_OUT = cli.string("out", None, "Folder to write.")
+_DEVICES = cli.integer("devices", None, "Of this machine; default: all.",
+                       lower_bound=1)
+cli.define_cpu_devices()
+
+
+def out() -> str:
+  """Where results go; raises FlagError if it was not said."""
+  if not _OUT.value:
+    raise FlagError("--out is missing: the folder to write")
+  return _OUT.value
+
+
+class AlbumFlags:
+  """--album and --photos, of commands that work on photos."""
+
+  def __init__(self, of: str = ""):
+    """Declares them; `of` says what the album must be, for the help."""
+    self._album = cli.string("album", None, "Folder or zip of photos with "
+                             f"cameras{of}.")
+    self._photos = cli.string("photos", None, "Which of them: a number, a "
+                              "share, or a file with a name a line; default: "
+                              "all.")
+
+  @property
+  def given(self) -> bool:
+    """Whether there is an --album."""
+    return bool(self._album.value)
+
+  def open(self, **options: Any) -> Album:
+    """The photos; options are `Album.open`'s. Raises AlbumError."""
+    found = Album.open(self._album.value, min_photos=1, **options)
+    if not self._photos.value:
+      return found
+    return found.select(parse_selection(self._photos.value))
+
+
+def person(*, needs_run: bool = False,
+           pretrained: bool = False) -> Person:
+  """The person that the flags name.
+
+  Args:
+    needs_run: a bare base will not do, for it has no anchors.
+    pretrained: the run's base, whatever the flags say.
+
+  Raises: FlagError, CheckpointError, UserError: names the flag or file.
+  """
+  wanted: Optional[str] = None
+  if needs_run and not _RUN.value:
+    wanted = "--run is missing: the folder of a run of launch.personalize"
+  elif not _RUN.value and not _CHECKPOINT.value:
+    wanted = "give a run by --run, or a bare base by --checkpoint"
+  if wanted:
+    raise FlagError(wanted)
+  precision = cli.precision()
+  devices = local_devices(_DEVICES.value)
+  if not pretrained:  # which is the second of two
+    print(f"reading {_RUN.value or _CHECKPOINT.value}; {described(devices)}"
+          + (f", precision {precision}" if precision else ""), flush=True)
+  return load_person(
+      run=_RUN.value, checkpoint=_CHECKPOINT.value,
+      pretrained=pretrained or _PRETRAINED.value, lpips=_LPIPS.value,
+      identity=_IDENTITY.value, devices=devices, precision=precision)

@@ -1,0 +1,347 @@
+"""The two-pass volume renderer over a tri-plane field, in chunks of rays.
+
+Chunks bound the memory (features of all points of an image at once would
+take gigabytes) and, on a CPU, keep a chunk's arrays in cache, which is worth
+a factor of several.
+
+The gradient is written by hand (`_render_image_backward`): of each ray only
+the depths of its samples are kept, and everything else is computed again, a
+chunk at a time. With the depths known, one pass along them does where the
+image itself took two.
+"""
+
+import functools
+from typing import Any, Callable, Optional, Tuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from my3dgen_jax.config import RenderConfig
+from my3dgen_jax.ops.rendering import rays as rays_lib
+from my3dgen_jax.ops.rendering import triplane, volume
+from my3dgen_jax.types import (DecoderWeights, RadianceSample, Rays,
+                               RaySampling, VolumeRendering)
+
+
+ACCELERATOR_CHUNK = 16384  # rays that fill one
+
+
+def default_chunk() -> int:
+  """Rays at a time: what stays in a CPU's cache, or fills an accelerator."""
+  return 256 if jax.default_backend() == "cpu" else ACCELERATOR_CHUNK
+
+
+def _split(arguments: Any, chunk: int, fill: str = "edge") -> Any:
+  """Cuts the leading axis into evenly filled chunks.
+
+  Args:
+    arguments: pytree of arrays [M, ...].
+    chunk: R at most.
+    fill: what the last chunk is filled up with: "edge", the last entry
+      repeated, or "constant", zeros.
+
+  Returns: pytree of arrays [pieces, R, ...].
+  """
+  count = jax.tree.leaves(arguments)[0].shape[0]
+  pieces = -(-count // chunk)
+  size = -(-count // pieces)
+  missing = pieces * size - count
+
+  def split(array):
+    if missing:
+      array = jnp.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1),
+                      mode=fill)
+    return array.reshape((pieces, size) + array.shape[1:])
+
+  return jax.tree.map(split, arguments)
+
+
+def _join(chunks: Any, count: int) -> Any:
+  """Undoes `_split`: [pieces, R, ...] to [M, ...], M being `count`."""
+  return jax.tree.map(
+      lambda array: array.reshape((-1,) + array.shape[2:])[:count], chunks)
+
+
+def _map_chunks(function: Callable[..., Any], arguments: Any,
+                chunk: int) -> Any:
+  """Maps over the leading axis in chunks.
+
+  Args:
+    function: takes and returns pytrees of arrays with a leading axis [R].
+    arguments: pytree of arrays [M, ...].
+    chunk: R at most.
+
+  Returns: pytree of arrays [M, ...].
+  """
+  count = jax.tree.leaves(arguments)[0].shape[0]
+  return _join(lax.map(function, _split(arguments, chunk)), count)
+
+
+def _map_images(function: Callable[..., Any], tables: chex.Array,
+                arguments: Any) -> Any:
+  """Maps `function(tables_i, arguments_i)` over images, all at once.
+
+  The axis stays a plain batch axis, so that images sharded over devices are
+  rendered where they are. One set of tables serves all images where there is
+  only one.
+  """
+  if tables.shape[0] > 1:
+    return jax.vmap(function)(tables, arguments)
+  if jax.tree.leaves(arguments)[0].shape[0] != 1:
+    return jax.vmap(functools.partial(function, tables[0]))(arguments)
+  # XLA's CPU code is much slower with a batch axis of one than without.
+  result = function(tables[0], jax.tree.map(lambda x: x[0], arguments))
+  return jax.tree.map(lambda x: x[None], result)
+
+
+def _chunk(config: RenderConfig, num_images: int) -> int:
+  """Rays of each image at a time; those of all images share the memory."""
+  return max(1, (config.ray_chunk or default_chunk()) // max(1, num_images))
+
+
+def render_rays(tables: chex.Array, decoder: DecoderWeights, rays: Rays, *,
+                config: RenderConfig,
+                sampling: Optional[RaySampling] = None,
+                precision: Optional[lax.PrecisionLike] = None
+                ) -> VolumeRendering:
+  """Integrates the field along rays: a coarse pass, then a fine one.
+
+  Args:
+    tables: [P, 2, S + 2, S + 2, C] from `triplane.fold_planes`; P is N, or 1
+      for one field seen from all N cameras.
+    decoder: of the field.
+    rays: N times M of them.
+    config: sampling counts, depth range, box, background, chunk.
+    sampling: random numbers of stratified sampling; None: no jitter and
+      evenly spaced quantiles.
+    precision: of the decoder's products.
+
+  Returns: VolumeRendering, float32.
+  Source: NeRF, section 5; EG3D, section 4.2. A ray that nothing covers has
+    the largest sampled depth of its image (in EG3D of the whole batch).
+  """
+  chex.assert_equal_shape([rays.origins, rays.directions])
+  num_images, num_rays, _ = rays.origins.shape
+  if config.ray_start == "auto":
+    start, end = rays_lib.box_limits(rays, config.box_warp)
+  else:
+    start = jnp.full((num_images, num_rays), config.ray_start, jnp.float32)
+    end = jnp.full((num_images, num_rays), config.ray_end, jnp.float32)
+  coarse_depths = volume.stratified_depths(
+      start, end, config.depth_resolution,
+      None if sampling is None else sampling.jitter)
+  # The fine pass takes quantiles in order; a set of samples has none.
+  u = None if sampling is None else jnp.sort(sampling.importance, axis=-1)
+
+  chunk = _chunk(config, num_images)
+  rendering = _map_images(
+      lambda tables, arguments: _render_image(config, chunk, precision,
+                                              tables, decoder, *arguments),
+      tables, (rays, coarse_depths, u))
+  nearest = jnp.min(coarse_depths[..., 0], axis=1)[:, None, None]
+  farthest = jnp.max(coarse_depths[..., -1], axis=1)[:, None, None]
+  return rendering.replace(
+      depth=jnp.clip(rendering.depth, nearest, farthest))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _render_image(config: RenderConfig, chunk: int,
+                  precision: Optional[lax.PrecisionLike], tables: jax.Array,
+                  decoder: DecoderWeights, rays: Rays, depths: jax.Array,
+                  u: Optional[jax.Array]) -> VolumeRendering:
+  """Renders the rays of one image, `chunk` of them at a time.
+
+  Args:
+    config: see `render_rays`.
+    chunk: R, rays at a time.
+    precision: of the decoder's products.
+    tables: [2, S + 2, S + 2, C].
+    decoder: of the field.
+    rays: [M, 3] each.
+    depths: [M, D], of the coarse pass.
+    u: [M, F] quantiles of the fine pass, increasing; None: evenly spaced.
+
+  Returns: VolumeRendering, [M, ...]; its depth may be infinite.
+  """
+  return _render_image_forward(config, chunk, precision, tables, decoder,
+                               rays, depths, u)[0]
+
+
+def _render_image_forward(config, chunk, precision, tables, decoder, rays,
+                          depths, u):
+  """`_render_image`, and what its gradient needs."""
+
+  def render_chunk(arguments):
+    rays, depths, u = arguments
+
+    def query(depths):
+      samples = triplane.query(tables, decoder, _points(rays, depths),
+                               box_warp=config.box_warp, precision=precision)
+      return _along_rays(samples, depths)
+
+    return _two_passes(query, depths, u, config)
+
+  rendering, depths, rank = _map_chunks(render_chunk, (rays, depths, u), chunk)
+  return rendering, (tables, decoder, rays, depths, rank)
+
+
+def _render_image_backward(config, chunk, precision, residuals, cotangent):
+  """The gradient of `_render_image`, chunk by chunk.
+
+  Whatever no one asks for, as a rule the gradient of the rays, is computed
+  here all the same in Python and dropped by XLA.
+  """
+  tables, decoder, rays, depths, rank = residuals
+
+  def sample(points):
+    return triplane.sample_planes(tables, points, box_warp=config.box_warp)
+
+  def march(decoder, features, depths):
+    samples = triplane.decode(decoder, features, precision=precision)
+    return _one_pass(_along_rays(samples, depths), depths, config)
+
+  def step(totals, arguments):
+    cotangent, (rays, depths, rank) = arguments
+    points, points_vjp = jax.vjp(_points, rays, depths)
+    features, sample_vjp = jax.vjp(sample, points)
+    _, march_vjp = jax.vjp(march, decoder, features, depths)
+    of_decoder, of_features, of_depths = march_vjp(cotangent)
+    of_rays, of_depths_by_points = points_vjp(*sample_vjp(of_features))
+    of_depths += of_depths_by_points
+    if rank is not None:  # fine depths pass no gradient on
+      of_depths = jnp.take_along_axis(of_depths, rank, axis=-1)
+    # Each chunk adds to the same tables: they are far larger than itself.
+    of_tables = triplane.add_planes(totals[0], points, of_features,
+                                    box_warp=config.box_warp)
+    of_decoder = jax.tree.map(jnp.add, totals[1], of_decoder)
+    return (of_tables, of_decoder), (of_rays, of_depths)
+
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32),
+                       (tables, decoder))
+  # Rays that fill up the last chunk are real ones: they must count nothing.
+  (of_tables, of_decoder), per_ray = lax.scan(
+      step, zeros, (_split(cotangent, chunk, fill="constant"),
+                    _split((rays, depths, rank), chunk)))
+  of_rays, of_depths = _join(per_ray, depths.shape[0])
+  return of_tables.astype(tables.dtype), of_decoder, of_rays, of_depths, None
+
+
+_render_image.defvjp(_render_image_forward, _render_image_backward)
+
+
+def _points(rays: Rays, depths: jax.Array) -> jax.Array:
+  """Points [R * D, 3] at depths [R, D] along R rays."""
+  points = (rays.origins[:, None]
+            + depths[..., None] * rays.directions[:, None])
+  return points.reshape(-1, 3)
+
+
+def _along_rays(samples: RadianceSample, depths: jax.Array) -> RadianceSample:
+  """Samples [R * D, ...] of `_points` to [R, D, ...]."""
+  return jax.tree.map(lambda x: x.reshape(depths.shape + x.shape[-1:]),
+                      samples)
+
+
+def _one_pass(samples: RadianceSample, depths: jax.Array,
+              config: RenderConfig) -> VolumeRendering:
+  """Renders R rays from samples [R, D, ...] at increasing depths [R, D]."""
+  weights = volume.interval_weights(depths, samples.sigma[..., 0])
+  color = _weighted_sum(volume.sample_coefficients(weights), samples.rgb)
+  return _finish(color, depths, weights, config)
+
+
+def _two_passes(query: Callable[[jax.Array], RadianceSample],
+                depths: jax.Array, u: Optional[jax.Array],
+                config: RenderConfig
+                ) -> Tuple[VolumeRendering, jax.Array, Optional[jax.Array]]:
+  """Renders R rays, the second time with samples where there is something.
+
+  Args:
+    query: gives the radiance at depths, [R, D] to [R, D, ...].
+    depths: [R, D], of the coarse pass.
+    u: see `_render_image`.
+    config: of the fine pass, which may be none.
+
+  Returns: VolumeRendering; the depths of all samples, [R, D + F], increasing;
+    and the places [R, D] of the coarse ones, None without a fine pass.
+  """
+  coarse, fine = depths.shape[-1], config.depth_resolution_importance
+  samples = query(depths)
+  if not fine:
+    return _one_pass(samples, depths, config), depths, None
+  sigma = samples.sigma[..., 0]
+  weights = volume.interval_weights(depths, sigma)
+  if u is None:
+    u = jnp.broadcast_to(jnp.linspace(0.0, 1.0, fine),
+                         depths.shape[:-1] + (fine,))
+  fine_depths = volume.importance_depths(depths, weights, u)
+  fine_samples = query(fine_depths)
+  # Only depth and density are brought in order; the many colour channels
+  # stay where they are, and each sample's coefficient comes to them.
+  order, rank = volume.merge_order(depths, fine_depths)
+  join = lambda *parts: jnp.take_along_axis(
+      jnp.concatenate(parts, axis=-1), order, axis=-1)
+  depths = join(depths, fine_depths)
+  weights = volume.interval_weights(
+      depths, join(sigma, fine_samples.sigma[..., 0]))
+  coefficients = jnp.take_along_axis(volume.sample_coefficients(weights), rank,
+                                     axis=-1)
+  color = (_weighted_sum(coefficients[..., :coarse], samples.rgb)
+           + _weighted_sum(coefficients[..., coarse:], fine_samples.rgb))
+  return _finish(color, depths, weights, config), depths, rank[..., :coarse]
+
+
+def _finish(color: jax.Array, depths: jax.Array, weights: jax.Array,
+            config: RenderConfig) -> VolumeRendering:
+  """Adds the background to colours [R, C], and what weights give at once."""
+  opacity = jnp.sum(weights, axis=-1, keepdims=True)
+  if config.white_back:
+    color = color + 1 - opacity
+  return VolumeRendering(
+      features=color * 2 - 1,
+      depth=volume.expected_depth(depths, weights)[..., None],
+      opacity=opacity)
+
+
+def _weighted_sum(weights: jax.Array, values: jax.Array) -> jax.Array:
+  """Sums [R, D] x [R, D, C] over D; a fused loop beats tiny products."""
+  return jnp.sum(weights[..., None] * values, axis=-2)
+
+
+def query_points(tables: chex.Array, decoder: DecoderWeights,
+                 points: chex.Array, *, config: RenderConfig,
+                 precision: Optional[lax.PrecisionLike] = None
+                 ) -> RadianceSample:
+  """Density and colour features at any points.
+
+  Args:
+    tables: [P, 2, S + 2, S + 2, C] from `triplane.fold_planes`, P is N or 1.
+    decoder: of the field.
+    points: [N, M, 3], world units.
+    config: the box, and the chunk: as many points at a time as that many
+      rays have in one pass.
+    precision: of the decoder's products.
+
+  Returns: RadianceSample, [N, M, ...], float32.
+  """
+  chunk = _chunk(config, points.shape[0]) * config.depth_resolution
+
+  def query_image(tables, points):
+    return _map_chunks(
+        lambda p: triplane.query(tables, decoder, p, box_warp=config.box_warp,
+                                 precision=precision), points, chunk)
+
+  return _map_images(query_image, tables, points)
+
+
+def draw_sampling(key: chex.PRNGKey, shape: Tuple[int, int],
+                  config: RenderConfig) -> RaySampling:
+  """Random numbers for stratified sampling of N x M rays (`shape`)."""
+  jitter_key, importance_key = jax.random.split(key)
+  return RaySampling(
+      jitter=jax.random.uniform(
+          jitter_key, shape + (config.depth_resolution,)),
+      importance=jax.random.uniform(
+          importance_key, shape + (config.depth_resolution_importance,)))

@@ -1,0 +1,120 @@
+"""The tri-plane radiance field: points to density and colour features."""
+
+from typing import Optional
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from my3dgen_jax.ops.rendering import grid_sample
+from my3dgen_jax.ops.activations import softplus
+from my3dgen_jax.types import DecoderWeights, RadianceSample
+
+
+def fold_planes(planes: chex.Array) -> jax.Array:
+  """Prepares planes for `sample_planes`: three become two, mean included.
+
+  A point (x, y, z) reads plane 0 at (x, y), plane 1 at (x, z) and plane 2 at
+  (z, x): the last two see the same two axes (NVlabs/eg3d#67; the published
+  weights were trained so). Reading plane 2 at (z, x) is reading its transpose
+  at (x, z), so the sum of plane 1 and that transpose serves both.
+
+  Args:
+    planes: [N, 3, S, S, C].
+
+  Returns: [N, 2, S + 2, S + 2, C], with a ring of zeros.
+  Raises: AssertionError unless there are three square planes.
+  """
+  chex.assert_rank(planes, 5)
+  chex.assert_shape(planes, (None, 3, planes.shape[2], planes.shape[2], None))
+  xz = planes[:, 1] + jnp.swapaxes(planes[:, 2], 1, 2)
+  folded = jnp.stack([planes[:, 0], xz], axis=1) / 3
+  return grid_sample.pad_for_sampling(folded)
+
+
+def sample_planes(tables: chex.Array, points: chex.Array, *,
+                  box_warp: float) -> jax.Array:
+  """Mean of the three planes' features at points, zero outside the box.
+
+  Args:
+    tables: [2, S + 2, S + 2, C], one entry of `fold_planes`.
+    points: [M, 3], world units; the box is +-box_warp / 2.
+    box_warp: side of the box, world units.
+
+  Returns: [M, C].
+  Source: EG3D, section 3.
+  """
+  views = _views(points, box_warp)
+  return (grid_sample.sample_padded(tables[0], *views[0])
+          + grid_sample.sample_padded(tables[1], *views[1]))
+
+
+def add_planes(tables: chex.Array, points: chex.Array, values: chex.Array, *,
+               box_warp: float) -> jax.Array:
+  """Adds values where `sample_planes` reads: its transpose.
+
+  With the cotangent of what `sample_planes` read, this adds up the gradient
+  of its tables.
+
+  Args:
+    tables: [2, S + 2, S + 2, C] float32.
+    points: [M, 3], world units.
+    values: [M, C]; their dtype is that of the tables which were read.
+    box_warp: side of the box, world units.
+
+  Returns: [2, S + 2, S + 2, C] float32.
+  """
+  _, height, width, channels = tables.shape
+  indices, weights = [], []
+  for plane, view in enumerate(_views(points, box_warp)):
+    for index, weight in grid_sample.taps(height, width, *view, values.dtype):
+      indices.append(index + plane * height * width)
+      weights.append(weight)
+  # One scatter for all: XLA's CPU code prepares its updates on all cores.
+  updates = (jnp.stack(weights)[..., None].astype(jnp.float32)
+             * values.astype(jnp.float32))
+  flat = tables.reshape(-1, channels).at[jnp.stack(indices)].add(
+      updates, mode="promise_in_bounds")
+  return flat.reshape(tables.shape)
+
+
+def _views(points, box_warp):
+  """The coordinates (column, row) that each of the two tables is read at."""
+  x, y, z = jnp.moveaxis(points * (2 / box_warp), -1, 0)
+  return (x, y), (x, z)
+
+
+def decode(decoder: DecoderWeights, features: chex.Array, *,
+           precision: Optional[lax.PrecisionLike] = None) -> RadianceSample:
+  """Density and colour features of plane features.
+
+  Args:
+    decoder: its weights.
+    features: [..., P], of the dtype to multiply in; sums are float32.
+    precision: of the products.
+
+  Returns: RadianceSample with sigma [..., 1] and rgb [..., C], float32.
+  Source: EG3D, section 4.2; colours reach a little past [0, 1] as in
+    mip-NeRF.
+  """
+  def layer(x, kernel, bias):
+    return jnp.matmul(x.astype(features.dtype), kernel.astype(features.dtype),
+                      precision=precision,
+                      preferred_element_type=jnp.float32) + bias
+
+  hidden = softplus(layer(features, decoder.kernel0, decoder.bias0))
+  # Two products: what follows reads density or colour, and a CPU's vector
+  # units want them side by side, not every 33rd number.
+  sigma, rgb = (layer(hidden, decoder.kernel1[:, part], decoder.bias1[part])
+                for part in (slice(0, 1), slice(1, None)))
+  return RadianceSample(sigma=sigma,
+                        rgb=jax.nn.sigmoid(rgb) * 1.002 - 0.001)
+
+
+def query(tables: chex.Array, decoder: DecoderWeights, points: chex.Array, *,
+          box_warp: float,
+          precision: Optional[lax.PrecisionLike] = None) -> RadianceSample:
+  """`sample_planes`, then `decode`: points [M, 3] of one image."""
+  features = sample_planes(tables, points, box_warp=box_warp)
+  return decode(decoder, features, precision=precision)

@@ -1,0 +1,727 @@
+"""Folders of all kinds of photos, and the albums that come of them."""
+
+import collections
+from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import struct
+import tempfile
+from unittest import mock
+import zlib
+
+from absl.testing import absltest, parameterized
+import numpy as np
+from PIL import Image
+
+from my3dgen_jax.apps.preparation import looks, prepare as app
+from my3dgen_jax.data import album as album_lib
+from my3dgen_jax.data import dataset_json, photo_files, video_frames
+from my3dgen_jax.data.faces import pose_spread
+from my3dgen_jax.data.album import Album
+from my3dgen_jax.errors import Interrupted, UserError
+from my3dgen_jax.losses import identity as identity_lib
+from my3dgen_jax.ops import cameras
+from my3dgen_jax.jobs import interrupts
+from tests.support import dotted_faces
+
+SIZE = 64
+# The crop of the average camera lies here in a photo of 320 x 240.
+CORNER, SIDE = (110, 60), 128
+
+
+def degrees_between(a, b):
+  """The angle between the rotations of two labels."""
+  first, second = (np.asarray(c)[:16].reshape(4, 4)[:3, :3] for c in (a, b))
+  return np.degrees(np.arccos(np.clip(
+      (np.trace(first.T @ second) - 1) / 2, -1, 1)))
+
+
+class PrepareTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    folder = tempfile.TemporaryDirectory()
+    self.addCleanup(folder.cleanup)
+    self.folder = pathlib.Path(folder.name)
+    self.photos, self.out = self.folder / "photos", self.folder / "out"
+    self.photos.mkdir()
+    self.config = app.PrepareConfig(
+        photos=str(self.photos), out=str(self.out), size=SIZE, workers=1,
+        test=0, reference=0)
+    self.told = []
+
+  def photo(self, name, *faces, **options):
+    faces = faces or ((dotted_faces.label(0), CORNER, SIDE),)
+    options.setdefault("seed", zlib.crc32(name.encode()))
+    pixels = dotted_faces.photo(*faces, **options)
+    dotted_faces.save(self.photos, name, pixels)
+    return pixels
+
+  def prepare(self, make_detector=dotted_faces.detector, **changes):
+    self.told = []
+    return app.prepare(dataclasses.replace(self.config, **changes),
+                       make_detector=make_detector, report=self.told.append)
+
+  def report(self):
+    with open(self.out / "report.csv", encoding="utf-8") as file:
+      return {row["file"]: row for row in csv.DictReader(file)}
+
+  def album(self, **options):
+    return Album.open(self.out / "album", img_resolution=SIZE, **options)
+
+  def assert_alike(self, c, wanted):
+    """The crop's middle may be another point of the photo, 12 % off."""
+    self.assertLess(degrees_between(c, wanted), 1.7)
+    self.assertAlmostEqual(pose_spread.angles(c)[0],
+                           pose_spread.angles(wanted)[0], delta=0.5)
+
+  @parameterized.parameters((0, 0), (25, 0), (-40, 0), (10, 8))
+  def test_camera_and_crop(self, yaw, pitch):
+    c = dotted_faces.label(yaw, pitch)
+    self.photo("me.png", (c, CORNER, SIDE))
+    self.prepare()
+    item, = self.album(min_photos=1)
+    np.testing.assert_allclose(item.c[16:], c[16:])
+    self.assertAlmostEqual(np.linalg.norm(item.c[3:12:4]), 2.7, places=4)
+    self.assertTrue((item.mask == 1).all())
+    # The dots lie where the label says: 2 pixels of 64 (a face of average
+    # shape, seen from the side, is not quite where an affine camera sees it).
+    pixels = np.asarray(Image.open(self.out / "album" / "me.png"))
+    for i, (x, y) in enumerate(dotted_faces.points_of(item.c) * SIZE):
+      there = pixels[int(y) - 2:int(y) + 3, int(x) - 2:int(x) + 3].astype(int)
+      off = np.abs(there - (255, 20 * i, 0)).sum(axis=-1).min()
+      self.assertLess(off, 90)
+    row = self.report()["me.png"]
+    self.assertAlmostEqual(float(row["yaw"]), yaw, delta=0.5)
+    # Five points do not tell a nod from a long face, so it is played down.
+    self.assertAlmostEqual(float(row["pitch"]), pitch,
+                           delta=0.5 + abs(pitch) / 3)
+    self.assertEqual((row["status"], row["part"], row["faces"]),
+                     ("kept", "train", "1"))
+
+  def test_mirrored_photo_has_the_mirrored_label(self):
+    c = dotted_faces.label(20, 5)
+    self.photo("me.png", (c, CORNER, SIDE))
+    mirrored = (np.asarray(cameras.mirror(c)), (320 - CORNER[0] - SIDE,
+                                                CORNER[1]), SIDE)
+    self.photo("other.png", mirrored)
+    self.prepare()
+    first, second = self.album().c
+    self.assertLess(degrees_between(cameras.mirror(first), second), 0.2)
+
+  def test_mirrored_copies(self):
+    # The face touches the right border: there the crop is filled up.
+    for i in range(8):
+      self.photo(f"{i}.png", (dotted_faces.label(8 * i - 28), (222, 60), 128))
+    self.prepare(mirror=True, test=2, reference=1)
+    album = self.album()
+    album.verify()
+    items = {album_lib.stem(item.name): item for item in album}
+    parts = {name: row["part"] for name, row in (
+        (row["name"], row) for row in self.report().values())}
+    self.assertEqual(collections.Counter(parts.values()),
+                     {"train": 5, "test": 2, "reference": 1})
+    self.assertEqual(
+        set(items), set(parts) | {f"{name}_mirrored" for name, part
+                                  in parts.items() if part == "train"})
+    for name, part in parts.items():
+      self.assertEqual(items[name].mask[0, -1], 0)
+      self.assertEqual(items[name].mask[0, 0], 1)
+      if part == "train":
+        item, other = items[name], items[f"{name}_mirrored"]
+        np.testing.assert_array_equal(other.image, item.image[:, ::-1])
+        np.testing.assert_array_equal(other.mask, item.mask[:, ::-1])
+        np.testing.assert_allclose(other.c, cameras.mirror(item.c))
+
+  def test_split(self):
+    for i in range(12):
+      self.photo(f"{i:02}.png", (dotted_faces.label(5 * i - 30), CORNER,
+                                 SIDE))
+    self.prepare(test=0.25, reference=2)
+    folder = self.out / "album"
+    split = self.album().split(test=folder / "test.txt",
+                               reference=folder / "reference.txt")
+    self.assertEqual([len(part) for part in split], [7, 3, 2])
+    self.assertLen({name for part in split for name in part.names}, 12)
+    # One of each third of the poses, sorted by name.
+    self.assertEqual([int(name[:2]) // 4 for name in split.test.names],
+                     [0, 1, 2])
+
+  def test_too_few_to_split(self):
+    for i in range(3):
+      self.photo(f"{i}.png")
+    self.prepare(test=0.1, reference=0.1)
+    self.assertFalse((self.out / "album" / "test.txt").exists())
+    self.prepare(test=1, reference=1, overwrite=True)
+    self.assertFalse((self.out / "album" / "test.txt").exists())
+    self.assertIn("too few", " ".join(self.told))
+
+  def test_what_checks_set_aside(self):
+    here = (dotted_faces.label(0), CORNER, SIDE)
+    good = self.photo("good.png")
+    self.photo("nobody.png", (here[0], (400, 400), SIDE))
+    self.photo("grey.png", (here[0], (60, 20), 200), grey=True, radius=1.6)
+    self.photo("tiny.png", (here[0], CORNER, 20))
+    self.photo("far out.png", (here[0], (-42, -46), SIDE))
+    self.photo("cut.png", (here[0], (250, 60), SIDE))
+    dotted_faces.save(self.photos, "blurred.png", dotted_faces.blurred(
+        self.photo("blurred.png"), 3.0))
+    dotted_faces.save(self.photos, "again.png",
+                      dotted_faces.blurred(good, 0.5))
+    self.prepare()
+    reasons = {name: row["reason"] for name, row in self.report().items()}
+    for name, pattern in (
+        ("good.png", "^$"), ("nobody.png", "no face"), ("grey.png", "^grey: "),
+        ("tiny.png", "^tiny: 2. pixels"), ("far out.png", "^only [34].%"),
+        ("cut.png", "no face"), ("blurred.png", "^blurred: 0"),
+        ("again.png", "looks like good.png")):
+      self.assertRegex(reasons[name], pattern, name)
+    self.assertEqual(self.album(min_photos=1).names, ("good.png",))
+    crops = set(os.listdir(self.out / "set_aside"))
+    self.assertEqual(crops, {
+        "again.png", "grey.png", "tiny.png", "blurred.png", "far_out.png",
+        "far_out_mask.png", "dataset.json"})
+    for name in ("kept.png", "set_aside.png"):
+      Image.open(self.out / name).load()
+    self.assertLen(list(self.photos.iterdir()), 8)  # nothing is lost
+
+    self.prepare(keep=("grey.png", "again"), overwrite=True)
+    self.assertEqual(self.album().names, ("again.png", "good.png",
+                                          "grey.png"))
+    with self.assertRaisesRegex(UserError, "keep: .*'gone'"):
+      self.prepare(keep=("gone",), overwrite=True)
+
+  def test_face_whose_landmarks_are_outside(self):
+    self.photo("me.png")
+    far = {"me.png": [[x - 200, y] for x, y in dotted_faces.points_of(
+        dotted_faces.label(0)) * SIDE + CORNER]}
+    path = self.folder / "points.json"
+    path.write_text(json.dumps(far), encoding="utf-8")
+    with self.assertRaisesRegex(UserError, "no photo is left"):
+      self.prepare(detections=str(path))
+    self.assertEqual(self.report()["me.png"]["reason"],
+                     "the photo cuts the face off")
+
+  def test_broken_photos_are_told_and_the_rest_goes_on(self):
+    self.photo("good.png")
+    (self.photos / "text.jpg").write_text("no photo")
+    (self.photos / "empty.jpg").write_bytes(b"")
+    Image.fromarray(self.photo("x.png")).save(self.photos / "cut.jpg")
+    data = (self.photos / "cut.jpg").read_bytes()
+    (self.photos / "cut.jpg").write_bytes(data[:len(data) // 2])
+    (self.photos / "x.png").unlink()
+    (self.photos / "gone.jpg").symlink_to(self.folder / "nowhere.jpg")
+    os.mkfifo(self.photos / "pipe.jpg")
+    bomb = (self.photos / "good.png").read_bytes()
+    header = struct.pack(">4sII5s", b"IHDR", 20_000, 20_000, b"\x08\2\0\0\0")
+    (self.photos / "bomb.png").write_bytes(
+        bomb[:12] + header + struct.pack(">I", zlib.crc32(header))
+        + bomb[33:])
+    odd = self.photo("odd.png")
+    odd[0, 0] = dotted_faces.RAISES
+    dotted_faces.save(self.photos, "odd.png", odd)
+    Image.new("RGB", (1, 1)).save(self.photos / "dot.png")
+    (self.photos / "notes.txt").write_text("")
+    self.prepare()
+    reasons = {name: row["reason"] for name, row in self.report().items()}
+    for name, pattern in (
+        ("good.png", "^$"), ("text.jpg", "no photo"), ("empty.jpg", "empty"),
+        ("cut.jpg", "is cut off"), ("gone.jpg", "no ordinary file"),
+        ("pipe.jpg", "no ordinary file"), ("bomb.png", "too many pixels"),
+        ("odd.png", "RuntimeError: cannot look at this"),
+        ("dot.png", "no face")):
+      self.assertRegex(reasons.pop(name), pattern)
+    self.assertEmpty(reasons)
+    self.assertIn("1 other files", " ".join(self.told))
+    self.assertEqual(self.album(min_photos=1).names, ("good.png",))
+
+  def test_nothing_to_do(self):
+    with self.assertRaisesRegex(UserError, "holds no photos"):
+      self.prepare()
+    self.assertFalse(self.out.exists())
+    with self.assertRaisesRegex(UserError, "no such folder"):
+      self.prepare(photos=str(self.folder / "gone"))
+    (self.photos / "text.jpg").write_text("no photo")
+    with self.assertRaisesRegex(UserError, "no photo is left.*report.csv"):
+      self.prepare()
+    self.assertRegex(self.report()["text.jpg"]["reason"], "no photo")
+    self.assertFalse((self.out / "album").exists())
+
+  @parameterized.parameters(
+      {"photos": ""}, {"out": ""}, {"size": 0}, {"min_inside": 2.0},
+      {"duplicate": -1.0}, {"test": 1.5}, {"frames": 0}, {"workers": -1},
+      {"domain": "dog"}, {"identity": "network", "domain": "cat"})
+  def test_settings(self, **changes):
+    with self.assertRaisesRegex(UserError, f"^{next(iter(changes))}: "):
+      self.prepare(**changes)
+
+  def test_album_is_not_overwritten_unasked(self):
+    self.photo("me.png")
+    self.prepare()
+    (self.out / "album" / "me_latent.npy").write_bytes(b"mine")
+    with self.assertRaisesRegex(UserError, "album already; --overwrite"):
+      self.prepare()
+    (self.photos / "me.png").rename(self.photos / "you.png")
+    self.prepare(overwrite=True)
+    self.assertEqual(self.album(min_photos=1).names, ("you.png",))
+    with self.assertRaisesRegex(UserError, "no photo is left"):
+      self.prepare(overwrite=True, min_sharpness=1)
+    self.assertEqual(self.album(min_photos=1).names, ("you.png",))
+
+  def test_folder_of_others_is_left_alone(self):
+    self.photo("me.png")
+    self.out.mkdir()
+    (self.out / "report.csv").write_text("mine")
+    with self.assertRaisesRegex(UserError, "out: holds other things"):
+      self.prepare()
+    self.assertEqual(os.listdir(self.out), ["report.csv"])
+
+  def test_album_among_the_photos(self):
+    self.photo("me.png")
+    self.photo("big.png", size=(400, 300))
+    for overwrite in (False, True):
+      self.prepare(out=str(self.photos / "album"), overwrite=overwrite)
+      self.assertIn("2 of 2 kept", " ".join(self.told))
+
+  def test_names(self):
+    names = ["a/me.png", "b/me.png", "b_me.png", "me_mask.png", "%&.png",
+             "Zoë & I.png", "x_mirrored.png", "A_ME.png"]
+    for name in names:
+      self.photo(name)
+    self.prepare(duplicate=1.0)
+    album = self.album()
+    self.assertLen(album, len(names))
+    self.assertTrue(all(photo.mask is None for photo in album.photos))
+    self.assertEqual(set(album.names), {
+        "A_ME.png", "a_me_2.png", "b_me.png", "b_me_2.png", "me_mask_.png",
+        "photo.png", "Zoë_I.png", "x_mirrored_.png"})
+
+  def test_long_names(self):
+    # 255 bytes are what file systems allow; cut within a character of three.
+    for folder in "ab":
+      self.photo(f"{folder * 200}/{'語' * 70}_mask.png")
+    self.prepare(duplicate=1.0, mirror=True)
+    names = self.album().names
+    self.assertLen(names, 4)
+    for name in names:
+      self.assertLessEqual(len(name.encode()), 170)
+      self.assertRegex(name, "^[0-9a-f]{8}_語+_mask_(_mirrored)?.png$")
+    short = app._short  # pylint: disable=protected-access
+    self.assertRegex(short("語" * 60), "^[0-9a-f]{8}_語{47}$")
+    self.assertEqual(short("a" * 150), "a" * 150)
+
+  def test_long_name_of_a_video(self):
+    (self.photos / ("語" * 80 + ".mp4")).write_bytes(b"video")
+    frame = video_frames.Frame(0.0, dotted_faces.photo())
+    with mock.patch.object(video_frames, "candidates", return_value=[frame]):
+      with self.assertRaisesRegex(UserError, "no photo is left"):
+        self.prepare()
+    self.assertEqual([row["reason"] for row in self.report().values()],
+                     ["no face was found"])
+
+  def test_names_that_are_no_utf8(self):
+    name = os.fsdecode(b"Zo\xeb.png")
+    self.photo("me.png")
+    try:
+      (self.photos / "me.png").rename(self.photos / name)
+    except OSError:
+      self.skipTest("the file system allows UTF-8 alone")
+    (self.photos / os.fsdecode(b"\xeb.jpg")).write_text("no photo")
+    records = self.prepare(keep=(name,))
+    self.assertEqual(records[0].path.name, name)
+    self.assertEqual({file: row["status"] for file, row
+                      in self.report().items()},
+                     {"Zo\ufffd.png": "kept", "\ufffd.jpg": "set aside"})
+    "".join(self.told).encode()
+    # Said lines, too, though the folder's own name is no UTF-8.
+    self.prepare(out=str(self.folder / os.fsdecode(b"\xeb")))
+    self.assertIn("/\ufffd/album", "".join(self.told).encode().decode())
+
+  def test_nothing_but_pixels_is_carried(self):
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "secret maker", 3
+    upside_down = self.photo("me.png")[::-1, ::-1]
+    Image.fromarray(np.ascontiguousarray(upside_down)).save(
+        self.photos / "me.png", exif=exif)
+    self.prepare()
+    data = (self.out / "album" / "me.png").read_bytes()
+    self.assertNotIn(b"secret", data)
+    self.assertEmpty(Image.open(self.out / "album" / "me.png").info)
+
+  # Landmarks that are given.
+
+  def given(self, name="me.png", domain="face"):
+    c = dotted_faces.label(15)
+    self.photo(name, (c, CORNER, SIDE), domain=domain)
+    return dotted_faces.points_of(c, domain) * SIDE + CORNER, c
+
+  def no_detector(self):
+    self.fail("landmarks were given")
+
+  @parameterized.parameters("folder", "json", "path")
+  def test_given_landmarks(self, kind):
+    points, c = self.given("a/me.png")
+    place = self.folder / "given"
+    if kind == "folder":
+      place.mkdir()
+      np.savetxt(place / "me.txt", points)
+    else:
+      name = "me.png" if kind == "json" else "a/me.png"
+      place.write_text(json.dumps({name: points.tolist()}), encoding="utf-8")
+    self.photo("unknown.png")
+    self.prepare(self.no_detector, detections=str(place))
+    item, = self.album(min_photos=1)
+    self.assert_alike(item.c, c)
+    self.assertIn("no landmarks", self.report()["unknown.png"]["reason"])
+    # What was found can be given again.
+    self.prepare(self.no_detector, overwrite=True,
+                 detections=str(self.out / "landmarks.json"))
+    np.testing.assert_allclose(self.album(min_photos=1).c, item.c[None],
+                               atol=1e-3)
+
+  def test_given_landmarks_of_photos_with_one_name(self):
+    points, _ = self.given("a/me.png")
+    for name in ("b/me.png", "b/you.png", "c/me.jpg.png"):
+      self.given(name)
+    place = self.folder / "given.json"
+    def reasons(*names):
+      place.write_text(json.dumps({name: points.tolist() for name in names}))
+      self.prepare(self.no_detector, detections=str(place), overwrite=True,
+                   keep=("me.png", "b/you.png"))
+      return {name: row["reason"] for name, row in self.report().items()}
+    found = reasons("me.png", "you.png", "b_me")
+    self.assertRegex(found["a/me.png"], "'me.png' may be those of b/me.png")
+    # Its name in the album is no other's, nor is this name.
+    self.assertEqual((found["b/me.png"], found["b/you.png"]), ("", ""))
+    self.assertIn("no landmarks", found["c/me.jpg.png"])
+    # A whole path is one photo's, though another has that name.
+    self.given("me.png")
+    found = reasons("me.png", "b/me.png", "you")
+    self.assertEqual((found["me.png"], found["b/me.png"]), ("", ""))
+    self.assertRegex(found["a/me.png"], "'me.png' may be those of me.png")
+
+  def test_photos_without_faces_are_in_the_landmarks(self):
+    self.photo("a/me.png")
+    self.photo("b/me.png", (dotted_faces.label(0), (400, 400), SIDE))
+    (self.photos / "c.jpg").write_text("no photo")
+    for detections in ("", str(self.out / "landmarks.json")):
+      self.prepare(detections=detections, overwrite=True)
+      self.assertEqual(self.report()["b/me.png"]["reason"],
+                       "no face was found")
+      found = json.loads((self.out / "landmarks.json").read_text())
+      self.assertEqual({name: len(faces) for name, faces in found.items()},
+                       {"a/me.png": 1, "b/me.png": 0})
+
+  def test_given_landmarks_of_a_photo_decoded_smaller(self):
+    points, c = self.given()
+    image = Image.open(self.photos / "me.png")
+    image.save(self.photos / "me.jpg", quality=95)
+    (self.photos / "me.png").unlink()
+    place = self.folder / "given.json"
+    place.write_text(json.dumps({"me.jpg": points.tolist()}))
+    with mock.patch.object(photo_files, "MAX_PIXELS", 320 * 240 // 4):
+      self.prepare(self.no_detector, detections=str(place), min_sharpness=0)
+    item, = self.album(min_photos=1)
+    self.assert_alike(item.c, c)
+    again = json.loads((self.out / "landmarks.json").read_text())
+    np.testing.assert_allclose(again["me.jpg"][0]["points"], points,
+                               atol=0.01)
+
+  def test_landmarks_that_cannot_be_used(self):
+    self.photo("me.png")
+    with self.assertRaisesRegex(UserError, "gone: no such"):
+      self.prepare(detections=str(self.folder / "gone"))
+    place = self.folder / "given.json"
+    place.write_text('{"me.png": [[1, 2]]}')
+    with self.assertRaisesRegex(UserError, "no photo is left"):
+      self.prepare(detections=str(place))
+    self.assertRegex(self.report()["me.png"]["reason"],
+                     "bad landmarks: .*given.json: 'me.png': points: expected")
+    place.write_text(json.dumps({"me.png": [[5, 5]] * 5}))
+    with self.assertRaisesRegex(UserError, "no photo is left"):
+      self.prepare(detections=str(place))
+    self.assertIn("all in one place", self.report()["me.png"]["reason"])
+
+  @parameterized.parameters("beside", "folder", "json")
+  def test_cats(self, kind):
+    points, c = self.given("cat.png", domain="cat")
+    text = "9 " + " ".join(f"{x:.2f}" for x in points.ravel())
+    detections = self.folder / "given"
+    if kind == "beside":
+      (self.photos / "cat.png.cat").write_text(text)
+      detections = ""
+    elif kind == "folder":
+      detections.mkdir()
+      (detections / "cat.png.cat").write_text(text)
+    else:
+      detections.write_text(json.dumps({"cat.png": points.tolist()}))
+    self.prepare(self.no_detector, domain="cat", detections=str(detections))
+    item, = self.album(min_photos=1)
+    self.assert_alike(item.c, c)
+
+  def test_cats_need_landmarks(self):
+    self.photo("cat.png")
+    with self.assertRaisesRegex(UserError, "NAME.jpg.cat beside"):
+      self.prepare(domain="cat")
+
+  # Other people.
+
+  def test_other_people(self):
+    left = (dotted_faces.label(5), (10, 60), 128)
+    right = (dotted_faces.label(-5), (170, 60), 140)
+    mine, other, third = (30, 90, 240), (240, 90, 30), (40, 240, 40)
+    for i in range(3):  # two people in every photo, mine is the smaller face
+      pixels = self.photo(f"{i}.png", left, right)
+      pixels = dotted_faces.tinted(pixels, left, mine)
+      dotted_faces.save(self.photos, f"{i}.png", dotted_faces.tinted(
+          pixels, right, (other, third, other)[i]))
+    pixels = self.photo("stranger.png", left)
+    dotted_faces.save(self.photos, "stranger.png",
+                      dotted_faces.tinted(pixels, left, third))
+    with mock.patch.object(identity_lib, "load_identity", return_value=(
+        dotted_faces.Identity(), None)):
+      self.prepare(identity="network")
+    rows = self.report()
+    for i in range(3):
+      self.assertEqual(rows[f"{i}.png"]["status"], "kept")
+      self.assertAlmostEqual(float(rows[f"{i}.png"]["yaw"]), 5, delta=0.5)
+      self.assertEqual(rows[f"{i}.png"]["faces"], "2")
+      self.assertGreater(float(rows[f"{i}.png"]["similarity"]), 0.9)
+    self.assertIn("another person", rows["stranger.png"]["reason"])
+    self.assertIn("3 photos show several", " ".join(self.told))
+    self.assertNotIn("another person is in", " ".join(self.told))
+
+    self.prepare(overwrite=True)  # without a network
+    self.assertIn("not checked", " ".join(self.told))
+    rows = self.report()
+    self.assertEqual(rows["stranger.png"]["status"], "kept")
+    self.assertAlmostEqual(float(rows["0.png"]["yaw"]), -5, delta=0.5)
+
+  def test_two_people_in_every_photo(self):
+    left = (dotted_faces.label(5), (10, 60), 128)
+    right = (dotted_faces.label(-5), (170, 60), 140)
+    for i in range(2):
+      pixels = self.photo(f"{i}.png", left, right)
+      for face, colour in ((left, (30, 90, 240)), (right, (240, 90, 30))):
+        pixels = dotted_faces.tinted(pixels, face, colour)
+      dotted_faces.save(self.photos, f"{i}.png", pixels)
+    with mock.patch.object(identity_lib, "load_identity", return_value=(
+        dotted_faces.Identity(), None)):
+      self.prepare(identity="network", duplicate=1.0)
+    self.assertIn("another person is in 2 photos, the album's in 2",
+                  " ".join(self.told))
+    for row in self.report().values():  # the larger face
+      self.assertAlmostEqual(float(row["yaw"]), -5, delta=0.5)
+
+  # Stopping, and going on.
+
+  def test_goes_on(self):
+    for i in range(4):
+      self.photo(f"{i}.png")
+    calls = []
+
+    def counting():
+      return lambda image: calls.append(1) or dotted_faces.find(image)
+
+    class Stop(interrupts.StopRequest):
+      """Wants to stop after two photos."""
+
+      def raise_if_wanted(self, message):
+        if len(calls) == 2 and "looking" in message:
+          raise Interrupted(signal.SIGTERM, message)
+
+    with mock.patch.object(interrupts, "StopRequest", Stop):
+      with self.assertRaisesRegex(Interrupted, "the same command goes on"):
+        self.prepare(counting)
+    self.assertFalse((self.out / "album").exists())
+    self.assertLen(calls, 2)
+    # A kill may leave half a file, and what was being written.
+    cache = self.out / "unfinished" / "looks"
+    kept = sorted(cache.glob("*.npz"))
+    kept[0].write_bytes(kept[0].read_bytes()[:100])
+    (cache / ".unfinished-x.tmp").write_bytes(b"")
+    (self.out / "unfinished" / "result" / "album").mkdir(parents=True)
+    (self.out / "unfinished" / "old").mkdir()
+    self.prepare(counting)
+    self.assertLen(calls, 5)
+    self.assertLen(self.album(), 4)
+    # Other limits need no other look; another size does.
+    self.prepare(counting, overwrite=True, min_sharpness=0.1)
+    self.assertLen(calls, 5)
+    self.prepare(counting, overwrite=True, size=32)
+    self.assertLen(calls, 9)
+
+  def test_what_was_not_read_is_tried_again(self):
+    self.photo("0.png")
+    self.photo("1.png", (dotted_faces.label(0), (400, 400), SIDE))
+    calls = []
+
+    def failing():
+      def find(image):
+        calls.append(1)
+        if len(calls) == 1:
+          raise MemoryError
+        return dotted_faces.find(image)
+      return find
+
+    with self.assertRaisesRegex(UserError, "no photo is left"):
+      self.prepare(failing)
+    self.assertIn("not enough memory", self.report()["0.png"]["reason"])
+    self.prepare(failing)
+    self.assertEqual(self.report()["0.png"]["status"], "kept")
+    # That there is no face is remembered, as faces are.
+    self.assertLen(calls, 3)
+    self.assertEqual(self.report()["1.png"]["reason"], "no face was found")
+
+  def looks(self, **options):
+    looking = looks.Looking(self.folder / "looks", SIZE, "face",
+                                  dotted_faces.detector)
+    tasks = [looks.Task(path) for path in sorted(self.photos.iterdir())]
+    # pylint: disable-next=protected-access
+    with mock.patch.dict(looks._WORKER, looking=looking, error=None,
+                         detector=dotted_faces.find):
+      return looks.look_at_all(
+          tasks, looking, stop=interrupts.StopRequest(),
+          done=lambda *args: None, **options)
+
+  def test_pools_that_break_between_photos(self):
+    yaws = [0, 10, 20, 30, 40]
+    for i, yaw in enumerate(yaws):
+      self.photo(f"{i}.png", (dotted_faces.label(yaw), CORNER, SIDE))
+
+    class Pool:
+      """Takes one photo; from the second pool on looks at it."""
+      pools = 0
+
+      def __init__(self):
+        Pool.pools += 1
+        self.number, self.taken = Pool.pools, 0
+
+      def submit(self, function, *args):
+        self.taken += 1
+        if self.taken > 1:
+          raise BrokenProcessPool()
+        future = futures.Future()
+        if self.number > 1:
+          future.set_result(function(*args))
+        return future
+
+      def shutdown(self, **_):
+        pass
+
+    with mock.patch.object(looks, "_pool", lambda *_: Pool()):
+      found = self.looks(workers=2)
+    self.assertEqual([look.reason for look in found], [""] * len(yaws))
+    np.testing.assert_allclose([pose_spread.angles(look.faces[0].label)[0]
+                                for look in found], yaws, atol=0.5)
+
+  def test_lost_photos_are_told(self):
+    for i in range(2):
+      self.photo(f"{i}.png", (dotted_faces.label(10 * i), CORNER, SIDE))
+    with mock.patch.object(looks, "_in_this_process",
+                           return_value=iter(())):
+      self.assertEqual([look.reason for look in self.looks(workers=1)],
+                       ["was lost while it was looked at"] * 2)
+
+  def test_cores_are_those_of_the_process(self):
+    with mock.patch.object(os, "sched_getaffinity", return_value={3, 5, 7},
+                           create=True):
+      self.assertEqual(app._cores(), 3)  # pylint: disable=protected-access
+
+  def test_processes(self):
+    self.photo("0.png", (dotted_faces.label(20), CORNER, SIDE))
+    pixels = self.photo("1.png")
+    pixels[0, 0] = dotted_faces.ENDS_THE_PROCESS
+    dotted_faces.save(self.photos, "1.png", pixels)
+    self.prepare(workers=2)
+    self.assertIn("ends the process", self.report()["1.png"]["reason"])
+    labels = dataset_json.read(self.out / "album" / "dataset.json")
+    self.assert_alike(labels["0.png"], dotted_faces.label(20))
+
+  def test_what_is_missing_in_a_process_is_said(self):
+    self.photo("0.png")
+    looking = looks.Looking(self.out, SIZE, "face",
+                                  dotted_faces.missing)
+    with self.assertRaisesRegex(UserError, "no detector here"):
+      looks.look_at_all(
+          [looks.Task(self.photos / "0.png")], looking, workers=2,
+          stop=interrupts.StopRequest(), done=lambda *args: None)
+
+  # Videos.
+
+  def test_video(self):
+    imageio_ffmpeg = _imageio_ffmpeg(self)
+    video = imageio_ffmpeg.write_frames(
+        str(self.photos / "me.mp4"), (320, 240), fps=10, macro_block_size=16,
+        output_params=["-crf", "1", "-pix_fmt", "yuv444p"])
+    video.send(None)
+    yaws = [0, 0, 0, 0, 10, 20, 30, 0, 0, 0]
+    for i, yaw in enumerate(yaws):
+      video.send(dotted_faces.photo((dotted_faces.label(yaw), CORNER, SIDE),
+                                    seed=i))
+    video.close()
+    (self.photos / "broken.mp4").write_bytes(b"no video" * 99)
+
+    def find(image):
+      # A video's colours are not exact.
+      exact = image.astype(int)
+      dots = exact[..., 0] > 235
+      exact[dots] = np.rint(exact[dots] / 20) * 20
+      exact[dots, 0] = 255
+      return dotted_faces.find(exact)
+
+    records = self.prepare(lambda: find, frames=3)
+    kept = [record for record in records if record.kept]
+    self.assertLen(kept, 3)
+    self.assertEqual(kept[0].file[:8], "me.mp4 a")
+    found = sorted(record.angles[0] for record in kept)
+    self.assertAlmostEqual(found[0], 0, delta=3)
+    self.assertAlmostEqual(found[2], 30, delta=3)
+    rows = self.report()
+    self.assertIn("no video", rows["broken.mp4"]["reason"])
+    self.assertIn("other frames show this pose",
+                  [row["reason"] for row in rows.values()])
+    self.assertLen(self.album(), 3)
+    with mock.patch.object(app.video_frames, "candidates",
+                           side_effect=AssertionError("not remembered")):
+      (self.photos / "broken.mp4").unlink()
+      self.prepare(lambda: find, frames=3, overwrite=True)
+
+
+def _imageio_ffmpeg(case):
+  try:
+    import imageio_ffmpeg  # pylint: disable=import-outside-toplevel
+  except ImportError:
+    case.skipTest("imageio-ffmpeg is not installed")
+  return imageio_ffmpeg
+
+
+class CacheTest(absltest.TestCase):
+
+  def test_key_is_of_content_and_settings(self):
+    with tempfile.TemporaryDirectory() as folder:
+      path = dotted_faces.save(folder, "a.png", dotted_faces.photo())
+      other = dotted_faces.save(folder, "b.png", dotted_faces.photo(seed=1))
+      looking = looks.Looking(pathlib.Path(folder), 64, "face",
+                                    dotted_faces.detector)
+      key = lambda path, faces=None, **changes: looks.key_of(
+          looks.Task(path, faces),
+          dataclasses.replace(looking, **changes))
+      faces = dotted_faces.find(dotted_faces.photo(
+          (dotted_faces.label(0), CORNER, SIDE)))
+      self.assertLen({key(path), key(other), key(path, size=32),
+                      key(path, make_detector=dotted_faces.missing),
+                      key(path, faces), key(path, []),
+                      key(path, domain="cat")}, 7)
+      path.rename(path.with_name("c.png"))
+      self.assertEqual(key(path.with_name("c.png"), faces),
+                       key(path.with_name("c.png"), list(faces)))
+
+
+if __name__ == "__main__":
+  absltest.main()

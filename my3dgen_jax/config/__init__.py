@@ -1,0 +1,41 @@
+"""Everything that can be chosen, as frozen dataclasses.
+
+No flags, no arrays and no JAX here: a config is plain data that travels as
+`config.json` beside the weights. A field's help, `setting`, is its flag's.
+"""
+
+from my3dgen_jax.config.adapter import LoraConfig
+from my3dgen_jax.config.checks import (MAX_LAYERS, MAX_RESOLUTION, MAX_SIZE,
+                                       ConfigError, check_numbers, setting)
+from my3dgen_jax.config.generator import (PRESETS, SUPERRESOLUTION_MODULES,
+                                          BackboneConfig, DecoderConfig,
+                                          GeneratorConfig, MappingConfig,
+                                          RenderConfig, SuperresolutionConfig,
+                                          preset)
+from my3dgen_jax.config.training import (HullFitConfig, LossConfig,
+                                         PivotConfig, ProjectionConfig,
+                                         TuningConfig)
+
+__all__ = [
+    "MAX_LAYERS",
+    "MAX_RESOLUTION",
+    "MAX_SIZE",
+    "PRESETS",
+    "SUPERRESOLUTION_MODULES",
+    "BackboneConfig",
+    "ConfigError",
+    "DecoderConfig",
+    "GeneratorConfig",
+    "HullFitConfig",
+    "LoraConfig",
+    "LossConfig",
+    "MappingConfig",
+    "PivotConfig",
+    "ProjectionConfig",
+    "RenderConfig",
+    "SuperresolutionConfig",
+    "TuningConfig",
+    "check_numbers",
+    "preset",
+    "setting",
+]

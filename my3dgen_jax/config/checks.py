@@ -1,0 +1,141 @@
+"""What a value of a config may be, said in one line where it is not."""
+
+import dataclasses
+import typing
+from typing import Any, Callable, Literal, Mapping, Sequence, Union
+
+from my3dgen_jax.errors import UserError
+
+# Far above any model, and low enough that a damaged or hostile config.json
+# ends in an error and not in an endless loop over layers or a full memory.
+MAX_SIZE = 2**16
+MAX_RESOLUTION = 2**12
+MAX_LAYERS = 64
+
+
+class ConfigError(UserError):
+  """A setting that cannot work; the message starts with the field's name."""
+
+
+def require(condition: bool, field: str, expected: str, value: Any):
+  """Raises a ConfigError that names the field unless the condition holds."""
+  if not condition:
+    raise ConfigError(f"{field}: expected {expected}, got {value!r}")
+
+
+def is_power_of_two(value: int) -> bool:
+  """Whether a whole number is 1, 2, 4, …"""
+  return value > 0 and value & (value - 1) == 0
+
+
+def is_number(value: Any) -> bool:
+  """Whether a value is a finite number that a float can hold."""
+  # JSON can hold integers that no float can.
+  return (isinstance(value, (int, float)) and not isinstance(value, bool)
+          and abs(value) < 1e300)
+
+
+def is_positive(value: Any) -> bool:
+  """Whether a value is a number > 0."""
+  return is_number(value) and value > 0
+
+
+def is_size(value: Any, *, low: int = 1, high: int = MAX_SIZE) -> bool:
+  """Whether a value is a whole number within bounds, both included."""
+  return (isinstance(value, int) and not isinstance(value, bool)
+          and low <= value <= high)
+
+
+def require_fields(config: Any, prefix: str, condition: Callable[[Any], bool],
+                   expected: str, *names: str):
+  """Requires the same condition of several fields of a config."""
+  for name in names:
+    require(condition(getattr(config, name)), prefix + name, expected,
+             getattr(config, name))
+
+
+def is_not_negative(value: Any) -> bool:
+  """Whether a value is a number >= 0."""
+  return is_number(value) and value >= 0
+
+
+def check_numbers(config: Any, may_be_zero: Sequence[str]):
+  """Names the first field of a config of numbers that cannot be meant.
+
+  Args:
+    config: a dataclass.
+    may_be_zero: fields that are >= 0; the others are > 0.
+
+  Raises: ConfigError.
+  """
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    low = 0 if field.name in may_be_zero else 1e-9
+    if not low <= value < MAX_SIZE * 100:
+      raise ConfigError(f"{field.name}: expected a number "
+                        f"{'>= 0' if low == 0 else '> 0'}, got {value}")
+
+
+def build(cls, data: Any, prefix: str):
+  """Builds the dataclass `cls` from plain data, naming what does not fit."""
+  where = prefix.rstrip(".") or "generator"
+  require(isinstance(data, Mapping), where, "a table of settings", data)
+  hints = typing.get_type_hints(cls)
+  unknown = sorted(set(data) - set(hints))
+  if unknown:
+    raise ConfigError(f"{prefix}{unknown[0]}: unknown setting; known here are "
+                      + ", ".join(sorted(hints)))
+  values = {}
+  for name, value in data.items():
+    if dataclasses.is_dataclass(hints[name]):
+      values[name] = build(hints[name], value, f"{prefix}{name}.")
+    else:
+      values[name] = tuple(value) if isinstance(value, list) else value
+  return cls(**values)
+
+
+def check_types(config: Any, prefix: str):
+  """Names the first field whose value is not of its annotated type."""
+  for name, hint in typing.get_type_hints(type(config)).items():
+    value = getattr(config, name)
+    if dataclasses.is_dataclass(hint):
+      require(isinstance(value, hint), prefix + name, hint.__name__, value)
+      check_types(value, f"{prefix}{name}.")
+    else:
+      require(_has_type(value, hint), prefix + name, _describe(hint), value)
+
+
+def _has_type(value: Any, hint: Any) -> bool:
+  origin, args = typing.get_origin(hint), typing.get_args(hint)
+  if origin is Union:
+    return any(_has_type(value, arg) for arg in args)
+  if origin is Literal:
+    return isinstance(value, str) and value in args
+  if origin is tuple:
+    if args[-1] is ...:
+      args = args[:1] * len(value) if isinstance(value, tuple) else ()
+    return (isinstance(value, tuple) and len(value) == len(args)
+            and all(map(_has_type, value, args)))
+  if hint is float:
+    return is_number(value)
+  if hint is int:
+    return isinstance(value, int) and not isinstance(value, bool)
+  return isinstance(value, hint)
+
+
+def _describe(hint: Any) -> str:
+  origin, args = typing.get_origin(hint), typing.get_args(hint)
+  if origin is Union:
+    return " or ".join(map(_describe, args))
+  if origin is Literal:
+    return "one of " + ", ".join(map(repr, args))
+  if origin is tuple:
+    count = "some" if args[-1] is ... else len(args)
+    return f"{count} values of type {_describe(args[0])}"
+  return {float: "a finite number", int: "a whole number", bool: "a boolean",
+          str: "a text", type(None): "null"}.get(hint, str(hint))
+
+
+def setting(default: Any, text: str) -> Any:
+  """A field with the text that its flag shows."""
+  return dataclasses.field(default=default, metadata={"help": text})

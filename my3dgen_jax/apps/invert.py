@@ -26,7 +26,8 @@ from my3dgen_jax.apps.rendering.render import (about_front, check_reach, orbit,
 from my3dgen_jax.losses.scores import IdentityScore
 from my3dgen_jax.config import HullFitConfig, PivotConfig, ProjectionConfig
 from my3dgen_jax.data import images, provenance
-from my3dgen_jax.data.album import Album, stem
+from my3dgen_jax.data.album import Album
+from my3dgen_jax.data.album_files import stem
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.models.checkpoint import save_generator

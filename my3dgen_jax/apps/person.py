@@ -13,6 +13,7 @@ import numpy as np
 from my3dgen_jax import latents
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.data.album import Album
+from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.data.provenance import Origin
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.losses import identity as identity_lib
@@ -96,7 +97,7 @@ class Person:
       is another by now.
     """
     model = self.generator.module.config
-    album = Album.open(self.settings["album"],
+    album = open_album(self.settings["album"],
                        img_resolution=model.img_resolution,
                        num_ws=model.num_ws, w_dim=model.w_dim, min_photos=1)
     names = self.photos[part]

@@ -22,7 +22,9 @@ from my3dgen_jax.apps.reports import report as report_lib
 from my3dgen_jax.apps.person import load_person
 from my3dgen_jax.config import (ConfigError, GeneratorConfig, LoraConfig,
                                 LossConfig, ProjectionConfig, TuningConfig)
-from my3dgen_jax.data.album import Album, Selection, Split
+from my3dgen_jax.data.album import Album, Split
+from my3dgen_jax.data.albums import open_album
+from my3dgen_jax.data.photo_selection import Selection
 from my3dgen_jax.storage.files import is_leftover, make_writable, replacing
 from my3dgen_jax.data.iterator import shard
 from my3dgen_jax.data.provenance import Origin
@@ -287,7 +289,7 @@ class _Job:
                                                              lora_config):
       raise ConfigError(f"lora_targets: {' '.join(lora_config.targets)} fit "
                         "no module")
-    album = Album.open(config.album, img_resolution=model.img_resolution,
+    album = open_album(config.album, img_resolution=model.img_resolution,
                        num_ws=model.num_ws, w_dim=model.w_dim)
     album.verify()
     split = album.split(test=config.test, reference=config.reference,

@@ -26,7 +26,7 @@ from my3dgen_jax.apps.person import Person
 from my3dgen_jax.losses.scores import IdentityScore
 from my3dgen_jax.config import RenderConfig
 from my3dgen_jax.data import images, provenance
-from my3dgen_jax.data.album import failures_named
+from my3dgen_jax.data.album_files import failures_named
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import checks

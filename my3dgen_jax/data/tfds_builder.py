@@ -1,7 +1,7 @@
 """An album as a TensorFlow data set: one file, random access, no TensorFlow.
 
-    folder = prepare(Album.open("obama", num_ws=14, w_dim=512), "data/obama")
-    album = Album.open("data/obama", img_resolution=512)  # the same photos
+    folder = prepare(open_album("obama", num_ws=14, w_dim=512), "data/obama")
+    album = open_album("data/obama", img_resolution=512)  # the same photos
 
 or, without this package:
 
@@ -29,13 +29,14 @@ from typing import Any, Iterator, Optional, Tuple, Union
 import numpy as np
 from PIL import Image
 
-from my3dgen_jax.data import album as album_lib
+from my3dgen_jax.data import album_files
 from my3dgen_jax.data import dataset_json
-from my3dgen_jax.data.album import Album, AlbumError, File, Photo
+from my3dgen_jax.data.album import Album
+from my3dgen_jax.data.album_files import AlbumError, File, Photo
 from my3dgen_jax.ops import cameras
 
 SPLIT = "train"  # all photos; which are for tests is decided when training
-_NAME, _VERSION = album_lib.PREPARED_FOLDER.split("/")
+_NAME, _VERSION = album_files.PREPARED_FOLDER.split("/")
 _DISK_ALLOWANCE = 2**20  # bytes, for what is not photos
 
 
@@ -98,7 +99,7 @@ def _builder_class() -> Any:
     def _generate_examples(self) -> Iterator[Tuple[int, Any]]:
       features = self.info.features
       for i, photo in enumerate(self._album.photos):
-        example = {"image": album_lib.upright_bytes(photo.image),
+        example = {"image": album_files.upright_bytes(photo.image),
                    "c": photo.c, "name": photo.name}
         if "mask" in features:
           # All photos have masks then; white is what having none means.
@@ -152,7 +153,7 @@ def prepare(album: Album, data_dir: Union[str, os.PathLike]) -> pathlib.Path:
   """
   tfds = _tfds()
   data_dir = pathlib.Path(data_dir).absolute()
-  target = data_dir / album_lib.PREPARED_FOLDER
+  target = data_dir / album_files.PREPARED_FOLDER
   if target.exists():
     raise AlbumError(f"{target}: exists already; choose another folder or "
                      "remove it")
@@ -198,23 +199,23 @@ def open_prepared(folder: Union[str, os.PathLike], *,
                   img_resolution: Optional[int] = None,
                   num_ws: Optional[int] = None, w_dim: Optional[int] = None,
                   min_photos: int = 2) -> Album:
-  """Opens what `prepare` has written; `Album.open` calls this.
+  """Opens what `prepare` has written; `albums.open_album` calls this.
 
   Args:
     folder: holds `dataset_info.json`.
-    img_resolution: see `Album.open`, as the others.
+    img_resolution: see `albums.open_album`, as the others.
     num_ws: rows of the generator's ws.
     w_dim: the generator's width of w.
     min_photos: how many there must be, >= 1.
 
   Returns: an album with the same items as the one that was prepared.
   Raises:
-    AlbumError: as `Album.open`; no data set of ours, or a damaged one;
+    AlbumError: as `albums.open_album`; no data set of ours, or a damaged one;
       tensorflow-datasets is not installed.
   """
   tfds = _tfds()
   folder = str(folder)
-  with album_lib.failures_named(folder):
+  with album_files.failures_named(folder):
     made = tfds.builder_from_directory(folder)
     features = set(made.info.features)
     if made.name != _NAME or not {"image", "c", "name"} <= features:
@@ -243,7 +244,7 @@ def _photo(source: Any, index: int, folder: str, num_ws: Optional[int],
 
   ws = None
   if num_ws is not None and w_dim is not None and len(record.get("ws", ())):
-    ws = album_lib.check_latent(record["ws"], f"{place}: ws", num_ws, w_dim)
+    ws = album_files.check_latent(record["ws"], f"{place}: ws", num_ws, w_dim)
   others = {feature: file(feature, f"{place}: {feature}")
             for feature in ("mask", "marks") if feature in record}
   return Photo(name=name, c=c, image=file("image", place), ws=ws, **others)

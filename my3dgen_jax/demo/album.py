@@ -171,7 +171,7 @@ def write_demo_album(folder: Union[str, os.PathLike], number: int,
 
 def write_album(folder: Union[str, os.PathLike], photos: Photos, *,
                 masks: bool = False, names: Sequence[str] = ()):
-  """Writes an album that `data.album.Album.open` reads.
+  """Writes an album that `data.albums.open_album` reads.
 
   Args:
     folder: made if it is not there.

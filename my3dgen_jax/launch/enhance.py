@@ -14,12 +14,13 @@ A stopped command goes on when it is given again.
 """
 
 from my3dgen_jax.apps import enhance
+from my3dgen_jax.apps.enhancement import photos, tasks
 from my3dgen_jax.config import HullFitConfig
 from my3dgen_jax.data.faces import mediapipe_models
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch.support import cli, person_flags
 
-_TASK = cli.enum("task", enhance.INPAINT, enhance.TASKS, "See above.")
+_TASK = cli.enum("task", tasks.INPAINT, tasks.TASKS, "See above.")
 _ALBUM = person_flags.AlbumFlags(", of one size")
 _SMALL = cli.string("small", None, "One photo, of any size, in colours or "
                     "grey, in place of an album.")
@@ -53,13 +54,13 @@ def main():
     raise FlagError("give photos by --album, or one by --small")
   if _CAMERA.value and not _SMALL.value:
     raise FlagError("--camera is of --small; albums have a dataset.json")
-  config = enhance.EnhanceConfig(
+  config = tasks.EnhanceConfig(
       task=_TASK.value, hull=_HULL(), factor=_FACTOR.value,
       sigma=_SIGMA.value, quality=_QUALITY.value, intact=_INTACT.value,
       everywhere=_EVERYWHERE.value, feather=_FEATHER.value,
       agreement_steps=_AGREEMENT.value).validate()
   out = person_flags.out()
-  album = (enhance.one_photo(_SMALL.value, _CAMERA.value) if _SMALL.value
+  album = (photos.one_photo(_SMALL.value, _CAMERA.value) if _SMALL.value
            else _ALBUM.open())
   segment = (mediapipe_models.person_segmenter()
              if _SEGMENTER.value == "mediapipe" else None)

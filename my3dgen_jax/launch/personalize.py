@@ -26,7 +26,7 @@ import dataclasses
 from my3dgen_jax.apps import personalize
 from my3dgen_jax.config import (LoraConfig, LossConfig, ProjectionConfig,
                                 TuningConfig)
-from my3dgen_jax.data.album import parse_selection
+from my3dgen_jax.data.photo_selection import parse_selection
 from my3dgen_jax.demo import album as demo_album
 from my3dgen_jax.demo import shipped
 from my3dgen_jax.errors import FlagError

@@ -21,7 +21,7 @@ from my3dgen_jax.apps.viewer import gate
 from my3dgen_jax.apps.rendering.mesh import MESHES
 from my3dgen_jax.apps.viewer.server import Viewer, ViewerConfig
 from my3dgen_jax.apps.viewer.people import People
-from my3dgen_jax.apps.viewer.scene import Limits
+from my3dgen_jax.apps.viewer.orbits import Limits
 from my3dgen_jax.data import provenance
 from my3dgen_jax.demo import edits
 from my3dgen_jax.errors import FlagError

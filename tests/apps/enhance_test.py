@@ -17,10 +17,11 @@ import numpy as np
 from PIL import Image
 
 from my3dgen_jax.apps import enhance
+from my3dgen_jax.apps.enhancement import masks, photos, tasks
 from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.config import HullFitConfig
 from my3dgen_jax.data import dataset_json, images, provenance
-from my3dgen_jax.data.album import Album
+from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.errors import Interrupted, UserError
 from my3dgen_jax.ops import blending, degradations
 from my3dgen_jax.jobs import interrupts
@@ -34,7 +35,7 @@ SIDE = 64
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HULL = HullFitConfig(space="w", steps=60, batch_size=2, lpips_weight=0.0,
                      learning_rate=0.03)
-CONFIG = enhance.EnhanceConfig(hull=HULL)
+CONFIG = tasks.EnhanceConfig(hull=HULL)
 
 
 def somebody():
@@ -85,7 +86,7 @@ class Case(parameterized.TestCase):
                        np.where(mask, 255, 0).astype(np.uint8))
     dataset_json.write(folder / "dataset.json", dict(zip(
         albums.names(len(photos)), self.c)))
-    return Album.open(folder, min_photos=1)
+    return open_album(folder, min_photos=1)
 
   def write(self, album, config=CONFIG, *, one=None, out=None, **options):
     return enhance.write_enhanced(
@@ -122,7 +123,7 @@ class EnhanceTest(Case):
     self.assertEqual(os.listdir(self.out), ["unfinished"])
 
     summary = self.write(album, one=one)
-    hole = enhance.centre_hole(SIDE)
+    hole = masks.centre_hole(SIDE)
     for i, truth in enumerate(self.photos):
       result = self.read(f"photo{i:02}.png")
       np.testing.assert_array_equal(result[~hole], truth[~hole])
@@ -202,7 +203,7 @@ class EnhanceTest(Case):
     camera = self.folder / "camera.json"
     camera.write_text(json.dumps(self.c[0].tolist()))
     place = self.folder / "small" / "photo00.png"
-    for one in (enhance.one_photo(place), enhance.one_photo(place, camera)):
+    for one in (photos.one_photo(place), photos.one_photo(place, camera)):
       np.testing.assert_array_equal(one.c[0], self.c[0])
       np.testing.assert_array_equal(
           images.to_uint8(one[0].image), small[0])
@@ -250,7 +251,7 @@ class EnhanceTest(Case):
     camera.write_text(json.dumps(self.c[0].tolist()))
     config = dataclasses.replace(CONFIG, hull=dataclasses.replace(
         HULL, steps=1))
-    album = enhance.one_photo(path, camera)
+    album = photos.one_photo(path, camera)
     self.assertEqual(self.write(album, config)["mean"], {})
     result = self.read("portrait.png")
     np.testing.assert_array_equal(result[mask], self.photos[0][mask])
@@ -266,7 +267,7 @@ class EnhanceTest(Case):
     images.write_png(self.folder / "old.png", grey)
     camera = self.folder / "camera.json"
     camera.write_text(json.dumps(self.c[0].tolist()))
-    item, = enhance.one_photo(self.folder / "old.png", camera)
+    item, = photos.one_photo(self.folder / "old.png", camera)
     np.testing.assert_array_equal(
         images.to_uint8(item.image), np.repeat(grey[..., None], 3, axis=-1))
 
@@ -283,14 +284,14 @@ class EnhanceTest(Case):
     result, seen = self.read("photo00.png"), self.read("photo00_input.png")
     np.testing.assert_array_equal(result[:, 32:], seen[:, 32:])
     config = dataclasses.replace(config, everywhere=True)
-    summary = self.write(Album.open(self.folder / "album"), config,
+    summary = self.write(open_album(self.folder / "album"), config,
                          degradation=own)
     row = summary["photos"]["photo00.png"]
     self.assertLess(row["grey_levels"], 1)
     self.assertGreater(row["psnr"], 35)
     with self.assertRaisesRegex(UserError, r"seen: shrunk 16 .*\[16, 16, 3\]"):
       enhance.restore(somebody(), self.photos, self.c,
-                      enhance.degradation_of(dataclasses.replace(
+                      tasks.degradation_of(dataclasses.replace(
                           config, task="superresolution"), side=16), config)
 
   def test_gradients_reach_the_weights(self):
@@ -302,9 +303,9 @@ class EnhanceTest(Case):
         one.generator, hull.latents(alpha), c).image
     pull = jax.jit(lambda alpha, up: jax.vjp(shown, alpha)[1](up)[0])
     alpha = hull.sample(jax.random.key(1), 1)
-    for task in enhance.TASKS[1:]:
+    for task in tasks.TASKS[1:]:
       with self.subTest(task):
-        degradation = enhance.degradation_of(
+        degradation = tasks.degradation_of(
             dataclasses.replace(CONFIG, task=task), side=16)
         image = shown(alpha)
         again, back = jax.vjp(degradation.apply, image)
@@ -373,19 +374,19 @@ class BadInputTest(Case):
                         one=dataclasses.replace(somebody(), anchors=None))
     config = dataclasses.replace(CONFIG, hull=dataclasses.replace(
         HULL, lpips_weight=1.0))
-    self.assert_refused("--lpips", Album.open(self.folder / "album"), config)
+    self.assert_refused("--lpips", open_album(self.folder / "album"), config)
     shutil.copy(self.folder / "album" / "photo00.png", self.folder)
     with self.assertRaisesRegex(UserError, "photo00.png: has no camera: .*prep"
                                 "are"):
-      enhance.one_photo(self.folder / "photo00.png")
+      photos.one_photo(self.folder / "photo00.png")
     shutil.copy(self.folder / "photo00.png", self.folder / "album/other.png")
     with self.assertRaisesRegex(UserError, "dataset.json: has no camera of "
                                 "other.png"):
-      enhance.one_photo(self.folder / "album" / "other.png")
+      photos.one_photo(self.folder / "album" / "other.png")
     camera = self.folder / "camera.json"
     camera.write_text("[1, 2]")
     with self.assertRaisesRegex(UserError, "camera.json: .*25 numbers"):
-      enhance.one_photo(self.folder / "photo00.png", camera)
+      photos.one_photo(self.folder / "photo00.png", camera)
 
   @parameterized.parameters(
       ([], 2, "--album, or one by --small"),
@@ -410,32 +411,32 @@ class PartsTest(parameterized.TestCase):
     depth += 0.05 * np.random.default_rng(0).standard_normal(depth.shape)
     depth[4:, 5:11] -= 0.4
     depth[0, 0] = np.inf
-    mask = enhance.by_depth(depth, 32)
+    mask = masks.by_depth(depth, 32)
     expected = np.zeros((32, 32), bool)
     expected[8:, 10:22] = True
     self.assertLess(np.mean(mask != expected), 0.01)
-    self.assertFalse(enhance.by_depth(np.full((4, 4, 1), np.inf), 8).any())
-    self.assertTrue(enhance.by_depth(np.full((4, 4, 1), 2.7), 8).all())
+    self.assertFalse(masks.by_depth(np.full((4, 4, 1), np.inf), 8).any())
+    self.assertTrue(masks.by_depth(np.full((4, 4, 1), 2.7), 8).all())
 
   def test_centre(self):
-    hole = enhance.centre_hole(100)
+    hole = masks.centre_hole(100)
     self.assertEqual(hole.sum(), 40 * 40)
     self.assertTrue(hole[35, 30] and hole[74, 69])
 
   def test_grey_becomes_three_channels(self):
     seen = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
     np.testing.assert_array_equal(
-        enhance.lanczos(seen, 4), np.repeat(seen, 3, axis=-1))
-    self.assertEqual(enhance.lanczos(seen, 9).shape, (9, 9, 3))
+        photos.lanczos(seen, 4), np.repeat(seen, 3, axis=-1))
+    self.assertEqual(photos.lanczos(seen, 9).shape, (9, 9, 3))
 
   def test_what_tasks_undo_have_names_of_their_own(self):
     config = dataclasses.replace(CONFIG, task="deblur", sigma=2.0)
     other = dataclasses.replace(config, sigma=3.0)
-    self.assertNotEqual(enhance.degradation_of(config, side=9).name,
-                        enhance.degradation_of(other, side=9).name)
+    self.assertNotEqual(tasks.degradation_of(config, side=9).name,
+                        tasks.degradation_of(other, side=9).name)
     with self.assertRaisesRegex(UserError, "inpaint"):
-      enhance.degradation_of(CONFIG, side=9)
-    self.assertIs(enhance.degradation_of(dataclasses.replace(
+      tasks.degradation_of(CONFIG, side=9)
+    self.assertIs(tasks.degradation_of(dataclasses.replace(
         config, task="colour"), side=9).apply, degradations.grey)
 
 

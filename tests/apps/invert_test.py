@@ -16,7 +16,7 @@ from my3dgen_jax.apps import invert as app
 from my3dgen_jax.config import (HullFitConfig, LoraConfig, PivotConfig,
                                 ProjectionConfig)
 from my3dgen_jax.data import provenance
-from my3dgen_jax.data.album import Album
+from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.errors import Interrupted, UserError
 from my3dgen_jax.losses.lpips import Lpips
 from my3dgen_jax.jobs import interrupts
@@ -49,7 +49,7 @@ class InvertTest(parameterized.TestCase):
     folder = tempfile.TemporaryDirectory()
     self.addCleanup(folder.cleanup)
     self.out = pathlib.Path(folder.name) / "out"
-    self.album = Album.open(self.place).subset([0, 1])
+    self.album = open_album(self.place).subset([0, 1])
     self.person = with_identity(tiny_person(
         COUNT, lpips=Network(classifiers.lpips_variables("alex"),
                              Lpips("alex")), lpips_digest="alex"), self.place)

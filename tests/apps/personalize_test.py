@@ -20,7 +20,7 @@ from my3dgen_jax import lora
 from my3dgen_jax.apps import personalize as app
 from my3dgen_jax.config import (ConfigError, LoraConfig, LossConfig,
                                 ProjectionConfig, TuningConfig)
-from my3dgen_jax.data import album as album_lib
+from my3dgen_jax.data import album_files
 from my3dgen_jax.data import dataset_json
 from my3dgen_jax.errors import CheckpointError, Interrupted, UserError
 from my3dgen_jax.models.checkpoint import (generator_digest, load_generator,
@@ -425,7 +425,7 @@ class ValidationTest(absltest.TestCase):
         config.validate()
 
   def test_album_error_is_a_user_error(self):
-    self.assertTrue(issubclass(album_lib.AlbumError, UserError))
+    self.assertTrue(issubclass(album_files.AlbumError, UserError))
 
 
 if __name__ == "__main__":

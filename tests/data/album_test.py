@@ -16,9 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from my3dgen_jax.data import album as album_lib
+from my3dgen_jax.data import album as album_module
+from my3dgen_jax.data import album_files, photo_selection
 from my3dgen_jax.data import dataset_json, images
-from my3dgen_jax.data.album import Album, AlbumError
+from my3dgen_jax.data.album import Album
+from my3dgen_jax.data.album_files import AlbumError
+from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.errors import UserError
 from tests.support import albums
 
@@ -38,7 +41,7 @@ class AlbumTestCase(parameterized.TestCase):
   def assert_refused(self, message, path=None, *, verify=False, **options):
     """Opening fails with one line that matches."""
     with self.assertRaisesRegex(UserError, message) as caught:
-      album = Album.open(path or self.folder, **options)
+      album = open_album(path or self.folder, **options)
       if verify:
         album.verify()
     self.assertNotIn("\n", str(caught.exception))
@@ -50,7 +53,7 @@ class ContentTest(AlbumTestCase):
   @parameterized.parameters(".png", ".jpg", ".jpeg", ".webp", ".PNG", ".JPG")
   def test_items(self, extension):
     albums.make(self.folder, extension=extension)
-    album = Album.open(self.folder, img_resolution=16)
+    album = open_album(self.folder, img_resolution=16)
     album.verify()
     self.assertLen(album, 4)
     self.assertEqual(album.img_resolution, 16)
@@ -74,7 +77,7 @@ class ContentTest(AlbumTestCase):
 
   def test_output_of_prepare(self):
     albums.make(self.folder / "album")
-    found = Album.open(self.folder)
+    found = open_album(self.folder)
     self.assertLen(found, 4)
     self.assertEqual(found.place, str(self.folder / "album"))
 
@@ -83,7 +86,7 @@ class ContentTest(AlbumTestCase):
     labels = dataset_json.read(self.folder / "dataset.json")
     dataset_json.write(self.folder / "dataset.json",
                        dict(reversed(labels.items())))
-    album = Album.open(self.folder)
+    album = open_album(self.folder)
     self.assertEqual(album.names, albums.names(5))
     np.testing.assert_array_equal(album.c, albums.labels(5))
 
@@ -95,7 +98,7 @@ class ContentTest(AlbumTestCase):
                                  "00\\photo02.png": albums.labels(3)[2]})
     for other in ("notes.txt", ".DS_Store", "._photo00.png", "00/c.npy"):
       (self.folder / other).write_bytes(b"other")
-    album = Album.open(self.folder)
+    album = open_album(self.folder)
     album.verify()
     self.assertEqual(album.names, ("00/photo02.png", "photo00.png",
                                    "photo01.png"))
@@ -105,7 +108,7 @@ class ContentTest(AlbumTestCase):
     os.rename(self.folder / "photo01.png", self.folder / "Jose\u0301.png")
     albums.relabel(self.folder, {"photo01.png": None,
                                  "Jos\u00e9.png": albums.labels(2)[1]})
-    self.assertEqual(Album.open(self.folder).names,
+    self.assertEqual(open_album(self.folder).names,
                      ("Jos\u00e9.png", "photo00.png"))
 
   @parameterized.parameters(2, 3, 6, 8)
@@ -117,15 +120,15 @@ class ContentTest(AlbumTestCase):
         albums.png(albums.picture(1, 16), exif=exif))
     expected = {2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1],
                 6: lambda x: np.rot90(x, -1), 8: np.rot90}[orientation]
-    album = Album.open(self.folder)
+    album = open_album(self.folder)
     np.testing.assert_array_equal(images.to_uint8(album[1].image),
                                   expected(albums.picture(1, 16)))
-    upright = Image.open(io.BytesIO(album_lib.upright_bytes(
+    upright = Image.open(io.BytesIO(album_files.upright_bytes(
         album.photos[1].image)))
     np.testing.assert_array_equal(np.asarray(upright),
                                   expected(albums.picture(1, 16)))
     self.assertEqual(upright.getexif().get(0x0112, 1), 1)
-    self.assertEqual(album_lib.upright_bytes(album.photos[0].image),
+    self.assertEqual(album_files.upright_bytes(album.photos[0].image),
                      (self.folder / "photo00.png").read_bytes())
 
   def test_masks(self):
@@ -133,7 +136,7 @@ class ContentTest(AlbumTestCase):
     (self.folder / "photo02_mask.png").unlink()
     (self.folder / "photo01_mask.png").write_bytes(
         albums.png(np.eye(16, dtype=bool)))
-    album = Album.open(self.folder)
+    album = open_album(self.folder)
     album.verify()
     self.assertLen(album, 3)
     np.testing.assert_array_equal(album[0].mask[:8, :8], 0)
@@ -152,7 +155,7 @@ class ContentTest(AlbumTestCase):
     marks = np.zeros((16, 16), np.uint8)
     marks[3:5] = 255
     Image.fromarray(marks).save(self.folder / "photo01_marks.png")
-    album = Album.open(self.folder)
+    album = open_album(self.folder)
     album.verify()
     self.assertEqual(album.names, ("photo00.png", "photo01.png"))
     self.assertIsNone(album[0].marks)
@@ -169,7 +172,7 @@ class ContentTest(AlbumTestCase):
     (self.folder / "with_mask.png").write_bytes(
         albums.png(albums.picture(9, 16)))
     albums.relabel(self.folder, {"with_mask.png": albums.labels(1)[0]})
-    self.assertIn("with_mask.png", Album.open(self.folder).names)
+    self.assertIn("with_mask.png", open_album(self.folder).names)
 
   @parameterized.parameters(np.float16, np.float32, np.float64)
   def test_latents_of_all_shapes(self, dtype):
@@ -178,18 +181,18 @@ class ContentTest(AlbumTestCase):
                                (1, W_DIM), (W_DIM,)]):
       latent = np.arange(np.prod(shape), dtype=dtype).reshape(shape)
       np.save(self.folder / f"photo{i:02}_latent.npy", latent)
-    album = Album.open(self.folder, num_ws=NUM_WS, w_dim=W_DIM)
+    album = open_album(self.folder, num_ws=NUM_WS, w_dim=W_DIM)
     whole = np.arange(NUM_WS * W_DIM).reshape(NUM_WS, W_DIM)
     one = np.tile(np.arange(W_DIM), (NUM_WS, 1))
     for item, expected in zip(album, [whole, whole, one, one]):
       np.testing.assert_array_equal(item.ws, expected)
       self.assertEqual(item.ws.dtype, np.float32)
     self.assertIsNone(album[4].ws)
-    self.assertIsNone(Album.open(self.folder)[0].ws)
+    self.assertIsNone(open_album(self.folder)[0].ws)
 
   def test_batch(self):
     albums.make(self.folder, masks=True)
-    album = Album.open(self.folder)
+    album = open_album(self.folder)
     batch = album.batch([2, 0, 2])
     self.assertEqual(batch.image.shape, (3, 16, 16, 3))
     self.assertEqual(batch.c.shape, (3, 25))
@@ -203,9 +206,9 @@ class ContentTest(AlbumTestCase):
 
   def test_decoded_once_while_there_is_room(self):
     albums.make(self.folder)
-    album = Album.open(self.folder)
+    album = open_album(self.folder)
     room = 2 * 16 * 16 * 4
-    with mock.patch.object(album_lib, "_CACHE_BYTES", room):
+    with mock.patch.object(album_module, "_CACHE_BYTES", room):
       album.verify()
     for path in self.folder.glob("*.png"):
       path.unlink()
@@ -227,7 +230,7 @@ class ContentTest(AlbumTestCase):
       self.assert_refused("holds no dataset.json", path)
       return
     options = dict(img_resolution=16, num_ws=NUM_WS, w_dim=W_DIM)
-    zipped, plain = (Album.open(x, **options) for x in (path, self.folder))
+    zipped, plain = (open_album(x, **options) for x in (path, self.folder))
     self.assertEqual(zipped.names, plain.names)
     for one, other in zip(zipped, plain):
       for field in ("image", "c", "mask", "ws"):
@@ -237,7 +240,7 @@ class ContentTest(AlbumTestCase):
 
   @unittest.skipUnless(CROPS.is_dir(), f"{CROPS} is not here")
   def test_real_crops(self):
-    album = Album.open(CROPS, img_resolution=512, num_ws=14, w_dim=512)
+    album = open_album(CROPS, img_resolution=512, num_ws=14, w_dim=512)
     album.verify()
     self.assertLen(album, 12)
     self.assertEqual(album.names[0], "goae_02.jpg")
@@ -250,7 +253,7 @@ class ContentTest(AlbumTestCase):
 class SplitTest(AlbumTestCase):
 
   def open(self, count=10):
-    return Album.open(albums.make(self.folder, count=count, size=4))
+    return open_album(albums.make(self.folder, count=count, size=4))
 
   def names(self, split):
     return tuple(part.names for part in split)
@@ -289,7 +292,7 @@ class SplitTest(AlbumTestCase):
   @given(st.data())
   def test_parts_are_disjoint_and_spread(self, data):
     count = data.draw(st.integers(2, 60))
-    photos = [album_lib.Photo(name=f"{i:02}.png", c=None, image=None)
+    photos = [album_files.Photo(name=f"{i:02}.png", c=None, image=None)
               for i in range(count)]
     album = Album("here", tuple(photos), 4)
     test = data.draw(st.integers(0, count - 1))
@@ -316,7 +319,7 @@ class SplitTest(AlbumTestCase):
     path = self.root / "test.txt"
     path.write_bytes(b"\xef\xbb\xbf# held out\r\nphoto03.png\r\n\r\n photo01 "
                      b"\r\n")
-    for selection in (path, str(path), album_lib.parse_selection(str(path))):
+    for selection in (path, str(path), photo_selection.parse_selection(str(path))):
       split = self.open().split(test=selection)
       self.assertEqual(split.test.names, ("photo01.png", "photo03.png"))
       self.folder = self.root / f"{self.folder.name}_"
@@ -358,7 +361,7 @@ class SplitTest(AlbumTestCase):
 
   @parameterized.parameters(("5", 5), ("0.25", 0.25), ("a/b.txt", "a/b.txt"))
   def test_parse_selection(self, text, expected):
-    result = album_lib.parse_selection(text)
+    result = photo_selection.parse_selection(text)
     self.assertEqual(result, expected)
     self.assertIs(type(result), type(expected))
 
@@ -418,7 +421,7 @@ class BadAlbumTest(AlbumTestCase):
     albums.make(self.folder, count=1)
     self.assert_refused(f"^{self.folder}: holds 1 photo, at least 2 are "
                         "needed; add")
-    self.assertLen(Album.open(self.folder, min_photos=1), 1)
+    self.assertLen(open_album(self.folder, min_photos=1), 1)
     self.assert_refused("at least 7", min_photos=7)
 
   def test_no_labels(self):
@@ -499,7 +502,7 @@ class BadAlbumTest(AlbumTestCase):
     self.put(name, data[:middle] if how == "cut" else
              data[:middle] + bytes(99) + data[middle + 99:])
     if extension != ".png" and how == "zeros":
-      Album.open(self.folder).verify()  # without checksums they cannot tell
+      open_album(self.folder).verify()  # without checksums they cannot tell
       return
     self.assert_refused(f"^{self.folder}/{name}: (is damaged|cannot be read)",
                         verify=True)
@@ -513,7 +516,7 @@ class BadAlbumTest(AlbumTestCase):
       spoilt[i] ^= 0x55
       self.put("photo01.png", spoilt)
       try:
-        Album.open(self.folder).verify()
+        open_album(self.folder).verify()
       except AlbumError as error:
         self.assertIn("photo01.png: ", str(error))
         self.assertNotIn("\n", str(error))
@@ -625,7 +628,7 @@ class BadZipTest(AlbumTestCase):
       spoilt[i] ^= 0xff
       self.path.write_bytes(spoilt)
       try:
-        Album.open(self.path).verify()
+        open_album(self.path).verify()
       except UserError as error:
         self.assertIn(str(self.path), str(error))
         self.assertNotIn("\n", str(error))
@@ -659,7 +662,7 @@ class BadZipTest(AlbumTestCase):
                         self.path)
 
   def test_a_bomb(self):
-    with mock.patch.object(album_lib, "_MAX_FILE_BYTES", 20000):
+    with mock.patch.object(album_files, "_MAX_FILE_BYTES", 20000):
       self.add("bomb.png", bytes(20001), compression=zipfile.ZIP_DEFLATED)
       self.assert_refused(f"^{self.path}/bomb.png: unpacks to 0 MB", self.path)
 

@@ -19,7 +19,8 @@ from absl.testing import absltest, parameterized
 from PIL import Image
 
 from my3dgen_jax.data import images, tfds_builder
-from my3dgen_jax.data.album import Album, AlbumError
+from my3dgen_jax.data.album_files import AlbumError
+from my3dgen_jax.data.albums import open_album
 from tests.support import albums
 
 try:
@@ -40,9 +41,9 @@ def refuse(*args, **kwargs):
 
 socket.socket.connect = socket.getaddrinfo = refuse
 from my3dgen_jax.data import tfds_builder
-from my3dgen_jax.data.album import Album
+from my3dgen_jax.data.albums import open_album
 folder, data_dir = sys.argv[1:]
-tfds_builder.prepare(Album.open(folder, num_ws=6, w_dim=8), data_dir)
+tfds_builder.prepare(open_album(folder, num_ws=6, w_dim=8), data_dir)
 import tensorflow_datasets as tfds
 source = tfds.data_source("my3dgen_album", data_dir=data_dir, split="train")
 print(len(source), *sorted(source[3]), source[3]["name"].decode(),
@@ -79,14 +80,14 @@ class TfdsBuilderTest(parameterized.TestCase):
   def test_same_items(self, extension, extras):
     folder = self.make(extension=extension, masks=extras,
                        latents=(NUM_WS, W_DIM) if extras else None)
-    album = Album.open(folder, **OPTIONS)
+    album = open_album(folder, **OPTIONS)
     result = tfds_builder.prepare(album, self.data_dir)
     self.assertEqual(result, self.data_dir / "my3dgen_album" / "1.0.0")
     shutil.rmtree(folder)
     for path in (result, self.data_dir):
-      self.assert_same(Album.open(path, **OPTIONS), album)
-    self.assertIsNone(Album.open(result)[0].ws)
-    prepared = Album.open(result, **OPTIONS)
+      self.assert_same(open_album(path, **OPTIONS), album)
+    self.assertIsNone(open_album(result)[0].ws)
+    prepared = open_album(result, **OPTIONS)
     self.assertEqual([part.names for part in prepared.split(test=2, seed=5)],
                      [part.names for part in album.split(test=2, seed=5)])
     self.assertEqual(prepared.batch([[3, 0]]).image.shape, (1, 2, 16, 16, 3))
@@ -99,9 +100,9 @@ class TfdsBuilderTest(parameterized.TestCase):
     exif[0x0112] = 6
     (folder / "photo03.png").write_bytes(
         albums.png(albums.picture(3, 16), exif=exif))
-    album = Album.open(folder, **OPTIONS)
+    album = open_album(folder, **OPTIONS)
     tfds_builder.prepare(album, self.data_dir)
-    result = Album.open(self.data_dir, **OPTIONS)
+    result = open_album(self.data_dir, **OPTIONS)
     self.assert_same(result, album)
     self.assertIsNone(result[2].ws)
     np.testing.assert_array_equal(result[1].mask, 1)
@@ -113,12 +114,12 @@ class TfdsBuilderTest(parameterized.TestCase):
   def test_from_a_zip(self):
     folder = self.make(latents=(NUM_WS, W_DIM))
     path = albums.zip_folder(folder, self.root / "obama.zip")
-    tfds_builder.prepare(Album.open(path, **OPTIONS), self.data_dir)
-    self.assert_same(Album.open(self.data_dir, **OPTIONS),
-                     Album.open(folder, **OPTIONS))
+    tfds_builder.prepare(open_album(path, **OPTIONS), self.data_dir)
+    self.assert_same(open_album(self.data_dir, **OPTIONS),
+                     open_album(folder, **OPTIONS))
 
   def test_data_source(self):
-    album = Album.open(self.make(masks=True, latents=(NUM_WS, W_DIM)),
+    album = open_album(self.make(masks=True, latents=(NUM_WS, W_DIM)),
                        **OPTIONS)
     tfds_builder.prepare(album, self.data_dir)
     source = tfds.data_source("my3dgen_album", data_dir=self.data_dir,
@@ -134,7 +135,7 @@ class TfdsBuilderTest(parameterized.TestCase):
       np.testing.assert_array_equal(record["ws"][0], album[i].ws)
 
   def test_builder_on_its_own(self):
-    album = Album.open(self.make())
+    album = open_album(self.make())
     builder = tfds_builder.builder(album, self.data_dir)
     self.assertIsInstance(builder, tfds.core.GeneratorBasedBuilder)
     output = io.StringIO()
@@ -157,7 +158,7 @@ class TfdsBuilderTest(parameterized.TestCase):
     output = io.StringIO()
     with contextlib.redirect_stdout(output), \
          contextlib.redirect_stderr(output):
-      tfds_builder.prepare(Album.open(self.make()), self.data_dir)
+      tfds_builder.prepare(open_album(self.make()), self.data_dir)
     self.assertEqual(output.getvalue(), "")
     self.assertCountEqual(
         [path.relative_to(self.data_dir).as_posix()
@@ -167,7 +168,7 @@ class TfdsBuilderTest(parameterized.TestCase):
             "my3dgen_album-train.array_record-00000-of-00001")])
 
   def test_is_not_overwritten(self):
-    album = Album.open(self.make())
+    album = open_album(self.make())
     target = tfds_builder.prepare(album, self.data_dir)
     before = {path: path.stat().st_mtime_ns for path in target.iterdir()}
     with self.assertRaisesRegex(AlbumError, f"^{target}: exists already; "):
@@ -179,7 +180,7 @@ class TfdsBuilderTest(parameterized.TestCase):
       ("array_record.python.array_record_module.ArrayRecordWriter",),
       ("os.rename",))
   def test_failed_write_leaves_nothing(self, what):
-    album = Album.open(self.make())
+    album = open_album(self.make())
     full = OSError(errno.ENOSPC, "No space left on device")
     with mock.patch(what, side_effect=full):
       with self.assertRaisesRegex(
@@ -189,10 +190,10 @@ class TfdsBuilderTest(parameterized.TestCase):
     self.assertEmpty([path for path in self.data_dir.rglob("*")
                       if path.is_file()])
     tfds_builder.prepare(album, self.data_dir)
-    self.assert_same(Album.open(self.data_dir), album)
+    self.assert_same(open_album(self.data_dir), album)
 
   def test_no_space(self):
-    album = Album.open(self.make())
+    album = open_album(self.make())
     with mock.patch.object(shutil, "disk_usage",
                            return_value=mock.Mock(free=1000)):
       with self.assertRaisesRegex(AlbumError, "no space left: 1 MB are"):
@@ -202,53 +203,53 @@ class TfdsBuilderTest(parameterized.TestCase):
   def test_no_folder_to_write_to(self):
     self.data_dir.write_text("a file")
     with self.assertRaisesRegex(AlbumError, "/data/.*: cannot be written: "):
-      tfds_builder.prepare(Album.open(self.make()), self.data_dir)
+      tfds_builder.prepare(open_album(self.make()), self.data_dir)
 
   def test_damaged_photos_are_not_prepared(self):
     folder = self.make()
     path = folder / "photo01.png"
     path.write_bytes(path.read_bytes()[:-50])
     with self.assertRaisesRegex(AlbumError, f"^{path}: cannot be read"):
-      tfds_builder.prepare(Album.open(folder), self.data_dir)
+      tfds_builder.prepare(open_album(folder), self.data_dir)
     self.assertFalse(self.data_dir.exists())
 
   def test_wrong_sizes(self):
-    tfds_builder.prepare(Album.open(self.make(latents=(NUM_WS, W_DIM)),
+    tfds_builder.prepare(open_album(self.make(latents=(NUM_WS, W_DIM)),
                                     **OPTIONS), self.data_dir)
     with self.assertRaisesRegex(
         AlbumError, "1.0.0: photo00.png: is 16x16 pixels, not 32x32"):
-      Album.open(self.data_dir, img_resolution=32)
+      open_album(self.data_dir, img_resolution=32)
     with self.assertRaisesRegex(
         AlbumError, r"1.0.0: photo00.png: ws: .* got float32 \[1, 6, 8\]"):
-      Album.open(self.data_dir, num_ws=NUM_WS, w_dim=9)
+      open_album(self.data_dir, num_ws=NUM_WS, w_dim=9)
     with self.assertRaisesRegex(AlbumError, "holds 4 photos, at least 5"):
-      Album.open(self.data_dir, min_photos=5)
+      open_album(self.data_dir, min_photos=5)
 
   @parameterized.parameters("dataset_info.json", "features.json",
                             "my3dgen_album-train.array_record-00000-of-00001")
   def test_damaged_data_sets(self, name):
-    target = tfds_builder.prepare(Album.open(self.make(size=64)),
+    target = tfds_builder.prepare(open_album(self.make(size=64)),
                                   self.data_dir)
     data = (target / name).read_bytes()
     for spoilt in (b"", data[:len(data) // 3], bytes(len(data))):
       (target / name).write_bytes(spoilt)
       with self.assertRaisesRegex(AlbumError, f"^{target}") as caught:
-        Album.open(target).verify()
+        open_album(target).verify()
       self.assertNotIn("\n", str(caught.exception))
     (target / name).unlink()
     with self.assertRaisesRegex(AlbumError, f"^{target}"):
       tfds_builder.open_prepared(target)
 
   def test_another_data_set(self):
-    target = tfds_builder.prepare(Album.open(self.make()), self.data_dir)
+    target = tfds_builder.prepare(open_album(self.make()), self.data_dir)
     info = json.loads((target / "dataset_info.json").read_text())
     info["name"] = "mnist"
     (target / "dataset_info.json").write_text(json.dumps(info))
     with self.assertRaisesRegex(AlbumError, "is the data set 'mnist', not an"):
-      Album.open(target)
+      open_album(target)
 
   def test_without_tensorflow_datasets(self):
-    album = Album.open(self.make())
+    album = open_album(self.make())
     with mock.patch.dict(sys.modules, {"tensorflow_datasets": None}):
       with self.assertRaisesRegex(AlbumError, "pip install tensorflow-data"):
         tfds_builder.prepare(album, self.data_dir)

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 from absl.testing import absltest
 
-from my3dgen_jax.data import album as album_lib, images
+from my3dgen_jax.data import images
+from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.demo import album, people
 from my3dgen_jax.errors import UserError
 
@@ -23,7 +24,7 @@ class AlbumTest(absltest.TestCase):
     folder = pathlib.Path(tempfile.mkdtemp()) / "person"
     self.addCleanup(shutil.rmtree, folder.parent)
     album.write_album(folder, photos, masks=True)
-    opened = album_lib.Album.open(folder)
+    opened = open_album(folder)
     opened.verify()
     self.assertLen(opened, 3)
     np.testing.assert_array_equal(opened.c, np.asarray(photos.c))
@@ -45,7 +46,7 @@ class AlbumTest(absltest.TestCase):
         "test": 5, "reference": 3}), mock.patch.object(
             album, "TRAINING", 2), mock.patch.object(album, "_RESOLUTION", 64):
       album.write_demo_album(folder, 3, 2)
-      opened = album_lib.Album.open(folder)
+      opened = open_album(folder)
       opened.verify()
       train, test, reference = opened.split(
           test=folder / "test.txt", reference=folder / "reference.txt")

@@ -11,7 +11,7 @@ from unittest import mock
 from absl.testing import absltest
 
 from my3dgen_jax.apps.preparation.prepare import PrepareConfig
-from my3dgen_jax.data.album import Album
+from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch import prepare
 from tests.support import dotted_faces
@@ -47,7 +47,7 @@ class PrepareCommandTest(absltest.TestCase):
     result = self.run_command(detections=points, size=64, workers=1)
     self.assertEqual((result.returncode, result.stderr), (0, ""))
     self.assertIn("1 of 2 kept", result.stdout)
-    Album.open(self.folder / "out" / "album", img_resolution=64, min_photos=1)
+    open_album(self.folder / "out" / "album", img_resolution=64, min_photos=1)
 
   def test_no_album(self):
     result = self.run_command()

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.data.album import Album
+from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.data.provenance import Origin
 from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.training.anchors import Anchors
@@ -52,7 +52,7 @@ def with_identity(one: Person, album: Any) -> Person:
     album: folder of the photos.
   """
   model = one.generator.module.config
-  opened = Album.open(album, num_ws=model.num_ws, w_dim=model.w_dim,
+  opened = open_album(album, num_ws=model.num_ws, w_dim=model.w_dim,
                       min_photos=1)
   return dataclasses.replace(
       one, identity=Network({}, Colours()), settings={"album": str(album)},

@@ -12,7 +12,7 @@ import numpy as np
 from absl.testing import absltest
 
 from my3dgen_jax.config import ProjectionConfig
-from my3dgen_jax.data.album import Album
+from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.errors import CheckpointError, Interrupted, UserError
 from my3dgen_jax.losses.lpips import Lpips
 from my3dgen_jax.training import anchors as anchors_lib
@@ -36,7 +36,7 @@ class AnchorsTest(absltest.TestCase):
     self.addCleanup(folder.cleanup)
     self.folder = pathlib.Path(folder.name)
     place = person.write(self.folder / "person", latents=False, count=3)
-    self.album = Album.open(place / "album")
+    self.album = open_album(place / "album")
 
   def finder(self, config=CONFIG, cache="cache", num_devices=1, **changes):
     return AnchorFinder(**{
@@ -100,7 +100,7 @@ class AnchorsTest(absltest.TestCase):
 
   def test_given_latents_are_kept(self):
     given = person.write(self.folder / "given", count=3) / "album"
-    self.album = Album.open(given, num_ws=person.MODEL.num_ws, w_dim=8)
+    self.album = open_album(given, num_ws=person.MODEL.num_ws, w_dim=8)
     found = self.find(lpips=None)
     np.testing.assert_array_equal(found.ws, person.make(3).ws)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.data.album import stem
+from my3dgen_jax.data.album_files import stem
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.models.checkpoint import load_config, load_generator
 from my3dgen_jax.ops import cameras, checks

@@ -3,7 +3,9 @@
 from typing import Any, Optional
 
 from my3dgen_jax.apps.person import Person, load_person
-from my3dgen_jax.data.album import Album, parse_selection
+from my3dgen_jax.data.album import Album
+from my3dgen_jax.data.albums import open_album
+from my3dgen_jax.data.photo_selection import parse_selection
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch.support import cli
 from my3dgen_jax.jobs.devices import described, local_devices
@@ -47,8 +49,8 @@ class AlbumFlags:
     return bool(self._album.value)
 
   def open(self, **options: Any) -> Album:
-    """The photos; options are `Album.open`'s. Raises AlbumError."""
-    found = Album.open(self._album.value, min_photos=1, **options)
+    """The photos; options are `open_album`'s. Raises AlbumError."""
+    found = open_album(self._album.value, min_photos=1, **options)
     if not self._photos.value:
       return found
     return found.select(parse_selection(self._photos.value))

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from my3dgen_jax.apps import enhance, synthesize
+from my3dgen_jax.apps.enhancement import masks, tasks
 from my3dgen_jax.apps.evaluation import protocols
 from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.apps.evaluation.protocols import Protocol, Subject
 from my3dgen_jax.losses.scores import IdentityScore
 from my3dgen_jax.config import HullFitConfig, PivotConfig, ProjectionConfig
 from my3dgen_jax.data import images
-from my3dgen_jax.data.album import Album
+from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import Interrupted
 from my3dgen_jax.ops import degradations
@@ -70,7 +71,7 @@ class ProtocolTest(parameterized.TestCase):
         tiny_person(4), lpips=LPIPS, lpips_digest="colours")
     place = person_lib.write(pathlib.Path(folder.name) / "person", count=4,
                              latents=False)
-    cls.album = Album.open(place / "album", min_photos=1)
+    cls.album = open_album(place / "album", min_photos=1)
     cls.subject = Subject(
         person=cls.person, photos=cls.album, trained=cls.album,
         score=IdentityScore.of(Network({}, Colours()), cls.album))
@@ -171,7 +172,7 @@ class ProtocolTest(parameterized.TestCase):
     self.assertEqual(found, {"inpainting": 1.0, "superresolution": 2.0})
     # The photo stays outside of the hole; when it was made small, the
     # generator alone enlarges it.
-    photo, hole = self.album[0].image, enhance.centre_hole(64)
+    photo, hole = self.album[0].image, masks.centre_hole(64)
     np.testing.assert_allclose(scored[0][0][~hole], photo[~hole], atol=1e-6)
     self.assertGreater(np.abs(scored[0][0] - photo)[hole].max(), 1e-3)
     person = self.person
@@ -179,10 +180,10 @@ class ProtocolTest(parameterized.TestCase):
     seen = images.to_uint8(small(photo[None]))
     restored, = enhance.restore(
         person, seen, self.album.c[:1],
-        enhance.degradation_of(enhance.EnhanceConfig(task=enhance.ENLARGE),
-                               side=16),
-        enhance.EnhanceConfig(task=enhance.ENLARGE, hull=SMALL.hull,
-                              agreement_steps=0), names=self.album.names[:1])
+        tasks.degradation_of(tasks.EnhanceConfig(task=tasks.ENLARGE),
+                             side=16),
+        tasks.EnhanceConfig(task=tasks.ENLARGE, hull=SMALL.hull,
+                            agreement_steps=0), names=self.album.names[:1])
     np.testing.assert_array_equal(images.to_uint8(scored[1][0]),
                                   restored.image)
 

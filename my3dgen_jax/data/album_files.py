@@ -1,0 +1,308 @@
+"""What lies in an album's folder or zip: files, photos and their labels.
+
+Whatever is wrong with one is an `AlbumError` of one line that names the file.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import io
+import os
+import pathlib
+from typing import (BinaryIO, Callable, Dict, Iterator, List, Mapping,
+                    Optional, Sequence)
+import zipfile
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from my3dgen_jax.data import dataset_json
+from my3dgen_jax.errors import UserError
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
+LATENT_SUFFIX = "_latent.npy"
+MASK_SUFFIX = "_mask.png"
+MARKS_SUFFIX = "_marks.png"
+# Where tfds_builder.prepare puts an album, and a file that is always there.
+PREPARED_FOLDER = "my3dgen_album/1.0.0"
+ALBUM_FOLDER = "album"  # in the folder that `apps.preparation` writes
+PREPARED_FILE = "dataset_info.json"
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+
+PHOTO_MODES = ("RGB",)
+MASK_MODES = ("L", "1")
+_MODES = {"L": "grey", "1": "black and white", "LA": "grey with transparency",
+          "RGBA": "RGBA, with transparency", "P": "a palette image",
+          "CMYK": "CMYK"}
+_ORIENTATION = 0x0112  # EXIF's tag for how the camera was held; 1: upright
+_MAX_FILE_BYTES = 2**28  # what a zip may claim that one file unpacks to
+
+
+class AlbumError(UserError):
+  """An album that cannot be used; one line that names the file."""
+
+
+@contextlib.contextmanager
+def failures_named(place: str) -> Iterator[None]:
+  """Whatever fails inside is an AlbumError of one line about `place`."""
+  try:
+    yield
+  except UserError:
+    raise
+  except Image.UnidentifiedImageError:
+    raise AlbumError(
+        f"{place}: is damaged, or no PNG, JPEG or WebP image") from None
+  # Pillow, NumPy and zipfile raise a good dozen types for damaged files.
+  except Exception as error:  # pylint: disable=broad-exception-caught
+    reason = (getattr(error, "strerror", None) or str(error)
+              or type(error).__name__)
+    raise AlbumError(f"{place}: cannot be read, replace or remove it: "
+                     + " ".join(reason.split())) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+  """A file in a folder, a zip or a prepared data set.
+
+  Attributes:
+    place: what messages call it.
+    open: opens it for reading; may raise whatever reading can raise.
+  """
+
+  place: str
+  open: Callable[[], BinaryIO]
+
+  @contextlib.contextmanager
+  def reading(self) -> Iterator[BinaryIO]:
+    """The open file; whatever fails inside is an AlbumError of one line."""
+    with failures_named(self.place), self.open() as file:
+      yield file
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Photo:
+  """What an album knows of a photo before its pixels are decoded.
+
+  Attributes:
+    name: unique, a relative path with its extension.
+    c: [25] float32, the camera label.
+    image: the file.
+    mask: its mask, or None.
+    marks: where details of this person alone show, or None.
+    ws: [num_ws, w_dim] float32, its anchor, or None.
+  """
+
+  name: str
+  c: np.ndarray
+  image: File
+  mask: Optional[File] = None
+  marks: Optional[File] = None
+  ws: Optional[np.ndarray] = None
+
+
+def stem(name: str) -> str:
+  """A photo's name without its extension, as its latent's and mask's."""
+  return name.removesuffix(pathlib.PurePosixPath(name).suffix)
+
+
+def check_header(image: Image.Image, place: str, modes: Sequence[str],
+                 size: int, reason: str):
+  """Checks mode and size, of which the header tells; raises AlbumError."""
+  if image.mode not in modes or "transparency" in image.info:
+    mode = _MODES.get(image.mode, image.mode)
+    if "transparency" in image.info:
+      mode = "an image with a transparent colour"
+    wanted = ("8-bit RGB without transparency" if modes is PHOTO_MODES
+              else "8-bit grey without transparency")
+    raise AlbumError(f"{place}: is {mode}; save it as {wanted}")
+  if image.width != image.height:
+    raise AlbumError(f"{place}: is {image.width}x{image.height} pixels, not "
+                     f"square; crop and resize it to {size}x{size}")
+  if image.width != size:
+    raise AlbumError(f"{place}: is {image.width}x{image.height} pixels, not "
+                     f"{size}x{size}, the size {reason}; resize it")
+
+
+def pixels_of(file: File, modes: Sequence[str], size: int) -> np.ndarray:
+  """Decodes an image the way a viewer shows it, uint8, read-only."""
+  with file.reading() as opened:
+    # To the end, because a zip's checksum is compared there.
+    image = Image.open(io.BytesIO(opened.read()), formats=FORMATS)
+    check_header(image, file.place, modes, size, "of the album")
+    pixels = np.array(ImageOps.exif_transpose(image).convert(modes[0]))
+  pixels.flags.writeable = False
+  return pixels
+
+
+def upright_bytes(file: File) -> bytes:
+  """The image file's bytes, those of a PNG if it lies on its side by EXIF.
+
+  Raises: AlbumError: the file is damaged.
+  """
+  with file.reading() as opened:
+    data = opened.read()
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    if image.getexif().get(_ORIENTATION, 1) == 1:
+      return data
+    png = io.BytesIO()
+    ImageOps.exif_transpose(image).save(png, format="PNG")
+    return png.getvalue()
+
+
+def check_latent(latent: np.ndarray, place: str, num_ws: int, w_dim: int
+                 ) -> np.ndarray:
+  """Checks an anchor and brings it to the shape of ws.
+
+  Args:
+    latent: floats, [1, num_ws, w_dim], [num_ws, w_dim], or one w for all
+      rows: [1, w_dim] or [w_dim].
+    place: the file, the start of the message.
+    num_ws: rows of the generator's ws.
+    w_dim: the generator's width of w.
+
+  Returns: [num_ws, w_dim] float32, read-only.
+  Raises:
+    AlbumError: another type or shape; NaN or infinity.
+  """
+  shapes = ((1, num_ws, w_dim), (num_ws, w_dim), (1, w_dim), (w_dim,))
+  if (not isinstance(latent, np.ndarray) or latent.dtype.kind != "f"
+      or latent.shape not in shapes):
+    got = (f"{latent.dtype} {list(latent.shape)}"
+           if isinstance(latent, np.ndarray) else "an archive")
+    raise AlbumError(
+        f"{place}: expected floats of shape "
+        f"{' or '.join(str(list(shape)) for shape in shapes)}, got {got}; it "
+        "belongs to another generator: remove it or project the photo again")
+  with np.errstate(over="ignore"):  # becomes infinity, refused below
+    ws = latent.astype(np.float32)
+  ws = np.broadcast_to(ws.reshape(-1, w_dim), (num_ws, w_dim))
+  if not np.isfinite(ws).all():
+    raise AlbumError(f"{place}: holds NaN or infinity; remove it or project "
+                     "the photo again")
+  return ws
+
+
+def _read_latent(file: File, num_ws: int, w_dim: int) -> np.ndarray:
+  with file.reading() as opened:
+    latent = np.load(io.BytesIO(opened.read()), allow_pickle=False)
+  return check_latent(latent, file.place, num_ws, w_dim)
+
+
+def labelled_photos(place: str, files: Mapping[str, File],
+                    num_ws: Optional[int], w_dim: Optional[int]) -> List[Photo]:
+  """Brings files together: each photo with its label, mask and latent."""
+  labels = {}
+  if dataset_json.FILE_NAME in files:
+    file = files[dataset_json.FILE_NAME]
+    with file.reading() as opened:
+      labels = dataset_json.parse(opened.read(), file.place)
+  images = [name for name in files if name.lower().endswith(EXTENSIONS)]
+
+  def beside(suffix):
+    # A label makes `me_with_mask.png` a photo.
+    return {name[:-len(suffix)]: files[name] for name in images
+            if name.endswith(suffix) and name not in labels}
+
+  masks, marks = beside(MASK_SUFFIX), beside(MARKS_SUFFIX)
+  latents = {name[:-len(LATENT_SUFFIX)]: files[name] for name in files
+             if name.endswith(LATENT_SUFFIX)}
+  names = [name for name in images if name in labels
+           or not name.endswith((MASK_SUFFIX, MARKS_SUFFIX))]
+  if names and dataset_json.FILE_NAME not in files:
+    raise AlbumError(
+        f"{place}: holds no {dataset_json.FILE_NAME}, the cameras of its "
+        f"{len(names)} photos; write it as EG3D's preprocessing does")
+  unlabelled = sorted(set(names) - set(labels))
+  if unlabelled:
+    raise AlbumError(
+        f"{files[unlabelled[0]].place}: has no label in "
+        f"{dataset_json.FILE_NAME}{_and_more(unlabelled)}; add its camera or "
+        "move the photo away")
+  absent = sorted(set(labels) - set(names)) if names else ()
+  if absent:
+    raise AlbumError(
+        f"{files[dataset_json.FILE_NAME].place}: has a label for "
+        f"{absent[0]!r}, which is not there{_and_more(absent)}; add the photo "
+        "or remove its label")
+  stems = {stem(name) for name in names}
+  for kind, others in (("mask", masks), ("picture of marks", marks),
+                       ("latent", latents)):
+    for other in sorted(set(others) - stems):
+      raise AlbumError(f"{others[other].place}: is the {kind} of no photo, as "
+                       f"there is no {other}.png, .jpg or .webp; remove it")
+  read_latents = num_ws is not None and w_dim is not None
+  return [Photo(name=name, c=labels[name], image=files[name],
+                mask=masks.get(stem(name)), marks=marks.get(stem(name)),
+                ws=_read_latent(latents[stem(name)], num_ws, w_dim)
+                if read_latents and stem(name) in latents else None)
+          for name in names]
+
+
+def _and_more(names: Sequence[str]) -> str:
+  return f" (the first of {len(names)})" if len(names) > 1 else ""
+
+
+def _is_hidden(parts: Sequence[str]) -> bool:
+  """Finder and Explorer leave `.DS_Store`, `__MACOSX/` and the like."""
+  return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
+def _open_file(path: pathlib.Path) -> BinaryIO:
+  # Opening a named pipe would wait for ever.
+  if path.exists() and not path.is_file():
+    raise AlbumError(f"{path}: is no ordinary file")
+  return open(path, "rb")
+
+
+def folder_files(folder: pathlib.Path) -> Dict[str, File]:
+  """All files below a folder, by normalised relative name."""
+
+  def fail(error):
+    raise AlbumError(f"{error.filename}: cannot be read: {error.strerror}")
+
+  files = {}
+  for root, _, names in os.walk(folder, onerror=fail):
+    for name in names:
+      path = pathlib.Path(root, name)
+      relative = path.relative_to(folder)
+      if not _is_hidden(relative.parts):
+        _add(files, dataset_json.normal_name(relative.as_posix()),
+             File(str(path), functools.partial(_open_file, path)))
+  return files
+
+
+def zip_files(path: pathlib.Path) -> Dict[str, File]:
+  """All files in a zip, by normalised name; a folder around all is left out.
+
+  Raises: AlbumError: no zip; damaged; a name that would climb out.
+  """
+  with failures_named(str(path)):
+    with open(path, "rb") as file:
+      if file.read(2) != b"PK":
+        raise AlbumError(f"{path}: is neither a folder nor a zip")
+    archive = zipfile.ZipFile(path)
+  files = {}
+  for entry in archive.infolist():
+    name = dataset_json.normal_name(entry.filename)
+    place = f"{path}/{name}"
+    parts = pathlib.PurePosixPath(name).parts
+    if name.startswith("/") or ".." in parts or name[1:2] == ":":
+      raise AlbumError(f"{place}: points outside of the zip; do not trust it")
+    if entry.is_dir() or _is_hidden(parts):
+      continue
+    if entry.file_size > _MAX_FILE_BYTES:
+      raise AlbumError(f"{place}: unpacks to {entry.file_size / 1e6:.0f} MB, "
+                       "which no photo needs; remove it")
+    _add(files, name, File(place, functools.partial(archive.open, entry)))
+  top = {name.split("/")[0] for name in files}
+  if len(top) == 1 and dataset_json.FILE_NAME not in files:
+    prefix = f"{top.pop()}/"
+    files = {name.removeprefix(prefix): file for name, file in files.items()}
+  return files
+
+
+def _add(files: Dict[str, File], name: str, file: File):
+  if name in files:
+    raise AlbumError(f"{file.place}: the name comes twice; rename one")
+  files[name] = file

@@ -1,0 +1,59 @@
+"""Opens an album, in whichever way it is kept."""
+
+import os
+import pathlib
+from typing import Optional, Union
+
+from my3dgen_jax.data import dataset_json, tfds_builder
+from my3dgen_jax.data.album import Album
+from my3dgen_jax.data.album_files import (ALBUM_FOLDER, PREPARED_FILE,
+                                          PREPARED_FOLDER, AlbumError,
+                                          failures_named, folder_files,
+                                          labelled_photos, zip_files)
+
+
+def open_album(path: Union[str, os.PathLike], *,
+               img_resolution: Optional[int] = None,
+               num_ws: Optional[int] = None, w_dim: Optional[int] = None,
+               min_photos: int = 2) -> Album:
+  """Opens an album and checks all but the pixels.
+
+  Args:
+    path: a folder, a zip, or a folder that `apps.preparation` or
+      `tfds_builder.prepare` has written.
+    img_resolution: side that the photos must have, pixels; None: any, the
+      same for all.
+    num_ws: rows of the generator's ws. Latents are read only where this
+      and `w_dim` are given.
+    w_dim: the generator's width of w.
+    min_photos: how many photos there must be, >= 1.
+
+  Raises:
+    AlbumError: as `Album.from_photos`; also labels missing or too many, latents
+      of another size or with NaN, a zip that is damaged or climbs out of
+      itself.
+    DatasetJsonError: `dataset.json` cannot be used.
+  """
+  path = pathlib.Path(path).expanduser()
+  with failures_named(str(path)):
+    prepared = [folder for folder in (path, path / PREPARED_FOLDER)
+                if (folder / PREPARED_FILE).is_file()]
+    is_folder, is_file = path.is_dir(), path.is_file()
+    inner = path / ALBUM_FOLDER
+    if (not (path / dataset_json.FILE_NAME).exists()
+        and (inner / dataset_json.FILE_NAME).is_file()):
+      path = inner
+  if prepared:
+    return tfds_builder.open_prepared(
+        prepared[0], img_resolution=img_resolution, num_ws=num_ws,
+        w_dim=w_dim, min_photos=min_photos)
+  if is_folder:
+    files = folder_files(path)
+  elif is_file:
+    files = zip_files(path)
+  else:
+    raise AlbumError(f"{path}: no such folder or zip; expected an album: "
+                     f"photos and their {dataset_json.FILE_NAME}")
+  return Album.from_photos(
+      str(path), labelled_photos(str(path), files, num_ws, w_dim),
+      img_resolution=img_resolution, min_photos=min_photos)

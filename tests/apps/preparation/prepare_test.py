@@ -18,11 +18,12 @@ from absl.testing import absltest, parameterized
 import numpy as np
 from PIL import Image
 
-from my3dgen_jax.apps.preparation import looks, prepare as app
-from my3dgen_jax.data import album as album_lib
+from my3dgen_jax.apps.preparation import look_workers, looks, prepare as app
+from my3dgen_jax.apps.preparation.records import short
+from my3dgen_jax.data import album_files
 from my3dgen_jax.data import dataset_json, photo_files, video_frames
 from my3dgen_jax.data.faces import pose_spread
-from my3dgen_jax.data.album import Album
+from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.errors import Interrupted, UserError
 from my3dgen_jax.losses import identity as identity_lib
 from my3dgen_jax.ops import cameras
@@ -72,7 +73,7 @@ class PrepareTest(parameterized.TestCase):
       return {row["file"]: row for row in csv.DictReader(file)}
 
   def album(self, **options):
-    return Album.open(self.out / "album", img_resolution=SIZE, **options)
+    return open_album(self.out / "album", img_resolution=SIZE, **options)
 
   def assert_alike(self, c, wanted):
     """The crop's middle may be another point of the photo, 12 % off."""
@@ -121,7 +122,7 @@ class PrepareTest(parameterized.TestCase):
     self.prepare(mirror=True, test=2, reference=1)
     album = self.album()
     album.verify()
-    items = {album_lib.stem(item.name): item for item in album}
+    items = {album_files.stem(item.name): item for item in album}
     parts = {name: row["part"] for name, row in (
         (row["name"], row) for row in self.report().values())}
     self.assertEqual(collections.Counter(parts.values()),
@@ -311,7 +312,6 @@ class PrepareTest(parameterized.TestCase):
     for name in names:
       self.assertLessEqual(len(name.encode()), 170)
       self.assertRegex(name, "^[0-9a-f]{8}_語+_mask_(_mirrored)?.png$")
-    short = app._short  # pylint: disable=protected-access
     self.assertRegex(short("語" * 60), "^[0-9a-f]{8}_語{47}$")
     self.assertEqual(short("a" * 150), "a" * 150)
 
@@ -583,9 +583,9 @@ class PrepareTest(parameterized.TestCase):
                                   dotted_faces.detector)
     tasks = [looks.Task(path) for path in sorted(self.photos.iterdir())]
     # pylint: disable-next=protected-access
-    with mock.patch.dict(looks._WORKER, looking=looking, error=None,
+    with mock.patch.dict(look_workers._WORKER, looking=looking, error=None,
                          detector=dotted_faces.find):
-      return looks.look_at_all(
+      return look_workers.look_at_all(
           tasks, looking, stop=interrupts.StopRequest(),
           done=lambda *args: None, **options)
 
@@ -614,7 +614,7 @@ class PrepareTest(parameterized.TestCase):
       def shutdown(self, **_):
         pass
 
-    with mock.patch.object(looks, "_pool", lambda *_: Pool()):
+    with mock.patch.object(look_workers, "_pool", lambda *_: Pool()):
       found = self.looks(workers=2)
     self.assertEqual([look.reason for look in found], [""] * len(yaws))
     np.testing.assert_allclose([pose_spread.angles(look.faces[0].label)[0]
@@ -623,7 +623,7 @@ class PrepareTest(parameterized.TestCase):
   def test_lost_photos_are_told(self):
     for i in range(2):
       self.photo(f"{i}.png", (dotted_faces.label(10 * i), CORNER, SIDE))
-    with mock.patch.object(looks, "_in_this_process",
+    with mock.patch.object(look_workers, "_in_this_process",
                            return_value=iter(())):
       self.assertEqual([look.reason for look in self.looks(workers=1)],
                        ["was lost while it was looked at"] * 2)
@@ -648,7 +648,7 @@ class PrepareTest(parameterized.TestCase):
     looking = looks.Looking(self.out, SIZE, "face",
                                   dotted_faces.missing)
     with self.assertRaisesRegex(UserError, "no detector here"):
-      looks.look_at_all(
+      look_workers.look_at_all(
           [looks.Task(self.photos / "0.png")], looking, workers=2,
           stop=interrupts.StopRequest(), done=lambda *args: None)
 
@@ -687,7 +687,7 @@ class PrepareTest(parameterized.TestCase):
     self.assertIn("other frames show this pose",
                   [row["reason"] for row in rows.values()])
     self.assertLen(self.album(), 3)
-    with mock.patch.object(app.video_frames, "candidates",
+    with mock.patch.object(video_frames, "candidates",
                            side_effect=AssertionError("not remembered")):
       (self.photos / "broken.mp4").unlink()
       self.prepare(lambda: find, frames=3, overwrite=True)

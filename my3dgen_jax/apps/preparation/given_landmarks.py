@@ -1,0 +1,94 @@
+"""Landmarks that a user gives, and whose photo they belong to."""
+
+import pathlib
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from my3dgen_jax.apps.preparation.config import PrepareConfig
+from my3dgen_jax.apps.preparation.records import Record, relative_name
+from my3dgen_jax.data import album_files
+from my3dgen_jax.data.faces import cat_face, landmarks
+from my3dgen_jax.data.faces.landmarks import Face, Given
+from my3dgen_jax.errors import UserError
+
+
+def known_faces(config: PrepareConfig, photos: Sequence[pathlib.Path]
+                ) -> Optional[Given]:
+  """Reads landmarks that were given.
+
+  Args:
+    config: `detections` says where they are, `domain` which they are.
+    photos: the files, beside which cats' are looked for.
+
+  Returns: the faces by their photos' names; None: they are to be found.
+  Raises: UserError: they cannot be read, or there are none of cats.
+  """
+  cat = config.domain == "cat"
+  count = cat_face.POINTS if cat else landmarks.FACE_POINTS
+  if config.detections:
+    place = pathlib.Path(config.detections).expanduser()
+    if not place.exists():
+      raise UserError(f"{place}: no such folder or file of landmarks")
+    if not place.is_dir():
+      return landmarks.read_json(place, count)
+    beside = sorted(place.glob(f"*{cat_face.SUFFIX}")) if cat else ()
+    if not beside:
+      return landmarks.read_folder(place, count)
+    return landmarks.read_files([(path.stem, path) for path in beside], count)
+  if not cat:
+    return None
+  root = pathlib.Path(config.photos).expanduser()
+  beside = [(relative_name(path, root), path.with_name(path.name
+                                                       + cat_face.SUFFIX))
+            for path in photos]
+  beside = [(name, path) for name, path in beside if path.exists()]
+  if not beside:
+    raise UserError(f"{config.photos}: cats need landmarks, NAME.jpg"
+                    f"{cat_face.SUFFIX} beside NAME.jpg; or give --detections")
+  return landmarks.read_files(beside, count)
+
+
+def faces_of(record: Record, known: Given,
+             owners: Dict[str, List[Record]]) -> Optional[List[Face]]:
+  """What is said about a photo, and about no other.
+
+  Args:
+    record: the photo.
+    known: the landmarks that were given.
+    owners: of `owners_of`, all photos.
+
+  Returns: None if there is nothing that can be used; the record says why then.
+  """
+  names = [name for name in _landmark_names(record)
+           if name in known.faces or name in known.faults]
+  for name in names:
+    if len(owners[name]) > 1 or owners[name][0] is not record:
+      continue
+    if name in known.faces:
+      return known.faces[name]
+    record.reason = f"bad landmarks: {known.faults[name]}"
+    return None
+  if names:
+    other = next(other for other in owners[names[0]] if other is not record)
+    record.reason = (f"landmarks of {names[0]!r} may be those of "
+                     f"{other.file}; name both with their folders, in a JSON "
+                     "file")
+  else:
+    record.reason = "has no landmarks in what was given"
+  return None
+
+
+def _landmark_names(record: Record) -> Tuple[str, ...]:
+  """Its path in its folder or its name, with or without ending."""
+  names = record.file, record.file.rpartition("/")[2]
+  return (*names, *(album_files.stem(name) for name in names), record.name)
+
+
+def owners_of(records: Sequence[Record]) -> Dict[str, List[Record]]:
+  """The photos that a name may stand for; a whole path is one photo's."""
+  whole: Dict[str, List[Record]] = {}
+  parts: Dict[str, List[Record]] = {}
+  for record in records:
+    whole.setdefault(record.file, []).append(record)
+    for name in set(_landmark_names(record)):
+      parts.setdefault(name, []).append(record)
+  return {**parts, **whole}

@@ -1,0 +1,192 @@
+"""Many photos, looked at by several processes, each once.
+
+What was found in a photo is kept in a file that the photo's content and the
+settings name: stopped work goes on where it was, and other choices among the
+same faces take no time. A photo that cannot be looked at is tried again the
+next time: a library may have been missing, or memory.
+"""
+
+import collections
+from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
+import contextlib
+import multiprocessing
+import os
+import pathlib
+import signal
+import threading
+from typing import (Any, Callable, Deque, Dict, Iterator, List, Optional,
+                    Sequence, Tuple)
+
+import jax
+
+from my3dgen_jax.apps.preparation.looks import (Look, Looking, Task, key_of,
+                                                load, look_and_keep)
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.jobs.interrupts import StopRequest
+
+_IN_HAND = 2  # photos given to each process at a time
+_SUFFIX = ".npz"
+_LOG_FILE = "detector.log"  # in the cache: what detectors tell of themselves
+_LOST = "was lost while it was looked at"
+_STOPPED = "stopped while looking at photos; the same command goes on"
+
+
+def look_at_all(tasks: Sequence[Task], looking: Looking, *, workers: int,
+                stop: StopRequest, done: Callable[[int, bool], None]
+                ) -> List[Look]:
+  """Looks at photos, or remembers what was seen in them.
+
+  Args:
+    tasks: the photos.
+    looking: how.
+    workers: processes, >= 1; of one, it is this one.
+    stop: looked at after each photo.
+    done: called after each photo with how many are done, and whether this one
+      was remembered.
+
+  Returns: one for each photo.
+  Raises: Interrupted: `stop` was wanted; what was seen is remembered.
+  """
+  looking.cache.mkdir(parents=True, exist_ok=True)
+  looks: List[Optional[Look]] = [None] * len(tasks)
+  paths: List[Optional[pathlib.Path]] = []
+  finished = 0
+
+  def finish(i: int, remembered: bool, reason: Optional[str] = None):
+    nonlocal finished
+    looks[i] = Look(None, reason) if reason is not None else _loaded(paths[i])
+    finished += 1
+    done(finished, remembered)
+
+  waiting: Deque[int] = collections.deque()
+  for i, task in enumerate(tasks):
+    stop.raise_if_wanted(_STOPPED)
+    try:
+      paths.append(looking.cache / (key_of(task, looking) + _SUFFIX))
+    except UserError as error:
+      paths.append(None)
+      finish(i, False, str(error).removeprefix(f"{task.path}: "))
+      continue
+    looks[i] = _loaded(paths[i])
+    if looks[i] is None:
+      waiting.append(i)
+    else:
+      finish(i, True)
+  if waiting:
+    run = _in_this_process if workers == 1 else _in_processes
+    for i, reason in run(tasks, paths, waiting, looking, workers, stop):
+      finish(i, False, reason)
+      stop.raise_if_wanted(_STOPPED)
+  return [Look(None, _LOST) if look is None else look for look in looks]
+
+
+def _loaded(path: pathlib.Path) -> Optional[Look]:
+  try:
+    return load(path)
+  # Not there, or damaged by whatever: it is made anew.
+  except Exception:  # pylint: disable=broad-exception-caught
+    return None
+
+
+def _in_this_process(tasks: Sequence[Task], paths: Sequence[Any],
+                     waiting: Deque[int], looking: Looking, workers: int,
+                     stop: StopRequest
+                     ) -> Iterator[Tuple[int, Optional[str]]]:
+  del workers, stop
+  with _muted(looking.cache):
+    detector = looking.make_detector and looking.make_detector()
+    while waiting:
+      i = waiting.popleft()
+      yield i, look_and_keep(tasks[i], paths[i], looking, detector)
+
+
+@contextlib.contextmanager
+def _muted(cache: pathlib.Path) -> Iterator[None]:
+  """What MediaPipe's C++ code tells on stderr goes into a file."""
+  kept = os.dup(2)
+  try:
+    _redirect(cache)
+    yield
+  finally:
+    os.dup2(kept, 2)
+    os.close(kept)
+
+
+def _redirect(cache: pathlib.Path):
+  with open(cache / _LOG_FILE, "ab") as log:
+    os.dup2(log.fileno(), 2)
+
+
+def _in_processes(tasks: Sequence[Task], paths: Sequence[Any],
+                  waiting: Deque[int], looking: Looking, workers: int,
+                  stop: StopRequest) -> Iterator[Tuple[int, Optional[str]]]:
+  """Yields the index of each photo, and why it was not looked at, or None."""
+  suspects: Deque[int] = collections.deque()
+  while waiting or suspects:
+    # What a process was looking at when it ended is looked at alone: so it is
+    # known who ended it.
+    alone = bool(suspects)
+    queue, many = (suspects, 1) if alone else (waiting, workers)
+    running: Dict[futures.Future, int] = {}
+    pool = _pool(min(many, len(queue)), looking)
+    try:
+      while queue or running:
+        while queue and len(running) < (1 if alone else many * _IN_HAND):
+          i = queue[0]
+          running[pool.submit(_work, tasks[i], paths[i])] = i
+          queue.popleft()  # not before: a broken pool takes nothing
+        ready, _ = futures.wait(running, timeout=0.5,
+                                return_when=futures.FIRST_COMPLETED)
+        for future in ready:
+          reason = future.result()
+          yield running.pop(future), reason
+        stop.raise_if_wanted(_STOPPED)
+    except BrokenProcessPool:
+      if alone:
+        for i in running.values():  # one, or none: it ended between photos
+          yield i, (f"ends the process that looks at it; see "
+                    f"{looking.cache / _LOG_FILE}")
+      else:
+        suspects.extend(running.values())
+    finally:
+      pool.shutdown(cancel_futures=True)
+
+
+def _pool(workers: int, looking: Looking) -> futures.ProcessPoolExecutor:
+  # Forked processes would share the threads' locks of JAX and MediaPipe.
+  return futures.ProcessPoolExecutor(
+      workers, mp_context=multiprocessing.get_context("spawn"),
+      initializer=_start, initargs=(looking,))
+
+
+# Of a worker process: how it looks, and with what.
+_WORKER: Dict[str, Any] = {}
+
+
+def _start(looking: Looking):
+  # The parent decides when to stop; and no worker outlives it.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  threading.Thread(target=_end_with_parent, daemon=True).start()
+  _redirect(looking.cache)
+  # Labels are small sums; the accelerator's memory is for others.
+  jax.config.update("jax_platforms", "cpu")
+  _WORKER.update(looking=looking, detector=None, error=None)
+  try:
+    if looking.make_detector:
+      _WORKER["detector"] = looking.make_detector()
+  except UserError as error:  # from here nobody would hear of it
+    _WORKER["error"] = error
+
+
+def _end_with_parent():
+  parent = multiprocessing.parent_process()
+  if parent is not None:
+    parent.join()
+    os._exit(1)  # pylint: disable=protected-access
+
+
+def _work(task: Task, path: pathlib.Path) -> Optional[str]:
+  if _WORKER["error"]:
+    raise _WORKER["error"]
+  return look_and_keep(task, path, _WORKER["looking"], _WORKER["detector"])

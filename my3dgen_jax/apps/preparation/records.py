@@ -1,0 +1,162 @@
+"""Photos and videos' frames on their way into an album, and their names."""
+
+import dataclasses
+import hashlib
+import pathlib
+import re
+from typing import Callable, List, Optional, Tuple
+
+from my3dgen_jax.apps.preparation.config import PrepareConfig
+from my3dgen_jax.apps.preparation.looks import Look, Seen
+from my3dgen_jax.data import (album_files, dataset_json, photo_files,
+                              video_frames)
+from my3dgen_jax.data.faces import pose_spread
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.jobs.interrupts import StopRequest
+from my3dgen_jax.storage.files import is_leftover, replacing
+
+MIRRORED_SUFFIX = "_mirrored"
+_FRAMES_AT_HAND = 3  # candidates for each frame of a video that is wanted
+_JPEG_QUALITY = 97  # of frames while they are looked at
+_LONGEST_NAME = 150  # bytes; file systems allow 255, and endings are added
+
+
+@dataclasses.dataclass
+class Record:
+  """A photo on its way into the album.
+
+  Attributes:
+    file: what messages and the report call it.
+    name: in the album, without an extension.
+    path: the file to look at.
+    video: of which it is a frame, or None.
+    look: what was seen.
+    seen: the face of it that counts, or None.
+    reason: why it is set aside; "" if it is not.
+    similarity: to the person, or None.
+    part: of the album: train, test or reference; "" where it is not in it.
+  """
+
+  file: str
+  name: str
+  path: pathlib.Path
+  video: Optional[pathlib.Path] = None
+  look: Optional[Look] = None
+  seen: Optional[Seen] = None
+  reason: str = ""
+  similarity: Optional[float] = None
+  part: str = ""
+
+  @property
+  def kept(self) -> bool:
+    return self.seen is not None and not self.reason
+
+  @property
+  def angles(self) -> Tuple[float, float, float]:
+    """Yaw, pitch and roll, degrees."""
+    return pose_spread.angles(self.seen.label)
+
+
+def find_records(config: PrepareConfig, found: photo_files.Found,
+                 work: pathlib.Path, stop: StopRequest,
+                 report: Callable[[str], None]) -> List[Record]:
+  """Lists photos and candidate frames, with names that the album can have.
+
+  Args:
+    config: where the photos are, and how many frames a video gives.
+    found: the files.
+    work: folder in which frames are remembered.
+    stop: looked at after each frame.
+    report: called with a line a video.
+
+  Returns: a record for each photo and frame, and for each video that cannot
+    be read, which its reason says.
+  Raises: Interrupted: `stop` was wanted; frames so far are remembered.
+  """
+  root = pathlib.Path(config.photos).expanduser()
+  records = [Record(relative_name(path, root), "", path)
+             for path in found.photos]
+  for video in found.videos:
+    file = relative_name(video, root)
+    try:
+      frames = _frames(video, config, work, stop)
+    except UserError as error:
+      records.append(Record(file, "", video, reason=str(error).removeprefix(
+          f"{video}: ")))
+      report(str(error))
+      continue
+    report(f"{file}: {len(frames)} frames to choose from")
+    records += [Record(f"{file} at {int(path.stem) / 1000:.1f} s", "", path,
+                       video) for path in frames]
+  taken = set()
+  for record in records:
+    base = name = _safe_name(record.file)
+    number = 2
+    while name.casefold() in taken:
+      name = f"{base}_{number}"
+      number += 1
+    taken.add(name.casefold())
+    record.name = name
+  return records
+
+
+def relative_name(path: pathlib.Path, root: pathlib.Path) -> str:
+  """A file's name as messages and landmarks call it."""
+  name = path.relative_to(root).as_posix() if path != root else path.name
+  return printable(dataset_json.normal_name(name))
+
+
+def printable(text: str) -> str:
+  """A text without what stands for a file name's bytes that are not UTF-8."""
+  return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def _safe_name(file: str) -> str:
+  """A name for the album: flat, and none that has a meaning there."""
+  name = album_files.stem(file) if pathlib.PurePosixPath(
+      file).suffix.lower() in photo_files.EXTENSIONS else file
+  name = short(re.sub(r"[^\w-]+", "_", name).strip("_") or "photo")
+  # "me_mask" beside "me" would be taken for its mask.
+  for suffix in (album_files.MASK_SUFFIX, album_files.MARKS_SUFFIX,
+                 album_files.LATENT_SUFFIX, MIRRORED_SUFFIX):
+    if name.endswith(album_files.stem(suffix) or suffix):
+      name += "_"
+  return name
+
+
+def short(name: str) -> str:
+  """A name of at most 150 bytes: of a long one its end, after a hash of all."""
+  data = name.encode()
+  if len(data) <= _LONGEST_NAME:
+    return name
+  start = hashlib.sha256(data).hexdigest()[:8] + "_"
+  # What is left of a character that is cut is no UTF-8.
+  return start + data[len(start) - _LONGEST_NAME:].decode(errors="ignore")
+
+
+def _frames(video: pathlib.Path, config: PrepareConfig, work: pathlib.Path,
+            stop: StopRequest) -> List[pathlib.Path]:
+  """Candidate frames as files, named by their milliseconds."""
+  # pylint: disable-next=import-outside-toplevel
+  from PIL import Image
+  count = _FRAMES_AT_HAND * config.frames
+  try:
+    facts = video.stat()
+  except OSError as error:
+    raise UserError(f"{video}: cannot be read: {error.strerror}") from None
+  # To hash gigabytes would take as long as to decode them.
+  key = short(re.sub(r"\W+", "_", f"{video.stem}-{facts.st_size}-"
+                     f"{facts.st_mtime_ns}-{count}"))
+  folder = work / "frames" / key
+  complete = folder / "complete"
+  if not complete.exists():
+    folder.mkdir(parents=True, exist_ok=True)
+    for frame in video_frames.candidates(video, count=count):
+      stop.raise_if_wanted("stopped while reading a video; the same command "
+                           "goes on")
+      with replacing(folder / f"{round(1000 * frame.seconds):08d}.jpg") as f:
+        Image.fromarray(frame.pixels).save(
+            f, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    complete.touch()
+  return sorted(path for path in folder.glob("*.jpg")
+                if not is_leftover(path))

@@ -18,6 +18,7 @@ import numpy as np
 
 from my3dgen_jax import latents
 from my3dgen_jax.apps import edit, enhance, invert, synthesize
+from my3dgen_jax.apps.enhancement import masks, tasks
 from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.losses import scores
 from my3dgen_jax.apps.person import Person
@@ -306,14 +307,13 @@ def enhancement(subject: Subject, protocol: Protocol, seed: int
   c = photos.c
   seen = np.stack([images.to_uint8(item.image) for item in photos])
   side = seen.shape[1]
-  holes = np.repeat(enhance.centre_hole(side)[None], len(seen), axis=0)
-  config = enhance.EnhanceConfig(hull=protocol.hull)
+  holes = np.repeat(masks.centre_hole(side)[None], len(seen), axis=0)
+  config = tasks.EnhanceConfig(hull=protocol.hull)
   common = {"names": photos.names, "stop": subject.stop,
             "cache": subject.cache}
   filled = enhance.inpaint(person, seen, c, holes, config, **common)
-  config = dataclasses.replace(config, task=enhance.ENLARGE,
-                               agreement_steps=0)
-  degradation = enhance.degradation_of(config, side=small_side(side))
+  config = dataclasses.replace(config, task=tasks.ENLARGE, agreement_steps=0)
+  degradation = tasks.degradation_of(config, side=small_side(side))
   small = images.to_uint8(degradation.apply(
       np.stack([item.image for item in photos])))
   large = enhance.restore(person, small, c, degradation, config, **common)

@@ -1,0 +1,4 @@
+"""What `apps.enhance` is made of: its tasks, photos, masks and cases.
+
+Imports `person`, `data`, `ops` and `training`, and nothing of `apps.enhance`.
+"""

@@ -1,0 +1,102 @@
+"""Masks of photos: where they are known, and where the person is."""
+
+import os
+import pathlib
+from typing import Optional, Sequence, Union
+
+import chex
+import numpy as np
+from PIL import Image
+
+from my3dgen_jax.data.album_files import failures_named
+from my3dgen_jax.errors import UserError
+
+# Of images as EG3D aligns them: eyes, nose and mouth. Rows and columns, first
+# and last, shares of the side.
+CENTRE = ((0.35, 0.75), (0.3, 0.7))
+
+
+def centre_hole(side: int) -> np.ndarray:
+  """The hole that covers eyes, nose and mouth: [side, side] bool."""
+  hole = np.zeros((side, side), bool)
+  (top, bottom), (left, right) = (
+      [round(share * side) for share in pair] for pair in CENTRE)
+  hole[top:bottom, left:right] = True
+  return hole
+
+
+def by_depth(depth: chex.Array, side: int) -> np.ndarray:
+  """Where something stands in front of the background.
+
+  The threshold is the distance that splits the near from the far with the
+  least variance in each. It needs no other network, and a generator's depth
+  ends exactly where its person does.
+
+  Args:
+    depth: [S, S, 1], of `RenderOutput`; infinite where nothing is.
+    side: of the mask, pixels.
+
+  Returns: [side, side] bool.
+  Source: Otsu 1979.
+  """
+  depth = np.asarray(depth, np.float64)[..., 0]
+  seen = np.isfinite(depth)
+  if not seen.any():
+    return np.zeros((side, side), bool)
+  values = np.sort(depth[seen])
+  count = np.arange(1, len(values))
+  total = np.cumsum(values)
+  near = total[:-1] / count
+  far = (total[-1] - total[:-1]) / (len(values) - count)
+  between = count * (len(values) - count) * (far - near)**2
+  # All at one distance: there is no background.
+  threshold = values[np.argmax(between)] if len(values) > 1 else values[0]
+  is_near = (seen & (depth <= threshold)).astype(np.float32)
+  large = Image.fromarray(is_near).resize((side, side), Image.BILINEAR)
+  return np.asarray(large) >= 0.5
+
+
+def read_mask(path: Union[str, os.PathLike], side: int) -> np.ndarray:
+  """Reads a mask as albums have them.
+
+  Args:
+    path: a grey picture.
+    side: that it must have, pixels.
+
+  Returns: [side, side] bool, True where it is rather white.
+  Raises: UserError that names the file: no grey picture, or another size.
+  """
+  path = pathlib.Path(path).expanduser()
+  with failures_named(str(path)), Image.open(path) as picture:
+    if picture.mode not in ("L", "1"):
+      raise UserError(f"{path}: a mask must be grey, of 8 bits or 1, got mode "
+                      f"{picture.mode}")
+    mask = np.asarray(picture.convert("L"))
+  if mask.shape != (side, side):
+    raise UserError(f"{path}: is {mask.shape[1]}x{mask.shape[0]}, the photo "
+                    f"is {side}x{side}; they must be of one size")
+  return mask >= 128
+
+
+def known_shares(own: Sequence[Optional[np.ndarray]], seen: np.ndarray
+                 ) -> Optional[np.ndarray]:
+  """The share of each pixel seen that photos' own masks say is known.
+
+  What `prepare` has mirrored beyond a photo's border is not.
+
+  Args:
+    own: [H, W, 1] float32 in [0, 1] each, or None: all is known.
+    seen: [N, h, w, C], the photos as they are seen.
+
+  Returns: [N, h, w, 1] float32 in [0, 1]; None: no photo has a mask.
+  """
+  if all(mask is None for mask in own):
+    return None
+  height, width = seen.shape[1:3]
+  known = np.ones((len(own), height, width, 1), np.float32)
+  for i, mask in enumerate(own):
+    if mask is not None:
+      known[i, ..., 0] = Image.fromarray(
+          np.ascontiguousarray(mask[..., 0])).resize((width, height),
+                                                     Image.BOX)
+  return np.clip(known, 0, 1)  # means may end a rounding beyond

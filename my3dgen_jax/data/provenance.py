@@ -12,20 +12,14 @@ Source: IPTC Photo Metadata Standard, "Digital Source Type"
   format: XMP Specification part 3, Storage in Files.
 """
 
-import contextlib
 import dataclasses
-import fractions
 import io
-import itertools
 import math
 import os
 import pathlib
 import re
-import shutil
 import struct
-import subprocess
-import tempfile
-from typing import (BinaryIO, Dict, Iterable, Iterator, List, Optional, Tuple,
+from typing import (Iterable, Optional, Tuple,
                     Union)
 from xml.etree import ElementTree
 from xml.sax import saxutils
@@ -37,6 +31,7 @@ from my3dgen_jax._version import __version__
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import checks
+from my3dgen_jax.data.video_encoding import GIF_TRAILER, GIF_XMP, MP4_UUID, checked_frames, durations, find_ffmpeg, write_gif, write_mp4
 
 SOURCE_TYPE = ("http://cv.iptc.org/newscodes/digitalsourcetype/"
                "trainedAlgorithmicMedia")
@@ -57,15 +52,6 @@ _MOST_READ = 2**20  # bytes of a packet that others wrote
 # What XML 1.0 cannot hold, not even escaped.
 _NOT_XML = re.compile(
     r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_MP4_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
-# Where a video does not say it, players guess the colours by the size.
-_COLOURS = ("scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,"
-            "setparams=colorspace=bt709:color_primaries=bt709:"
-            "color_trc=bt709:range=tv")
-_GIF_XMP = b"!\xff\x0bXMP DataXMP"
-# A reader that takes the packet for GIF's sub-blocks, a length and as many
-# bytes each, lands anywhere in here, and every byte leads to the last one.
-_GIF_TRAILER = b"\x01" + bytes(range(255, -1, -1)) + b"\0"
 _MOST_FPS = {".gif": 50}  # viewers slow down what is shown for 1/100 s
 
 
@@ -163,19 +149,20 @@ def write_video(path: Union[str, os.PathLike], frames: Iterable[np.ndarray],
   if not (math.isfinite(fps) and 0.01 <= fps <= most):
     raise UserError(f"{path}: fps must lie in 0.01 … {most}, got {fps}")
   checks.whole_number("crf", crf, 0, 51)
-  executable = _ffmpeg(path) if suffix == ".mp4" else None
-  frames = _checked(path, frames)
+  executable = find_ffmpeg(path) if suffix == ".mp4" else None
+  frames = checked_frames(path, frames)
   with replacing(path) as file:
     if suffix == ".mp4":
-      _write_mp4(path, file, executable, frames, fps,
-                 crf, _sentence("video", origin), packet)
+      write_mp4(path, file, executable, frames, fps,
+                 crf, _sentence("video", origin),
+                f"{_sentence('video', origin)} {SOURCE_TYPE}", packet)
     elif suffix == ".gif":
-      _write_gif(file, list(frames), fps, _sentence("video", origin), packet)
+      write_gif(file, list(frames), fps, _sentence("video", origin), packet)
     else:
       pictures = [Image.fromarray(frame) for frame in frames]
       pictures[0].save(
           file, format="WEBP", save_all=True, append_images=pictures[1:],
-          duration=_durations(len(pictures), fps, 1000), loop=0, quality=90,
+          duration=durations(len(pictures), fps, 1000), loop=0, quality=90,
           xmp=packet)
 
 
@@ -189,7 +176,7 @@ def check_video(suffix: str):
   """
   if suffix == ".mp4":
     try:
-      _ffmpeg(pathlib.Path("video"))
+      find_ffmpeg(pathlib.Path("video"))
     except UserError as error:
       raise UserError(f"{error}, or video formats gif and webp"
                       ) from error
@@ -304,8 +291,8 @@ def _find_packet(data: bytes) -> Optional[bytes]:
     return _mp4_packet(data)
   if data.startswith(b"GIF8"):
     # UTF-8 has no bytes like the trailer's first ones.
-    found = re.search(re.escape(_GIF_XMP) + rb"(.*?)"
-                      + re.escape(_GIF_TRAILER[:3]), data, re.DOTALL)
+    found = re.search(re.escape(GIF_XMP) + rb"(.*?)"
+                      + re.escape(GIF_TRAILER[:3]), data, re.DOTALL)
     return found and found[1]
   try:
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
@@ -313,136 +300,6 @@ def _find_packet(data: bytes) -> Optional[bytes]:
   except Image.UnidentifiedImageError:
     raise ValueError("is damaged, or no PNG, JPEG, WebP, GIF or MP4"
                      ) from None
-
-
-def _checked(path: pathlib.Path, frames: Iterable[np.ndarray]
-             ) -> Iterator[np.ndarray]:
-  """The same frames, at least one, of one size and kind."""
-  size = None
-  for index, frame in enumerate(frames):
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3:
-      raise UserError(f"{path}: frame {index}: expected uint8 [H, W, 3], got "
-                      f"{frame.dtype} {list(frame.shape)}")
-    size = size or frame.shape
-    if frame.shape != size:
-      raise UserError(f"{path}: frame {index} has {frame.shape[0]} x "
-                      f"{frame.shape[1]} pixels, the others {size[0]} x "
-                      f"{size[1]}")
-    yield frame
-  if size is None:
-    raise UserError(f"{path}: there are no frames to write")
-
-
-def _durations(number: int, fps: float, clock: int) -> List[int]:
-  """How long each frame is shown, milliseconds.
-
-  Args:
-    number: of frames.
-    fps: frames a second.
-    clock: ticks a second that the format counts in. What rounding takes from
-      one frame the next one gets, or 24 frames a second would become 25.
-  """
-  ticks = [round(index * clock / fps) for index in range(number + 1)]
-  return [(end - start) * 1000 // clock
-          for start, end in zip(ticks, ticks[1:])]
-
-
-def _write_gif(file: BinaryIO, frames: List[np.ndarray], fps: float,
-               sentence: str, packet: bytes):
-  pictures = [Image.fromarray(frame) for frame in frames]
-  memory = io.BytesIO()
-  pictures[0].save(
-      memory, format="GIF", save_all=True, append_images=pictures[1:],
-      duration=_durations(len(pictures), fps, 100), loop=0,
-      comment=sentence.encode())
-  gif = memory.getvalue()
-  # Pillow writes no XMP; its place is anywhere before the last byte.
-  file.write(gif[:-1] + _GIF_XMP + packet + _GIF_TRAILER + gif[-1:])
-
-
-def _ffmpeg(path: pathlib.Path) -> str:
-  """The program that makes MP4.
-
-  Raises: UserError: it is not installed.
-  """
-  remedy = "pip install imageio-ffmpeg"
-  try:
-    # pylint: disable-next=import-outside-toplevel
-    import imageio_ffmpeg
-    return imageio_ffmpeg.get_ffmpeg_exe()
-  except ImportError as error:
-    raise UserError(f"{path}: MP4 needs imageio-ffmpeg: {remedy}, or a name "
-                    "that ends in .gif or .webp") from error
-  except RuntimeError as error:  # it came without the program
-    raise UserError(f"{path}: MP4 needs ffmpeg: {remedy} ({error})"
-                    ) from error
-
-
-def _write_mp4(path: pathlib.Path, file: BinaryIO, executable: str,
-               frames: Iterator[np.ndarray], fps: float, crf: int,
-               sentence: str, packet: bytes):
-  first = next(frames)
-  height, width = (side + side % 2 for side in first.shape[:2])
-  padding = ((0, height - first.shape[0]), (0, width - first.shape[1]), (0, 0))
-  padded = (np.pad(frame, padding, mode="edge")
-            for frame in itertools.chain([first], frames))
-  # ffmpeg goes back to the start at the end, so it needs a name of its own.
-  with tempfile.TemporaryDirectory() as folder:
-    video = pathlib.Path(folder) / "video.mp4"
-    _encode(path, [
-        executable, "-loglevel", "error",
-        "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}",
-        "-r", str(fractions.Fraction(fps).limit_denominator(10_000)),
-        "-i", "-", "-an", "-c:v", "libx264", "-crf", str(crf),
-        "-vf", _COLOURS, "-pix_fmt", "yuv420p",
-        *_metadata({"comment": f"{sentence} {SOURCE_TYPE}",
-                    "description": sentence, "synopsis": sentence}),
-        # The index first: browsers play before all has come.
-        "-movflags", "+faststart", str(video)],
-        padded, pathlib.Path(folder) / "log")
-    with open(video, "rb") as encoded:
-      shutil.copyfileobj(encoded, file)
-  # At the end, because the index counts bytes from the file's start.
-  file.write(struct.pack(">I4s16s", 24 + len(packet), b"uuid", _MP4_UUID)
-             + packet)
-
-
-def _metadata(tags: Dict[str, str]) -> List[str]:
-  return list(itertools.chain.from_iterable(
-      ("-metadata", f"{key}={value}") for key, value in tags.items()))
-
-
-def _encode(path: pathlib.Path, command: List[str],
-            frames: Iterator[np.ndarray], log: pathlib.Path):
-  """Gives frames to ffmpeg; it has ended on return, whatever happens.
-
-  Raises: UserError: ffmpeg failed; says why.
-  """
-  # A pipe for what it says could fill up, and it would wait for us for ever.
-  # In a session of its own, Ctrl-C comes to us alone.
-  with open(log, "wb") as messages:
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        stderr=messages, start_new_session=True)
-  try:
-    for frame in frames:
-      try:
-        process.stdin.write(frame.tobytes())
-        process.stdin.flush()
-      except BrokenPipeError:  # the log says why
-        break
-    with contextlib.suppress(BrokenPipeError):
-      process.stdin.close()
-    process.wait()
-  finally:
-    process.kill()  # does nothing if it has ended
-    with contextlib.suppress(BrokenPipeError):
-      process.stdin.close()
-    process.wait()
-  if process.returncode:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    reason = lines[-1] if lines else f"exit status {process.returncode}"
-    raise UserError(f"{path}: ffmpeg cannot write it: {reason}")
 
 
 def _mp4_packet(data: bytes) -> Optional[bytes]:
@@ -459,7 +316,7 @@ def _mp4_packet(data: bytes) -> Optional[bytes]:
     if size < header:
       return None
     if (kind == b"uuid"
-        and data[start + header:start + header + 16] == _MP4_UUID):
+        and data[start + header:start + header + 16] == MP4_UUID):
       return data[start + header + 16:start + size]
     start += size
   return None

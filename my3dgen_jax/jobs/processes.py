@@ -13,7 +13,6 @@ nothing.
 """
 
 import contextlib
-import io
 import json
 import os
 import queue
@@ -22,25 +21,18 @@ import struct
 import sys
 import threading
 import time
-from typing import (Any, Callable, Dict, Iterator, List, Optional, Tuple,
-                    Union)
+from typing import (Any, Callable, Dict, List, Optional, Tuple)
 
 import jax
-import numpy as np
 
 from my3dgen_jax.errors import FlagError, Interrupted, UserError
-
-Arrays = Dict[str, np.ndarray]
+from my3dgen_jax.jobs.channel import (SOON, Arrays, Channel, packed,
+                                      split_frame, unpacked)
 
 CONNECT_SECONDS = 300.0  # within which all processes must have come
-_SOON, _LATER = 5.0, 60.0  # s; to end, and to save before
+_LATER = 60.0  # s; to save before one ends
 _HELLO, _GO, _DATA, _STOP, _END = b"HELO", b"MEET", b"DATA", b"STOP", b"ENDS"
-_HEADER = struct.Struct("!4sQ")
-_MOST_BYTES = 2**36  # of a frame; whoever says more is not one of us
 _MAGIC = "my3dgen_jax 1"
-# A machine that has gone without a word is noticed after 10 + 3 * 5 seconds.
-_KEEPALIVE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3),
-              ("TCP_USER_TIMEOUT", 25_000))
 
 _job: "Optional[_Job]" = None  # as JAX's own: one a process
 
@@ -135,9 +127,9 @@ def from_first(make: Callable[[], Arrays]) -> Arrays:
     return make()
   if _job.index == 0:
     made = make()
-    _job.tell_all(_DATA, _packed(made))
+    _job.tell_all(_DATA, packed(made))
     return made
-  return _unpacked(_job.receive(0))
+  return unpacked(_job.receive(0))
 
 
 def gather(arrays: Arrays) -> List[Arrays]:
@@ -148,13 +140,13 @@ def gather(arrays: Arrays) -> List[Arrays]:
   if _job is None:
     return [arrays]
   if _job.index:
-    _job.tell_all(_DATA, _packed(arrays))
-    return [_unpacked(part) for part in _split(_job.receive(0))]
-  parts = [_packed(arrays)] + [
+    _job.tell_all(_DATA, packed(arrays))
+    return [unpacked(part) for part in split_frame(_job.receive(0))]
+  parts = [packed(arrays)] + [
       _job.receive(peer) for peer in range(1, _job.count)]
   _job.tell_all(_DATA, b"".join(
       struct.pack("!Q", len(part)) + part for part in parts))
-  return [_unpacked(part) for part in parts]
+  return [unpacked(part) for part in parts]
 
 
 def barrier():
@@ -204,70 +196,7 @@ def await_end_of_others():
   process. Returns where there are none.
   """
   if _job is not None:
-    time.sleep(_SOON)
-
-
-class _Channel:
-  """A connection to another process: frames in and out, in threads."""
-
-  def __init__(self, connection: socket.socket):
-    self._socket = connection
-    self._socket.settimeout(None)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for name, value in _KEEPALIVE:
-      if hasattr(socket, name):  # not everywhere
-        connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    self._out: "queue.SimpleQueue[Union[bytes, threading.Event]]" = (
-        queue.SimpleQueue())
-    self.closed = threading.Event()
-    threading.Thread(target=self._send_all, daemon=True).start()
-
-  def send(self, kind: bytes, payload: bytes = b""):
-    """Sends later, in order; safe in a signal's handler."""
-    self._out.put(_HEADER.pack(kind, len(payload)) + payload)
-
-  def flush(self):
-    """Waits until all is sent; in vain, but not long, where nobody reads."""
-    sent = threading.Event()
-    self._out.put(sent)
-    sent.wait(_SOON)
-
-  def receive(self, timeout: Optional[float] = None) -> Tuple[bytes, bytes]:
-    """The next frame; raises OSError at the end, or after the timeout."""
-    self._socket.settimeout(timeout)
-    kind, size = _HEADER.unpack(self._exactly(_HEADER.size))
-    if size > _MOST_BYTES:
-      raise OSError("not a frame")
-    return kind, self._exactly(size)
-
-  def close(self):
-    """Hangs up."""
-    with contextlib.suppress(OSError):
-      self._socket.shutdown(socket.SHUT_RDWR)
-    self._socket.close()
-
-  def _exactly(self, size: int) -> bytes:
-    parts = []
-    while size:
-      part = self._socket.recv(min(size, 2**20))
-      if not part:
-        raise ConnectionResetError("closed")
-      parts.append(part)
-      size -= len(part)
-    return b"".join(parts)
-
-  def _send_all(self):
-    connected = True
-    while True:
-      frame = self._out.get()
-      if isinstance(frame, threading.Event):
-        frame.set()
-      elif connected:
-        try:
-          self._socket.sendall(frame)
-        except OSError:
-          connected = False  # the receiving side says so
+    time.sleep(SOON)
 
 
 class _Job:
@@ -277,7 +206,7 @@ class _Job:
     self.index, self.count = index, count
     self.asked: Optional[int] = None
     self.ending = False
-    self._channels: Dict[int, _Channel] = {}
+    self._channels: Dict[int, Channel] = {}
     self._inbox: Dict[int, Any] = {
         peer: queue.SimpleQueue() for peer in range(count)}
     self._ended: Dict[int, Dict[str, Any]] = {}
@@ -305,7 +234,7 @@ class _Job:
         left = deadline - time.monotonic()
         listener.settimeout(max(left, 0.001))
         try:
-          channel = _Channel(listener.accept()[0])
+          channel = Channel(listener.accept()[0])
         except OSError:
           missing = sorted(set(range(1, self.count)) - set(self._channels))
           self._refuse(f"--num_processes={self.count}: process "
@@ -317,10 +246,10 @@ class _Job:
     self.tell_all(_GO, str(inner).encode())
     return inner
 
-  def _welcome(self, channel: _Channel):
+  def _welcome(self, channel: Channel):
     """Takes a process in that says who it is."""
     try:
-      kind, text = channel.receive(_SOON)
+      kind, text = channel.receive(SOON)
       hello = json.loads(text) if kind == _HELLO else {}
       if not isinstance(hello, dict) or hello.get("magic") != _MAGIC:
         raise ValueError
@@ -350,7 +279,7 @@ class _Job:
     """Other processes: comes to process 0; returns the port for JAX."""
     while True:
       try:
-        channel = _Channel(socket.create_connection(
+        channel = Channel(socket.create_connection(
             (host, port), timeout=max(deadline - time.monotonic(), 0.001)))
         break
       except OSError as error:
@@ -362,7 +291,7 @@ class _Job:
     channel.send(_HELLO, json.dumps({
         "magic": _MAGIC, "count": self.count, "index": self.index}).encode())
     try:
-      kind, text = channel.receive(max(deadline - time.monotonic(), 0) + _SOON)
+      kind, text = channel.receive(max(deadline - time.monotonic(), 0) + SOON)
       if kind == _END:
         raise FlagError(str(json.loads(text)["message"]))
       inner = int(text)
@@ -407,7 +336,7 @@ class _Job:
   def abandon(self, code: int, message: str, signal: Optional[int]):
     self.ending = True
     self.tell_all(_END, _said(self.index, code, message, signal))
-    self._leave(code, _LATER if signal is not None else 2 * _SOON)
+    self._leave(code, _LATER if signal is not None else 2 * SOON)
 
   def _leave(self, code: int, patience: float):
     """Ends at once, without what would wait for the others at an exit."""
@@ -440,7 +369,7 @@ class _Job:
       elif kind == _END:
         self._pass_on(peer, kind, payload)
         end = json.loads(payload)
-        self._has_ended(end, _LATER if end["signal"] is not None else _SOON)
+        self._has_ended(end, _LATER if end["signal"] is not None else SOON)
 
   def _pass_on(self, origin: int, kind: bytes, payload: bytes):
     if self.index == 0:
@@ -478,7 +407,7 @@ class _Job:
         return
       self.ending = True
       os.write(2, f"error: {_words(end, self.count)}\n".encode())
-      self._leave(1, _SOON)
+      self._leave(1, SOON)
 
 
 def _address(coordinator: str) -> Tuple[str, int]:
@@ -501,22 +430,3 @@ def _words(end: Dict[str, Any], number: int) -> str:
   return (f"process {end['process']} of {number} has ended: {end['message']}; "
           "all have to be started again, and --resume goes on with what is "
           "saved")
-
-
-def _packed(arrays: Arrays) -> bytes:
-  file = io.BytesIO()
-  np.savez(file, **arrays)
-  return file.getvalue()
-
-
-def _unpacked(data: bytes) -> Arrays:
-  with np.load(io.BytesIO(data), allow_pickle=False) as file:
-    return {name: file[name] for name in file.files}
-
-
-def _split(data: bytes) -> Iterator[bytes]:
-  place = 0
-  while place < len(data):
-    size, = struct.unpack_from("!Q", data, place)
-    yield data[place + 8:place + 8 + size]
-    place += 8 + size

@@ -8,7 +8,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from my3dgen_jax.errors import FlagError, Interrupted, UserError
-from my3dgen_jax.jobs import processes
+from my3dgen_jax.jobs import channel, processes
 from tests.support import jobs
 
 
@@ -118,15 +118,15 @@ class TalkTest(absltest.TestCase):
     for job in self.jobs:
       job.ending = True
     for job in self.jobs:
-      for channel in job._channels.values():
-        channel.close()
+      for connection in job._channels.values():
+        connection.close()
 
   def test_data_and_requests(self):
     arrays = {"a": np.arange(5, dtype=np.float32), "names": np.array(["x"])}
-    packed = processes._packed(arrays)
+    packed = channel.packed(arrays)
     self.jobs[0].tell_all(processes._DATA, packed)
     for job in self.jobs[1:]:
-      found = processes._unpacked(job.receive(0))
+      found = channel.unpacked(job.receive(0))
       np.testing.assert_array_equal(found["a"], arrays["a"])
       self.assertEqual(found["names"].tolist(), ["x"])
     self.jobs[2].ask_to_stop(15)

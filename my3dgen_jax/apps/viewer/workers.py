@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from my3dgen_jax.apps.rendering import frames
-from my3dgen_jax.apps.viewer import scene
+from my3dgen_jax.apps.viewer import orbits, scene
 from my3dgen_jax.errors import one_line
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.ops.rendering import normals
@@ -155,8 +155,8 @@ class Renderer:
     config = network.module.config
     levels = [Level(*level) for level in scene.levels_of(config)]
     ws = jnp.zeros((1, config.num_ws, config.w_dim))
-    c = jnp.asarray(scene.label_of_orbit(scene.Orbit(),
-                                                config.rendering))[None]
+    c = jnp.asarray(orbits.label_of_orbit(orbits.Orbit(),
+                                          config.rendering))[None]
 
     def measure(level: Level) -> float:
       self._drawn.add((config, level))

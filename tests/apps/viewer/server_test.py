@@ -5,8 +5,6 @@ import importlib.util
 import pathlib
 import socket
 import tempfile
-import threading
-import time
 import unittest
 from unittest import mock
 
@@ -17,7 +15,6 @@ from PIL import Image
 from my3dgen_jax.apps.viewer import server as viewer_lib
 from my3dgen_jax.apps.viewer.server import Viewer, ViewerConfig
 from my3dgen_jax.apps.viewer.people import People
-from my3dgen_jax.apps.viewer.scene import Choice
 from my3dgen_jax.data import provenance
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import UserError
@@ -74,19 +71,6 @@ class ConfigTest(parameterized.TestCase):
     with self.assertRaisesRegex(UserError, "cannot be written.*--out"):
       make(out=str(ROOT / "file" / "out"))
 
-  def test_file_stem(self):
-    self.assertEqual(viewer_lib.file_stem("a/b", Choice(
-        start="a photo", first="x/p 1.png")), "a_b_p_1")
-    self.assertEqual(viewer_lib.file_stem("..", Choice()), "face")
-
-  def test_sampled_w_is_that_of_the_render_command(self):
-    base = People([], checkpoint=ROOT / "made" / "base").load("base").own
-    z = np.random.RandomState(5).randn(1, person.MODEL.z_dim)
-    front = viewer_lib.render.view_labels(person.MODEL.rendering, [0.], [0.])
-    wanted = base.generator(z.astype(np.float32), front, method="mapping")
-    np.testing.assert_allclose(viewer_lib.sampled_w(base.generator, 5),
-                               wanted[0, 0], rtol=1e-5, atol=1e-6)
-
   def test_viser_is_missing(self):
     viewer, _ = make()
     self.addCleanup(viewer.stop)
@@ -94,133 +78,6 @@ class ConfigTest(parameterized.TestCase):
     with mock.patch.dict("sys.modules", {"viser": None}):
       with self.assertRaisesRegex(UserError, r"pip install .*\[viewer\]"):
         viewer.start()
-
-
-class NewsTest(absltest.TestCase):
-  """Nobody waits for a window that is busy; nothing is forgotten."""
-
-  def setUp(self):
-    super().setUp()
-    self.calls = []
-    viewer, client = mock.Mock(), mock.Mock(client_id=1)
-    # pylint: disable-next=protected-access
-    self.window = viewer_lib._Window(viewer, client)
-    self.window._moved = lambda: self.calls.append("moved")
-    self.window._changed = lambda: self.calls.append("changed")
-
-  def test_while_busy(self):
-    busy, go = threading.Event(), threading.Event()
-
-    def load(_):
-      busy.set()
-      go.wait(60)
-      self.calls.append("loaded")
-
-    thread = threading.Thread(target=self.window._guarded(load), args=(None,))
-    thread.start()
-    busy.wait(60)
-    for _ in range(3):
-      self.window._heard(camera=True)  # returns at once
-    self.assertEqual(self.calls, [])
-    go.set()
-    thread.join()
-    self.assertEqual(self.calls, ["loaded", "moved"])
-    self.window._heard()
-    self.assertEqual(self.calls[2:], ["changed"])
-
-  def test_news_that_come_while_others_are_taken(self):
-    class Late(viewer_lib._Window):  # pylint: disable=protected-access
-      """A slider moves just after it was looked at for the first time."""
-      looks = 0
-      value = False
-
-      @property
-      def _face_news(self):
-        now, self.looks = self.value, self.looks + 1
-        self.value = self.value or self.looks == 1
-        return now
-
-      @_face_news.setter
-      def _face_news(self, value):
-        self.value = value
-
-    window = Late(self.window._viewer, mock.Mock(client_id=2))
-    window._moved = lambda: self.calls.append("moved")
-    window._changed = lambda: self.calls.append("changed")
-    window.looks = 0
-    window._heard(camera=True)
-    self.assertEqual(self.calls, ["moved", "changed"])
-
-  def test_only_so_many_files_at_a_time(self):
-    window = self.window
-    window._choice = mock.Mock(return_value=Choice())
-    window._shown = window._personal = mock.Mock()
-    window._person = "ann"
-    most = viewer_lib._MOST_SAVING
-    for _ in range(most):
-      window._save(".png", mock.Mock())
-    with self.assertRaisesRegex(UserError, f"{most} files are being made"):
-      window._save(".png", mock.Mock())
-    window._viewer.save.call_args.args[0]()  # one is done
-    window._save(".png", mock.Mock())
-
-  def test_a_first_person_who_is_gone(self):
-    """Or is being made again: a new window shows somebody else."""
-    people, window = self.window._viewer.people, self.window
-    self.window._person, shown = "ann", mock.Mock()
-    people.first.return_value = ("bob", [])
-    people.load.side_effect = lambda name: self.only("bob", name, shown)
-    window._build = window._refresh_person = mock.Mock()
-    window._put_camera = lambda orbit: self.calls.append(orbit)
-    with mock.patch.object(viewer_lib.scene, "zoom_distances",
-                           return_value=(1.0, 2.0)):
-      window.open()
-    self.assertEqual((window._person, window._shown), ("bob", shown))
-    self.assertEqual(self.calls, [viewer_lib.Orbit()])
-
-  def test_a_camera_that_does_not_begin_in_front(self):
-    """A browser tells of its own first camera before it takes ours."""
-    window, front = self.window, viewer_lib.Orbit()
-    del window._moved
-    window._shown = window._personal = mock.Mock()
-    window._arriving = time.monotonic() + 60
-    poses = []
-    window._set_pose = lambda *pose: poses.append(pose)
-    with mock.patch.object(viewer_lib.scene, "pose_of_orbit",
-                           side_effect=lambda orbit, _: (orbit, "looks")):
-      window._orbit = lambda: viewer_lib.Orbit(yaw=0.3)
-      window._moved()
-      self.assertEqual((poses, self.calls), ([(front, "looks")], []))
-      window._arriving = time.monotonic() - 1  # it may have been turned
-      window._c = lambda: np.zeros(25, np.float32)
-      window._moved()
-    self.assertLen(poses, 1)
-    self.assertEqual(self.calls, ["changed"])
-
-  def only(self, known, name, shown):
-    if name != known:
-      raise UserError(f"{name}: is still being written")
-    return shown
-
-  def test_controls_that_we_set_are_no_news(self):
-    with self.window._silently():
-      self.window._heard()
-      thread = threading.Thread(target=self.window._heard)  # a browser
-      thread.start()
-      thread.join()
-    self.assertEqual(self.calls, ["changed"])
-
-  def test_failures_are_told_in_the_window(self):
-    def fail():
-      raise UserError("photo: there is none")
-    self.window._changed = fail
-    self.window._heard()
-    self.assertIn("photo: there is none",
-                  str(self.window._client.add_notification.call_args))
-    self.window.close()
-    self.window._changed = lambda: self.calls.append("changed")
-    self.window._heard()
-    self.assertEqual(self.calls, [])
 
 
 @unittest.skipIf(importlib.util.find_spec("viser") is None,

@@ -1,0 +1,214 @@
+"""Cameras of a viewer: a browser's mouse to a generator's camera and back.
+
+Pure functions, no browser and no server: `camera` applies them to a window.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Optional, Tuple
+
+import chex
+import jax
+import numpy as np
+
+from my3dgen_jax.apps.rendering import render
+from my3dgen_jax.config import RenderConfig
+from my3dgen_jax.ops import cameras
+
+_FREE = 0.7  # share of a limit that angles go through as they are
+# A browser's camera turns all around; a generator's does not go far, so it
+# turns more slowly.
+_TURN = 0.5
+_ENOUGH = 1.3  # limits; beyond, `soft_limit` hardly changes
+_STEEPEST = 1.5  # radians that a browser's camera rises
+_NEAREST, _FARTHEST = 4.0, 0.6  # zoom
+_SAME = 1e-3  # cameras that differ by less are one
+
+
+@dataclasses.dataclass(frozen=True)
+class Orbit:
+  """A camera about the front, as far as a mouse can say it.
+
+  Attributes:
+    yaw: radians from the front, as `cameras.look_at` takes it.
+    pitch: likewise.
+    zoom: 1: as the prior was trained; 2: twice as large.
+    shift: how far the picture moves to the right and down, in image sizes.
+  """
+
+  yaw: float = 0.0
+  pitch: float = 0.0
+  zoom: float = 1.0
+  shift: Tuple[float, float] = (0.0, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+  """How far a camera turns: to either side, and up and down, radians."""
+
+  yaw: float = 0.6
+  pitch: float = 0.35
+
+  def validate(self) -> "Limits":
+    """Checks both; raises UserError that names one."""
+    render.check_reach(self.yaw, self.pitch)
+    return self
+
+
+def soft_limit(angle: float, limit: float) -> float:
+  """An angle that goes as told first, and slower the nearer it is to a limit.
+
+  Args:
+    angle: radians.
+    limit: > 0, radians; what comes out is within.
+  """
+  free = _FREE * limit
+  beyond = abs(angle) - free
+  if beyond <= 0:
+    return angle
+  room = limit - free
+  return math.copysign(free + room * math.tanh(beyond / max(room, 1e-9)),
+                       angle)
+
+
+def distance(config: RenderConfig) -> float:
+  """From the average camera to what it looks at, world units."""
+  return float(np.linalg.norm(_front(config) - config.avg_camera_pivot))
+
+
+def field_of_view(focal: float = cameras.FACE_FOCAL) -> float:
+  """The angle that the picture's height spans, radians."""
+  return 2 * math.atan(0.5 / focal)
+
+
+def orbit_of_pose(position: chex.Array, look_at: chex.Array,
+                  config: RenderConfig, limits: Limits, *,
+                  focal: float = cameras.FACE_FOCAL) -> Orbit:
+  """What a browser's orbiting camera means for a generator's.
+
+  A generator knows one distance, so coming nearer becomes a longer lens, and
+  moving sideways moves the picture.
+
+  Args:
+    position: [3], world units.
+    look_at: [3], what is orbited.
+    config: where the average camera is and looks.
+    limits: of the angles, kept softly.
+    focal: of the lens at zoom 1, in image sizes.
+  """
+  away = np.asarray(position, np.float64) - look_at
+  far = max(float(np.linalg.norm(away)), 1e-6)
+  x, y, z = away / far
+  yaw, pitch = _angles(x, y, z)
+  yaw = soft_limit(yaw, limits.yaw)
+  pitch = soft_limit(pitch, limits.pitch)
+  zoom = min(max(distance(config) / far, _FARTHEST), _NEAREST)
+  right = np.array([z, 0.0, -x]) / max(math.hypot(x, z), 1e-6)
+  down = np.cross(right, [x, y, z])
+  moved = np.asarray(look_at, np.float64) - config.avg_camera_pivot
+  shift = [max(min(-focal * float(axis @ moved) / far, zoom / 2), -zoom / 2)
+           for axis in (right, down)]
+  return Orbit(yaw, pitch, zoom, (shift[0], shift[1]))
+
+
+def rested_pose(position: chex.Array, look_at: chex.Array,
+                config: RenderConfig, limits: Limits
+                ) -> Optional[Tuple[np.ndarray, np.ndarray]]:
+  """Where a browser's camera belongs that went so far that nothing changes.
+
+  From there the next drag back is seen at once.
+
+  Args:
+    position: [3], world units.
+    look_at: [3].
+    config: where the average camera is and looks.
+    limits: of the angles.
+
+  Returns: position and look_at; None: it may stay where it is.
+  """
+  away = np.asarray(position, np.float64) - look_at
+  far = max(float(np.linalg.norm(away)), 1e-6)
+  x, y, z = away / far
+  yaw, pitch = _angles(x, y, z)
+  ends = [math.copysign(min(abs(angle), _ENOUGH * limit), angle)
+          for angle, limit in ((yaw, limits.yaw), (pitch, limits.pitch))]
+  if np.allclose(ends, [yaw, pitch], atol=_SAME):
+    return None
+  orbit = Orbit(*ends, zoom=distance(config) / far)
+  pose, pivot = pose_of_orbit(orbit, config)
+  moved = np.asarray(look_at, np.float64) - pivot
+  return pose + moved, pivot + moved
+
+
+def pose_of_orbit(orbit: Orbit, config: RenderConfig
+                  ) -> Tuple[np.ndarray, np.ndarray]:
+  """Where a browser's camera is put to show an orbit, its shift aside.
+
+  Returns: position [3] and the point that is looked at, [3], world units.
+  """
+  azimuth = orbit.yaw / _TURN
+  height = math.asin(max(min(-2 * orbit.pitch / math.pi, 1), -1)) / _TURN
+  height = max(min(height, _STEEPEST), -_STEEPEST)
+  pivot = np.array(config.avg_camera_pivot, np.float64)
+  away = np.array([math.cos(height) * math.sin(azimuth), math.sin(height),
+                   math.cos(height) * math.cos(azimuth)])
+  return pivot + distance(config) / orbit.zoom * away, pivot
+
+
+def label_of_orbit(orbit: Orbit, config: RenderConfig, *,
+                   focal: float = cameras.FACE_FOCAL) -> np.ndarray:
+  """The label [25] of an orbit."""
+  return np.asarray(_label(np.array(
+      [orbit.yaw, orbit.pitch, focal * orbit.zoom, *orbit.shift], np.float32),
+                           config))
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _label(numbers: chex.Array, config: RenderConfig) -> jax.Array:
+  """Of yaw, pitch, focal length, and shift to the right and down."""
+  cam2world = cameras.look_at(numbers[0], numbers[1], config.avg_camera_pivot,
+                              config.avg_camera_radius)
+  intrinsics = cameras.intrinsics_from_focal(numbers[2])
+  return cameras.pack_label(cam2world,
+                            intrinsics.at[:2, 2].add(numbers[3:]))
+
+
+def orbit_of_label(c: chex.Array, config: RenderConfig, *,
+                   focal: float = cameras.FACE_FOCAL) -> Orbit:
+  """The orbit that comes closest to a photo's camera.
+
+  Args:
+    c: [25].
+    config: where the average camera is and looks.
+    focal: of the lens at zoom 1.
+  """
+  cam2world, intrinsics = map(np.asarray, cameras.unpack_label(c))
+  x, y, z = -cam2world[:3, 2].astype(np.float64)  # it looks along z
+  pitch = -math.pi / 2 * float(np.clip(y, -1, 1))
+  zoom = float(np.clip(intrinsics[0, 0] / focal, _FARTHEST, _NEAREST))
+  return Orbit(math.atan2(x, z), pitch, zoom)
+
+
+def same_orbit(a: Orbit, b: Orbit) -> bool:
+  """Whether nobody would see the difference."""
+  return bool(np.allclose([a.yaw, a.pitch, a.zoom, *a.shift],
+                          [b.yaw, b.pitch, b.zoom, *b.shift], atol=_SAME))
+
+
+def _angles(x: float, y: float, z: float) -> Tuple[float, float]:
+  """Yaw and pitch of a browser's camera in the direction (x, y, z)."""
+  # look_at's pitch is that of uniformly spread cameras: a camera's height is
+  # -2 pitch / pi.
+  height = math.asin(max(min(y, 1.0), -1.0))
+  return (_TURN * math.atan2(x, z),
+          -math.pi / 2 * math.sin(_TURN * height))
+
+
+def zoom_distances(config: RenderConfig) -> Tuple[float, float]:
+  """The nearest and the farthest that a browser's camera may come."""
+  return distance(config) / _NEAREST, distance(config) / _FARTHEST
+
+
+def _front(config: RenderConfig) -> np.ndarray:
+  return np.array([0.0, 0.0, config.avg_camera_radius])

@@ -1,0 +1,160 @@
+"""Files of one browser window: pictures, videos, meshes, and their names."""
+
+import contextlib
+import itertools
+import pathlib
+import re
+import tempfile
+import threading
+from typing import Any, Callable, Sequence
+
+import jax
+
+from my3dgen_jax.apps.rendering import mesh, render
+from my3dgen_jax.apps.viewer.orbits import Limits
+from my3dgen_jax.apps.viewer.scene import Choice
+from my3dgen_jax.apps.viewer.workers import Renderer, Request
+from my3dgen_jax.data import provenance
+from my3dgen_jax.data.provenance import Origin
+from my3dgen_jax.errors import UserError, one_line
+
+HIDDEN_SECONDS = 6.0  # of a notification
+MOST_SAVING = 4  # files of one window at a time
+
+_FRAMES, _FPS = 96, 24  # of a saved video
+VIDEO_SECONDS = _FRAMES / _FPS
+_VIDEO_YAW, _VIDEO_PITCH = 0.45, 0.1
+_MESH_RESOLUTION = 256
+
+Report = Callable[[int, int], None]  # of steps done, and of all
+Writer = Callable[[pathlib.Path, Origin, Report], None]
+
+
+class _Gone(Exception):
+  """Whoever wanted a file has closed the window."""
+
+
+class Savings:
+  """Files that a window asks for: made in turn, and sent to its browser."""
+
+  def __init__(self, client: Any, *, out: str | None,
+               submit: Callable[[Callable[[], None]], None],
+               tell: Callable[[str, str], None],
+               warn: Callable[[Exception], None], closed: threading.Event):
+    """Nothing is saved yet.
+
+    Args:
+      client: viser's handle of the window.
+      out: the folder to keep files in, besides sending them; None: none.
+      submit: runs one job after the other.
+      tell: shows a line and its title to whoever looks.
+      warn: reports an unexpected error to whoever started the viewer.
+      closed: set when the window has closed, which ends what is being made.
+    """
+    self._client, self._out, self._submit = client, out, submit
+    self._tell, self._warn, self._closed = tell, warn, closed
+    self._numbers = itertools.count(1)
+    # Files that wait or are being made.
+    self._saving = threading.BoundedSemaphore(MOST_SAVING)
+
+  def begin(self, stem: str, suffix: str, origin: Origin, write: Writer):
+    """Begins to make a file, which goes to the browser and to `out`.
+
+    Args:
+      stem: what its name begins with; a number follows.
+      suffix: what its name ends with.
+      origin: how it was made, which the file will tell.
+      write: makes it.
+
+    Raises: UserError: the window has too many files in the making.
+    """
+    if not self._saving.acquire(blocking=False):
+      raise UserError(f"{MOST_SAVING} files are being made already; wait for "
+                      "one")
+    note = self._client.add_notification(
+        f"{stem}{suffix}", "is being made", loading=True)
+
+    def report(done: int, total: int):
+      if self._closed.is_set():
+        raise _Gone()
+      note.body = f"{100 * done // max(total, 1)} % is done"
+
+    def job():
+      try:
+        report(0, 1)
+        self._finish(stem, suffix, lambda path: write(path, origin, report))
+      except _Gone:
+        return
+      # Whatever fails, the next file may succeed.
+      except Exception as error:  # pylint: disable=broad-exception-caught
+        self._tell(one_line(error), f"{stem}{suffix} was not saved")
+        if not isinstance(error, (UserError, OSError)):
+          self._warn(error)
+      finally:
+        self._saving.release()
+        if not self._closed.is_set():
+          note.remove()
+    self._submit(job)
+
+  def _finish(self, stem: str, suffix: str,
+              write: Callable[[pathlib.Path], None]):
+    """Writes a file and sends it; raises OSError, UserError."""
+    out = self._out
+    with contextlib.ExitStack() as stack:
+      folder = pathlib.Path(out).expanduser() if out else pathlib.Path(
+          stack.enter_context(tempfile.TemporaryDirectory()))
+      path = folder / f"{stem}_{next(self._numbers):03d}{suffix}"
+      while path.exists():
+        path = folder / f"{stem}_{next(self._numbers):03d}{suffix}"
+      write(path)
+      content = path.read_bytes()
+    if self._closed.is_set():
+      raise _Gone()
+    self._client.send_file_download(path.name, content, save_immediately=True)
+    self._client.add_notification(
+        path.name, f"saved in {out}" if out else "sent to the browser",
+        auto_close_seconds=HIDDEN_SECONDS)
+
+
+def picture_writer(request: Request, renderer: Renderer) -> Writer:
+  """A writer of the still picture that a request describes."""
+  return lambda path, origin, _: provenance.write_picture(
+      path, renderer.draw(request, request.still), origin)
+
+
+def video_writer(request: Request, *, limits: Limits,
+                 devices: Sequence[jax.Device]) -> Writer:
+  """A writer of a turn around what a request describes.
+
+  Args:
+    request: whose face and camera the video begins with.
+    limits: how far the camera turns at most.
+    devices: the devices to use.
+  """
+  c = render.orbit(request.network, request.c, frames=_FRAMES,
+                   yaw=min(_VIDEO_YAW, limits.yaw),
+                   pitch=min(_VIDEO_PITCH, limits.pitch))
+  return lambda path, origin, report: render.render_video(
+      request.network, request.ws[None], c, path, fps=_FPS,
+      kind=request.still.shown, origin=origin,
+      neural_rendering_resolution=request.still.resolution, report=report,
+      devices=devices)
+
+
+def mesh_writer(request: Request, *, devices: Sequence[jax.Device]) -> Writer:
+  """A writer of the head's surface that a request describes."""
+  def write(path: pathlib.Path, origin: Origin, report: Report):
+    mesh.write_mesh(path, mesh.extract_mesh(
+        request.network, request.ws[None], resolution=_MESH_RESOLUTION,
+        report=report, devices=devices), origin)
+  return write
+
+
+def file_stem(person: str, choice: Choice) -> str:
+  """What a saved file's name begins with."""
+  parts = [person]
+  if choice.start in ("a photo", "between two"):
+    parts.append(pathlib.PurePath(choice.first).stem)
+  if choice.start == "a seed":
+    parts.append(f"seed{choice.seed}")
+  return re.sub(r"[^\w.-]+", "_", "_".join(parts)).strip("_.") or "face"

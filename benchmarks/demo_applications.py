@@ -18,6 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from my3dgen_jax.apps import edit, invert
+from my3dgen_jax.apps.editing.config import EditConfig
+from my3dgen_jax.apps.editing.finding import find_direction
+from my3dgen_jax.apps.editing.labels import label_samples
 from my3dgen_jax.apps.evaluation import protocols
 from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.losses import scores
@@ -126,9 +129,9 @@ def _editing(person: Person, cache: pathlib.Path, score: IdentityScore
   # One direction for all: the mapping network is nobody's own.
   base = load_person(checkpoint=person.settings["checkpoint"],
                      devices=person.devices)
-  config = edit.EditConfig(samples=_SAMPLES.value, batch_size=8)
-  w, labels = edit.label_samples(base, measure, config, cache)
-  smile = edit.find_direction(w, labels, "smile", without=["age"])
+  config = EditConfig(samples=_SAMPLES.value, batch_size=8)
+  w, labels = label_samples(base, measure, config, cache)
+  smile = find_direction(w, labels, "smile", without=["age"])
   starts = edit.find_starts(person, [str(i) for i in range(0, 20, 5)], config)
   rows = []
   for start in starts:

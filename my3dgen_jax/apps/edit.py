@@ -1,8 +1,8 @@
 """One attribute of a person's pictures changes, the person stays.
 
-    w = edit.sample_latents(key, person.generator, 10_000)
-    scores = edit.label(person, w, edit.Measure("smiles", my_classifier))
-    smile = edit.find_direction(w, scores, "smile", without=["age"])
+    w = samples.sample_latents(key, person.generator, 10_000)
+    scores = labels.label(person, w, labels.Measure("smiles", my_classifier))
+    smile = finding.find_direction(w, scores, "smile", without=["age"])
     edited = edit.edit_strip(person, start, smile, strengths)
 
 A direction is found among samples of the generator, and followed as weights
@@ -11,131 +11,37 @@ of the person's anchors, so that an edit stays in (or near) the personal hull.
 Source: My3DGen, section 4.4; InterFaceGAN; MyStyle, section 3.3.
 """
 
-import dataclasses
-import hashlib
-import itertools
-import json
 import os
 import pathlib
 import re
-import time
-from typing import (Any, Callable, Dict, Iterator, List, Literal, Mapping,
-                    NamedTuple, Optional, Sequence, Tuple, Union)
+from typing import (Any, Callable, Dict, Iterator, List, Mapping, NamedTuple,
+                    Optional, Sequence, Tuple, Union)
 
 import chex
-import jax
 import numpy as np
 
-from my3dgen_jax import directions, latents
-from my3dgen_jax.apps.rendering import render
+from my3dgen_jax import directions
+from my3dgen_jax.apps.editing.config import EditConfig
+from my3dgen_jax.apps.editing.finding import with_spread
+from my3dgen_jax.apps.editing.labels import Measure, measured
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.losses.scores import IdentityScore
+from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.apps.rendering.stations import (Station, look_up_all,
                                                  with_file_names)
 from my3dgen_jax.data import images, provenance
-from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.directions import Direction
-from my3dgen_jax.errors import CheckpointError, UserError
-from my3dgen_jax.ops import checks
-from my3dgen_jax.training import run_folder
 from my3dgen_jax.jobs.interrupts import StopRequest, stopping_gently
-from my3dgen_jax.training.photo_fits import read_npz
-from my3dgen_jax.jobs.progress import Progress
-from my3dgen_jax.types import Network
+from my3dgen_jax.losses.scores import IdentityScore
+from my3dgen_jax.storage.files import replacing
+from my3dgen_jax.training import run_folder
 
-APPLIES = ("alpha", "w")
-UNITS = ("spread", "w")
 STRIP_FILE = "strip.png"
 EDITS_FILE = "edits.npz"
-SAMPLES_FILE = "samples.npz"
 SUMMARY_FILE = "summary.json"
 
-_FORMAT = 1  # of remembered labels
-_SAMPLES_AT_ONCE = 1000
-_SAVE_SECONDS = 60.0
 _LEAST_COSINE = 0.9  # below, one is told
 _ROUNDING = 1e-5  # of weights
-_MOST = 1_000_000
 _REACH = "reach"  # in the summary
-_LEAST_SPREAD = 1e-6  # in W
-
-
-@dataclasses.dataclass(frozen=True)
-class EditConfig:
-  """How directions are found and followed.
-
-  Attributes:
-    samples: latents that a direction is found among.
-    truncation_psi: of the samples.
-    seed: of the samples.
-    batch_size: pictures at a time, over all devices.
-    share: see `directions.fit`.
-    strengths: how far one goes, a column each.
-    unit: "spread": strengths count standard deviations of the samples along
-      the direction; "w": they are lengths in W.
-    apply: "alpha": the direction is followed as weights of the anchors, as
-      far as they can follow it; "w": it is added to w.
-    edge: what happens where the hull ends, see `latents.Hull.edit`. Anchors
-      lie on its border themselves, so "stop" hardly moves them.
-    beta: of the hull.
-    turn: the camera's yaw goes from -turn at the first strength to turn at
-      the last one, radians; 0: it stays where the start's is.
-    frames: of a video a start, in which the strength goes from the first to
-      the last and back; 0: none.
-    yaw: how far the video's camera turns to either side, radians.
-    pitch: how far it nods, radians; both 0: as the start's.
-    video: its suffix, see `provenance.VIDEOS`.
-  """
-
-  samples: int = 10_000
-  truncation_psi: float = 1.0
-  seed: int = 0
-  batch_size: int = 4
-  share: float = 0.1
-  strengths: Tuple[float, ...] = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
-  unit: Literal["spread", "w"] = "spread"
-  apply: Literal["alpha", "w"] = "alpha"
-  edge: Literal["stop", "continue", "project"] = "continue"
-  beta: float = 0.02
-  turn: float = 0.0
-  frames: int = 0
-  yaw: float = 0.0
-  pitch: float = 0.0
-  video: str = ".mp4"
-
-  def validate(self) -> "EditConfig":
-    """Checks every field; raises UserError that names one."""
-    for name, known in (("unit", UNITS), ("apply", APPLIES),
-                        ("edge", latents.EDGES), ("video", provenance.VIDEOS)):
-      if getattr(self, name) not in known:
-        raise UserError(f"{name}: expected one of {', '.join(known)}, got "
-                        f"{getattr(self, name)!r}")
-    for name, low, high in (("samples", 1, _MOST), ("seed", 0, 2**32 - 1),
-                            ("batch_size", 1, _MOST), ("frames", 0, 100_000)):
-      checks.whole_number(name, getattr(self, name), low, high)
-    checks.as_float32("truncation_psi", self.truncation_psi, ())
-    checks.as_float32("strengths", self.strengths, ("T",))
-    for name, low, high in (("share", 1e-6, 0.5), ("beta", 0, 1)):
-      if not low <= getattr(self, name) <= high:
-        raise UserError(f"{name}: expected a number in [{low}, {high}], got "
-                        f"{getattr(self, name)}")
-    render.check_reach(self.yaw, self.pitch)
-    render.check_reach(self.turn, 0.0)
-    return self
-
-
-@dataclasses.dataclass(frozen=True)
-class Measure:
-  """What tells how much of an attribute pictures show.
-
-  Attributes:
-    name: another for any other function; labels are remembered by it.
-    apply: images [N, H, W, 3] in [-1, 1] to scores [N], or to several by the
-      attribute's name; any function of the user's.
-  """
-
-  name: str
-  apply: Callable[[chex.Array], Any]
 
 
 class Edited(NamedTuple):
@@ -152,233 +58,6 @@ class Edited(NamedTuple):
   alpha: Optional[np.ndarray]
   c: np.ndarray
   images: np.ndarray
-
-
-# Samples and their labels.
-
-
-def sample_latents(key: chex.PRNGKey, generator: Network, count: int, *,
-                   truncation_psi: float = 1.0) -> np.ndarray:
-  """Draws latents, for labels of the average camera.
-
-  Args:
-    key: of the random numbers.
-    generator: its mapping network is used.
-    count: how many.
-    truncation_psi: see `Generator.mapping`.
-
-  Returns: w, [count, w_dim]; the first ones do not depend on the count.
-  """
-  config = generator.module.config
-  front = render.view_labels(config.rendering, [0.0], [0.0])
-
-  @jax.jit
-  def sample(generator, key):
-    z = jax.random.normal(key, (_SAMPLES_AT_ONCE, config.z_dim))
-    return generator(z, front, truncation_psi=truncation_psi,
-                     method="mapping")[:, 0]
-
-  parts = [np.asarray(sample(generator, jax.random.fold_in(key, i)))
-           for i in range(-(-count // _SAMPLES_AT_ONCE))]
-  return np.concatenate(parts)[:count]
-
-
-def label(person: Person, w: chex.Array, measure: Measure, *,
-          batch_size: int = 4, stop: Optional[StopRequest] = None,
-          cache: Optional[pathlib.Path] = None) -> Dict[str, np.ndarray]:
-  """Measures pictures of latents from the front.
-
-  Args:
-    person: whose generator shows them.
-    w: [N, w_dim].
-    measure: of the attributes.
-    batch_size: pictures at a time, over all devices.
-    stop: looked at after each batch.
-    cache: folder where labels are kept; None: nowhere.
-
-  Returns: scores [N] by the attribute's name; of a measure without names by
-    the measure's.
-  Raises:
-    Interrupted: `stop` was wanted; labels so far are in the cache.
-    UserError: the measure does not give a number a picture.
-  """
-  stop = stop or StopRequest()
-  w = np.asarray(w, np.float32)
-  path = cache and cache / f"labels-{_label_key(person, w, measure)}.npz"
-  scores = _recall(path, len(w))
-  done = len(next(iter(scores.values()))) if scores else 0
-  progress = Progress("samples", len(w), "pictures", start=done)
-  saved = time.monotonic()
-  shown = _from_the_front(person, w[done:], batch_size)
-  while done < len(w):
-    batch = np.stack(list(itertools.islice(shown, batch_size)))
-    found = _measured(measure, batch)
-    scores = {name: np.concatenate([scores.get(name, values[:0]), values])
-              for name, values in found.items()}
-    done += len(batch)
-    progress.update(done)
-    late = time.monotonic() - saved > _SAVE_SECONDS
-    if path and (late or stop.signal is not None or done == len(w)):
-      path.parent.mkdir(parents=True, exist_ok=True)
-      with replacing(path) as file:
-        np.savez(file, **scores)
-      saved = time.monotonic()
-    if done < len(w):
-      stop.raise_if_wanted(f"stopped after {done} of {len(w)} samples; the "
-                           "same command goes on")
-  return scores
-
-
-def label_samples(person: Person, measure: Measure, config: EditConfig,
-                  out: Union[str, os.PathLike]
-                  ) -> Tuple[np.ndarray, Dict[str, np.ndarray]]:
-  """Samples and their labels, see `sample_latents` and `label`.
-
-  Args:
-    person: whose generator is sampled.
-    measure: of the attributes.
-    config: how many, and the seed.
-    out: folder; labels are kept in it, so that a repeated command has them.
-
-  Returns: w [N, w_dim], scores.
-  Raises: as `label`; Interrupted: SIGTERM or SIGINT.
-  """
-  config.validate()
-  w = _samples(person, config)
-  with stopping_gently() as stop:
-    scores = label(person, w, measure, batch_size=config.batch_size,
-                   stop=stop,
-                   cache=pathlib.Path(out).expanduser() / "unfinished")
-    stop.raise_if_wanted("stopped when all samples had their labels; the same "
-                         "command goes on")
-  return w, scores
-
-
-def write_samples(person: Person, config: EditConfig,
-                  folder: Union[str, os.PathLike]):
-  """Draws samples for people, or for programs of theirs, to label.
-
-  Args:
-    person: whose generator is sampled.
-    config: how many, and the seed.
-    folder: `0000.png` and so on, and `samples.npz`; pictures that are there
-      stay.
-
-  Raises:
-    UserError: the folder holds other samples.
-    Interrupted: SIGTERM or SIGINT; the same command goes on.
-  """
-  config.validate()
-  folder = pathlib.Path(folder).expanduser()
-  w = _samples(person, config)
-  path = folder / SAMPLES_FILE
-  if path.exists():
-    known = read_npz(path)
-    if str(known.get("digest")) != person.digest or not np.array_equal(
-        known.get("w"), w):
-      raise UserError(f"{folder}: holds other samples; choose another folder")
-  folder.mkdir(parents=True, exist_ok=True)
-  names = _sample_names(len(w))
-  with stopping_gently() as stop:
-    if not path.exists():
-      with replacing(path) as file:
-        np.savez(file, w=w, digest=person.digest, seed=config.seed,
-                 truncation_psi=config.truncation_psi, base=person.origin.base)
-    missing = [i for i, name in enumerate(names)
-               if not (folder / name).exists()]
-    progress = Progress("samples", len(w), "pictures",
-                        start=len(w) - len(missing))
-    shown = _from_the_front(person, w[missing], config.batch_size)
-    for done, (i, image) in enumerate(zip(missing, shown), progress.start + 1):
-      provenance.write_picture(
-          folder / names[i], images.to_uint8(image),
-          person.made("edit", sample=i, seed=config.seed,
-                      truncation_psi=config.truncation_psi))
-      progress.update(done)
-      if done < len(w):
-        stop.raise_if_wanted(f"stopped after {done} of {len(w)} samples; the "
-                             "same command goes on")
-
-
-def read_samples(folder: Union[str, os.PathLike], *, w_dim: int,
-                 base: Optional[str] = None) -> Tuple[np.ndarray, List[str]]:
-  """The latents of `write_samples`, and their pictures' names.
-
-  Args:
-    folder: of the samples.
-    w_dim: the generator's width of w.
-    base: id of its base, whose people share W; None: any.
-
-  Returns: w [N, w_dim], names.
-  Raises: CheckpointError, UserError: names the file.
-  """
-  path = pathlib.Path(folder).expanduser() / SAMPLES_FILE
-  arrays = read_npz(path)
-  w = arrays.get("w")
-  if w is None:
-    raise CheckpointError(f"{path}: holds no w; expected a folder that "
-                          "--write_samples has written")
-  if base and str(arrays.get("base", base)) != base:
-    raise CheckpointError(f"{path}: holds samples of another base generator; "
-                          "write and label samples of this one")
-  w = np.asarray(checks.as_float32(f"{path}: w", w, ("N", w_dim)))
-  return w, _sample_names(len(w))
-
-
-def find_direction(w: chex.Array, scores: Mapping[str, chex.Array], name: str,
-                   *, without: Sequence[Union[str, Direction]] = (),
-                   share: float = 0.1) -> Direction:
-  """The direction in which an attribute grows while others stay.
-
-  Args:
-    w: [N, w_dim].
-    scores: [N] by the attribute's name; NaN of what has no label.
-    name: of the attribute.
-    without: names of attributes, or directions, that are to stay.
-    share: see `directions.fit`.
-
-  Returns: Direction; its accuracy is that of the attribute's own.
-  Raises: as `directions.fit` and `directions.conditioned`.
-  """
-
-  def fitted(name: str) -> Direction:
-    known = ~np.isnan(scores[name])
-    return directions.fit(w[known], scores[name][known], name=name,
-                          share=share)
-
-  own = fitted(name)
-  free = without_others(own, [fitted(one) if isinstance(one, str) else one
-                              for one in without])
-  return dataclasses.replace(free, spread=_spread(free.vector, w))
-
-
-def without_others(direction: Direction, others: Sequence[Direction]
-                   ) -> Direction:
-  """As `directions.conditioned`; the accuracy is the one before."""
-  if not others:
-    return direction
-  return dataclasses.replace(directions.conditioned(direction, others),
-                             accuracy=direction.accuracy)
-
-
-def with_spread(person: Person, direction: Direction,
-                config: EditConfig) -> Direction:
-  """A direction that knows how far samples spread along it.
-
-  Raises: UserError: they do not.
-  """
-  spread = direction.spread
-  if spread is None:
-    spread = _spread(direction.vector, _samples(person, config))
-  if not spread > _LEAST_SPREAD:
-    raise UserError(f"{direction.name}: the {config.samples} samples do not "
-                    "differ along it, so strengths cannot count their "
-                    "standard deviations; draw more, raise truncation_psi, or "
-                    "give strengths as lengths (unit w)")
-  return dataclasses.replace(direction, spread=spread)
-
-
-# Editing.
 
 
 def find_starts(person: Person, names: Sequence[str], config: EditConfig, *,
@@ -543,73 +222,6 @@ def write_edits(person: Person, starts: Sequence[Station], direction: Direction,
   return summary
 
 
-def _samples(person: Person, config: EditConfig) -> np.ndarray:
-  return sample_latents(jax.random.key(config.seed), person.generator,
-                        config.samples, truncation_psi=config.truncation_psi)
-
-
-def _sample_names(count: int) -> List[str]:
-  digits = max(4, len(str(count - 1)))
-  return [f"{i:0{digits}d}.png" for i in range(count)]
-
-
-def _from_the_front(person: Person, w: np.ndarray,
-                    batch_size: int) -> Iterator[np.ndarray]:
-  """Pictures of latents [N, w_dim], [H, W, 3] each."""
-  if not len(w):
-    return iter(())
-  model = person.generator.module.config
-  front = render.view_labels(model.rendering, [0.0], [0.0])
-  return render.synthesize_many(
-      person.generator,
-      np.broadcast_to(w[:, None], (len(w), model.num_ws, model.w_dim)),
-      np.broadcast_to(front, (len(w), front.shape[1])),
-      devices=person.devices, batch_size=batch_size)
-
-
-def _label_key(person: Person, w: np.ndarray, measure: Measure) -> str:
-  """What labels depend on, hashed."""
-  digest = hashlib.sha256(json.dumps(
-      [_FORMAT, measure.name, person.digest,
-       person.generator.module.config.to_dict()]).encode())
-  digest.update(np.ascontiguousarray(w))
-  return digest.hexdigest()[:32]
-
-
-def _recall(path: Optional[pathlib.Path], count: int
-            ) -> Dict[str, np.ndarray]:
-  """Labels that are remembered, as many of each; none: {}."""
-  try:
-    scores = read_npz(path) if path else {}
-  except CheckpointError:  # damaged or not there: measured again
-    return {}
-  sizes = {array.shape for array in scores.values()}
-  if len(sizes) != 1 or len(min(sizes)) != 1 or min(sizes)[0] > count:
-    return {}
-  return scores
-
-
-def _measured(measure: Measure, batch: np.ndarray) -> Dict[str, np.ndarray]:
-  """Scores [N] by name; raises UserError: they are none."""
-  found = measure.apply(batch)
-  if not isinstance(found, Mapping):
-    found = {measure.name: found}
-  result = {}
-  for name, values in found.items():
-    values = np.asarray(values, np.float64)
-    if values.shape != (len(batch),) or not np.isfinite(values).all():
-      raise UserError(f"{measure.name}: {name}: expected {len(batch)} finite "
-                      f"numbers, one a picture, got {list(values.shape)}")
-    result[name] = values
-  return result
-
-
-def _spread(vector: np.ndarray, w: chex.Array) -> float:
-  """The standard deviation of samples along a direction in W or W+."""
-  along = np.asarray(w, np.float64) @ np.atleast_2d(vector).sum(axis=0)
-  return float(np.std(along))
-
-
 def _in_the_hull(person: Person, start: Station, config: EditConfig,
                  report: Callable[[str], None]) -> Station:
   """A start with weights, one set for all layers; see `find_starts`."""
@@ -671,7 +283,7 @@ def _numbers(edited: Edited, score: Optional[IdentityScore],
   if score is not None:
     row["id_sim"] = score(edited.images)
   if measure is not None:
-    row.update(_measured(measure, edited.images))
+    row.update(measured(measure, edited.images))
   return {name: [float(value) for value in values]
           for name, values in row.items()}
 

@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from my3dgen_jax.apps.edit import Measure
+from my3dgen_jax.apps.editing.labels import Measure
 from my3dgen_jax.demo import shipped
 from my3dgen_jax.losses import identity, lpips
 from my3dgen_jax.losses import weights as weights_lib

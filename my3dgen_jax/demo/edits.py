@@ -11,7 +11,9 @@ from typing import Any, Dict, List, Sequence, Union
 import numpy as np
 
 from my3dgen_jax import directions
-from my3dgen_jax.apps import edit
+from my3dgen_jax.apps.editing.config import EditConfig
+from my3dgen_jax.apps.editing.finding import find_direction, with_spread
+from my3dgen_jax.apps.editing.labels import label_samples
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.demo import attributes, shipped
 from my3dgen_jax.directions import Direction
@@ -36,10 +38,9 @@ def find(person: Person, out: Union[str, os.PathLike], *,
 
   Raises: UserError: scikit-learn is missing; Interrupted.
   """
-  config = edit.EditConfig(samples=samples, batch_size=8)
-  w, labels = edit.label_samples(person, attributes.shipped_measure(), config,
-                                 out)
-  return [edit.find_direction(w, labels, name, without=[
+  config = EditConfig(samples=samples, batch_size=8)
+  w, labels = label_samples(person, attributes.shipped_measure(), config, out)
+  return [find_direction(w, labels, name, without=[
       other for other in attributes.NAMES if other != name])
           for name in attributes.NAMES]
 
@@ -90,8 +91,8 @@ def directions_for(person: Person, paths: Sequence[str]) -> List[Direction]:
   if not paths:
     return shipped_directions(person.origin.base)
   model = person.generator.module.config
-  return [edit.with_spread(person, directions.load(
-      path, w_dim=model.w_dim, num_ws=model.num_ws), edit.EditConfig(
+  return [with_spread(person, directions.load(
+      path, w_dim=model.w_dim, num_ws=model.num_ws), EditConfig(
           samples=SAMPLES)) for path in paths]
 
 

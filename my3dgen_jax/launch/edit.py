@@ -20,6 +20,8 @@ import numpy as np
 
 from my3dgen_jax import directions, latents
 from my3dgen_jax.apps import edit
+from my3dgen_jax.apps.editing import finding, labels, samples
+from my3dgen_jax.apps.editing.config import APPLIES, UNITS, EditConfig
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.data import provenance
 from my3dgen_jax.demo import attributes
@@ -28,7 +30,7 @@ from my3dgen_jax.launch.support import cli, person_flags
 
 _MOST = 1000.0  # of strengths
 _TABLE = ".csv"
-_DEFAULT = edit.EditConfig()
+_DEFAULT = EditConfig()
 
 _START = cli.listing("start", [], "What is edited, see above.")
 _DIRECTION = cli.string("direction", None, "A .npy file.")
@@ -45,10 +47,10 @@ _SEED = cli.integer("seed", 0, "Of samples.", lower_bound=0)
 _SHARE = cli.number("share", 0.1, "Of samples with the highest scores, and "
                     "again with the lowest, that are told apart.")
 _STRENGTHS = cli.listing("strengths", "-3,-2,-1,0,1,2,3", "A column each.")
-_UNIT = cli.enum("unit", "spread", edit.UNITS, "Of strengths: standard "
+_UNIT = cli.enum("unit", "spread", UNITS, "Of strengths: standard "
                  "deviations of the samples along the direction, or lengths "
                  "in W.")
-_APPLY = cli.enum("apply", "alpha", edit.APPLIES, "As weights of the anchors, "
+_APPLY = cli.enum("apply", "alpha", APPLIES, "As weights of the anchors, "
                   "or added to w.")
 _EDGE = cli.enum("edge", "continue", latents.EDGES, "Where the hull ends. "
                  "Photos of the run lie there already: stop hardly moves "
@@ -68,7 +70,7 @@ _BATCH_SIZE = cli.integer("batch_size", 4, "Pictures at a time, over all "
 
 
 def main():
-  config = edit.EditConfig(
+  config = EditConfig(
       samples=_COUNT.value, truncation_psi=_PSI.value, seed=_SEED.value,
       batch_size=_BATCH_SIZE.value, share=_SHARE.value,
       strengths=tuple(cli.numbers("strengths", _STRENGTHS.value, _MOST)),
@@ -77,7 +79,7 @@ def main():
       yaw=_YAW.value, pitch=_PITCH.value,
       video="." + _VIDEO.value).validate()
   if _WRITE_SAMPLES.value:
-    edit.write_samples(person_flags.person(), config, _WRITE_SAMPLES.value)
+    samples.write_samples(person_flags.person(), config, _WRITE_SAMPLES.value)
     print(f"{_WRITE_SAMPLES.value}: label its pictures in a file of lines "
           "name,score and give it by --labels")
     return
@@ -111,8 +113,8 @@ def main():
   print(f"{out}/{edit.STRIP_FILE if starts else edit.SUMMARY_FILE}")
 
 
-def _direction(person: Person, config: edit.EditConfig, out: str,
-               tables: Sequence[str], measure: Optional[edit.Measure]
+def _direction(person: Person, config: EditConfig, out: str,
+               tables: Sequence[str], measure: Optional[labels.Measure]
                ) -> directions.Direction:
   """What the flags ask for: from files, or found among labelled samples."""
   model = person.generator.module.config
@@ -125,19 +127,19 @@ def _direction(person: Person, config: edit.EditConfig, out: str,
              if one in tables else load(one) for one in _WITHOUT.value]
   w, scores = None, {}
   if tables:
-    w, names = edit.read_samples(_SAMPLES.value, w_dim=model.w_dim,
-                                 base=person.origin.base)
+    w, names = samples.read_samples(_SAMPLES.value, w_dim=model.w_dim,
+                                    base=person.origin.base)
     scores = {name(one): directions.read_labels(one, names, partly=True)
               for one in tables}
     for one, values in scores.items():
       print(f"{one}: {np.isfinite(values).sum()} of {len(names)} samples have "
             "a label")
   elif measure:
-    w, scores = edit.label_samples(person, measure, config, out)
-  found = lambda one, **options: edit.find_direction(
+    w, scores = labels.label_samples(person, measure, config, out)
+  found = lambda one, **options: finding.find_direction(
       w, scores, one, share=config.share, **options)
   if given:
-    return edit.without_others(given, [
+    return finding.without_others(given, [
         found(one) if isinstance(one, str) else one for one in without])
   return found(_DEMO.value or name(_LABELS.value), without=without)
 

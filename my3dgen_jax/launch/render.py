@@ -30,7 +30,7 @@ import math
 from typing import List
 
 from my3dgen_jax import directions
-from my3dgen_jax.apps import edit
+from my3dgen_jax.apps.editing.config import APPLIES, UNITS, EditConfig
 from my3dgen_jax.apps.rendering import frames, output, scenes
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.config import MAX_RESOLUTION
@@ -45,9 +45,9 @@ _BETWEEN = cli.enum("between", None, ["linear", "spherical"], "The way along "
                     "the latents: straight, or about their mean.")
 _DIRECTION = cli.string("direction", None, "A .npy file: edits, side by side.")
 _STRENGTHS = cli.listing("strengths", "-3,-2,-1,0,1,2,3", "Of the edits.")
-_UNIT = cli.enum("unit", "spread", edit.UNITS, "Of strengths, see "
+_UNIT = cli.enum("unit", "spread", UNITS, "Of strengths, see "
                  "launch.edit.")
-_APPLY = cli.enum("apply", None, edit.APPLIES, "Of edits, see launch.edit; "
+_APPLY = cli.enum("apply", None, APPLIES, "Of edits, see launch.edit; "
                   "default: w for a bare checkpoint, else alpha.")
 _COMPARE = cli.boolean("compare", False, "Pretrained beside personalized.")
 _CAMERA = cli.string("camera", output.GRID, "grid, orbit, yaw, pitch, "
@@ -140,7 +140,7 @@ def _scenes(person: Person, seeds: List[int]) -> List[scenes.Scene]:
         person, latents,
         directions.load(_DIRECTION.value, w_dim=model.w_dim,
                         num_ws=model.num_ws),
-        edit.EditConfig(
+        EditConfig(
             strengths=tuple(cli.numbers("strengths", _STRENGTHS.value, 1000)),
             unit=_UNIT.value, apply=_APPLY.value or (
                 "alpha" if person.anchors is not None else "w")))

@@ -18,6 +18,8 @@ from PIL import Image
 
 from my3dgen_jax import directions, latents, lora
 from my3dgen_jax.apps import edit
+from my3dgen_jax.apps.editing import finding, labels, samples
+from my3dgen_jax.apps.editing.config import APPLIES, EditConfig
 from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.config import LoraConfig
 from my3dgen_jax.data import provenance
@@ -31,8 +33,8 @@ from tests.support.persons import tiny_person, with_identity
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COUNT, W = 12, person.MODEL.w_dim  # as many anchors as span W
-CONFIG = edit.EditConfig(samples=40, batch_size=4, strengths=(-1.0, 0.0, 1.0),
-                         unit="w")
+CONFIG = EditConfig(samples=40, batch_size=4, strengths=(-1.0, 0.0, 1.0),
+                    unit="w")
 
 
 def unit(*entries):
@@ -77,34 +79,34 @@ class FindTest(Case):
 
   def test_samples_do_not_depend_on_their_number(self):
     generator, key = tiny_person(COUNT).generator, jax.random.key(0)
-    w = edit.sample_latents(key, generator, 7)
+    w = samples.sample_latents(key, generator, 7)
     self.assertEqual(w.shape, (7, W))
-    np.testing.assert_array_equal(edit.sample_latents(key, generator, 3),
+    np.testing.assert_array_equal(samples.sample_latents(key, generator, 3),
                                   w[:3])
-    middle = edit.sample_latents(key, generator, 2, truncation_psi=0.0)
+    middle = samples.sample_latents(key, generator, 2, truncation_psi=0.0)
     np.testing.assert_array_equal(*middle)
 
   def test_a_planted_attribute(self):
     w = near_anchors(600)
     smile, age = unit(1, 2, 3), unit(0, 1, 1, 2)
     scores = {"smile": w @ smile, "age": w @ age}
-    found = edit.find_direction(w, scores, "smile")
+    found = finding.find_direction(w, scores, "smile")
     self.assertGreater(found.vector @ smile, 0.97)
     self.assertGreater(found.accuracy, 0.95)
-    free = edit.find_direction(w, scores, "smile", without=["age"])
+    free = finding.find_direction(w, scores, "smile", without=["age"])
     own = directions.fit(w, scores["age"], name="age")
     self.assertLess(abs(free.vector @ own.vector), 1e-5)
     self.assertEqual(free.accuracy, found.accuracy)
     self.assertAlmostEqual(free.spread, np.std(w @ free.vector), places=4)
     self.assertEqual(free.name, "smile without age")
-    given = edit.find_direction(w, scores, "smile", without=[own])
+    given = finding.find_direction(w, scores, "smile", without=[own])
     np.testing.assert_array_equal(given.vector, free.vector)
 
   def test_samples_without_a_label_do_not_count(self):
     w = near_anchors(600)
     scores = w @ unit(1, 2, 3)
     known = np.arange(600) % 2 == 0
-    found = edit.find_direction(
+    found = finding.find_direction(
         w, {"smile": np.where(known, scores, np.nan)}, "smile")
     alone = directions.fit(w[known], scores[known], name="smile")
     np.testing.assert_array_equal(found.vector, alone.vector)
@@ -112,12 +114,12 @@ class FindTest(Case):
   def test_brightness_grows_along_its_direction(self):
     one = tiny_person(COUNT)
     w = near_anchors(200)
-    scores = edit.label(one, w, edit.Measure("bright", brightness),
-                        batch_size=20)
-    bright = edit.find_direction(w, scores, "bright")
+    scores = labels.label(one, w, labels.Measure("bright", brightness),
+                          batch_size=20)
+    bright = finding.find_direction(w, scores, "bright")
     start, = self.starts("photo05", apply="w")
     strengths = bright.spread * np.linspace(-1, 1, 5)
-    for apply in edit.APPLIES:
+    for apply in APPLIES:
       edited = edit.edit_strip(one, start, bright, strengths, apply=apply)
       self.assertTrue((np.diff(brightness(edited.images)) > 0).all(), apply)
       image = render.synthesize(one.generator, start.ws[None],
@@ -135,8 +137,8 @@ class FindTest(Case):
       return {"bright": brightness(pictures),
               "red": np.mean(pictures[..., 0], axis=(1, 2))}
 
-    label = lambda measure, **options: edit.label(
-        one, w, edit.Measure("mine", measure), batch_size=4,
+    label = lambda measure, **options: labels.label(
+        one, w, labels.Measure("mine", measure), batch_size=4,
         cache=self.folder, **options)
     with self.assertRaisesRegex(Interrupted, "after 8 of 22 samples"):
       label(measure, stop=stop)
@@ -144,7 +146,7 @@ class FindTest(Case):
     self.assertEqual(seen, [4, 4, 4, 4, 4, 2])
     self.assertCountEqual(found, ["bright", "red"])
     again = label(lambda pictures: self.fail("is known"))
-    whole = edit.label(one, w, edit.Measure("mine", measure), batch_size=4)
+    whole = labels.label(one, w, labels.Measure("mine", measure), batch_size=4)
     for name, values in found.items():
       np.testing.assert_array_equal(again[name], values)
       np.testing.assert_array_equal(whole[name], values)
@@ -163,11 +165,11 @@ class FindTest(Case):
     one = tiny_person(COUNT)
     folder = self.folder / "samples"
     config = dataclasses.replace(CONFIG, samples=5)
-    edit.write_samples(one, config, folder)
-    w, names = edit.read_samples(folder, w_dim=W)
+    samples.write_samples(one, config, folder)
+    w, names = samples.read_samples(folder, w_dim=W)
     self.assertEqual(names, [f"{i:04d}.png" for i in range(5)])
     self.assertCountEqual(os.listdir(folder), [*names, "samples.npz"])
-    np.testing.assert_array_equal(w, edit.sample_latents(
+    np.testing.assert_array_equal(w, samples.sample_latents(
         jax.random.key(0), one.generator, 5))
     origin = provenance.read_origin(folder / "0003.png")
     self.assertEqual((origin.task, origin.adapter), ("edit",
@@ -183,25 +185,25 @@ class FindTest(Case):
     picture = (folder / "0002.png").read_bytes()
     (folder / "0002.png").unlink()
     os.utime(folder / "0001.png", (0, 0))
-    edit.write_samples(one, config, folder)
+    samples.write_samples(one, config, folder)
     self.assertEqual((folder / "0002.png").read_bytes(), picture)
     self.assertEqual((folder / "0001.png").stat().st_mtime, 0)
     for other in (dataclasses.replace(config, seed=1),
                   dataclasses.replace(config, samples=6)):
       with self.assertRaisesRegex(UserError, "holds other samples"):
-        edit.write_samples(one, other, folder)
+        samples.write_samples(one, other, folder)
     with self.assertRaisesRegex(UserError, "samples.npz: w: .*9"):
-      edit.read_samples(folder, w_dim=9)
+      samples.read_samples(folder, w_dim=9)
     # People of one base share W; those of another do not.
     base = one.origin.base
-    edit.read_samples(folder, w_dim=W, base=base)
+    samples.read_samples(folder, w_dim=W, base=base)
     with self.assertRaisesRegex(CheckpointError, "samples.npz: holds samples "
                                 "of another base"):
-      edit.read_samples(folder, w_dim=W, base="0" * len(base))
+      samples.read_samples(folder, w_dim=W, base="0" * len(base))
     np.savez(folder / "samples.npz", w=w, digest=one.digest)  # older ones
-    edit.read_samples(folder, w_dim=W, base=base)
+    samples.read_samples(folder, w_dim=W, base=base)
     with self.assertRaisesRegex(UserError, "samples.npz: missing"):
-      edit.read_samples(self.folder, w_dim=W)
+      samples.read_samples(self.folder, w_dim=W)
 
 
 class StartTest(Case):
@@ -279,10 +281,10 @@ class StartTest(Case):
 
   def test_strengths_need_samples_that_differ(self):
     with self.assertRaisesRegex(UserError, "x: the 1 samples do not differ"):
-      edit.with_spread(tiny_person(COUNT), Direction("x", unit(1)),
-                       edit.EditConfig(samples=1))
-    found = edit.with_spread(tiny_person(COUNT), Direction("x", unit(1)),
-                             edit.EditConfig(samples=50))
+      finding.with_spread(tiny_person(COUNT), Direction("x", unit(1)),
+                          EditConfig(samples=1))
+    found = finding.with_spread(tiny_person(COUNT), Direction("x", unit(1)),
+                                EditConfig(samples=50))
     self.assertGreater(found.spread, 1e-5)
 
   def test_bad_ones(self):
@@ -337,7 +339,7 @@ class EditTest(Case):
     smile = Direction("a smile/x", unit(1, 2), accuracy=0.9, spread=0.25)
     summary = edit.write_edits(
         one, self.starts(), smile, config, self.out,
-        measure=edit.Measure("bright", brightness), report=self.lines.append)
+        measure=labels.Measure("bright", brightness), report=self.lines.append)
     self.assertCountEqual(os.listdir(self.out), [
         "strip.png", "edits.npz", "a_smile_x.npy", "summary.json",
         "photo00.gif", "photo03.gif"])
@@ -407,9 +409,9 @@ class EditTest(Case):
     one = tiny_person(COUNT)
     rows = np.zeros((one.anchors.ws.shape[1], W), np.float32)
     rows[:] = unit(1, 2) / np.sqrt(len(rows))
-    plain, layered = (edit.with_spread(one, Direction("x", vector), CONFIG)
+    plain, layered = (finding.with_spread(one, Direction("x", vector), CONFIG)
                       for vector in (unit(1, 2), rows))
-    w = edit.sample_latents(jax.random.key(0), one.generator, CONFIG.samples)
+    w = samples.sample_latents(jax.random.key(0), one.generator, CONFIG.samples)
     np.testing.assert_allclose(plain.spread, np.std(w @ unit(1, 2)), rtol=1e-4)
     # As many deviations lead as far, however the file is written.
     np.testing.assert_allclose(plain.spread * plain.vector,
@@ -462,7 +464,7 @@ class CommandTest(Case):
     save_generator(self.folder / "base", person.MODEL,
                    person.make(1).base.variables)
     self.run_command("--write_samples=samples")
-    w, names = edit.read_samples(self.folder / "samples", w_dim=W)
+    w, names = samples.read_samples(self.folder / "samples", w_dim=W)
     scores = w @ unit(1, 2, 3)
     (self.folder / "smile.csv").write_text("name,smile\n" + "".join(
         f"{name},{int(score > np.median(scores))}\n"

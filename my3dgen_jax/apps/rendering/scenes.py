@@ -6,6 +6,8 @@ from typing import (Callable, Dict, List, Mapping, NamedTuple, Sequence,
 import numpy as np
 
 from my3dgen_jax.apps import edit, interpolate
+from my3dgen_jax.apps.editing.config import EditConfig
+from my3dgen_jax.apps.editing.finding import with_spread
 from my3dgen_jax.apps.rendering import render, stations
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.rendering.stations import Station
@@ -123,7 +125,7 @@ def way(person: Person, found: Sequence[Station], *, frames: int,
 
 
 def edits(person: Person, found: Sequence[Station], direction: Direction,
-          config: edit.EditConfig, *,
+          config: EditConfig, *,
           report: Callable[[str], None] = print) -> List[Scene]:
   """Each latent at all strengths of an edit, side by side.
 
@@ -132,7 +134,7 @@ def edits(person: Person, found: Sequence[Station], direction: Direction,
     found: latents.
     direction: of the edit.
     config: `strengths`, `unit`, `apply`, `edge` and `beta` are used; what
-      samples that the unit needs, see `edit.with_spread`.
+      samples that the unit needs, see `with_spread`.
     report: called with a line where a latent is moved onto the hull.
 
   Raises: UserError: there are no anchors, or the direction does not fit.
@@ -140,7 +142,7 @@ def edits(person: Person, found: Sequence[Station], direction: Direction,
   config.validate()
   unit = 1.0
   if config.unit == "spread":
-    unit = edit.with_spread(person, direction, config).spread
+    unit = with_spread(person, direction, config).spread
   scenes = []
   for one in found:
     start = edit.ready(person, one, config, report=report)

@@ -15,7 +15,7 @@ import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 
-from my3dgen_jax.apps import edit
+from my3dgen_jax.apps.editing.config import EditConfig
 from my3dgen_jax.apps.rendering import frames as frames_lib
 from my3dgen_jax.apps.rendering import render, output, scenes
 from my3dgen_jax.data import images, provenance
@@ -255,7 +255,7 @@ class FilesTest(parameterized.TestCase):
     strip = scenes.edits(
         self.one, scenes.find(self.one, ["1"]),
         Direction("smile", np.eye(MODEL.w_dim, dtype=np.float32)[0]),
-        edit.EditConfig(strengths=(-1.0, 0.0, 1.0), unit="w"))
+        EditConfig(strengths=(-1.0, 0.0, 1.0), unit="w"))
     self.write([scenes.compared(scene, person.make(COUNT).base)
                 for scene in strip], camera="yaw", format=".gif", side=32)
     with Image.open(self.out / "photo01_smile_compared_yaw_raw.gif") as video:

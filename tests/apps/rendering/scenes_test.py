@@ -10,6 +10,7 @@ from absl.testing import absltest, parameterized
 import numpy as np
 
 from my3dgen_jax.apps import edit, interpolate
+from my3dgen_jax.apps.editing.config import EditConfig
 from my3dgen_jax.apps.rendering import render, scenes
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import UserError
@@ -85,8 +86,8 @@ class ScenesTest(parameterized.TestCase):
   @parameterized.parameters("alpha", "w")
   def test_edits(self, apply):
     """Those of `apps.edit`."""
-    config = edit.EditConfig(strengths=(-1.0, 0.0, 2.0), unit="w",
-                             apply=apply)
+    config = EditConfig(strengths=(-1.0, 0.0, 2.0), unit="w",
+                        apply=apply)
     starts = scenes.find(self.one, ["2", "3"])
     found = scenes.edits(self.one, starts, SMILE, config)
     self.assertEqual([scene.name for scene in found],
@@ -104,7 +105,7 @@ class ScenesTest(parameterized.TestCase):
 
   def test_strengths_in_spreads(self):
     direction = dataclasses.replace(SMILE, spread=0.5)
-    config = edit.EditConfig(strengths=(2.0,), apply="w")
+    config = EditConfig(strengths=(2.0,), apply="w")
     scene, = scenes.edits(self.one, scenes.find(self.one, ["0"]), direction,
                           config)
     change = scene.panels[0].ws[0] - self.one.anchors.ws[0]
@@ -114,7 +115,7 @@ class ScenesTest(parameterized.TestCase):
   def test_seeds_can_be_edited(self):
     seeds = scenes.of_seeds(self.one, [1])
     lines = []
-    config = edit.EditConfig(strengths=(1.0,), unit="w")
+    config = EditConfig(strengths=(1.0,), unit="w")
     scene, = scenes.edits(self.one, seeds, SMILE, config,
                           report=lines.append)
     self.assertEqual(scene.name, "seed0001_a_smile")
@@ -136,7 +137,7 @@ class ScenesTest(parameterized.TestCase):
     np.testing.assert_array_equal(both.c, still.c)
     strip, = scenes.edits(
         self.one, scenes.find(self.one, ["1"]), SMILE,
-        edit.EditConfig(strengths=(0.0, 1.0), unit="w"))
+        EditConfig(strengths=(0.0, 1.0), unit="w"))
     rows = scenes.compared(strip, base).rows
     self.assertEqual([[panel.title for panel in row] for row in rows], [
         ["pretrained +0", "pretrained +1"],

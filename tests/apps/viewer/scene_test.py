@@ -7,6 +7,7 @@ from absl.testing import absltest, parameterized
 import numpy as np
 
 from my3dgen_jax.apps import edit
+from my3dgen_jax.apps.editing.config import EditConfig
 from my3dgen_jax.apps.rendering import render, stations
 from my3dgen_jax.apps.viewer import scene
 from my3dgen_jax.apps.viewer.scene import Choice
@@ -93,7 +94,7 @@ class FacesTest(parameterized.TestCase):
     steps = scene.edit_steps(self.person, [smile], within=within)
     ws = self.latents(steps, start="a photo", first="photo01.png",
                       edits=(("smile", 2.0),))
-    config = edit.EditConfig(apply="alpha" if within else "w")
+    config = EditConfig(apply="alpha" if within else "w")
     start, = edit.find_starts(self.person, ["photo01.png"], config)
     wanted, _ = edit.edited_latents(self.person, start, smile, [2 * 0.7],
                                     apply=config.apply)

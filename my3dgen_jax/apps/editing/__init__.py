@@ -1,0 +1,4 @@
+"""How directions are found: samples, their labels, and what both tell.
+
+Imports `person` and `rendering`, and nothing of `apps.edit`.
+"""

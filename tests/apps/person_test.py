@@ -9,7 +9,7 @@ import tempfile
 
 from absl.testing import absltest, parameterized
 
-from my3dgen_jax.apps.evaluation import evaluate
+from my3dgen_jax.apps.evaluation import runs
 from my3dgen_jax.apps.person import load_person
 from my3dgen_jax.errors import CheckpointError, UserError
 from tests.support import person
@@ -41,7 +41,7 @@ class MovedTest(parameterized.TestCase):
     with self.assertRaisesRegex(UserError, f"^{gone}: no such .*--lpips$"):
       one.need_lpips()
     with self.assertRaisesRegex(UserError, f"^{gone}: no such .*--lpips$"):
-      evaluate.load_subject(evaluate.Variant(self.run_folder))
+      runs.load_subject(runs.Variant(self.run_folder))
     # Where it is now, whether the run or a flag says so.
     here = str(self.made / "lpips")
     for one in (self.load({"lpips": here}),

@@ -16,7 +16,8 @@ import jax
 import numpy as np
 
 from my3dgen_jax.apps import personalize
-from my3dgen_jax.apps.evaluation import evaluate, plots, protocols
+from my3dgen_jax.apps.evaluation import (cache, evaluate, plots, protocols,
+                                         runs, settings)
 from my3dgen_jax.config import LoraConfig, LossConfig, TuningConfig
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import Interrupted, UserError
@@ -26,7 +27,7 @@ from my3dgen_jax.training import run_folder
 from tests.support import person
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-load_subject = evaluate.load_subject  # others get a stand-in
+load_subject = runs.load_subject  # others get a stand-in
 TABLES = ("1", "figure4", "5", "figure9", "cost")
 
 
@@ -73,7 +74,7 @@ class EvaluateTest(parameterized.TestCase):
       patch = mock.patch.object(protocols, name, self.measure(name))
       patch.start()
       self.addCleanup(patch.stop)
-    patch = mock.patch.object(evaluate, "load_subject", self.load)
+    patch = mock.patch.object(runs, "load_subject", self.load)
     patch.start()
     self.addCleanup(patch.stop)
 
@@ -98,9 +99,9 @@ class EvaluateTest(parameterized.TestCase):
 
   def evaluate(self, *names, tables=TABLES, report=lambda line: None,
                **changes):
-    config = evaluate.EvaluateConfig(tables, **changes)
+    config = settings.EvaluateConfig(tables, **changes)
     return evaluate.evaluate(
-        evaluate.find_people([self.people / name for name in names]), config,
+        runs.find_people([self.people / name for name in names]), config,
         self.out, header=["`command`"], report=report)
 
   def test_tables(self):
@@ -160,18 +161,18 @@ class EvaluateTest(parameterized.TestCase):
 
   def test_what_a_measurement_depends_on(self):
     """Whatever changes a number must change its key."""
-    lora = evaluate.Variant(self.people / "one" / "lora")
+    lora = runs.Variant(self.people / "one" / "lora")
     direction = Direction("x", np.ones(8, np.float32) / 8**0.5, spread=1.0)
 
     def key(variant=lora, name="editing", **changes):
-      bench = evaluate.Bench(evaluate.EvaluateConfig(("1",), **{
+      bench = cache.Bench(settings.EvaluateConfig(("1",), **{
           "directions": (direction,), **changes}), self.out,
                              interrupts.StopRequest(), print)
       return json.dumps(bench._key(name, variant), sort_keys=True,
                         default=str)
 
-    full = evaluate.Variant(self.people / "one" / "full")
-    two = evaluate.Variant(self.people / "two" / "lora")
+    full = runs.Variant(self.people / "one" / "full")
+    two = runs.Variant(self.people / "two" / "lora")
     lpips = run_folder.read_config(lora.folder)["settings"]["lpips"]
     others = [
         key(full), key(two), key(lora._replace(pretrained=True)),
@@ -181,13 +182,13 @@ class EvaluateTest(parameterized.TestCase):
         key(precision="default")]
     self.assertLen({key(), *others}, 1 + len(others))
     self.assertEqual(key(lpips=lpips), key())  # as the run says already
-    with mock.patch.object(evaluate, "_FORMAT", 0):
+    with mock.patch.object(cache, "_FORMAT", 0):
       self.assertNotIn(key(), [*others])
 
   def test_only_what_differs_in_one_thing_is_compared(self):
     copy = self.out / "copy"
     shutil.copytree(self.people / "one", copy)
-    found, = evaluate.find_people([copy])
+    found, = runs.find_people([copy])
     self.assertEqual(found.variants["rank"], {1: copy / "lora",
                                               2: copy / "rank2"})
     path = copy / "rank2" / "config.json"
@@ -195,12 +196,12 @@ class EvaluateTest(parameterized.TestCase):
     # A run of an earlier version, which had no such setting.
     del config["settings"]["report"]
     path.write_text(json.dumps(config))
-    found, = evaluate.find_people([copy])
+    found, = runs.find_people([copy])
     self.assertEqual(found.variants["rank"], {1: copy / "lora",
                                               2: copy / "rank2"})
     config["settings"]["tuning"]["steps"] = 9
     path.write_text(json.dumps(config))
-    found, = evaluate.find_people([copy])
+    found, = runs.find_people([copy])
     self.assertEqual(found.variants["rank"], {1: copy / "lora"})
     shutil.rmtree(copy / "rank2")
     shutil.copytree(copy / "full", copy / "other")
@@ -209,11 +210,11 @@ class EvaluateTest(parameterized.TestCase):
     config["base_sha256"] = "0" * 64
     path.write_text(json.dumps(config))
     with self.assertRaisesRegex(UserError, "full: has another base than"):
-      evaluate.find_people([copy])
+      runs.find_people([copy])
 
   def test_photos_that_changed_are_refused(self):
     """Another album in the old one's place is not measured as if the same."""
-    variant = evaluate.Variant(self.people / "one" / "lora")
+    variant = runs.Variant(self.people / "one" / "lora")
     album = pathlib.Path(run_folder.read_config(
         variant.folder)["settings"]["album"])
     path = sorted(album.glob("*.png"))[0]
@@ -247,7 +248,7 @@ class EvaluateTest(parameterized.TestCase):
     larger = jax.tree.map(lambda x: 1.1 * x, run.base.variables)
     with mock.patch.object(run_folder, "load_run", return_value=run._replace(
         generator=run.base.replace(variables=larger))):
-      found = evaluate.blocks(evaluate.Variant(whole))
+      found = runs.blocks(runs.Variant(whole))
     self.assertIn("superresolution/block0", found)
     self.assertNotIn("backbone/mapping", found)
     np.testing.assert_allclose(list(found.values()), 10, rtol=1e-4)
@@ -259,7 +260,7 @@ class EvaluateTest(parameterized.TestCase):
         plots.draw(table, self.out)
 
   def test_bad_input(self):
-    find = lambda *places: evaluate.find_people(places)
+    find = lambda *places: runs.find_people(places)
     with self.assertRaisesRegex(UserError, "nowhere: expected a run"):
       find(self.folder / "nowhere")
     with self.assertRaisesRegex(UserError, "two people are called 'one'"):
@@ -331,11 +332,11 @@ class EvaluateTest(parameterized.TestCase):
 
   def test_what_a_protocol_gets(self):
     lora = self.people / "one" / "lora"
-    found = load_subject(evaluate.Variant(lora))
+    found = load_subject(runs.Variant(lora))
     self.assertLen(found.photos, 2)
     self.assertLen(found.trained, 4)
     self.assertEqual(found.person.anchors.names, found.trained.names)
-    base = load_subject(evaluate.Variant(lora, pretrained=True))
+    base = load_subject(runs.Variant(lora, pretrained=True))
     self.assertNotEqual(base.person.digest, found.person.digest)
     np.testing.assert_array_equal(base.person.anchors.ws,
                                   found.person.anchors.ws)
@@ -358,7 +359,7 @@ class EvaluateTest(parameterized.TestCase):
     self.assertCountEqual(os.listdir(self.people), ["one", "two"])
 
   def test_a_run_is_a_person(self):
-    found, = evaluate.find_people([self.people / "one" / "rank2"])
+    found, = runs.find_people([self.people / "one" / "rank2"])
     self.assertEqual((found.name, found.full), ("rank2", None))
 
 

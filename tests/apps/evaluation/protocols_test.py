@@ -2,12 +2,9 @@
 
 import dataclasses
 import pathlib
-import signal
 import tempfile
-from typing import Any
 
 from absl.testing import absltest, parameterized
-import jax.numpy as jnp
 import numpy as np
 
 from my3dgen_jax.apps import enhance, synthesize
@@ -20,12 +17,11 @@ from my3dgen_jax.config import HullFitConfig, PivotConfig, ProjectionConfig
 from my3dgen_jax.data import images
 from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.directions import Direction
-from my3dgen_jax.errors import Interrupted
 from my3dgen_jax.ops import degradations
-from my3dgen_jax.jobs import interrupts
 from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.types import Network
 from tests.support import person as person_lib
+from tests.support.mean_color import LPIPS
 from tests.support.persons import Colours, tiny_person
 
 SMALL = Protocol(
@@ -33,30 +29,6 @@ SMALL = Protocol(
     strengths=(1.0,), projection=ProjectionConfig(steps=1, batch_size=1),
     pivot=PivotConfig(steps=1),
     hull=HullFitConfig(steps=1, batch_size=1))
-
-
-@dataclasses.dataclass(frozen=True)
-class MeanColour:
-  """In LPIPS's place: images differ as their mean colours do."""
-
-  dtype: str = "float32"
-
-  def apply(self, variables, *arguments, method="__call__", **options):
-    return getattr(self, method)(*arguments, **options)
-
-  def __call__(self, x, y, *, mask: Any = None):
-    return self.distance(self.features(x), self.features(y))
-
-  to_photos = __call__
-
-  def features(self, x, *, mask: Any = None):
-    return (jnp.mean(x, axis=(1, 2)),)
-
-  def distance(self, x, y, *, mask: Any = None):
-    return jnp.sum(jnp.square(x[0] - y[0]), axis=-1)
-
-
-LPIPS = Network({}, MeanColour())
 
 
 class ProtocolTest(parameterized.TestCase):
@@ -113,31 +85,6 @@ class ProtocolTest(parameterized.TestCase):
         first, protocols.random_views(self.person, 5, (1, 2)))
     self.assertGreater(np.abs(
         first - protocols.random_views(self.person, 5, (1, 3))).max(), 0.01)
-
-  @parameterized.parameters(
-      # The spread of 1, 2, 3 is sqrt(2/3); one image and none have none.
-      ([0, 0, 0, 2], {(0, 1, 2): [1.0, 2.0, 3.0]}, (2 / 3)**0.5 / 2),
-      ([0, 1, 2], {}, 0.0),
-      ([3, 3], {(0, 1): [0.7]}, 0.0),
-      ([1, 1, 1], {(0, 1, 2): [0.5, 0.5, 0.5]}, 0.0))
-  def test_diversity(self, nearest, distances, expected):
-    found = protocols.diversity(
-        nearest, lambda members: np.array(distances[tuple(members)]))
-    self.assertAlmostEqual(found, expected)
-
-  def test_diversity_by_lpips(self):
-    """Grey images about two grey photos; distances are squares."""
-    grey = lambda value: np.full((64, 64, 3), value, np.float32)
-    photos = [grey(-0.5), grey(0.5)]
-    shown = [grey(value) for value in (0.4, 0.5, 0.7, -0.4)]
-    found = protocols.lpips_diversity(LPIPS, shown, photos)
-    pairs = 3 * np.square([0.1, 0.3, 0.2])
-    self.assertAlmostEqual(found["diversity"], np.std(pairs) / 2, places=5)
-    self.assertEqual(found["groups"], 1)  # two images are no group of three
-    stop = interrupts.StopRequest()
-    stop.signal = signal.SIGTERM
-    with self.assertRaises(Interrupted):
-      protocols.lpips_diversity(LPIPS, shown, photos, stop)
 
   def test_synthesis(self):
     found = protocols.synthesis(self.subject, SMALL, 3)

@@ -1,0 +1,95 @@
+"""How different images are that resemble the same photo.
+
+Source: My3DGen, section 4.2.
+"""
+
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from my3dgen_jax.jobs.interrupts import StopRequest
+from my3dgen_jax.types import Network
+
+STOPPED = "stopped; the same command goes on"
+
+_ROWS = 8  # images that one is compared with at a time
+
+
+def lpips_diversity(lpips: Network, shown: Sequence[chex.Array],
+                    photos: Sequence[chex.Array],
+                    stop: Optional[StopRequest] = None) -> Dict[str, float]:
+  """`diversity` by LPIPS.
+
+  Args:
+    lpips: the network.
+    shown: images [H, W, 3] in [-1, 1].
+    photos: likewise; images are grouped by the nearest.
+    stop: looked at now and then.
+
+  Returns: "diversity"; "groups", how many have three images or more: smaller
+    ones count with 0, so that few images tell little.
+  """
+  stop = stop or StopRequest()
+  looks = [_features(lpips, photo[None]) for photo in photos]
+  nearest = []
+  for image in shown:
+    stop.raise_if_wanted(STOPPED)
+    nearest.append(int(np.argmin(
+        _to_all(lpips, looks, _features(lpips, image[None])))))
+
+  def between(members):
+    stop.raise_if_wanted(STOPPED)
+    # Features of one group at a time: a thousand images' would be gigabytes.
+    known = [_features(lpips, shown[i][None]) for i in members]
+    found = [_to_all(lpips, known[i + 1:], known[i])
+             for i in range(len(members) - 1)]
+    return np.concatenate(found) if found else np.zeros(0)
+
+  return {"diversity": diversity(nearest, between),
+          "groups": float(np.sum(np.bincount(nearest) >= 3))}
+
+
+def diversity(nearest: Sequence[int],
+              between: Callable[[List[int]], chex.Array]) -> float:
+  """How different images are that resemble the same photo.
+
+  Args:
+    nearest: of each image, the photo that it is most like.
+    between: indices of images to the distances of each two of them.
+
+  Returns: the standard deviation of the distances in each group of images,
+    mean over the groups; a group whose images make fewer than two pairs has
+    0, photos without any image count for nothing.
+  Source: My3DGen, section 4.2.
+  """
+  groups: Dict[int, List[int]] = {}
+  for i, photo in enumerate(nearest):
+    groups.setdefault(photo, []).append(i)
+  spreads = [float(np.std(between(members))) if len(members) > 1 else 0.0
+             for members in groups.values()]
+  return float(np.mean(spreads))
+
+
+@jax.jit
+def _features(lpips: Network, x: chex.Array) -> Any:
+  return lpips(x, method="features")
+
+
+def _to_all(lpips: Network, many: Sequence[Any], one: Any) -> np.ndarray:
+  """Distances of one image's features to others', [len(many)]."""
+  found = []
+  for first in range(0, len(many), _ROWS):
+    rows = list(many[first:first + _ROWS])
+    count = len(rows)
+    rows += rows[-1:] * (_ROWS - count)  # one shape, one program
+    found.append(np.asarray(_distances(lpips, rows, one))[:count])
+  return np.concatenate(found) if found else np.zeros(0)
+
+
+@jax.jit
+def _distances(lpips: Network, many: Sequence[Any], one: Any) -> jax.Array:
+  many = jax.tree.map(lambda *rows: jnp.concatenate(rows), *many)
+  return lpips(many, one, method="distance")

@@ -1,0 +1,204 @@
+"""Runs of people: found on disk, compared, and read for measuring."""
+
+import math
+import os
+import pathlib
+from typing import (Any, Dict, List, Mapping, NamedTuple, Optional, Sequence,
+                    Union)
+
+from flax import traverse_util
+
+from my3dgen_jax import lora as lora_lib
+from my3dgen_jax.apps.evaluation.protocols import Subject
+from my3dgen_jax.apps.person import load_person
+from my3dgen_jax.apps.personalization.settings import CIRCUMSTANCES
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.jobs.interrupts import StopRequest
+from my3dgen_jax.losses import metrics
+from my3dgen_jax.losses.scores import IdentityScore
+from my3dgen_jax.training import run_folder
+
+_MAIN, _WHOLE = "lora", "full"  # run folders of a person
+
+
+class Variant(NamedTuple):
+  """A generator of a person's.
+
+  Attributes:
+    folder: of the run.
+    pretrained: the run's base, with the run's anchors.
+  """
+
+  folder: pathlib.Path
+  pretrained: bool = False
+
+
+class Runs(NamedTuple):
+  """A person's runs.
+
+  Attributes:
+    name: of the person.
+    main: the LoRA that is compared with the rest.
+    full: all weights tuned, or None.
+    variants: axis of `AXES` to its value to the run, the main one's too; only
+      runs that differ from the main one in nothing else.
+  """
+
+  name: str
+  main: pathlib.Path
+  full: Optional[pathlib.Path]
+  variants: Dict[str, Dict[Any, pathlib.Path]]
+
+
+# What runs are compared by -> where `_content` says it.
+AXES = {"rank": "settings.lora.rank", "layout": "settings.lora.conv_rank",
+        "lpips_weight": "settings.loss.lpips_weight",
+        "photos": "photos.train"}
+# What tuning all weights may have of its own.
+_OF_MODE = ("settings.tuning.", "settings.lora.")
+
+
+def _content(config: Mapping[str, Any]) -> Dict[str, Any]:
+  """What a run was made of, by dotted names, from its config."""
+  settings = {name: value for name, value in config["settings"].items()
+              if name not in CIRCUMSTANCES}
+  photos = {part: tuple(sorted(names.items()))
+            for part, names in config["photos"].items()}
+  return traverse_util.flatten_dict({
+      "settings": settings, "photos": photos, "weights": config["weights"],
+      "base": config[run_folder.BASE_DIGEST]}, sep=".")
+
+
+def _different(a: Mapping[str, Any], b: Mapping[str, Any]) -> List[str]:
+  return sorted(name for name in {*a, *b} if a.get(name) != b.get(name))
+
+
+def _value(axis: str, content: Mapping[str, Any]) -> Any:
+  value = content[AXES[axis]]
+  return len(value) if axis == "photos" else value
+
+
+def find_people(places: Sequence[Union[str, os.PathLike]]) -> List[Runs]:
+  """Looks up runs.
+
+  Args:
+    places: folders of runs, a person each, or runs. Of several LoRA runs of a
+      person, the one in a folder called "lora" is compared with the rest.
+
+  Returns: people, in the order given.
+  Raises: UserError, CheckpointError: names the folder and what is wrong.
+  """
+  people = [_runs_of(pathlib.Path(place).expanduser()) for place in places]
+  names = [person.name for person in people]
+  for person in people:
+    if names.count(person.name) > 1:
+      raise UserError(f"runs: two people are called {person.name!r}; rename "
+                      "a folder")
+  return people
+
+
+def _runs_of(place: pathlib.Path) -> Runs:
+  folders = [place] if run_folder.is_run(place) else sorted(
+      filter(run_folder.is_run, place.iterdir() if place.is_dir() else ()))
+  configs = {folder: run_folder.read_config(folder) for folder in folders}
+  mode = lambda folder: configs[folder]["settings"]["tuning"]["mode"]
+  loras = [folder for folder in folders if mode(folder) == "lora"]
+  wholes = [folder for folder in folders if mode(folder) == "full"]
+  if not loras:
+    raise UserError(f"{place}: expected a run of launch.personalize with an "
+                    "adapter (--mode=lora), or a folder of runs; there is "
+                    "none")
+  main = _one_of(place, loras, _MAIN)
+  for folder in loras + wholes:
+    if not (folder / run_folder.SUMMARY_FILE).is_file():
+      raise UserError(f"{folder}: is not finished; the command that began it "
+                      "goes on with --resume")
+  contents = {folder: _content(configs[folder]) for folder in loras + wholes}
+  variants: Dict[str, Dict[Any, pathlib.Path]] = {
+      axis: {_value(axis, contents[main]): main} for axis in AXES}
+  for folder in loras:
+    different = _different(contents[folder], contents[main])
+    for axis in AXES:
+      if different == [AXES[axis]]:
+        value = _value(axis, contents[folder])
+        if value in variants[axis]:
+          raise UserError(f"{folder}: compares nothing that "
+                          f"{variants[axis][value]} does not; remove one")
+        variants[axis][value] = folder
+  full = _one_of(place, wholes, _WHOLE) if wholes else None
+  for name in _different(contents[full], contents[main]) if full else ():
+    if not name.startswith(_OF_MODE):
+      raise UserError(f"{full}: has another {name} than {main}, so they "
+                      "cannot be compared; personalize one of them again")
+  return Runs(place.name, main, full, variants)
+
+
+def _one_of(place: pathlib.Path, folders: Sequence[pathlib.Path],
+            name: str) -> pathlib.Path:
+  called = [folder for folder in folders if folder.name == name]
+  if not called and len(folders) > 1:
+    raise UserError(f"{place}: has {len(folders)} runs of one kind "
+                    f"({', '.join(folder.name for folder in folders)}); call "
+                    f"the one that counts {name!r}")
+  return (called or list(folders))[0]
+
+
+def load_subject(variant: Variant, *, stop: Optional[StopRequest] = None,
+                 cache: Optional[pathlib.Path] = None,
+                 lpips: Optional[str] = None, identity: Optional[str] = None,
+                 dists: Optional[str] = None,
+                 precision: Optional[str] = None) -> Subject:
+  """Reads what protocols need.
+
+  Args:
+    variant: the generator.
+    stop: see `Subject`.
+    cache: likewise.
+    lpips: folder of weights; None: the run's.
+    identity: likewise.
+    dists: likewise; None: none.
+    precision: see `EvaluateConfig`.
+
+  Raises: UserError, CheckpointError, AlbumError: names what is missing.
+  """
+  person = load_person(run=variant.folder, pretrained=variant.pretrained,
+                       lpips=lpips, identity=identity, precision=precision)
+  person.need_lpips()
+  reference, photos = (person.photos_of(part)
+                       for part in ("reference", "test"))
+  score = IdentityScore.of(person.identity, reference)
+  if score is None:
+    raise UserError(f"{variant.folder}: has no reference photos, or no "
+                    "network that compares people with them; give one by "
+                    "--identity")
+  if not photos:
+    raise UserError(f"{variant.folder}: has no held-out photos, which are "
+                    "what is inverted and enhanced; personalize with "
+                    "--test=10")
+  return Subject(person=person, photos=photos,
+                 trained=person.photos_of("train"), score=score,
+                 dists=dists and metrics.load(
+                     ["dists"], {"dists": dists})["dists"],
+                 stop=stop or StopRequest(), cache=cache)
+
+
+def blocks(variant: Variant) -> Dict[str, float]:
+  """Figure 9: how much the weights of each block have changed, per cent.
+
+  Returns: see `lora.relative_change`.
+  """
+  run = run_folder.load_run(variant.folder)
+  base = run.base.variables["params"]
+  if run.lora_config is not None:
+    _, adapter = lora_lib.split_collections(run.generator.variables)
+    return lora_lib.relative_change(base, adapter, run.lora_config)
+  return lora_lib.relative_difference(base, run.generator.variables["params"])
+
+
+def cost(variant: Variant) -> Dict[str, float]:
+  """What tuning took: "seconds", "numbers" that were tuned, "megabytes"."""
+  summary = run_folder.read_json(variant.folder / run_folder.SUMMARY_FILE)
+  # Earlier versions did not write the seconds of tuning alone.
+  return {"seconds": summary.get("tuning_seconds", math.nan),
+          "numbers": summary["adapter_numbers"],
+          "megabytes": summary["adapter_bytes"] / 1e6}

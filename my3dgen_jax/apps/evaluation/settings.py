@@ -1,0 +1,68 @@
+"""Settings of an evaluation, and the networks that judge by them."""
+
+import dataclasses
+import pathlib
+from typing import Dict, Optional, Tuple
+
+from my3dgen_jax.apps.evaluation import protocols
+from my3dgen_jax.apps.evaluation.paper_tables import TABLES
+from my3dgen_jax.apps.evaluation.protocols import Protocol
+from my3dgen_jax.directions import Direction
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.losses.weights import WEIGHTS_FILE
+from my3dgen_jax.training import run_folder
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+  """What is measured, and how.
+
+  Attributes:
+    tables: names of `TABLES`.
+    protocol: how much is looked at.
+    seed: of everything that is random.
+    directions: that edits follow.
+    lpips: folder of weights; None: each run's own.
+    identity: likewise.
+    dists: likewise; None: no such column.
+    precision: of products, see `GeneratorConfig`; None: each run's own.
+  """
+
+  tables: Tuple[str, ...]
+  protocol: Protocol = protocols.QUICK
+  seed: int = 0
+  directions: Tuple[Direction, ...] = ()
+  lpips: Optional[str] = None
+  identity: Optional[str] = None
+  dists: Optional[str] = None
+  precision: Optional[str] = None
+
+  def validate(self) -> "EvaluateConfig":
+    """Checks the names; raises UserError."""
+    unknown = [name for name in self.tables if name not in TABLES]
+    if unknown or not self.tables:
+      raise UserError(f"tables: expected some of {', '.join(TABLES)}, got "
+                      f"{', '.join(unknown) or 'none'}")
+    return self
+
+
+def judges_of(config: EvaluateConfig, folder: pathlib.Path
+              ) -> Dict[str, Optional[str]]:
+  """Folders of the networks that judge a run.
+
+  Args:
+    config: names a network's folder, or leaves it to the run.
+    folder: of the run.
+
+  Returns: "lpips", "identity" and "dists"; None: that is not measured.
+  """
+  settings = run_folder.read_config(folder)["settings"]
+  return {"lpips": config.lpips or settings["lpips"],
+          "identity": config.identity or settings["identity"],
+          "dists": config.dists}
+
+
+def judge_digest(folder: Optional[str]) -> Optional[str]:
+  """What tells a network's weights from others; None: there is no network."""
+  return folder and run_folder.file_digest(
+      pathlib.Path(folder).expanduser() / WEIGHTS_FILE)

@@ -27,7 +27,7 @@ import numpy as np
 from scipy import spatial
 
 from benchmarks import report
-from my3dgen_jax.apps.rendering import mesh as mesh_lib
+from my3dgen_jax.apps.rendering import density, surface
 from my3dgen_jax.apps.rendering import stations
 from my3dgen_jax.apps.person import load_person
 from my3dgen_jax.storage.files import replacing
@@ -40,7 +40,7 @@ from my3dgen_jax.ops.rendering import rays
 _RUNS = cli.string("runs", "runs/people", "Folder of demo_people.")
 _PEOPLE = cli.listing("people", "0-4", "Which of them.")
 _PHOTOS = cli.listing("photos", "0,10,20", "Which of each person's.")
-_LEVELS = cli.listing("levels", f"{mesh_lib.LEVEL:g}", "Raw densities.")
+_LEVELS = cli.listing("levels", f"{surface.LEVEL:g}", "Raw densities.")
 _RESOLUTION = cli.integer("resolution", 256, "Of the grid.", lower_bound=16)
 _VARIANT = cli.string("variant", "lora", "Folder of the run.")
 _CSV = cli.string("csv", None, "Table of all measurements, to be written.")
@@ -102,7 +102,7 @@ def head_height(person: people.Person) -> float:
   return skull - chin
 
 
-def mesh_points(mesh: mesh_lib.Mesh) -> np.ndarray:
+def mesh_points(mesh: surface.Mesh) -> np.ndarray:
   """Points [_SAMPLES, 3] drawn evenly from a mesh."""
   rng = np.random.default_rng(0)
   corners = mesh.vertices[mesh.faces]
@@ -129,7 +129,7 @@ def visible(points: np.ndarray) -> np.ndarray:
   return result
 
 
-def measure(person: people.Person, volume: mesh_lib.Volume,
+def measure(person: people.Person, volume: density.Volume,
             levels: List[float]) -> Dict[float, Distances]:
   """Compares surfaces at several levels with the exact one."""
   inside = lambda points: points[
@@ -140,9 +140,9 @@ def measure(person: people.Person, volume: mesh_lib.Volume,
   height = head_height(person)
   result = {}
   for level in levels:
-    vertices, faces = mesh_lib.largest_piece(
-        *mesh_lib.surface(volume, level), volume.side)
-    points = mesh_points(mesh_lib.Mesh(vertices, faces, None))
+    vertices, faces = surface.largest_piece(
+        *surface.surface(volume, level), volume.side)
+    points = mesh_points(surface.Mesh(vertices, faces, None))
     shown = inside(points[visible(points)])
     to_exact, _ = exact.query(shown[::4])
     to_mesh, _ = spatial.cKDTree(points).query(seen[::4])
@@ -161,7 +161,7 @@ def main():
     names, photos = demo_album.demo_photos(number)
     for name in chosen:
       row = names.index(name)
-      volume = mesh_lib.extract_volume(
+      volume = density.extract_volume(
           one.generator, stations.look_up(one, name, flag="photos").ws,
           resolution=_RESOLUTION.value)
       shown = jax.tree.map(lambda x, row=row: x[row], photos.person)

@@ -16,6 +16,9 @@ is watertight. Needs pip install ".[mesh]".
 """
 
 from my3dgen_jax.apps.rendering import mesh, scenes
+from my3dgen_jax.apps.rendering.density import MAX_RESOLUTION, MIN_RESOLUTION
+from my3dgen_jax.apps.rendering.mesh_files import check_libraries
+from my3dgen_jax.apps.rendering.surface import LEVEL
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch.support import cli, person_flags
 
@@ -27,9 +30,9 @@ _PSI = cli.number("truncation_psi", 0.7, "Of seeds; 1: as sampled, 0: the "
 _CUTOFF = cli.integer("truncation_cutoff", None, "Of seeds: rows of ws "
                       "truncated; default: all.", lower_bound=0)
 _RESOLUTION = cli.integer("resolution", 256, "Points of the grid along a "
-                          "side.", lower_bound=mesh.MIN_RESOLUTION,
-                          upper_bound=mesh.MAX_RESOLUTION)
-_LEVEL = cli.number("level", mesh.LEVEL, "Raw density on the surface.")
+                          "side.", lower_bound=MIN_RESOLUTION,
+                          upper_bound=MAX_RESOLUTION)
+_LEVEL = cli.number("level", LEVEL, "Raw density on the surface.")
 _CROP = cli.number("crop", None, "Side of the cube, world units; default: "
                    "what the average camera of faces sees.")
 _ALL = cli.boolean("all_components", False, "Also what floats about, and the "
@@ -45,7 +48,7 @@ def main():
   if bool(_LATENTS.value) == bool(_SEEDS.value):
     raise FlagError("give one of --latents, photos of a run, and --seeds")
   seeds = cli.whole_numbers("seeds", _SEEDS.value) if _SEEDS.value else []
-  mesh.check_libraries(_OUT.value)  # before networks are read
+  check_libraries(_OUT.value)  # before networks are read
   person = person_flags.person()
   details = {}
   if seeds:

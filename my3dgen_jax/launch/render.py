@@ -31,7 +31,7 @@ from typing import List
 
 from my3dgen_jax import directions
 from my3dgen_jax.apps.editing.config import APPLIES, UNITS, EditConfig
-from my3dgen_jax.apps.rendering import frames, output, scenes
+from my3dgen_jax.apps.rendering import frames, output, scenes, shots
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.config import MAX_RESOLUTION
 from my3dgen_jax.errors import FlagError
@@ -50,7 +50,7 @@ _UNIT = cli.enum("unit", "spread", UNITS, "Of strengths, see "
 _APPLY = cli.enum("apply", None, APPLIES, "Of edits, see launch.edit; "
                   "default: w for a bare checkpoint, else alpha.")
 _COMPARE = cli.boolean("compare", False, "Pretrained beside personalized.")
-_CAMERA = cli.string("camera", output.GRID, "grid, orbit, yaw, pitch, "
+_CAMERA = cli.string("camera", shots.GRID, "grid, orbit, yaw, pitch, "
                      "own or a file, see above.")
 _YAW = cli.listing("yaw", [], "Radians; default: -0.35,0,0.35 of a grid, "
                    "-0.35,0.35 of a sweep, 0.35 of an orbit.")
@@ -69,7 +69,7 @@ _CUTOFF = cli.integer("truncation_cutoff", None, "Rows of ws truncated; "
 _RESOLUTION = cli.integer(
     "neural_rendering_resolution", None, "Default: the checkpoint's.",
     lower_bound=1, upper_bound=MAX_RESOLUTION)
-_FORMAT = cli.enum("format", "png", [s[1:] for s in output.FORMATS],
+_FORMAT = cli.enum("format", "png", [s[1:] for s in shots.FORMATS],
                    "Of what is written.")
 _FPS = cli.number("fps", 24.0, "Frames a second of videos.")
 _CRF = cli.integer("crf", 17, "Of MP4: every 6 more halve the file.",
@@ -91,7 +91,7 @@ def main():
   seeds = cli.whole_numbers("seeds", _SEEDS.value or ["0-3"])
   angles = lambda flag, most: tuple(
       cli.numbers(flag.name, flag.value, most)) if flag.value else ()
-  config = output.RenderFilesConfig(
+  config = shots.RenderFilesConfig(
       camera=_CAMERA.value, yaws=angles(_YAW, math.pi),
       pitches=angles(_PITCH, math.pi / 2), focal=_FOCAL.value,
       frames=_FRAMES.value, format="." + _FORMAT.value, fps=_FPS.value,

@@ -18,7 +18,7 @@ import time
 import webbrowser
 
 from my3dgen_jax.apps.viewer import gate
-from my3dgen_jax.apps.rendering.mesh import MESHES
+from my3dgen_jax.apps.rendering.mesh_files import MESHES
 from my3dgen_jax.apps.viewer.server import Viewer, ViewerConfig
 from my3dgen_jax.apps.viewer.people import People
 from my3dgen_jax.apps.viewer.orbits import Limits

@@ -1,230 +1,23 @@
 """Scenes from cameras, as pictures and videos in a folder."""
 
-import dataclasses
-import math
 import os
 import pathlib
-from typing import (Callable, Dict, Iterator, List, NamedTuple, Optional,
-                    Sequence, Tuple, Union)
+from typing import (Callable, Dict, Iterator, List, Optional, Sequence, Tuple,
+                    Union)
 
 import numpy as np
 
-from my3dgen_jax.apps.rendering import camera_paths, frames, render
 from my3dgen_jax.apps.person import Person
+from my3dgen_jax.apps.rendering import frames
 from my3dgen_jax.apps.rendering.scenes import Scene
-from my3dgen_jax.config import RenderConfig
+from my3dgen_jax.apps.rendering.shots import (GRID, STILL, RenderFilesConfig,
+                                              Shot, find_shots)
 from my3dgen_jax.data import images, provenance
-from my3dgen_jax.errors import UserError
-from my3dgen_jax.ops import cameras, checks
 from my3dgen_jax.jobs.interrupts import StopRequest, stopping_gently
 from my3dgen_jax.jobs.progress import Progress
 
-GRID, ORBIT, YAW, PITCH, OWN = CAMERAS = ("grid", "orbit", "yaw", "pitch",
-                                          "own")
-STILL = ".png"
-FORMATS = (STILL, *provenance.VIDEOS)
-
-_MOST = 100_000  # frames
 _COLUMNS = 9  # of a grid's row that shows frames on the way
 _LEAST_SIDE = 128  # pixels; above smaller pictures there is no room for a title
-# Yaws and pitches that nobody has said, radians.
-_ANGLES = {GRID: ((-0.35, 0.0, 0.35), (0.0,)), ORBIT: ((0.35,), (0.25,)),
-           YAW: ((-0.35, 0.35), (0.0,)), PITCH: ((0.0,), (-0.25, 0.25))}
-
-
-@dataclasses.dataclass(frozen=True)
-class RenderFilesConfig:
-  """From where, and as what.
-
-  Attributes:
-    camera: "grid": every yaw at every pitch; "orbit": a closed way about the
-      front, so far to either side; "yaw", "pitch": evenly from the first
-      angle to the last; "own": each latent's; else a file of `camera_paths`.
-    yaws: radians from the front; none: see `_ANGLES`.
-    pitches: likewise.
-    focal: in image sizes; None: that of the latent's own camera.
-    frames: of orbits, sweeps and ways along keys. The latents of a way that
-      moves say it themselves.
-    format: one of `FORMATS`.
-    fps: frames a second of videos.
-    kinds: of `frames.KINDS`; none: all of them for pictures, "image" for
-      videos.
-    grid: also one picture of all, a row a scene.
-    side: of each face in the pictures, pixels; 0: as rendered.
-    crf: see `provenance.write_video`.
-    neural_rendering_resolution: side of `image_raw`; None: the generator's.
-    batch_size: see `frames.render_panels`.
-  """
-
-  camera: str = GRID
-  yaws: Tuple[float, ...] = ()
-  pitches: Tuple[float, ...] = ()
-  focal: Optional[float] = None
-  frames: int = 48
-  format: str = STILL
-  fps: float = 24.0
-  kinds: Tuple[str, ...] = ()
-  grid: bool = False
-  side: int = 0
-  crf: int = 17
-  neural_rendering_resolution: Optional[int] = None
-  batch_size: int = 0
-
-  def validate(self) -> "RenderFilesConfig":
-    """Checks every field; raises UserError that names one."""
-    if self.format not in FORMATS:
-      raise UserError(f"format: expected one of {', '.join(FORMATS)}, got "
-                      f"{self.format!r}")
-    for kind in self.kinds:
-      if kind not in frames.KINDS:
-        raise UserError(f"kinds: expected some of {', '.join(frames.KINDS)}, "
-                        f"got {kind!r}")
-    for name, low, high in (("frames", 1, _MOST), ("side", 0, 2**14),
-                            ("crf", 0, 51), ("batch_size", 0, _MOST)):
-      checks.whole_number(name, getattr(self, name), low, high)
-    if not 0 < self.fps < math.inf:
-      raise UserError(f"fps: expected a number > 0, got {self.fps}")
-    for yaw in self.yaws:
-      render.check_reach(abs(yaw), 0.0)
-    for pitch in self.pitches:
-      render.check_reach(0.0, abs(pitch))
-    if self.focal is not None and not 0 < self.focal < math.inf:
-      raise UserError(f"focal: expected a number > 0, got {self.focal}")
-    self._check_camera()
-    return self
-
-  def _check_camera(self):
-    """Angles that the camera does not have must not be given."""
-    if not self.camera:
-      raise UserError(f"camera: expected one of {', '.join(CAMERAS)}, or a "
-                      "file of cameras")
-    if self.camera not in _ANGLES:
-      if self.yaws or self.pitches:
-        raise UserError(f"yaw, pitch: cameras of {self.camera!r} have angles "
-                        "of their own")
-      if self.camera == OWN and self.focal is not None:
-        raise UserError("focal: a latent's own camera has its own")
-    elif self.camera != GRID:
-      swept = {YAW: self.yaws, PITCH: self.pitches}
-      for name, given in ((YAW, self.yaws), (PITCH, self.pitches)):
-        most = 2 if self.camera == name else 1
-        if len(given) > most:
-          raise UserError(f"{name}: camera {self.camera} takes "
-                          f"{'two numbers' if most == 2 else 'one number'}, "
-                          f"got {len(given)}")
-      if len(swept.get(self.camera, (0, 0))) == 1:
-        raise UserError(f"{self.camera}: a sweep goes from one angle to "
-                        "another; give two")
-
-  @property
-  def angles(self) -> Tuple[Tuple[float, ...], Tuple[float, ...]]:
-    """Yaws and pitches of a camera that has any."""
-    yaws, pitches = _ANGLES[self.camera]
-    return self.yaws or yaws, self.pitches or pitches
-
-  @property
-  def made(self) -> Tuple[str, ...]:
-    """The kinds of pictures."""
-    return tuple(dict.fromkeys(self.kinds)) or (
-        frames.KINDS if self.format == STILL else (frames.IMAGE,))
-
-
-class Shot(NamedTuple):
-  """A scene from cameras.
-
-  Attributes:
-    scene: what they see.
-    name: of a video, without kind and suffix.
-    c: [F, 25].
-    frames: names of pictures, likewise; F of them.
-    views: what each frame's metadata call its camera.
-  """
-
-  scene: Scene
-  name: str
-  c: np.ndarray
-  frames: Sequence[str]
-  views: Sequence[str]
-
-
-def find_shots(rendering: RenderConfig, scene: Scene,
-               config: RenderFilesConfig) -> List[Shot]:
-  """The cameras of a scene.
-
-  A grid of a scene whose latents move has a shot for each view, else all
-  cameras are one shot.
-
-  Args:
-    rendering: of the generator, for the average camera.
-    scene: what they see.
-    config: which cameras.
-
-  Raises: UserError: names the file of cameras, or the angle.
-  """
-  lens = scene.c[0]
-  if config.focal is not None:
-    lens = np.asarray(cameras.pack_label(
-        cameras.unpack_label(lens)[0],
-        cameras.intrinsics_from_focal(config.focal)))
-  moves = scene.frames > 1
-  if config.camera == GRID:
-    yaws, pitches = config.angles
-    views = _view_names(yaws, pitches)
-    pitch, yaw = (grid.ravel() for grid in
-                  np.meshgrid(pitches, yaws, indexing="ij"))
-    c = np.asarray(render.label_about_front(rendering, lens, yaw, pitch))
-    if not moves:
-      return [Shot(scene, f"{scene.name}_{GRID}", c,
-                   [f"{scene.name}_{view}" for view in views], views)]
-    return [_numbered(scene, view, np.repeat(one[None], scene.frames, axis=0))
-            for view, one in zip(views, c)]
-  c = _on_the_way(rendering, scene, lens, config)
-  name = config.camera if config.camera in CAMERAS else (
-      pathlib.Path(config.camera).stem)
-  if moves and len(c) not in (1, scene.frames):
-    raise UserError(f"camera: {config.camera} holds {len(c)} cameras, the way "
-                    f"has {scene.frames} frames; give as many, or key frames")
-  return [_numbered(scene, name, np.broadcast_to(
-      c, (max(len(c), scene.frames), cameras.LABEL_SIZE)))]
-
-
-def _on_the_way(rendering: RenderConfig, scene: Scene, lens: np.ndarray,
-                config: RenderFilesConfig) -> np.ndarray:
-  """Cameras other than a grid's, [F, 25]."""
-  if config.camera == OWN:
-    return scene.c
-  count = scene.frames if scene.frames > 1 else config.frames
-  if config.camera not in CAMERAS:
-    return camera_paths.read(config.camera, rendering, frames=count,
-                             focal=config.focal, default_focal=float(lens[16]))
-  yaws, pitches = config.angles
-  if config.camera == ORBIT:
-    return render.orbit_about(rendering, lens, frames=count,
-                              yaw=abs(yaws[0]), pitch=abs(pitches[0]))
-  yaw, pitch = (np.linspace(angles[0], angles[-1], count)
-                for angles in (yaws, pitches))
-  return np.asarray(render.label_about_front(rendering, lens, yaw, pitch))
-
-
-def _numbered(scene: Scene, camera: str, c: np.ndarray) -> Shot:
-  name = f"{scene.name}_{camera}"
-  digits = max(4, len(str(len(c) - 1)))
-  numbers = [f"{i:0{digits}d}" for i in range(len(c))]
-  if len(c) == 1:
-    return Shot(scene, name, c, [name], [camera])
-  return Shot(scene, name, c, [f"{name}_{number}" for number in numbers],
-              [f"{camera} {number}" for number in numbers])
-
-
-def _view_names(yaws: Sequence[float],
-                pitches: Sequence[float]) -> Sequence[str]:
-  """A part of a file name for each view, with as few digits as tell them."""
-  for digits in range(2, 8):
-    names = [f"yaw{yaw:+.{digits}f}_pitch{pitch:+.{digits}f}"
-             for pitch in pitches for yaw in yaws]
-    if len(set(names)) == len(names):
-      return names
-  raise UserError("yaw, pitch: two views are the same; give each angle once")
 
 
 def write(person: Person, scenes: Sequence[Scene], config: RenderFilesConfig,

@@ -10,7 +10,9 @@ from typing import Any, Callable, Sequence
 
 import jax
 
-from my3dgen_jax.apps.rendering import mesh, render
+from my3dgen_jax.apps.rendering import render
+from my3dgen_jax.apps.rendering.mesh_files import write_mesh
+from my3dgen_jax.apps.rendering.surface import extract_mesh
 from my3dgen_jax.apps.viewer.orbits import Limits
 from my3dgen_jax.apps.viewer.scene import Choice
 from my3dgen_jax.apps.viewer.workers import Renderer, Request
@@ -144,7 +146,7 @@ def video_writer(request: Request, *, limits: Limits,
 def mesh_writer(request: Request, *, devices: Sequence[jax.Device]) -> Writer:
   """A writer of the head's surface that a request describes."""
   def write(path: pathlib.Path, origin: Origin, report: Report):
-    mesh.write_mesh(path, mesh.extract_mesh(
+    write_mesh(path, extract_mesh(
         request.network, request.ws[None], resolution=_MESH_RESOLUTION,
         report=report, devices=devices), origin)
   return write

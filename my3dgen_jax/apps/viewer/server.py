@@ -18,7 +18,7 @@ import threading
 import warnings
 from typing import Any, Callable, Dict, Optional, Sequence
 
-from my3dgen_jax.apps.rendering import mesh
+from my3dgen_jax.apps.rendering.mesh_files import MESHES
 from my3dgen_jax.apps.viewer import gate, orbits
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.viewer.orbits import Limits, Orbit
@@ -69,7 +69,7 @@ class ViewerConfig:
     if not 1 <= self.port < 2**16:
       raise UserError(f"port: expected a whole number from 1 to 65535, got "
                       f"{self.port}")
-    for name, known in (("video", provenance.VIDEOS), ("mesh", mesh.MESHES)):
+    for name, known in (("video", provenance.VIDEOS), ("mesh", MESHES)):
       if getattr(self, name) not in known:
         raise UserError(f"{name}: expected one of {', '.join(known)}, got "
                         f"{getattr(self, name)!r}")

@@ -16,8 +16,9 @@ import mrcfile
 import numpy as np
 import trimesh
 
+from my3dgen_jax.apps.rendering import density as density_lib
 from my3dgen_jax.apps.rendering import mesh as app
-from my3dgen_jax.apps.rendering import scenes
+from my3dgen_jax.apps.rendering import mesh_files, scenes, surface
 from my3dgen_jax.config import RenderConfig, preset
 from my3dgen_jax.data import images
 from my3dgen_jax.data.provenance import SOURCE_TYPE, Origin
@@ -80,8 +81,8 @@ class SurfaceTest(parameterized.TestCase):
     """In world units and axes, for grids that blocks divide and do not."""
     centre, radius = np.array([0.05, -0.08, 0.1]), 0.13
     done = []
-    with mock.patch.object(app, "_POINTS", 3 * resolution**2):
-      mesh = app.extract_mesh(
+    with mock.patch.object(density_lib, "_POINTS", 3 * resolution**2):
+      mesh = surface.extract_mesh(
           balls((*centre, radius)), LATENT, resolution=resolution, crop=0.6,
           report=lambda *so_far: done.append(so_far))
     away = np.linalg.norm(mesh.vertices - centre, axis=-1)
@@ -103,19 +104,19 @@ class SurfaceTest(parameterized.TestCase):
     where = (0.0, 0.0, 0.0, 0.2)
     several = jax.local_devices() * 3
     for one, other in zip(
-        dataclasses.astuple(app.extract_mesh(balls(where), LATENT,
-                                             resolution=24)),
-        dataclasses.astuple(app.extract_mesh(balls(where), LATENT[None],
-                                             resolution=24,
-                                             devices=several))):
+        dataclasses.astuple(surface.extract_mesh(balls(where), LATENT,
+                                                 resolution=24)),
+        dataclasses.astuple(surface.extract_mesh(balls(where), LATENT[None],
+                                                 resolution=24,
+                                                 devices=several))):
       np.testing.assert_array_equal(one, other)
 
   def test_the_largest_piece(self):
     small, large = (-0.15, 0, 0, 0.06), (0.12, 0, 0, 0.1)
-    mesh = app.extract_mesh(balls(small, large), LATENT, resolution=48)
+    mesh = surface.extract_mesh(balls(small, large), LATENT, resolution=48)
     self.assertGreater(mesh.vertices[:, 0].min(), 0)
-    both = app.extract_mesh(balls(small, large), LATENT, resolution=48,
-                            largest_only=False)
+    both = surface.extract_mesh(balls(small, large), LATENT, resolution=48,
+                                largest_only=False)
     self.assertLess(both.vertices[:, 0].min(), -0.2)
     self.assertEqual(opened(both).body_count, 2)
 
@@ -123,8 +124,8 @@ class SurfaceTest(parameterized.TestCase):
     """A slab behind a head is the larger one only where it is cut."""
     wall = (0.0, 0.0, -10.22, 10.0)
     head = (0.0, 0.0, 0.05, 0.16)
-    both = app.extract_mesh(balls(wall, head), LATENT, resolution=40,
-                            crop=0.5, largest_only=False)
+    both = surface.extract_mesh(balls(wall, head), LATENT, resolution=40,
+                                crop=0.5, largest_only=False)
     self.assertTrue(opened(both).is_watertight)
     np.testing.assert_allclose(
         opened(both).bounds, [[-0.25, -0.25, -0.25], [0.25, 0.25, 0.21]],
@@ -132,18 +133,18 @@ class SurfaceTest(parameterized.TestCase):
     areas = {piece.centroid[2] < -0.1: piece.area
              for piece in opened(both).split()}
     self.assertGreater(areas[True], 1.2 * areas[False])
-    mesh = app.extract_mesh(balls(wall, head), LATENT, resolution=40,
-                            crop=0.5)
+    mesh = surface.extract_mesh(balls(wall, head), LATENT, resolution=40,
+                                crop=0.5)
     np.testing.assert_allclose(opened(mesh).area, areas[False], rtol=1e-6)
 
   def test_default_cube_is_what_the_camera_sees(self):
     faces = RenderConfig(avg_camera_radius=2.7,
                          avg_camera_pivot=(0.0, 0.0, 0.2))
-    self.assertAlmostEqual(app.default_side(faces), 2.5 / 4.2647)
-    self.assertEqual(app.default_side(dataclasses.replace(
+    self.assertAlmostEqual(density_lib.default_side(faces), 2.5 / 4.2647)
+    self.assertEqual(density_lib.default_side(dataclasses.replace(
         faces, box_warp=0.3)), 0.3)
     cars = preset("shapenetcars128-64").rendering
-    self.assertEqual(app.default_side(cars), cars.box_warp)
+    self.assertEqual(density_lib.default_side(cars), cars.box_warp)
 
   @parameterized.parameters(
       (dict(level=1e4), r"level: there is no surface at 10000: the density "
@@ -155,10 +156,10 @@ class SurfaceTest(parameterized.TestCase):
       (dict(crop=1.5), "crop: "))
   def test_what_cannot_be_is_named(self, options, text):
     with self.assertRaisesRegex(UserError, text):
-      app.extract_mesh(balls((0, 0, 0, 0.2)), LATENT,
-                       **{"resolution": 16, **options})
+      surface.extract_mesh(balls((0, 0, 0, 0.2)), LATENT,
+                           **{"resolution": 16, **options})
     with self.assertRaisesRegex(UserError, "ws: expected one latent"):
-      app.extract_mesh(balls((0, 0, 0, 0.2)), np.zeros((2, 2, 3)))
+      surface.extract_mesh(balls((0, 0, 0, 0.2)), np.zeros((2, 2, 3)))
 
 
 class FilesTest(parameterized.TestCase):
@@ -171,12 +172,12 @@ class FilesTest(parameterized.TestCase):
     self.network = balls((0.05, 0.1, -0.1, 0.1))
 
   def mesh(self):
-    return app.extract_mesh(self.network, LATENT, resolution=24)
+    return surface.extract_mesh(self.network, LATENT, resolution=24)
 
   @parameterized.parameters(".ply", ".obj", ".glb", ".stl", ".PLY")
   def test_meshes_open_in_trimesh(self, suffix):
     path, mesh = self.folder / f"head{suffix}", self.mesh()
-    app.write_mesh(path, mesh, ORIGIN)
+    mesh_files.write_mesh(path, mesh, ORIGIN)
     found = trimesh.load(path, force="mesh", process=suffix == ".stl",
                          skip_materials=True)
     self.assertTrue(found.is_watertight)
@@ -201,7 +202,7 @@ class FilesTest(parameterized.TestCase):
   @parameterized.parameters((".ply", b"comment "), (".obj", b"# "))
   def test_comments_say_what_made_it(self, suffix, mark):
     path = self.folder / f"head{suffix}"
-    app.write_mesh(path, self.mesh(), ORIGIN)
+    mesh_files.write_mesh(path, self.mesh(), ORIGIN)
     head = path.read_bytes()[:1000]
     for text in (b"Synthetic mesh, generated by my3dgen_jax",
                  b"task mesh, adapter me, base base", SOURCE_TYPE.encode(),
@@ -210,7 +211,7 @@ class FilesTest(parameterized.TestCase):
 
   def test_glb_says_what_made_it(self):
     path = self.folder / "head.glb"
-    app.write_mesh(path, self.mesh(), ORIGIN)
+    mesh_files.write_mesh(path, self.mesh(), ORIGIN)
     data = path.read_bytes()
     tree = json.loads(data[20:20 + int.from_bytes(data[12:16], "little")])
     extras = tree["asset"]["extras"]
@@ -225,16 +226,16 @@ class FilesTest(parameterized.TestCase):
 
   def test_stl_says_what_made_it(self):
     path = self.folder / "head.stl"
-    app.write_mesh(path, self.mesh(), ORIGIN)
+    mesh_files.write_mesh(path, self.mesh(), ORIGIN)
     # A header that begins with "solid" would be that of a text file.
     self.assertStartsWith(path.read_bytes(), b"Synthetic mesh, generated by")
 
   def test_volumes_are_as_of_eg3d(self):
     """The array's axes are -x, y, z; emptiness all about."""
     path = self.folder / "head.mrc"
-    density = app.extract_volume(self.network, LATENT, resolution=20,
-                                 crop=0.6)
-    app.write_volume(path, density, ORIGIN)
+    density = density_lib.extract_volume(self.network, LATENT, resolution=20,
+                                         crop=0.6)
+    mesh_files.write_volume(path, density, ORIGIN)
     self.assertTrue(mrcfile.validate(path, print_file=open(os.devnull, "w")))
     with mrcfile.open(path) as found:
       self.assertEqual(found.data.dtype, np.float32)
@@ -267,7 +268,7 @@ class FilesTest(parameterized.TestCase):
   def test_a_full_disk_leaves_nothing(self):
     with mock.patch("os.replace", side_effect=OSError(28, "No space")):
       with self.assertRaises(OSError):
-        app.write_mesh(self.folder / "head.ply", self.mesh(), ORIGIN)
+        mesh_files.write_mesh(self.folder / "head.ply", self.mesh(), ORIGIN)
     self.assertEmpty(os.listdir(self.folder))
 
 
@@ -281,7 +282,8 @@ class LatentsTest(parameterized.TestCase):
       out = pathlib.Path(folder) / "head.stl"
       config = app.MeshConfig(resolution=16, all_components=True)
       # A level that a model of random weights has.
-      density = app.extract_volume(one.generator, found[0].ws, resolution=16)
+      density = density_lib.extract_volume(one.generator, found[0].ws,
+                                           resolution=16)
       config = dataclasses.replace(config, level=float(np.median(
           density.inner)))
       paths = app.write_latents(one, found, config, out, report=lines.append)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from my3dgen_jax.apps.editing.config import EditConfig
 from my3dgen_jax.apps.rendering import frames as frames_lib
-from my3dgen_jax.apps.rendering import render, output, scenes
+from my3dgen_jax.apps.rendering import output, render, scenes, shots
 from my3dgen_jax.data import images, provenance
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import Interrupted, UserError
@@ -29,7 +29,7 @@ COUNT = 4
 MODEL = person.MODEL
 SIZE = MODEL.img_resolution
 RAW = MODEL.neural_rendering_resolution
-SMALL = output.RenderFilesConfig(frames=3, kinds=("raw",))
+SMALL = shots.RenderFilesConfig(frames=3, kinds=("raw",))
 
 
 def still(one, name="1"):
@@ -61,7 +61,7 @@ class ShotsTest(parameterized.TestCase):
     self.one = tiny_person(COUNT)
 
   def find(self, scene, **changes):
-    return output.find_shots(
+    return shots.find_shots(
         MODEL.rendering, scene,
         dataclasses.replace(SMALL, **changes).validate())
 
@@ -130,11 +130,11 @@ class ShotsTest(parameterized.TestCase):
     self.assertEqual(shot.frames[3], "photo00_to_photo01_own_0003")
     shot, = self.find(way, camera="orbit", frames=99)
     self.assertLen(shot.c, 4)
-    shots = self.find(way, yaws=(-0.1, 0.1))
-    self.assertEqual([shot.name for shot in shots], [
+    found = self.find(way, yaws=(-0.1, 0.1))
+    self.assertEqual([shot.name for shot in found], [
         "photo00_to_photo01_yaw-0.10_pitch+0.00",
         "photo00_to_photo01_yaw+0.10_pitch+0.00"])
-    for shot in shots:
+    for shot in found:
       np.testing.assert_array_equal(shot.c, np.repeat(shot.c[:1], 4, axis=0))
 
   @parameterized.parameters(

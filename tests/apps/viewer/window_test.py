@@ -149,8 +149,8 @@ class PanelTest(absltest.TestCase):
     for save, suffix in ((self.window._save_video, ".mp4"),
                          (self.window._save_mesh, ".glb")):
       with mock.patch.object(window_lib.saving.render, "render_video") as video:
-        with mock.patch.object(window_lib.saving.mesh, "extract_mesh"), (
-            mock.patch.object(window_lib.saving.mesh, "write_mesh")) as mesh:
+        with mock.patch.object(window_lib.saving, "extract_mesh"), (
+            mock.patch.object(window_lib.saving, "write_mesh")) as mesh:
           save()
           self.jobs.pop()()
       written = (video if suffix == ".mp4" else mesh).call_args

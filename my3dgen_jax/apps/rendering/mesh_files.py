@@ -1,0 +1,164 @@
+"""Files of meshes and of density: PLY, OBJ, GLB, STL and MRC."""
+
+import dataclasses
+import os
+import pathlib
+from typing import Any, BinaryIO, List, Sequence, Union
+
+import numpy as np
+
+from my3dgen_jax.apps.rendering.density import Volume
+from my3dgen_jax.apps.rendering.mesh_libraries import library
+from my3dgen_jax.apps.rendering.surface import Mesh
+from my3dgen_jax.data import provenance
+from my3dgen_jax.data.provenance import Origin
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.storage.files import replacing
+
+MESHES = (".ply", ".obj", ".glb", ".stl")
+VOLUME = ".mrc"
+
+_MRC_LABEL = 80  # letters, of ASCII; STL's header has as many
+_STL_HEADER = 80
+_COLOUR = "_colour"  # of vertices, before glTF's own name takes its place
+
+
+def write_mesh(path: Union[str, os.PathLike], mesh: Mesh, origin: Origin):
+  """Writes a mesh that says what made it; the file is whole or absent.
+
+  PLY, OBJ and GLB hold colours, STL has no place for them. Comments say that
+  it is synthetic, in GLB the asset's `extras`. GLB's colours are linear, as
+  glTF wants them; `trimesh.load(path, skip_materials=True)` shows them.
+
+  Args:
+    path: ends in .ply (binary), .obj, .glb or .stl (binary).
+    mesh: what to write.
+    origin: what made it.
+
+  Raises:
+    UserError: another suffix, or no trimesh; names the file.
+    OSError: the folder cannot be written.
+  """
+  path = pathlib.Path(path)
+  suffix = check_path(path, MESHES)
+  trimesh = library("trimesh")
+  coloured = {"vertex_colors": mesh.colours} if suffix in (
+      ".ply", ".obj") else {}
+  made = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False,
+                         **coloured)
+  # ASCII, and one line: names of photos may be anything.
+  lines = [ascii(line)[1:-1] for line in _statement(origin)]
+  if suffix == ".ply":
+    data = made.export(file_type="ply", vertex_normal=False)
+    first, second, rest = data.split(b"\n", 2)
+    data = b"\n".join([first, second, *(f"comment {line}".encode()
+                                        for line in lines), rest])
+  elif suffix == ".obj":
+    data = made.export(file_type="obj", header="\n# ".join(lines),
+                       include_normals=False).encode()
+  elif suffix == ".glb":
+    data = _glb(made, mesh.colours, origin)
+  else:
+    data = made.export(file_type="stl")
+    data = lines[0].encode()[:_STL_HEADER].ljust(_STL_HEADER) + data[
+        _STL_HEADER:]
+  with replacing(path) as file:
+    file.write(data)
+
+
+def _glb(made: Any, colours: np.ndarray, origin: Origin) -> bytes:
+  """Binary glTF; its colours are linear, for which 8 bits would not do."""
+  share = colours.astype(np.float64) / 255
+  linear = np.where(share <= 0.04045, share / 12.92,
+                    ((share + 0.055) / 1.055)**2.4)
+  made.vertex_attributes[_COLOUR] = linear.astype(np.float32)
+
+  def finish(tree):
+    for mesh in tree["meshes"]:
+      for primitive in mesh["primitives"]:
+        attributes = primitive["attributes"]
+        attributes["COLOR_0"] = attributes.pop(_COLOUR)
+        primitive["material"] = 0
+    # The default material is of bare metal, which shows hardly any colour.
+    tree["materials"] = [{"pbrMetallicRoughness": {
+        "metallicFactor": 0.0, "roughnessFactor": 1.0}}]
+    tree["asset"].update(generator=provenance.SOFTWARE, extras={
+        "comment": _statement(origin)[0],
+        "digitalSourceType": provenance.SOURCE_TYPE,
+        **dataclasses.asdict(origin), "details": dict(origin.details)})
+
+  # Without normals every triangle would be shown flat.
+  return made.export(file_type="glb", include_normals=True,
+                     tree_postprocessor=finish)
+
+
+def write_volume(path: Union[str, os.PathLike], volume: Volume,
+                 origin: Origin):
+  """Writes density as an MRC volume, as EG3D's scripts do for ChimeraX.
+
+  Its axes are theirs: sections go along -x, rows along y, columns along z, so
+  that a face opens looking along the viewer's +x. Voxels have side 1, and the
+  shell of emptiness closes what the cube cuts. Lower the step to 1 and set the
+  level to 10 there.
+
+  Args:
+    path: ends in .mrc.
+    volume: what to write.
+    origin: what made it.
+
+  Raises:
+    UserError: another suffix, or no mrcfile; names the file.
+    OSError: the folder cannot be written.
+  """
+  path = pathlib.Path(path)
+  check_path(path, (VOLUME,))
+  mrcinterpreter = library("mrcfile.mrcinterpreter")
+  with replacing(path) as file:
+    _write_mrc(mrcinterpreter.MrcInterpreter(), file, volume, origin)
+
+
+def _write_mrc(mrc: Any, file: BinaryIO, volume: Volume, origin: Origin):
+  mrc._create_default_attributes()  # pylint: disable=protected-access
+  mrc._iostream = file  # pylint: disable=protected-access
+  mrc.set_data(np.flip(volume.sigma, 0))
+  mrc.voxel_size = 1.0
+  mrc.header.nlabl = 0
+  for line in (*_statement(origin, "volume"),
+               f"voxel: {volume.step:.6g} world units; "
+               "sections -x, rows y, columns z"):
+    for start in range(0, len(line), _MRC_LABEL):
+      if mrc.header.nlabl < len(mrc.header.label):
+        mrc.add_label(ascii(line)[1:-1][start:start + _MRC_LABEL])
+  mrc.flush()
+
+
+def check_path(path: Union[str, os.PathLike],
+               known: Sequence[str] = (*MESHES, VOLUME)) -> str:
+  """The suffix of a file to write, in small letters.
+
+  Raises: UserError: it is not known.
+  """
+  suffix = pathlib.Path(path).suffix.lower()
+  if suffix not in known:
+    raise UserError(f"{path}: the name must end in " + ", ".join(known))
+  return suffix
+
+
+def check_libraries(path: Union[str, os.PathLike]):
+  """Whether a file can be written here, before there is anything to write.
+
+  Raises: UserError: another suffix, or what is missing.
+  """
+  if check_path(path) == VOLUME:
+    library("mrcfile.mrcinterpreter")
+  else:
+    library("skimage.measure")
+    library("trimesh")
+
+
+def _statement(origin: Origin, kind: str = "mesh") -> List[str]:
+  """What made a file, in sentences for its comments."""
+  return [f"Synthetic {kind}, generated by {provenance.SOFTWARE}: task "
+          f"{origin.task}, adapter {origin.adapter}, base {origin.base}.",
+          provenance.SOURCE_TYPE,
+          *(f"{key}: {value}" for key, value in origin.details)]

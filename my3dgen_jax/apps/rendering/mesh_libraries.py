@@ -1,0 +1,19 @@
+"""The libraries that meshes need, which may be missing."""
+
+import importlib
+from typing import Any
+
+from my3dgen_jax.errors import UserError
+
+_PACKAGES = {"skimage": "scikit-image"}  # where the name is another
+
+
+def library(name: str) -> Any:
+  """A module of the extra `mesh`; raises UserError where it is missing."""
+  try:
+    return importlib.import_module(name)
+  except ImportError as error:
+    package = name.partition(".")[0]
+    package = _PACKAGES.get(package, package)
+    raise UserError(f"meshes need {package}: pip install \".[mesh]\", or pip "
+                    f"install {package}") from error

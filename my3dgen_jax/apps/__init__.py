@@ -2,5 +2,7 @@
 
 One file for each application; what several need, or what is large, is a
 package of its own: `rendering`, `reports`, `preparation`, `evaluation`,
-`viewer`. Imports everything but `demo` and `launch`.
+`viewer`. What `edit`, `enhance` and `personalize` are made of is in `editing`,
+`enhancement` and `personalization`. Imports everything but `demo` and
+`launch`.
 """

@@ -10,29 +10,26 @@ import dataclasses
 import functools
 import os
 import pathlib
-from typing import (Any, Callable, Dict, NamedTuple, Optional, Tuple,
-                    Union)
+from typing import Any, Callable, Dict, Optional, Tuple, Union
 
 import chex
-import flax.struct
 import jax
 import jax.numpy as jnp
 
-from my3dgen_jax.config import ConfigError, check_numbers, setting
-from my3dgen_jax.demo import people, points, prior, quality, render
+from my3dgen_jax.demo import people, prior, quality
+from my3dgen_jax.demo.pretraining.batches import Batch, draw_batch
+from my3dgen_jax.demo.pretraining.losses import image_loss, point_loss
+from my3dgen_jax.demo.pretraining.settings import PretrainConfig, stages_of
 from my3dgen_jax.errors import CheckpointError
-from my3dgen_jax.losses.reconstruction import block_means
 from my3dgen_jax.models.checkpoint import load_generator, save_generator
 from my3dgen_jax.models.generator import Generator, init_variables
-from my3dgen_jax.ops import cameras
-from my3dgen_jax.ops.resize import resize_bilinear
 from my3dgen_jax.jobs import devices
 from my3dgen_jax.training import checkpoint, projection, run_folder
 from my3dgen_jax.jobs.interrupts import StopRequest, stopping_gently
 from my3dgen_jax.jobs.logs import MetricsLog
 from my3dgen_jax.jobs.progress import Progress
 from my3dgen_jax.training.state import TrainState
-from my3dgen_jax.types import Network, RenderOutput
+from my3dgen_jax.types import Network
 
 STATE_FOLDER = "state"
 GENERATOR_FOLDER = "generator"
@@ -40,126 +37,9 @@ _MAPPING_RATE = 50.0  # the mapping's weights carry a multiplier of 0.01
 _PEOPLE = 64  # that the result is measured on
 _MUON_RMS = 0.6  # of a step at rate 1, about that of Adam's
 _SMALLEST_MATRIX = 5  # rows and columns; narrower ones are Adam's
-_DENSITY_SCALE = 10.0  # of errors of raw density that are large
 # Share of a crop's side that does not count: at its border convolutions see
 # zeros, not the rest of the picture.
 _MARGIN = 1 / 8
-
-
-@dataclasses.dataclass(frozen=True)
-class PretrainConfig:
-  """How the prior is trained."""
-
-  point_steps: int = setting(3000, "Steps on points of space.")
-  crop_steps: int = setting(30_000, "Steps on crops and points.")
-  image_steps: int = setting(6000, "Steps on whole pictures and points.")
-  people: int = setting(4, "People a step, shared by the devices.")
-  points: int = setting(2560, "Points a person, a multiple of 5.")
-  point_rate: float = setting(0.02, "Peak learning rate on points.")
-  crop_rate: float = setting(0.01, "Peak learning rate on crops.")
-  image_rate: float = setting(0.002, "Peak learning rate on pictures.")
-  point_weight: float = setting(0.1, "Of points beside pictures.")
-  average: float = setting(0.999, "Decay of the average of the weights.")
-  w_samples: int = setting(20_000, "Samples for the mean of W.")
-  save_every: int = setting(500, "Steps between saved states and sheets.")
-  log_every: int = setting(50, "Steps between logged ones.")
-  seed: int = setting(0, "Of weights and people.")
-
-  def validate(self) -> "PretrainConfig":
-    """Checks every field; raises ConfigError that names it."""
-    check_numbers(self, may_be_zero=(
-        "point_steps", "crop_steps", "image_steps", "seed", "point_weight",
-        "average"))
-    if self.points % 5:
-      raise ConfigError(f"points: expected a multiple of 5, got {self.points}")
-    if self.people % jax.local_device_count():
-      raise ConfigError(f"people: expected a multiple of the devices, "
-                        f"{jax.local_device_count()}, got {self.people}")
-    return self
-
-  @property
-  def steps(self) -> int:
-    return self.point_steps + self.crop_steps + self.image_steps
-
-
-class _Stage(NamedTuple):
-  """What some steps learn from.
-
-  Attributes:
-    steps: how many.
-    rate: peak learning rate.
-    part: side of what a picture shows of the frame; 0: no pictures.
-  """
-
-  steps: int
-  rate: float
-  part: float
-
-
-def _stages(config: PretrainConfig) -> Tuple[_Stage, ...]:
-  return (_Stage(config.point_steps, config.point_rate, 0),
-          _Stage(config.crop_steps, config.crop_rate, 0.5),
-          _Stage(config.image_steps, config.image_rate, 1))
-
-
-@flax.struct.dataclass
-class Batch:
-  """People and what is known of them.
-
-  Attributes:
-    z: [N, z_dim].
-    field: points of each, [N, M, ...].
-    c: [N, 25], cameras; None: no pictures.
-    rendering: from them, or None.
-  """
-
-  z: chex.Array
-  field: points.FieldPoints
-  c: Any = None
-  rendering: Any = None
-
-
-@functools.partial(jax.jit, static_argnames=("num_points", "side", "part"))
-def draw_batch(keys: chex.PRNGKey, *, num_points: int, side: int = 0,
-               part: float = 1) -> Batch:
-  """Draws people without marks.
-
-  Args:
-    keys: [N], each of a person and all about it.
-    num_points: of each.
-    side: of a whole picture, pixels; 0: none.
-    part: side of what is seen of it; less than 1: crops anywhere in it.
-  """
-  keys = jax.vmap(lambda key: jax.random.split(key, 5))(keys).T
-  person = jax.vmap(lambda key: people.sample_person(key, kinds=()))(keys[0])
-  field = jax.lax.map(
-      lambda one: points.field_points(one[0], one[1], num_points),
-      (keys[1], person))
-  z = jax.vmap(lambda key, one: prior.latents(key, jax.tree.map(
-      lambda x: x[None], one))[0])(keys[2], person)
-  if not side:
-    return Batch(z=z, field=field)
-  c = jax.vmap(people.sample_camera)(keys[3])
-  if part < 1:
-    corner = jax.vmap(lambda key: jax.random.uniform(
-        key, (2,), maxval=1 - part))(keys[4])
-    c = cropped(c, corner, part)
-  return Batch(z=z, field=field, c=c, rendering=render.render(
-      person, c, resolution=int(side * part)))
-
-
-def cropped(c: chex.Array, corner: chex.Array, part: float) -> jax.Array:
-  """Labels of cameras that see a square of what others see.
-
-  Args:
-    c: [N, 25], labels of those others.
-    corner: [N, 2], x and y of the square's first corner, shares of a side.
-    part: its side, a share.
-  """
-  cam2world, intrinsics = cameras.unpack_label(c)
-  moved = intrinsics.at[:, :2, 2].add(-corner)
-  return cameras.pack_label(cam2world,
-                            moved.at[:, :2].divide(part))
 
 
 def model_of(part: float) -> Any:
@@ -169,52 +49,6 @@ def model_of(part: float) -> Any:
       prior.MODEL, neural_rendering_resolution=size,
       superresolution=dataclasses.replace(prior.MODEL.superresolution,
                                           input_resolution=size))
-
-
-def point_loss(generator: Network, planes: chex.Array,
-               field: points.FieldPoints) -> jax.Array:
-  """How far density and colour are off at points, a mean."""
-  found = generator(planes, field.points, method="query")
-  error = jnp.abs(found.sigma[..., 0] - field.density) / _DENSITY_SCALE
-  # Far inside and far outside it does not matter by how much.
-  density = jnp.mean(jnp.where(error < 1, jnp.square(error), 2 * error - 1))
-  colour = found.rgb[..., :3] * 2 - 1 - field.colour
-  visible = field.weight[..., None]
-  return density + 4 * jnp.sum(jnp.abs(colour) * visible) / (
-      3 * jnp.maximum(jnp.sum(visible), 1))
-
-
-def image_loss(output: RenderOutput, rendering: render.Rendering,
-               margin: float = 0) -> jax.Array:
-  """How far pictures are off: pixels, edges, and coarser versions.
-
-  Args:
-    output: of the generator.
-    rendering: what it should be.
-    margin: share of the final image's side that does not count.
-  """
-  photo = rendering.image
-  small = resize_bilinear(photo, *output.image_raw.shape[1:3])
-  border = int(margin * photo.shape[1])
-  inside = slice(border, photo.shape[1] - border)
-  total = _picture_distance(
-      output.image[:, inside, inside], photo[:, inside, inside])
-  total += _picture_distance(output.image_raw, small)
-  depth = resize_bilinear(rendering.depth, *output.image_depth.shape[1:3])
-  return total + jnp.mean(jnp.abs(output.image_depth - depth))
-
-
-def _picture_distance(x: chex.Array, y: chex.Array) -> jax.Array:
-  """Charbonnier's distance, of edges too, at three scales."""
-  smooth = lambda difference: jnp.mean(jnp.sqrt(jnp.square(difference) + 1e-4))
-  total = 0.5 * jnp.mean(jnp.square(x - y))
-  for _ in range(3):
-    difference = x - y
-    total += smooth(difference)
-    total += smooth(jnp.diff(difference, axis=1))
-    total += smooth(jnp.diff(difference, axis=2))
-    x, y = (block_means(image, image.shape[1] // 2) for image in (x, y))
-  return total
 
 
 def optimizer(config: PretrainConfig) -> Any:
@@ -232,7 +66,7 @@ def optimizer(config: PretrainConfig) -> Any:
     return optax.warmup_cosine_decay_schedule(
         0.0, stage.rate, steps // 20, steps, stage.rate / 100)
 
-  stages = _stages(config)
+  stages = stages_of(config)
   ends = [sum(stage.steps for stage in stages[:n]) for n in (1, 2)]
   rate = optax.join_schedules([cosine(stage) for stage in stages], ends)
 
@@ -262,7 +96,7 @@ def make_step(config: PretrainConfig,
 
   Args:
     config: of the training.
-    part: see `_Stage`.
+    part: see `Stage`.
 
   Returns: a function of arrays with a leading axis of devices; the losses'
     means are the same on all.
@@ -369,7 +203,7 @@ def _train(folder: pathlib.Path, config: PretrainConfig, state: TrainState,
   constant = devices.replicate(buffers, machines)
   end = 0
   with MetricsLog(folder, step=done) as log:
-    for stage in _stages(config):
+    for stage in stages_of(config):
       end += stage.steps
       if done >= end:
         continue

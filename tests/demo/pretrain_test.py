@@ -13,9 +13,9 @@ import numpy as np
 from absl.testing import absltest
 
 from my3dgen_jax.config import BackboneConfig, ConfigError, RenderConfig
-from my3dgen_jax.demo import heads, points, pretrain, prior, quality
+from my3dgen_jax.demo import heads, pretrain, prior, quality
+from my3dgen_jax.demo.pretraining import settings
 from my3dgen_jax.models.checkpoint import load_generator
-from my3dgen_jax.types import Network, RadianceSample
 
 TINY = dataclasses.replace(
     prior.MODEL, w_dim=8, neural_rendering_resolution=16,
@@ -24,7 +24,7 @@ TINY = dataclasses.replace(
     rendering=RenderConfig(depth_resolution=4, depth_resolution_importance=4),
     superresolution=dataclasses.replace(
         prior.MODEL.superresolution, input_resolution=16, channels=(4, 4)))
-CONFIG = pretrain.PretrainConfig(
+CONFIG = settings.PretrainConfig(
     point_steps=2, crop_steps=1, image_steps=1, people=4, points=50,
     w_samples=100, save_every=2, log_every=1)
 
@@ -85,38 +85,6 @@ class PretrainTest(absltest.TestCase):
                            ({"people": 0}, "people"), ({"people": 3}, "people")):
       with self.assertRaisesRegex(ConfigError, f"^{field}: "):
         pretrain.pretrain("unused", dataclasses.replace(CONFIG, **changes))
-
-
-class LossesTest(absltest.TestCase):
-
-  def test_points_that_fit_cost_nothing(self):
-    field = points.FieldPoints(
-        points=jnp.zeros((1, 3, 3)), density=jnp.array([[-8.0, 0.0, 40.0]]),
-        colour=jnp.array([[[1.0, 0, -1]] * 3]), weight=jnp.ones((1, 3)))
-    sample = RadianceSample(sigma=field.density[..., None],
-                            rgb=(field.colour + 1) / 2)
-
-    class Field:
-      """Answers every query with the truth, moved by `off`."""
-
-      def apply(self, off, planes, places, method):
-        del planes, places, method
-        return RadianceSample(sigma=sample.sigma + off[0],
-                              rgb=sample.rgb + off[1])
-
-    loss = lambda *off: float(pretrain.point_loss(
-        Network(off, Field()), None, field))
-    self.assertEqual(loss(0.0, 0.0), 0.0)
-    self.assertAlmostEqual(loss(5.0, 0.0), 0.25, places=5)
-    self.assertAlmostEqual(loss(20.0, 0.0), 3.0, places=5)
-    self.assertAlmostEqual(loss(0.0, 0.1), 4 * 0.2, places=5)
-
-  def test_sharper_pictures_cost_less(self):
-    photo = jax.random.uniform(jax.random.key(0), (1, 16, 16, 3))
-    blurred = (photo + jnp.roll(photo, 1, axis=1)) / 2
-    distance = lambda x: float(pretrain._picture_distance(x, photo))
-    self.assertLess(distance(photo), distance(0.5 * (photo + blurred)))
-    self.assertLess(distance(0.5 * (photo + blurred)), distance(blurred))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,16 @@
+"""A procedural head: its signed distance, colors and light.
+
+World units, y up, the face looks along +z; the body goes on below the frame.
+Everything is symmetric in x but marks, the light and the hair's parting. No
+color depends on the view, as EG3D's decoder sees none. Imports the demo's
+`people` and `shapes`.
+"""
+
+from my3dgen_jax.demo.heads.colors import wall_colour
+from my3dgen_jax.demo.heads.face import EYE_HEIGHT
+from my3dgen_jax.demo.heads.geometry import (WALL_RADIUS, build, distance, sdf,
+                                             wall_sdf)
+from my3dgen_jax.demo.heads.light import colour, shaded, with_normals
+
+__all__ = ["EYE_HEIGHT", "WALL_RADIUS", "build", "colour", "distance", "sdf",
+           "shaded", "wall_colour", "wall_sdf", "with_normals"]

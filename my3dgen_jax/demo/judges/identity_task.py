@@ -1,0 +1,80 @@
+"""Who is it: the identity network's training, with ArcFace's margin.
+
+Source of the margin: Deng et al., "ArcFace: Additive Angular Margin Loss for
+Deep Face Recognition", CVPR 2019, equation 3.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from my3dgen_jax.demo import gallery
+from my3dgen_jax.demo.judges.settings import NetworksConfig
+from my3dgen_jax.demo.judges.targets import traits_of
+from my3dgen_jax.demo.judges.task import Task
+from my3dgen_jax.losses import identity
+
+IDENTITY = "ir_se_small"
+
+_WARM_UP = 0.4  # of the steps, until the margin is whole
+
+
+def identity_task(config: NetworksConfig, photos: gallery.Gallery) -> Task:
+  """The training of the identity network, a class for each person and twin.
+
+  Args:
+    config: of the training.
+    photos: to learn from.
+  """
+  network = identity.NETWORKS[IDENTITY]
+  module = network.module(train=True)
+  _, first = np.unique(photos.label, return_index=True)
+  classes = traits_of(jax.tree.map(lambda x: x[first], photos.person))
+
+  def init(key):
+    images = jnp.zeros((1, network.side, network.side, 3))
+    variables = module.init(key, images)
+    centres = jax.random.normal(jax.random.fold_in(key, 1),
+                                (classes.shape[1], module.features))
+    return {"params": {"network": variables["params"], "centres": centres},
+            "batch_stats": variables["batch_stats"]}
+
+  def loss(variables, images, labels, share):
+    params = variables["params"]
+    embeddings, updated = module.apply(
+        {"params": params["network"], "batch_stats": variables["batch_stats"]},
+        identity.average_pool(images, network.side), mutable=["batch_stats"])
+    centres = classes @ params["centres"]
+    centres *= jax.lax.rsqrt(jnp.sum(jnp.square(centres), -1, keepdims=True))
+    cosines = embeddings @ centres.T
+    margin = config.margin * jnp.minimum(share / _WARM_UP, 1)
+    value = margin_loss(cosines, labels, margin=margin, scale=config.scale)
+    right = jnp.mean(jnp.argmax(cosines, axis=-1) == labels)
+    return value, (updated["batch_stats"], {"identity": value,
+                                            "right": right})
+
+  return Task("identity", config.identity_steps, config.identity_rate, init,
+               photos.label, loss)
+
+
+def margin_loss(cosines: chex.Array, labels: chex.Array, *,
+                margin: chex.Numeric, scale: float) -> jax.Array:
+  """ArcFace's loss, a mean.
+
+  Args:
+    cosines: [N, classes], of embeddings and classes' centres.
+    labels: [N], the right classes.
+    margin: added to the angle to the right class, radians.
+    scale: of cosines.
+  """
+  right = jax.nn.one_hot(labels, cosines.shape[-1], dtype=bool)
+  cosine = jnp.sum(jnp.where(right, cosines, 0), -1)
+  # The sine's gradient is infinite at an angle of 0.
+  sine = jnp.sqrt(jnp.maximum(1 - jnp.square(cosine), 1e-6))
+  moved = cosine * jnp.cos(margin) - sine * jnp.sin(margin)
+  # Beyond pi - margin the cosine would rise again.
+  moved = jnp.where(cosine > -jnp.cos(margin), moved,
+                    cosine - margin * jnp.sin(margin))
+  logits = scale * jnp.where(right, moved[:, None], cosines)
+  return jnp.mean(jax.nn.logsumexp(logits, -1) - scale * moved)

@@ -1,0 +1,58 @@
+"""Losses of the prior: of points of space, and of pictures."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from my3dgen_jax.demo import points, render
+from my3dgen_jax.losses.reconstruction import block_means
+from my3dgen_jax.ops.resize import resize_bilinear
+from my3dgen_jax.types import Network, RenderOutput
+
+_DENSITY_SCALE = 10.0  # of errors of raw density that are large
+
+
+def point_loss(generator: Network, planes: chex.Array,
+               field: points.FieldPoints) -> jax.Array:
+  """How far density and colour are off at points, a mean."""
+  found = generator(planes, field.points, method="query")
+  error = jnp.abs(found.sigma[..., 0] - field.density) / _DENSITY_SCALE
+  # Far inside and far outside it does not matter by how much.
+  density = jnp.mean(jnp.where(error < 1, jnp.square(error), 2 * error - 1))
+  colour = found.rgb[..., :3] * 2 - 1 - field.colour
+  visible = field.weight[..., None]
+  return density + 4 * jnp.sum(jnp.abs(colour) * visible) / (
+      3 * jnp.maximum(jnp.sum(visible), 1))
+
+
+def image_loss(output: RenderOutput, rendering: render.Rendering,
+               margin: float = 0) -> jax.Array:
+  """How far pictures are off: pixels, edges, and coarser versions.
+
+  Args:
+    output: of the generator.
+    rendering: what it should be.
+    margin: share of the final image's side that does not count.
+  """
+  photo = rendering.image
+  small = resize_bilinear(photo, *output.image_raw.shape[1:3])
+  border = int(margin * photo.shape[1])
+  inside = slice(border, photo.shape[1] - border)
+  total = _picture_distance(
+      output.image[:, inside, inside], photo[:, inside, inside])
+  total += _picture_distance(output.image_raw, small)
+  depth = resize_bilinear(rendering.depth, *output.image_depth.shape[1:3])
+  return total + jnp.mean(jnp.abs(output.image_depth - depth))
+
+
+def _picture_distance(x: chex.Array, y: chex.Array) -> jax.Array:
+  """Charbonnier's distance, of edges too, at three scales."""
+  smooth = lambda difference: jnp.mean(jnp.sqrt(jnp.square(difference) + 1e-4))
+  total = 0.5 * jnp.mean(jnp.square(x - y))
+  for _ in range(3):
+    difference = x - y
+    total += smooth(difference)
+    total += smooth(jnp.diff(difference, axis=1))
+    total += smooth(jnp.diff(difference, axis=2))
+    x, y = (block_means(image, image.shape[1] // 2) for image in (x, y))
+  return total

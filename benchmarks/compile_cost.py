@@ -25,6 +25,7 @@ from jax.experimental import topologies
 from benchmarks import programs, report
 from my3dgen_jax import config as config_lib
 from my3dgen_jax.launch.support import cli
+from my3dgen_jax.ops import platforms
 
 # As XLA describes devices to itself; read off the machines.
 _TARGETS = {"h100": """
@@ -75,6 +76,7 @@ def compiled_columns(lowered) -> list:
 
 
 def main():
+  platforms.trace_for_cpu_alone(False)  # as commands do
   try:
     topology = topologies.get_topology_desc(
         platform="cuda", topology_name=_TARGET.value, topology="1x1x1",

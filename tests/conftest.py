@@ -7,16 +7,28 @@ import pathlib
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 # To compile a few steps of a tiny model takes longer than to make them.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Workers, and the commands that tests start, take programs from each other;
+# the next run takes them all.
+for _name, _value in (
+    ("JAX_COMPILATION_CACHE_DIR", str(
+        pathlib.Path(__file__).parents[1] / ".cache" / "jax")),
+    ("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0"),
+    ("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")):
+  os.environ.setdefault(_name, _value)
 
 import jax
 import pytest
 
 from my3dgen_jax.jobs import devices
+from my3dgen_jax.ops import platforms
 
 # Elsewhere numbers are held against the original's, some to the last bit:
 # those programs are compiled as everybody's are.
 _QUICKLY_COMPILED = ("apps", "demo", "jobs", "launch", "training")
 _TESTS = pathlib.Path(__file__).parent
+
+# As commands do; what looks at other platforms says so, `both_ways`.
+platforms.trace_for_cpu_alone()
 
 # A worker that runs a hundred larger tests reaches the limit.
 _MANY, _TOO_MANY = 20_000, 45_000
@@ -45,3 +57,13 @@ def forget_programs_of_tests():
   """Drops them at once when the limit is near; what follows is slower."""
   yield
   devices.forget_programs(_TOO_MANY)
+
+
+@pytest.fixture(scope="module")
+def both_ways():
+  """Functions are traced for other platforms, too."""
+  jax.clear_caches()
+  platforms.trace_for_cpu_alone(False)
+  yield
+  platforms.trace_for_cpu_alone()
+  jax.clear_caches()

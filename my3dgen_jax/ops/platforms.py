@@ -18,12 +18,29 @@ from jax import lax
 # them would copy them.
 _MOST_STACKED = 2**20
 
+_both_ways = True  # on a CPU: its own, and that of other platforms
+
+
+def trace_for_cpu_alone(alone: bool = True):
+  """Chooses whether a CPU's process traces ways for other platforms, too.
+
+  They are what `lower(lowering_platforms=("cuda",))` and `jax.export` need,
+  and cost nearly half of the time to trace. Functions that were traced before
+  stay as they were: call it first, or `jax.clear_caches` after it.
+
+  Args:
+    alone: what is traced from now on is for this machine's CPU.
+  """
+  global _both_ways
+  _both_ways = not alone
+
 
 def either(*arguments: Any, cpu: Callable[..., Any],
            default: Callable[..., Any]) -> Any:
   """One of two ways to compute something, chosen when it is compiled.
 
-  In a process whose default backend is no CPU, all platforms get the default.
+  In a process whose default backend is no CPU, all platforms get the default;
+  see also `trace_for_cpu_alone`.
 
   Args:
     *arguments: pytrees of arrays.
@@ -33,6 +50,8 @@ def either(*arguments: Any, cpu: Callable[..., Any],
   # Where a GPU is there, half of the time to trace would be for a CPU.
   if jax.default_backend() != "cpu":
     return default(*arguments)
+  if not _both_ways:
+    return cpu(*arguments)
   return lax.platform_dependent(*arguments, cpu=cpu, default=default)
 
 

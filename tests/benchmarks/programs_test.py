@@ -7,11 +7,14 @@ needed to lower for it.
 
 import dataclasses
 
+import pytest
 from absl.testing import absltest, parameterized
 
 from benchmarks import programs
 from my3dgen_jax import preset
 from tests.support.tiny import TINY
+
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 # As many layers as the published generators have; the sizes do not matter.
 LAYERS = dataclasses.replace(

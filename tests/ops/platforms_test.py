@@ -12,6 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 from jax import export
 
@@ -24,6 +25,8 @@ from my3dgen_jax.ops.platforms import by_platform
 from my3dgen_jax.types import LowRank
 from tests.support import albums, golden
 from tests.support.tiny import TINY
+
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 # Wider than what a CPU leaves to XLA, so that its own rules are used.
 WIDE = dataclasses.replace(

@@ -16,6 +16,7 @@ from my3dgen_jax.errors import FlagError, Interrupted, UserError, one_line
 from my3dgen_jax.launch.support import programs
 from my3dgen_jax.jobs import devices, processes
 from my3dgen_jax.jobs.progress import compiling
+from my3dgen_jax.ops import platforms
 
 # What commands declare their flags with. Several may be of one name, as long
 # as only one command runs; and they belong to the command, not to this file.
@@ -55,6 +56,7 @@ def run(main: Callable[[], None]):
                           flags.FLAGS[_CPU_DEVICES].value)
       _start_processes()
       devices.trim_after_compiling()
+      platforms.trace_for_cpu_alone()
       programs.keep_programs(flags.FLAGS[_PROGRAM_CACHE].value)
       main()
       processes.finish()

@@ -18,6 +18,7 @@ import numpy as np
 from my3dgen_jax import latents
 from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.apps.person import Person
+from my3dgen_jax.config import setting
 from my3dgen_jax.losses.scores import IdentityScore
 from my3dgen_jax.apps.rendering.stations import (LATENT_SUFFIX, Station,
                                                  look_up, public_name)
@@ -40,31 +41,28 @@ _MOST_FRAMES = 10_000  # of a leg; their latents are all held in memory
 
 @dataclasses.dataclass(frozen=True)
 class InterpolateConfig:
-  """How the way is gone.
+  """How the way is gone."""
 
-  Attributes:
-    frames: from one anchor to the next, both counted.
-    strip: pictures of the strip, at most.
-    spherical: along great circles about the mean of the run's anchors (or
-      about w_avg, where there is no run); else straight.
-    camera: "front": the average one; "first": the first anchor's; "photos":
-      from each anchor's to the next one's; "orbit": once around the front.
-    yaw: how far an orbit turns to either side, radians.
-    pitch: how far it nods, radians.
-    video: its suffix, see `provenance.VIDEOS`.
-    fps: frames a second.
-    batch_size: images at a time, over all devices.
-  """
-
-  frames: int = 49
-  strip: int = 9
-  spherical: bool = False
-  camera: Literal["front", "first", "photos", "orbit"] = "front"
-  yaw: float = 0.35
-  pitch: float = 0.25
-  video: str = ".mp4"
-  fps: float = 24.0
-  batch_size: int = 4
+  frames: int = setting(
+      49, "Frames from one anchor to the next, both counted, >= 2.", low=2)
+  strip: int = setting(9, "Pictures of the strip, at most; >= 1.", low=1)
+  # About w_avg, where there is no run.
+  spherical: bool = setting(
+      False, "Go along great circles about the mean of the run's anchors, not "
+      "straight.")
+  camera: Literal["front", "first", "photos", "orbit"] = setting(
+      "front", "Cameras: front: the average one; first: the first anchor's; "
+      "photos: from each anchor's to the next one's; orbit: once around the "
+      "front.")
+  yaw: float = setting(
+      0.35, "Angle that an orbit reaches to either side, radians.")
+  pitch: float = setting(
+      0.25, "Angle that an orbit reaches up and down, radians.")
+  video: str = setting(
+      ".mp4", "Format of the video.", choices=provenance.VIDEOS)
+  fps: float = setting(24.0, "Frames per second of the video, > 0.")
+  batch_size: int = setting(
+      4, "Images at a time, over all devices, >= 1.", low=1)
 
   def validate(self) -> "InterpolateConfig":
     """Checks every field; raises UserError that names one."""

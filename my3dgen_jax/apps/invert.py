@@ -24,7 +24,8 @@ from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.rendering.render import (about_front, check_reach, orbit,
                                                render_views, synthesize)
 from my3dgen_jax.losses.scores import IdentityScore
-from my3dgen_jax.config import HullFitConfig, PivotConfig, ProjectionConfig
+from my3dgen_jax.config import (HullFitConfig, PivotConfig, ProjectionConfig,
+                                part, setting)
 from my3dgen_jax.data import images, provenance
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.album_files import stem
@@ -48,27 +49,23 @@ _YAWS = (-0.35, 0.35)  # of the views in the sheet
 
 @dataclasses.dataclass(frozen=True)
 class InvertConfig:
-  """How photos are inverted.
+  """How photos are inverted."""
 
-  Attributes:
-    way: one of `WAYS`.
-    projection: into W or W+; `space` follows from `way`.
-    hull: into the hull.
-    pivot: of the generator, in way "pivot".
-    frames: of the orbit; 0: no orbit.
-    yaw: how far the orbit turns to either side, radians.
-    pitch: how far it nods, radians.
-    video: suffix of the orbit, see `provenance.VIDEOS`.
-  """
-
-  way: Literal["w", "w+", "hull", "pivot"] = "pivot"
-  projection: ProjectionConfig = ProjectionConfig(steps=600)
-  hull: HullFitConfig = HullFitConfig()
-  pivot: PivotConfig = PivotConfig()
-  frames: int = 48
-  yaw: float = 0.35
-  pitch: float = 0.25
-  video: str = ".mp4"
+  way: Literal["w", "w+", "hull", "pivot"] = setting(
+      "pivot", "How a photo becomes a latent: w, w+: by projection; hull: in "
+      "the personal hull; pivot: by projection into W, and a change of the "
+      "generator to show the photo.")
+  # Its space follows from the way.
+  projection: ProjectionConfig = part(ProjectionConfig(steps=600), "latent_")
+  hull: HullFitConfig = part(HullFitConfig(), "hull_")
+  pivot: PivotConfig = part(PivotConfig(), "tuning_")
+  frames: int = setting(48, "Frames of the orbit; 0: no orbit.", low=0)
+  yaw: float = setting(
+      0.35, "Angle that the orbit reaches to either side, radians.")
+  pitch: float = setting(
+      0.25, "Angle that the orbit reaches up and down, radians.")
+  video: str = setting(
+      ".mp4", "Format of the orbit.", choices=provenance.VIDEOS)
 
   def validate(self) -> "InvertConfig":
     """Checks the parts; raises ConfigError or UserError that names one."""

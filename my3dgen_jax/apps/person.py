@@ -60,6 +60,17 @@ class Person:
   identity: Optional[Network] = None
   settings: Dict[str, Any] = dataclasses.field(default_factory=dict)
 
+  def with_dtype(self, dtype: Optional[str]) -> "Person":
+    """The same with a generator whose activations have this type.
+
+    Args:
+      dtype: "float32" or "bfloat16"; None: the generator's own.
+    """
+    module = self.generator.module
+    return dataclasses.replace(self, generator=self.generator.replace(
+        module=module.clone(config=dataclasses.replace(
+            module.config, dtype=dtype or module.config.dtype))))
+
   def hull(self, beta: float) -> latents.Hull:
     """The personal hull; raises UserError where there are no anchors."""
     if self.anchors is None:

@@ -24,7 +24,7 @@ from my3dgen_jax import latents
 from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.losses.scores import IdentityScore
-from my3dgen_jax.config import RenderConfig
+from my3dgen_jax.config import RenderConfig, setting
 from my3dgen_jax.data import images, provenance
 from my3dgen_jax.data.album_files import failures_named
 from my3dgen_jax.storage.files import replacing
@@ -46,27 +46,25 @@ _TILE = 256  # pixels of a side in the sheet, about
 
 @dataclasses.dataclass(frozen=True)
 class SynthesizeConfig:
-  """What is drawn.
+  """What is drawn."""
 
-  Attributes:
-    count: numbers 0 … count - 1.
-    only: these numbers instead, unless there are none.
-    seed: of the random numbers.
-    mixed: anchors that share the weight of each latent.
-    yaw: cameras lie at most so far to either side of the front, radians.
-    pitch: likewise up and down.
-    batch_size: images at a time, over all devices.
-    sheet: pictures of the contact sheet, at most: the first ones.
-  """
-
-  count: int = 64
-  only: Tuple[int, ...] = ()
-  seed: int = 0
-  mixed: int = 3
-  yaw: float = 0.35
-  pitch: float = 0.25
-  batch_size: int = 4
-  sheet: int = 64
+  count: int = setting(
+      64, "Pictures to draw, those of the numbers 0 to count - 1.", low=1)
+  only: Optional[Tuple[int, ...]] = setting(
+      None, "Numbers to draw in place of --count's: 5,17 or 0-3,8.")
+  seed: int = setting(
+      0, "Seed, >= 0, of which each gives other appearances.", low=0)
+  mixed: int = setting(
+      3, "Anchors that share the weight of each latent, >= 1.", low=1)
+  yaw: float = setting(
+      0.35, "Largest angle of the cameras to either side, radians.")
+  pitch: float = setting(
+      0.25, "Largest angle of the cameras up and down, radians.")
+  batch_size: int = setting(
+      4, "Images at a time, over all devices, >= 1.", low=1)
+  sheet: int = setting(
+      64, "Pictures of the contact sheet, at most: the first ones; >= 1.",
+      low=1)
 
   def validate(self) -> "SynthesizeConfig":
     """Checks every field; raises UserError that names one."""
@@ -74,14 +72,14 @@ class SynthesizeConfig:
                             ("mixed", 1, _MOST), ("batch_size", 1, _MOST),
                             ("sheet", 1, _MOST_SHEET)):
       checks.whole_number(name, getattr(self, name), low, high)
-    for number in self.only:
+    for number in self.only or ():
       checks.whole_number("only", number, 0, 2**32 - 1)
     render.check_reach(self.yaw, self.pitch)
     return self
 
   def numbers(self) -> List[int]:
     """Those that are asked for, each once, in order."""
-    return sorted(set(self.only)) or list(range(self.count))
+    return sorted(set(self.only or ())) or list(range(self.count))
 
 
 class Samples(NamedTuple):

@@ -1,12 +1,14 @@
 """Everything that can be chosen, as frozen dataclasses.
 
 No flags, no arrays and no JAX here: a config is plain data that travels as
-`config.json` beside the weights. A field's help, `setting`, is its flag's.
+`config.json` beside the weights. What describes a field (`setting`) is its
+flag's help, and what bounds it there bounds the flag.
 """
 
 from my3dgen_jax.config.adapter import LoraConfig
 from my3dgen_jax.config.checks import (MAX_LAYERS, MAX_RESOLUTION, MAX_SIZE,
-                                       ConfigError, check_numbers, setting)
+                                       REQUIRED, ConfigError, check_numbers,
+                                       part, setting)
 from my3dgen_jax.config.generator import (PRESETS, SUPERRESOLUTION_MODULES,
                                           BackboneConfig, DecoderConfig,
                                           GeneratorConfig, MappingConfig,
@@ -21,6 +23,7 @@ __all__ = [
     "MAX_RESOLUTION",
     "MAX_SIZE",
     "PRESETS",
+    "REQUIRED",
     "SUPERRESOLUTION_MODULES",
     "BackboneConfig",
     "ConfigError",
@@ -36,6 +39,7 @@ __all__ = [
     "SuperresolutionConfig",
     "TuningConfig",
     "check_numbers",
+    "part",
     "preset",
     "setting",
 ]

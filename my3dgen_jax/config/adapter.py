@@ -16,17 +16,19 @@ class LoraConfig:
   the matrix [O, I k k], with pairs A [rho, I k k] and B [O, rho].
   """
 
-  rank: int = setting(1, "Rank of the change of each layer's weight.")
-  alpha: float = setting(1.0, "The change is scaled by alpha / rank.")
+  rank: int = setting(1, "Rank of the change of each layer's weight, "
+                      ">= 1.")
+  alpha: float = setting(1.0, "Scale of the change, > 0: it is multiplied by "
+                         "alpha / rank.")
   # rho: "kernel" is rank * k, the setting whose sizes My3DGen reports;
   # "rank" is rank, as its equation 4 is written; "original" is LoRA's own
   # layout for convolutions, A [rank k, I k] and B [O k, rank k], an ablation.
   conv_rank: Literal["kernel", "rank", "original"] = setting(
-      "kernel", "Rank of a k x k convolution: rank * k, rank, or LoRA's "
-      "original layout.")
+      "kernel", "Rank of a k x k convolution's change: kernel: rank * k; "
+      "rank: rank; original: LoRA's own layout.")
   targets: Tuple[str, ...] = setting(
       ("backbone/synthesis/.*", "superresolution/.*", "decoder/.*"),
-      "Modules that are adapted: regular expressions for their whole path.")
+      "Modules to adapt: regular expressions that match their whole path.")
 
   @property
   def scale(self) -> float:

@@ -12,6 +12,8 @@ MAX_SIZE = 2**16
 MAX_RESOLUTION = 2**12
 MAX_LAYERS = 64
 
+REQUIRED = dataclasses.MISSING  # the default of a field that has none
+
 
 class ConfigError(UserError):
   """A setting that cannot work; the message starts with the field's name."""
@@ -136,6 +138,29 @@ def _describe(hint: Any) -> str:
           str: "a text", type(None): "null"}.get(hint, str(hint))
 
 
-def setting(default: Any, text: str) -> Any:
-  """A field with the text that its flag shows."""
-  return dataclasses.field(default=default, metadata={"help": text})
+def setting(default: Any, text: str, *, low: float | None = None,
+            high: float | None = None, choices: Sequence[str] = ()) -> Any:
+  """A field of a config that a command's flag can set.
+
+  Args:
+    default: the field's value; `REQUIRED`: it has none, and its flag is None.
+    text: the flag's help: a noun, then its unit and range.
+    low: the smallest number that the flag takes; None: any.
+    high: the largest one, likewise. A list of numbers has low = -high.
+    choices: the texts that the flag takes, where the annotation is no
+      `Literal`. Suffixes of files are given without their dot.
+  """
+  return dataclasses.field(default=default, metadata={
+      "help": text, "low": low, "high": high, "choices": tuple(choices)})
+
+
+def part(default: Any, prefix: str = "", fields: Sequence[str] = ()) -> Any:
+  """A field that is a config itself.
+
+  Args:
+    default: the config.
+    prefix: the text that its fields' flags begin with.
+    fields: those that get a flag; none: all of them.
+  """
+  return dataclasses.field(default=default, metadata={
+      "prefix": prefix, "fields": tuple(fields)})

@@ -21,24 +21,34 @@ class ProjectionConfig:
   """
 
   space: Literal["w", "w+"] = setting(
-      "w", "One w for all layers of a photo, or one for each: w or w+.")
-  steps: int = setting(500, "Steps for each photo.")
+      "w", "Latent space: w, one w for all layers of a photo, or w+, one for "
+      "each layer.")
+  steps: int = setting(500, "Optimizer steps for each photo, >= 1.")
   batch_size: int = setting(
       0, "Photos at a time, over all devices; 0: as many as fit an "
       "accelerator's memory, 4 on a CPU. Anchors do not depend on it.")
-  learning_rate: float = setting(0.01, "Peak rate of Adam.")
-  ramp_up: float = setting(0.05, "Share of the steps that the rate rises in.")
-  ramp_down: float = setting(0.25, "Share of the steps that it falls in.")
-  w_samples: int = setting(10_000, "Samples for the mean and spread of W.")
-  w_noise: float = setting(0.05, "Noise on w at the start, in spreads of W.")
-  w_noise_ramp: float = setting(0.75, "Share of the steps that has noise.")
-  optimize_noise: bool = setting(True, "Fit the noise maps, too; they are "
-                                 "dropped afterwards.")
-  noise_weight: float = setting(1e5, "Of the noise maps' autocorrelation.")
-  mse_weight: float = setting(0.0, "Of the mean squared difference.")
-  resolution: int = setting(256, "Images are averaged down to this side "
-                            "before they are compared.")
-  seed: int = setting(0, "Of the samples of W and the noise.")
+  learning_rate: float = setting(0.01, "Adam's peak learning rate, > 0.")
+  ramp_up: float = setting(
+      0.05, "Share of the steps in which the learning rate rises, in (0, 1].")
+  ramp_down: float = setting(
+      0.25, "Share of the steps in which the learning rate falls, in (0, 1].")
+  w_samples: int = setting(
+      10_000, "Samples that W's mean and standard deviation are estimated "
+      "from, >= 1.")
+  w_noise: float = setting(
+      0.05, "Noise added to w at the start, in standard deviations of W.")
+  w_noise_ramp: float = setting(
+      0.75, "Share of the steps in which noise is added to w, in (0, 1].")
+  optimize_noise: bool = setting(
+      True, "Fit the noise maps, too; they are dropped afterwards.")
+  noise_weight: float = setting(
+      1e5, "Weight of the noise maps' autocorrelation, >= 0.")
+  mse_weight: float = setting(
+      0.0, "Weight of the mean squared difference beside LPIPS, >= 0.")
+  resolution: int = setting(
+      256, "Side to which images are averaged down before they are compared, "
+      "pixels.")
+  seed: int = setting(0, "Seed of W's samples and of the noise, >= 0.")
 
   def validate(self, prefix: str = "anchor_") -> "ProjectionConfig":
     """Checks every field and returns the config itself.
@@ -69,20 +79,27 @@ class ProjectionConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-  """Weights of what tuning minimises (My3DGen, equation 1, and extras)."""
+  """Weights of what tuning minimizes (My3DGen, equation 1, and extras)."""
 
-  lpips_weight: float = setting(1.0, "Of LPIPS, of image and image_raw.")
-  mse_weight: float = setting(1.0, "Of the mean squared difference.")
-  raw_weight: float = setting(1.0, "Of both on image_raw, against image.")
+  lpips_weight: float = setting(
+      1.0, "Weight of LPIPS, of image and image_raw, >= 0.")
+  mse_weight: float = setting(
+      1.0, "Weight of the mean squared difference, >= 0.")
+  raw_weight: float = setting(
+      1.0, "Weight of both losses on image_raw, relative to image, >= 0.")
   identity_weight: float = setting(
-      0.0, "Of 1 - cos of the faces' identities; needs --identity.")
+      0.0, "Weight of 1 - cos of the faces' identities, >= 0; needs "
+      "--identity.")
   symmetry_weight: float = setting(
-      0.0, "Of the same from the mirrored camera; needs --identity.")
+      0.0, "Weight of the identity loss from the mirrored camera, >= 0; needs "
+      "--identity.")
   density_weight: float = setting(
-      0.0, "Of the change of density at points close by.")
-  density_points: int = setting(1000, "Points that density is compared at.")
+      0.0, "Weight of the change of density between nearby points, >= 0.")
+  density_points: int = setting(
+      1000, "Points at which densities are compared, >= 1.")
   density_distance: float = setting(
-      0.004, "Standard deviation of how close by, world units.")
+      0.004, "Standard deviation of the distance between nearby points, world "
+      "units.")
 
   @property
   def needs_lpips(self) -> bool:
@@ -107,28 +124,35 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TuningConfig:
-  """How the personal numbers are optimised.
+  """How the personal numbers are optimized.
 
   The rates are those of the original's code: Adam, corrected as StyleGAN2
-  does for the regularisation steps between its own.
+  does for the regularization steps between its own.
   """
 
   mode: Literal["lora", "full", "none"] = setting(
-      "lora", "What is tuned: the adapter, all weights but the mapping "
-      "network's, or nothing (the baselines of the paper).")
-  steps: int = setting(5000, "Optimiser steps.")
-  batch_size: int = setting(4, "Photos a step, over all devices.")
+      "lora", "Weights to tune: lora: the adapter; full: all but the mapping "
+      "network's; none: no weights (the paper's baselines).")
+  steps: int = setting(5000, "Optimizer steps, >= 0.")
+  batch_size: int = setting(4, "Photos in each step, over all devices, >= 1.")
   accumulation: int = setting(
-      1, "Parts that each device works through a step, to save memory.")
-  learning_rate: float = setting(0.0025, "Of Adam, before the correction.")
-  beta1: float = setting(0.0, "Of Adam.")
-  beta2: float = setting(0.99, "Of Adam, before the correction.")
+      1, "Parts of its share of a batch that each device works through one "
+      "after the other, to save memory; divides the batch size.")
+  learning_rate: float = setting(
+      0.0025, "Adam's learning rate before the correction for lazy "
+      "regularization, > 0.")
+  beta1: float = setting(
+      0.0, "Adam's decay rate of the first moment, in [0, 1).")
+  beta2: float = setting(
+      0.99, "Adam's decay rate of the second moment before the correction, in "
+      "[0, 1).")
   lazy_interval: int = setting(
-      4, "StyleGAN2's correction for lazy regularisation every so many steps; "
-      "0: none.")
+      4, "Steps between the regularization steps that StyleGAN2's correction "
+      "assumes; 0: no correction.")
   stratified: bool = setting(
       True, "Random depths along the rays, new in each step.")
-  seed: int = setting(0, "Of the order of photos, depths, and A.")
+  seed: int = setting(
+      0, "Seed of the photos' order, the depths and the adapter's A, >= 0.")
 
   def validate(self, prefix: str = "") -> "TuningConfig":
     """As `ProjectionConfig.validate`."""
@@ -153,15 +177,18 @@ class HullFitConfig:
   """How a photo's weights of the anchors are found (MyStyle, My3DGen)."""
 
   space: Literal["w", "w+"] = setting(
-      "w+", "One set of weights for all layers, or offsets for each: w or w+.")
-  beta: float = setting(0.02, "How far below 0 weights may be.")
-  steps: int = setting(1000, "Steps for each photo.")
-  batch_size: int = setting(4, "Photos at a time, over all devices.")
-  learning_rate: float = setting(0.005, "Of Adam.")
-  lpips_weight: float = setting(1.0, "Of LPIPS.")
-  mse_weight: float = setting(1.0, "Of the mean squared difference.")
+      "w+", "Anchors' weights: w: one set for all layers; w+: an offset for "
+      "each layer, too.")
+  beta: float = setting(
+      0.02, "Depth below 0 that anchors' weights may reach, in [0, 1].")
+  steps: int = setting(1000, "Optimizer steps for each photo, >= 1.")
+  batch_size: int = setting(4, "Photos at a time, over all devices, >= 1.")
+  learning_rate: float = setting(0.005, "Adam's learning rate, > 0.")
+  lpips_weight: float = setting(1.0, "Weight of LPIPS, >= 0.")
+  mse_weight: float = setting(
+      1.0, "Weight of the mean squared difference, >= 0.")
   offset_weight: float = setting(
-      10.0, "Of what keeps the layers' weights together.")
+      10.0, "Weight of the layers' offsets from their common weights, >= 0.")
 
   def validate(self, prefix: str = "hull_") -> "HullFitConfig":
     """As `ProjectionConfig.validate`."""
@@ -183,15 +210,17 @@ class PivotConfig:
   """Pivotal tuning: the generator is bent to one photo (Roich et al. 2021)."""
 
   mode: Literal["lora", "full"] = setting(
-      "lora", "A small adapter on top of the person's, or all weights.")
-  rank: int = setting(1, "Of that adapter.")
-  steps: int = setting(350, "Steps at most.")
-  learning_rate: float = setting(3e-4, "Of Adam.")
-  lpips_weight: float = setting(1.0, "Of LPIPS.")
-  mse_weight: float = setting(1.0, "Of the mean squared difference.")
+      "lora", "Weights to tune: lora: a small adapter on top of the person's; "
+      "full: all of them.")
+  rank: int = setting(1, "Rank of that adapter, >= 1.")
+  steps: int = setting(350, "Optimizer steps for each photo, at most; >= 1.")
+  learning_rate: float = setting(3e-4, "Adam's learning rate, > 0.")
+  lpips_weight: float = setting(1.0, "Weight of LPIPS, >= 0.")
+  mse_weight: float = setting(
+      1.0, "Weight of the mean squared difference, >= 0.")
   stop_lpips: float = setting(
-      0.06, "LPIPS at which a photo is left alone; 0: never.")
-  seed: int = setting(0, "Of the adapter's A.")
+      0.06, "LPIPS below which tuning on a photo stops; 0: never.")
+  seed: int = setting(0, "Seed of the adapter's A, >= 0.")
 
   def validate(self, prefix: str = "tuning_") -> "PivotConfig":
     """As `ProjectionConfig.validate`."""

@@ -11,13 +11,14 @@ Sizes of each block, settings, and where it comes from; no weights are read.
 from my3dgen_jax.apps import describe
 from my3dgen_jax.config import PRESETS, LoraConfig
 from my3dgen_jax.errors import FlagError
-from my3dgen_jax.launch.support import cli
+from my3dgen_jax.launch.support import cli, config_flags
 
-_PRESET = cli.string("preset", None, ", ".join(PRESETS))
-_CHECKPOINT = cli.string("checkpoint", None, "Generator folder.")
-_ADAPTER = cli.string("adapter", None, "Adapter file.")
-_RUN = cli.string("run", None, "Folder of a run.")
-_LORA = cli.define_config(LoraConfig, "lora_")
+_PRESET = cli.string("preset", None, "Name of a published checkpoint: "
+                     + ", ".join(PRESETS))
+_CHECKPOINT = cli.string("checkpoint", None, "Folder of a generator.")
+_ADAPTER = cli.string("adapter", None, "File of an adapter.")
+_RUN = cli.string("run", None, "Folder of a run of launch.personalize.")
+_LORA = config_flags.define(LoraConfig, "lora_")
 
 
 def main():

@@ -14,9 +14,9 @@ A stopped command goes on when it is given again. Then:
 
 from my3dgen_jax.apps.preparation import prepare
 from my3dgen_jax.errors import FlagError
-from my3dgen_jax.launch.support import cli
+from my3dgen_jax.launch.support import cli, config_flags
 
-_CONFIG = cli.define_config(prepare.PrepareConfig)
+_CONFIG = config_flags.define(prepare.PrepareConfig)
 
 
 def main():

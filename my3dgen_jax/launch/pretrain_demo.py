@@ -6,13 +6,13 @@ The same command goes on with a training that was stopped.
 """
 
 from my3dgen_jax.demo import pretrain
-from my3dgen_jax.launch.support import cli
+from my3dgen_jax.launch.support import cli, config_flags
 
 _OUT = cli.string("out", None, "Folder of the training.", required=True)
 _START = cli.string("start_from", None, "Generator folder that a new training "
                     "starts from; default: random weights.")
 cli.define_cpu_devices()
-_CONFIG = cli.define_config(pretrain.PretrainConfig)
+_CONFIG = config_flags.define(pretrain.PretrainConfig)
 
 
 def main():

@@ -10,11 +10,11 @@ a training that was stopped.
 import json
 
 from my3dgen_jax.demo import train_networks
-from my3dgen_jax.launch.support import cli
+from my3dgen_jax.launch.support import cli, config_flags
 
 _OUT = cli.string("out", None, "Folder of the training.", required=True)
 cli.define_cpu_devices()
-_CONFIG = cli.define_config(train_networks.NetworksConfig)
+_CONFIG = config_flags.define(train_networks.NetworksConfig)
 
 
 def main():

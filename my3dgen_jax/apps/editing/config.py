@@ -5,6 +5,7 @@ from typing import Literal, Tuple
 
 from my3dgen_jax import latents
 from my3dgen_jax.apps.rendering import render
+from my3dgen_jax.config import setting
 from my3dgen_jax.data import provenance
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import checks
@@ -17,46 +18,46 @@ _MOST = 1_000_000
 
 @dataclasses.dataclass(frozen=True)
 class EditConfig:
-  """How directions are found and followed.
+  """How directions are found and followed."""
 
-  Attributes:
-    samples: latents that a direction is found among.
-    truncation_psi: of the samples.
-    seed: of the samples.
-    batch_size: pictures at a time, over all devices.
-    share: see `directions.fit`.
-    strengths: how far one goes, a column each.
-    unit: "spread": strengths count standard deviations of the samples along
-      the direction; "w": they are lengths in W.
-    apply: "alpha": the direction is followed as weights of the anchors, as
-      far as they can follow it; "w": it is added to w.
-    edge: what happens where the hull ends, see `latents.Hull.edit`. Anchors
-      lie on its border themselves, so "stop" hardly moves them.
-    beta: of the hull.
-    turn: the camera's yaw goes from -turn at the first strength to turn at
-      the last one, radians; 0: it stays where the start's is.
-    frames: of a video a start, in which the strength goes from the first to
-      the last and back; 0: none.
-    yaw: how far the video's camera turns to either side, radians.
-    pitch: how far it nods, radians; both 0: as the start's.
-    video: its suffix, see `provenance.VIDEOS`.
-  """
-
-  samples: int = 10_000
-  truncation_psi: float = 1.0
-  seed: int = 0
-  batch_size: int = 4
-  share: float = 0.1
-  strengths: Tuple[float, ...] = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
-  unit: Literal["spread", "w"] = "spread"
-  apply: Literal["alpha", "w"] = "alpha"
-  edge: Literal["stop", "continue", "project"] = "continue"
-  beta: float = 0.02
-  turn: float = 0.0
-  frames: int = 0
-  yaw: float = 0.0
-  pitch: float = 0.0
-  video: str = ".mp4"
+  samples: int = setting(
+      10_000, "Samples of the generator that a direction is found among, "
+      ">= 1.", low=1)
+  truncation_psi: float = setting(
+      1.0, "Truncation of the samples; 1: none, 0: the mean face.")
+  seed: int = setting(0, "Seed of the samples, >= 0.", low=0)
+  batch_size: int = setting(
+      4, "Pictures at a time, over all devices, >= 1.", low=1)
+  share: float = setting(
+      0.1, "Share of the samples that is told apart: those with the highest "
+      "scores from as many with the lowest; at most 0.5.")
+  strengths: Tuple[float, ...] = setting(
+      (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0), "Strengths of the edit, one "
+      "column each, in the unit of --unit.", low=-1000, high=1000)
+  unit: Literal["spread", "w"] = setting(
+      "spread", "Unit of strengths: spread: standard deviations of the samples "
+      "along the direction; w: lengths in W.")
+  apply: Literal["alpha", "w"] = setting(
+      "alpha", "How a direction is followed: alpha: as weights of the "
+      "anchors, as far as they can; w: it is added to w.")
+  edge: Literal["stop", "continue", "project"] = setting(
+      "continue", "What an edit does where the hull ends: it stops, continues, "
+      "or is projected onto the hull. Photos of the run lie at its end "
+      "already: stop hardly moves them.")
+  beta: float = setting(
+      0.02, "Depth below 0 that anchors' weights may reach, in [0, 1].")
+  turn: float = setting(
+      0.0, "Yaw of the camera at the last strength, radians, from -turn at the "
+      "first one; 0: the camera stays.")
+  frames: int = setting(
+      0, "Frames of a video for each start, in which the strength goes from "
+      "the first to the last and back; 0: no video.", low=0)
+  yaw: float = setting(
+      0.0, "Angle that the video's camera turns to either side, radians.")
+  pitch: float = setting(
+      0.0, "Angle that the video's camera turns up and down, radians.")
+  video: str = setting(
+      ".mp4", "Format of the video.", choices=provenance.VIDEOS)
 
   def validate(self) -> "EditConfig":
     """Checks every field; raises UserError that names one."""

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from typing import Literal, Optional
 
-from my3dgen_jax.config import HullFitConfig
+from my3dgen_jax.config import HullFitConfig, part, setting
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import degradations
 from my3dgen_jax.training.hull_fit import Degradation
@@ -15,35 +15,35 @@ TASKS = (INPAINT, ENLARGE, "colour", "deblur", "jpeg")
 
 @dataclasses.dataclass(frozen=True)
 class EnhanceConfig:
-  """How photos are enhanced.
-
-  Attributes:
-    task: one of `TASKS`.
-    hull: of the search.
-    factor: task "superresolution" of photos of the generator's size: how many
-      times smaller they are made first, >= 1.
-    sigma: task "deblur": of the blur, pixels.
-    quality: task "jpeg": see `degradations.jpeg_like`.
-    intact: photos show what is to be found: they are degraded first, and
-      results are compared with them. Always so with a factor, for the centre
-      as the hole, and with one mask for several photos.
-    everywhere: what the generator shows replaces the background too; else
-      that is the photo's, as it was seen.
-    feather: width of the person mask's soft edge, share of the side.
-    agreement_steps: of `degradations.agreeing`; 0: the generator's word
-      stands.
-  """
+  """How photos are enhanced."""
 
   task: Literal["inpaint", "superresolution", "colour", "deblur",
-                "jpeg"] = INPAINT
-  hull: HullFitConfig = HullFitConfig()
-  factor: Optional[float] = None
-  sigma: float = 4.0
-  quality: float = 10.0
-  intact: bool = False
-  everywhere: bool = False
-  feather: float = 0.02
-  agreement_steps: int = 40
+                "jpeg"] = setting(
+                    INPAINT, "What is missing: inpaint: a hole; "
+                    "superresolution: detail of small photos; colour: the "
+                    "colours of grey ones; deblur: sharpness; jpeg: what JPEG "
+                    "files lose.")
+  hull: HullFitConfig = part(HullFitConfig(), "hull_")
+  factor: Optional[float] = setting(
+      None, "superresolution: factor, >= 1, by which photos are made smaller "
+      "first, to compare the results with them.")
+  sigma: float = setting(
+      4.0, "deblur: standard deviation of the blur, pixels.")
+  quality: float = setting(10.0, "jpeg: quality of the photos, 1 to 100.")
+  # Always so with a factor, for the centre as the hole, and with one mask for
+  # several photos.
+  intact: bool = setting(
+      False, "Photos show what is to be found: degrade them first, and "
+      "compare; else a photo with a hole of its own is only filled.")
+  everywhere: bool = setting(
+      False, "Take the background from the generator, too, not from the "
+      "photo.")
+  feather: float = setting(
+      0.02, "Width of the soft edge of the person's mask, as a share of the "
+      "image's side, in [0, 0.5].")
+  agreement_steps: int = setting(
+      40, "Steps that bring the result to what was seen, >= 0; 0: what the "
+      "generator shows stays.")
 
   def validate(self) -> "EnhanceConfig":
     """Checks the parts; raises ConfigError or UserError that names one."""

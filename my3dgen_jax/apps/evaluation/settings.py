@@ -7,35 +7,39 @@ from typing import Dict, Optional, Tuple
 from my3dgen_jax.apps.evaluation import protocols
 from my3dgen_jax.apps.evaluation.paper_tables import TABLES
 from my3dgen_jax.apps.evaluation.protocols import Protocol
+from my3dgen_jax.config import REQUIRED, setting
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.losses.weights import WEIGHTS_FILE
 from my3dgen_jax.training import run_folder
 
+ALL = "all"  # tables
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
-  """What is measured, and how.
+  """What is measured, and how."""
 
-  Attributes:
-    tables: names of `TABLES`.
-    protocol: how much is looked at.
-    seed: of everything that is random.
-    directions: that edits follow.
-    lpips: folder of weights; None: each run's own.
-    identity: likewise.
-    dists: likewise; None: no such column.
-    precision: of products, see `GeneratorConfig`; None: each run's own.
-  """
-
-  tables: Tuple[str, ...]
-  protocol: Protocol = protocols.QUICK
-  seed: int = 0
-  directions: Tuple[Direction, ...] = ()
-  lpips: Optional[str] = None
-  identity: Optional[str] = None
-  dists: Optional[str] = None
+  tables: Tuple[str, ...] = setting(
+      REQUIRED, f"Tables to make: {ALL}, or some of {', '.join(TABLES)}.")
+  protocol: Protocol = protocols.QUICK  # how much is looked at
+  seed: int = setting(0, "Seed of latents, views and pairs, >= 0.", low=0)
+  directions: Tuple[Direction, ...] = ()  # that edits follow
+  lpips: Optional[str] = setting(
+      None, "Folder of LPIPS's weights; default: each run's.")
+  identity: Optional[str] = setting(
+      None, "Folder of a face recognition network; default: each run's.")
+  dists: Optional[str] = setting(
+      None, "Folder of DISTS's weights; default: none, which leaves its column "
+      "empty.")
+  # Of products, see `GeneratorConfig`; None: each run's own.
   precision: Optional[str] = None
+
+  def with_all_named(self) -> "EvaluateConfig":
+    """The same with every table's name in place of `ALL`."""
+    if ALL not in self.tables:
+      return self
+    return dataclasses.replace(self, tables=tuple(TABLES))
 
   def validate(self) -> "EvaluateConfig":
     """Checks the names; raises UserError."""

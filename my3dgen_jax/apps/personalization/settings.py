@@ -1,9 +1,10 @@
 """All settings of a run, and which of them may change when it goes on."""
 
 import dataclasses
-from typing import (Literal, Optional)
-from my3dgen_jax.config import (ConfigError, LoraConfig,
-                                LossConfig, ProjectionConfig, TuningConfig)
+from typing import Literal, Optional
+
+from my3dgen_jax.config import (REQUIRED, ConfigError, LoraConfig, LossConfig,
+                                ProjectionConfig, TuningConfig, part, setting)
 from my3dgen_jax.data.photo_selection import Selection
 
 
@@ -21,58 +22,46 @@ FREE = ("version", "generator.precision", "settings.projection.batch_size",
 
 @dataclasses.dataclass(frozen=True)
 class PersonalizeConfig:
-  """A whole run.
+  """A whole run."""
 
-  Attributes:
-    checkpoint: folder of the pretrained generator.
-    album: folder or zip of photos.
-    out: folder of the run.
-    lpips: folder of LPIPS's weights, or None.
-    identity: folder of a face recognition network, or None.
-    test: photos held out, see `Album.split`.
-    reference: photos the identity score compares with; None: all.
-    train: photos to learn from, of those that are left; None: all of them.
-    split_seed: of a split by number.
-    lora: rank, layout, targets; used in mode lora.
-    projection: how anchors are found.
-    loss: what tuning minimises.
-    tuning: mode, steps, optimiser.
-    neural_rendering_resolution: side of image_raw; None: the generator's.
-    dtype: of activations; None: the generator's.
-    precision: of products on accelerators, see `GeneratorConfig`; None: the
-      generator's.
-    adapter_dtype: of the file.
-    cache: folder of anchors found before; None: none are kept.
-    devices: of each process's that are used; None: all.
-    save_every: steps between saved states.
-    log_every: steps between logged ones.
-    pictures: held-out photos in before_after.png at most.
-    report: write report/index.html at the end.
-  """
-
-  checkpoint: str
-  album: str
-  out: str
-  lpips: Optional[str] = None
-  identity: Optional[str] = None
-  test: Selection = 0
-  reference: Optional[Selection] = None
-  train: Optional[Selection] = None
-  split_seed: int = 0
-  lora: LoraConfig = LoraConfig()
-  projection: ProjectionConfig = ProjectionConfig()
-  loss: LossConfig = LossConfig()
-  tuning: TuningConfig = TuningConfig()
-  neural_rendering_resolution: Optional[int] = None
-  dtype: Optional[Literal["float32", "bfloat16"]] = None
+  checkpoint: str = setting(REQUIRED, "Folder of the pretrained generator.")
+  album: str = setting(REQUIRED, "Folder or zip of photos.")
+  out: str = setting(REQUIRED, "Folder of the run.")
+  lpips: Optional[str] = setting(None, "Folder of LPIPS's weights.")
+  identity: Optional[str] = setting(
+      None, "Folder of a face recognition network.")
+  test: Selection = setting(
+      0, "Photos to hold out: a number, a share, or a file with one name per "
+      "line.")
+  reference: Optional[Selection] = setting(
+      None, "Photos to compare identity with, likewise; default: all.")
+  train: Optional[Selection] = setting(
+      None, "Photos to learn from, of those that are left; default: all of "
+      "them.")
+  split_seed: int = setting(
+      0, "Seed, >= 0, of the photos that a number or a share selects.", low=0)
+  lora: LoraConfig = part(LoraConfig(), "lora_")
+  projection: ProjectionConfig = part(ProjectionConfig(), "anchor_")
+  loss: LossConfig = part(LossConfig())
+  tuning: TuningConfig = part(TuningConfig())
+  neural_rendering_resolution: Optional[int] = setting(
+      None, "Side of image_raw, pixels; default: the checkpoint's.", low=1)
+  dtype: Optional[Literal["float32", "bfloat16"]] = setting(
+      None, "Type of activations; default: the checkpoint's.")
+  # Of products on accelerators, see `GeneratorConfig`; None: the generator's.
   precision: Optional[Literal["default", "high", "highest"]] = None
-  adapter_dtype: Literal["float32", "float16"] = "float32"
-  cache: Optional[str] = None
-  devices: Optional[int] = None
-  save_every: int = 500
-  log_every: int = 10
-  pictures: int = 4
-  report: bool = False
+  adapter_dtype: Literal["float32", "float16"] = setting(
+      "float32", "Type of the numbers in the adapter's file.")
+  cache: Optional[str] = setting(
+      None, "Folder of anchors that other runs have found; empty: none.")
+  devices: Optional[int] = setting(
+      None, "Devices of this machine (of each process) to use; default: all.",
+      low=1)
+  save_every: int = setting(500, "Steps between saved states, >= 1.", low=1)
+  log_every: int = setting(10, "Steps between logged ones, >= 1.", low=1)
+  pictures: int = setting(
+      4, "Held-out photos in before_after.png, at most; >= 1.", low=1)
+  report: bool = setting(False, "Write report/index.html at the end.")
 
   def validate(self) -> "PersonalizeConfig":
     """Checks the parts; raises ConfigError, naming the field."""

@@ -13,37 +13,45 @@ from my3dgen_jax.data.faces import photo_quality
 class PrepareConfig:
   """How photos become an album."""
 
-  photos: str = setting("", "Folder of photos and videos, with all that is "
-                        "in it; or one video.")
+  photos: str = setting(
+      "", "Folder of photos and videos, with all folders in it; or one video.")
   out: str = setting("", "Folder to write; the album is in its album/.")
-  size: int = setting(512, "Side of the crops, pixels: the generator's.")
-  domain: Literal["face", "cat"] = setting("face", "Whose faces: face (of "
-                                           "people) or cat.")
-  detections: str = setting("", "Landmarks to use instead of a detector: a "
-                            "folder of NAME.txt (cats: NAME.jpg.cat), or a "
-                            "JSON file. Cats' are looked for beside photos.")
-  identity: str = setting("", "Folder of a face recognition network, to set "
-                          "other people aside; none: no such check.")
-  min_sharpness: float = setting(photo_quality.MIN_SHARPNESS, "Blurred faces "
-                                 "have less.")
-  min_colour: float = setting(photo_quality.MIN_COLOUR, "Grey and sepia "
-                              "photos of people have less.")
-  min_scale: float = setting(0.4, "Least pixels of a photo for one of the "
-                             "crop, along a side.")
-  min_inside: float = setting(0.5, "Least share of the crop that lies in the "
-                              "photo; the rest is filled up and masked.")
-  duplicate: float = setting(photo_quality.DUPLICATE, "From this correlation "
-                             "on a face repeats another; 1: none does.")
-  frames: int = setting(60, "Of each video, at most.")
-  test: float = setting(0.1, "Photos to hold out: a share, or from 1 on a "
-                        "number.")
-  reference: float = setting(0.1, "Photos to compare identity with, likewise.")
-  mirror: bool = setting(False, "Add mirrored copies of the photos to learn "
-                         "from.")
-  keep: Tuple[str, ...] = setting((), "Names of photos that no check sets "
-                                  "aside.")
-  workers: int = setting(0, "Processes; 0: one a core.")
-  overwrite: bool = setting(False, "Replace the album that --out holds.")
+  size: int = setting(
+      512, "Side of the crops, pixels, 16 to 4096: the generator's.")
+  domain: Literal["face", "cat"] = setting(
+      "face", "Whose faces to find: face (of people) or cat.")
+  detections: str = setting(
+      "", "Landmarks to use instead of a detector: a folder of NAME.txt (cats: "
+      "NAME.jpg.cat), or a JSON file. Cats' are looked for beside the photos.")
+  identity: str = setting(
+      "", "Folder of a face recognition network, to set other people aside; "
+      "none: no such check.")
+  min_sharpness: float = setting(
+      photo_quality.MIN_SHARPNESS, "Least sharpness of a face, in [0, 1]; "
+      "blurred faces have less.")
+  min_colour: float = setting(
+      photo_quality.MIN_COLOUR, "Least colour of a photo of people, in "
+      "[0, 255]; grey and sepia photos have less.")
+  min_scale: float = setting(
+      0.4, "Least number of the photo's pixels for each of the crop's, along a "
+      "side.")
+  min_inside: float = setting(
+      0.5, "Least share of the crop that lies in the photo, in [0, 1]; the "
+      "rest is filled and masked.")
+  duplicate: float = setting(
+      photo_quality.DUPLICATE, "Least correlation of two faces, in [0, 1], at "
+      "which one repeats the other; 1: none does.")
+  frames: int = setting(60, "Frames to take from each video, at most; >= 1.")
+  test: float = setting(
+      0.1, "Photos to hold out: a share below 1, or a number.")
+  reference: float = setting(
+      0.1, "Photos to compare identity with: a share below 1, or a number.")
+  mirror: bool = setting(
+      False, "Add mirrored copies of the photos to learn from.")
+  keep: Tuple[str, ...] = setting(
+      (), "Names of photos that no check may set aside.")
+  workers: int = setting(0, "Processes to use; 0: one for each core.")
+  overwrite: bool = setting(False, "Replace the album in --out.")
 
   def validate(self) -> "PrepareConfig":
     """Checks the fields; raises ConfigError that names one."""

@@ -21,6 +21,7 @@ from my3dgen_jax.apps.rendering.mesh_files import (VOLUME, check_libraries,
                                                    write_volume)
 from my3dgen_jax.apps.rendering.stations import Station
 from my3dgen_jax.apps.rendering.surface import LEVEL, extract_mesh
+from my3dgen_jax.config import setting
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs.progress import Progress
 from my3dgen_jax.ops import checks
@@ -28,20 +29,18 @@ from my3dgen_jax.ops import checks
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-  """How surfaces are made.
+  """How surfaces are made."""
 
-  Attributes:
-    resolution: points of the grid along a side.
-    level: raw density on the surface.
-    crop: side of the cube about the world's origin, world units; None: see
-      `default_side`.
-    all_components: keep what floats about, and the background.
-  """
-
-  resolution: int = 256
-  level: float = LEVEL
-  crop: Optional[float] = None
-  all_components: bool = False
+  resolution: int = setting(
+      256, "Points of the grid along a side.", low=MIN_RESOLUTION,
+      high=MAX_RESOLUTION)
+  level: float = setting(LEVEL, "Raw density on the surface.")
+  crop: Optional[float] = setting(
+      None, "Side of the cube about the world's origin, world units, > 0; "
+      "default: what the average camera of faces sees.")
+  all_components: bool = setting(
+      False, "Keep what floats about, and the background, not the largest "
+      "piece alone.")
 
   def validate(self) -> "MeshConfig":
     """Checks every field; raises UserError that names one."""

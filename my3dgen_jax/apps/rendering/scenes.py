@@ -1,22 +1,60 @@
 """What can be rendered: seeds, photos' latents, ways between, and edits."""
 
-from typing import (Callable, Dict, List, Mapping, NamedTuple, Sequence,
-                    Tuple)
+import dataclasses
+from typing import (Callable, Dict, List, Literal, Mapping, NamedTuple,
+                    Optional, Sequence, Tuple)
 
 import numpy as np
 
+from my3dgen_jax import directions
 from my3dgen_jax.apps import edit, interpolate
 from my3dgen_jax.apps.editing.config import EditConfig
 from my3dgen_jax.apps.editing.finding import with_spread
 from my3dgen_jax.apps.rendering import render, stations
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.rendering.stations import Station
+from my3dgen_jax.config import part, setting
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.types import Network
 
 PRETRAINED, PERSONALIZED = "pretrained", "personalized"
+
+_FIRST_SEEDS = (0, 1, 2, 3)
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentsConfig:
+  """Whose faces are shown: latents by their names, or random ones."""
+
+  latents: Tuple[str, ...] = setting(
+      (), "Latents to show: photos of the run (names, numbers from 0, or "
+      "all), or files of launch.invert.")
+  seeds: Tuple[int, ...] = setting(
+      (), "Seeds of random faces to show: 0-3, or 1,5,8-10.")
+  truncation_psi: float = setting(
+      0.7, "Truncation of random faces; 1: none, 0: the mean face.", low=-10,
+      high=10)
+  truncation_cutoff: Optional[int] = setting(
+      None, "Rows of ws that are truncated, of random faces; default: all.",
+      low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScenesConfig:
+  """What is shown: faces, the way between them, or edits of each."""
+
+  latents: LatentsConfig = part(LatentsConfig())
+  between: Optional[Literal["linear", "spherical"]] = setting(
+      None, "Way along the latents: linear: straight; spherical: along great "
+      "circles about their mean.")
+  direction: Optional[str] = setting(
+      None, "Direction of edits to show side by side, a .npy file.")
+  edit: EditConfig = part(EditConfig(), fields=("strengths", "unit"))
+  apply: Optional[Literal["alpha", "w"]] = setting(
+      None, "How the direction is followed, see launch.edit; default: w for a "
+      "bare checkpoint, else alpha.")
 
 
 class Panel(NamedTuple):
@@ -84,6 +122,62 @@ def find(person: Person, names: Sequence[str]) -> List[Station]:
   """Latents by their names, see `stations.look_up_all`."""
   return stations.with_file_names(
       stations.look_up_all(person, names, flag="latents"), flag="latents")
+
+
+def look_up(person: Person, config: LatentsConfig, *,
+            focal: float = cameras.FACE_FOCAL
+            ) -> Tuple[List[Station], Dict[str, object]]:
+  """Latents by their names, or random ones where there are no names.
+
+  Args:
+    person: whose they are.
+    config: which ones.
+    focal: focal length of the camera that random faces are made for, in image
+      sizes.
+
+  Returns: the latents, and what made all of them.
+  Raises: as `find` and `of_seeds`.
+  """
+  if config.latents:
+    return find(person, config.latents), {}
+  return of_seeds(
+      person, config.seeds, focal=focal, truncation_psi=config.truncation_psi,
+      truncation_cutoff=config.truncation_cutoff), {
+          "truncation_psi": config.truncation_psi}
+
+
+def find_scenes(person: Person, config: ScenesConfig, *, frames: int,
+                focal: Optional[float] = None) -> List[Scene]:
+  """The scenes that a config asks for.
+
+  Args:
+    person: whom they show.
+    config: what they show; without names and seeds, the first four seeds.
+    frames: frames of a way from one latent to the next, both counted.
+    focal: focal length of random faces' camera, in image sizes; None: that of
+      the prior's training.
+
+  Raises: UserError, CheckpointError: names the argument or the file.
+  """
+  latents = config.latents
+  if not latents.latents and not latents.seeds:
+    latents = dataclasses.replace(latents, seeds=_FIRST_SEEDS)
+  found, details = look_up(person, latents, focal=focal or cameras.FACE_FOCAL)
+  if config.between:
+    scenes = [way(person, found, frames=frames,
+                  spherical=config.between == "spherical")]
+  elif config.direction:
+    model = person.generator.module.config
+    scenes = edits(
+        person, found,
+        directions.load(config.direction, w_dim=model.w_dim,
+                        num_ws=model.num_ws),
+        dataclasses.replace(config.edit, apply=config.apply or (
+            "alpha" if person.anchors is not None else "w")))
+  else:
+    scenes = stills(person, found)
+  return [scene._replace(details={**scene.details, **details})
+          for scene in scenes]
 
 
 def stills(person: Person, found: Sequence[Station]) -> List[Scene]:

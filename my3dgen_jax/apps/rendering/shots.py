@@ -9,7 +9,7 @@ import numpy as np
 
 from my3dgen_jax.apps.rendering import camera_paths, frames, render
 from my3dgen_jax.apps.rendering.scenes import Scene
-from my3dgen_jax.config import RenderConfig
+from my3dgen_jax.config import MAX_RESOLUTION, RenderConfig, setting
 from my3dgen_jax.data import provenance
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras, checks
@@ -19,6 +19,7 @@ GRID, ORBIT, YAW, PITCH, OWN = CAMERAS = ("grid", "orbit", "yaw", "pitch",
 STILL = ".png"
 FORMATS = (STILL, *provenance.VIDEOS)
 
+_KINDS = frames.KINDS
 _MOST = 100_000  # frames
 # Yaws and pitches that nobody has said, radians.
 _ANGLES = {GRID: ((-0.35, 0.0, 0.35), (0.0,)), ORBIT: ((0.35,), (0.25,)),
@@ -27,41 +28,41 @@ _ANGLES = {GRID: ((-0.35, 0.0, 0.35), (0.0,)), ORBIT: ((0.35,), (0.25,)),
 
 @dataclasses.dataclass(frozen=True)
 class RenderFilesConfig:
-  """From where, and as what.
+  """From where, and as what."""
 
-  Attributes:
-    camera: "grid": every yaw at every pitch; "orbit": a closed way about the
-      front, so far to either side; "yaw", "pitch": evenly from the first
-      angle to the last; "own": each latent's; else a file of `camera_paths`.
-    yaws: radians from the front; none: see `_ANGLES`.
-    pitches: likewise.
-    focal: in image sizes; None: that of the latent's own camera.
-    frames: of orbits, sweeps and ways along keys. The latents of a way that
-      moves say it themselves.
-    format: one of `FORMATS`.
-    fps: frames a second of videos.
-    kinds: of `frames.KINDS`; none: all of them for pictures, "image" for
-      videos.
-    grid: also one picture of all, a row a scene.
-    side: of each face in the pictures, pixels; 0: as rendered.
-    crf: see `provenance.write_video`.
-    neural_rendering_resolution: side of `image_raw`; None: the generator's.
-    batch_size: see `frames.render_panels`.
-  """
-
-  camera: str = GRID
-  yaws: Tuple[float, ...] = ()
-  pitches: Tuple[float, ...] = ()
-  focal: Optional[float] = None
-  frames: int = 48
-  format: str = STILL
-  fps: float = 24.0
-  kinds: Tuple[str, ...] = ()
-  grid: bool = False
-  side: int = 0
-  crf: int = 17
-  neural_rendering_resolution: Optional[int] = None
-  batch_size: int = 0
+  camera: str = setting(
+      GRID, "Cameras: grid: every yaw at every pitch; orbit: a closed way "
+      "about the front; yaw, pitch: a sweep from one angle to another; own: "
+      "each latent's; or a file of cameras.")
+  yaws: Tuple[float, ...] = setting(
+      (), "Yaws from the front, radians; default: -0.35,0,0.35 of a grid, "
+      "-0.35,0.35 of a sweep, 0.35 of an orbit.", low=-math.pi, high=math.pi)
+  pitches: Tuple[float, ...] = setting(
+      (), "Pitches from the front, radians; default: 0 of a grid, -0.25,0.25 "
+      "of a sweep, 0.25 of an orbit.", low=-math.pi / 2, high=math.pi / 2)
+  focal: Optional[float] = setting(
+      None, "Focal length in image sizes; default: that of the photo's own "
+      f"camera, {cameras.FACE_FOCAL} of seeds.", low=0.01, high=1000)
+  frames: int = setting(
+      48, "Frames of an orbit, a sweep or key frames; of a way: from one "
+      "latent to the next, both counted.", low=1)
+  format: str = setting(STILL, "Format of the files.", choices=FORMATS)
+  fps: float = setting(24.0, "Frames per second of videos, > 0.")
+  kinds: Tuple[str, ...] = setting(
+      (), "Kind of picture to write; repeat for several. Default: all, of "
+      "videos image.", choices=_KINDS)
+  grid: bool = setting(
+      False, "Write one picture of all, too, with a row for each scene.")
+  side: int = setting(
+      0, "Side of a face in the pictures, pixels; 0: as rendered.", low=0)
+  crf: int = setting(
+      17, "Constant rate factor of MP4, 0 to 51: every 6 more halve the file.",
+      low=0, high=51)
+  neural_rendering_resolution: Optional[int] = setting(
+      None, "Side of image_raw, pixels; default: the checkpoint's.", low=1,
+      high=MAX_RESOLUTION)
+  batch_size: int = setting(
+      0, "Frames at a time, over all devices; 0: as suits them.", low=0)
 
   def validate(self) -> "RenderFilesConfig":
     """Checks every field; raises UserError that names one."""

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from my3dgen_jax.apps.rendering import render
-from my3dgen_jax.config import RenderConfig
+from my3dgen_jax.config import RenderConfig, setting
 from my3dgen_jax.ops import cameras
 
 _FREE = 0.7  # share of a limit that angles go through as they are
@@ -45,10 +45,12 @@ class Orbit:
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-  """How far a camera turns: to either side, and up and down, radians."""
+  """How far a camera turns."""
 
-  yaw: float = 0.6
-  pitch: float = 0.35
+  yaw: float = setting(
+      0.6, "Largest angle of the camera to either side, radians.")
+  pitch: float = setting(
+      0.35, "Largest angle of the camera up and down, radians.")
 
   def validate(self) -> "Limits":
     """Checks both; raises UserError that names one."""

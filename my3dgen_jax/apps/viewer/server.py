@@ -25,6 +25,7 @@ from my3dgen_jax.apps.viewer.orbits import Limits, Orbit
 from my3dgen_jax.apps.viewer.people import People
 from my3dgen_jax.apps.viewer.window import Window
 from my3dgen_jax.apps.viewer.workers import Renderer
+from my3dgen_jax.config import part, setting
 from my3dgen_jax.data import provenance
 from my3dgen_jax.storage.files import make_writable
 from my3dgen_jax.directions import Direction
@@ -35,28 +36,23 @@ _TITLE = "My3DGen"
 
 @dataclasses.dataclass(frozen=True)
 class ViewerConfig:
-  """How a viewer is served.
+  """How a viewer is served."""
 
-  Attributes:
-    host: that it listens on.
-    port: the first that is tried.
-    token: that a browser must bring; None: none.
-    share: through viser's public service; needs a token.
-    out: folder that saved files are kept in, besides going to the browser;
-      None: they are not.
-    limits: of the camera.
-    video: suffix of saved videos.
-    mesh: suffix of saved meshes.
-  """
-
-  host: str = "127.0.0.1"
-  port: int = 8080
-  token: Optional[str] = None
-  share: bool = False
-  out: Optional[str] = None
-  limits: Limits = Limits()
-  video: str = ".mp4"
-  mesh: str = ".glb"
+  host: str = setting("127.0.0.1", "Host name or address to listen on.")
+  port: int = setting(
+      8080, "Port to listen on, or the next free one after it.", low=1,
+      high=2**16 - 1)
+  token: Optional[str] = setting(
+      None, "Token that a browser must bring: at least 8 letters and digits; "
+      "default: none.")
+  share: bool = setting(
+      False, "Serve through viser's public service, too; needs a --token.")
+  out: Optional[str] = setting(
+      None, "Folder where saved files are kept, besides going to the browser.")
+  limits: Limits = part(Limits())
+  video: str = setting(
+      ".mp4", "Format of saved videos.", choices=provenance.VIDEOS)
+  mesh: str = setting(".glb", "Format of saved meshes.", choices=MESHES)
 
   def validate(self) -> "ViewerConfig":
     """Checks every field; raises UserError that names one."""

@@ -1,13 +1,11 @@
 """How every command starts, and how it ends when it is given bad input."""
 
-import dataclasses
 import functools
 import pathlib
 import re
 import sys
 import traceback
-import typing
-from typing import Any, Callable, List, Literal, Optional, Sequence
+from typing import Callable, List, Optional, Sequence
 
 import jax
 from absl import app, flags, logging
@@ -82,13 +80,13 @@ def run(main: Callable[[], None]):
       raise
 
   # Here, so that it is a flag of each command.
-  string(_PROGRAM_CACHE, None, "Folder of compiled programs, from which the "
-         "next command takes them; empty: none. Default: "
+  string(_PROGRAM_CACHE, None, "Folder of compiled programs, which the next "
+         "command takes from there; empty: none. Default: "
          "JAX_COMPILATION_CACHE_DIR, else the user's cache folder.")
-  enum(_PRECISION, None, ["default", "high", "highest"], "How exactly an "
-       "accelerator multiplies: highest is float32, default TF32 on a GPU, as "
-       "the original computes. Default: default on an accelerator, else what "
-       "the checkpoint says.")
+  enum(_PRECISION, None, ["default", "high", "highest"], "Precision of "
+       "products on an accelerator: highest: float32; default: TF32 on a GPU, "
+       "as the original computes. Default: default on an accelerator, else "
+       "what the checkpoint says.")
   app.run(guarded, flags_parser=_parse)
 
 
@@ -111,21 +109,21 @@ def precision(begun: Callable[[], Optional[str]] = lambda: None
 
 def define_cpu_devices():
   """Declares --cpu_devices for a command that shares its work out."""
-  integer(_CPU_DEVICES, None, "Devices that the processor poses as, to share "
-          "the work; one a core suits small models, and takes as many times "
-          "the memory. Default: one.", lower_bound=1, upper_bound=256)
+  integer(_CPU_DEVICES, None, "Devices that the CPU poses as, to share the "
+          "work, 1 to 256; one for each core suits small models, and takes as "
+          "many times the memory. Default: one.", lower_bound=1, upper_bound=256)
 
 
 def define_processes():
   """Declares the flags of a command that several processes can work on."""
   string(_COORDINATOR, None, "HOST:PORT of process 0, the same for all "
-         "processes of a job; auto: as SLURM or Open MPI say. Default: one "
-         "process.")
-  integer(_COUNT, None, "Processes of the job.", lower_bound=1)
-  integer(_INDEX, None, "Which of them this is, from 0; process 0 "
-          "writes the files.", lower_bound=0)
-  number(_TIMEOUT, processes.CONNECT_SECONDS, "Seconds within which "
-         "all processes must have come.", lower_bound=1.0)
+         "processes of a job; auto: what SLURM or Open MPI say. Default: a "
+         "single process.")
+  integer(_COUNT, None, "Number of processes of the job, >= 1.", lower_bound=1)
+  integer(_INDEX, None, "Number of this process, from 0; process 0 writes "
+          "the files.", lower_bound=0)
+  number(_TIMEOUT, processes.CONNECT_SECONDS, "Seconds in which all "
+         "processes must have started, >= 1.", lower_bound=1.0)
 
 
 def _start_processes():
@@ -198,39 +196,6 @@ def flags_as_text(skip: Sequence[str] = ()) -> str:
       continue
     lines.append(flag.serialize())
   return "\n".join(dict.fromkeys(line for line in lines if line)) + "\n"
-
-
-def define_config(config_class: Any, prefix: str = "",
-                  **defaults: Any) -> Callable[[], Any]:
-  """Declares a flag for every field of a config.
-
-  Args:
-    config_class: a frozen dataclass whose fields have a "help" each.
-    prefix: of the flags' names.
-    **defaults: other than the class's.
-
-  Returns: what makes the config of the flags' values, once they are parsed.
-  """
-  hints = typing.get_type_hints(config_class)
-  holders = {}
-  for field in dataclasses.fields(config_class):
-    name, hint = prefix + field.name, hints[field.name]
-    default = defaults.get(field.name, field.default)
-    text = field.metadata["help"]
-    if typing.get_origin(hint) is Literal:
-      holder = enum(name, default, typing.get_args(hint), text)
-    elif typing.get_origin(hint) is tuple:
-      holder = listing(name, list(default), text)
-    else:
-      define = {int: integer, float: number, bool: boolean,
-                str: string}[hint]
-      holder = define(name, default, text)
-    holders[field.name] = holder
-  def read() -> Any:
-    values = {name: tuple(holder.value) if isinstance(holder.value, list)
-              else holder.value for name, holder in holders.items()}
-    return config_class(**values)
-  return read
 
 
 def _fail(error: object, code: int):

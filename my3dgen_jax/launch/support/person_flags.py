@@ -11,16 +11,17 @@ from my3dgen_jax.launch.support import cli
 from my3dgen_jax.jobs.devices import described, local_devices
 
 _RUN = cli.string("run", None, "Folder of a run of launch.personalize.")
-_CHECKPOINT = cli.string("checkpoint", None, "Where the run's base is now; or "
-                         "a bare base to work with.")
-_PRETRAINED = cli.boolean("pretrained", False, "The run's base in place of "
-                          "the person's own; its anchors stay.")
+_CHECKPOINT = cli.string("checkpoint", None, "Folder where the run's base is "
+                         "now; or a bare base to work with.")
+_PRETRAINED = cli.boolean("pretrained", False, "Use the run's base in place "
+                          "of the person's generator; its anchors stay.")
 _LPIPS = cli.string("lpips", None, "Folder of LPIPS's weights; default: the "
                     "run's.")
 _IDENTITY = cli.string("identity", None, "Folder of a face recognition "
                        "network; default: the run's.")
 _OUT = cli.string("out", None, "Folder to write.")
-_DEVICES = cli.integer("devices", None, "Of this machine; default: all.",
+_DEVICES = cli.integer("devices", None, "Devices of this machine to use; "
+                       "default: all.",
                        lower_bound=1)
 cli.define_cpu_devices()
 
@@ -36,12 +37,12 @@ class AlbumFlags:
   """--album and --photos, of commands that work on photos."""
 
   def __init__(self, of: str = ""):
-    """Declares them; `of` says what the album must be, for the help."""
+    """Declares them; `of` says in the help what the album must be."""
     self._album = cli.string("album", None, "Folder or zip of photos with "
                              f"cameras{of}.")
-    self._photos = cli.string("photos", None, "Which of them: a number, a "
-                              "share, or a file with a name a line; default: "
-                              "all.")
+    self._photos = cli.string("photos", None, "Photos of the album to use: "
+                              "a number, a share, or a file with one name per "
+                              "line; default: all.")
 
   @property
   def given(self) -> bool:

@@ -1,0 +1,39 @@
+"""A viewer from its start to the signal that ends it."""
+
+import os
+import sys
+import time
+import webbrowser
+
+from my3dgen_jax.apps.viewer import gate
+from my3dgen_jax.apps.viewer.server import Viewer
+from my3dgen_jax.jobs.interrupts import StopRequest
+
+
+def serve(viewer: Viewer, stop: StopRequest, *, open_browser: bool = False):
+  """Serves until a signal comes; says the address, and who can look.
+
+  Args:
+    viewer: what is served.
+    stop: looked at ten times a second.
+    open_browser: open the address in this machine's browser, if it has a
+      screen.
+
+  Raises: as `Viewer.start`.
+  """
+  address = viewer.start()
+  if not gate.is_local(viewer.config.host) and viewer.config.token is None:
+    print("warning: whoever reaches this machine can look; --token lets in "
+          "only those who know it", file=sys.stderr)
+  print(f"open {address} (Ctrl-C ends it)", flush=True)
+  if open_browser and _has_screen():
+    webbrowser.open(address)
+  while stop.signal is None:
+    time.sleep(0.1)
+  viewer.stop()
+
+
+def _has_screen() -> bool:
+  """Without one, a browser in the terminal would take it over."""
+  return sys.platform != "linux" or any(
+      os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))

@@ -1,0 +1,34 @@
+"""Runs of procedural people, with what the package brings."""
+
+import dataclasses
+from typing import Callable
+
+from my3dgen_jax.apps.personalization.settings import PersonalizeConfig
+from my3dgen_jax.demo import album as demo_album
+from my3dgen_jax.demo import shipped
+
+
+def with_demo_person(config: PersonalizeConfig, number: int, *,
+                     report: Callable[[str], None] = print
+                     ) -> PersonalizeConfig:
+  """The config with the demo's album and networks, where it names none.
+
+  Args:
+    config: names the run's folder; without an album, that of the demo's person
+      is drawn beside it.
+    number: which person, >= 0.
+    report: called with a line before the album is drawn.
+
+  Raises: UserError: the album cannot be written.
+  """
+  album = config.album or f"{config.out.rstrip('/')}_album_{number}"
+  if not config.album:
+    report(f"drawing photos of person {number} in {album}")
+    demo_album.write_demo_album(album, number)
+  own = {} if config.album else {
+      "test": f"{album}/{demo_album.TEST_FILE}",
+      "reference": f"{album}/{demo_album.REFERENCE_FILE}"}
+  return dataclasses.replace(
+      config, album=album, checkpoint=config.checkpoint or str(shipped.PRIOR),
+      lpips=config.lpips or str(shipped.LPIPS),
+      identity=config.identity or str(shipped.IDENTITY), **own)

@@ -9,6 +9,7 @@ import tempfile
 from absl.testing import absltest, parameterized
 import numpy as np
 
+from my3dgen_jax import directions
 from my3dgen_jax.apps import edit, interpolate
 from my3dgen_jax.apps.editing.config import EditConfig
 from my3dgen_jax.apps.rendering import render, scenes
@@ -40,6 +41,33 @@ class ScenesTest(parameterized.TestCase):
       np.testing.assert_array_equal(one.c, front[0])
     lens = scenes.of_seeds(self.one, [3], focal=3.0)[0].c
     self.assertEqual(lens[16], 3.0)
+
+  def test_what_a_config_asks_for(self):
+    wanted = scenes.ScenesConfig()
+    found = scenes.find_scenes(self.one, wanted, frames=5)
+    self.assertEqual([scene.name for scene in found],
+                     [f"seed000{i}" for i in range(4)])
+    self.assertEqual(found[0].details["truncation_psi"], 0.7)
+    latents = scenes.LatentsConfig(latents=("0", "1"))
+    scene, = scenes.find_scenes(self.one, dataclasses.replace(
+        wanted, latents=latents, between="linear"), frames=5)
+    self.assertEqual((scene.frames, scene.name), (5, "photo00_to_photo01"))
+    self.assertNotIn("truncation_psi", scene.details)
+    with tempfile.TemporaryDirectory() as folder:
+      path = pathlib.Path(folder) / "smile.npy"
+      directions.save(path, SMILE)
+      config = dataclasses.replace(
+          wanted, latents=latents, direction=str(path),
+          edit=EditConfig(strengths=(-1.0, 1.0), unit="w"))
+      for apply, expected in ((None, "alpha"), ("w", "w")):
+        scene, _ = scenes.find_scenes(
+            self.one, dataclasses.replace(config, apply=apply), frames=5)
+        self.assertEqual(scene.details["apply"], expected)
+        self.assertLen(scene.panels, 2)
+      bare = dataclasses.replace(self.one, anchors=None)
+      scene, = scenes.find_scenes(bare, dataclasses.replace(
+          config, latents=scenes.LatentsConfig(seeds=(7,))), frames=5)
+      self.assertEqual(scene.details["apply"], "w")
 
   def test_photos(self):
     found = scenes.stills(self.one, scenes.find(self.one, ["photo02", "0"]))

@@ -151,10 +151,10 @@ def duplicate_rows(photos: List[Photo]) -> List[List[str]]:
 def mixture_rows(photos: List[Photo], data: pathlib.Path
                  ) -> List[List[str]]:
   """What `find_person` makes of mixtures of people."""
-  network, variables = real_faces.load_network(data)
+  network = real_faces.load_network(data)
   # Whose face is whose is known where there is one.
   alone = [photo for photo in photos if len(photo.faces) == 1]
-  embeddings = real_faces.embed(network, variables, images.to_float(
+  embeddings = real_faces.embed(network, images.to_float(
       np.stack([photo.faces[0] for photo in alone])))
   owners = np.array([photo.person for photo in alone])
   people = sorted(set(owners))

@@ -27,6 +27,7 @@ from converters import arcface_to_flax
 from my3dgen_jax.errors import UserError, one_line
 from my3dgen_jax.launch.support import cli
 from my3dgen_jax.losses import identity
+from my3dgen_jax.types import Network
 
 _DATA = cli.string("data", "../shared/data", "Folder with albums/, "
                    "eg3d_crops/ and weights/.")
@@ -193,7 +194,7 @@ def area_under_curve(same: np.ndarray, different: np.ndarray) -> float:
   return float(np.mean(below + not_above) / 2 / len(ordered))
 
 
-def load_network(data: pathlib.Path) -> Tuple[identity.Identity, Any]:
+def load_network(data: pathlib.Path) -> Network:
   """Converts the published file, and loads what came out."""
   with tempfile.TemporaryDirectory() as folder:
     output = str(pathlib.Path(folder) / NETWORK)
@@ -202,14 +203,13 @@ def load_network(data: pathlib.Path) -> Tuple[identity.Identity, Any]:
     return identity.load_identity(output)
 
 
-def embed(network: identity.Identity, variables: Any,
-          faces: np.ndarray) -> np.ndarray:
+def embed(network: Network, faces: np.ndarray) -> np.ndarray:
   """[N, features] of aligned faces, in batches of one size."""
-  function = jax.jit(network.embed_faces)
+  function = jax.jit(network.module.embed_faces)
   padded = np.concatenate([faces, np.zeros_like(faces[:1]).repeat(
       -len(faces) % _BATCH, axis=0)])
   return np.concatenate([
-      np.asarray(function(variables, padded[start:start + _BATCH]))
+      np.asarray(function(network.variables, padded[start:start + _BATCH]))
       for start in range(0, len(padded), _BATCH)])[:len(faces)]
 
 
@@ -217,10 +217,10 @@ def main():
   data = pathlib.Path(_DATA.value)
   if not (data / "albums").is_dir():
     raise UserError(f"{data}: holds no albums/; --data names another folder")
-  network, variables = load_network(data)
+  network = load_network(data)
   finder = FaceFinder()
   albums = read_albums(data / "albums", finder)
-  embeddings = [embed(network, variables, album.faces) for album in albums]
+  embeddings = [embed(network, album.faces) for album in albums]
   print(report.table(
       ["person", "faces", "skipped", "several faces, largest taken"],
       [[album.name, str(len(album.faces)), ", ".join(album.skipped) or "-",
@@ -235,7 +235,7 @@ def main():
   print(report.table(
       ["person", "same: pairs", "cosine", "different: pairs", "cosine",
        f"AUC (bar {_BAR})"], rows), end="\n\n")
-  _compare_frames(data / "eg3d_crops", finder, network, variables)
+  _compare_frames(data / "eg3d_crops", finder, network)
   print(report.machine() + ".")
 
 
@@ -246,7 +246,7 @@ def _row(name: str, same: np.ndarray, different: np.ndarray) -> List[str]:
 
 
 def _compare_frames(folder: pathlib.Path, finder: FaceFinder,
-                    network: identity.Identity, variables: Any):
+                    network: Network):
   """The frame of a generator's image against the aligned face of it."""
   aligned, framed = [], []
   for path in sorted(folder.glob("*")):
@@ -259,9 +259,9 @@ def _compare_frames(folder: pathlib.Path, finder: FaceFinder,
       framed.append(np.float32(photo) / 127.5 - 1)
   if not aligned:
     return
-  first = embed(network, variables, np.array(aligned))
-  whole = jax.jit(network.embed)
-  second = np.concatenate([whole(variables, image[None]) for image in framed])
+  first = embed(network, np.array(aligned))
+  whole = jax.jit(network.module.embed)
+  second = np.concatenate([whole(network.variables, image[None]) for image in framed])
   values = first @ second.T
   same = np.diag(values)
   different = values[~np.eye(len(values), dtype=bool)]

@@ -3,10 +3,18 @@
 import os
 import pathlib
 
-# Before JAX is imported. One processor stands for four devices of `jax.pmap`.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
-# To compile a few steps of a tiny model takes longer than to make them.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Before JAX is imported. To compile a few steps of a tiny model takes longer
+# than to make them, so most tests compile with little effort, which shows in
+# speed and in the last digits. `make test` runs those that hold numbers against
+# the original's, marked so, in a second run that compiles as everybody does.
+FULLY = os.environ.get("MY3DGEN_COMPILE_FULLY", "0") == "1"
+_LITTLE_EFFORT = ("--xla_cpu_use_fusion_emitters=false",
+                  "--xla_cpu_parallel_codegen_split_count=1")
+os.environ.setdefault("XLA_FLAGS", " ".join((
+    # One processor stands for four devices of `jax.pmap`.
+    "--xla_force_host_platform_device_count=4",
+    *(() if FULLY else _LITTLE_EFFORT))))
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(not FULLY)))
 # Workers, and the commands that tests start, take programs from each other;
 # the next run takes them all.
 for _name, _value in (
@@ -22,11 +30,6 @@ import pytest
 from my3dgen_jax.jobs import devices
 from my3dgen_jax.ops import platforms
 
-# Elsewhere numbers are held against the original's, some to the last bit:
-# those programs are compiled as everybody's are.
-_QUICKLY_COMPILED = ("apps", "demo", "jobs", "launch", "training")
-_TESTS = pathlib.Path(__file__).parent
-
 # As commands do; what looks at other platforms says so, `both_ways`.
 platforms.trace_for_cpu_alone()
 
@@ -34,12 +37,15 @@ platforms.trace_for_cpu_alone()
 _MANY, _TOO_MANY = 20_000, 45_000
 
 
+def pytest_configure(config):
+  config.addinivalue_line("markers", "numbers: holds numbers, see conftest")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def compile_fully_where_numbers_count(request):
-  """Chooses between quick compiling and quick programs."""
-  room = request.path.relative_to(_TESTS).parts[0]
+  """Where both kinds of tests are asked for in one run."""
   quickly = (os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
-             and room in _QUICKLY_COMPILED)
+             and request.node.get_closest_marker("numbers") is None)
   if jax.config.read("jax_disable_most_optimizations") != quickly:
     jax.clear_caches()  # they know nothing of the choice
     jax.config.update("jax_disable_most_optimizations", quickly)

@@ -170,7 +170,8 @@ def load_person(*, run: Optional[Path] = None,
   photos: Mapping[str, Mapping[str, str]] = {}
   if run is None:
     base_id = generator_digest(checkpoint)
-    generator = Network(*reversed(load_generator(checkpoint)))
+    module, variables = load_generator(checkpoint)
+    generator = Network(variables, module)
     name, digest, adapter, anchors = str(checkpoint), base_id, "none", None
   else:
     folder = pathlib.Path(run).expanduser()
@@ -197,12 +198,11 @@ def load_person(*, run: Optional[Path] = None,
       origin=Origin(adapter=adapter, base=base_id[:ID_LENGTH],
                     task="load"),
       anchors=anchors, devices=tuple(devices) or tuple(jax.local_devices()),
-      lpips=lpips and Network(*reversed(lpips_lib.load_lpips(
-          lpips, **numbers))),
+      lpips=lpips and lpips_lib.load_lpips(lpips, **numbers),
       lpips_digest=lpips and run_folder.file_digest(
           pathlib.Path(lpips).expanduser() / lpips_lib.WEIGHTS_FILE) or "",
-      identity=identity and Network(*reversed(identity_lib.load_identity(
-          identity))), settings=settings, photos=photos)
+      identity=identity and identity_lib.load_identity(identity),
+      settings=settings, photos=photos)
 
 
 def _if_there(folder: Optional[str]) -> Optional[str]:

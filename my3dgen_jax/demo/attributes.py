@@ -7,8 +7,7 @@ It measures what edits of procedural people do. On disk it is a folder, see
 `losses.weights`.
 """
 
-import os
-from typing import Any, Dict, Mapping, Union
+from typing import Any, Dict, Mapping
 
 import chex
 import flax.linen as nn
@@ -22,7 +21,6 @@ from my3dgen_jax.losses import weights as weights_lib
 from my3dgen_jax.losses.backbones import NETWORKS, FeatureStack
 from my3dgen_jax.ops import checks
 from my3dgen_jax.training import run_folder
-from my3dgen_jax.types import Network
 
 SIDE = 128  # of the images that it looks at, pixels
 NAMES = ("smile", "age")
@@ -112,18 +110,6 @@ _KIND = weights_lib.Kind(
     name="attributes", title="attribute", field="network",
     networks=(_NETWORK,),
     converter="python -m my3dgen_jax.launch.train_demo_networks",
-    abstract=_abstract)
+    abstract=_abstract, module=lambda _, **options: Attributes(**options))
 save_attributes = _KIND.save_only
-
-
-def load_attributes(directory: Union[str, os.PathLike]) -> Network:
-  """Reads weights from disk.
-
-  Args:
-    directory: written by `save_attributes`.
-
-  Returns: what calls `Attributes` with them.
-  Raises:
-    CheckpointError: names the file and what is wrong with it.
-  """
-  return Network(_KIND.load(directory)[1], Attributes())
+load_attributes = _KIND.load

@@ -1,7 +1,7 @@
 """DISTS: how different two images look, where texture may be resampled.
 
-    dists, variables = load_dists("checkpoints/dists")
-    distance = dists.apply(variables, x, y)                         # [N]
+    dists = load_dists("checkpoints/dists")
+    distance = dists(x, y)                                          # [N]
 
 Two lawns are alike though no blade of grass is where the other has it: each
 feature of VGG-16 is compared by its mean over the image (texture) and by its
@@ -14,8 +14,7 @@ Source: Ding et al., "Image Quality Assessment: Unifying Structure and Texture
 Similarity", TPAMI 2020, section 3.
 """
 
-import os
-from typing import Any, Literal, Optional, Tuple, Union
+from typing import Any, Literal, Optional, Tuple
 
 import chex
 import flax.linen as nn
@@ -163,26 +162,8 @@ def abstract_variables() -> Any:
 _KIND = weights_lib.Kind(
     name="dists", title="DISTS", field="backbone", networks=(BACKBONE,),
     converter="converters/dists_to_flax.py",
-    abstract=lambda backbone: abstract_variables())
+    abstract=lambda backbone: abstract_variables(),
+    module=lambda backbone, **options: Dists(**options))
 save_dists = _KIND.save_only
 check_writable = _KIND.check_writable
-
-
-def load_dists(directory: Union[str, os.PathLike], *,
-               dtype: Literal["float32", "bfloat16"] = "float32",
-               precision: Literal["highest", "high", "default"] = "highest"
-               ) -> Tuple[Dists, Any]:
-  """Reads weights from disk.
-
-  Args:
-    directory: written by `save_dists` or converters/dists_to_flax.py.
-    dtype: see `Dists`.
-    precision: see `Dists`.
-
-  Returns: the module, and its variables {"params": …}, float32 on the
-    default device.
-  Raises:
-    CheckpointError: names the file and what is wrong with it.
-  """
-  _, variables = _KIND.load(directory)
-  return Dists(dtype=dtype, precision=precision), variables
+load_dists = _KIND.load

@@ -1,8 +1,8 @@
 """Whether two images show the same person, by a face recognition network.
 
-    identity, variables = load_identity("checkpoints/ir_se50")
-    photo = identity.embed(variables, x)                      # [N, 512]
-    loss = identity_loss(identity.embed(variables, y), photo) # [N]
+    identity = load_identity("checkpoints/ir_se50")
+    embed = functools.partial(identity.module.embed, identity.variables)
+    loss = identity_loss(embed(y), embed(x))                  # [N]
 
 On disk it is a folder, see `losses.weights`. Another network is another
 entry of `NETWORKS`.
@@ -10,9 +10,7 @@ entry of `NETWORKS`.
 
 import dataclasses
 import functools
-import os
-from typing import (Any, Callable, Dict, Literal, Tuple,
-                    Union)
+from typing import (Any, Callable, Dict, Literal, Tuple)
 
 import chex
 import flax.linen as nn
@@ -215,26 +213,8 @@ def abstract_variables(network: str) -> Any:
 _KIND = weights_lib.Kind(
     name="identity", title="identity", field="network", networks=NETWORKS,
     converter="converters/arcface_to_flax.py", abstract=abstract_variables,
+    module=Identity,
     params_only=False)
 save_identity = _KIND.save
 check_writable = _KIND.check_writable
-
-
-def load_identity(directory: Union[str, os.PathLike], *,
-                  dtype: Literal["float32", "bfloat16"] = "float32",
-                  precision: Literal["highest", "high", "default"] = "highest"
-                  ) -> Tuple[Identity, Any]:
-  """Reads weights from disk.
-
-  Args:
-    directory: written by `save_identity` or converters/arcface_to_flax.py.
-    dtype: see `Identity`.
-    precision: see `Identity`.
-
-  Returns: the wrapper, and the network's variables, float32 on the default
-    device.
-  Raises:
-    CheckpointError: names the file and what is wrong with it.
-  """
-  network, variables = _KIND.load(directory)
-  return Identity(network, dtype=dtype, precision=precision), variables
+load_identity = _KIND.load

@@ -1,13 +1,12 @@
 """LPIPS 0.1: how different two images look, by a classifier's features.
 
-    lpips, variables = load_lpips("checkpoints/lpips_alex")
-    distance = lpips.apply(variables, x, y)                         # [N]
+    lpips = load_lpips("checkpoints/lpips_alex")
+    distance = lpips(x, y)                                          # [N]
 
 A photo that is compared again and again needs its features once:
 
-    photo = lpips.apply(variables, x, method="features")
-    distance = lpips.apply(variables, photo, lpips.apply(
-        variables, y, method="features"), method="distance")
+    photo = lpips(x, method="features")
+    distance = lpips(photo, lpips(y, method="features"), method="distance")
 
 On disk it is a folder, see `losses.weights`.
 
@@ -15,9 +14,7 @@ Source: Zhang et al., "The Unreasonable Effectiveness of Deep Features as a
 Perceptual Metric", CVPR 2018; version 0.1 of its linear weights.
 """
 
-import os
-from typing import (Any, Literal, Optional, Sequence, Tuple,
-                    Union)
+from typing import (Any, Literal, Optional, Sequence, Tuple)
 
 import chex
 import flax.linen as nn
@@ -270,26 +267,8 @@ def abstract_variables(backbone: str) -> Any:
 
 _KIND = weights_lib.Kind(
     name="lpips", title="LPIPS", field="backbone", networks=BACKBONES,
-    converter="converters/lpips_to_flax.py", abstract=abstract_variables)
+    converter="converters/lpips_to_flax.py", abstract=abstract_variables,
+    module=Lpips)
 save_lpips = _KIND.save
 check_writable = _KIND.check_writable
-
-
-def load_lpips(directory: Union[str, os.PathLike], *,
-               dtype: Literal["float32", "bfloat16"] = "float32",
-               precision: Literal["highest", "high", "default"] = "highest"
-               ) -> Tuple[Lpips, Any]:
-  """Reads weights from disk.
-
-  Args:
-    directory: written by `save_lpips` or converters/lpips_to_flax.py.
-    dtype: see `Lpips`.
-    precision: see `Lpips`.
-
-  Returns: the module, and its variables {"params": …}, float32 on the
-    default device.
-  Raises:
-    CheckpointError: names the file and what is wrong with it.
-  """
-  backbone, variables = _KIND.load(directory)
-  return Lpips(backbone, dtype=dtype, precision=precision), variables
+load_lpips = _KIND.load

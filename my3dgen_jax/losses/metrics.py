@@ -13,8 +13,8 @@ import importlib.util
 import os
 import pathlib
 import shlex
-from typing import (Any, Callable, Dict, List, Mapping, NamedTuple, Optional,
-                    Sequence, Tuple, Union)
+from typing import (Callable, Dict, List, Mapping, NamedTuple, Optional,
+                    Sequence, Union)
 
 import chex
 import jax
@@ -39,7 +39,7 @@ class Weights:
   """What a metric's network needs on disk.
 
   Attributes:
-    read: a folder to the module and its variables.
+    read: a folder to the network that it holds.
     files: what it is converted from, by the converter's flag.
     converter: the command; "": such a folder is published as it is.
     field: of the module, that tells which network a folder holds; "": there
@@ -47,7 +47,7 @@ class Weights:
     network: which it has to be.
   """
 
-  read: Callable[[_Path], Tuple[Any, Any]]
+  read: Callable[[_Path], Network]
   files: Mapping[str, File]
   converter: str
   field: str = ""
@@ -69,12 +69,13 @@ class Weights:
 
     Raises: CheckpointError: there are none, or another network's.
     """
-    module, variables = self.read(folder)
-    found = getattr(module, self.field) if self.field else self.network
+    network = self.read(folder)
+    found = (getattr(network.module, self.field) if self.field
+             else self.network)
     if found != self.network:
       raise CheckpointError(f"{folder}: holds {found}, expected "
                             f"{self.network}")
-    return Network(variables, module)
+    return network
 
 
 @dataclasses.dataclass(frozen=True)

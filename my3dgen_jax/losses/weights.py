@@ -9,6 +9,7 @@ So replacing that file replaces all.
 
 import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -22,13 +23,14 @@ import jax
 import numpy as np
 
 from my3dgen_jax.errors import CheckpointError
+from my3dgen_jax.types import Network
 
 WEIGHTS_FILE = "weights.safetensors"
 
 _FORMAT = "1"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Kind:
   """What the networks of a folder are for; how they are saved and loaded.
 
@@ -39,6 +41,7 @@ class Kind:
     networks: which there are.
     converter: the command that writes such folders.
     abstract: a network's variables, without numbers.
+    module: what takes the variables, of a network's name and of options.
     params_only: arrays are named by their paths in "params", the one
       collection; else the collection comes first.
   """
@@ -49,6 +52,7 @@ class Kind:
   networks: Collection[str]
   converter: str
   abstract: Callable[[str], Any]
+  module: Callable[..., Any]
   params_only: bool = True
 
   @property
@@ -136,17 +140,24 @@ class Kind:
       raise CheckpointError(f"{directory}: holds {others[0]} beside the "
                             "weights, so it is not replaced")
 
-  def load(self, directory: Union[str, os.PathLike]) -> Tuple[str, Any]:
-    """Reads weights from disk.
+  def load(self, directory: Union[str, os.PathLike],
+           **options: Any) -> Network:
+    """Reads a network from disk.
 
     Args:
-      directory: written by `save`.
+      directory: written by `save`, or by `converter`.
+      **options: of the module, such as `dtype` ("float32" or "bfloat16") and
+        `precision` ("highest", "high" or "default") of its products.
 
-    Returns: which network it is, and its variables, float32 on the default
-      device.
+    Returns: the module with its variables, float32 on the default device.
     Raises:
       CheckpointError: names the file and what is wrong with it.
     """
+    network, variables = self._read(directory)
+    return Network(variables, self.module(network, **options))
+
+  def _read(self, directory: Union[str, os.PathLike]) -> Tuple[str, Any]:
+    """Which network a folder holds, and its variables."""
     import safetensors  # pylint: disable=import-outside-toplevel
 
     directory = _absolute(directory)
@@ -190,7 +201,7 @@ class Kind:
   def _check_arrays(self, where: Any, network: str,
                     arrays: Mapping[str, np.ndarray]):
     """Names the first array that is missing, different or too much."""
-    expected = self._flatten(self.abstract(network))
+    expected = _expected(self, network)
     problem = f"{where}: not the weights of {network}"
     for name, leaf in expected.items():
       if name not in arrays:
@@ -203,6 +214,12 @@ class Kind:
     extra = sorted(set(arrays) - set(expected))
     if extra:
       raise CheckpointError(f"{problem}: {extra[0]} is not part of it")
+
+
+@functools.lru_cache(maxsize=16)
+def _expected(kind: Kind, network: str) -> Dict[str, Any]:
+  """Shapes by name; to trace a module for them takes seconds."""
+  return kind._flatten(kind.abstract(network))  # pylint: disable=protected-access
 
 
 def _absolute(directory: Union[str, os.PathLike]) -> pathlib.Path:

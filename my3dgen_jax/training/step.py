@@ -1,5 +1,6 @@
 """One step of tuning, on all devices of a machine."""
 
+import dataclasses
 import functools
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
@@ -36,6 +37,15 @@ def make_step(config: GeneratorConfig, tuning: TuningConfig, loss: LossConfig,
     networks {"lpips", "identity"} [D, ...], batch [D, A, N, ...],
     that returns the state and the metrics [D], the same on all devices.
   """
+  # Runs that differ in what a step does not know share one program.
+  alike = dataclasses.replace(tuning, **{
+      name: getattr(TuningConfig, name) for name in (
+          "mode", "steps", "batch_size", "accumulation", "seed")})
+  return _make_step(config, alike, loss, lora_config, tuple(devices))
+
+
+@functools.lru_cache(maxsize=8)
+def _make_step(config, tuning, loss, lora_config, devices):
   step = functools.partial(tuning_step, config=config, tuning=tuning,
                            loss=loss, lora_config=lora_config)
   return spread(step, devices=devices, donate=(0,))

@@ -49,7 +49,7 @@ class OfficialFileTest(ArcfaceCase):
         str(self.path), str(self.output), log=lines.append), "ir_se50")
     self.assertEqual(lines, [f"{self.output}: IR-SE-50, 43,797,696 "
                              "parameters"])
-    _, variables = load_identity(self.output)
+    variables = load_identity(self.output).variables
     chex.assert_trees_all_equal(variables, faces.ir_se50())
 
 
@@ -73,7 +73,8 @@ class MobileFaceNetTest(ArcfaceCase):
     self.assertEqual(self.convert(), (
         "mobilefacenet", [f"{self.output}: MobileFaceNet, 999,936 "
                           "parameters"]))
-    wrapper, variables = load_identity(self.output)
+    network = load_identity(self.output)
+    wrapper, variables = network.module, network.variables
     self.assertEqual(wrapper, Identity("mobilefacenet"))
     chex.assert_trees_all_equal(variables, faces.variables(
         faces.mobilefacenet_state_dict(), "mobilefacenet"))
@@ -83,7 +84,7 @@ class MobileFaceNetTest(ArcfaceCase):
     self.write()
     self.convert(network="mobilefacenet")
     tensors = faces.mobilefacenet_state_dict()
-    _, variables = load_identity(self.output)
+    variables = load_identity(self.output).variables
     block = {part: variables["params"][f"block5_{part}"]["kernel"]
              for part in ("expand", "depthwise", "project")}
     self.assertEqual(block["expand"][0, 0, 7, 9],
@@ -131,14 +132,14 @@ class SmallFileTest(ArcfaceCase):
   def test_formats(self, write):
     self.write(write=write)
     self.convert()
-    _, variables = load_identity(self.output)
+    variables = load_identity(self.output).variables
     chex.assert_trees_all_equal(variables,
                                 faces.variables(faces.tiny_state_dict()))
 
   def test_linear_layer_is_flattened_channels_first(self):
     self.write()
     self.convert()
-    _, variables = load_identity(self.output)
+    variables = load_identity(self.output).variables
     x = golden.draw("features", (28, 28, 32))
     expected = faces.tiny_state_dict()["output_layer.3.weight"] @ (
         x.transpose(2, 0, 1).reshape(-1))

@@ -55,7 +55,8 @@ class DistsToFlaxTest(ConverterCase):
   def test_formats(self, write):
     self.write(write=write)
     self.convert()
-    module, variables = load_dists(self.output)
+    network = load_dists(self.output)
+    module, variables = network.module, network.variables
     self.assertEqual(module, Dists())
     chex.assert_trees_all_equal(variables, classifiers.dists_variables())
 
@@ -132,7 +133,7 @@ class DistsToFlaxTest(ConverterCase):
     self.write()
     self.weights = path
     self.convert()
-    _, variables = load_dists(self.output)
+    variables = load_dists(self.output).variables
     for name, expected in golden.load("dists_weights").items():
       np.testing.assert_array_equal(variables["params"][name], expected)
 

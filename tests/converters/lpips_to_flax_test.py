@@ -57,7 +57,8 @@ class LpipsToFlaxTest(ConverterCase):
     self.write(backbone_tensors=backbone(net),
                linear_tensors=classifiers.linear(net))
     self.assertEqual(self.convert(), net)
-    module, variables = load_lpips(self.output)
+    network = load_lpips(self.output)
+    module, variables = network.module, network.variables
     self.assertEqual(module.backbone, net)
     chex.assert_trees_all_equal(variables, classifiers.lpips_variables(net))
 
@@ -65,7 +66,7 @@ class LpipsToFlaxTest(ConverterCase):
   def test_other_formats(self, write):
     self.write(write=write)
     self.convert(net="alex")
-    _, variables = load_lpips(self.output)
+    variables = load_lpips(self.output).variables
     chex.assert_trees_all_equal(variables,
                                 classifiers.lpips_variables("alex"))
 
@@ -144,7 +145,7 @@ class LpipsToFlaxTest(ConverterCase):
     self.write(backbone_tensors=backbone(net))
     self.paths["linear"] = str(path)
     self.assertEqual(self.convert(), net)
-    _, variables = load_lpips(self.output)
+    variables = load_lpips(self.output).variables
     chex.assert_trees_all_equal(variables, classifiers.lpips_variables(net))
 
 

@@ -54,7 +54,7 @@ class TrainTest(absltest.TestCase):
     measured = train_networks.train(folder, CONFIG)
     self.assertEqual(checkpoint.steps(states), [1, 2])
     self.assertEqual((states / "00000001").stat().st_mtime_ns, first)
-    _, judge = identity.load_identity(folder / "identity")
+    judge = identity.load_identity(folder / "identity").variables
     start = TINY.module(train=True).init(jax.random.key(CONFIG.seed),
                                          jnp.zeros((1, 112, 112, 3)))
     moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), start, judge)
@@ -64,7 +64,8 @@ class TrainTest(absltest.TestCase):
     self.assertEqual(json.loads((folder / "quality.json").read_text()),
                      measured)
     self.assertEqual(set(measured["auc_kinds"]), set(people.MARKS))
-    module, variables = lpips.load_lpips(folder / "lpips")
+    network = lpips.load_lpips(folder / "lpips")
+    module, variables = network.module, network.variables
     self.assertEqual(module.backbone, "small")
     regressor = attributes.load_attributes(folder / "attributes")
     np.testing.assert_array_equal(

@@ -14,11 +14,14 @@ from my3dgen_jax import lora
 from my3dgen_jax.training import checkpoint, run_folder
 from tests.support import jobs, person
 
-_JOB = ("--checkpoint=person/base", "--album=person/album",
-        "--lpips=person/lpips", "--test=1", "--batch_size=4",
-        "--raw_weight=0", "--anchor_steps=15", "--anchor_w_samples=100",
-        "--anchor_batch_size=4", "--save_every=4", "--log_every=1",
-        "--pictures=1", "--noreport")
+_SETTINGS = ("--checkpoint=person/base", "--lpips=person/lpips",
+             "--batch_size=4", "--raw_weight=0", "--anchor_steps=15",
+             "--anchor_w_samples=100", "--anchor_batch_size=4",
+             "--save_every=4", "--log_every=1", "--pictures=1", "--noreport")
+# With anchors to be found, and with those that lie beside the photos, where
+# there is one program less to compile.
+_JOB = (*_SETTINGS, "--album=person/album", "--test=1")
+_KNOWN = (*_SETTINGS, "--album=known/album", "--test=0")
 _FEW, _MANY = "--steps=24", "--steps=4000"
 _SECONDS = 60  # within which a job ends when one of its processes dies
 
@@ -31,20 +34,22 @@ class SeveralProcessesTest(parameterized.TestCase):
     cls._folder = tempfile.TemporaryDirectory()
     cls.folder = pathlib.Path(cls._folder.name)
     person.write(cls.folder / "person", latents=False, count=5)
-    (code, _, err), = jobs.results([jobs.start(
-        cls.folder, *_JOB, _FEW, "--cpu_devices=4", "--out=whole",
-        "--cache=cache_whole")])
-    assert (code, err) == (0, ""), err
+    person.write(cls.folder / "known", count=5)
+    for code, _, err in jobs.results([
+        jobs.start(cls.folder, *job, _FEW, "--cpu_devices=4", f"--out={name}",
+                   f"--cache=cache_{name}")
+        for name, job in (("whole", _JOB), ("whole_known", _KNOWN))]):
+      assert (code, err) == (0, ""), err
 
   @classmethod
   def tearDownClass(cls):
     cls._folder.cleanup()
     super().tearDownClass()
 
-  def start(self, name, *flags):
+  def start(self, name, *flags, job=_JOB):
     """Two processes with two devices each; machines share no cache."""
     return jobs.start_all(
-        self.folder, *_JOB, "--cpu_devices=2", f"--out={name}",
+        self.folder, *job, "--cpu_devices=2", f"--out={name}",
         f"--cache=cache_{name}", *flags)
 
   def wait_for(self, path, processes):
@@ -55,8 +60,8 @@ class SeveralProcessesTest(parameterized.TestCase):
       self.assertLess(time.monotonic(), deadline)
       time.sleep(0.005)
 
-  def assert_same_run(self, name):
-    run, whole = self.folder / name, self.folder / "whole"
+  def assert_same_run(self, name, whole="whole"):
+    run, whole = self.folder / name, self.folder / whole
     loaded = [run_folder.Anchors.load(folder / "anchors.npz")
               for folder in (run, whole)]
     self.assertEqual(loaded[0].names, loaded[1].names)
@@ -84,7 +89,7 @@ class SeveralProcessesTest(parameterized.TestCase):
   def test_one_dies(self, victim):
     """The other ends soon, with a line; and --resume goes on."""
     name = f"killed{victim}"
-    processes = self.start(name, _FEW, "--resume")
+    processes = self.start(name, _FEW, "--resume", job=_KNOWN)
     self.wait_for(self.folder / name / "state" / "00000004", processes)
     processes[victim].send_signal(signal.SIGKILL)
     began = time.monotonic()
@@ -93,16 +98,18 @@ class SeveralProcessesTest(parameterized.TestCase):
     self.assertNotEqual(code, 0)
     self.assertRegex(err, rf"(?m)^error: process {victim} of 2 has ended: it "
                      r"was killed, .*--resume goes on")
-    for code, _, err in jobs.results(self.start(name, _FEW, "--resume")):
+    for code, _, err in jobs.results(self.start(name, _FEW, "--resume",
+                                                job=_KNOWN)):
       self.assertEqual((code, err), (0, ""))
-    self.assert_same_run(name)
+    self.assert_same_run(name, "whole_known")
 
   @parameterized.parameters((1, "config.json"), (0, "state/00000004"),
                             (1, "state/00000004"))
   def test_one_is_asked_to_stop(self, whom, when):
     """While anchors are sought, or at a step: all stop, and all go on."""
     name = f"stopped{whom}{len(when)}"
-    processes = self.start(name, _MANY)
+    processes = self.start(
+        name, _MANY, job=_JOB if when == "config.json" else _KNOWN)
     self.wait_for(self.folder / name / when, processes)
     processes[whom].send_signal(signal.SIGTERM)
     for code, _, err in jobs.results(processes, timeout=_SECONDS):
@@ -173,8 +180,8 @@ class SeveralProcessesTest(parameterized.TestCase):
       for i in range(2):
         os.environ.update(variables, SLURM_PROCID=str(i))
         processes.append(jobs.start(
-            self.folder, *_JOB, "--steps=2", "--cpu_devices=2",
-            "--coordinator=auto", "--out=slurm", "--cache=cache_whole"))
+            self.folder, *_KNOWN, "--steps=2", "--cpu_devices=2",
+            "--coordinator=auto", "--out=slurm", "--cache="))
     finally:
       os.environ.clear()
       os.environ.update(before)

@@ -223,7 +223,8 @@ class FilesTest(absltest.TestCase):
 
   def test_round_trip(self):
     save_dists(self.folder, variables(), source={"file": "weights.pt"})
-    module, loaded = load_dists(self.folder, dtype="bfloat16")
+    network = load_dists(self.folder, dtype="bfloat16")
+    module, loaded = network.module, network.variables
     self.assertEqual(module, Dists(dtype="bfloat16"))
     chex.assert_trees_all_equal(loaded, variables())
     self.assertEqual(os.listdir(self.folder), [WEIGHTS_FILE])

@@ -116,7 +116,8 @@ class RegistryTest(parameterized.TestCase):
     with tempfile.TemporaryDirectory() as folder:
       path = pathlib.Path(folder) / "means"
       save_identity(path, "means", variables)
-      wrapper, loaded = load_identity(path)
+      network = load_identity(path)
+      wrapper, loaded = network.module, network.variables
     self.assertEqual(wrapper, Identity("means"))
     chex.assert_trees_all_equal(loaded, variables)
 
@@ -196,7 +197,8 @@ class FilesTest(parameterized.TestCase):
 
   def test_round_trip(self):
     self.save(source={"file": "model_ir_se50.pth"})
-    wrapper, loaded = load_identity(self.folder, dtype="bfloat16")
+    network = load_identity(self.folder, dtype="bfloat16")
+    wrapper, loaded = network.module, network.variables
     self.assertEqual(wrapper, Identity("ir_se50", dtype="bfloat16"))
     chex.assert_trees_all_equal(loaded, self.variables)
     self.assertEqual(os.listdir(self.folder), [WEIGHTS_FILE])

@@ -350,7 +350,8 @@ class FilesTest(parameterized.TestCase):
 
   def test_round_trip(self):
     self.save(source={"file": "alexnet.pth"})
-    module, loaded = load_lpips(self.folder, dtype="bfloat16")
+    network = load_lpips(self.folder, dtype="bfloat16")
+    module, loaded = network.module, network.variables
     self.assertEqual(module, Lpips("alex", dtype="bfloat16"))
     chex.assert_trees_all_equal(loaded, variables("alex"))
     self.assertEqual(os.listdir(self.parent), ["alex"])

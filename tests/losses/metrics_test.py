@@ -154,7 +154,8 @@ class LoadTest(absltest.TestCase):
     networks = metrics.load(["lpips_small", "psnr"], {"lpips_small": folder})
     self.assertIsNone(networks["psnr"])
     x, near = pictures()
-    module, variables = lpips.load_lpips(folder)
+    network = lpips.load_lpips(folder)
+    module, variables = network.module, network.variables
     np.testing.assert_allclose(
         METRICS["lpips_small"].measure(networks["lpips_small"], x, near),
         module.apply(variables, x, near), rtol=1e-5)

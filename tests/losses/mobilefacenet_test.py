@@ -68,7 +68,8 @@ class GoldenTest(absltest.TestCase):
       found = arcface_to_flax.convert(str(_RELEASED / "mobilefacenet.pt"),
                                       str(output), log=lambda line: None)
       self.assertEqual(found, "mobilefacenet")
-      wrapper, loaded = identity.load_identity(output)
+      network = identity.load_identity(output)
+      wrapper, loaded = network.module, network.variables
     self.assertEqual(wrapper, identity.Identity("mobilefacenet"))
     with np.load(_RELEASED / "reference_io.npz") as file:
       reference = dict(file)

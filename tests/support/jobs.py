@@ -21,7 +21,9 @@ def start(folder: pathlib.Path, *flags: str,
           command: str = "personalize") -> subprocess.Popen:
   """Starts a command of `my3dgen_jax.launch` in a folder."""
   environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-  environment.pop("XLA_FLAGS", None)  # --cpu_devices says how many
+  environment["XLA_FLAGS"] = " ".join(  # --cpu_devices says how many
+      flag for flag in environment.get("XLA_FLAGS", "").split()
+      if "device_count" not in flag)
   return subprocess.Popen(
       [sys.executable, "-m", f"my3dgen_jax.launch.{command}", *flags],
       cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

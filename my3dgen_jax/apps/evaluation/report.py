@@ -75,8 +75,8 @@ def lines_about(people: Sequence[Runs], config: EvaluateConfig, bench: Bench,
 def _networks(people: Sequence[Runs], config: EvaluateConfig) -> List[str]:
   """Which networks have judged."""
   folders = judges_of(config, people[0].main)
-  perceptual, _ = lpips_lib.load_lpips(folders["lpips"])
-  judge, _ = identity_lib.load_identity(folders["identity"])
+  perceptual = lpips_lib.load_lpips(folders["lpips"]).module
+  judge = identity_lib.load_identity(folders["identity"]).module
   return [f"LPIPS on {perceptual.backbone}; ID_sim by "
           f"{identity_lib.NETWORKS[judge.network].title}."]
 

@@ -114,14 +114,14 @@ class Job:
                     "--cache=")
     networks, digests = {}, {}
     if config.lpips:
-      networks["lpips"] = Network(*reversed(lpips_lib.load_lpips(
-          config.lpips, dtype=model.dtype, precision=model.precision)))
+      networks["lpips"] = lpips_lib.load_lpips(
+          config.lpips, dtype=model.dtype, precision=model.precision)
       digests["lpips"] = run_folder.file_digest(
           pathlib.Path(config.lpips).expanduser() / lpips_lib.WEIGHTS_FILE)
       _check_sizes(config, model, networks["lpips"].module.backbone)
     if config.identity:
-      networks["identity"] = Network(*reversed(identity_lib.load_identity(
-          config.identity, dtype=model.dtype)))
+      networks["identity"] = identity_lib.load_identity(
+          config.identity, dtype=model.dtype)
       digests["identity"] = run_folder.file_digest(
           pathlib.Path(config.identity).expanduser()
           / identity_lib.WEIGHTS_FILE)

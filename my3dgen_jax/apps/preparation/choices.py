@@ -70,7 +70,7 @@ def choose_faces(records: Sequence[Record], domain: str, network: Any,
 def _embed(network: Any, records: Sequence[Record],
            seen: Sequence[Tuple[int, Seen]]) -> np.ndarray:
   """What a recognition network makes of faces, [N, features]."""
-  module, variables = network
+  module, variables = network.module, network.variables
   if module.network in _ALIGNED_NETWORKS:
     function = jax.jit(module.embed_faces)
     pictures = lambda i, face: face.recognition

@@ -30,7 +30,8 @@ def measure(folder: Union[str, os.PathLike],
   Raises: CheckpointError: weights cannot be read.
   """
   folder = pathlib.Path(folder)
-  wrapper, variables = identity.load_identity(folder / "identity")
+  network = identity.load_identity(folder / "identity")
+  wrapper, variables = network.module, network.variables
   regressor = attributes.load_attributes(folder / "attributes")
   embed = lambda photos: _in_parts(
       lambda images: wrapper.embed(variables, images), photos.images)

@@ -28,6 +28,7 @@ from my3dgen_jax.errors import Interrupted, UserError
 from my3dgen_jax.losses import identity as identity_lib
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.jobs import interrupts
+from my3dgen_jax.types import Network
 from tests.support import dotted_faces
 
 SIZE = 64
@@ -483,8 +484,8 @@ class PrepareTest(parameterized.TestCase):
     pixels = self.photo("stranger.png", left)
     dotted_faces.save(self.photos, "stranger.png",
                       dotted_faces.tinted(pixels, left, third))
-    with mock.patch.object(identity_lib, "load_identity", return_value=(
-        dotted_faces.Identity(), None)):
+    with mock.patch.object(identity_lib, "load_identity", return_value=Network(
+        None, dotted_faces.Identity())):
       self.prepare(identity="network")
     rows = self.report()
     for i in range(3):
@@ -510,8 +511,8 @@ class PrepareTest(parameterized.TestCase):
       for face, colour in ((left, (30, 90, 240)), (right, (240, 90, 30))):
         pixels = dotted_faces.tinted(pixels, face, colour)
       dotted_faces.save(self.photos, f"{i}.png", pixels)
-    with mock.patch.object(identity_lib, "load_identity", return_value=(
-        dotted_faces.Identity(), None)):
+    with mock.patch.object(identity_lib, "load_identity", return_value=Network(
+        None, dotted_faces.Identity())):
       self.prepare(identity="network", duplicate=1.0)
     self.assertIn("another person is in 2 photos, the album's in 2",
                   " ".join(self.told))

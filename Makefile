@@ -1,6 +1,7 @@
 # make demo   personalizes a prior of procedural people, in two to six minutes
 # make viewer turns that person in the browser
 # make test   the whole suite, on a machine with Python 3.11 and nothing else
+# make check  lint, types, structure and pure functions, while one works
 # make bench  the timings of BENCHMARKS.md
 # make bench-gpu, make test-gpu  the same on a GPU, with the Python that has
 #             requirements.txt: PYTHON=...
@@ -12,11 +13,12 @@ PYTEST_ARGS ?= -n 2 --dist worksteal
 
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-# Commands keep their compiled programs themselves (--program_cache).
-test bench: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
+# Commands keep their compiled programs themselves (--program_cache), and so
+# does tests/conftest.py.
+bench: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo viewer test bench bench-gpu test-gpu clean install
+.PHONY: demo viewer test check bench bench-gpu test-gpu clean install
 
 install: $(STAMP)
 
@@ -39,8 +41,25 @@ viewer: $(VENV)/.viewer
 	$(RUN) -m my3dgen_jax.launch.viewer --run=runs/demo --runs=runs \
 	    --out=out/viewer --open $(VIEWER_FLAGS)
 
+# Those that hold numbers compile as users do, the others with little effort.
 test: $(STAMP)
-	JAX_PLATFORMS=cpu $(RUN) -m pytest $(PYTEST_ARGS) tests
+	JAX_PLATFORMS=cpu MY3DGEN_COMPILE_FULLY=1 $(RUN) -m pytest $(PYTEST_ARGS) \
+	    -m numbers tests/models tests/ops tests/losses tests/converters
+	JAX_PLATFORMS=cpu $(RUN) -m pytest $(PYTEST_ARGS) -m "not numbers" tests
+
+$(VENV)/.check: $(STAMP)
+	$(RUN) -m pip install --quiet --editable ".[check]"
+	touch $@
+
+# Pure functions that compile little; the rest is for `make test`.
+CHECKED := tests/structure_test.py tests/config_test.py tests/directions_test.py \
+    tests/data tests/jobs tests/storage tests/launch/flags_test.py
+
+check: $(VENV)/.check
+	$(RUN) -m ruff check my3dgen_jax converters tests benchmarks
+	$(RUN) -m ruff format --check my3dgen_jax converters tests benchmarks
+	$(RUN) -m tests.types.check
+	JAX_PLATFORMS=cpu $(RUN) -m pytest -q $(PYTEST_ARGS) $(CHECKED)
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks.forward

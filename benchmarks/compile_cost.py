@@ -28,7 +28,8 @@ from my3dgen_jax.launch.support import cli
 from my3dgen_jax.ops import platforms
 
 # As XLA describes devices to itself; read off the machines.
-_TARGETS = {"h100": """
+_TARGETS = {
+  "h100": """
 gpu_device_info {
   threads_per_block_limit: 1024 threads_per_warp: 32
   shared_memory_per_block: 49152 shared_memory_per_core: 233472
@@ -44,16 +45,27 @@ platform_name: "CUDA"
 dnn_version_info { major: 9 minor: 7 }
 runtime_version { major: 12 minor: 9 patch: 0 }
 device_description_str: "NVIDIA H100 80GB HBM3"
-"""}
+"""
+}
 
-_PROGRAMS = cli.listing("programs", list(programs.PROGRAMS),
-                        "Which programs, separated by commas.")
-_BATCH = cli.integer("batch", 4, "Photos or images at a time; forward, render "
-                     "and pivotal have one.", lower_bound=1)
-_PRESET = cli.enum("preset", "ffhqrebalanced512-128",
-                   list(config_lib.PRESETS), "Which generator.")
-_DTYPE = cli.enum("dtype", "float32", ["float32", "bfloat16"],
-                  "Number type of activations.")
+_PROGRAMS = cli.listing(
+  "programs", list(programs.PROGRAMS), "Which programs, separated by commas."
+)
+_BATCH = cli.integer(
+  "batch",
+  4,
+  "Photos or images at a time; forward, render and pivotal have one.",
+  lower_bound=1,
+)
+_PRESET = cli.enum(
+  "preset",
+  "ffhqrebalanced512-128",
+  list(config_lib.PRESETS),
+  "Which generator.",
+)
+_DTYPE = cli.enum(
+  "dtype", "float32", ["float32", "bfloat16"], "Number type of activations."
+)
 _TARGET = cli.enum("target", "h100", list(_TARGETS), "Device to compile for.")
 _ONE = ("forward", "render", "pivotal")  # an image or a photo at a time
 
@@ -64,56 +76,85 @@ def compiled_columns(lowered) -> list:
   compiled = lowered.compile()
   seconds = time.perf_counter() - start
   text = compiled.as_text()
-  calls = collections.Counter(re.findall(r'custom_call_target="([^"]*)"',
-                                         text))
+  calls = collections.Counter(re.findall(r'custom_call_target="([^"]*)"', text))
   products = text.count("__triton") + sum(
-      count for name, count in calls.items() if "cublas" in name)
-  convolutions = sum(count for name, count in calls.items()
-                     if "conv" in name)
+    count for name, count in calls.items() if "cublas" in name
+  )
+  convolutions = sum(count for name, count in calls.items() if "conv" in name)
   memory = compiled.memory_analysis().temp_size_in_bytes / 1e9
-  return [f"{seconds:.1f}", str(len(re.findall("kind=k", text))),
-          str(products), str(convolutions), f"{memory:.2f}"]
+  return [
+    f"{seconds:.1f}",
+    str(len(re.findall("kind=k", text))),
+    str(products),
+    str(convolutions),
+    f"{memory:.2f}",
+  ]
 
 
 def main():
   platforms.trace_for_cpu_alone(False)  # as commands do
   try:
     topology = topologies.get_topology_desc(
-        platform="cuda", topology_name=_TARGET.value, topology="1x1x1",
-        target_config=_TARGETS[_TARGET.value])
+      platform="cuda",
+      topology_name=_TARGET.value,
+      topology="1x1x1",
+      target_config=_TARGETS[_TARGET.value],
+    )
   except Exception as error:  # pylint: disable=broad-exception-caught
     print(f"operations are counted only: {str(error).splitlines()[0]}")
     topology = None
-  config = programs.for_accelerator(programs.with_numbers(
-      config_lib.preset(_PRESET.value), _DTYPE.value, "default"))
+  config = programs.for_accelerator(
+    programs.with_numbers(
+      config_lib.preset(_PRESET.value), _DTYPE.value, "default"
+    )
+  )
   rows = []
   for name in _PROGRAMS.value:
     batch = 1 if name in _ONE else _BATCH.value
     one = programs.program(name, config, batch=batch)
     if topology is not None:
       place = jax.sharding.NamedSharding(
-          jax.sharding.Mesh(np.array(topology.devices).reshape(1), ("d",)),
-          jax.sharding.PartitionSpec())
-      one = one._replace(arguments=jax.tree.map(
-          lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype,
-                                            sharding=place), one.arguments))
+        jax.sharding.Mesh(np.array(topology.devices).reshape(1), ("d",)),
+        jax.sharding.PartitionSpec(),
+      )
+      one = one._replace(
+        arguments=jax.tree.map(
+          lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=place
+          ),
+          one.arguments,
+        )
+      )
     start = time.perf_counter()
     lowered = programs.lowered(one)
     traced = time.perf_counter() - start
-    rows.append([name, str(batch), f"{traced:.1f}",
-                 str(programs.counted(lowered.as_text()))])
+    rows.append(
+      [
+        name,
+        str(batch),
+        f"{traced:.1f}",
+        str(programs.counted(lowered.as_text())),
+      ]
+    )
     if topology is not None:
       rows[-1] += compiled_columns(lowered)
     print(" ".join(rows[-1]), flush=True)
   header = ["program", "batch", "traced, s", "operations"]
   if topology is not None:
-    header += ["compiled, s", "fusions", "products", "convolutions",
-               "memory, GB"]
+    header += [
+      "compiled, s",
+      "fusions",
+      "products",
+      "convolutions",
+      "memory, GB",
+    ]
   report.write_section(
-      f"To compile for {_TARGET.value}, {_PRESET.value}, {_DTYPE.value}",
-      report.table(header, rows) + f"\n\n{os.environ['XLA_FLAGS']}; "
-      "operations before XLA, the rest after it; memory is temporary.\n\n"
-      + report.machine() + ".")
+    f"To compile for {_TARGET.value}, {_PRESET.value}, {_DTYPE.value}",
+    report.table(header, rows) + f"\n\n{os.environ['XLA_FLAGS']}; "
+    "operations before XLA, the rest after it; memory is temporary.\n\n"
+    + report.machine()
+    + ".",
+  )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ What is in the repository came from albums/barack_obama and roger_federer of
 """
 
 import pathlib
-from typing import List
 
 import numpy as np
 from absl import flags
@@ -21,11 +20,10 @@ from scipy import optimize
 from scipy.spatial import transform
 
 from my3dgen_jax.data.faces import landmarks, mediapipe_models
-from my3dgen_jax.storage import files
 from my3dgen_jax.launch.support import cli
+from my3dgen_jax.storage import files
 
-_PHOTOS = flags.DEFINE_list("photos", None, "Folders of photos.",
-                            required=True)
+_PHOTOS = flags.DEFINE_list("photos", None, "Folders of photos.", required=True)
 _DETECTIONS = flags.DEFINE_string("detections", None, "MTCNN's points.")
 _OUT = flags.DEFINE_string("out", None, "Where to write the mean mesh.")
 _ROUNDS = 10  # of the mean's fit; it changes no more after three
@@ -37,8 +35,9 @@ _OUTLIER, _NOISE = 0.1, 0.03
 
 def main():
   detect = mediapipe_models.face_detector()
-  photos = sorted(path for folder in _PHOTOS.value
-                  for path in pathlib.Path(folder).iterdir())
+  photos = sorted(
+    path for folder in _PHOTOS.value for path in pathlib.Path(folder).iterdir()
+  )
   meshes = {}
   for path in photos:
     faces = detect(np.asarray(Image.open(path).convert("RGB")))
@@ -48,18 +47,25 @@ def main():
   if _OUT.value:
     points, deviation = mean_of(list(meshes.values()))
     with files.replacing(_OUT.value) as file:
-      np.savez_compressed(file, points=points.astype(np.float32),
-                          deviation=deviation.astype(np.float32))
+      np.savez_compressed(
+        file,
+        points=points.astype(np.float32),
+        deviation=deviation.astype(np.float32),
+      )
   if _DETECTIONS.value:
-    seen = {path.stem: landmarks.read_points(path)
-            for path in pathlib.Path(_DETECTIONS.value).glob("*.txt")}
-    pairs = [(meshes[name][:, :2], seen[name])
-             for name in sorted(meshes.keys() & seen.keys())]
+    seen = {
+      path.stem: landmarks.read_points(path)
+      for path in pathlib.Path(_DETECTIONS.value).glob("*.txt")
+    }
+    pairs = [
+      (meshes[name][:, :2], seen[name])
+      for name in sorted(meshes.keys() & seen.keys())
+    ]
     print(f"with MTCNN's points: {len(pairs)}")
     fit_shares(pairs)
 
 
-def mean_of(meshes: List[np.ndarray]):
+def mean_of(meshes: list[np.ndarray]):
   """The mean mesh [468, 3] and how far meshes are off it, [468, 2]."""
   mirror = landmarks.mean_mesh().mirror
   upright = [mesh * [1, -1, -1] for mesh in meshes]
@@ -72,8 +78,9 @@ def mean_of(meshes: List[np.ndarray]):
     mean /= np.linalg.norm(mean)
   # The mirrored ones are among them, so it is symmetric, but turned.
   across = np.linalg.svd(mean - mean[mirror])[2][0]
-  across *= np.sign(across @ (mean[_OUTER_CORNERS[1]]
-                              - mean[_OUTER_CORNERS[0]]))
+  across *= np.sign(
+    across @ (mean[_OUTER_CORNERS[1]] - mean[_OUTER_CORNERS[0]])
+  )
   up = mean[_FOREHEAD] - mean[_CHIN]
   up -= across * (up @ across)
   up /= np.linalg.norm(up)
@@ -81,8 +88,9 @@ def mean_of(meshes: List[np.ndarray]):
   mean = (mean + (mean * [-1, 1, 1])[mirror]) / 2
   mean /= np.linalg.norm(np.subtract(*mean[list(_OUTER_CORNERS)]))
   errors = np.mean([_off(mesh, mean) ** 2 for mesh in upright], axis=0)
-  return mean, np.sqrt(np.stack([errors[:, :2].mean(axis=1), errors[:, 2]],
-                                axis=1))
+  return mean, np.sqrt(
+    np.stack([errors[:, :2].mean(axis=1), errors[:, 2]], axis=1)
+  )
 
 
 def _motion(mesh, target):
@@ -90,7 +98,7 @@ def _motion(mesh, target):
   middle, goal = mesh.mean(axis=0), target.mean(axis=0)
   turn = transform.Rotation.align_vectors(target - goal, mesh - middle)[0]
   turned = turn.apply(mesh - middle)
-  scale = np.sum(turned * (target - goal)) / np.sum(turned ** 2)
+  scale = np.sum(turned * (target - goal)) / np.sum(turned**2)
   return scale, turn, middle, goal
 
 
@@ -109,8 +117,9 @@ def fit_shares(pairs):
   """Prints the shares of the way to the lid and to the bridge."""
   left, right = (33, 133), (263, 362)
   for name, bases, ends, rows in (
-      ("eye to lid", (left, right), (159, 386), (0, 1)),
-      ("nose to bridge", ((1,),), (168,), (2,))):
+    ("eye to lid", (left, right), (159, 386), (0, 1)),
+    ("nose to bridge", ((1,),), (168,), (2,)),
+  ):
     ways, wanted = [], []
     for mesh, seen in pairs:
       unit = np.linalg.norm(np.subtract(*mesh[list(_OUTER_CORNERS)]))
@@ -122,10 +131,13 @@ def fit_shares(pairs):
         ways.append((mesh[end] - middle) / unit)
         wanted.append((seen[row] - middle) / unit)
     ways, wanted = np.ravel(ways), np.ravel(wanted)
-    share = optimize.least_squares(lambda x: x * ways - wanted, [0.0],
-                                   loss="soft_l1", f_scale=_NOISE).x[0]
-    print(f"{name}: {share:.3f} ({len(wanted) // 2} points, rms "
-          f"{np.sqrt(2 * np.mean((share * ways - wanted) ** 2)):.3f})")
+    share = optimize.least_squares(
+      lambda x: x * ways - wanted, [0.0], loss="soft_l1", f_scale=_NOISE
+    ).x[0]
+    print(
+      f"{name}: {share:.3f} ({len(wanted) // 2} points, rms "
+      f"{np.sqrt(2 * np.mean((share * ways - wanted) ** 2)):.3f})"
+    )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, Dict, List, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,64 +36,103 @@ from my3dgen_jax import config as config_lib
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch.support import cli
 
-_PRESET = cli.enum("preset", "ffhqrebalanced512-128",
-                   ["tiny", *config_lib.PRESETS],
-                   "Which generator; tiny: to try the script.")
-_BUDGET = cli.number("budget", 480.0, "Seconds after which nothing more is "
-                     "begun.", lower_bound=1)
+_PRESET = cli.enum(
+  "preset",
+  "ffhqrebalanced512-128",
+  ["tiny", *config_lib.PRESETS],
+  "Which generator; tiny: to try the script.",
+)
+_BUDGET = cli.number(
+  "budget", 480.0, "Seconds after which nothing more is begun.", lower_bound=1
+)
 _JSON = cli.string("json", "out/gpu.json", "File of all numbers.")
-_PEER = cli.string("peer", None, "Command of another implementation's script, "
-                   "run first on the same card; its output is kept.")
-_ONLY = cli.listing("only", [], "Measurements to make, of those that are "
-                    "listed while it runs; default: all.")
-_CASE = cli.string("case", None, "One measurement, as JSON: what the script "
-                   "gives to the processes that it starts.")
+_PEER = cli.string(
+  "peer",
+  None,
+  "Command of another implementation's script, "
+  "run first on the same card; its output is kept.",
+)
+_ONLY = cli.listing(
+  "only",
+  [],
+  "Measurements to make, of those that are listed while it runs; default: all.",
+)
+_CASE = cli.string(
+  "case",
+  None,
+  "One measurement, as JSON: what the script "
+  "gives to the processes that it starts.",
+)
 _RUNS = cli.integer("runs", 10, "Timed calls of each.", lower_bound=1)
 
 # Activations and products: what PyTorch calls float32 exactly, TF32, bfloat16.
-NUMBERS = {"float32": ("float32", "highest"), "tf32": ("float32", "default"),
-           "bfloat16": ("bfloat16", "default")}
+NUMBERS = {
+  "float32": ("float32", "highest"),
+  "tf32": ("float32", "default"),
+  "bfloat16": ("bfloat16", "default"),
+}
 _PHOTOS = 50
 # With what the forward pass and a step of tuning should get by, as a share of
 # the device's memory: 3 and 16 of 80 GB.
 _LIMITS = {"forward": 3.0, "tuning": 16.0}
 
 
-def cases() -> List[Dict[str, Any]]:
+def cases() -> list[dict[str, Any]]:
   """What is measured, the most important first."""
   case = lambda name, what, **more: {"name": name, "what": what, **more}
   result = [
-      case("device", "device"),
-      case("forward 1 tf32", "forward", batch=1, numbers="tf32"),
-      case("tuning 4 tf32", "tuning", batch=4, numbers="tf32"),
-      case("demo, nothing cached", "demo", cached=False),
-      case("demo, again", "demo", cached=True),
-      case("tuning 4 bfloat16", "tuning", batch=4, numbers="bfloat16"),
-      case("projection 8 tf32", "projection", batch=8, numbers="tf32"),
-      case("render 1 tf32", "render", batch=1, numbers="tf32"),
-      case("forward 1 bfloat16", "forward", batch=1, numbers="bfloat16"),
-      case("render 1 bfloat16", "render", batch=1, numbers="bfloat16"),
-      case("forward 8 bfloat16", "forward", batch=8, numbers="bfloat16"),
-      case("forward 1 float32", "forward", batch=1, numbers="float32"),
-      case("forward in 3 GB", "forward", batch=1, numbers="tf32",
-           limit=_LIMITS["forward"]),
-      case("tuning in 16 GB", "tuning", batch=4, numbers="tf32",
-           limit=_LIMITS["tuning"]),
-      case("projection 8 bfloat16", "projection", batch=8,
-           numbers="bfloat16"),
-      case("tuning 16 bfloat16", "tuning", batch=16, numbers="bfloat16"),
-      case("tuning 1 tf32", "tuning", batch=1, numbers="tf32"),
-      case("full 4 tf32", "full", batch=4, numbers="tf32"),
-      case("tuning 4, exhaustive search off", "tuning", batch=4,
-           numbers="tf32", xla_flags="--xla_gpu_autotune_level=1"),
-      case("tuning 4, one cuDNN plan", "tuning", batch=4, numbers="tf32",
-           xla_flags="--xla_gpu_cudnn_gemm_max_plans=1"),
+    case("device", "device"),
+    case("forward 1 tf32", "forward", batch=1, numbers="tf32"),
+    case("tuning 4 tf32", "tuning", batch=4, numbers="tf32"),
+    case("demo, nothing cached", "demo", cached=False),
+    case("demo, again", "demo", cached=True),
+    case("tuning 4 bfloat16", "tuning", batch=4, numbers="bfloat16"),
+    case("projection 8 tf32", "projection", batch=8, numbers="tf32"),
+    case("render 1 tf32", "render", batch=1, numbers="tf32"),
+    case("forward 1 bfloat16", "forward", batch=1, numbers="bfloat16"),
+    case("render 1 bfloat16", "render", batch=1, numbers="bfloat16"),
+    case("forward 8 bfloat16", "forward", batch=8, numbers="bfloat16"),
+    case("forward 1 float32", "forward", batch=1, numbers="float32"),
+    case(
+      "forward in 3 GB",
+      "forward",
+      batch=1,
+      numbers="tf32",
+      limit=_LIMITS["forward"],
+    ),
+    case(
+      "tuning in 16 GB",
+      "tuning",
+      batch=4,
+      numbers="tf32",
+      limit=_LIMITS["tuning"],
+    ),
+    case("projection 8 bfloat16", "projection", batch=8, numbers="bfloat16"),
+    case("tuning 16 bfloat16", "tuning", batch=16, numbers="bfloat16"),
+    case("tuning 1 tf32", "tuning", batch=1, numbers="tf32"),
+    case("full 4 tf32", "full", batch=4, numbers="tf32"),
+    case(
+      "tuning 4, exhaustive search off",
+      "tuning",
+      batch=4,
+      numbers="tf32",
+      xla_flags="--xla_gpu_autotune_level=1",
+    ),
+    case(
+      "tuning 4, one cuDNN plan",
+      "tuning",
+      batch=4,
+      numbers="tf32",
+      xla_flags="--xla_gpu_cudnn_gemm_max_plans=1",
+    ),
   ]
   if _ONLY.value:
     unknown = set(_ONLY.value) - {one["name"] for one in result}
     if unknown:
-      raise FlagError(f"--only: unknown {', '.join(sorted(unknown))}; there "
-                      f"are {', '.join(one['name'] for one in result)}")
+      raise FlagError(
+        f"--only: unknown {', '.join(sorted(unknown))}; there "
+        f"are {', '.join(one['name'] for one in result)}"
+      )
     result = [one for one in result if one["name"] in _ONLY.value]
   return result
 
@@ -100,12 +140,16 @@ def cases() -> List[Dict[str, Any]]:
 def _config(numbers: str) -> config_lib.GeneratorConfig:
   if _PRESET.value == "tiny":
     config = config_lib.GeneratorConfig(
-        neural_rendering_resolution=32,
-        backbone=config_lib.BackboneConfig(resolution=32, channel_base=512,
-                                           channel_max=16),
-        superresolution=dataclasses.replace(
-            config_lib.SUPERRESOLUTION_MODULES["SuperresolutionHybrid8X"],
-            input_resolution=32, channels=(8, 8)))
+      neural_rendering_resolution=32,
+      backbone=config_lib.BackboneConfig(
+        resolution=32, channel_base=512, channel_max=16
+      ),
+      superresolution=dataclasses.replace(
+        config_lib.SUPERRESOLUTION_MODULES["SuperresolutionHybrid8X"],
+        input_resolution=32,
+        channels=(8, 8),
+      ),
+    )
   else:
     config = config_lib.preset(_PRESET.value)
   return programs.with_numbers(config, *NUMBERS[numbers])
@@ -117,14 +161,16 @@ def _config(numbers: str) -> config_lib.GeneratorConfig:
 def filled(shapes: Any) -> Any:
   """Arrays of those shapes: small numbers, cameras where cameras belong."""
   rng = np.random.default_rng(0)
-  label = np.concatenate([np.eye(4).ravel(), [4.26, 0, .5, 0, 4.26, .5, 0, 0,
-                                              1]])
+  label = np.concatenate(
+    [np.eye(4).ravel(), [4.26, 0, 0.5, 0, 4.26, 0.5, 0, 0, 1]]
+  )
   label[11] = -2.7
 
   def fill(path, shape):
     if shape.dtype == jnp.uint32:
       return np.arange(int(np.prod(shape.shape)), dtype=np.uint32).reshape(
-          shape.shape)
+        shape.shape
+      )
     if shape.shape[-1:] == (25,):
       return np.broadcast_to(label, shape.shape).astype(np.float32)
     if not jnp.issubdtype(shape.dtype, jnp.floating):
@@ -137,10 +183,11 @@ def filled(shapes: Any) -> Any:
   return jax.device_put(jax.tree_util.tree_map_with_path(fill, shapes))
 
 
-def _measure_program(case: Dict[str, Any]) -> Dict[str, Any]:
+def _measure_program(case: dict[str, Any]) -> dict[str, Any]:
   """Compilation and time of one of `programs.PROGRAMS`."""
-  one = programs.program(case["what"], _config(case["numbers"]),
-                         batch=case["batch"])
+  one = programs.program(
+    case["what"], _config(case["numbers"]), batch=case["batch"]
+  )
   arguments = filled(one.arguments)
   start = time.perf_counter()
   lowered = jax.jit(one.function).lower(*arguments)
@@ -155,26 +202,34 @@ def _measure_program(case: Dict[str, Any]) -> Dict[str, Any]:
     times.append(time.perf_counter() - begin)
   seconds = statistics.median(times)
   memory = jax.local_devices()[0].memory_stats() or {}
-  return {"traced_s": traced - start, "compiled_s": compiled_at - traced,
-          "ms": 1e3 * seconds, "images_per_s": case["batch"] / seconds,
-          "temporary_gb": compiled.memory_analysis().temp_size_in_bytes / 1e9,
-          "peak_gb": memory.get("peak_bytes_in_use", 0) / 1e9}
+  return {
+    "traced_s": traced - start,
+    "compiled_s": compiled_at - traced,
+    "ms": 1e3 * seconds,
+    "images_per_s": case["batch"] / seconds,
+    "temporary_gb": compiled.memory_analysis().temp_size_in_bytes / 1e9,
+    "peak_gb": memory.get("peak_bytes_in_use", 0) / 1e9,
+  }
 
 
-def _measure_device(_: Dict[str, Any]) -> Dict[str, Any]:
+def _measure_device(_: dict[str, Any]) -> dict[str, Any]:
   """What the card does at best, and the first answer of a process."""
   size = 8192 if jax.default_backend() != "cpu" else 512
-  result = {"device": jax.local_devices()[0].device_kind,
-            "jax": jax.__version__, "devices": jax.local_device_count()}
+  result = {
+    "device": jax.local_devices()[0].device_kind,
+    "jax": jax.__version__,
+    "devices": jax.local_device_count(),
+  }
   for numbers, (dtype, precision) in NUMBERS.items():
     a = jax.random.normal(jax.random.key(0), (size, size), dtype)
     product = jax.jit(functools.partial(jnp.matmul, precision=precision))
-    result[f"{numbers}_tflops"] = 2 * size**3 / report.seconds(
-        product, a, a, runs=5) / 1e12
+    result[f"{numbers}_tflops"] = (
+      2 * size**3 / report.seconds(product, a, a, runs=5) / 1e12
+    )
   return result
 
 
-def run_case(case: Dict[str, Any]) -> Dict[str, Any]:
+def run_case(case: dict[str, Any]) -> dict[str, Any]:
   """One measurement, in this process."""
   if case["what"] == "device":
     return _measure_device(case)
@@ -184,21 +239,27 @@ def run_case(case: Dict[str, Any]) -> Dict[str, Any]:
 # In the process that starts the others.
 
 
-def _environment(case: Dict[str, Any], folder: pathlib.Path,
-                 card_gb: float) -> Dict[str, str]:
-  environment = {**os.environ, "PYTHONUNBUFFERED": "1",
-                 "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
-                 "XDG_CACHE_HOME": str(folder / "cache")}
+def _environment(
+  case: dict[str, Any], folder: pathlib.Path, card_gb: float
+) -> dict[str, str]:
+  environment = {
+    **os.environ,
+    "PYTHONUNBUFFERED": "1",
+    "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
+    "XDG_CACHE_HOME": str(folder / "cache"),
+  }
   if "limit" in case and card_gb:
     environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = (
-        f"{case['limit'] / card_gb:.4f}")
+      f"{case['limit'] / card_gb:.4f}"
+    )
   if "xla_flags" in case:
     environment["XLA_FLAGS"] = case["xla_flags"]
   return environment
 
 
-def _run_demo(case: Dict[str, Any], folder: pathlib.Path,
-              timeout: float) -> Dict[str, Any]:
+def _run_demo(
+  case: dict[str, Any], folder: pathlib.Path, timeout: float
+) -> dict[str, Any]:
   """`demo.flags` as a newcomer runs it; seconds of its stages."""
   if not case["cached"]:
     for name in ("programs", "cache"):
@@ -208,10 +269,18 @@ def _run_demo(case: Dict[str, Any], folder: pathlib.Path,
   start = time.perf_counter()
   first = None
   with subprocess.Popen(
-      [sys.executable, "-m", "my3dgen_jax.launch.personalize",
-       "--flagfile=demo.flags", f"--out={out}"], stdout=subprocess.PIPE,
-      stderr=subprocess.STDOUT, text=True,
-      env=_environment(case, folder, 0)) as process:
+    [
+      sys.executable,
+      "-m",
+      "my3dgen_jax.launch.personalize",
+      "--flagfile=demo.flags",
+      f"--out={out}",
+    ],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+    env=_environment(case, folder, 0),
+  ) as process:
     lines = []
     for line in process.stdout:
       first = first or time.perf_counter() - start
@@ -223,46 +292,67 @@ def _run_demo(case: Dict[str, Any], folder: pathlib.Path,
   if process.returncode:
     return {**result, "error": "\n".join(lines[-5:])}
   summary = json.loads((out / "summary.json").read_text())
-  return {**result, **{f"{name}_{key}": summary[name][key]
-                       for name in ("pretrained", "personalized")
-                       for key in ("lpips", "psnr", "id_sim")
-                       if key in summary.get(name, {})}}
+  return {
+    **result,
+    **{
+      f"{name}_{key}": summary[name][key]
+      for name in ("pretrained", "personalized")
+      for key in ("lpips", "psnr", "id_sim")
+      if key in summary.get(name, {})
+    },
+  }
 
 
-def _run(case: Dict[str, Any], folder: pathlib.Path, card_gb: float,
-         timeout: float) -> Dict[str, Any]:
+def _run(
+  case: dict[str, Any], folder: pathlib.Path, card_gb: float, timeout: float
+) -> dict[str, Any]:
   if case["what"] == "demo":
     return _run_demo(case, folder, timeout)
-  command = [sys.executable, "-m", "benchmarks.gpu",
-             f"--case={json.dumps(case)}", f"--preset={_PRESET.value}",
-             f"--runs={_RUNS.value}"]
+  command = [
+    sys.executable,
+    "-m",
+    "benchmarks.gpu",
+    f"--case={json.dumps(case)}",
+    f"--preset={_PRESET.value}",
+    f"--runs={_RUNS.value}",
+  ]
   start = time.perf_counter()
   try:
-    done = subprocess.run(command, capture_output=True, text=True,
-                          timeout=timeout, check=False,
-                          env=_environment(case, folder, card_gb))
+    done = subprocess.run(
+      command,
+      capture_output=True,
+      text=True,
+      timeout=timeout,
+      check=False,
+      env=_environment(case, folder, card_gb),
+    )
   except subprocess.TimeoutExpired:
     return {"error": f"not done after {timeout:.0f} s"}
   lines = done.stdout.strip().splitlines()
   if done.returncode or not lines:
     return {"error": (done.stderr.strip().splitlines() or ["died"])[-1][-300:]}
-  return {**json.loads(lines[-1]),
-          "process_s": time.perf_counter() - start}
+  return {**json.loads(lines[-1]), "process_s": time.perf_counter() - start}
 
 
 def _card_gb() -> float:
   """Memory of the card, GB; 0 where the driver has no say."""
   try:
     done = subprocess.run(
-        ["nvidia-smi", "--query-gpu=memory.total",
-         "--format=csv,noheader,nounits"], capture_output=True, text=True,
-        check=False)
+      [
+        "nvidia-smi",
+        "--query-gpu=memory.total",
+        "--format=csv,noheader,nounits",
+      ],
+      capture_output=True,
+      text=True,
+      check=False,
+    )
     return float(done.stdout.split()[0]) * 2**20 / 1e9
   except (OSError, ValueError, IndexError):
     return 0.0
 
 
-def _job_minutes(found: Dict[str, Dict[str, Any]]) -> str:
+def _job_minutes(found: dict[str, dict[str, Any]]) -> str:
   """50 photos to an adapter: steps that were timed, multiplied."""
   lines = []
   for numbers in ("tf32", "bfloat16"):
@@ -271,36 +361,67 @@ def _job_minutes(found: Dict[str, Dict[str, Any]]) -> str:
     if "ms" not in projection or "ms" not in tuning:
       continue
     batches = -(-_PHOTOS // 8)
-    seconds = (batches * config_lib.ProjectionConfig().steps
-               * projection["ms"]
-               + config_lib.TuningConfig().steps * tuning["ms"]) / 1e3
+    seconds = (
+      batches * config_lib.ProjectionConfig().steps * projection["ms"]
+      + config_lib.TuningConfig().steps * tuning["ms"]
+    ) / 1e3
     seconds += projection["compiled_s"] + tuning["compiled_s"]
-    lines.append(f"{_PHOTOS} photos to an adapter in {numbers}, default "
-                 f"steps: {seconds / 60:.1f} min (steps timed and "
-                 "multiplied, compilation included).")
+    lines.append(
+      f"{_PHOTOS} photos to an adapter in {numbers}, default "
+      f"steps: {seconds / 60:.1f} min (steps timed and "
+      "multiplied, compilation included)."
+    )
   return "\n\n".join(lines) or "50 photos to an adapter: not measured."
 
 
-def _sections(found: Dict[str, Dict[str, Any]], left: Sequence[str]):
+def _sections(found: dict[str, dict[str, Any]], left: Sequence[str]):
   def cell(value):
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
-  keys = ["ms", "images_per_s", "traced_s", "compiled_s", "temporary_gb",
-          "peak_gb", "error"]
-  rows = [[name, *(cell(result.get(key, "")) for key in keys)]
-          for name, result in found.items()
-          if "ms" in result or "error" in result]
-  notes = [", ".join(f"{key} {cell(value)}" for key, value in result.items())
-           for name, result in found.items() if name.startswith(
-               ("device", "demo", "peer"))]
+  keys = [
+    "ms",
+    "images_per_s",
+    "traced_s",
+    "compiled_s",
+    "temporary_gb",
+    "peak_gb",
+    "error",
+  ]
+  rows = [
+    [name, *(cell(result.get(key, "")) for key in keys)]
+    for name, result in found.items()
+    if "ms" in result or "error" in result
+  ]
+  notes = [
+    ", ".join(f"{key} {cell(value)}" for key, value in result.items())
+    for name, result in found.items()
+    if name.startswith(("device", "demo", "peer"))
+  ]
   if left:
     notes.append("Left out for lack of time: " + ", ".join(left) + ".")
   report.write_section(
-      f"GPU, {_PRESET.value}",
-      "\n\n".join([report.table(
-          ["", "ms", "images/s", "traced, s", "compiled, s", "temporary, GB",
-           "peak, GB", "error"], rows), *notes, _job_minutes(found),
-                   report.machine() + "."]))
+    f"GPU, {_PRESET.value}",
+    "\n\n".join(
+      [
+        report.table(
+          [
+            "",
+            "ms",
+            "images/s",
+            "traced, s",
+            "compiled, s",
+            "temporary, GB",
+            "peak, GB",
+            "error",
+          ],
+          rows,
+        ),
+        *notes,
+        _job_minutes(found),
+        report.machine() + ".",
+      ]
+    ),
+  )
 
 
 def main():
@@ -311,18 +432,21 @@ def main():
   left_s = lambda: _BUDGET.value - (time.monotonic() - began)
   path = pathlib.Path(_JSON.value)
   path.parent.mkdir(parents=True, exist_ok=True)
-  found: Dict[str, Dict[str, Any]] = {}
-  left: List[str] = []
+  found: dict[str, dict[str, Any]] = {}
+  left: list[str] = []
   card_gb = _card_gb()
   with tempfile.TemporaryDirectory() as temporary:
     folder = pathlib.Path(temporary)
     wanted = cases()
     if _PEER.value:
       print("peer:", _PEER.value, flush=True)
-      done = subprocess.run(shlex.split(_PEER.value), capture_output=True,
-                            text=True, check=False)
-      found["peer"] = {"output": done.stdout.strip()[-2000:],
-                       "rc": done.returncode}
+      done = subprocess.run(
+        shlex.split(_PEER.value), capture_output=True, text=True, check=False
+      )
+      found["peer"] = {
+        "output": done.stdout.strip()[-2000:],
+        "rc": done.returncode,
+      }
       print(found["peer"]["output"], flush=True)
     for case in wanted:
       if left_s() <= 0:
@@ -330,10 +454,14 @@ def main():
         continue
       print(f"{time.monotonic() - began:5.0f} s  {case['name']} …", flush=True)
       found[case["name"]] = _run(case, folder, card_gb, max(left_s(), 20))
-      print("    " + ", ".join(
-          f"{key} {value:.4g}" if isinstance(value, float) else
-          f"{key} {value}" for key, value in found[case["name"]].items()),
-            flush=True)
+      print(
+        "    "
+        + ", ".join(
+          f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+          for key, value in found[case["name"]].items()
+        ),
+        flush=True,
+      )
       path.write_text(json.dumps(found, indent=2) + "\n")
   _sections(found, left)
 

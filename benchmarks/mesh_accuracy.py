@@ -20,22 +20,21 @@ them. With several --levels the columns are means over all people, a row each:
 choose the level on other people than those that it is shown on.
 """
 
-from typing import Dict, List, NamedTuple, Tuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from scipy import spatial
 
 from benchmarks import report
-from my3dgen_jax.apps.rendering import density, surface
-from my3dgen_jax.apps.rendering import stations
 from my3dgen_jax.apps.person import load_person
-from my3dgen_jax.storage.files import replacing
+from my3dgen_jax.apps.rendering import density, stations, surface
 from my3dgen_jax.demo import album as demo_album
 from my3dgen_jax.demo import heads, people, render
 from my3dgen_jax.launch.support import cli
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.ops.rendering import rays
+from my3dgen_jax.storage.files import replacing
 
 _RUNS = cli.string("runs", "runs/people", "Folder of demo_people.")
 _PEOPLE = cli.listing("people", "0-4", "Which of them.")
@@ -52,11 +51,16 @@ _HIDDEN = 0.01  # farther behind what a pixel sees first: not seen
 _SAMPLES = 1_000_000  # points of a mesh, evenly over its surface
 _MARGIN = 0.01  # of the cube's faces, where it cuts
 # Where training photos are taken from, and all around.
-_SEEN = [(yaw, pitch) for yaw in np.linspace(-0.5, 0.5, 5)
-         for pitch in (-0.25, 0.0, 0.25)]
-_AROUND = [(yaw, pitch) for yaw in np.linspace(-np.pi, np.pi, 12,
-                                               endpoint=False)
-           for pitch in (-0.5, 0.5)]
+_SEEN = [
+  (yaw, pitch)
+  for yaw in np.linspace(-0.5, 0.5, 5)
+  for pitch in (-0.25, 0.0, 0.25)
+]
+_AROUND = [
+  (yaw, pitch)
+  for yaw in np.linspace(-np.pi, np.pi, 12, endpoint=False)
+  for pitch in (-0.5, 0.5)
+]
 
 
 class Distances(NamedTuple):
@@ -68,23 +72,26 @@ class Distances(NamedTuple):
   worst: float  # of 95 % of both, the mean
 
   @classmethod
-  def of(cls, to_exact: np.ndarray, to_mesh: np.ndarray,
-         height: float) -> "Distances":
+  def of(
+    cls, to_exact: np.ndarray, to_mesh: np.ndarray, height: float
+  ) -> "Distances":
     """Of distances in world units."""
     share = lambda value: float(100 * value / height)
-    return cls(share(to_exact.mean()), share(to_mesh.mean()),
-               share(to_exact.mean() + to_mesh.mean()) / 2,
-               share(np.percentile(to_exact, 95)
-                     + np.percentile(to_mesh, 95)) / 2)
+    return cls(
+      share(to_exact.mean()),
+      share(to_mesh.mean()),
+      share(to_exact.mean() + to_mesh.mean()) / 2,
+      share(np.percentile(to_exact, 95) + np.percentile(to_mesh, 95)) / 2,
+    )
 
 
-def exact_points(person: people.Person,
-                 views: List[Tuple[float, float]]) -> np.ndarray:
+def exact_points(
+  person: people.Person, views: list[tuple[float, float]]
+) -> np.ndarray:
   """Points [N, 3] of one person's surface that cameras see, not the wall."""
   yaw, pitch = np.array(views).T
   c = people.face_camera(yaw, pitch)
-  many = jax.tree.map(lambda x: np.broadcast_to(x, (len(c), *x.shape)),
-                      person)
+  many = jax.tree.map(lambda x: np.broadcast_to(x, (len(c), *x.shape)), person)
   seen = render.render(many, c, resolution=_SIDE, supersampling=1)
   lines = rays.generate_rays(*cameras.unpack_label(c), _SIDE)
   depth = np.asarray(seen.depth).reshape(len(c), -1, 1)
@@ -106,8 +113,10 @@ def mesh_points(mesh: surface.Mesh) -> np.ndarray:
   """Points [_SAMPLES, 3] drawn evenly from a mesh."""
   rng = np.random.default_rng(0)
   corners = mesh.vertices[mesh.faces]
-  area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0],
-                                 corners[:, 2] - corners[:, 0]), axis=-1)
+  area = np.linalg.norm(
+    np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]),
+    axis=-1,
+  )
   chosen = corners[rng.choice(len(area), _SAMPLES, p=area / area.sum())]
   return np.einsum("nk,nkd->nd", rng.dirichlet((1, 1, 1), _SAMPLES), chosen)
 
@@ -116,8 +125,9 @@ def visible(points: np.ndarray) -> np.ndarray:
   """Which of a surface's points some camera sees; [N] bool."""
   result = np.zeros(len(points), bool)
   for yaw, pitch in _SEEN:
-    cam2world, intrinsics = map(np.asarray, cameras.unpack_label(
-        people.face_camera(yaw, pitch)))
+    cam2world, intrinsics = map(
+      np.asarray, cameras.unpack_label(people.face_camera(yaw, pitch))
+    )
     local = (points - cam2world[:3, 3]) @ cam2world[:3, :3]
     place = local @ intrinsics.T
     pixel = np.floor(place[:, :2] / place[:, 2:] * _BUFFER).astype(int)
@@ -129,19 +139,21 @@ def visible(points: np.ndarray) -> np.ndarray:
   return result
 
 
-def measure(person: people.Person, volume: density.Volume,
-            levels: List[float]) -> Dict[float, Distances]:
+def measure(
+  person: people.Person, volume: density.Volume, levels: list[float]
+) -> dict[float, Distances]:
   """Compares surfaces at several levels with the exact one."""
   inside = lambda points: points[
-      (np.abs(points) < volume.side / 2 - _MARGIN).all(axis=-1)]
+    (np.abs(points) < volume.side / 2 - _MARGIN).all(axis=-1)
+  ]
   seen = inside(exact_points(person, _SEEN))
-  exact = spatial.cKDTree(np.concatenate(
-      [seen, exact_points(person, _AROUND)]))
+  exact = spatial.cKDTree(np.concatenate([seen, exact_points(person, _AROUND)]))
   height = head_height(person)
   result = {}
   for level in levels:
     vertices, faces = surface.largest_piece(
-        *surface.surface(volume, level), volume.side)
+      *surface.surface(volume, level), volume.side
+    )
     points = mesh_points(surface.Mesh(vertices, faces, None))
     shown = inside(points[visible(points)])
     to_exact, _ = exact.query(shown[::4])
@@ -153,36 +165,51 @@ def measure(person: people.Person, volume: density.Volume,
 def main():
   levels = cli.numbers("levels", _LEVELS.value, 1e4)
   numbers = cli.whole_numbers("people", _PEOPLE.value)
-  chosen = [f"photo{n:03d}" for n in cli.whole_numbers("photos",
-                                                       _PHOTOS.value)]
-  found: Dict[Tuple[int, str, float], Distances] = {}
+  chosen = [f"photo{n:03d}" for n in cli.whole_numbers("photos", _PHOTOS.value)]
+  found: dict[tuple[int, str, float], Distances] = {}
   for number in numbers:
     one = load_person(run=f"{_RUNS.value}/person_{number}/{_VARIANT.value}")
     names, photos = demo_album.demo_photos(number)
     for name in chosen:
       row = names.index(name)
       volume = density.extract_volume(
-          one.generator, stations.look_up(one, name, flag="photos").ws,
-          resolution=_RESOLUTION.value)
+        one.generator,
+        stations.look_up(one, name, flag="photos").ws,
+        resolution=_RESOLUTION.value,
+      )
       shown = jax.tree.map(lambda x, row=row: x[row], photos.person)
       for level, distances in measure(shown, volume, levels).items():
         found[number, name, level] = distances
-        print(f"person {number}, {name}, level {level:g}: mean "
-              f"{distances.mean:.2f} %", flush=True)
+        print(
+          f"person {number}, {name}, level {level:g}: mean "
+          f"{distances.mean:.2f} %",
+          flush=True,
+        )
   mean = lambda rows: [f"{np.mean(column):.2f}" for column in zip(*rows)]
   if len(levels) > 1:
     header = ["level"]
-    rows = [[f"{level:g}", *mean(value for key, value in found.items()
-                                 if key[2] == level)] for level in levels]
+    rows = [
+      [
+        f"{level:g}",
+        *mean(value for key, value in found.items() if key[2] == level),
+      ]
+      for level in levels
+    ]
   else:
     header = ["person"]
-    rows = [[str(number), *mean(value for key, value in found.items()
-                                if key[0] == number)] for number in numbers]
+    rows = [
+      [
+        str(number),
+        *mean(value for key, value in found.items() if key[0] == number),
+      ]
+      for number in numbers
+    ]
     rows.append(["all", *mean(found.values())])
-  table = report.table(
-      [*header, "to exact", "to mesh", "mean", "95 %"], rows)
-  body = (f"{report.machine()}. Photos {', '.join(chosen)} each, grid of "
-          f"{_RESOLUTION.value}, percent of the head's height.\n\n{table}")
+  table = report.table([*header, "to exact", "to mesh", "mean", "95 %"], rows)
+  body = (
+    f"{report.machine()}. Photos {', '.join(chosen)} each, grid of "
+    f"{_RESOLUTION.value}, percent of the head's height.\n\n{table}"
+  )
   if _WRITE.value:
     report.write_section("Meshes against exact heads", body)
   else:
@@ -192,10 +219,11 @@ def main():
       file.write(_as_csv(found).encode())
 
 
-def _as_csv(found: Dict[Tuple[int, str, float], Distances]) -> str:
-  rows = [("person", "photo", "level", *Distances._fields),
-          *((*key, *map("{:.4f}".format, value))
-            for key, value in found.items())]
+def _as_csv(found: dict[tuple[int, str, float], Distances]) -> str:
+  rows = [
+    ("person", "photo", "level", *Distances._fields),
+    *((*key, *map("{:.4f}".format, value)) for key, value in found.items()),
+  ]
   return "".join(",".join(map(str, row)) + "\n" for row in rows)
 
 

@@ -12,7 +12,8 @@ photos. Needs MediaPipe 0.10.14.
 
 import io
 import pathlib
-from typing import Callable, Dict, List, NamedTuple, Tuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -24,8 +25,9 @@ from my3dgen_jax.data.faces import face_align, mediapipe_models, photo_quality
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.launch.support import cli
 
-_DATA = cli.string("data", "../shared/data", "Folder with albums/ and "
-                   "weights/.")
+_DATA = cli.string(
+  "data", "../shared/data", "Folder with albums/ and weights/."
+)
 
 _HARD = "_hard"
 _SIDE = 256  # of the crops that are made worse
@@ -37,14 +39,15 @@ _FEWEST, _MOST = 6, 30  # photos of the person in a mixture
 
 class Photo(NamedTuple):
   """A photo's face: whose, five points, the crop, all faces to recognise."""
+
   person: str
   image: np.ndarray
   points: np.ndarray
   crop: np.ndarray
-  faces: List[np.ndarray]
+  faces: list[np.ndarray]
 
 
-def read(folder: pathlib.Path) -> List[Photo]:
+def read(folder: pathlib.Path) -> list[Photo]:
   """All photos with a face; `NAME_hard` counts as NAME."""
   detect = mediapipe_models.face_detector()
   photos = []
@@ -55,10 +58,15 @@ def read(folder: pathlib.Path) -> List[Photo]:
       print(f"{path.name}: no face")
       continue
     crop = face_align.align(found[0].points, size=_SIDE).crop(image).image
-    photos.append(Photo(
-        path.parent.name.removesuffix(_HARD), image, found[0].points, crop,
-        [photo_quality.recognition_face(image, face.points)
-         for face in found]))
+    photos.append(
+      Photo(
+        path.parent.name.removesuffix(_HARD),
+        image,
+        found[0].points,
+        crop,
+        [photo_quality.recognition_face(image, face.points) for face in found],
+      )
+    )
   return photos
 
 
@@ -70,8 +78,9 @@ def saved(image: np.ndarray, quality: int) -> np.ndarray:
 
 
 def _blurred(image: np.ndarray, sigma: float) -> np.ndarray:
-  return ndimage.gaussian_filter(image.astype(np.float64),
-                                 (sigma, sigma, 0)).astype(np.uint8)
+  return ndimage.gaussian_filter(
+    image.astype(np.float64), (sigma, sigma, 0)
+  ).astype(np.uint8)
 
 
 def _noisy(image: np.ndarray) -> np.ndarray:
@@ -81,21 +90,23 @@ def _noisy(image: np.ndarray) -> np.ndarray:
 
 def _sepia(image: np.ndarray) -> np.ndarray:
   grey = Image.fromarray(image).convert("L")
-  return np.asarray(ImageOps.colorize(grey, (20, 10, 0), (255, 240, 200),
-                                      (150, 110, 75)))
+  return np.asarray(
+    ImageOps.colorize(grey, (20, 10, 0), (255, 240, 200), (150, 110, 75))
+  )
 
 
-WORSE: Dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "as it is": lambda x: x,
-    "blur 2": lambda x: _blurred(x, 2),
-    "blur 2, noise": lambda x: _noisy(_blurred(x, 2)),
-    "blur 3, JPEG 30": lambda x: saved(_blurred(x, 3), 30),
-    "smear 9": lambda x: ndimage.uniform_filter1d(x, 9, axis=1),
-    "smear 9, noise": lambda x: _noisy(ndimage.uniform_filter1d(x, 9, axis=1)),
-    "noise": _noisy,
-    "grey, JPEG 75": lambda x: saved(np.repeat(np.asarray(
-        Image.fromarray(x).convert("L"))[..., None], 3, -1), 75),
-    "sepia, JPEG 75": lambda x: saved(_sepia(x), 75),
+WORSE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+  "as it is": lambda x: x,
+  "blur 2": lambda x: _blurred(x, 2),
+  "blur 2, noise": lambda x: _noisy(_blurred(x, 2)),
+  "blur 3, JPEG 30": lambda x: saved(_blurred(x, 3), 30),
+  "smear 9": lambda x: ndimage.uniform_filter1d(x, 9, axis=1),
+  "smear 9, noise": lambda x: _noisy(ndimage.uniform_filter1d(x, 9, axis=1)),
+  "noise": _noisy,
+  "grey, JPEG 75": lambda x: saved(
+    np.repeat(np.asarray(Image.fromarray(x).convert("L"))[..., None], 3, -1), 75
+  ),
+  "sepia, JPEG 75": lambda x: saved(_sepia(x), 75),
 }
 
 
@@ -104,90 +115,136 @@ def _measured(crop: np.ndarray) -> photo_quality.Quality:
   return photo_quality.measure(crop, whole)
 
 
-def quality_rows(photos: List[Photo]) -> List[List[str]]:
+def quality_rows(photos: list[Photo]) -> list[list[str]]:
   """What is measured of crops as they are, and made worse."""
-  large = [photo.crop for photo in photos if face_align.align(
-      photo.points).side >= _LEAST_SIDE]
+  large = [
+    photo.crop
+    for photo in photos
+    if face_align.align(photo.points).side >= _LEAST_SIDE
+  ]
   rows = []
   for name, change in WORSE.items():
     found = [_measured(change(crop)) for crop in large]
-    sharp, colour = (np.array([getattr(one, key) for one in found])
-                     for key in ("sharpness", "colour"))
-    rows.append([name, *(f"{f(values):.2f}" for values in (sharp, colour)
-                         for f in (np.min, np.median, np.max)),
-                 f"{np.mean(sharp < photo_quality.MIN_SHARPNESS):.0%}",
-                 f"{np.mean(colour < photo_quality.MIN_COLOUR):.0%}"])
+    sharp, colour = (
+      np.array([getattr(one, key) for one in found])
+      for key in ("sharpness", "colour")
+    )
+    rows.append(
+      [
+        name,
+        *(
+          f"{f(values):.2f}"
+          for values in (sharp, colour)
+          for f in (np.min, np.median, np.max)
+        ),
+        f"{np.mean(sharp < photo_quality.MIN_SHARPNESS):.0%}",
+        f"{np.mean(colour < photo_quality.MIN_COLOUR):.0%}",
+      ]
+    )
   return rows
 
 
-def duplicate_rows(photos: List[Photo]) -> List[List[str]]:
+def duplicate_rows(photos: list[Photo]) -> list[list[str]]:
   """Correlations of different photos, and of copies."""
   generator = np.random.default_rng(0)
   originals, copies = [], []
   for photo in photos:
-    originals.append(photo_quality.measure(
-        photo.image, face_align.align(photo.points)))
+    originals.append(
+      photo_quality.measure(photo.image, face_align.align(photo.points))
+    )
     # Half the size, brighter, saved again, its landmarks found elsewhere.
     half = Image.fromarray(photo.image).resize(
-        (photo.image.shape[1] // 2, photo.image.shape[0] // 2))
-    image = saved(np.clip(np.asarray(half) * 1.15 + 8, 0, 255).astype(
-        np.uint8), 50)
+      (photo.image.shape[1] // 2, photo.image.shape[0] // 2)
+    )
+    image = saved(
+      np.clip(np.asarray(half) * 1.15 + 8, 0, 255).astype(np.uint8), 50
+    )
     eyes = np.linalg.norm(photo.points[1] - photo.points[0])
     points = photo.points + generator.normal(0, 0.015 * eyes, (5, 2))
     copies.append(photo_quality.measure(image, face_align.align(points / 2)))
   alike = photo_quality.correlations(originals + copies)
   count = len(photos)
   person = np.array([photo.person for photo in photos])
-  pairs = alike[:count, :count][
-      np.triu(person[:, None] == person, k=1)]
+  pairs = alike[:count, :count][np.triu(person[:, None] == person, k=1)]
   same = np.diag(alike[:count, count:])
   top = np.sort(pairs)[::-1]
-  return [["copies, lowest five", " ".join(
-      f"{x:.3f}" for x in np.sort(same)[:5])],
-          ["one person's photos, highest ten", " ".join(
-              f"{x:.3f}" for x in top[:10])]]
+  return [
+    ["copies, lowest five", " ".join(f"{x:.3f}" for x in np.sort(same)[:5])],
+    [
+      "one person's photos, highest ten",
+      " ".join(f"{x:.3f}" for x in top[:10]),
+    ],
+  ]
 
 
-def mixture_rows(photos: List[Photo], data: pathlib.Path
-                 ) -> List[List[str]]:
+def mixture_rows(photos: list[Photo], data: pathlib.Path) -> list[list[str]]:
   """What `find_person` makes of mixtures of people."""
   network = real_faces.load_network(data)
   # Whose face is whose is known where there is one.
   alone = [photo for photo in photos if len(photo.faces) == 1]
-  embeddings = real_faces.embed(network, images.to_float(
-      np.stack([photo.faces[0] for photo in alone])))
+  embeddings = real_faces.embed(
+    network, images.to_float(np.stack([photo.faces[0] for photo in alone]))
+  )
   owners = np.array([photo.person for photo in alone])
   people = sorted(set(owners))
   generator = np.random.default_rng(0)
   counts = dict.fromkeys(people, (0, 0, 0, 0))
   for n in range(_MIXTURES):
     person = people[n % len(people)]
-    mine, others = (generator.permutation(np.flatnonzero(
-        (owners == person) == is_mine)) for is_mine in (True, False))
-    mine = mine[:generator.integers(_FEWEST, _MOST + 1)]
-    others = others[:generator.integers(1, len(mine) // 2 + 1)]
+    mine, others = (
+      generator.permutation(np.flatnonzero((owners == person) == is_mine))
+      for is_mine in (True, False)
+    )
+    mine = mine[: generator.integers(_FEWEST, _MOST + 1)]
+    others = others[: generator.integers(1, len(mine) // 2 + 1)]
     chosen = np.concatenate([mine, others])
-    found, _ = photo_quality.find_person(embeddings[chosen],
-                                         np.arange(len(chosen)))
-    counts[person] = tuple(a + b for a, b in zip(counts[person], (
-        len(mine), np.sum(~found[:len(mine)]), len(others),
-        np.sum(found[len(mine):]))))
-  return [[person, *(str(int(x)) for x in numbers)]
-          for person, numbers in counts.items()]
+    found, _ = photo_quality.find_person(
+      embeddings[chosen], np.arange(len(chosen))
+    )
+    counts[person] = tuple(
+      a + b
+      for a, b in zip(
+        counts[person],
+        (
+          len(mine),
+          np.sum(~found[: len(mine)]),
+          len(others),
+          np.sum(found[len(mine) :]),
+        ),
+      )
+    )
+  return [
+    [person, *(str(int(x)) for x in numbers)]
+    for person, numbers in counts.items()
+  ]
 
 
-def report_of(photos: List[Photo], data: pathlib.Path) -> Tuple[str, ...]:
+def report_of(photos: list[Photo], data: pathlib.Path) -> tuple[str, ...]:
   """The tables."""
   return (
-      report.table(["crops", "sharpness: min", "median", "max",
-                    "colour: min", "median", "max",
-                    f"under {photo_quality.MIN_SHARPNESS}",
-                    f"under {photo_quality.MIN_COLOUR}"],
-                   quality_rows(photos)),
-      report.table(["pairs", "correlation (limit "
-                    f"{photo_quality.DUPLICATE})"], duplicate_rows(photos)),
-      report.table(["person", "photos", "set aside", "others' photos",
-                    "let pass"], mixture_rows(photos, data)))
+    report.table(
+      [
+        "crops",
+        "sharpness: min",
+        "median",
+        "max",
+        "colour: min",
+        "median",
+        "max",
+        f"under {photo_quality.MIN_SHARPNESS}",
+        f"under {photo_quality.MIN_COLOUR}",
+      ],
+      quality_rows(photos),
+    ),
+    report.table(
+      ["pairs", f"correlation (limit {photo_quality.DUPLICATE})"],
+      duplicate_rows(photos),
+    ),
+    report.table(
+      ["person", "photos", "set aside", "others' photos", "let pass"],
+      mixture_rows(photos, data),
+    ),
+  )
 
 
 def main():

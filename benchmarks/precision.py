@@ -1,6 +1,6 @@
 """What bfloat16 costs in accuracy, and what it brings in time.
 
-    python -m benchmarks.precision [--preset ffhqrebalanced512-128]
+python -m benchmarks.precision [--preset ffhqrebalanced512-128]
 """
 
 import dataclasses
@@ -16,8 +16,12 @@ from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.launch.support import cli
 from my3dgen_jax.models.generator import Generator, init_variables
 
-_PRESET = flags.DEFINE_enum("preset", "ffhqrebalanced512-128",
-                            list(config_lib.PRESETS), "Which generator.")
+_PRESET = flags.DEFINE_enum(
+  "preset",
+  "ffhqrebalanced512-128",
+  list(config_lib.PRESETS),
+  "Which generator.",
+)
 _RUNS = flags.DEFINE_integer("runs", 3, "Timed runs of each.", lower_bound=1)
 _FIELDS = ("image", "image_raw", "image_depth")
 
@@ -29,26 +33,43 @@ def main():
   z = render.latents_of_seeds([0], reference.z_dim)
   ws = Generator(reference).apply(variables, z, c, method="mapping")
   outputs, rows = {}, []
-  for dtype, precision in (("float32", "highest"), ("float32", "default"),
-                           ("bfloat16", "default")):
+  for dtype, precision in (
+    ("float32", "highest"),
+    ("float32", "default"),
+    ("bfloat16", "default"),
+  ):
     config = dataclasses.replace(reference, dtype=dtype, precision=precision)
-    render_ = jax.jit(functools.partial(Generator(config).apply,
-                                        method="synthesis"))
+    render_ = jax.jit(
+      functools.partial(Generator(config).apply, method="synthesis")
+    )
     outputs[dtype, precision] = render_(variables, ws, c)
     time = report.seconds(render_, variables, ws, c, runs=_RUNS.value)
-    errors = [_relative_error(getattr(outputs[dtype, precision], field),
-                              getattr(outputs["float32", "highest"], field))
-              for field in _FIELDS]
-    rows.append([dtype, precision, *(f"{error:.1e}" for error in errors),
-                 f"{time:.2f}"])
+    errors = [
+      _relative_error(
+        getattr(outputs[dtype, precision], field),
+        getattr(outputs["float32", "highest"], field),
+      )
+      for field in _FIELDS
+    ]
+    rows.append(
+      [dtype, precision, *(f"{error:.1e}" for error in errors), f"{time:.2f}"]
+    )
   report.write_section(
-      f"Precision, {_PRESET.value}",
-      report.table(["activations", "products",
-                    *(f"error of {field}" for field in _FIELDS), "seconds"],
-                   rows)
-      + "\n\nErrors are ‖out − reference‖ / ‖reference‖ against the first "
-      "row; random weights as training starts from, batch 1.\n\n"
-      + report.machine() + ".")
+    f"Precision, {_PRESET.value}",
+    report.table(
+      [
+        "activations",
+        "products",
+        *(f"error of {field}" for field in _FIELDS),
+        "seconds",
+      ],
+      rows,
+    )
+    + "\n\nErrors are ‖out − reference‖ / ‖reference‖ against the first "
+    "row; random weights as training starts from, batch 1.\n\n"
+    + report.machine()
+    + ".",
+  )
 
 
 def _relative_error(actual, reference) -> float:

@@ -17,28 +17,36 @@ import dataclasses
 import os
 import pathlib
 import tempfile
-from typing import Any, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
 from benchmarks import report
 from converters import arcface_to_flax
-from my3dgen_jax.errors import UserError, one_line
+from my3dgen_jax.errors import one_line, UserError
 from my3dgen_jax.launch.support import cli
 from my3dgen_jax.losses import identity
 from my3dgen_jax.types import Network
 
-_DATA = cli.string("data", "../shared/data", "Folder with albums/, "
-                   "eg3d_crops/ and weights/.")
+_DATA = cli.string(
+  "data", "../shared/data", "Folder with albums/, eg3d_crops/ and weights/."
+)
 
 WEIGHTS = "weights/mobilefacenet/mobilefacenet.pt"  # in DATA
 NETWORK = "mobilefacenet"
 # ArcFace's template: eyes, tip of the nose, corners of the mouth, the
 # viewer's left first, pixels of 112 x 112.
-TEMPLATE = np.array([[38.2946, 51.6963], [73.5318, 51.5014],
-                     [56.0252, 71.7366], [41.5493, 92.3655],
-                     [70.7299, 92.2041]])
+TEMPLATE = np.array(
+  [
+    [38.2946, 51.6963],
+    [73.5318, 51.5014],
+    [56.0252, 71.7366],
+    [41.5493, 92.3655],
+    [70.7299, 92.2041],
+  ]
+)
 # The same of MediaPipe's mesh; an eye is the middle of its corners.
 _MESH = ((33, 133), (362, 263), (1,), (61,), (291,))
 _HARD = "_hard"
@@ -61,7 +69,7 @@ class Album:
 
   name: str
   faces: np.ndarray
-  skipped: Tuple[str, ...]
+  skipped: tuple[str, ...]
   several: int
 
 
@@ -74,48 +82,58 @@ class FaceFinder:
       # pylint: disable=import-outside-toplevel
       from mediapipe.python import solutions
     except ImportError as error:
-      raise UserError("finding faces needs MediaPipe 0.10.14: pip install "
-                      f'".[prepare]" ({one_line(error)})') from error
+      raise UserError(
+        "finding faces needs MediaPipe 0.10.14: pip install "
+        f'".[prepare]" ({one_line(error)})'
+      ) from error
     # The detector for whole scenes; the mesh's own wants a head that fills
     # the picture, so it gets a crop.
     self._detector = solutions.face_detection.FaceDetection(
-        model_selection=1, min_detection_confidence=0.5)
+      model_selection=1, min_detection_confidence=0.5
+    )
     self._mesh = solutions.face_mesh.FaceMesh(
-        static_image_mode=True, max_num_faces=5)
+      static_image_mode=True, max_num_faces=5
+    )
 
-  def __call__(self, photo: np.ndarray) -> Tuple[Optional[np.ndarray], int]:
+  def __call__(self, photo: np.ndarray) -> tuple[np.ndarray | None, int]:
     """Looks at a photo, uint8 [H, W, 3].
 
     Returns: [5, 2], pixels, as in `TEMPLATE`, or None; how many faces there
       are.
     """
-    boxes = [self._box(found, photo) for found in
-             self._detector.process(photo).detections or ()]
+    boxes = [
+      self._box(found, photo)
+      for found in self._detector.process(photo).detections or ()
+    ]
     for left, top, right, bottom in sorted(
-        boxes, key=lambda box: box[0] - box[2])[:1]:
-      points = self._points(np.ascontiguousarray(
-          photo[top:bottom, left:right]))
+      boxes, key=lambda box: box[0] - box[2]
+    )[:1]:
+      points = self._points(np.ascontiguousarray(photo[top:bottom, left:right]))
       if points is not None:
         return points + (left, top), len(boxes)
     # Heads cut tight are too near for the detector.
     points = self._points(photo)
     return points, max(len(boxes), int(points is not None))
 
-  def _box(self, found: Any, photo: np.ndarray) -> Tuple[int, ...]:
+  def _box(self, found: Any, photo: np.ndarray) -> tuple[int, ...]:
     """Left, top, right, bottom of a face with its margin, pixels."""
     box = found.location_data.relative_bounding_box
     size = np.array(photo.shape[1::-1])
     start = np.array([box.xmin, box.ymin]) * size
     extent = np.array([box.width, box.height]) * size
     start, end = start - _MARGIN * extent, start + (1 + _MARGIN) * extent
-    return (*np.clip(start, 0, size).astype(int),
-            *np.clip(end, 0, size).astype(int))
+    return (
+      *np.clip(start, 0, size).astype(int),
+      *np.clip(end, 0, size).astype(int),
+    )
 
-  def _points(self, photo: np.ndarray) -> Optional[np.ndarray]:
+  def _points(self, photo: np.ndarray) -> np.ndarray | None:
     """[5, 2] of the largest face that the mesh sees, or None."""
     size = np.array(photo.shape[1::-1])
-    faces = [np.array([(mark.x, mark.y) for mark in face.landmark]) * size
-             for face in self._mesh.process(photo).multi_face_landmarks or ()]
+    faces = [
+      np.array([(mark.x, mark.y) for mark in face.landmark]) * size
+      for face in self._mesh.process(photo).multi_face_landmarks or ()
+    ]
     if not faces:
       return None
     largest = max(faces, key=lambda face: np.ptp(face, axis=0).prod())
@@ -132,30 +150,51 @@ def align(photo: np.ndarray, points: np.ndarray) -> np.ndarray:
   Returns: [112, 112, 3] in [-1, 1].
   """
   import cv2  # pylint: disable=import-outside-toplevel
+
   x, y = points.T
   one, zero = np.ones(5), np.zeros(5)
   # x' = a x - b y + c, y' = b x + a y + d: least squares in a, b, c, d.
   a, b, c, d = np.linalg.lstsq(
-      np.concatenate([np.stack([x, -y, one, zero], axis=1),
-                      np.stack([y, x, zero, one], axis=1)]),
-      TEMPLATE.T.reshape(-1))[0]
+    np.concatenate(
+      [
+        np.stack([x, -y, one, zero], axis=1),
+        np.stack([y, x, zero, one], axis=1),
+      ]
+    ),
+    TEMPLATE.T.reshape(-1),
+  )[0]
   side = identity.NETWORKS[NETWORK].side
-  face = cv2.warpAffine(photo, np.array([[a, -b, c], [b, a, d]]),
-                        (side, side))
+  face = cv2.warpAffine(photo, np.array([[a, -b, c], [b, a, d]]), (side, side))
   return np.float32(face) / 127.5 - 1
 
 
-def read_albums(folder: pathlib.Path, finder: FaceFinder) -> List[Album]:
+def read_albums(folder: pathlib.Path, finder: FaceFinder) -> list[Album]:
   """Every person's aligned faces; `NAME_hard` counts as NAME."""
-  people = sorted({path.name.removesuffix(_HARD) for path in folder.iterdir()
-                   if path.is_dir()})
-  return [read_album(name, sorted(
-      path for part in (name, name + _HARD) if (folder / part).is_dir()
-      for path in (folder / part).iterdir()), finder) for name in people]
+  people = sorted(
+    {
+      path.name.removesuffix(_HARD)
+      for path in folder.iterdir()
+      if path.is_dir()
+    }
+  )
+  return [
+    read_album(
+      name,
+      sorted(
+        path
+        for part in (name, name + _HARD)
+        if (folder / part).is_dir()
+        for path in (folder / part).iterdir()
+      ),
+      finder,
+    )
+    for name in people
+  ]
 
 
-def read_album(name: str, paths: Sequence[pathlib.Path],
-               finder: FaceFinder) -> Album:
+def read_album(
+  name: str, paths: Sequence[pathlib.Path], finder: FaceFinder
+) -> Album:
   """The aligned faces of one person's photos."""
   faces, skipped, several = [], [], 0
   for path in paths:
@@ -171,8 +210,7 @@ def read_album(name: str, paths: Sequence[pathlib.Path],
   return Album(name, np.array(faces), tuple(skipped), several)
 
 
-def cosines(embeddings: Sequence[np.ndarray]
-            ) -> Tuple[np.ndarray, np.ndarray]:
+def cosines(embeddings: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
   """Of all pairs, each once: those of one person, those of two.
 
   Args:
@@ -198,19 +236,24 @@ def load_network(data: pathlib.Path) -> Network:
   """Converts the published file, and loads what came out."""
   with tempfile.TemporaryDirectory() as folder:
     output = str(pathlib.Path(folder) / NETWORK)
-    arcface_to_flax.convert(str(data / WEIGHTS), output, network=NETWORK,
-                            log=lambda line: None)
+    arcface_to_flax.convert(
+      str(data / WEIGHTS), output, network=NETWORK, log=lambda line: None
+    )
     return identity.load_identity(output)
 
 
 def embed(network: Network, faces: np.ndarray) -> np.ndarray:
   """[N, features] of aligned faces, in batches of one size."""
   function = jax.jit(network.module.embed_faces)
-  padded = np.concatenate([faces, np.zeros_like(faces[:1]).repeat(
-      -len(faces) % _BATCH, axis=0)])
-  return np.concatenate([
-      np.asarray(function(network.variables, padded[start:start + _BATCH]))
-      for start in range(0, len(padded), _BATCH)])[:len(faces)]
+  padded = np.concatenate(
+    [faces, np.zeros_like(faces[:1]).repeat(-len(faces) % _BATCH, axis=0)]
+  )
+  return np.concatenate(
+    [
+      np.asarray(function(network.variables, padded[start : start + _BATCH]))
+      for start in range(0, len(padded), _BATCH)
+    ]
+  )[: len(faces)]
 
 
 def main():
@@ -221,32 +264,55 @@ def main():
   finder = FaceFinder()
   albums = read_albums(data / "albums", finder)
   embeddings = [embed(network, album.faces) for album in albums]
-  print(report.table(
+  print(
+    report.table(
       ["person", "faces", "skipped", "several faces, largest taken"],
-      [[album.name, str(len(album.faces)), ", ".join(album.skipped) or "-",
-        str(album.several)] for album in albums]), end="\n\n")
+      [
+        [
+          album.name,
+          str(len(album.faces)),
+          ", ".join(album.skipped) or "-",
+          str(album.several),
+        ]
+        for album in albums
+      ],
+    ),
+    end="\n\n",
+  )
   rows = []
   for i, album in enumerate(albums):
-    same, _ = cosines(embeddings[i:i + 1])
-    others = np.concatenate(embeddings[:i] + embeddings[i + 1:])
-    rows.append(_row(album.name, same,
-                     (embeddings[i] @ others.T).reshape(-1)))
+    same, _ = cosines(embeddings[i : i + 1])
+    others = np.concatenate(embeddings[:i] + embeddings[i + 1 :])
+    rows.append(_row(album.name, same, (embeddings[i] @ others.T).reshape(-1)))
   rows.append(_row("all", *cosines(embeddings)))
-  print(report.table(
-      ["person", "same: pairs", "cosine", "different: pairs", "cosine",
-       f"AUC (bar {_BAR})"], rows), end="\n\n")
+  print(
+    report.table(
+      [
+        "person",
+        "same: pairs",
+        "cosine",
+        "different: pairs",
+        "cosine",
+        f"AUC (bar {_BAR})",
+      ],
+      rows,
+    ),
+    end="\n\n",
+  )
   _compare_frames(data / "eg3d_crops", finder, network)
   print(report.machine() + ".")
 
 
-def _row(name: str, same: np.ndarray, different: np.ndarray) -> List[str]:
-  shown = [text for values in (same, different) for text in (
-      str(len(values)), f"{values.mean():.3f} ± {values.std():.3f}")]
+def _row(name: str, same: np.ndarray, different: np.ndarray) -> list[str]:
+  shown = [
+    text
+    for values in (same, different)
+    for text in (str(len(values)), f"{values.mean():.3f} ± {values.std():.3f}")
+  ]
   return [name, *shown, f"{area_under_curve(same, different):.4f}"]
 
 
-def _compare_frames(folder: pathlib.Path, finder: FaceFinder,
-                    network: Network):
+def _compare_frames(folder: pathlib.Path, finder: FaceFinder, network: Network):
   """The frame of a generator's image against the aligned face of it."""
   aligned, framed = [], []
   for path in sorted(folder.glob("*")):
@@ -261,20 +327,32 @@ def _compare_frames(folder: pathlib.Path, finder: FaceFinder,
     return
   first = embed(network, np.array(aligned))
   whole = jax.jit(network.module.embed)
-  second = np.concatenate([whole(network.variables, image[None]) for image in framed])
+  second = np.concatenate(
+    [whole(network.variables, image[None]) for image in framed]
+  )
   values = first @ second.T
   same = np.diag(values)
   different = values[~np.eye(len(values), dtype=bool)]
-  print(report.table(
+  print(
+    report.table(
       ["crops", "aligned and framed", "two crops", "AUC"],
-      [[str(len(same)), f"{same.mean():.3f} ± {same.std():.3f}",
-        f"{different.mean():.3f} ± {different.std():.3f}",
-        f"{area_under_curve(same, different):.4f}"]]), end="\n\n")
+      [
+        [
+          str(len(same)),
+          f"{same.mean():.3f} ± {same.std():.3f}",
+          f"{different.mean():.3f} ± {different.std():.3f}",
+          f"{area_under_curve(same, different):.4f}",
+        ]
+      ],
+    ),
+    end="\n\n",
+  )
 
 
 def _read(path: pathlib.Path) -> np.ndarray:
   """uint8 [H, W, 3], turned as its EXIF says."""
   from PIL import Image, ImageOps  # pylint: disable=import-outside-toplevel
+
   with Image.open(path) as image:
     return np.array(ImageOps.exif_transpose(image).convert("RGB"))
 

@@ -8,7 +8,8 @@ import resource
 import statistics
 import subprocess
 import time
-from typing import Any, Callable, Sequence, Tuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,17 +25,24 @@ day: compare ratios.
 
 def machine() -> str:
   """Date, commit, processor, device and versions, in one line."""
-  commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"],
-                          capture_output=True, text=True,
-                          check=False).stdout.strip() or "unknown"
+  commit = (
+    subprocess.run(
+      ["git", "rev-parse", "--short", "HEAD"],
+      capture_output=True,
+      text=True,
+      check=False,
+    ).stdout.strip()
+    or "unknown"
+  )
   device = jax.devices()[0].device_kind
-  return (f"{datetime.date.today()}, commit {commit}, {os.cpu_count()} x "
-          f"{platform.machine()} cores, device {device}, "
-          f"jax {jax.__version__}, Python {platform.python_version()}")
+  return (
+    f"{datetime.date.today()}, commit {commit}, {os.cpu_count()} x "
+    f"{platform.machine()} cores, device {device}, "
+    f"jax {jax.__version__}, Python {platform.python_version()}"
+  )
 
 
-def seconds(function: Callable[..., Any], *arguments: Any,
-            runs: int) -> float:
+def seconds(function: Callable[..., Any], *arguments: Any, runs: int) -> float:
   """Median time of a compiled function, after one run to warm up."""
   jax.block_until_ready(function(*arguments))
   times = []
@@ -50,8 +58,9 @@ def peak_memory_gb() -> float:
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def against_the_machine(call: Callable[[], Any], flops: float, *, runs: int,
-                        size: int = 4096) -> Tuple[float, float, float]:
+def against_the_machine(
+  call: Callable[[], Any], flops: float, *, runs: int, size: int = 4096
+) -> tuple[float, float, float]:
   """Times a program and, in turn with it, a large float32 product.
 
   A machine that is shared is now faster, now slower: what was measured a
@@ -76,9 +85,13 @@ def against_the_machine(call: Callable[[], Any], flops: float, *, runs: int,
       jax.block_until_ready(function())
       results.append(time.perf_counter() - start)
   times, rates = times[1:], [2 * size**3 / value for value in rates[1:]]
-  return (statistics.median(times), statistics.median(rates),
-          statistics.median(seconds * rate / flops
-                            for seconds, rate in zip(times, rates)))
+  return (
+    statistics.median(times),
+    statistics.median(rates),
+    statistics.median(
+      seconds * rate / flops for seconds, rate in zip(times, rates)
+    ),
+  )
 
 
 def matmul_flops(size: int = 4096) -> float:

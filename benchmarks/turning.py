@@ -10,11 +10,11 @@ that stays; "planes each frame" is the same call with a latent for each frame.
 import os
 import statistics
 import time
-from typing import Iterator, Tuple
+from collections.abc import Iterator
 
-from absl import flags
 import jax
 import numpy as np
+from absl import flags
 
 from benchmarks import report
 from my3dgen_jax import config as config_lib
@@ -24,10 +24,15 @@ from my3dgen_jax.launch.support import cli
 from my3dgen_jax.models.generator import Generator, init_variables
 from my3dgen_jax.types import Network
 
-_PRESET = flags.DEFINE_enum("preset", "ffhqrebalanced512-128",
-                            list(config_lib.PRESETS), "Which generator.")
-_RUNS = flags.DEFINE_integer("runs", 5, "Timed blocks of frames of each.",
-                             lower_bound=1)
+_PRESET = flags.DEFINE_enum(
+  "preset",
+  "ffhqrebalanced512-128",
+  list(config_lib.PRESETS),
+  "Which generator.",
+)
+_RUNS = flags.DEFINE_integer(
+  "runs", 5, "Timed blocks of frames of each.", lower_bound=1
+)
 _BLOCK = 4  # frames
 _FRAMES = 120  # of the whole turn
 _YAW = 0.35  # radians to either side
@@ -35,13 +40,16 @@ _YAW = 0.35  # radians to either side
 
 def main():
   config = config_lib.preset(_PRESET.value)
-  network = Network(init_variables(jax.random.key(0), config),
-                    Generator(config))
+  network = Network(
+    init_variables(jax.random.key(0), config), Generator(config)
+  )
   front = render.view_labels(config.rendering, [0.0], [0.0])
-  ws = np.asarray(network(render.latents_of_seeds([0], config.z_dim), front,
-                          method="mapping"))
-  c = render.about_front(network, front[0], np.linspace(
-      -_YAW, _YAW, _FRAMES), 0.0)
+  ws = np.asarray(
+    network(render.latents_of_seeds([0], config.z_dim), front, method="mapping")
+  )
+  c = render.about_front(
+    network, front[0], np.linspace(-_YAW, _YAW, _FRAMES), 0.0
+  )
   # Evenly spread; a frame more, because the first one is not timed.
   c = c[np.linspace(0, _FRAMES - 1, _BLOCK + 1).astype(int)]
   ways = {"kept": ws, "each": np.repeat(ws, len(c), axis=0)}
@@ -50,9 +58,11 @@ def main():
   for _ in range(_RUNS.value):
     shown = {}
     for name, latents in ways.items():
-      seconds, shown[name] = _timed(frames_lib.render_frames(
-          network, latents, c, batch_size=1,
-          devices=jax.local_devices()[:1]))
+      seconds, shown[name] = _timed(
+        frames_lib.render_frames(
+          network, latents, c, batch_size=1, devices=jax.local_devices()[:1]
+        )
+      )
       times[name].append(seconds)
     error = np.abs(shown["kept"] - shown["each"]).max()
     if error > 1e-3:
@@ -61,24 +71,31 @@ def main():
   ratios = [a / b for a, b in zip(times["each"], times["kept"])]
   # The first frame makes the planes.
   whole = each + (_FRAMES - 1) * kept
-  rows = [["planes kept", f"{1000 * kept:.0f}", f"{whole:.0f}"],
-          ["planes each frame", f"{1000 * each:.0f}", f"{_FRAMES * each:.0f}"]]
+  rows = [
+    ["planes kept", f"{1000 * kept:.0f}", f"{whole:.0f}"],
+    ["planes each frame", f"{1000 * each:.0f}", f"{_FRAMES * each:.0f}"],
+  ]
   size = config.img_resolution
   report.write_section(
-      f"Turning a head, {_PRESET.value}", "\n\n".join([
-          report.table(["", "ms a frame", f"s for {_FRAMES} frames"], rows),
-          f"±{_YAW} rad, {size} x {size} pixels, "
-          f"{config.neural_rendering_resolution}² rays, a frame at a time, "
-          f"float32, random weights; medians of {_RUNS.value} times {_BLOCK} "
-          "frames, the two taken in turn. Without kept planes a frame takes "
-          f"{statistics.median(ratios):.2f} times as long ({min(ratios):.2f} "
-          f"to {max(ratios):.2f}).",
-          f"{os.getloadavg()[1]:.1f} processes were running at the time: "
-          "where that is more than one, the ratio counts.",
-          report.machine() + "."]))
+    f"Turning a head, {_PRESET.value}",
+    "\n\n".join(
+      [
+        report.table(["", "ms a frame", f"s for {_FRAMES} frames"], rows),
+        f"±{_YAW} rad, {size} x {size} pixels, "
+        f"{config.neural_rendering_resolution}² rays, a frame at a time, "
+        f"float32, random weights; medians of {_RUNS.value} times {_BLOCK} "
+        "frames, the two taken in turn. Without kept planes a frame takes "
+        f"{statistics.median(ratios):.2f} times as long ({min(ratios):.2f} "
+        f"to {max(ratios):.2f}).",
+        f"{os.getloadavg()[1]:.1f} processes were running at the time: "
+        "where that is more than one, the ratio counts.",
+        report.machine() + ".",
+      ]
+    ),
+  )
 
 
-def _timed(frames: Iterator[frames_lib.Frame]) -> Tuple[float, np.ndarray]:
+def _timed(frames: Iterator[frames_lib.Frame]) -> tuple[float, np.ndarray]:
   """Seconds a frame after the first one, and the last frame's image."""
   image = next(frames)[frames_lib.IMAGE]
   start, count = time.perf_counter(), 0

@@ -20,7 +20,7 @@ import tempfile
 import time
 
 from tests.support import browser as browser_lib
-from tests.support.browser import Window, difference, until
+from tests.support.browser import difference, until, Window
 
 _LEAST = 1.0  # mean difference of pictures that differ, in 1/255
 _LEAST_FPS = 5.0
@@ -39,9 +39,17 @@ def main():
   with tempfile.TemporaryDirectory() as out:
     began = time.monotonic()
     server = subprocess.Popen(
-        [sys.executable, "-m", "my3dgen_jax.launch.viewer",
-         f"--runs={arguments.runs}", f"--port={arguments.port}",
-         f"--out={out}"], stdout=subprocess.PIPE, text=True)
+      [
+        sys.executable,
+        "-m",
+        "my3dgen_jax.launch.viewer",
+        f"--runs={arguments.runs}",
+        f"--port={arguments.port}",
+        f"--out={out}",
+      ],
+      stdout=subprocess.PIPE,
+      text=True,
+    )
     try:
       address = _address(server)
       seen = {"seconds until it listens": round(time.monotonic() - began, 1)}
@@ -88,11 +96,18 @@ def _session(browser, address, out, seen, picture):
   one.press("From the front")
   changed("pretrained", lambda: one.check("Personalized", False))
   one.check("Personalized", True)
-  changed("between two", lambda: (one.choose("Start", "between two"),
-                                  one.slide("Way", "End")))
-  changed("a mix", lambda: (one.choose("Start", "a mix"),
-                            one.slide("α 1", "Home"),
-                            one.slide("α 3", "End")))
+  changed(
+    "between two",
+    lambda: (one.choose("Start", "between two"), one.slide("Way", "End")),
+  )
+  changed(
+    "a mix",
+    lambda: (
+      one.choose("Start", "a mix"),
+      one.slide("α 1", "Home"),
+      one.slide("α 3", "End"),
+    ),
+  )
   changed("a seed", lambda: one.choose("Start", "a seed"))
   changed("truncation", lambda: one.slide("Truncation", "Home"))
   one.slide("Truncation", "End")
@@ -127,8 +142,9 @@ def _session(browser, address, out, seen, picture):
     guest.close()
   two.page.reload()
   until(two.still, "a reloaded window")
-  seen["after guests left, a drag shows"] = _change(
-      two, lambda: two.drag(120)) > _LEAST
+  seen["after guests left, a drag shows"] = (
+    _change(two, lambda: two.drag(120)) > _LEAST
+  )
   two.close()
 
   with one.page.expect_download(timeout=60_000) as download:
@@ -138,18 +154,23 @@ def _session(browser, address, out, seen, picture):
 
   one.press("From the front")
   one.rest()
-  for what, act in (("drag", lambda: one.sway(_SECONDS)),
-                    ("slider", lambda: _wiggle(one, "Smile"))):
+  for what, act in (
+    ("drag", lambda: one.sway(_SECONDS)),
+    ("slider", lambda: _wiggle(one, "Smile")),
+  ):
     count, began = len(one.uploads()), time.monotonic()
     act()
     seconds = time.monotonic() - began
     frames = one.uploads()[count:]
     seen[f"{what}: frames a second on the screen"] = round(
-        len(frames) / seconds, 1)
+      len(frames) / seconds, 1
+    )
     seen[f"{what}: at least {_LEAST_FPS:.0f}"] = (
-        len(frames) / seconds >= _LEAST_FPS)
-    seen[f"{what}: pixels of a moving frame's height"] = sorted(
-        row[2] for row in frames)[len(frames) // 2] if frames else 0
+      len(frames) / seconds >= _LEAST_FPS
+    )
+    seen[f"{what}: pixels of a moving frame's height"] = (
+      sorted(row[2] for row in frames)[len(frames) // 2] if frames else 0
+    )
   one.press("No edits")
   if picture:
     _pose(one, picture)

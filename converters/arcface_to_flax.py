@@ -13,20 +13,21 @@ import hashlib
 import math
 import os
 import sys
-from typing import (Any, Callable, Dict, List, Mapping, NamedTuple, Optional,
-                    Tuple)
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 if not __package__:
   # Run as a script: the packages lie beside this folder, and shapes and
   # copies need no accelerator.
-  sys.path.insert(0, os.path.dirname(os.path.dirname(
-      os.path.abspath(__file__))))
+  sys.path.insert(
+    0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+  )
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # pylint: disable=wrong-import-position
+import numpy as np
 from absl import flags
 from flax import traverse_util
-import numpy as np
 
 from converters import cli, names, torch_reader, torch_to_flax
 from converters.errors import bare, naming, read_file, some_of
@@ -37,31 +38,45 @@ from my3dgen_jax.losses import identity
 
 # Torch numbers the members of a Sequential, those without weights included.
 _IR_SE = {
-    "input_conv": "input_layer.0", "input_norm": "input_layer.1",
-    "input_prelu": "input_layer.2", "output_norm": "output_layer.0",
-    "linear": "output_layer.3", "features_norm": "output_layer.4",
+  "input_conv": "input_layer.0",
+  "input_norm": "input_layer.1",
+  "input_prelu": "input_layer.2",
+  "output_norm": "output_layer.0",
+  "linear": "output_layer.3",
+  "features_norm": "output_layer.4",
 }
 _IR_SE_UNIT = {
-    "shortcut_conv": "shortcut_layer.0", "shortcut_norm": "shortcut_layer.1",
-    "norm1": "res_layer.0", "conv1": "res_layer.1", "prelu": "res_layer.2",
-    "conv2": "res_layer.3", "norm2": "res_layer.4",
-    "squeeze": "res_layer.5.fc1", "excite": "res_layer.5.fc2",
+  "shortcut_conv": "shortcut_layer.0",
+  "shortcut_norm": "shortcut_layer.1",
+  "norm1": "res_layer.0",
+  "conv1": "res_layer.1",
+  "prelu": "res_layer.2",
+  "conv2": "res_layer.3",
+  "norm2": "res_layer.4",
+  "squeeze": "res_layer.5.fc1",
+  "excite": "res_layer.5.fc2",
 }
 _MOBILEFACENET = {
-    "input": {"conv": "conv1.0", "norm": "conv1.1"},
-    "input_depthwise": {"conv": "dw_conv.depthwise", "norm": "dw_conv.bn1"},
-    "input_pointwise": {"conv": "dw_conv.pointwise", "norm": "dw_conv.bn2"},
-    "output": {"conv": "conv2.0", "norm": "conv2.1"},
-    "output_depthwise": {"conv": "gdconv.depthwise", "norm": "gdconv.bn"},
-    "embedding": {"conv": "conv3", "norm": "bn"},
+  "input": {"conv": "conv1.0", "norm": "conv1.1"},
+  "input_depthwise": {"conv": "dw_conv.depthwise", "norm": "dw_conv.bn1"},
+  "input_pointwise": {"conv": "dw_conv.pointwise", "norm": "dw_conv.bn2"},
+  "output": {"conv": "conv2.0", "norm": "conv2.1"},
+  "output_depthwise": {"conv": "gdconv.depthwise", "norm": "gdconv.bn"},
+  "embedding": {"conv": "conv3", "norm": "bn"},
 }
 _MOBILEFACENET_BLOCK = {
-    "expand": {"conv": "conv.0.0", "norm": "conv.0.1"},
-    "depthwise": {"conv": "conv.1.0", "norm": "conv.1.1"},
-    "project": {"conv": "conv.2", "norm": "conv.3"},
+  "expand": {"conv": "conv.0.0", "norm": "conv.0.1"},
+  "depthwise": {"conv": "conv.1.0", "norm": "conv.1.1"},
+  "project": {"conv": "conv.2", "norm": "conv.3"},
 }
-_LEAVES = {"kernel": "weight", "scale": "weight", "slope": "weight",
-           "bias": "bias", "mean": "running_mean", "var": "running_var"}
+_LEAVES = {
+  "kernel": "weight",
+  "scale": "weight",
+  "slope": "weight",
+  "bias": "bias",
+  "mean": "running_mean",
+  "var": "running_var",
+}
 _UNUSED = ".num_batches_tracked"  # of batch normalisation in training
 
 _Log = Callable[[str], None]
@@ -71,12 +86,18 @@ class _Expected(NamedTuple):
   """A tensor that the file is to have."""
 
   place: FlaxPath
-  axes: Tuple[int, ...]  # sizes of the axes that `names.to_flax` turns
-  shape: Tuple[int, ...]  # in the file
+  axes: tuple[int, ...]  # sizes of the axes that `names.to_flax` turns
+  shape: tuple[int, ...]  # in the file
 
 
-def convert(weight_file: str, output: str, *, network: Optional[str] = None,
-            overwrite: bool = False, log: _Log = print) -> str:
+def convert(
+  weight_file: str,
+  output: str,
+  *,
+  network: str | None = None,
+  overwrite: bool = False,
+  log: _Log = print,
+) -> str:
   """Converts a file into a folder, all of it or nothing.
 
   Args:
@@ -97,13 +118,21 @@ def convert(weight_file: str, output: str, *, network: Optional[str] = None,
     tensors = torch_reader.state_dict(torch_reader.loads(data))
     network = network or fitting_network(tensors)
     variables = fill(network, tensors)
-  identity.save_identity(output, network, variables, overwrite=overwrite,
-                         source={
-                             "file": os.path.basename(weight_file),
-                             "sha256": hashlib.sha256(data).hexdigest(),
-                             "format": torch_reader.format_name(data)})
-  count = sum(leaf.size for leaf in traverse_util.flatten_dict(
-      variables["params"]).values())
+  identity.save_identity(
+    output,
+    network,
+    variables,
+    overwrite=overwrite,
+    source={
+      "file": os.path.basename(weight_file),
+      "sha256": hashlib.sha256(data).hexdigest(),
+      "format": torch_reader.format_name(data),
+    },
+  )
+  count = sum(
+    leaf.size
+    for leaf in traverse_util.flatten_dict(variables["params"]).values()
+  )
   log(f"{output}: {identity.NETWORKS[network].title}, {count:,} parameters")
   return network
 
@@ -114,18 +143,23 @@ def fitting_network(tensors: Mapping[str, TensorRecord]) -> str:
   Raises:
     CheckpointError: none has any.
   """
-  shared = {network: len(tensors.keys() & expected_tensors(network).keys())
-            for network in NETWORKS}
+  shared = {
+    network: len(tensors.keys() & expected_tensors(network).keys())
+    for network in NETWORKS
+  }
   best = max(shared, key=shared.get)
   if not shared[best]:
-    titles = " or ".join(identity.NETWORKS[network].title
-                         for network in NETWORKS)
-    raise CheckpointError(f"does not hold the weights of {titles}; it has "
-                          f"{some_of(map(bare, tensors)) or 'no tensors'}")
+    titles = " or ".join(
+      identity.NETWORKS[network].title for network in NETWORKS
+    )
+    raise CheckpointError(
+      f"does not hold the weights of {titles}; it has "
+      f"{some_of(map(bare, tensors)) or 'no tensors'}"
+    )
   return best
 
 
-def expected_tensors(network: str) -> Dict[str, _Expected]:
+def expected_tensors(network: str) -> dict[str, _Expected]:
   """What the file is to have, by torch name.
 
   Args:
@@ -160,12 +194,13 @@ def _mobilefacenet_layer(scope: str, layer: str = "conv") -> str:
 
 # Another network is another entry: Flax's path of a layer to torch's name.
 _LAYER_NAMES: Mapping[str, Callable[..., str]] = {
-    "ir_se50": _ir_se_layer, "mobilefacenet": _mobilefacenet_layer}
+  "ir_se50": _ir_se_layer,
+  "mobilefacenet": _mobilefacenet_layer,
+}
 NETWORKS = tuple(_LAYER_NAMES)
 
 
-def fill(network: str, tensors: Mapping[str, TensorRecord]
-         ) -> Dict[str, Any]:
+def fill(network: str, tensors: Mapping[str, TensorRecord]) -> dict[str, Any]:
   """The variables of a network; every tensor is used.
 
   Args:
@@ -176,38 +211,61 @@ def fill(network: str, tensors: Mapping[str, TensorRecord]
     CheckpointError: tensors are missing, too many, of another shape or dtype,
       or not finite.
   """
-  tensors = {name: tensor for name, tensor in tensors.items()
-             if not name.endswith(_UNUSED)}
+  tensors = {
+    name: tensor
+    for name, tensor in tensors.items()
+    if not name.endswith(_UNUSED)
+  }
   expected = expected_tensors(network)
   torch_to_flax.check_fit(
-      identity.NETWORKS[network].title,
-      {name: want.shape for name, want in expected.items()}, tensors)
+    identity.NETWORKS[network].title,
+    {name: want.shape for name, want in expected.items()},
+    tensors,
+  )
   leaves = {}
   for name, (place, axes, _) in expected.items():
     array = torch_to_flax.read_floats(name, tensors[name]).reshape(axes)
     leaves[place.collection, *place.path] = np.asarray(
-        names.to_flax(place, array), order="C")
+      names.to_flax(place, array), order="C"
+    )
   return traverse_util.unflatten_dict(leaves)
 
 
-def main(argv: List[str]) -> int:
+def main(argv: list[str]) -> int:
   """The command line; returns the exit code."""
   values = cli.new_flags()
-  flags.DEFINE_string("weight_file", None, "The network's state dict, "
-                      "such as model_ir_se50.pth or mobilefacenet.pt.",
-                      flag_values=values)
+  flags.DEFINE_string(
+    "weight_file",
+    None,
+    "The network's state dict, such as model_ir_se50.pth or mobilefacenet.pt.",
+    flag_values=values,
+  )
   flags.DEFINE_string("output", None, "Folder to create.", flag_values=values)
-  flags.DEFINE_enum("network", None, list(NETWORKS), "The network, instead of "
-                    "what the tensors' names tell.", flag_values=values)
-  flags.DEFINE_bool("overwrite", False, "Replace the weights of an existing "
-                    "folder.", flag_values=values)
+  flags.DEFINE_enum(
+    "network",
+    None,
+    list(NETWORKS),
+    "The network, instead of what the tensors' names tell.",
+    flag_values=values,
+  )
+  flags.DEFINE_bool(
+    "overwrite",
+    False,
+    "Replace the weights of an existing folder.",
+    flag_values=values,
+  )
 
   def work():
-    convert(values.weight_file, values.output, network=values.network,
-            overwrite=values.overwrite)
+    convert(
+      values.weight_file,
+      values.output,
+      network=values.network,
+      overwrite=values.overwrite,
+    )
 
-  return cli.run(argv, values, about=__doc__,
-                 required=("weight_file", "output"), work=work)
+  return cli.run(
+    argv, values, about=__doc__, required=("weight_file", "output"), work=work
+  )
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """What the converters' command lines have in common."""
 
 import sys
-from typing import Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from my3dgen_jax.errors import CheckpointError, UserError, one_line
+from my3dgen_jax.errors import CheckpointError, one_line, UserError
 
-LICENCE_NOTE = ("NVIDIA's checkpoints, and what is made from them, are for "
-                "non-commercial use only.")
+LICENCE_NOTE = (
+  "NVIDIA's checkpoints, and what is made from them, are for "
+  "non-commercial use only."
+)
 
 
 def new_flags() -> flags.FlagValues:
@@ -18,8 +20,14 @@ def new_flags() -> flags.FlagValues:
   return values
 
 
-def run(argv: Sequence[str], values: flags.FlagValues, *, about: str,
-        required: Sequence[str], work: Callable[[], None]) -> int:
+def run(
+  argv: Sequence[str],
+  values: flags.FlagValues,
+  *,
+  about: str,
+  required: Sequence[str],
+  work: Callable[[], None],
+) -> int:
   """Parses the command line and works; an error becomes one line.
 
   Args:
@@ -48,8 +56,9 @@ def run(argv: Sequence[str], values: flags.FlagValues, *, about: str,
   return 0
 
 
-def check_output(check_writable: Callable[..., None], output: str,
-                 overwrite: bool):
+def check_output(
+  check_writable: Callable[..., None], output: str, overwrite: bool
+):
   """Refuses an output that exists, with the flag that would replace it.
 
   Args:
@@ -62,5 +71,6 @@ def check_output(check_writable: Callable[..., None], output: str,
   try:
     check_writable(output, overwrite=overwrite)
   except FileExistsError as error:
-    raise CheckpointError(f"{output}: {error.strerror} (--overwrite replaces "
-                          "it)") from None
+    raise CheckpointError(
+      f"{output}: {error.strerror} (--overwrite replaces it)"
+    ) from None

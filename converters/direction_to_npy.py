@@ -11,30 +11,44 @@ tensors, --key says which.
 
 import os
 import sys
-from typing import Any, Callable, List, Optional
+from collections.abc import Callable
+from typing import Any
 
 if not __package__:
   # Run as a script: the packages lie beside this folder, and a copy needs no
   # accelerator.
-  sys.path.insert(0, os.path.dirname(os.path.dirname(
-      os.path.abspath(__file__))))
+  sys.path.insert(
+    0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+  )
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # pylint: disable=wrong-import-position
-from absl import flags
 import numpy as np
+from absl import flags
 
 from converters import cli, torch_reader
-from converters.errors import (bare, describe, describe_shape, naming,
-                               read_file, some_of)
+from converters.errors import (
+  bare,
+  describe,
+  describe_shape,
+  naming,
+  read_file,
+  some_of,
+)
 from converters.torch_reader import TensorRecord
 from my3dgen_jax import directions
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import CheckpointError
 
 
-def convert(input_path: str, output: str, *, key: Optional[str] = None,
-            overwrite: bool = False, log: Callable[[str], None] = print):
+def convert(
+  input_path: str,
+  output: str,
+  *,
+  key: str | None = None,
+  overwrite: bool = False,
+  log: Callable[[str], None] = print,
+):
   """Converts a file, all of it or nothing.
 
   Args:
@@ -60,7 +74,7 @@ def convert(input_path: str, output: str, *, key: Optional[str] = None,
   log(f"wrote {output}: a direction of shape {describe_shape(vector.shape)}")
 
 
-def find_tensor(value: Any, key: Optional[str] = None) -> TensorRecord:
+def find_tensor(value: Any, key: str | None = None) -> TensorRecord:
   """The one tensor that a file is about.
 
   Args:
@@ -71,22 +85,24 @@ def find_tensor(value: Any, key: Optional[str] = None) -> TensorRecord:
   """
   if isinstance(value, TensorRecord):
     if key is not None:
-      raise CheckpointError("holds one tensor without a name (leave out "
-                            "--key)")
+      raise CheckpointError("holds one tensor without a name (leave out --key)")
     return value
   if not isinstance(value, dict):
     raise CheckpointError(f"holds {describe(value)}, not a tensor")
-  tensors = {name: item for name, item in value.items()
-             if isinstance(name, str) and isinstance(item, TensorRecord)}
+  tensors = {
+    name: item
+    for name, item in value.items()
+    if isinstance(name, str) and isinstance(item, TensorRecord)
+  }
   if not tensors:
     raise CheckpointError("holds no tensor")
   names = some_of(map(bare, tensors))
   if key is None and len(tensors) > 1:
-    raise CheckpointError(f"holds several tensors: {names} (choose with "
-                          "--key)")
+    raise CheckpointError(f"holds several tensors: {names} (choose with --key)")
   if key is not None and key not in tensors:
-    raise CheckpointError(f"holds no tensor {bare(key)}; it has {names} "
-                          "(choose with --key)")
+    raise CheckpointError(
+      f"holds no tensor {bare(key)}; it has {names} (choose with --key)"
+    )
   return next(iter(tensors.values())) if key is None else tensors[key]
 
 
@@ -94,8 +110,10 @@ def _check_output(output: str, input_path: str, overwrite: bool):
   """Refuses before any work what would fail, or be regretted, after it."""
   with naming(output):
     if not output.endswith(directions.SUFFIX):
-      raise CheckpointError(f"expected a name that ends in "
-                            f"{directions.SUFFIX} (choose another --output)")
+      raise CheckpointError(
+        f"expected a name that ends in "
+        f"{directions.SUFFIX} (choose another --output)"
+      )
     if os.path.isdir(output):
       raise CheckpointError("is a folder (give a file name)")
     if os.path.realpath(output) == os.path.realpath(input_path):
@@ -104,21 +122,33 @@ def _check_output(output: str, input_path: str, overwrite: bool):
       raise CheckpointError("exists already (--overwrite replaces it)")
 
 
-def main(argv: List[str]) -> int:
+def main(argv: list[str]) -> int:
   """The command line; returns the exit code."""
   values = cli.new_flags()
-  flags.DEFINE_string("input", None, "File to read (.pt, .pth, .pkl).",
-                      flag_values=values)
-  flags.DEFINE_string("output", None, "File to create (.npy).",
-                      flag_values=values)
-  flags.DEFINE_string("key", None, "Which tensor, if the file holds several "
-                      "by names.", flag_values=values)
-  flags.DEFINE_bool("overwrite", False, "Replace an existing file.",
-                    flag_values=values)
-  return cli.run(argv, values, about=__doc__, required=("input", "output"),
-                 work=lambda: convert(values.input, values.output,
-                                      key=values.key,
-                                      overwrite=values.overwrite))
+  flags.DEFINE_string(
+    "input", None, "File to read (.pt, .pth, .pkl).", flag_values=values
+  )
+  flags.DEFINE_string(
+    "output", None, "File to create (.npy).", flag_values=values
+  )
+  flags.DEFINE_string(
+    "key",
+    None,
+    "Which tensor, if the file holds several by names.",
+    flag_values=values,
+  )
+  flags.DEFINE_bool(
+    "overwrite", False, "Replace an existing file.", flag_values=values
+  )
+  return cli.run(
+    argv,
+    values,
+    about=__doc__,
+    required=("input", "output"),
+    work=lambda: convert(
+      values.input, values.output, key=values.key, overwrite=values.overwrite
+    ),
+  )
 
 
 if __name__ == "__main__":

@@ -11,18 +11,19 @@ import functools
 import hashlib
 import os
 import sys
-from typing import Callable, Dict, List, Mapping, Tuple
+from collections.abc import Callable, Mapping
 
 if not __package__:
   # Run as a script: the packages lie beside this folder, and shapes and
   # copies need no accelerator.
-  sys.path.insert(0, os.path.dirname(os.path.dirname(
-      os.path.abspath(__file__))))
+  sys.path.insert(
+    0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+  )
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # pylint: disable=wrong-import-position
-from absl import flags
 import numpy as np
+from absl import flags
 
 from converters import cli, lpips_to_flax, names, torch_reader
 from converters.errors import naming, read_file
@@ -31,11 +32,17 @@ from my3dgen_jax.losses import dists
 from my3dgen_jax.losses.backbones import NETWORKS
 
 _Log = Callable[[str], None]
-_Expected = Mapping[str, Tuple[names.FlaxPath, Tuple[int, ...]]]
+_Expected = Mapping[str, tuple[names.FlaxPath, tuple[int, ...]]]
 
 
-def convert(backbone_file: str, weight_file: str, output: str, *,
-            overwrite: bool = False, log: _Log = print):
+def convert(
+  backbone_file: str,
+  weight_file: str,
+  output: str,
+  *,
+  overwrite: bool = False,
+  log: _Log = print,
+):
   """Converts two files into a folder, all of it or nothing.
 
   Args:
@@ -50,12 +57,13 @@ def convert(backbone_file: str, weight_file: str, output: str, *,
       there is one, the remedy.
   """
   cli.check_output(dists.check_writable, output, overwrite)
-  leaves: Dict[names.FlaxPath, np.ndarray] = {}
+  leaves: dict[names.FlaxPath, np.ndarray] = {}
   source = {}
   # The small file first: it is the sooner read, and may be the wrong one.
   for part, path, title in (
-      ("weights", weight_file, "DISTS"),
-      ("backbone", backbone_file, NETWORKS[dists.BACKBONE].title)):
+    ("weights", weight_file, "DISTS"),
+    ("backbone", backbone_file, NETWORKS[dists.BACKBONE].title),
+  ):
     data = read_file(path)
     with naming(path):
       tensors = torch_reader.state_dict(torch_reader.loads(data))
@@ -63,13 +71,17 @@ def convert(backbone_file: str, weight_file: str, output: str, *,
       if part == "weights":
         _check_weights(found)
     leaves.update(found)
-    source[part] = {"file": os.path.basename(path),
-                    "sha256": hashlib.sha256(data).hexdigest(),
-                    "format": torch_reader.format_name(data)}
+    source[part] = {
+      "file": os.path.basename(path),
+      "sha256": hashlib.sha256(data).hexdigest(),
+      "format": torch_reader.format_name(data),
+    }
   variables = {"params": names.unflatten(leaves)["params"]}
   dists.save_dists(output, variables, source=source, overwrite=overwrite)
-  log(f"{output}: DISTS on {NETWORKS[dists.BACKBONE].title}, "
-      f"{sum(leaf.size for leaf in leaves.values()):,} numbers")
+  log(
+    f"{output}: DISTS on {NETWORKS[dists.BACKBONE].title}, "
+    f"{sum(leaf.size for leaf in leaves.values()):,} numbers"
+  )
 
 
 @functools.cache
@@ -81,36 +93,57 @@ def expected_tensors(part: str) -> _Expected:
   """
   if part == "backbone":
     return lpips_to_flax.expected_tensors(dists.BACKBONE, part)
-  return {name: (names.FlaxPath("params", (name,)),
-                 (1, sum(dists.CHANNELS), 1, 1)) for name in ("alpha", "beta")}
+  return {
+    name: (names.FlaxPath("params", (name,)), (1, sum(dists.CHANNELS), 1, 1))
+    for name in ("alpha", "beta")
+  }
 
 
 def _check_weights(leaves: Mapping[names.FlaxPath, np.ndarray]):
   """Refuses weights that no mean can be taken with."""
-  if (min(leaf.min() for leaf in leaves.values()) < 0
-      or not any(leaf.any() for leaf in leaves.values())):
-    raise CheckpointError("alpha and beta must be positive or zero, and not "
-                          "all of them zero")
+  if min(leaf.min() for leaf in leaves.values()) < 0 or not any(
+    leaf.any() for leaf in leaves.values()
+  ):
+    raise CheckpointError(
+      "alpha and beta must be positive or zero, and not all of them zero"
+    )
 
 
-def main(argv: List[str]) -> int:
+def main(argv: list[str]) -> int:
   """The command line; returns the exit code."""
   values = cli.new_flags()
-  flags.DEFINE_string("backbone_file", None, "torchvision's file of VGG-16.",
-                      flag_values=values)
-  flags.DEFINE_string("weight_file", None, "DISTS_pytorch/weights.pt of "
-                      "dingkeyan93/DISTS.", flag_values=values)
+  flags.DEFINE_string(
+    "backbone_file", None, "torchvision's file of VGG-16.", flag_values=values
+  )
+  flags.DEFINE_string(
+    "weight_file",
+    None,
+    "DISTS_pytorch/weights.pt of dingkeyan93/DISTS.",
+    flag_values=values,
+  )
   flags.DEFINE_string("output", None, "Folder to create.", flag_values=values)
-  flags.DEFINE_bool("overwrite", False, "Replace the weights of an existing "
-                    "folder.", flag_values=values)
+  flags.DEFINE_bool(
+    "overwrite",
+    False,
+    "Replace the weights of an existing folder.",
+    flag_values=values,
+  )
 
   def work():
-    convert(values.backbone_file, values.weight_file, values.output,
-            overwrite=values.overwrite)
+    convert(
+      values.backbone_file,
+      values.weight_file,
+      values.output,
+      overwrite=values.overwrite,
+    )
 
-  return cli.run(argv, values, about=__doc__,
-                 required=("backbone_file", "weight_file", "output"),
-                 work=work)
+  return cli.run(
+    argv,
+    values,
+    about=__doc__,
+    required=("backbone_file", "weight_file", "output"),
+    work=work,
+  )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from typing import Any, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from my3dgen_jax.errors import CheckpointError
 
@@ -19,7 +20,8 @@ def naming(path: str) -> Iterator[None]:
     raise CheckpointError(f"{path}: {error}") from None
   except OSError as error:
     raise CheckpointError(
-        f"{path}: {error.strerror or type(error).__name__}") from None
+      f"{path}: {error.strerror or type(error).__name__}"
+    ) from None
 
 
 def describe(value: Any) -> str:

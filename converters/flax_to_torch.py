@@ -8,29 +8,36 @@ settings in the folder's config.json, loads the file with load_state_dict.
 
 import os
 import sys
-from typing import Any, Callable, Dict, List
+from collections.abc import Callable
+from typing import Any
 
 if not __package__:
   # Run as a script: the packages lie beside this folder, and shapes and
   # copies need no accelerator.
-  sys.path.insert(0, os.path.dirname(os.path.dirname(
-      os.path.abspath(__file__))))
+  sys.path.insert(
+    0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+  )
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # pylint: disable=wrong-import-position
-from absl import flags
 import numpy as np
+from absl import flags
 
 from converters import cli, names, torch_writer
 from converters.errors import naming
 from my3dgen_jax.config import GeneratorConfig
-from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.models import checkpoint
+from my3dgen_jax.storage.files import replacing
 
 
-def convert(folder: str, output: str, *, overwrite: bool = False,
-            log: Callable[[str], None] = print):
+def convert(
+  folder: str,
+  output: str,
+  *,
+  overwrite: bool = False,
+  log: Callable[[str], None] = print,
+):
   """Writes a generator folder as a `.pth` file, all of it or nothing.
 
   Args:
@@ -51,13 +58,16 @@ def convert(folder: str, output: str, *, overwrite: bool = False,
   tensors = state_dict(generator.config, variables)
   with naming(output):
     _write(output, tensors)
-  log(f"wrote {output}: {len(tensors)} tensors, "
-      f"{sum(array.size for array in tensors.values()):,} numbers. "
-      f"{cli.LICENCE_NOTE}")
+  log(
+    f"wrote {output}: {len(tensors)} tensors, "
+    f"{sum(array.size for array in tensors.values()):,} numbers. "
+    f"{cli.LICENCE_NOTE}"
+  )
 
 
-def state_dict(config: GeneratorConfig, variables: Any
-               ) -> Dict[str, np.ndarray]:
+def state_dict(
+  config: GeneratorConfig, variables: Any
+) -> dict[str, np.ndarray]:
   """The variables by EG3D's names, in torch's layout, filters included.
 
   Args:
@@ -67,33 +77,43 @@ def state_dict(config: GeneratorConfig, variables: Any
   Returns: name → float32 array.
   """
   tensors = {
-      names.torch_name(place): names.to_torch(place, np.asarray(leaf))
-      for place, leaf in names.flatten(variables).items()
+    names.torch_name(place): names.to_torch(place, np.asarray(leaf))
+    for place, leaf in names.flatten(variables).items()
   }
   for name in names.own_filter_names(tensors, config.superresolution.module):
     tensors[name] = names.RESAMPLE_FILTER
-  return {name: tensors[name]
-          for name in sorted(tensors, key=names.natural_order)}
+  return {
+    name: tensors[name] for name in sorted(tensors, key=names.natural_order)
+  }
 
 
-def _write(output: str, tensors: Dict[str, np.ndarray]):
+def _write(output: str, tensors: dict[str, np.ndarray]):
   os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
   with replacing(output) as file:
     torch_writer.write_state_dict(file, tensors)
 
 
-def main(argv: List[str]) -> int:
+def main(argv: list[str]) -> int:
   """The command line; returns the exit code."""
   values = cli.new_flags()
-  flags.DEFINE_string("input", None, "Generator folder to read.",
-                      flag_values=values)
-  flags.DEFINE_string("output", None, "File to create (.pth).",
-                      flag_values=values)
-  flags.DEFINE_bool("overwrite", False, "Replace an existing file.",
-                    flag_values=values)
-  return cli.run(argv, values, about=__doc__, required=("input", "output"),
-                 work=lambda: convert(values.input, values.output,
-                                      overwrite=values.overwrite))
+  flags.DEFINE_string(
+    "input", None, "Generator folder to read.", flag_values=values
+  )
+  flags.DEFINE_string(
+    "output", None, "File to create (.pth).", flag_values=values
+  )
+  flags.DEFINE_bool(
+    "overwrite", False, "Replace an existing file.", flag_values=values
+  )
+  return cli.run(
+    argv,
+    values,
+    about=__doc__,
+    required=("input", "output"),
+    work=lambda: convert(
+      values.input, values.output, overwrite=values.overwrite
+    ),
+  )
 
 
 if __name__ == "__main__":

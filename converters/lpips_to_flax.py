@@ -13,22 +13,22 @@ import functools
 import hashlib
 import os
 import sys
-from typing import Callable, Dict, List, Mapping, Optional, Tuple
+from collections.abc import Callable, Mapping
 
 if not __package__:
   # Run as a script: the packages lie beside this folder, and shapes and
   # copies need no accelerator.
-  sys.path.insert(0, os.path.dirname(os.path.dirname(
-      os.path.abspath(__file__))))
+  sys.path.insert(
+    0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+  )
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # pylint: disable=wrong-import-position
-from absl import flags
 import numpy as np
+from absl import flags
 
 from converters import cli, names, torch_reader, torch_to_flax
-from converters.errors import (bare, naming, read_file,
-                               some_of)
+from converters.errors import bare, naming, read_file, some_of
 from converters.torch_reader import TensorRecord
 from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.losses import lpips
@@ -37,12 +37,18 @@ from my3dgen_jax.losses.backbones import NETWORKS, PUBLISHED
 _CLASSIFIER = "classifier."  # behind the features: not part of LPIPS
 
 _Log = Callable[[str], None]
-_Expected = Mapping[str, Tuple[names.FlaxPath, Tuple[int, ...]]]
+_Expected = Mapping[str, tuple[names.FlaxPath, tuple[int, ...]]]
 
 
-def convert(backbone_file: str, linear_file: str, output: str, *,
-            net: Optional[str] = None, overwrite: bool = False,
-            log: _Log = print) -> str:
+def convert(
+  backbone_file: str,
+  linear_file: str,
+  output: str,
+  *,
+  net: str | None = None,
+  overwrite: bool = False,
+  log: _Log = print,
+) -> str:
   """Converts two files into a folder, all of it or nothing.
 
   Args:
@@ -59,7 +65,7 @@ def convert(backbone_file: str, linear_file: str, output: str, *,
       there is one, the remedy.
   """
   cli.check_output(lpips.check_writable, output, overwrite)
-  leaves: Dict[names.FlaxPath, np.ndarray] = {}
+  leaves: dict[names.FlaxPath, np.ndarray] = {}
   source = {}
   # The small file first: it tells the network.
   for part, path in (("linear", linear_file), ("backbone", backbone_file)):
@@ -68,15 +74,20 @@ def convert(backbone_file: str, linear_file: str, output: str, *,
       tensors = torch_reader.state_dict(torch_reader.loads(data))
       if part == "linear":
         net = net or fitting_net(tensors)
-      leaves.update(fill(expected_tensors(net, part), tensors,
-                         NETWORKS[net].title))
-    source[part] = {"file": os.path.basename(path),
-                    "sha256": hashlib.sha256(data).hexdigest(),
-                    "format": torch_reader.format_name(data)}
+      leaves.update(
+        fill(expected_tensors(net, part), tensors, NETWORKS[net].title)
+      )
+    source[part] = {
+      "file": os.path.basename(path),
+      "sha256": hashlib.sha256(data).hexdigest(),
+      "format": torch_reader.format_name(data),
+    }
   variables = {"params": names.unflatten(leaves)["params"]}
   lpips.save_lpips(output, net, variables, source=source, overwrite=overwrite)
-  log(f"{output}: LPIPS 0.1 on {NETWORKS[net].title}, "
-      f"{sum(leaf.size for leaf in leaves.values()):,} numbers")
+  log(
+    f"{output}: LPIPS 0.1 on {NETWORKS[net].title}, "
+    f"{sum(leaf.size for leaf in leaves.values()):,} numbers"
+  )
   return net
 
 
@@ -90,7 +101,8 @@ def expected_tensors(net: str, part: str) -> _Expected:
   """
   expected = {}
   for place, leaf in names.flatten(
-      {**lpips.abstract_variables(net), "buffers": {}}).items():
+    {**lpips.abstract_variables(net), "buffers": {}}
+  ).items():
     scope, *_ = place.path
     if (scope == "network") != (part == "backbone"):
       continue
@@ -114,12 +126,14 @@ def fitting_net(tensors: Mapping[str, TensorRecord]) -> str:
     if shapes == {name: shape for name, (_, shape) in expected.items()}:
       return net
   raise CheckpointError(
-      "does not hold the linear weights of LPIPS 0.1 for "
-      f"{', '.join(PUBLISHED)}; it has {some_of(map(bare, tensors))}")
+    "does not hold the linear weights of LPIPS 0.1 for "
+    f"{', '.join(PUBLISHED)}; it has {some_of(map(bare, tensors))}"
+  )
 
 
-def fill(expected: _Expected, tensors: Mapping[str, TensorRecord],
-         title: str) -> Dict[names.FlaxPath, np.ndarray]:
+def fill(
+  expected: _Expected, tensors: Mapping[str, TensorRecord], title: str
+) -> dict[names.FlaxPath, np.ndarray]:
   """Every parameter that a file is to give; every tensor is used.
 
   Args:
@@ -131,10 +145,14 @@ def fill(expected: _Expected, tensors: Mapping[str, TensorRecord],
     CheckpointError: tensors are missing, too many, of another shape or dtype,
       or not finite.
   """
-  tensors = {name: tensor for name, tensor in tensors.items()
-             if not name.startswith(_CLASSIFIER)}
+  tensors = {
+    name: tensor
+    for name, tensor in tensors.items()
+    if not name.startswith(_CLASSIFIER)
+  }
   torch_to_flax.check_fit(
-      title, {name: shape for name, (_, shape) in expected.items()}, tensors)
+    title, {name: shape for name, (_, shape) in expected.items()}, tensors
+  )
   leaves = {}
   for name, (place, _) in expected.items():
     array = torch_to_flax.read_floats(name, tensors[name])
@@ -144,26 +162,52 @@ def fill(expected: _Expected, tensors: Mapping[str, TensorRecord],
   return leaves
 
 
-def main(argv: List[str]) -> int:
+def main(argv: list[str]) -> int:
   """The command line; returns the exit code."""
   values = cli.new_flags()
-  flags.DEFINE_string("backbone_file", None, "torchvision's file of the "
-                      "classifier.", flag_values=values)
-  flags.DEFINE_string("linear_file", None, "lpips/weights/v0.1/NET.pth of "
-                      "richzhang/PerceptualSimilarity.", flag_values=values)
+  flags.DEFINE_string(
+    "backbone_file",
+    None,
+    "torchvision's file of the classifier.",
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    "linear_file",
+    None,
+    "lpips/weights/v0.1/NET.pth of richzhang/PerceptualSimilarity.",
+    flag_values=values,
+  )
   flags.DEFINE_string("output", None, "Folder to create.", flag_values=values)
-  flags.DEFINE_enum("net", None, list(PUBLISHED), "The network, instead "
-                    "of what the linear weights tell.", flag_values=values)
-  flags.DEFINE_bool("overwrite", False, "Replace the weights of an existing "
-                    "folder.", flag_values=values)
+  flags.DEFINE_enum(
+    "net",
+    None,
+    list(PUBLISHED),
+    "The network, instead of what the linear weights tell.",
+    flag_values=values,
+  )
+  flags.DEFINE_bool(
+    "overwrite",
+    False,
+    "Replace the weights of an existing folder.",
+    flag_values=values,
+  )
 
   def work():
-    convert(values.backbone_file, values.linear_file, values.output,
-            net=values.net, overwrite=values.overwrite)
+    convert(
+      values.backbone_file,
+      values.linear_file,
+      values.output,
+      net=values.net,
+      overwrite=values.overwrite,
+    )
 
-  return cli.run(argv, values, about=__doc__,
-                 required=("backbone_file", "linear_file", "output"),
-                 work=work)
+  return cli.run(
+    argv,
+    values,
+    about=__doc__,
+    required=("backbone_file", "linear_file", "output"),
+    work=work,
+  )
 
 
 if __name__ == "__main__":

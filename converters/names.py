@@ -7,19 +7,21 @@ and layout.
 """
 
 import re
-from typing import (Any, Dict, Iterable, List, Mapping, NamedTuple, Set,
-                    Tuple)
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 _BUFFERS = ("w_avg", "noise_const")
 # Torch numbers the members of a Sequential; the softplus between has no name.
-_TORCH_PREFIXES = {"decoder.net.0.": "decoder.fc0.",
-                   "decoder.net.2.": "decoder.fc1."}
-_AXES_TO_FLAX: Mapping[Tuple[str, int], Tuple[int, ...]] = {
-    ("kernel", 4): (2, 3, 1, 0),
-    ("kernel", 2): (1, 0),
-    ("const", 3): (1, 2, 0),
+_TORCH_PREFIXES = {
+  "decoder.net.0.": "decoder.fc0.",
+  "decoder.net.2.": "decoder.fc1.",
+}
+_AXES_TO_FLAX: Mapping[tuple[str, int], tuple[int, ...]] = {
+  ("kernel", 4): (2, 3, 1, 0),
+  ("kernel", 2): (1, 0),
+  ("const", 3): (1, 2, 0),
 }
 _FILTER_NAME = "resample_filter"
 _OUTER_FILTER = f"superresolution.{_FILTER_NAME}"
@@ -35,7 +37,7 @@ class FlaxPath(NamedTuple):
   """Where a tensor is in the variables."""
 
   collection: str  # "params" or "buffers"
-  path: Tuple[str, ...]
+  path: tuple[str, ...]
 
 
 def flax_path(name: str) -> FlaxPath:
@@ -71,17 +73,17 @@ def to_torch(place: FlaxPath, array: np.ndarray) -> np.ndarray:
   return array if axes is None else array.transpose(np.argsort(axes))
 
 
-def torch_shape(place: FlaxPath, shape: Tuple[int, ...]) -> Tuple[int, ...]:
+def torch_shape(place: FlaxPath, shape: tuple[int, ...]) -> tuple[int, ...]:
   """The shape in torch of what has `shape` in Flax."""
   axes = _AXES_TO_FLAX.get((place.path[-1], len(shape)))
   return shape if axes is None else tuple(shape[a] for a in np.argsort(axes))
 
 
-def flatten(variables: Mapping) -> Dict[FlaxPath, Any]:
+def flatten(variables: Mapping) -> dict[FlaxPath, Any]:
   """The leaves of {"params": …, "buffers": …} by place."""
-  leaves: Dict[FlaxPath, Any] = {}
+  leaves: dict[FlaxPath, Any] = {}
 
-  def visit(collection: str, path: Tuple[str, ...], node: Any):
+  def visit(collection: str, path: tuple[str, ...], node: Any):
     if isinstance(node, Mapping):
       for key, child in node.items():
         visit(collection, (*path, key), child)
@@ -93,9 +95,9 @@ def flatten(variables: Mapping) -> Dict[FlaxPath, Any]:
   return leaves
 
 
-def unflatten(leaves: Mapping[FlaxPath, Any]) -> Dict[str, Any]:
+def unflatten(leaves: Mapping[FlaxPath, Any]) -> dict[str, Any]:
   """The inverse of `flatten`."""
-  variables: Dict[str, Any] = {"params": {}, "buffers": {}}
+  variables: dict[str, Any] = {"params": {}, "buffers": {}}
   for place, leaf in leaves.items():
     node = variables[place.collection]
     for key in place.path[:-1]:
@@ -104,7 +106,7 @@ def unflatten(leaves: Mapping[FlaxPath, Any]) -> Dict[str, Any]:
   return variables
 
 
-def filter_names(names: Iterable[str]) -> Set[str]:
+def filter_names(names: Iterable[str]) -> set[str]:
   """Every `resample_filter` that a module with these tensors may have.
 
   Args:
@@ -119,8 +121,9 @@ def filter_names(names: Iterable[str]) -> Set[str]:
   return found
 
 
-def own_filter_names(names: Iterable[str], superresolution_module: str
-                     ) -> Set[str]:
+def own_filter_names(
+  names: Iterable[str], superresolution_module: str
+) -> set[str]:
   """Those that EG3D's module of this super-resolution class has."""
   found = filter_names(names)
   if superresolution_module == _WITHOUT_OUTER_FILTER:
@@ -128,7 +131,9 @@ def own_filter_names(names: Iterable[str], superresolution_module: str
   return found
 
 
-def natural_order(name: str) -> List[Tuple[int, str]]:
+def natural_order(name: str) -> list[tuple[int, str]]:
   """A key to sort names by, with b16 after b8."""
-  return [(int(part), "") if part.isdigit() else (-1, part)
-          for part in re.split(r"(\d+)", name)]
+  return [
+    (int(part), "") if part.isdigit() else (-1, part)
+    for part in re.split(r"(\d+)", name)
+  ]

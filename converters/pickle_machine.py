@@ -11,7 +11,8 @@ Source: the opcodes as documented in Python's `pickletools` (protocols 0-5).
 import codecs
 import dataclasses
 import struct
-from typing import Any, Callable, Dict, List, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from converters.errors import describe
 from my3dgen_jax.errors import CheckpointError
@@ -53,15 +54,18 @@ class Budget:
     """Pays for instructions, or for work that grows like them."""
     self._steps -= count
     if self._steps < 0:
-      raise CheckpointError("the pickle has too many instructions for a "
-                            f"checkpoint (over {_MAX_STEPS})")
+      raise CheckpointError(
+        "the pickle has too many instructions for a "
+        f"checkpoint (over {_MAX_STEPS})"
+      )
 
   def spend_bytes(self, count: int):
     """Pays for a copy of something that the pickle may copy again."""
     self._copied_bytes -= count
     if self._copied_bytes < 0:
-      raise CheckpointError("the pickle unfolds to far more data than the "
-                            "file holds")
+      raise CheckpointError(
+        "the pickle unfolds to far more data than the file holds"
+      )
 
 
 class World(Protocol):
@@ -81,13 +85,14 @@ class World(Protocol):
 
 
 _Handler = Callable[["PickleMachine"], None]
-_HANDLERS: Dict[int, _Handler] = {}
+_HANDLERS: dict[int, _Handler] = {}
 
 
 def _opcode(code: bytes) -> Callable[[_Handler], _Handler]:
   def register(handler: _Handler) -> _Handler:
     _HANDLERS[code[0]] = handler
     return handler
+
   return register
 
 
@@ -105,15 +110,16 @@ def check_key(value: Any) -> Any:
 class PickleMachine:
   """Reads one pickle from a position in a buffer."""
 
-  def __init__(self, data: bytes, *, world: World, budget: Budget,
-               position: int = 0):
+  def __init__(
+    self, data: bytes, *, world: World, budget: Budget, position: int = 0
+  ):
     self._data = data
     self._world = world
     self._budget = budget
     self.position = position  # of the next byte; after the pickle at the end
-    self._stack: List[Any] = []
-    self._marks: List[int] = []  # stack heights at the open MARKs
-    self._memo: Dict[int, Any] = {}
+    self._stack: list[Any] = []
+    self._marks: list[int] = []  # stack heights at the open MARKs
+    self._memo: dict[int, Any] = {}
     self._stopped = False
 
   def run(self) -> Any:
@@ -134,8 +140,9 @@ class PickleMachine:
       except _LocatedError:
         raise  # a pickle inside this one has told its own place
       except CheckpointError as error:
-        raise _LocatedError(f"{error} (at byte {start} of the pickle)"
-                            ) from None
+        raise _LocatedError(
+          f"{error} (at byte {start} of the pickle)"
+        ) from None
     if self._marks or len(self._stack) != 1:
       raise CheckpointError("the pickle ends with loose values on its stack")
     return self._stack[0]
@@ -146,7 +153,7 @@ class PickleMachine:
     end = self.position + count
     if end > len(self._data):
       raise CheckpointError("the pickle is cut short")
-    taken = self._data[self.position:end]
+    taken = self._data[self.position : end]
     self.position = end
     return taken
 
@@ -184,7 +191,7 @@ class PickleMachine:
       raise CheckpointError("the pickle looks at an empty stack")
     return self._stack[-1]
 
-  def _pop_to_mark(self) -> List[Any]:
+  def _pop_to_mark(self) -> list[Any]:
     if not self._marks:
       raise CheckpointError("the pickle looks for a mark that is not there")
     height = self._marks.pop()
@@ -207,23 +214,26 @@ class PickleMachine:
 
   def _call(self, function: Any, arguments: Any):
     if not isinstance(function, GlobalName):
-      raise CheckpointError(f"a call of {describe(function)}, which is no "
-                            "class or function")
+      raise CheckpointError(
+        f"a call of {describe(function)}, which is no class or function"
+      )
     if not isinstance(arguments, tuple):
-      raise CheckpointError(f"a call of {function.full_name} with "
-                            f"{describe(arguments)} for arguments")
+      raise CheckpointError(
+        f"a call of {function.full_name} with "
+        f"{describe(arguments)} for arguments"
+      )
     self._push(self._world.call(function, arguments))
 
   # Filling containers.
 
-  def _fill_dict(self, items: List[Any]):
+  def _fill_dict(self, items: list[Any]):
     target = self._top()
     if type(target) is not dict or len(items) % 2:
       raise CheckpointError(f"items set on {describe(target)}")
     for key, value in zip(items[::2], items[1::2]):
       target[check_key(key)] = value
 
-  def _fill_list(self, items: List[Any]):
+  def _fill_list(self, items: list[Any]):
     target = self._top()
     if type(target) is not list:
       raise CheckpointError(f"items appended to {describe(target)}")
@@ -285,8 +295,9 @@ class PickleMachine:
 
   def _recall(self, index: int):
     if index not in self._memo:
-      raise CheckpointError(f"the pickle recalls memo {index}, which was "
-                            "never kept")
+      raise CheckpointError(
+        f"the pickle recalls memo {index}, which was never kept"
+      )
     self._push(self._memo[index])
 
   @_opcode(b"g")
@@ -520,8 +531,9 @@ class PickleMachine:
   @_opcode(b"\x83")
   @_opcode(b"\x84")
   def _extension(self):
-    raise CheckpointError("a name by its number in a registry (EXT), which "
-                          "no checkpoint needs")
+    raise CheckpointError(
+      "a name by its number in a registry (EXT), which no checkpoint needs"
+    )
 
   # Calling a function (R) and making an object (0x81) are the same to a
   # world that runs neither.
@@ -557,8 +569,7 @@ class PickleMachine:
 
   @_opcode(b"P")
   def _persistent_id(self):
-    self._push(self._world.load_persistent(
-        _decode(self._take_line(), "ascii")))
+    self._push(self._world.load_persistent(_decode(self._take_line(), "ascii")))
 
   @_opcode(b"Q")
   def _bin_persistent_id(self):

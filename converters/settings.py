@@ -6,38 +6,57 @@ is an error, which `--config` or `--preset` resolves.
 
 import dataclasses
 import math
-from typing import (Any, Callable, Dict, Mapping, Optional, Sequence,
-                    Tuple)
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from converters.errors import bare, describe, some_of
 from converters.torch_reader import ObjectRecord
-from my3dgen_jax.config import (BackboneConfig, ConfigError, DecoderConfig,
-                                GeneratorConfig, MappingConfig, MAX_SIZE,
-                                RenderConfig, SuperresolutionConfig,
-                                SUPERRESOLUTION_MODULES)
+from my3dgen_jax.config import (
+  BackboneConfig,
+  ConfigError,
+  DecoderConfig,
+  GeneratorConfig,
+  MappingConfig,
+  MAX_SIZE,
+  RenderConfig,
+  SUPERRESOLUTION_MODULES,
+  SuperresolutionConfig,
+)
 from my3dgen_jax.errors import CheckpointError
 
 _ARCHITECTURE = "TriPlaneGenerator"
 _POSITIONAL = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
 # Where the backbone's first convolution is, plain and in My3DGen's wrappers.
 _FIRST_LAYER = (
-    ("backbone", "synthesis", "b4", "conv1"),
-    ("backbone", "synthesis", "synthesis", "b4", "synthesis_block", "conv1",
-     "synthesis_layer"))
+  ("backbone", "synthesis", "b4", "conv1"),
+  (
+    "backbone",
+    "synthesis",
+    "synthesis",
+    "b4",
+    "synthesis_block",
+    "conv1",
+    "synthesis_layer",
+  ),
+)
 _SR_CLAMP = 256.0  # what float16 layers are clamped to
 _ADVICE = "give the settings with --config or --preset"
 
 # Settings of the training, or of how fast the original runs.
-_IGNORED_ARGUMENTS = frozenset({
-    "num_fp16_res", "fused_modconv_default", "fp16_channels_last", "sr_kwargs",
-})
-_IGNORED_MAPPING = frozenset({
-    "w_avg_beta", "embed_features", "layer_features",
-})
-_IGNORED_RENDERING = frozenset({
-    "density_reg", "density_reg_p_dist", "reg_type", "gpc_reg_prob",
-    "gpc_reg_fade_kimg", "image_resolution",
-})
+_IGNORED_ARGUMENTS = frozenset(
+  {"num_fp16_res", "fused_modconv_default", "fp16_channels_last", "sr_kwargs"}
+)
+_IGNORED_MAPPING = frozenset({"w_avg_beta", "embed_features", "layer_features"})
+_IGNORED_RENDERING = frozenset(
+  {
+    "density_reg",
+    "density_reg_p_dist",
+    "reg_type",
+    "gpc_reg_prob",
+    "gpc_reg_fade_kimg",
+    "image_resolution",
+  }
+)
 
 _Warn = Callable[[str], None]
 
@@ -64,8 +83,9 @@ class _Settings:
     return value
 
   def _refuse(self, key: str, expected: str, value: Any):
-    raise CheckpointError(f"{self._what}[{key}]: expected {expected}, got "
-                          f"{describe(value)}")
+    raise CheckpointError(
+      f"{self._what}[{key}]: expected {expected}, got {describe(value)}"
+    )
 
   def table(self, key: str) -> Any:
     return self._get(key, {})
@@ -94,7 +114,7 @@ class _Settings:
       self._refuse(key, "a text", value)
     return value
 
-  def clamp(self, key: str, default: Any) -> Optional[float]:
+  def clamp(self, key: str, default: Any) -> float | None:
     value = self._get(key, default)
     return None if value is None else self.number(key, default)
 
@@ -102,10 +122,13 @@ class _Settings:
     value = self._get(key, _REQUIRED)
     return "auto" if value == "auto" else self.number(key)
 
-  def point(self, key: str, default: Any) -> Tuple[float, ...]:
+  def point(self, key: str, default: Any) -> tuple[float, ...]:
     value = self._get(key, default)
-    if (not isinstance(value, (list, tuple)) or len(value) != 3
-        or not all(map(_is_number, value))):
+    if (
+      not isinstance(value, (list, tuple))
+      or len(value) != 3
+      or not all(map(_is_number, value))
+    ):
       self._refuse(key, "three numbers", value)
     return tuple(map(float, value))
 
@@ -113,15 +136,20 @@ class _Settings:
     """Refuses a setting for which the model here has no choice."""
     value = self._get(key, default)
     if type(value) is not type(default) or value != default:
-      raise CheckpointError(f"{self._what}[{key}] = {describe(value)} is not "
-                            f"supported: {reason}")
+      raise CheckpointError(
+        f"{self._what}[{key}] = {describe(value)} is not supported: {reason}"
+      )
 
   def warn_of_rest(self, ignored: frozenset, warn: _Warn):
-    rest = [key for key in self._table
-            if key not in self._known and key not in ignored]
+    rest = [
+      key
+      for key in self._table
+      if key not in self._known and key not in ignored
+    ]
     if rest:
-      warn(f"{self._what}: not known and left aside: "
-           f"{some_of(map(bare, rest))}")
+      warn(
+        f"{self._what}: not known and left aside: {some_of(map(bare, rest))}"
+      )
 
 
 class _Required:
@@ -149,32 +177,37 @@ def read(generator: ObjectRecord, warn: _Warn) -> GeneratorConfig:
   """
   check_architecture(generator)
   arguments = _Settings(_arguments(generator.state), "_init_kwargs")
-  rendering = _Settings(_rendering_kwargs(arguments, generator, warn),
-                        "rendering_kwargs")
+  rendering = _Settings(
+    _rendering_kwargs(arguments, generator, warn), "rendering_kwargs"
+  )
   mapping = _Settings(arguments.table("mapping_kwargs"), "mapping_kwargs")
   state = _Settings(generator.state, "the generator's state")
   _check_fixed_choices(arguments, mapping, rendering)
   config = GeneratorConfig(
-      z_dim=arguments.whole("z_dim"),
-      c_dim=arguments.whole("c_dim"),
-      w_dim=arguments.whole("w_dim"),
-      img_channels=arguments.whole("img_channels"),
-      neural_rendering_resolution=state.whole("neural_rendering_resolution"),
-      mapping=MappingConfig(
-          num_layers=mapping.whole("num_layers", 8),
-          lr_multiplier=mapping.number("lr_multiplier", 0.01),
-          c_scale=rendering.number("c_scale"),
-          zero_label=rendering.truth("c_gen_conditioning_zero")),
-      backbone=BackboneConfig(
-          channel_base=arguments.whole("channel_base", 32768),
-          channel_max=arguments.whole("channel_max", 512),
-          conv_clamp=(arguments.clamp("conv_clamp", None)
-                      if "conv_clamp" in arguments
-                      else _clamp_of_layers(generator, warn))),
-      decoder=DecoderConfig(
-          lr_multiplier=rendering.number("decoder_lr_mul", 1)),
-      rendering=_read_rendering(rendering, warn),
-      superresolution=_read_superresolution(arguments, rendering))
+    z_dim=arguments.whole("z_dim"),
+    c_dim=arguments.whole("c_dim"),
+    w_dim=arguments.whole("w_dim"),
+    img_channels=arguments.whole("img_channels"),
+    neural_rendering_resolution=state.whole("neural_rendering_resolution"),
+    mapping=MappingConfig(
+      num_layers=mapping.whole("num_layers", 8),
+      lr_multiplier=mapping.number("lr_multiplier", 0.01),
+      c_scale=rendering.number("c_scale"),
+      zero_label=rendering.truth("c_gen_conditioning_zero"),
+    ),
+    backbone=BackboneConfig(
+      channel_base=arguments.whole("channel_base", 32768),
+      channel_max=arguments.whole("channel_max", 512),
+      conv_clamp=(
+        arguments.clamp("conv_clamp", None)
+        if "conv_clamp" in arguments
+        else _clamp_of_layers(generator, warn)
+      ),
+    ),
+    decoder=DecoderConfig(lr_multiplier=rendering.number("decoder_lr_mul", 1)),
+    rendering=_read_rendering(rendering, warn),
+    superresolution=_read_superresolution(arguments, rendering),
+  )
   try:
     config.validate()
   except ConfigError as error:
@@ -182,8 +215,9 @@ def read(generator: ObjectRecord, warn: _Warn) -> GeneratorConfig:
   stated = arguments.whole("img_resolution", config.img_resolution)
   if stated != config.img_resolution:
     raise CheckpointError(
-        f"_init_kwargs[img_resolution] is {stated}, but "
-        f"{config.superresolution.module} makes {config.img_resolution}")
+      f"_init_kwargs[img_resolution] is {stated}, but "
+      f"{config.superresolution.module} makes {config.img_resolution}"
+    )
   arguments.warn_of_rest(_IGNORED_ARGUMENTS, warn)
   mapping.warn_of_rest(_IGNORED_MAPPING, warn)
   rendering.warn_of_rest(_IGNORED_RENDERING, warn)
@@ -194,18 +228,20 @@ def check_architecture(generator: ObjectRecord):
   """Refuses what is not EG3D's generator."""
   if generator.class_name.rpartition(".")[2] != _ARCHITECTURE:
     raise CheckpointError(
-        f"the network is a {describe(generator.class_name)}, not EG3D's "
-        f"{_ARCHITECTURE} (another architecture)")
+      f"the network is a {describe(generator.class_name)}, not EG3D's "
+      f"{_ARCHITECTURE} (another architecture)"
+    )
 
 
-def _arguments(state: Mapping[str, Any]) -> Dict[str, Any]:
+def _arguments(state: Mapping[str, Any]) -> dict[str, Any]:
   """What the generator was made with, positional arguments by name."""
   keywords = state.get("_init_kwargs")
   if not isinstance(keywords, dict):
     raise CheckpointError(f"the network does not tell its settings ({_ADVICE})")
   positional = state.get("_init_args", ())
-  if (not isinstance(positional, (list, tuple))
-      or len(positional) > len(_POSITIONAL)):
+  if not isinstance(positional, (list, tuple)) or len(positional) > len(
+    _POSITIONAL
+  ):
     raise CheckpointError("_init_args does not fit EG3D's generator")
   return {**dict(zip(_POSITIONAL, positional)), **keywords}
 
@@ -214,8 +250,9 @@ def _arguments(state: Mapping[str, Any]) -> Dict[str, Any]:
 _BUILT_IN = ("superresolution_module", "sr_antialias", "decoder_lr_mul")
 
 
-def _rendering_kwargs(arguments: _Settings, generator: ObjectRecord,
-                      warn: _Warn) -> Any:
+def _rendering_kwargs(
+  arguments: _Settings, generator: ObjectRecord, warn: _Warn
+) -> Any:
   """The rendering options in force.
 
   The generator renders by its own attribute, which training may have changed
@@ -226,16 +263,26 @@ def _rendering_kwargs(arguments: _Settings, generator: ObjectRecord,
   live = generator.state.get("rendering_kwargs")
   if not isinstance(live, dict) or not isinstance(given, dict) or not given:
     return given or live or {}
-  changed = [key for key in live if key not in _BUILT_IN and key in given
-             and describe(live[key]) != describe(given[key])]
+  changed = [
+    key
+    for key in live
+    if key not in _BUILT_IN
+    and key in given
+    and describe(live[key]) != describe(given[key])
+  ]
   if changed:
-    warn("rendering_kwargs changed after construction, the later ones are "
-         f"taken: {some_of(map(bare, changed))}")
-  return {**given, **live,
-          **{key: given[key] for key in _BUILT_IN if key in given}}
+    warn(
+      "rendering_kwargs changed after construction, the later ones are "
+      f"taken: {some_of(map(bare, changed))}"
+    )
+  return {
+    **given,
+    **live,
+    **{key: given[key] for key in _BUILT_IN if key in given},
+  }
 
 
-def _clamp_of_layers(generator: ObjectRecord, warn: _Warn) -> Optional[float]:
+def _clamp_of_layers(generator: ObjectRecord, warn: _Warn) -> float | None:
   """The clamp that the backbone's first layer was made with.
 
   Layers keep theirs, whatever the generator was told; where even that is
@@ -250,7 +297,7 @@ def _clamp_of_layers(generator: ObjectRecord, warn: _Warn) -> Optional[float]:
   return None  # the tensors will not fit either, and say more
 
 
-def _member(module: Any, path: Sequence[str]) -> Optional[ObjectRecord]:
+def _member(module: Any, path: Sequence[str]) -> ObjectRecord | None:
   for name in path:
     children = module.state.get("_modules")
     module = children.get(name) if isinstance(children, dict) else None
@@ -259,21 +306,25 @@ def _member(module: Any, path: Sequence[str]) -> Optional[ObjectRecord]:
   return module
 
 
-def _check_fixed_choices(arguments: _Settings, mapping: _Settings,
-                         rendering: _Settings):
+def _check_fixed_choices(
+  arguments: _Settings, mapping: _Settings, rendering: _Settings
+):
   """What other StyleGAN2 and EG3D variants choose differently."""
   arguments.require("architecture", "skip", "only the skip architecture is")
   arguments.require("activation", "lrelu", "only leaky ReLU is")
   arguments.require("use_noise", True, "the noise layers are always there")
   mapping.require("activation", "lrelu", "only leaky ReLU is")
-  rendering.require("disparity_space_sampling", False,
-                    "samples are evenly spaced in depth")
+  rendering.require(
+    "disparity_space_sampling", False, "samples are evenly spaced in depth"
+  )
   if rendering.number("density_noise", 0):
-    raise CheckpointError("rendering_kwargs[density_noise] other than 0 is "
-                          "not supported")
+    raise CheckpointError(
+      "rendering_kwargs[density_noise] other than 0 is not supported"
+    )
   if rendering.text("clamp_mode") != "softplus":
-    raise CheckpointError("rendering_kwargs[clamp_mode]: only 'softplus' is "
-                          "supported")
+    raise CheckpointError(
+      "rendering_kwargs[clamp_mode]: only 'softplus' is supported"
+    )
 
 
 def _read_rendering(settings: _Settings, warn: _Warn) -> RenderConfig:
@@ -284,28 +335,33 @@ def _read_rendering(settings: _Settings, warn: _Warn) -> RenderConfig:
       # take the same value.
       warn(f"rendering_kwargs has no {key}; {value} is taken")
   return RenderConfig(
-      depth_resolution=settings.whole("depth_resolution"),
-      depth_resolution_importance=settings.whole(
-          "depth_resolution_importance"),
-      ray_start=settings.ray_bound("ray_start"),
-      ray_end=settings.ray_bound("ray_end"),
-      box_warp=settings.number("box_warp"),
-      white_back=settings.truth("white_back", False),
-      avg_camera_radius=settings.number(
-          "avg_camera_radius", defaults["avg_camera_radius"]),
-      avg_camera_pivot=settings.point(
-          "avg_camera_pivot", defaults["avg_camera_pivot"]))
+    depth_resolution=settings.whole("depth_resolution"),
+    depth_resolution_importance=settings.whole("depth_resolution_importance"),
+    ray_start=settings.ray_bound("ray_start"),
+    ray_end=settings.ray_bound("ray_end"),
+    box_warp=settings.number("box_warp"),
+    white_back=settings.truth("white_back", False),
+    avg_camera_radius=settings.number(
+      "avg_camera_radius", defaults["avg_camera_radius"]
+    ),
+    avg_camera_pivot=settings.point(
+      "avg_camera_pivot", defaults["avg_camera_pivot"]
+    ),
+  )
 
 
-def _read_superresolution(arguments: _Settings, rendering: _Settings
-                          ) -> SuperresolutionConfig:
+def _read_superresolution(
+  arguments: _Settings, rendering: _Settings
+) -> SuperresolutionConfig:
   module = rendering.text("superresolution_module").rpartition(".")[2]
   if module not in SUPERRESOLUTION_MODULES:
     raise CheckpointError(
-        f"super-resolution module {describe(module)} is not known; known are "
-        + ", ".join(SUPERRESOLUTION_MODULES))
+      f"super-resolution module {describe(module)} is not known; known are "
+      + ", ".join(SUPERRESOLUTION_MODULES)
+    )
   return dataclasses.replace(
-      SUPERRESOLUTION_MODULES[module],
-      antialias=rendering.truth("sr_antialias"),
-      clamp=_SR_CLAMP if arguments.whole("sr_num_fp16_res", 0) else None,
-      noise_mode=rendering.text("superresolution_noise_mode"))
+    SUPERRESOLUTION_MODULES[module],
+    antialias=rendering.truth("sr_antialias"),
+    clamp=_SR_CLAMP if arguments.whole("sr_num_fp16_res", 0) else None,
+    noise_mode=rendering.text("superresolution_noise_mode"),
+  )

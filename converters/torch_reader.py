@@ -15,16 +15,20 @@ import dataclasses
 import inspect
 import math
 import re
-from typing import (Any, Callable, Dict, Iterator, List, Mapping, Optional,
-                    Tuple)
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from converters import zip_archive
 from converters.errors import describe, naming, read_file
-from converters.pickle_machine import (Budget, GlobalName, PickleMachine,
-                                       check_key)
+from converters.pickle_machine import (
+  Budget,
+  check_key,
+  GlobalName,
+  PickleMachine,
+)
 from my3dgen_jax.errors import CheckpointError
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -44,24 +48,38 @@ _SHARING_ALLOWANCE = 2**20  # bytes
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 _STORAGE_DTYPES = {
-    "DoubleStorage": np.dtype("<f8"), "FloatStorage": np.dtype("<f4"),
-    "HalfStorage": np.dtype("<f2"), "BFloat16Storage": _BFLOAT16,
-    "LongStorage": np.dtype("<i8"), "IntStorage": np.dtype("<i4"),
-    "ShortStorage": np.dtype("<i2"), "CharStorage": np.dtype("i1"),
-    "ByteStorage": np.dtype("u1"), "BoolStorage": np.dtype("?"),
+  "DoubleStorage": np.dtype("<f8"),
+  "FloatStorage": np.dtype("<f4"),
+  "HalfStorage": np.dtype("<f2"),
+  "BFloat16Storage": _BFLOAT16,
+  "LongStorage": np.dtype("<i8"),
+  "IntStorage": np.dtype("<i4"),
+  "ShortStorage": np.dtype("<i2"),
+  "CharStorage": np.dtype("i1"),
+  "ByteStorage": np.dtype("u1"),
+  "BoolStorage": np.dtype("?"),
 }
 
 _TORCH_DTYPES = {
-    "float64": np.dtype("<f8"), "double": np.dtype("<f8"),
-    "float32": np.dtype("<f4"), "float": np.dtype("<f4"),
-    "float16": np.dtype("<f2"), "half": np.dtype("<f2"),
-    "bfloat16": _BFLOAT16,
-    "int64": np.dtype("<i8"), "long": np.dtype("<i8"),
-    "int32": np.dtype("<i4"), "int": np.dtype("<i4"),
-    "int16": np.dtype("<i2"), "short": np.dtype("<i2"),
-    "int8": np.dtype("i1"), "uint8": np.dtype("u1"), "bool": np.dtype("?"),
-    "uint16": np.dtype("<u2"), "uint32": np.dtype("<u4"),
-    "uint64": np.dtype("<u8"),
+  "float64": np.dtype("<f8"),
+  "double": np.dtype("<f8"),
+  "float32": np.dtype("<f4"),
+  "float": np.dtype("<f4"),
+  "float16": np.dtype("<f2"),
+  "half": np.dtype("<f2"),
+  "bfloat16": _BFLOAT16,
+  "int64": np.dtype("<i8"),
+  "long": np.dtype("<i8"),
+  "int32": np.dtype("<i4"),
+  "int": np.dtype("<i4"),
+  "int16": np.dtype("<i2"),
+  "short": np.dtype("<i2"),
+  "int8": np.dtype("i1"),
+  "uint8": np.dtype("u1"),
+  "bool": np.dtype("?"),
+  "uint16": np.dtype("<u2"),
+  "uint32": np.dtype("<u4"),
+  "uint64": np.dtype("<u8"),
 }
 
 
@@ -71,7 +89,7 @@ class StorageRecord:
 
   dtype: np.dtype
   numel: int
-  data: Optional[memoryview]  # None until the bytes have been found
+  data: memoryview | None  # None until the bytes have been found
 
   @property
   def nbytes(self) -> int:
@@ -93,8 +111,8 @@ class TensorRecord:
   storage: StorageRecord
   dtype: np.dtype
   offset: int
-  shape: Tuple[int, ...]
-  strides: Tuple[int, ...]
+  shape: tuple[int, ...]
+  strides: tuple[int, ...]
 
   @property
   def numel(self) -> int:
@@ -105,9 +123,13 @@ class TensorRecord:
     if not self.numel:
       return np.zeros(self.shape, self.dtype)
     size = self.dtype.itemsize
-    return np.ndarray(self.shape, self.dtype, buffer=self.storage.data,
-                      offset=self.offset * size,
-                      strides=[stride * size for stride in self.strides])
+    return np.ndarray(
+      self.shape,
+      self.dtype,
+      buffer=self.storage.data,
+      offset=self.offset * size,
+      strides=[stride * size for stride in self.strides],
+    )
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -123,7 +145,7 @@ class ObjectRecord:
 
   module: str
   class_name: str
-  state: Dict[str, Any] = dataclasses.field(default_factory=dict)
+  state: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def load(path: str) -> Any:
@@ -166,7 +188,7 @@ def format_name(data: bytes) -> str:
   return "legacy" if data.startswith(_LEGACY_START) else "pickle"
 
 
-def state_dict(value: Any) -> Dict[str, TensorRecord]:
+def state_dict(value: Any) -> dict[str, TensorRecord]:
   """The tensors of a module, or of a dict of tensors, by torch's names.
 
   Args:
@@ -177,39 +199,48 @@ def state_dict(value: Any) -> Dict[str, TensorRecord]:
     CheckpointError: something else is among them, or sharing makes them far
       larger than their storages.
   """
-  items = (_module_tensors(value) if isinstance(value, ObjectRecord)
-           else _table(value, "the state dict").items())
-  tensors: Dict[str, TensorRecord] = {}
+  items = (
+    _module_tensors(value)
+    if isinstance(value, ObjectRecord)
+    else _table(value, "the state dict").items()
+  )
+  tensors: dict[str, TensorRecord] = {}
   for name, tensor in items:
     if not isinstance(tensor, TensorRecord):
-      raise CheckpointError(f"entry {describe(name)} is {describe(tensor)}, "
-                            "not a tensor")
+      raise CheckpointError(
+        f"entry {describe(name)} is {describe(tensor)}, not a tensor"
+      )
     if name in tensors:
       raise CheckpointError(f"two tensors are called {describe(name)}")
     tensors[name] = tensor
   storages = {id(t.storage): t.storage.nbytes for t in tensors.values()}
   total = sum(t.numel * t.dtype.itemsize for t in tensors.values())
   if total > _MAX_SHARING * sum(storages.values()) + _SHARING_ALLOWANCE:
-    raise CheckpointError(f"the tensors unfold to {total} bytes from "
-                          f"{sum(storages.values())} that are stored")
+    raise CheckpointError(
+      f"the tensors unfold to {total} bytes from "
+      f"{sum(storages.values())} that are stored"
+    )
   return tensors
 
 
-def _module_tensors(root: ObjectRecord) -> Iterator[Tuple[str, Any]]:
+def _module_tensors(root: ObjectRecord) -> Iterator[tuple[str, Any]]:
   """Walks a module as torch's state_dict does."""
-  pending: List[Tuple[str, Any, Tuple[int, ...]]] = [("", root, ())]
+  pending: list[tuple[str, Any, tuple[int, ...]]] = [("", root, ())]
   visited = 0  # shared modules can make few objects into endless names
   while pending:
     prefix, module, above = pending.pop()
     if not isinstance(module, ObjectRecord):
-      raise CheckpointError(f"{describe(prefix)} is {describe(module)}, not "
-                            "a module")
+      raise CheckpointError(
+        f"{describe(prefix)} is {describe(module)}, not a module"
+      )
     if id(module) in above or len(above) >= _MAX_MODULE_DEPTH:
-      raise CheckpointError(f"module {describe(prefix)} contains itself or is "
-                            "nested too deep")
+      raise CheckpointError(
+        f"module {describe(prefix)} contains itself or is nested too deep"
+      )
     parameters, buffers, modules = (
-        _table(module.state.get(group, {}), prefix + group)
-        for group in ("_parameters", "_buffers", "_modules"))
+      _table(module.state.get(group, {}), prefix + group)
+      for group in ("_parameters", "_buffers", "_modules")
+    )
     visited += 1 + len(parameters) + len(buffers) + len(modules)
     if visited > _MAX_MEMBERS:
       raise CheckpointError(f"modules with more than {_MAX_MEMBERS} members")
@@ -219,20 +250,25 @@ def _module_tensors(root: ObjectRecord) -> Iterator[Tuple[str, Any]]:
     for name, tensor in (*parameters.items(), *buffers.items()):
       if tensor is not None and not (name in buffers and name in hidden):
         yield prefix + name, tensor
-    pending += [(f"{prefix}{name}.", child, above + (id(module),))
-                for name, child in reversed(modules.items())
-                if child is not None]
+    pending += [
+      (f"{prefix}{name}.", child, above + (id(module),))
+      for name, child in reversed(modules.items())
+      if child is not None
+    ]
 
 
-def _table(value: Any, what: str) -> Dict[str, Any]:
+def _table(value: Any, what: str) -> dict[str, Any]:
   """A dict whose keys are all texts."""
   if not isinstance(value, dict):
-    raise CheckpointError(f"{describe(what)} is {describe(value)}, not a "
-                          "table of names")
+    raise CheckpointError(
+      f"{describe(what)} is {describe(value)}, not a table of names"
+    )
   for name in value:
     if not isinstance(name, str) or len(what) + len(name) > _MAX_TENSOR_NAME:
-      raise CheckpointError(f"{describe(what)} has the name {describe(name)}, "
-                            "which is too long or no text")
+      raise CheckpointError(
+        f"{describe(what)} has the name {describe(name)}, "
+        "which is too long or no text"
+      )
   return value
 
 
@@ -241,17 +277,22 @@ def _table(value: Any, what: str) -> Dict[str, Any]:
 
 def _load_zip(data: bytes, budget: Budget) -> Any:
   archive = zip_archive.ZipArchive(data)
-  pickles = [name for name in archive
-             if name.endswith("/data.pkl") and name.count("/") == 1]
+  pickles = [
+    name
+    for name in archive
+    if name.endswith("/data.pkl") and name.count("/") == 1
+  ]
   if len(pickles) != 1:
     raise CheckpointError("a zip file, but not of torch.save (no data.pkl)")
   prefix = pickles[0].removesuffix("data.pkl")
   if prefix + "constants.pkl" in archive:
     raise CheckpointError("a TorchScript program, not a saved checkpoint")
-  if (prefix + "byteorder" in archive
-      and bytes(archive.read(prefix + "byteorder")) != b"little"):
+  if (
+    prefix + "byteorder" in archive
+    and bytes(archive.read(prefix + "byteorder")) != b"little"
+  ):
     raise CheckpointError("the numbers are not in little-endian order")
-  storages: Dict[str, StorageRecord] = {}
+  storages: dict[str, StorageRecord] = {}
 
   def find_storage(key: str, dtype: np.dtype, numel: int) -> StorageRecord:
     if key not in storages:
@@ -259,8 +300,9 @@ def _load_zip(data: bytes, budget: Budget) -> Any:
       storage = StorageRecord(dtype, numel, contents)
       if len(contents) != storage.nbytes:
         raise CheckpointError(
-            f"storage {describe(key)} has {len(contents)} bytes, not "
-            f"{storage.nbytes}")
+          f"storage {describe(key)} has {len(contents)} bytes, not "
+          f"{storage.nbytes}"
+        )
       storages[key] = storage
     return storages[key]
 
@@ -274,8 +316,9 @@ def _load_zip(data: bytes, budget: Budget) -> Any:
 
 def _load_stream(data: bytes, budget: Budget, *, nesting: int) -> Any:
   """A plain pickle, or the legacy format, which starts with one."""
-  machine = PickleMachine(data, budget=budget,
-                          world=_TorchWorld(budget, nesting=nesting))
+  machine = PickleMachine(
+    data, budget=budget, world=_TorchWorld(budget, nesting=nesting)
+  )
   value = machine.run()
   if type(value) is int and value == _LEGACY_MAGIC:
     return _load_legacy(data, machine.position, budget, nesting)
@@ -285,14 +328,16 @@ def _load_stream(data: bytes, budget: Budget, *, nesting: int) -> Any:
 
 def _check_no_rest(machine: PickleMachine, data: bytes):
   if machine.position != len(data):
-    raise CheckpointError(f"{len(data) - machine.position} bytes follow the "
-                          "end of the pickle")
+    raise CheckpointError(
+      f"{len(data) - machine.position} bytes follow the end of the pickle"
+    )
 
 
-def _load_legacy(data: bytes, position: int, budget: Budget,
-                 nesting: int) -> Any:
+def _load_legacy(
+  data: bytes, position: int, budget: Budget, nesting: int
+) -> Any:
   """The format before the zip: pickles, then the storages' bytes."""
-  storages: Dict[str, StorageRecord] = {}
+  storages: dict[str, StorageRecord] = {}
 
   def find_storage(key: str, dtype: np.dtype, numel: int) -> StorageRecord:
     # The bytes come after the pickle that names them.
@@ -302,8 +347,7 @@ def _load_legacy(data: bytes, position: int, budget: Budget,
 
   def next_pickle() -> Any:
     nonlocal position
-    machine = PickleMachine(data, position=position, budget=budget,
-                            world=world)
+    machine = PickleMachine(data, position=position, budget=budget, world=world)
     value = machine.run()
     position = machine.position
     return value
@@ -321,23 +365,26 @@ def _load_legacy(data: bytes, position: int, budget: Budget,
   for key in keys:
     storage = storages.get(key) if isinstance(key, str) else None
     if storage is None or storage.data is not None:
-      raise CheckpointError(f"storage {describe(key)} is listed but not used, "
-                            "or listed twice")
+      raise CheckpointError(
+        f"storage {describe(key)} is listed but not used, or listed twice"
+      )
     start, end = position + 8, position + 8 + storage.nbytes
     if end > len(data):
       raise CheckpointError(f"storage {describe(key)} is cut short")
     stated = int.from_bytes(view[position:start], "little")
     if stated != storage.numel:
-      raise CheckpointError(f"storage {describe(key)} has {stated} elements, "
-                            f"not {storage.numel}")
+      raise CheckpointError(
+        f"storage {describe(key)} has {stated} elements, not {storage.numel}"
+      )
     storage.data = view[start:end]
     position = end
   for key, storage in storages.items():
     if storage.data is None:
       raise CheckpointError(f"storage {describe(key)} is missing")
   if position != len(data):
-    raise CheckpointError(f"{len(data) - position} bytes follow the last "
-                          "storage")
+    raise CheckpointError(
+      f"{len(data) - position} bytes follow the last storage"
+    )
   return value
 
 
@@ -362,17 +409,26 @@ def _no_storages(key: str, dtype: np.dtype, numel: int) -> StorageRecord:
 class _TorchWorld:
   """The names a checkpoint may use, and what they stand for."""
 
-  def __init__(self, budget: Budget, *, nesting: int,
-               find_storage: _FindStorage = _no_storages):
+  def __init__(
+    self,
+    budget: Budget,
+    *,
+    nesting: int,
+    find_storage: _FindStorage = _no_storages,
+  ):
     self._budget = budget
     self._nesting = nesting
     self._find_storage = find_storage
 
   def find_global(self, name: GlobalName) -> GlobalName:
-    if not (name.full_name in _FUNCTIONS or name.full_name in _NAMES
-            or _is_inert_class(name)):
-      raise CheckpointError(f"refused: the file names {name.full_name}, "
-                            "which no checkpoint needs")
+    if not (
+      name.full_name in _FUNCTIONS
+      or name.full_name in _NAMES
+      or _is_inert_class(name)
+    ):
+      raise CheckpointError(
+        f"refused: the file names {name.full_name}, which no checkpoint needs"
+      )
     return name
 
   def call(self, function: GlobalName, arguments: tuple) -> Any:
@@ -380,8 +436,9 @@ class _TorchWorld:
       try:
         _SIGNATURES[function.full_name].bind(self, *arguments)
       except TypeError:
-        raise CheckpointError(f"{function.full_name} with {len(arguments)} "
-                              "arguments") from None
+        raise CheckpointError(
+          f"{function.full_name} with {len(arguments)} arguments"
+        ) from None
       return _FUNCTIONS[function.full_name](self, *arguments)
     if _is_inert_class(function):
       return ObjectRecord(function.module, function.name)
@@ -390,15 +447,18 @@ class _TorchWorld:
   def set_state(self, target: Any, state: Any):
     if isinstance(target, ObjectRecord):
       # A pair where the class has __slots__.
-      parts = state if isinstance(state, tuple) and len(state) == 2 else (
-          state,)
+      parts = (
+        state if isinstance(state, tuple) and len(state) == 2 else (state,)
+      )
       for part in parts:
         if isinstance(part, dict):
           self._budget.spend_steps(len(part))
           target.state.update(part)
         elif part is not None:
-          raise CheckpointError(f"object {describe(target.class_name)} has "
-                                f"{describe(part)} for its state")
+          raise CheckpointError(
+            f"object {describe(target.class_name)} has "
+            f"{describe(part)} for its state"
+          )
     elif isinstance(target, _NumpyDtype):
       _set_byte_order(target, state)
     elif isinstance(target, TensorRecord):
@@ -410,24 +470,33 @@ class _TorchWorld:
 
   def load_persistent(self, persistent_id: Any) -> Any:
     if not isinstance(persistent_id, tuple) or len(persistent_id) > 6:
-      raise CheckpointError("a reference out of the pickle that torch does "
-                            "not write")
+      raise CheckpointError(
+        "a reference out of the pickle that torch does not write"
+      )
     match persistent_id:
-      case ("storage", GlobalName() as kind, str(key), str(), int(numel),
-            *view):
+      case (
+        "storage",
+        GlobalName() as kind,
+        str(key),
+        str(),
+        int(numel),
+        *view,
+      ):
         dtype = _storage_dtype(kind)
         storage = self._find_storage(key, dtype, _check_size(numel))
         if storage.dtype != dtype or storage.numel != numel:
-          raise CheckpointError(f"storage {describe(key)} is described in two "
-                                "ways")
+          raise CheckpointError(
+            f"storage {describe(key)} is described in two ways"
+          )
         if view not in ([], [None]):
           raise CheckpointError("a storage that is a view of another one")
         return storage
       case ("module", GlobalName() as kind, *_):
         # Legacy files carry a class's source code along; it is not read.
         return kind
-    raise CheckpointError("a reference out of the pickle that torch does not "
-                          "write")
+    raise CheckpointError(
+      "a reference out of the pickle that torch does not write"
+    )
 
   # The functions below are called with what the file gives as arguments.
 
@@ -443,32 +512,53 @@ class _TorchWorld:
       raise CheckpointError(f"{describe(storage)} where a storage is due")
     return storage
 
-  def _rebuild_tensor(self, storage: Any, offset: Any, shape: Any,
-                      strides: Any) -> TensorRecord:
+  def _rebuild_tensor(
+    self, storage: Any, offset: Any, shape: Any, strides: Any
+  ) -> TensorRecord:
     if not isinstance(storage, StorageRecord):
       raise CheckpointError(f"a tensor whose storage is {describe(storage)}")
     return _view(storage, storage.dtype, offset, shape, strides)
 
-  def _rebuild_tensor_v2(self, storage: Any, offset: Any, shape: Any,
-                         strides: Any, requires_grad: Any, hooks: Any,
-                         metadata: Any = None) -> TensorRecord:
+  def _rebuild_tensor_v2(
+    self,
+    storage: Any,
+    offset: Any,
+    shape: Any,
+    strides: Any,
+    requires_grad: Any,
+    hooks: Any,
+    metadata: Any = None,
+  ) -> TensorRecord:
     del requires_grad, hooks
     if metadata not in (None, {}):
       raise CheckpointError("a tensor with a pending conjugation or sign")
     return self._rebuild_tensor(storage, offset, shape, strides)
 
-  def _rebuild_tensor_v3(self, storage: Any, offset: Any, shape: Any,
-                         strides: Any, requires_grad: Any, hooks: Any,
-                         dtype: Any, metadata: Any = None) -> TensorRecord:
+  def _rebuild_tensor_v3(
+    self,
+    storage: Any,
+    offset: Any,
+    shape: Any,
+    strides: Any,
+    requires_grad: Any,
+    hooks: Any,
+    dtype: Any,
+    metadata: Any = None,
+  ) -> TensorRecord:
     del requires_grad, hooks
-    if (not isinstance(storage, StorageRecord)
-        or not isinstance(dtype, GlobalName) or dtype.module != "torch"
-        or dtype.name not in _TORCH_DTYPES or metadata not in (None, {})):
+    if (
+      not isinstance(storage, StorageRecord)
+      or not isinstance(dtype, GlobalName)
+      or dtype.module != "torch"
+      or dtype.name not in _TORCH_DTYPES
+      or metadata not in (None, {})
+    ):
       raise CheckpointError("a tensor of a kind that is not known here")
     return _view(storage, _TORCH_DTYPES[dtype.name], offset, shape, strides)
 
-  def _rebuild_parameter(self, tensor: Any, requires_grad: Any, hooks: Any,
-                         state: Any = None) -> TensorRecord:
+  def _rebuild_parameter(
+    self, tensor: Any, requires_grad: Any, hooks: Any, state: Any = None
+  ) -> TensorRecord:
     del requires_grad, hooks, state
     if not isinstance(tensor, TensorRecord):
       raise CheckpointError(f"a parameter that is {describe(tensor)}")
@@ -477,20 +567,24 @@ class _TorchWorld:
   def _rebuild_persistent(self, meta: Any) -> ObjectRecord:
     """NVIDIA's way to pickle a module; `module_src` is not looked at."""
     match meta:
-      case {"type": "class", "class_name": str(class_name),
-            "state": dict(state)}:
+      case {
+        "type": "class",
+        "class_name": str(class_name),
+        "state": dict(state),
+      }:
         return ObjectRecord("", class_name, state)
     raise CheckpointError("a persistent object without class name or state")
 
-  def _make_dict(self, items: Any = ()) -> Dict[Any, Any]:
+  def _make_dict(self, items: Any = ()) -> dict[Any, Any]:
     return dict(self._checked_pairs(items))
 
-  def _make_default_dict(self, factory: Any = None,
-                         items: Any = ()) -> Dict[Any, Any]:
+  def _make_default_dict(
+    self, factory: Any = None, items: Any = ()
+  ) -> dict[Any, Any]:
     del factory
     return dict(self._checked_pairs(items))
 
-  def _checked_pairs(self, items: Any) -> Iterator[Tuple[Any, Any]]:
+  def _checked_pairs(self, items: Any) -> Iterator[tuple[Any, Any]]:
     if not isinstance(items, (list, tuple, dict)):
       raise CheckpointError(f"a dict made from {describe(items)}")
     self._budget.spend_steps(len(items))
@@ -508,9 +602,12 @@ class _TorchWorld:
   def _make_object(self, kind: Any, base: Any, state: Any) -> ObjectRecord:
     """How protocols 0 and 1 make any object."""
     del state
-    if (not isinstance(kind, GlobalName) or not _is_inert_class(kind)
-        or not isinstance(base, GlobalName)
-        or base.full_name not in _OBJECT_NAMES):
+    if (
+      not isinstance(kind, GlobalName)
+      or not _is_inert_class(kind)
+      or not isinstance(base, GlobalName)
+      or base.full_name not in _OBJECT_NAMES
+    ):
       raise CheckpointError("an object of a class that is not known here")
     return ObjectRecord(kind.module, kind.name)
 
@@ -526,8 +623,11 @@ class _TorchWorld:
 
   def _encode(self, text: Any, encoding: Any) -> bytes:
     """How protocol 2 writes bytes in Python 3."""
-    if (not isinstance(text, str)
-        or encoding not in ("latin1", "latin-1", "iso-8859-1")):
+    if not isinstance(text, str) or encoding not in (
+      "latin1",
+      "latin-1",
+      "iso-8859-1",
+    ):
       raise CheckpointError("a text that is encoded in an unknown way")
     self._budget.spend_bytes(len(text))
     try:
@@ -539,26 +639,34 @@ class _TorchWorld:
     """How protocol 2 writes bytes of length zero."""
     return b""
 
-  def _make_numpy_dtype(self, code: Any, align: Any = None,
-                        copy: Any = None) -> _NumpyDtype:
+  def _make_numpy_dtype(
+    self, code: Any, align: Any = None, copy: Any = None
+  ) -> _NumpyDtype:
     del align, copy
     if not isinstance(code, str) or not re.fullmatch(
-        r"[<>=|]?(b1|[iu][1248]|f[248])", code):
-      raise CheckpointError(f"numpy dtype {describe(code)} is not a plain "
-                            "number")
+      r"[<>=|]?(b1|[iu][1248]|f[248])", code
+    ):
+      raise CheckpointError(
+        f"numpy dtype {describe(code)} is not a plain number"
+      )
     return _NumpyDtype(np.dtype(code.replace("=", "<")))
 
-  def _make_empty_array(self, kind: Any, shape: Any, code: Any
-                        ) -> TensorRecord:
+  def _make_empty_array(self, kind: Any, shape: Any, code: Any) -> TensorRecord:
     """An array of no elements, until its state is set."""
     del shape, code
     if not isinstance(kind, GlobalName) or kind.full_name != "numpy.ndarray":
       raise CheckpointError(f"a numpy array that is {describe(kind)}")
-    return TensorRecord(StorageRecord(np.dtype("u1"), 0, memoryview(b"")),
-                        np.dtype("u1"), 0, (0,), (1,))
+    return TensorRecord(
+      StorageRecord(np.dtype("u1"), 0, memoryview(b"")),
+      np.dtype("u1"),
+      0,
+      (0,),
+      (1,),
+    )
 
-  def _make_array(self, raw: Any, dtype: Any, shape: Any, order: Any
-                  ) -> TensorRecord:
+  def _make_array(
+    self, raw: Any, dtype: Any, shape: Any, order: Any
+  ) -> TensorRecord:
     """How protocol 5 writes an array."""
     return self._view_array(raw, dtype, shape, order == "F")
 
@@ -574,82 +682,95 @@ class _TorchWorld:
       case _:
         raise CheckpointError("a numpy array without its contents")
 
-  def _view_array(self, raw: Any, dtype: Any, shape: Any, fortran: bool
-                  ) -> TensorRecord:
+  def _view_array(
+    self, raw: Any, dtype: Any, shape: Any, fortran: bool
+  ) -> TensorRecord:
     """A numpy array over its raw bytes."""
     if isinstance(raw, str) and raw.isascii():
       self._budget.spend_bytes(len(raw))
       raw = raw.encode("ascii")  # Python 2 did not tell text from bytes
     if not isinstance(raw, bytes) or not isinstance(dtype, _NumpyDtype):
-      raise CheckpointError("a numpy array of objects, which could be "
-                            "anything")
+      raise CheckpointError("a numpy array of objects, which could be anything")
     shape = _check_shape(shape)
     numel = math.prod(shape)
     if numel * dtype.dtype.itemsize != len(raw):
-      raise CheckpointError(f"a numpy array of {numel} elements in "
-                            f"{len(raw)} bytes")
+      raise CheckpointError(
+        f"a numpy array of {numel} elements in {len(raw)} bytes"
+      )
     sizes = shape if fortran else shape[::-1]
     strides = [math.prod(sizes[:i]) for i in range(len(sizes))]
     storage = StorageRecord(dtype.dtype, numel, memoryview(raw))
-    return TensorRecord(storage, dtype.dtype, 0, shape,
-                        tuple(strides if fortran else strides[::-1]))
+    return TensorRecord(
+      storage,
+      dtype.dtype,
+      0,
+      shape,
+      tuple(strides if fortran else strides[::-1]),
+    )
 
 
 def _is_inert_class(name: GlobalName) -> bool:
   """Classes of networks, of which only the state is of interest."""
-  return (name.module.startswith(("torch.nn.modules.", "training.",
-                                  "torch_utils."))
-          and re.fullmatch(r"[\w.]+", name.full_name) is not None)
+  return (
+    name.module.startswith(("torch.nn.modules.", "training.", "torch_utils."))
+    and re.fullmatch(r"[\w.]+", name.full_name) is not None
+  )
 
 
 _OBJECT_NAMES = ("builtins.object", "__builtin__.object")
 
 # Functions and classes that may be called, and what does their work here.
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "torch._utils._rebuild_tensor": _TorchWorld._rebuild_tensor,
-    "torch._utils._rebuild_tensor_v2": _TorchWorld._rebuild_tensor_v2,
-    "torch._utils._rebuild_tensor_v3": _TorchWorld._rebuild_tensor_v3,
-    "torch._utils._rebuild_parameter": _TorchWorld._rebuild_parameter,
-    "torch._utils._rebuild_parameter_with_state":
-        _TorchWorld._rebuild_parameter,
-    "torch.storage._load_from_bytes": _TorchWorld._load_from_bytes,
-    "torch.Size": _TorchWorld._make_size,
-    "torch.device": _TorchWorld._make_device,
-    "torch_utils.persistence._reconstruct_persistent_obj":
-        _TorchWorld._rebuild_persistent,
-    "dnnlib.EasyDict": _TorchWorld._make_dict,
-    "dnnlib.util.EasyDict": _TorchWorld._make_dict,
-    "collections.OrderedDict": _TorchWorld._make_dict,
-    "collections.defaultdict": _TorchWorld._make_default_dict,
-    "builtins.set": _TorchWorld._make_set,
-    "builtins.frozenset": _TorchWorld._make_set,
-    "__builtin__.set": _TorchWorld._make_set,
-    "__builtin__.frozenset": _TorchWorld._make_set,
-    "builtins.bytes": _TorchWorld._make_empty_bytes,
-    "__builtin__.bytes": _TorchWorld._make_empty_bytes,
-    "copyreg._reconstructor": _TorchWorld._make_object,
-    "copy_reg._reconstructor": _TorchWorld._make_object,
-    "_codecs.encode": _TorchWorld._encode,
-    "numpy.dtype": _TorchWorld._make_numpy_dtype,
-    "numpy.core.multiarray._reconstruct": _TorchWorld._make_empty_array,
-    "numpy._core.multiarray._reconstruct": _TorchWorld._make_empty_array,
-    "numpy.core.multiarray.scalar": _TorchWorld._make_numpy_scalar,
-    "numpy._core.multiarray.scalar": _TorchWorld._make_numpy_scalar,
-    "numpy.core.numeric._frombuffer": _TorchWorld._make_array,
-    "numpy._core.numeric._frombuffer": _TorchWorld._make_array,
+  "torch._utils._rebuild_tensor": _TorchWorld._rebuild_tensor,
+  "torch._utils._rebuild_tensor_v2": _TorchWorld._rebuild_tensor_v2,
+  "torch._utils._rebuild_tensor_v3": _TorchWorld._rebuild_tensor_v3,
+  "torch._utils._rebuild_parameter": _TorchWorld._rebuild_parameter,
+  "torch._utils._rebuild_parameter_with_state": _TorchWorld._rebuild_parameter,
+  "torch.storage._load_from_bytes": _TorchWorld._load_from_bytes,
+  "torch.Size": _TorchWorld._make_size,
+  "torch.device": _TorchWorld._make_device,
+  "torch_utils.persistence._reconstruct_persistent_obj": _TorchWorld._rebuild_persistent,
+  "dnnlib.EasyDict": _TorchWorld._make_dict,
+  "dnnlib.util.EasyDict": _TorchWorld._make_dict,
+  "collections.OrderedDict": _TorchWorld._make_dict,
+  "collections.defaultdict": _TorchWorld._make_default_dict,
+  "builtins.set": _TorchWorld._make_set,
+  "builtins.frozenset": _TorchWorld._make_set,
+  "__builtin__.set": _TorchWorld._make_set,
+  "__builtin__.frozenset": _TorchWorld._make_set,
+  "builtins.bytes": _TorchWorld._make_empty_bytes,
+  "__builtin__.bytes": _TorchWorld._make_empty_bytes,
+  "copyreg._reconstructor": _TorchWorld._make_object,
+  "copy_reg._reconstructor": _TorchWorld._make_object,
+  "_codecs.encode": _TorchWorld._encode,
+  "numpy.dtype": _TorchWorld._make_numpy_dtype,
+  "numpy.core.multiarray._reconstruct": _TorchWorld._make_empty_array,
+  "numpy._core.multiarray._reconstruct": _TorchWorld._make_empty_array,
+  "numpy.core.multiarray.scalar": _TorchWorld._make_numpy_scalar,
+  "numpy._core.multiarray.scalar": _TorchWorld._make_numpy_scalar,
+  "numpy.core.numeric._frombuffer": _TorchWorld._make_array,
+  "numpy._core.numeric._frombuffer": _TorchWorld._make_array,
 }
-_SIGNATURES = {name: inspect.signature(function)
-               for name, function in _FUNCTIONS.items()}
+_SIGNATURES = {
+  name: inspect.signature(function) for name, function in _FUNCTIONS.items()
+}
 
 # Names that stand for themselves: arguments of the functions above.
 _NAMES = frozenset(
-    {"numpy.ndarray", "torch.storage.UntypedStorage", "torch.UntypedStorage"}
-    | set(_OBJECT_NAMES)
-    | {f"{package}.{name}" for package in ("builtins", "__builtin__")
-       for name in ("list", "dict", "int", "float")}
-    | {f"{package}.{name}" for package in ("torch", "torch.cuda")
-       for name in _STORAGE_DTYPES}
-    | {f"torch.{name}" for name in _TORCH_DTYPES})
+  {"numpy.ndarray", "torch.storage.UntypedStorage", "torch.UntypedStorage"}
+  | set(_OBJECT_NAMES)
+  | {
+    f"{package}.{name}"
+    for package in ("builtins", "__builtin__")
+    for name in ("list", "dict", "int", "float")
+  }
+  | {
+    f"{package}.{name}"
+    for package in ("torch", "torch.cuda")
+    for name in _STORAGE_DTYPES
+  }
+  | {f"torch.{name}" for name in _TORCH_DTYPES}
+)
 
 
 # Tensors.
@@ -669,15 +790,16 @@ def _check_size(value: Any) -> int:
   return value
 
 
-def _check_shape(shape: Any) -> Tuple[int, ...]:
+def _check_shape(shape: Any) -> tuple[int, ...]:
   if not isinstance(shape, (tuple, list)) or len(shape) > _MAX_DIMENSIONS:
     raise CheckpointError(f"a tensor shape that is {describe(shape)}")
   _check_size(math.prod(max(_check_size(size), 1) for size in shape))
   return tuple(shape)
 
 
-def _view(storage: StorageRecord, dtype: np.dtype, offset: Any, shape: Any,
-          strides: Any) -> TensorRecord:
+def _view(
+  storage: StorageRecord, dtype: np.dtype, offset: Any, shape: Any, strides: Any
+) -> TensorRecord:
   """A tensor that lies within its storage and does not outgrow it."""
   shape = _check_shape(shape)
   offset = _check_size(offset)
@@ -687,14 +809,17 @@ def _view(storage: StorageRecord, dtype: np.dtype, offset: Any, shape: Any,
   tensor = TensorRecord(storage, dtype, offset, shape, strides)
   available = storage.nbytes // dtype.itemsize
   if tensor.numel > available:
-    raise CheckpointError(f"a tensor of {tensor.numel} elements in a storage "
-                          f"of {available}")
+    raise CheckpointError(
+      f"a tensor of {tensor.numel} elements in a storage of {available}"
+    )
   if tensor.numel:
-    last = offset + sum((size - 1) * stride
-                        for size, stride in zip(shape, strides))
+    last = offset + sum(
+      (size - 1) * stride for size, stride in zip(shape, strides)
+    )
     if last >= available:
-      raise CheckpointError(f"a tensor reaches element {last} of a storage "
-                            f"of {available}")
+      raise CheckpointError(
+        f"a tensor reaches element {last} of a storage of {available}"
+      )
   return tensor
 
 

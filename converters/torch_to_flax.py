@@ -26,29 +26,41 @@ import os
 import pathlib
 import sys
 import tempfile
-from typing import (Any, Callable, Dict, Iterator, List, Mapping, Optional,
-                    Sequence, Tuple)
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 if not __package__:
   # Run as a script: the packages lie beside this folder, and shapes and
   # copies need no accelerator.
-  sys.path.insert(0, os.path.dirname(os.path.dirname(
-      os.path.abspath(__file__))))
+  sys.path.insert(
+    0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+  )
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # pylint: disable=wrong-import-position
-from absl import flags
-from flax.traverse_util import flatten_dict, unflatten_dict
 import ml_dtypes
 import numpy as np
+from absl import flags
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from converters import cli, names, settings, torch_reader, wrapped
-from converters.errors import (bare, describe, describe_shape, naming,
-                               read_file, some_of)
+from converters.errors import (
+  bare,
+  describe,
+  describe_shape,
+  naming,
+  read_file,
+  some_of,
+)
 from converters.torch_reader import ObjectRecord, TensorRecord
 from my3dgen_jax import lora
-from my3dgen_jax.config import (PRESETS, ConfigError, GeneratorConfig,
-                                LoraConfig, preset)
+from my3dgen_jax.config import (
+  ConfigError,
+  GeneratorConfig,
+  LoraConfig,
+  preset,
+  PRESETS,
+)
 from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.models import checkpoint
 from my3dgen_jax.models.generator import abstract_variables
@@ -59,13 +71,14 @@ _ALIASES = (DEFAULT_NETWORK, "g_ema", "generator")
 _WRAPPERS = ("state_dict",)
 _MAX_WRAPPING = 3
 _PARALLEL_PREFIX = "module."  # of torch.nn.DataParallel
-_FLOATS = tuple(map(np.dtype, (np.float16, ml_dtypes.bfloat16, np.float32,
-                               np.float64)))
+_FLOATS = tuple(
+  map(np.dtype, (np.float16, ml_dtypes.bfloat16, np.float32, np.float64))
+)
 _PARTS = {
-    "mapping": ("backbone", "mapping"),
-    "backbone synthesis": ("backbone", "synthesis"),
-    "super-resolution": ("superresolution",),
-    "decoder": ("decoder",),
+  "mapping": ("backbone", "mapping"),
+  "backbone synthesis": ("backbone", "synthesis"),
+  "super-resolution": ("superresolution",),
+  "decoder": ("decoder",),
 }
 _ADAPTER_SUFFIX = ".adapter.safetensors"
 # A base is another one where a frozen weight differs by more than rounding.
@@ -83,7 +96,7 @@ class Adapter:
     config: rank, alpha, layout.
   """
 
-  lora: Dict[str, Any]
+  lora: dict[str, Any]
   config: LoraConfig
 
 
@@ -99,25 +112,35 @@ class Converted:
   """
 
   config: GeneratorConfig
-  variables: Dict[str, Any]
-  source: Dict[str, str]
-  adapter: Optional[Adapter] = None
+  variables: dict[str, Any]
+  source: dict[str, str]
+  adapter: Adapter | None = None
 
-  def counts(self) -> Dict[str, int]:
+  def counts(self) -> dict[str, int]:
     """Numbers of parameters, by part."""
     leaves = names.flatten(self.variables)
-    return {part: sum(leaf.size for place, leaf in leaves.items()
-                      if place.collection == "params"
-                      and place.path[:len(scope)] == scope)
-            for part, scope in _PARTS.items()}
+    return {
+      part: sum(
+        leaf.size
+        for place, leaf in leaves.items()
+        if place.collection == "params" and place.path[: len(scope)] == scope
+      )
+      for part, scope in _PARTS.items()
+    }
 
 
-def convert(input_path: str, output: Optional[str], *,
-            adapter_output: Optional[str] = None, base: Optional[str] = None,
-            network: str = DEFAULT_NETWORK,
-            config: Optional[GeneratorConfig] = None,
-            lora_alpha: Optional[float] = None,
-            overwrite: bool = False, log: _Log = print) -> Converted:
+def convert(
+  input_path: str,
+  output: str | None,
+  *,
+  adapter_output: str | None = None,
+  base: str | None = None,
+  network: str = DEFAULT_NETWORK,
+  config: GeneratorConfig | None = None,
+  lora_alpha: float | None = None,
+  overwrite: bool = False,
+  log: _Log = print,
+) -> Converted:
   """Converts a file into a folder, an adapter or both; all of it or nothing.
 
   Args:
@@ -141,37 +164,50 @@ def convert(input_path: str, output: Optional[str], *,
   if base is None:
     _check_output(output, input_path, overwrite)
   elif config is not None:
-    raise CheckpointError("--base brings its settings: leave out --preset and "
-                          "--config")
+    raise CheckpointError(
+      "--base brings its settings: leave out --preset and --config"
+    )
   else:
     generator, frozen = checkpoint.load_generator(base)
     config = generator.config
   data = read_file(input_path)
   with naming(input_path):
-    converted = read_generator(data, network=network, config=config,
-                               lora_alpha=lora_alpha, log=log)
-    if converted.adapter is None and (base, adapter_output,
-                                      lora_alpha) != (None, None, None):
-      raise CheckpointError("holds no LoRA pairs, so --base, --adapter_output "
-                            "and --lora_alpha have no meaning")
+    converted = read_generator(
+      data, network=network, config=config, lora_alpha=lora_alpha, log=log
+    )
+    if converted.adapter is None and (base, adapter_output, lora_alpha) != (
+      None,
+      None,
+      None,
+    ):
+      raise CheckpointError(
+        "holds no LoRA pairs, so --base, --adapter_output "
+        "and --lora_alpha have no meaning"
+      )
     if frozen is not None:
       converted = _rebased(converted, frozen, base, log)
   converted.source["file"] = os.path.basename(input_path)
   if converted.adapter is None:
-    checkpoint.save_generator(output, converted.config, converted.variables,
-                              source=converted.source, overwrite=overwrite)
+    checkpoint.save_generator(
+      output,
+      converted.config,
+      converted.variables,
+      source=converted.source,
+      overwrite=overwrite,
+    )
     written = [output]
   else:
     adapter_output = os.path.expanduser(
-        adapter_output or output.rstrip(os.sep) + _ADAPTER_SUFFIX)
-    _check_adapter_output(adapter_output, base or output, input_path,
-                          overwrite)
+      adapter_output or output.rstrip(os.sep) + _ADAPTER_SUFFIX
+    )
+    _check_adapter_output(adapter_output, base or output, input_path, overwrite)
     if base is None:
       _save_both(converted, output, adapter_output)
       written = [output, adapter_output]
     else:
-      _save_adapter(converted, adapter_output,
-                    checkpoint.generator_digest(base))
+      _save_adapter(
+        converted, adapter_output, checkpoint.generator_digest(base)
+      )
       written = [adapter_output]
   log(f"read {input_path}: {_summary(converted.config)}")
   for line in _contents(converted, base):
@@ -181,15 +217,20 @@ def convert(input_path: str, output: Optional[str], *,
   return converted
 
 
-def read_generator(data: bytes, *, network: str = DEFAULT_NETWORK,
-                   config: Optional[GeneratorConfig] = None,
-                   lora_alpha: Optional[float] = None,
-                   log: _Log = print) -> Converted:
+def read_generator(
+  data: bytes,
+  *,
+  network: str = DEFAULT_NETWORK,
+  config: GeneratorConfig | None = None,
+  lora_alpha: float | None = None,
+  log: _Log = print,
+) -> Converted:
   """The generator in the bytes of a file, and its adapter if it has one.
 
   Raises:
     CheckpointError: without the file's name.
   """
+
   def warn(line: str):
     log(f"warning: {line}")
 
@@ -200,19 +241,23 @@ def read_generator(data: bytes, *, network: str = DEFAULT_NETWORK,
       config = settings.read(found, warn)
     else:
       log("settings as given, not those in the file")
-  tensors, pairs = wrapped.split(
-      _strip_prefix(torch_reader.state_dict(found)))
+  tensors, pairs = wrapped.split(_strip_prefix(torch_reader.state_dict(found)))
   if config is None:
     config = fitting_preset(tensors, log)
   variables = _fill(config, tensors, warn)
   adapter = None
   if pairs:
     adapter = _read_adapter(config, pairs, found, lora_alpha)
-  return Converted(config, variables, {
+  return Converted(
+    config,
+    variables,
+    {
       "sha256": hashlib.sha256(data).hexdigest(),
       "network": network,
       "format": torch_reader.format_name(data),
-  }, adapter)
+    },
+    adapter,
+  )
 
 
 def load_settings(path: str) -> GeneratorConfig:
@@ -239,10 +284,16 @@ def _find_network(value: Any, network: str) -> Any:
   for _ in range(_MAX_WRAPPING):
     if not isinstance(value, dict):
       break
-    accepted = (network, *(_ALIASES if network == DEFAULT_NETWORK else ()),
-                *_WRAPPERS)
-    inner = [key for key in accepted
-             if isinstance(value.get(key), (dict, ObjectRecord))]
+    accepted = (
+      network,
+      *(_ALIASES if network == DEFAULT_NETWORK else ()),
+      *_WRAPPERS,
+    )
+    inner = [
+      key
+      for key in accepted
+      if isinstance(value.get(key), (dict, ObjectRecord))
+    ]
     if not inner:
       break
     value = value[inner[0]]
@@ -251,70 +302,86 @@ def _find_network(value: Any, network: str) -> Any:
   if not isinstance(value, dict):
     raise CheckpointError(f"holds {describe(value)}, not a generator")
   if not any(isinstance(item, TensorRecord) for item in value.values()):
-    others = [key for key, item in value.items()
-              if isinstance(item, (dict, ObjectRecord))]
+    others = [
+      key
+      for key, item in value.items()
+      if isinstance(item, (dict, ObjectRecord))
+    ]
     raise CheckpointError(
-        f"holds no network {network}; it has {some_of(map(bare, others))} "
-        "(choose with --network)" if others else "holds no tensors")
+      f"holds no network {network}; it has {some_of(map(bare, others))} "
+      "(choose with --network)"
+      if others
+      else "holds no tensors"
+    )
   return value
 
 
-def _strip_prefix(tensors: Dict[str, TensorRecord]) -> Dict[str, TensorRecord]:
-  while tensors and all(name.startswith(_PARALLEL_PREFIX)
-                        for name in tensors):
-    tensors = {name.removeprefix(_PARALLEL_PREFIX): tensor
-               for name, tensor in tensors.items()}
+def _strip_prefix(tensors: dict[str, TensorRecord]) -> dict[str, TensorRecord]:
+  while tensors and all(name.startswith(_PARALLEL_PREFIX) for name in tensors):
+    tensors = {
+      name.removeprefix(_PARALLEL_PREFIX): tensor
+      for name, tensor in tensors.items()
+    }
   return tensors
 
 
 # Names and shapes.
 
-_Expected = Mapping[str, Tuple[names.FlaxPath, Tuple[int, ...]]]
+_Expected = Mapping[str, tuple[names.FlaxPath, tuple[int, ...]]]
 
 
 @functools.lru_cache(maxsize=16)
 def expected_tensors(config: GeneratorConfig) -> _Expected:
   """Torch name → place in Flax and torch's shape, for a whole generator."""
   return {
-      names.torch_name(place): (place, names.torch_shape(place, leaf.shape))
-      for place, leaf in names.flatten(abstract_variables(config)).items()
+    names.torch_name(place): (place, names.torch_shape(place, leaf.shape))
+    for place, leaf in names.flatten(abstract_variables(config)).items()
   }
 
 
-def fitting_preset(tensors: Mapping[str, TensorRecord],
-                    log: _Log) -> GeneratorConfig:
+def fitting_preset(
+  tensors: Mapping[str, TensorRecord], log: _Log
+) -> GeneratorConfig:
   """The only published settings that the shapes allow."""
-  fitting = {name: config for name, config in PRESETS.items()
-             if not _mismatches(config, tensors)}
+  fitting = {
+    name: config
+    for name, config in PRESETS.items()
+    if not _mismatches(config, tensors)
+  }
   if not fitting:
-    wrong = min((_mismatches(config, tensors) for config in PRESETS.values()),
-                key=lambda found: sum(map(len, found.values())))
+    wrong = min(
+      (_mismatches(config, tensors) for config in PRESETS.values()),
+      key=lambda found: sum(map(len, found.values())),
+    )
     raise CheckpointError(
-        "does not tell its settings, and its tensors are of no published "
-        "generator; compared with the nearest: "
-        f"{list_mismatches(wrong)} (give the settings with --config)")
+      "does not tell its settings, and its tensors are of no published "
+      "generator; compared with the nearest: "
+      f"{list_mismatches(wrong)} (give the settings with --config)"
+    )
   if len(set(fitting.values())) > 1:
     raise CheckpointError(
-        "does not tell its settings, and its shapes fit several published "
-        f"ones: choose with --preset, one of {', '.join(fitting)}")
+      "does not tell its settings, and its shapes fit several published "
+      f"ones: choose with --preset, one of {', '.join(fitting)}"
+    )
   log(f"settings of {' / '.join(fitting)}, the only published ones that fit")
   return next(iter(fitting.values()))
 
 
-def _mismatches(config: GeneratorConfig, tensors: Mapping[str, TensorRecord]
-                ) -> Dict[str, List[str]]:
+def _mismatches(
+  config: GeneratorConfig, tensors: Mapping[str, TensorRecord]
+) -> dict[str, list[str]]:
   """What of a generator's tensors does not fit its settings."""
   expected = expected_tensors(config)
   filters = names.filter_names(expected)
   return find_mismatches(
-      {name: shape for name, (_, shape) in expected.items()},
-      {name: tensor for name, tensor in tensors.items()
-       if name not in filters})
+    {name: shape for name, (_, shape) in expected.items()},
+    {name: tensor for name, tensor in tensors.items() if name not in filters},
+  )
 
 
-def find_mismatches(expected: Mapping[str, Sequence[int]],
-                    tensors: Mapping[str, TensorRecord]
-                    ) -> Dict[str, List[str]]:
+def find_mismatches(
+  expected: Mapping[str, Sequence[int]], tensors: Mapping[str, TensorRecord]
+) -> dict[str, list[str]]:
   """What is missing, extra or of another shape, by these headings.
 
   Args:
@@ -322,18 +389,25 @@ def find_mismatches(expected: Mapping[str, Sequence[int]],
     tensors: of a file.
   """
   found = {
-      "missing": [name for name in expected if name not in tensors],
-      "not part of the model": [bare(name) for name in tensors
-                                if name not in expected],
-      "of another shape": [
-          f"{name} {describe_shape(tensors[name].shape)} (expected "
-          f"{describe_shape(shape)})" for name, shape in expected.items()
-          if name in tensors and tensors[name].shape != tuple(shape)]}
+    "missing": [name for name in expected if name not in tensors],
+    "not part of the model": [
+      bare(name) for name in tensors if name not in expected
+    ],
+    "of another shape": [
+      f"{name} {describe_shape(tensors[name].shape)} (expected "
+      f"{describe_shape(shape)})"
+      for name, shape in expected.items()
+      if name in tensors and tensors[name].shape != tuple(shape)
+    ],
+  }
   return {heading: wrong for heading, wrong in found.items() if wrong}
 
 
-def check_fit(title: str, expected: Mapping[str, Sequence[int]],
-              tensors: Mapping[str, TensorRecord]):
+def check_fit(
+  title: str,
+  expected: Mapping[str, Sequence[int]],
+  tensors: Mapping[str, TensorRecord],
+):
   """Refuses tensors that are not those of a network.
 
   Args:
@@ -345,26 +419,32 @@ def check_fit(title: str, expected: Mapping[str, Sequence[int]],
   """
   wrong = find_mismatches(expected, tensors)
   if wrong:
-    raise CheckpointError(f"the tensors do not fit {title}: "
-                          f"{list_mismatches(wrong)}")
+    raise CheckpointError(
+      f"the tensors do not fit {title}: {list_mismatches(wrong)}"
+    )
 
 
-def list_mismatches(mismatches: Mapping[str, List[str]]) -> str:
+def list_mismatches(mismatches: Mapping[str, list[str]]) -> str:
   """A line of what does not fit; headings without entries are left out."""
-  return "; ".join(f"{len(wrong)} {heading}: {some_of(wrong, most=3)}"
-                   for heading, wrong in mismatches.items() if wrong)
+  return "; ".join(
+    f"{len(wrong)} {heading}: {some_of(wrong, most=3)}"
+    for heading, wrong in mismatches.items()
+    if wrong
+  )
 
 
 # Values.
 
 
-def _fill(config: GeneratorConfig, tensors: Mapping[str, TensorRecord],
-          warn: _Log) -> Dict[str, Any]:
+def _fill(
+  config: GeneratorConfig, tensors: Mapping[str, TensorRecord], warn: _Log
+) -> dict[str, Any]:
   """Every parameter and buffer of the model; every tensor is used."""
   mismatches = _mismatches(config, tensors)
   if mismatches:
-    raise CheckpointError("the tensors do not fit the settings: "
-                          f"{list_mismatches(mismatches)}")
+    raise CheckpointError(
+      f"the tensors do not fit the settings: {list_mismatches(mismatches)}"
+    )
   if any(tensor.dtype == np.float64 for tensor in tensors.values()):
     warn("float64 tensors are rounded to float32")
   expected = expected_tensors(config)
@@ -374,8 +454,10 @@ def _fill(config: GeneratorConfig, tensors: Mapping[str, TensorRecord],
     if name not in expected:
       # A filter: the model has it built in, so it must be the same one.
       if not np.array_equal(array, names.RESAMPLE_FILTER):
-        raise CheckpointError(f"{name} is not the [1, 3, 3, 1] filter, which "
-                              "is the only one supported")
+        raise CheckpointError(
+          f"{name} is not the [1, 3, 3, 1] filter, which "
+          "is the only one supported"
+        )
       continue
     place, _ = expected[name]
     leaves[place] = np.asarray(names.to_flax(place, array), order="C")
@@ -393,17 +475,22 @@ def read_floats(name: str, tensor: TensorRecord) -> np.ndarray:
   with np.errstate(over="ignore"):  # what overflows is refused below
     array = tensor.numpy().astype(np.float32, copy=False)
   if not np.isfinite(array).all():
-    raise CheckpointError(f"{name} holds NaN or infinite numbers (a damaged "
-                          "file, or a training run that diverged)")
+    raise CheckpointError(
+      f"{name} holds NaN or infinite numbers (a damaged "
+      "file, or a training run that diverged)"
+    )
   return array
 
 
 # Adapters.
 
 
-def _read_adapter(config: GeneratorConfig,
-                  pairs: Mapping[str, TensorRecord], found: Any,
-                  alpha: Optional[float]) -> Adapter:
+def _read_adapter(
+  config: GeneratorConfig,
+  pairs: Mapping[str, TensorRecord],
+  found: Any,
+  alpha: float | None,
+) -> Adapter:
   """The pairs and how they count; offsets are zero.
 
   Args:
@@ -415,35 +502,43 @@ def _read_adapter(config: GeneratorConfig,
   lora_config = wrapped.fitting_lora(config, pairs)
   expected = wrapped.expected_pairs(config, lora_config)
   wrong = {
-      "missing": [name for name in expected if name not in pairs],
-      "of layers that have none": [bare(name) for name in pairs
-                                   if name not in expected],
-      "of another shape": [
-          f"{name} {describe_shape(pairs[name].shape)} "
-          f"(expected {describe_shape(wrapped.torch_shape(shape))})"
-          for name, (_, shape) in expected.items() if name in pairs
-          and pairs[name].shape != wrapped.torch_shape(shape)],
+    "missing": [name for name in expected if name not in pairs],
+    "of layers that have none": [
+      bare(name) for name in pairs if name not in expected
+    ],
+    "of another shape": [
+      f"{name} {describe_shape(pairs[name].shape)} "
+      f"(expected {describe_shape(wrapped.torch_shape(shape))})"
+      for name, (_, shape) in expected.items()
+      if name in pairs and pairs[name].shape != wrapped.torch_shape(shape)
+    ],
   }
   if any(wrong.values()):
     raise CheckpointError(
-        f"the LoRA pairs do not fit rank {lora_config.rank} in the "
-        f"{lora_config.conv_rank!r} layout: {list_mismatches(wrong)}")
+      f"the LoRA pairs do not fit rank {lora_config.rank} in the "
+      f"{lora_config.conv_rank!r} layout: {list_mismatches(wrong)}"
+    )
   if alpha is None and isinstance(found, ObjectRecord):
     alpha = wrapped.stated_alpha(found, lora_config.rank)
   if alpha is None:
-    raise CheckpointError("does not tell LoRA's alpha: give it with "
-                          "--lora_alpha (the paper's runs had 1)")
+    raise CheckpointError(
+      "does not tell LoRA's alpha: give it with "
+      "--lora_alpha (the paper's runs had 1)"
+    )
   leaves = {
-      path: np.zeros(shape, np.float32) for path, shape
-      in wrapped.adapter_shapes(config, lora_config).items()}
+    path: np.zeros(shape, np.float32)
+    for path, shape in wrapped.adapter_shapes(config, lora_config).items()
+  }
   for name, (path, shape) in expected.items():
     leaves[path] = wrapped.to_flax(read_floats(name, pairs[name]), shape)
-  return Adapter(unflatten_dict(leaves),
-                 dataclasses.replace(lora_config, alpha=float(alpha)))
+  return Adapter(
+    unflatten_dict(leaves), dataclasses.replace(lora_config, alpha=float(alpha))
+  )
 
 
-def _rebased(converted: Converted, base: Mapping[str, Any], folder: str,
-             log: _Log) -> Converted:
+def _rebased(
+  converted: Converted, base: Mapping[str, Any], folder: str, log: _Log
+) -> Converted:
   """The same person as an adapter of what training started from.
 
   Args:
@@ -458,8 +553,9 @@ def _rebased(converted: Converted, base: Mapping[str, Any], folder: str,
   """
   leaves = flatten_dict(converted.adapter.lora)
   tuned = names.flatten(converted.variables)
-  weights = {place: np.asarray(leaf)
-             for place, leaf in names.flatten(base).items()}
+  weights = {
+    place: np.asarray(leaf) for place, leaf in names.flatten(base).items()
+  }
   for place, weight in weights.items():
     with np.errstate(over="ignore"):  # what overflows is refused by the file
       difference = tuned[place] - weight
@@ -470,14 +566,16 @@ def _rebased(converted: Converted, base: Mapping[str, Any], folder: str,
       continue
     name = names.torch_name(place)
     if place.path[-1] != "w_avg":
-      raise CheckpointError(f"was not tuned from {folder}, whose {name} is "
-                            "another (a wrong --base)")
+      raise CheckpointError(
+        f"was not tuned from {folder}, whose {name} is another (a wrong --base)"
+      )
     # Training may track it, but only truncation looks at it.
     log(f"warning: {name} is not that of {folder}, which stays in force")
   return dataclasses.replace(
-      converted, variables=names.unflatten(weights),
-      adapter=dataclasses.replace(converted.adapter,
-                                  lora=unflatten_dict(leaves)))
+    converted,
+    variables=names.unflatten(weights),
+    adapter=dataclasses.replace(converted.adapter, lora=unflatten_dict(leaves)),
+  )
 
 
 # Output.
@@ -495,12 +593,16 @@ def _save_both(converted: Converted, output: str, adapter_output: str):
   with contextlib.ExitStack() as stack:
     with naming(output):
       folder.parent.mkdir(parents=True, exist_ok=True)
-      temporary = stack.enter_context(tempfile.TemporaryDirectory(
-          prefix=f".{folder.name[:64]}.", dir=folder.parent))
+      temporary = stack.enter_context(
+        tempfile.TemporaryDirectory(
+          prefix=f".{folder.name[:64]}.", dir=folder.parent
+        )
+      )
       new, old = (pathlib.Path(temporary) / name for name in ("new", "old"))
       try:
-        checkpoint.save_generator(new, converted.config, converted.variables,
-                                  source=converted.source)
+        checkpoint.save_generator(
+          new, converted.config, converted.variables, source=converted.source
+        )
       except CheckpointError as error:  # it names a folder nobody asked for
         raise CheckpointError(str(error).removeprefix(f"{new}: ")) from None
       digest = checkpoint.generator_digest(new)
@@ -509,8 +611,9 @@ def _save_both(converted: Converted, output: str, adapter_output: str):
 
 
 @contextlib.contextmanager
-def _in_place(new: pathlib.Path, place: pathlib.Path, old: pathlib.Path
-              ) -> Iterator[None]:
+def _in_place(
+  new: pathlib.Path, place: pathlib.Path, old: pathlib.Path
+) -> Iterator[None]:
   """Moves a folder to its place, and back again if the block fails.
 
   Args:
@@ -531,13 +634,20 @@ def _in_place(new: pathlib.Path, place: pathlib.Path, old: pathlib.Path
 def _save_adapter(converted: Converted, path: str, base_digest: str):
   with naming(path):
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    lora.save(path, converted.adapter.lora, converted.adapter.config,
-              metadata={"base_sha256": base_digest,
-                        "source_sha256": converted.source["sha256"]})
+    lora.save(
+      path,
+      converted.adapter.lora,
+      converted.adapter.config,
+      metadata={
+        "base_sha256": base_digest,
+        "source_sha256": converted.source["sha256"],
+      },
+    )
 
 
-def _check_adapter_output(path: str, folder: str, input_path: str,
-                          overwrite: bool):
+def _check_adapter_output(
+  path: str, folder: str, input_path: str, overwrite: bool
+):
   """Refuses what must not be replaced.
 
   Args:
@@ -549,13 +659,16 @@ def _check_adapter_output(path: str, folder: str, input_path: str,
   with naming(path):
     _check_encoding(path)
     if os.path.isdir(path):
-      raise CheckpointError("is a folder (give a file name with "
-                            "--adapter_output)")
+      raise CheckpointError(
+        "is a folder (give a file name with --adapter_output)"
+      )
     if os.path.realpath(path) == os.path.realpath(input_path):
       raise CheckpointError("is the input (choose another --adapter_output)")
     if _is_inside(path, os.path.expanduser(folder)):
-      raise CheckpointError(f"is inside the checkpoint folder {folder} (choose "
-                            "another --adapter_output)")
+      raise CheckpointError(
+        f"is inside the checkpoint folder {folder} (choose "
+        "another --adapter_output)"
+      )
     if os.path.lexists(path) and not overwrite:
       raise CheckpointError("exists already (--overwrite replaces it)")
 
@@ -581,18 +694,21 @@ def _check_output(output: str, input_path: str, overwrite: bool):
     if not overwrite:
       raise CheckpointError("exists already (--overwrite replaces it)")
     if _is_inside(input_path, output):
-      raise CheckpointError("holds the input, so it is not replaced (choose "
-                            "another --output)")
+      raise CheckpointError(
+        "holds the input, so it is not replaced (choose another --output)"
+      )
   checkpoint.check_replaceable(output)
 
 
 def _summary(config: GeneratorConfig) -> str:
   size, rays = config.img_resolution, config.neural_rendering_resolution
-  return (f"{size} x {size} pixels from {rays} x {rays} rays by "
-          f"{config.superresolution.module}")
+  return (
+    f"{size} x {size} pixels from {rays} x {rays} rays by "
+    f"{config.superresolution.module}"
+  )
 
 
-def _contents(converted: Converted, base: Optional[str]) -> Iterator[str]:
+def _contents(converted: Converted, base: str | None) -> Iterator[str]:
   """Lines on what was written: numbers by part."""
   if base is None:
     counts = converted.counts()
@@ -602,40 +718,70 @@ def _contents(converted: Converted, base: Optional[str]) -> Iterator[str]:
   if converted.adapter is not None:
     config = converted.adapter.config
     total, pairs = lora.count(converted.adapter.lora)
-    yield (f"{'adapter':<20}{total:>12,} parameters, {pairs:,} of them LoRA "
-           f"pairs of rank {config.rank}, alpha {config.alpha:g}, conv_rank "
-           f"{config.conv_rank}")
-    yield ("tuned biases, noise strengths and decoder are in the "
-           + ("generator (with --base they are in the adapter)"
-              if base is None else f"adapter, as changes of {base}"))
+    yield (
+      f"{'adapter':<20}{total:>12,} parameters, {pairs:,} of them LoRA "
+      f"pairs of rank {config.rank}, alpha {config.alpha:g}, conv_rank "
+      f"{config.conv_rank}"
+    )
+    yield (
+      "tuned biases, noise strengths and decoder are in the "
+      + (
+        "generator (with --base they are in the adapter)"
+        if base is None
+        else f"adapter, as changes of {base}"
+      )
+    )
 
 
-def main(argv: List[str]) -> int:
+def main(argv: list[str]) -> int:
   """The command line; returns the exit code."""
   values = cli.new_flags()
-  flags.DEFINE_string("input", None, "File to read (.pkl, .pth, .pt).",
-                      flag_values=values)
+  flags.DEFINE_string(
+    "input", None, "File to read (.pkl, .pth, .pt).", flag_values=values
+  )
   flags.DEFINE_string("output", None, "Folder to create.", flag_values=values)
   flags.DEFINE_string(
-      "adapter_output", None, "Adapter to create (.safetensors), if the file "
-      f"has LoRA pairs; OUTPUT{_ADAPTER_SUFFIX} if not given.",
-      flag_values=values)
+    "adapter_output",
+    None,
+    "Adapter to create (.safetensors), if the file "
+    f"has LoRA pairs; OUTPUT{_ADAPTER_SUFFIX} if not given.",
+    flag_values=values,
+  )
   flags.DEFINE_string(
-      "base", None, "Folder of the generator that My3DGen's training started "
-      "from: only the adapter is written, for that generator.",
-      flag_values=values)
-  flags.DEFINE_string("network", DEFAULT_NETWORK, "Which network of the file.",
-                      flag_values=values)
+    "base",
+    None,
+    "Folder of the generator that My3DGen's training started "
+    "from: only the adapter is written, for that generator.",
+    flag_values=values,
+  )
   flags.DEFINE_string(
-      "preset", None, "Settings by the name of a published checkpoint, "
-      f"instead of those in the file: {', '.join(PRESETS)}.",
-      flag_values=values)
-  flags.DEFINE_string("config", None, "Settings from a config.json, instead "
-                      "of those in the file.", flag_values=values)
-  flags.DEFINE_float("lora_alpha", None, "LoRA's alpha, instead of what the "
-                     "file tells; a state dict does not.", flag_values=values)
-  flags.DEFINE_bool("overwrite", False, "Replace an existing checkpoint "
-                    "folder and adapter.", flag_values=values)
+    "network", DEFAULT_NETWORK, "Which network of the file.", flag_values=values
+  )
+  flags.DEFINE_string(
+    "preset",
+    None,
+    "Settings by the name of a published checkpoint, "
+    f"instead of those in the file: {', '.join(PRESETS)}.",
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    "config",
+    None,
+    "Settings from a config.json, instead of those in the file.",
+    flag_values=values,
+  )
+  flags.DEFINE_float(
+    "lora_alpha",
+    None,
+    "LoRA's alpha, instead of what the file tells; a state dict does not.",
+    flag_values=values,
+  )
+  flags.DEFINE_bool(
+    "overwrite",
+    False,
+    "Replace an existing checkpoint folder and adapter.",
+    flag_values=values,
+  )
 
   def work():
     config = None
@@ -655,10 +801,16 @@ def main(argv: List[str]) -> int:
         raise CheckpointError(f"--{error}") from None
     if values.config:
       config = load_settings(values.config)
-    convert(values.input, values.output, base=values.base,
-            adapter_output=values.adapter_output, network=values.network,
-            config=config, lora_alpha=values.lora_alpha,
-            overwrite=values.overwrite)
+    convert(
+      values.input,
+      values.output,
+      base=values.base,
+      adapter_output=values.adapter_output,
+      network=values.network,
+      config=config,
+      lora_alpha=values.lora_alpha,
+      overwrite=values.overwrite,
+    )
 
   return cli.run(argv, values, about=__doc__, required=("input",), work=work)
 

@@ -6,8 +6,9 @@ written by hand.
 """
 
 import struct
-from typing import BinaryIO, Mapping
 import zipfile
+from collections.abc import Mapping
+from typing import BinaryIO
 
 import numpy as np
 
@@ -29,16 +30,16 @@ def write_state_dict(file: BinaryIO, tensors: Mapping[str, np.ndarray]):
     _write(archive, "data.pkl", _pickle(tensors))
     _write(archive, "byteorder", b"little")
     for key, array in enumerate(tensors.values()):
-      _write(archive, f"data/{key}",
-             np.asarray(array, "<f4").tobytes())
+      _write(archive, f"data/{key}", np.asarray(array, "<f4").tobytes())
     _write(archive, "version", b"3\n")
 
 
 def _write(archive: zipfile.ZipFile, name: str, data: bytes):
   """Adds an entry whose data start at a multiple of the alignment."""
   info = zipfile.ZipInfo(f"{_PREFIX}/{name}", _EPOCH)
-  start = (archive.fp.tell() + _LOCAL_HEADER_SIZE
-           + len(info.filename.encode()) + 4)
+  start = (
+    archive.fp.tell() + _LOCAL_HEADER_SIZE + len(info.filename.encode()) + 4
+  )
   padding = -start % _ALIGNMENT
   info.extra = struct.pack("<2H", _PADDING_ID, padding) + b"\0" * padding
   archive.writestr(info, data)
@@ -46,18 +47,34 @@ def _write(archive: zipfile.ZipFile, name: str, data: bytes):
 
 def _pickle(tensors: Mapping[str, np.ndarray]) -> bytes:
   """OrderedDict of name → _rebuild_tensor_v2(storage, …), protocol 2."""
-  items = b"".join(_text(name) + _tensor(key, array)
-                   for key, (name, array) in enumerate(tensors.items()))
+  items = b"".join(
+    _text(name) + _tensor(key, array)
+    for key, (name, array) in enumerate(tensors.items())
+  )
   return b"\x80\x02" + _ORDERED_DICT + b"(" + items + b"u."
 
 
 def _tensor(key: int, array: np.ndarray) -> bytes:
-  storage = (b"(" + _text("storage") + b"ctorch\nFloatStorage\n"
-             + _text(str(key)) + _text("cpu") + _integer(array.size) + b"tQ")
-  strides = [int(np.prod(array.shape[axis + 1:]))
-             for axis in range(array.ndim)]
-  arguments = (storage + _integer(0) + _tuple(array.shape) + _tuple(strides)
-               + b"\x89" + _ORDERED_DICT)
+  storage = (
+    b"("
+    + _text("storage")
+    + b"ctorch\nFloatStorage\n"
+    + _text(str(key))
+    + _text("cpu")
+    + _integer(array.size)
+    + b"tQ"
+  )
+  strides = [
+    int(np.prod(array.shape[axis + 1 :])) for axis in range(array.ndim)
+  ]
+  arguments = (
+    storage
+    + _integer(0)
+    + _tuple(array.shape)
+    + _tuple(strides)
+    + b"\x89"
+    + _ORDERED_DICT
+  )
   return b"ctorch._utils\n_rebuild_tensor_v2\n(" + arguments + b"tR"
 
 

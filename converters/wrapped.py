@@ -14,10 +14,11 @@ original layout the pair of a convolution is [rho, I k] and [O k, rho].
 import collections
 import functools
 import math
-from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from flax.traverse_util import flatten_dict
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from converters import names
 from converters.errors import bare, describe
@@ -28,8 +29,15 @@ from my3dgen_jax.errors import CheckpointError
 
 LAYOUTS = ("kernel", "rank", "original")  # of LoraConfig.conv_rank
 
-_SEGMENTS = frozenset({"synthesis_block", "synthesis_layer", "to_rgb_layer",
-                       "fully_connected_layer", "superresolution_module"})
+_SEGMENTS = frozenset(
+  {
+    "synthesis_block",
+    "synthesis_layer",
+    "to_rgb_layer",
+    "fully_connected_layer",
+    "superresolution_module",
+  }
+)
 _BACKBONE = "backbone.synthesis."
 _WRAPPED_BACKBONE = "backbone.synthesis.synthesis."
 _PAIR = {"lora_A": "lora_a", "lora_B": "lora_b"}
@@ -37,19 +45,20 @@ _ALPHA_REMEDY = "--lora_alpha settles it"
 _TOO_LARGE = 1e30  # float32 ends not far above
 _KERNEL = names.FlaxPath("params", ("kernel",))
 
-Path = Tuple[str, ...]
-Tensors = Dict[str, TensorRecord]
+Path = tuple[str, ...]
+Tensors = dict[str, TensorRecord]
 
 
 def plain_name(name: str) -> str:
   """A tensor's name as it would be without wrappers."""
   if name.startswith(_WRAPPED_BACKBONE):
     name = name.replace(_WRAPPED_BACKBONE, _BACKBONE, 1)
-  return ".".join(segment for segment in name.split(".")
-                  if segment not in _SEGMENTS)
+  return ".".join(
+    segment for segment in name.split(".") if segment not in _SEGMENTS
+  )
 
 
-def split(tensors: Mapping[str, TensorRecord]) -> Tuple[Tensors, Tensors]:
+def split(tensors: Mapping[str, TensorRecord]) -> tuple[Tensors, Tensors]:
   """Parts a generator's own tensors from the LoRA pairs, by plain names.
 
   Args:
@@ -63,40 +72,52 @@ def split(tensors: Mapping[str, TensorRecord]) -> Tuple[Tensors, Tensors]:
   plain: Tensors = {}
   for name, tensor in tensors.items():
     if plain.setdefault(plain_name(name), tensor) is not tensor:
-      raise CheckpointError("two tensors are called "
-                            f"{describe(plain_name(name))}")
-  pairs = {name: plain.pop(name) for name in list(plain)
-           if name.rpartition(".")[2] in _PAIR}
+      raise CheckpointError(
+        f"two tensors are called {describe(plain_name(name))}"
+      )
+  pairs = {
+    name: plain.pop(name)
+    for name in list(plain)
+    if name.rpartition(".")[2] in _PAIR
+  }
   if not pairs and any(name not in plain for name in tensors):
-    raise CheckpointError("its layers are wrapped as in My3DGen's training, "
-                          "but there is no lora_A or lora_B")
+    raise CheckpointError(
+      "its layers are wrapped as in My3DGen's training, "
+      "but there is no lora_A or lora_B"
+    )
   return plain, pairs
 
 
 @functools.lru_cache(maxsize=16)
-def adapter_shapes(config: GeneratorConfig, lora_config: LoraConfig
-                   ) -> Mapping[Path, Tuple[int, ...]]:
+def adapter_shapes(
+  config: GeneratorConfig, lora_config: LoraConfig
+) -> Mapping[Path, tuple[int, ...]]:
   """Path → shape in the collection `lora`, pairs and offsets."""
-  return {path: leaf.shape for path, leaf
-          in flatten_dict(lora.abstract(config, lora_config)).items()}
+  return {
+    path: leaf.shape
+    for path, leaf in flatten_dict(lora.abstract(config, lora_config)).items()
+  }
 
 
-def expected_pairs(config: GeneratorConfig, lora_config: LoraConfig
-                   ) -> Mapping[str, Tuple[Path, Tuple[int, ...]]]:
+def expected_pairs(
+  config: GeneratorConfig, lora_config: LoraConfig
+) -> Mapping[str, tuple[Path, tuple[int, ...]]]:
   """Torch's plain name → path and shape in the collection `lora`."""
   torch_leaf = {leaf: name for name, leaf in _PAIR.items()}
-  return {".".join((*path[:-1], torch_leaf[path[-1]])): (path, shape)
-          for path, shape in adapter_shapes(config, lora_config).items()
-          if path[-1] in torch_leaf}
+  return {
+    ".".join((*path[:-1], torch_leaf[path[-1]])): (path, shape)
+    for path, shape in adapter_shapes(config, lora_config).items()
+    if path[-1] in torch_leaf
+  }
 
 
-def torch_shape(shape: Tuple[int, ...]) -> Tuple[int, ...]:
+def torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
   """The shape in torch of a member of a pair, [..., in, out] in Flax."""
   *taps, inputs, outputs = shape
   return outputs, inputs * math.prod(taps)
 
 
-def to_flax(array: np.ndarray, shape: Tuple[int, ...]) -> np.ndarray:
+def to_flax(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
   """Turns a member of a pair into Flax's layout; values are untouched.
 
   Args:
@@ -108,8 +129,9 @@ def to_flax(array: np.ndarray, shape: Tuple[int, ...]) -> np.ndarray:
   return np.asarray(array, order="C")
 
 
-def fitting_lora(config: GeneratorConfig, pairs: Mapping[str, TensorRecord]
-                 ) -> LoraConfig:
+def fitting_lora(
+  config: GeneratorConfig, pairs: Mapping[str, TensorRecord]
+) -> LoraConfig:
   """Rank and layout, as the shapes tell; alpha, which they do not, is 1.
 
   Args:
@@ -121,23 +143,30 @@ def fitting_lora(config: GeneratorConfig, pairs: Mapping[str, TensorRecord]
   """
   # An affine layer's rho is the rank in every layout.
   ranks = collections.Counter(
-      tensor.shape[0] for name, tensor in pairs.items()
-      if name.endswith(".affine.lora_A") and len(tensor.shape) == 2
-      and 1 <= tensor.shape[0] <= MAX_SIZE)
+    tensor.shape[0]
+    for name, tensor in pairs.items()
+    if name.endswith(".affine.lora_A")
+    and len(tensor.shape) == 2
+    and 1 <= tensor.shape[0] <= MAX_SIZE
+  )
   if not ranks:
-    raise CheckpointError("no lora_A of an affine layer, which would tell the "
-                          "rank")
-  (rank, _), = ranks.most_common(1)
+    raise CheckpointError(
+      "no lora_A of an affine layer, which would tell the rank"
+    )
+  ((rank, _),) = ranks.most_common(1)
 
   def fits(layout: str) -> int:
     expected = expected_pairs(config, LoraConfig(rank=rank, conv_rank=layout))
-    return sum(pairs[name].shape == torch_shape(shape)
-               for name, (_, shape) in expected.items() if name in pairs)
+    return sum(
+      pairs[name].shape == torch_shape(shape)
+      for name, (_, shape) in expected.items()
+      if name in pairs
+    )
 
   return LoraConfig(rank=rank, conv_rank=max(LAYOUTS, key=fits))
 
 
-def stated_alpha(generator: ObjectRecord, rank: int) -> Optional[float]:
+def stated_alpha(generator: ObjectRecord, rank: int) -> float | None:
   """LoRA's alpha by what the layers' wrappers say of themselves.
 
   Args:
@@ -148,17 +177,22 @@ def stated_alpha(generator: ObjectRecord, rank: int) -> Optional[float]:
   Raises:
     CheckpointError: what they say is no number, or does not agree.
   """
-  told: Dict[str, float] = {}
+  told: dict[str, float] = {}
   for name, state in _adapted_layers("", generator):
-    values = {key: state[key] for key in ("r", "lora_alpha", "scaling")
-              if key in state}
+    values = {
+      key: state[key] for key in ("r", "lora_alpha", "scaling") if key in state
+    }
     for key, value in values.items():
       if type(value) not in (int, float) or not 0 < value < _TOO_LARGE:
-        raise CheckpointError(f"{name}{key}: expected a positive number, got "
-                              f"{describe(value)} ({_ALPHA_REMEDY})")
+        raise CheckpointError(
+          f"{name}{key}: expected a positive number, got "
+          f"{describe(value)} ({_ALPHA_REMEDY})"
+        )
     if values.get("r", rank) != rank:
-      raise CheckpointError(f"{name}r is {values['r']}, but the shapes are of "
-                            f"rank {rank} ({_ALPHA_REMEDY})")
+      raise CheckpointError(
+        f"{name}r is {values['r']}, but the shapes are of "
+        f"rank {rank} ({_ALPHA_REMEDY})"
+      )
     if "lora_alpha" in values:
       told[f"{name}lora_alpha"] = float(values["lora_alpha"])
     if "scaling" in values:
@@ -168,13 +202,15 @@ def stated_alpha(generator: ObjectRecord, rank: int) -> Optional[float]:
   (first, alpha), *rest = told.items()
   for other, value in rest:
     if not math.isclose(value, alpha, rel_tol=1e-6):
-      raise CheckpointError(f"{first} is {alpha:g}, but {other} is {value:g} "
-                            f"({_ALPHA_REMEDY})")
+      raise CheckpointError(
+        f"{first} is {alpha:g}, but {other} is {value:g} ({_ALPHA_REMEDY})"
+      )
   return alpha
 
 
-def _adapted_layers(prefix: str, module: ObjectRecord
-                    ) -> Iterator[Tuple[str, Mapping[str, Any]]]:
+def _adapted_layers(
+  prefix: str, module: ObjectRecord
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
   """The name, with a dot, and the state of every wrapper that has a pair."""
   if not _PAIR.keys().isdisjoint(module.state.get("_parameters", ())):
     yield prefix, module.state

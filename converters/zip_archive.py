@@ -9,8 +9,8 @@ Source: PKWARE APPNOTE 6.3 (sections 4.3.7, 4.3.12-4.3.16, 4.5.3).
 
 import dataclasses
 import struct
-from typing import Dict, Iterator, List, Tuple
 import zlib
+from collections.abc import Iterator
 
 from converters.errors import describe
 from my3dgen_jax.errors import CheckpointError
@@ -53,25 +53,28 @@ class ZipArchive:
       CheckpointError: the archive is damaged or built to do harm.
     """
     self._data = memoryview(data)
-    self._entries: Dict[str, _Entry] = {}
-    spans: List[Tuple[int, int, str]] = []
+    self._entries: dict[str, _Entry] = {}
+    spans: list[tuple[int, int, str]] = []
     directory_start, directory, count = _find_directory(data)
     for entry, header in self._parse(directory, count):
       if entry.name in self._entries:
-        raise CheckpointError(f"zip entry {describe(entry.name)} is there "
-                              "twice")
+        raise CheckpointError(
+          f"zip entry {describe(entry.name)} is there twice"
+        )
       self._entries[entry.name] = entry
       spans.append((header, entry.start + entry.packed_size, entry.name))
     spans.sort()
     ends = [span[0] for span in spans[1:]] + [directory_start]
     for (_, end, name), limit in zip(spans, ends):
       if end > limit:
-        raise CheckpointError(f"zip entry {describe(name)} overlaps what "
-                              "follows it")
+        raise CheckpointError(
+          f"zip entry {describe(name)} overlaps what follows it"
+        )
     total = sum(entry.size for entry in self._entries.values())
     if total > _MAX_TOTAL_RATIO * len(data) + _SMALL_ENTRY:
-      raise CheckpointError(f"the zip expands to {total} bytes from "
-                            f"{len(data)} (a zip bomb)")
+      raise CheckpointError(
+        f"the zip expands to {total} bytes from {len(data)} (a zip bomb)"
+      )
     # torch.serialization.set_crc32_options(False) leaves every sum at zero.
     self._has_sums = any(entry.crc for entry in self._entries.values())
 
@@ -90,33 +93,55 @@ class ZipArchive:
     if name not in self._entries:
       raise CheckpointError(f"zip entry {describe(name)} is missing")
     entry = self._entries[name]
-    contents = self._data[entry.start:entry.start + entry.packed_size]
+    contents = self._data[entry.start : entry.start + entry.packed_size]
     if entry.method == _DEFLATED:
       contents = memoryview(_inflate(contents, entry))
     if self._has_sums and zlib.crc32(contents) != entry.crc:
-      raise CheckpointError(f"zip entry {describe(name)} is damaged (its "
-                            "checksum differs)")
+      raise CheckpointError(
+        f"zip entry {describe(name)} is damaged (its checksum differs)"
+      )
     return contents
 
-  def _parse(self, directory: bytes, count: int
-             ) -> Iterator[Tuple[_Entry, int]]:
+  def _parse(
+    self, directory: bytes, count: int
+  ) -> Iterator[tuple[_Entry, int]]:
     """Every entry, with the position of its local header."""
     position = found = 0
     while position < len(directory):
-      if (position + _CENTRAL.size > len(directory)
-          or directory[position:position + 4] != b"PK\x01\x02"):
+      if (
+        position + _CENTRAL.size > len(directory)
+        or directory[position : position + 4] != b"PK\x01\x02"
+      ):
         raise CheckpointError("the zip directory is damaged")
-      (_, _, _, flags, method, _, _, crc, packed_size, size, name_size,
-       extra_size, comment_size, disk, _, _, header) = _CENTRAL.unpack_from(
-           directory, position)
+      (
+        _,
+        _,
+        _,
+        flags,
+        method,
+        _,
+        _,
+        crc,
+        packed_size,
+        size,
+        name_size,
+        extra_size,
+        comment_size,
+        disk,
+        _,
+        _,
+        header,
+      ) = _CENTRAL.unpack_from(directory, position)
       position += _CENTRAL.size
-      raw_name = directory[position:position + name_size]
-      extra = directory[position + name_size:
-                        position + name_size + extra_size]
+      raw_name = directory[position : position + name_size]
+      extra = directory[
+        position + name_size : position + name_size + extra_size
+      ]
       position += name_size + extra_size + comment_size
       name = _safe_name(raw_name)
       size, packed_size, header = _wide_numbers(
-          name, extra, [size, packed_size, header])
+        name, extra, [size, packed_size, header]
+      )
       if disk:
         raise CheckpointError("the zip is one of several parts")
       if flags & _ENCRYPTED:
@@ -136,13 +161,12 @@ class ZipArchive:
     fields = _LOCAL.unpack_from(self._data, header)
     name_start = header + _LOCAL.size
     name_end = name_start + fields[-2]
-    if (fields[0] != MAGIC
-        or bytes(self._data[name_start:name_end]) != raw_name):
+    if fields[0] != MAGIC or bytes(self._data[name_start:name_end]) != raw_name:
       raise CheckpointError("a zip entry and the directory disagree")
     return name_end + fields[-1]
 
 
-def _find_end(data: bytes) -> Tuple[int, tuple]:
+def _find_end(data: bytes) -> tuple[int, tuple]:
   """The end record: its position and its numbers."""
   lowest = max(0, len(data) - _END.size - _LONGEST_COMMENT)
   position = len(data)
@@ -156,22 +180,23 @@ def _find_end(data: bytes) -> Tuple[int, tuple]:
         return position, tuple(fields)
 
 
-def _find_directory(data: bytes) -> Tuple[int, bytes, int]:
+def _find_directory(data: bytes) -> tuple[int, bytes, int]:
   """The central directory: its position, bytes and number of entries."""
   end, fields = _find_end(data)
   disk, first_disk, here, count, size, start = fields
   locator = end - _END64_LOCATOR.size
-  if locator >= 0 and data[locator:locator + 4] == b"PK\x06\x07":
+  if locator >= 0 and data[locator : locator + 4] == b"PK\x06\x07":
     _, _, end, _ = _END64_LOCATOR.unpack_from(data, locator)
-    if end + _END64.size > locator or data[end:end + 4] != b"PK\x06\x06":
+    if end + _END64.size > locator or data[end : end + 4] != b"PK\x06\x06":
       raise CheckpointError("the zip64 directory is damaged")
-    disk, first_disk, here, count, size, start = _END64.unpack_from(
-        data, end)[4:]
+    disk, first_disk, here, count, size, start = _END64.unpack_from(data, end)[
+      4:
+    ]
   if disk or first_disk or here != count:
     raise CheckpointError("the zip is one of several parts")
   if start + size != end:
     raise CheckpointError("the zip directory is damaged or cut short")
-  return start, data[start:start + size], count
+  return start, data[start : start + size], count
 
 
 def _safe_name(raw: bytes) -> str:
@@ -179,17 +204,23 @@ def _safe_name(raw: bytes) -> str:
   try:
     name = raw.decode("utf-8")
   except UnicodeDecodeError:
-    raise CheckpointError(f"zip entry {describe(raw)}: the name is no text"
-                          ) from None
+    raise CheckpointError(
+      f"zip entry {describe(raw)}: the name is no text"
+    ) from None
   parts = name.removesuffix("/").split("/")
-  if ("\\" in name or ":" in name or "\0" in name
-      or any(part in ("", ".", "..") for part in parts)):
-    raise CheckpointError(f"zip entry {describe(name)} points outside the "
-                          "archive")
+  if (
+    "\\" in name
+    or ":" in name
+    or "\0" in name
+    or any(part in ("", ".", "..") for part in parts)
+  ):
+    raise CheckpointError(
+      f"zip entry {describe(name)} points outside the archive"
+    )
   return name
 
 
-def _wide_numbers(name: str, extra: bytes, numbers: List[int]) -> List[int]:
+def _wide_numbers(name: str, extra: bytes, numbers: list[int]) -> list[int]:
   """Replaces the numbers that did not fit 32 bits (zip64)."""
   missing = [i for i, number in enumerate(numbers) if number == 2**32 - 1]
   position = 0
@@ -197,8 +228,9 @@ def _wide_numbers(name: str, extra: bytes, numbers: List[int]) -> List[int]:
     kind, size = struct.unpack_from("<2H", extra, position)
     position += 4
     if kind == 1 and size >= 8 * len(missing) <= len(extra) - position:
-      for i, number in zip(missing, struct.unpack_from(
-          f"<{len(missing)}Q", extra, position)):
+      for i, number in zip(
+        missing, struct.unpack_from(f"<{len(missing)}Q", extra, position)
+      ):
         numbers[i] = number
       return numbers
     position += size
@@ -211,14 +243,17 @@ def _check_sizes(entry: _Entry):
   """Refuses what expands beyond reason before anything is expanded."""
   shown = describe(entry.name)
   if entry.method not in (_STORED, _DEFLATED):
-    raise CheckpointError(f"zip entry {shown} is packed by method "
-                          f"{entry.method}, which torch does not write")
+    raise CheckpointError(
+      f"zip entry {shown} is packed by method "
+      f"{entry.method}, which torch does not write"
+    )
   if entry.method == _STORED and entry.size != entry.packed_size:
     raise CheckpointError(f"zip entry {shown} has two different sizes")
   if entry.size > max(_SMALL_ENTRY, _MAX_ENTRY_RATIO * entry.packed_size):
     raise CheckpointError(
-        f"zip entry {shown} expands from {entry.packed_size} to "
-        f"{entry.size} bytes (a zip bomb)")
+      f"zip entry {shown} expands from {entry.packed_size} to "
+      f"{entry.size} bytes (a zip bomb)"
+    )
 
 
 def _inflate(packed: memoryview, entry: _Entry) -> bytes:
@@ -227,9 +262,11 @@ def _inflate(packed: memoryview, entry: _Entry) -> bytes:
   try:
     contents = stream.decompress(packed, entry.size + 1)
   except zlib.error:
-    raise CheckpointError(f"zip entry {describe(entry.name)} is damaged"
-                          ) from None
+    raise CheckpointError(
+      f"zip entry {describe(entry.name)} is damaged"
+    ) from None
   if len(contents) != entry.size or not stream.eof or stream.unused_data:
-    raise CheckpointError(f"zip entry {describe(entry.name)} does not have "
-                          "the size it claims")
+    raise CheckpointError(
+      f"zip entry {describe(entry.name)} does not have the size it claims"
+    )
   return contents

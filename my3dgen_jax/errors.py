@@ -25,8 +25,9 @@ class CheckpointError(UserError):
     if len(reason) > _LONGEST_MESSAGE:
       half = _LONGEST_MESSAGE // 2  # the file stands first, the reason last
       reason = f"{reason[:half]} … {reason[-half:]}"
-    super().__init__("".join(char if char.isprintable() else "?"
-                             for char in reason))
+    super().__init__(
+      "".join(char if char.isprintable() else "?" for char in reason)
+    )
 
 
 class Interrupted(Exception):

@@ -12,7 +12,7 @@ in W+ have weights of their own in each layer, [B, num_ws, N].
 Source: Nitzan et al. 2022 (MyStyle), sections 3.2 and 3.3; My3DGen, section 3.
 """
 
-from typing import Literal, NamedTuple, Optional, Tuple, Union
+from typing import Literal, NamedTuple
 
 import chex
 import flax.struct
@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import checks
+from my3dgen_jax.types import Array
 
 EDGES = ("stop", "continue", "project")
 
@@ -54,11 +55,11 @@ class Hull:
     beta: >= 0, how far below 0 weights may be.
   """
 
-  anchors: chex.Array
+  anchors: Array
   beta: float = flax.struct.field(pytree_node=False, default=0.0)
 
   @classmethod
-  def of(cls, anchors: chex.Array, beta: float = 0.02) -> "Hull":
+  def of(cls, anchors: Array, beta: float = 0.02) -> "Hull":
     """Checks what it is made of.
 
     Args:
@@ -69,15 +70,17 @@ class Hull:
     """
     if not 0 <= beta <= 1:
       raise UserError(f"beta: expected a number in [0, 1], got {beta}")
-    return cls(checks.as_float32("anchors", anchors, ("N", "num_ws", "w_dim")),
-               float(beta))
+    return cls(
+      checks.as_float32("anchors", anchors, ("N", "num_ws", "w_dim")),
+      float(beta),
+    )
 
   @property
   def size(self) -> int:
     """How many anchors there are."""
     return self.anchors.shape[0]
 
-  def latents(self, alpha: chex.Array) -> jax.Array:
+  def latents(self, alpha: Array) -> jax.Array:
     """Weighted means of the anchors.
 
     Args:
@@ -88,12 +91,11 @@ class Hull:
     _, num_ws, _ = self.anchors.shape
     if jnp.ndim(alpha) == 3:
       alpha = checks.as_float32("alpha", alpha, ("B", num_ws, self.size))
-      return jnp.einsum("bln,nld->bld", alpha, self.anchors,
-                        precision=_HIGHEST)
+      return jnp.einsum("bln,nld->bld", alpha, self.anchors, precision=_HIGHEST)
     alpha = checks.as_float32("alpha", alpha, ("B", self.size))
     return jnp.einsum("bn,nld->bld", alpha, self.anchors, precision=_HIGHEST)
 
-  def project(self, ws: chex.Array) -> jax.Array:
+  def project(self, ws: Array) -> jax.Array:
     """Weights of the hull's points that are closest to latents.
 
     Minimises |alpha W - w|^2 / 2 with sum(alpha) = 1 and alpha >= -beta, by
@@ -108,8 +110,9 @@ class Hull:
     ws = checks.as_float32("ws", ws, ("B",) + self.anchors.shape[1:])
     return _project(self, ws)
 
-  def sample(self, key: chex.PRNGKey, count: int, *,
-             anchors: int = 3) -> jax.Array:
+  def sample(
+    self, key: chex.PRNGKey, count: int, *, anchors: int = 3
+  ) -> jax.Array:
     """Draws weights: means of a few random anchors.
 
     Args:
@@ -131,7 +134,7 @@ class Hull:
 
     return jax.vmap(draw)(jax.random.split(key, count))
 
-  def coordinates(self, direction: chex.Array) -> Coordinates:
+  def coordinates(self, direction: Array) -> Coordinates:
     """What a direction in W or W+ is in terms of anchors, by least squares.
 
     Args:
@@ -141,16 +144,15 @@ class Hull:
     """
     shape = self.anchors.shape[1:]
     direction = checks.as_float32(
-        "direction", direction,
-        shape[1:] if jnp.ndim(direction) == 1 else shape)
+      "direction", direction, shape[1:] if jnp.ndim(direction) == 1 else shape
+    )
     length = jnp.linalg.norm(jnp.broadcast_to(direction, shape))
     known = checks.concrete(length)
     if known is not None and not known > 0:
       raise UserError("direction: expected one of some length, got zeros")
     return _coordinates(self, jnp.broadcast_to(direction, shape))
 
-  def reach(self, alpha: chex.Array,
-            gamma: chex.Array) -> Tuple[jax.Array, jax.Array]:
+  def reach(self, alpha: Array, gamma: Array) -> tuple[jax.Array, jax.Array]:
     """How far one can go before a weight falls below -beta.
 
     Args:
@@ -165,9 +167,13 @@ class Hull:
     down = jnp.where(gamma > 0, room / jnp.maximum(gamma, 1e-30), jnp.inf)
     return -jnp.min(down, axis=-1), jnp.min(up, axis=-1)
 
-  def edit(self, alpha: chex.Array, gamma: chex.Array, strength: chex.Numeric,
-           edge: Literal["stop", "continue", "project"] = "stop"
-           ) -> jax.Array:
+  def edit(
+    self,
+    alpha: Array,
+    gamma: Array,
+    strength: chex.Numeric,
+    edge: Literal["stop", "continue", "project"] = "stop",
+  ) -> jax.Array:
     """Moves weights along a direction.
 
     Args:
@@ -180,12 +186,12 @@ class Hull:
     Returns: alpha, [B, N].
     """
     if edge not in EDGES:
-      raise UserError(f"edge: expected one of {', '.join(EDGES)}, got "
-                      f"{edge!r}")
+      raise UserError(f"edge: expected one of {', '.join(EDGES)}, got {edge!r}")
     alpha = checks.as_float32("alpha", alpha, ("B", self.size))
     gamma = checks.as_float32("gamma", gamma, (self.size,))
-    strength = jnp.broadcast_to(jnp.asarray(strength, jnp.float32),
-                                alpha.shape[:1])
+    strength = jnp.broadcast_to(
+      jnp.asarray(strength, jnp.float32), alpha.shape[:1]
+    )
     if edge == "stop":
       strength = jnp.clip(strength, *self.reach(alpha, gamma))
     moved = alpha + strength[:, None] * gamma
@@ -195,7 +201,7 @@ class Hull:
     return jnp.where(outside, self.project(self.latents(moved)), moved)
 
 
-def constrained(raw: chex.Array, beta: float) -> jax.Array:
+def constrained(raw: Array, beta: float) -> jax.Array:
   """Weights of a dilated hull from numbers without bounds.
 
   Numbers that are weights already stay about what they are, so an
@@ -216,8 +222,9 @@ def constrained(raw: chex.Array, beta: float) -> jax.Array:
   return above * (total / jnp.sum(above, axis=-1, keepdims=True)) - beta
 
 
-def offset_penalty(alpha: chex.Array, offsets: chex.Array, *,
-                   layers: Optional[int] = None) -> jax.Array:
+def offset_penalty(
+  alpha: Array, offsets: Array, *, layers: int | None = None
+) -> jax.Array:
   """What keeps the weights of a latent's layers together.
 
   Args:
@@ -236,9 +243,14 @@ def offset_penalty(alpha: chex.Array, offsets: chex.Array, *,
   return jnp.mean(jnp.square(sums - 1), axis=-1) + jnp.sum(lengths, axis=-1)
 
 
-def between(x: chex.Array, y: chex.Array, t: chex.Array, *,
-            spherical: bool = False,
-            centre: Union[chex.Array, float] = 0.0) -> jax.Array:
+def between(
+  x: Array,
+  y: Array,
+  t: Array,
+  *,
+  spherical: bool = False,
+  centre: Array | float = 0.0,
+) -> jax.Array:
   """Latents on the way from one to another.
 
   Args:
@@ -258,12 +270,15 @@ def between(x: chex.Array, y: chex.Array, t: chex.Array, *,
   a, b = x - centre, y - centre
   long, wide = (jnp.linalg.norm(v, axis=-1, keepdims=True) for v in (a, b))
   cosine = jnp.sum(a * b, axis=-1, keepdims=True) / jnp.maximum(
-      long * wide, 1e-20)
+    long * wide, 1e-20
+  )
   angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0))
   sine = jnp.sin(angle)
   safe = jnp.where(sine > 1e-4, sine, 1.0)
-  way = (jnp.sin((1 - t) * angle) * a / jnp.maximum(long, 1e-20)
-         + jnp.sin(t * angle) * b / jnp.maximum(wide, 1e-20)) / safe
+  way = (
+    jnp.sin((1 - t) * angle) * a / jnp.maximum(long, 1e-20)
+    + jnp.sin(t * angle) * b / jnp.maximum(wide, 1e-20)
+  ) / safe
   curved = centre + ((1 - t) * long + t * wide) * way
   # Where both point the same way, or opposite ways, there is no circle.
   curved = jnp.where(sine > 1e-4, curved, straight)
@@ -278,8 +293,9 @@ def _coordinates(hull: Hull, direction: jax.Array) -> Coordinates:
   gamma = jnp.linalg.lstsq(rows.T, direction, rcond=1e-5)[0]
   gamma = gamma - jnp.mean(gamma)
   followed = jnp.dot(gamma, rows, precision=_HIGHEST)
-  return Coordinates(gamma, jnp.linalg.norm(followed)
-                     / jnp.linalg.norm(direction))
+  return Coordinates(
+    gamma, jnp.linalg.norm(followed) / jnp.linalg.norm(direction)
+  )
 
 
 @jax.jit
@@ -287,6 +303,7 @@ def _project(hull: Hull, ws: jax.Array) -> jax.Array:
   """See `Hull.project`."""
   # Only whoever projects needs it.
   from optax import projections  # pylint: disable=import-outside-toplevel
+
   size, beta = hull.size, hull.beta
   total = 1 + size * beta
   rows = hull.anchors.reshape(size, -1)
@@ -324,7 +341,8 @@ def _project(hull: Hull, ws: jax.Array) -> jax.Array:
 
     start = jnp.full(size, 1 / size)
     alpha, *_ = jax.lax.while_loop(
-        go_on, step, (start, start, jnp.float32(1.0), gap_of(start)[1], 0))
+      go_on, step, (start, start, jnp.float32(1.0), gap_of(start)[1], 0)
+    )
     # The last digits of the sum are given to the largest weight.
     return alpha.at[jnp.argmax(alpha)].add(1 - jnp.sum(alpha))
 

@@ -18,8 +18,8 @@ import json
 import os
 import pathlib
 import re
-from typing import (Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple,
-                    Union)
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -28,11 +28,12 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from my3dgen_jax.config import ConfigError, GeneratorConfig, LoraConfig
-from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.models import adapter
 from my3dgen_jax.models.generator import abstract_variables
 from my3dgen_jax.ops import low_rank
+from my3dgen_jax.storage.files import replacing
+from my3dgen_jax.types import Array
 
 _PAIR = ("lora_a", "lora_b")
 _SETTINGS = "lora"  # the metadata that hold the LoraConfig
@@ -61,11 +62,12 @@ class Loaded(NamedTuple):
 
   lora: Any
   config: LoraConfig
-  metadata: Dict[str, str]
+  metadata: dict[str, str]
 
 
-def init(key: chex.PRNGKey, config: GeneratorConfig,
-         lora_config: LoraConfig) -> Any:
+def init(
+  key: chex.PRNGKey, config: GeneratorConfig, lora_config: LoraConfig
+) -> Any:
   """A fresh adapter: random A, zero everything else, so no change.
 
   Args:
@@ -80,9 +82,12 @@ def init(key: chex.PRNGKey, config: GeneratorConfig,
   if not leaves:
     raise ConfigError(f"lora.targets: {lora_config.targets} fit no layer")
   keys = jax.random.split(key, len(leaves))
-  return unflatten_dict({
+  return unflatten_dict(
+    {
       path: adapter.initial_value(key, path[-1], leaf.shape)
-      for key, (path, leaf) in zip(keys, leaves.items())})
+      for key, (path, leaf) in zip(keys, leaves.items())
+    }
+  )
 
 
 def abstract(config: GeneratorConfig, lora_config: LoraConfig) -> Any:
@@ -90,20 +95,22 @@ def abstract(config: GeneratorConfig, lora_config: LoraConfig) -> Any:
   return abstract_variables(config, lora_config).get(adapter.COLLECTION, {})
 
 
-def split_collections(variables: Mapping[str, Any]) -> Tuple[Any, Any]:
+def split_collections(variables: Mapping[str, Any]) -> tuple[Any, Any]:
   """Splits variables into the base {"params", "buffers"} and the adapter."""
-  base = {name: tree for name, tree in variables.items()
-          if name != adapter.COLLECTION}
+  base = {
+    name: tree for name, tree in variables.items() if name != adapter.COLLECTION
+  }
   return base, variables[adapter.COLLECTION]
 
 
-def merge_collections(base: Mapping[str, Any], lora: Any) -> Dict[str, Any]:
+def merge_collections(base: Mapping[str, Any], lora: Any) -> dict[str, Any]:
   """The inverse of `split_collections`: variables for `Generator.apply`."""
   return {**base, adapter.COLLECTION: lora}
 
 
-def merge_into_params(base: Mapping[str, Any], lora: Any,
-                      lora_config: LoraConfig) -> Dict[str, Any]:
+def merge_into_params(
+  base: Mapping[str, Any], lora: Any, lora_config: LoraConfig
+) -> dict[str, Any]:
   """A plain generator with the adapter's changes in its weights.
 
   Args:
@@ -114,8 +121,7 @@ def merge_into_params(base: Mapping[str, Any], lora: Any,
   Returns: variables for a `Generator` without `lora`, float32.
   """
   params = flatten_dict(base["params"])
-  for path, change in kernel_changes(base["params"], lora,
-                                     lora_config).items():
+  for path, change in kernel_changes(base["params"], lora, lora_config).items():
     params[path] = params[path] + change
   for path, offset in flatten_dict(lora).items():
     if path[-1] not in _PAIR and path[-1] != "kernel":
@@ -123,8 +129,9 @@ def merge_into_params(base: Mapping[str, Any], lora: Any,
   return {**base, "params": unflatten_dict(params)}
 
 
-def kernel_changes(params: Any, lora: Any, lora_config: LoraConfig
-                   ) -> Dict[Tuple[str, ...], jax.Array]:
+def kernel_changes(
+  params: Any, lora: Any, lora_config: LoraConfig
+) -> dict[tuple[str, ...], jax.Array]:
   """The change of every adapted kernel, as the stored weights would change.
 
   Args:
@@ -135,36 +142,43 @@ def kernel_changes(params: Any, lora: Any, lora_config: LoraConfig
   Returns: path of the kernel to its change, of the kernel's shape.
   """
   kernels, leaves = flatten_dict(params), flatten_dict(lora)
-  changes = {}
+  changes: dict[tuple[str, ...], jax.Array] = {}
   for path, leaf in leaves.items():
     scope = path[:-1]
     if path[-1] == "kernel":
       changes[path] = leaf
     elif path[-1] == "lora_a":
       shape = kernels[scope + ("kernel",)].shape
-      delta = adapter.kernel_change(leaf, leaves[scope + ("lora_b",)], shape,
-                                    lora_config)
-      change = (delta.kernel if delta.low_rank is None
-                else low_rank.product(delta.low_rank))
+      delta = adapter.kernel_change(
+        leaf, leaves[scope + ("lora_b",)], shape, lora_config
+      )
+      if delta.low_rank is not None:
+        change = low_rank.product(delta.low_rank)
+      else:
+        assert delta.kernel is not None
+        change = delta.kernel
       if len(shape) == 2:
         # Affine layers divide their stored weight by sqrt(inputs); the pair
         # joins after that.
-        change = change * shape[0]**0.5
+        change = change * shape[0] ** 0.5
       changes[scope + ("kernel",)] = change
   return changes
 
 
 def count(lora: Any) -> Count:
   """How many numbers an adapter has; shapes are enough."""
-  sizes = {path: int(np.prod(leaf.shape))
-           for path, leaf in flatten_dict(lora).items()}
-  return Count(total=sum(sizes.values()),
-               pairs=sum(size for path, size in sizes.items()
-                         if path[-1] in _PAIR))
+  sizes = {
+    path: int(np.prod(leaf.shape)) for path, leaf in flatten_dict(lora).items()
+  }
+  return Count(
+    total=sum(sizes.values()),
+    pairs=sum(size for path, size in sizes.items() if path[-1] in _PAIR),
+  )
 
 
-def relative_change(params: Any, lora: Any, lora_config: LoraConfig
-                    ) -> Dict[str, float]:
+def relative_change(
+  params: Any, lora: Any, lora_config: LoraConfig
+) -> dict[str, float]:
   """How much the weights of each block change, in per cent.
 
   Args:
@@ -180,7 +194,7 @@ def relative_change(params: Any, lora: Any, lora_config: LoraConfig
   return _by_block(params, kernel_changes(params, lora, lora_config))
 
 
-def relative_difference(params: Any, tuned: Any) -> Dict[str, float]:
+def relative_difference(params: Any, tuned: Any) -> dict[str, float]:
   """The same of a generator whose own weights were tuned.
 
   Args:
@@ -189,22 +203,30 @@ def relative_difference(params: Any, tuned: Any) -> Dict[str, float]:
   """
   kernels, others = flatten_dict(params), flatten_dict(tuned)
   targets = LoraConfig().targets
-  return _by_block(params, {
-      path: others[path] - kernel for path, kernel in kernels.items()
-      if path[-1] == "kernel" and any(
-          re.fullmatch(target, "/".join(path[:-1])) for target in targets)})
+  return _by_block(
+    params,
+    {
+      path: others[path] - kernel
+      for path, kernel in kernels.items()
+      if path[-1] == "kernel"
+      and any(re.fullmatch(target, "/".join(path[:-1])) for target in targets)
+    },
+  )
 
 
-def _by_block(params: Any, changes: Mapping[Tuple[str, ...], chex.Array]
-              ) -> Dict[str, float]:
+def _by_block(
+  params: Any, changes: Mapping[tuple[str, ...], Array]
+) -> dict[str, float]:
   """Changes of kernels, by path, in per cent of each block's."""
   kernels = flatten_dict(params)
-  ratios: Dict[str, list] = {}
+  ratios: dict[str, list] = {}
   for path, change in changes.items():
     ratios.setdefault(block_of(path), []).append(
-        float(jnp.sum(jnp.abs(change)) / jnp.sum(jnp.abs(kernels[path]))))
-  return {block: 100 * sum(values) / len(values)
-          for block, values in ratios.items()}
+      float(jnp.sum(jnp.abs(change)) / jnp.sum(jnp.abs(kernels[path])))
+    )
+  return {
+    block: 100 * sum(values) / len(values) for block, values in ratios.items()
+  }
 
 
 def block_of(path: Sequence[str]) -> str:
@@ -215,9 +237,10 @@ def block_of(path: Sequence[str]) -> str:
   return "/".join(path[:depth])
 
 
-def average(adapters: Sequence[Tuple[Any, LoraConfig]],
-            weights: Optional[Sequence[float]] = None
-            ) -> Tuple[Any, LoraConfig]:
+def average(
+  adapters: Sequence[tuple[Any, LoraConfig]],
+  weights: Sequence[float] | None = None,
+) -> tuple[Any, LoraConfig]:
   """The adapter whose change of the weights is the mean of the others'.
 
   Averaging A and B by themselves would not average B A; laying the pairs
@@ -239,10 +262,10 @@ def average(adapters: Sequence[Tuple[Any, LoraConfig]],
   rank = sum(config.rank for _, config in adapters)
   joined = dataclasses.replace(first, rank=rank, alpha=float(rank))
   for _, config in adapters:
-    if (config.conv_rank, config.targets) != (first.conv_rank,
-                                              first.targets):
-      raise UserError("adapters: conv_rank and targets must be the same in "
-                      "all of them")
+    if (config.conv_rank, config.targets) != (first.conv_rank, first.targets):
+      raise UserError(
+        "adapters: conv_rank and targets must be the same in all of them"
+      )
   trees = [flatten_dict(lora) for lora, _ in adapters]
   if any(set(tree) != set(trees[0]) for tree in trees):
     raise UserError("adapters: they belong to different generators")
@@ -253,24 +276,32 @@ def average(adapters: Sequence[Tuple[Any, LoraConfig]],
       result[path] = jnp.concatenate(parts, axis=-1)
     elif path[-1] == "lora_b":
       result[path] = jnp.concatenate(
-          [weight * config.scale * part for weight, (_, config), part
-           in zip(weights, adapters, parts)], axis=0)
+        [
+          weight * config.scale * part
+          for weight, (_, config), part in zip(weights, adapters, parts)
+        ],
+        axis=0,
+      )
     else:
-      result[path] = sum(weight * part
-                         for weight, part in zip(weights, parts))
+      result[path] = sum(weight * part for weight, part in zip(weights, parts))
   return unflatten_dict(result), joined
 
 
-def interpolate(first: Tuple[Any, LoraConfig],
-                second: Tuple[Any, LoraConfig], t: float
-                ) -> Tuple[Any, LoraConfig]:
+def interpolate(
+  first: tuple[Any, LoraConfig], second: tuple[Any, LoraConfig], t: float
+) -> tuple[Any, LoraConfig]:
   """The adapter on the line from `first` (t = 0) to `second` (t = 1)."""
   return average([first, second], [1 - t, t])
 
 
-def save(path: Union[str, os.PathLike], lora: Any, lora_config: LoraConfig, *,
-         metadata: Optional[Mapping[str, str]] = None,
-         dtype: str = "float32"):
+def save(
+  path: str | os.PathLike,
+  lora: Any,
+  lora_config: LoraConfig,
+  *,
+  metadata: Mapping[str, str] | None = None,
+  dtype: str = "float32",
+):
   """Writes an adapter as one `.safetensors` file, whole or not at all.
 
   Args:
@@ -284,23 +315,30 @@ def save(path: Union[str, os.PathLike], lora: Any, lora_config: LoraConfig, *,
   """
   # Only whoever reads or writes files needs it.
   from safetensors.numpy import save as encode
+
   if dtype not in ("float32", "float16"):
     raise UserError(f"dtype: expected 'float32' or 'float16', got {dtype!r}")
   with np.errstate(over="ignore"):  # what overflows is refused below
-    tensors = {"/".join(name): np.asarray(leaf).astype(dtype)
-               for name, leaf in flatten_dict(lora).items()}
+    tensors = {
+      "/".join(name): np.asarray(leaf).astype(dtype)
+      for name, leaf in flatten_dict(lora).items()
+    }
   for name, array in tensors.items():
     if not np.isfinite(array).all():
-      raise UserError(f"{path}: {name} holds NaN, or numbers too large for "
-                      f"{dtype}")
-  data = encode(tensors, metadata={
-      **(metadata or {}), _SETTINGS: json.dumps(lora_config.to_dict())})
+      raise UserError(
+        f"{path}: {name} holds NaN, or numbers too large for {dtype}"
+      )
+  data = encode(
+    tensors,
+    metadata={**(metadata or {}), _SETTINGS: json.dumps(lora_config.to_dict())},
+  )
   with replacing(path) as file:
     file.write(data)
 
 
-def load(path: Union[str, os.PathLike],
-         config: Optional[GeneratorConfig] = None) -> Loaded:
+def load(
+  path: str | os.PathLike, config: GeneratorConfig | None = None
+) -> Loaded:
   """Reads an adapter.
 
   Args:
@@ -312,39 +350,49 @@ def load(path: Union[str, os.PathLike],
     CheckpointError: one line that names the file and what is wrong, e.g. the
       first tensor that does not fit the generator.
   """
-  from safetensors import SafetensorError, safe_open
+  from safetensors import safe_open, SafetensorError
+
   path = pathlib.Path(path)
   try:
     with safe_open(path, framework="numpy") as file:
       metadata = dict(file.metadata() or {})
-      leaves = {tuple(name.split("/")): file.get_tensor(name)
-                for name in file.keys()}
+      leaves = {
+        tuple(name.split("/")): file.get_tensor(name) for name in file.keys()
+      }
   except (OSError, SafetensorError) as error:
     reason = getattr(error, "strerror", None) or str(error)
-    raise CheckpointError(f"{path}: cannot be read as an adapter: {reason}"
-                          ) from None
+    raise CheckpointError(
+      f"{path}: cannot be read as an adapter: {reason}"
+    ) from None
   try:
     lora_config = LoraConfig.from_dict(json.loads(metadata.pop(_SETTINGS)))
   except (KeyError, ValueError) as error:
-    raise CheckpointError(f"{path}: does not say which LoRA it is: {error}"
-                          ) from None
+    raise CheckpointError(
+      f"{path}: does not say which LoRA it is: {error}"
+    ) from None
   for name, leaf in leaves.items():
-    if leaf.dtype not in (np.float32, np.float16) or not np.isfinite(
-        leaf).all():
-      raise CheckpointError(f"{path}: {'/'.join(name)} is not made of finite "
-                            "floating-point numbers")
+    if (
+      leaf.dtype not in (np.float32, np.float16) or not np.isfinite(leaf).all()
+    ):
+      raise CheckpointError(
+        f"{path}: {'/'.join(name)} is not made of finite floating-point numbers"
+      )
   if config is not None:
     _check_fits(path, leaves, flatten_dict(abstract(config, lora_config)))
-  lora = unflatten_dict({name: jnp.asarray(leaf, jnp.float32)
-                     for name, leaf in leaves.items()})
+  lora = unflatten_dict(
+    {name: jnp.asarray(leaf, jnp.float32) for name, leaf in leaves.items()}
+  )
   return Loaded(lora, lora_config, metadata)
 
 
 def _check_fits(path: pathlib.Path, leaves: Mapping, expected: Mapping):
   for name in sorted(set(leaves) | set(expected)):
-    shapes = [list(tree[name].shape) if name in tree else "nothing"
-              for tree in (leaves, expected)]
+    shapes = [
+      list(tree[name].shape) if name in tree else "nothing"
+      for tree in (leaves, expected)
+    ]
     if shapes[0] != shapes[1]:
       raise CheckpointError(
-          f"{path}: does not fit the generator: {'/'.join(name)} is "
-          f"{shapes[0]}, expected {shapes[1]}")
+        f"{path}: does not fit the generator: {'/'.join(name)} is "
+        f"{shapes[0]}, expected {shapes[1]}"
+      )

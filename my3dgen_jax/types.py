@@ -1,9 +1,12 @@
 """What travels together through the model, as frozen pytrees."""
 
-from typing import Any, Dict, Optional
+from typing import Any, Optional
 
 import flax.struct
 import jax
+import numpy as np
+
+Array = jax.Array | np.ndarray
 
 
 @flax.struct.dataclass
@@ -56,10 +59,10 @@ class LayerDelta:
     noise_strength: to the noise strength.
   """
 
-  low_rank: Optional[LowRank] = None
-  kernel: Optional[jax.Array] = None
-  bias: Optional[jax.Array] = None
-  noise_strength: Optional[jax.Array] = None
+  low_rank: LowRank | None = None
+  kernel: jax.Array | None = None
+  bias: jax.Array | None = None
+  noise_strength: jax.Array | None = None
 
 
 @flax.struct.dataclass
@@ -73,10 +76,10 @@ class LayerWeights:
     noise_const: [H, W], the noise map that belongs to the layer, or None.
   """
 
-  stored: Dict[str, jax.Array]
+  stored: dict[str, jax.Array]
   delta: LayerDelta
   affine: Optional["LayerWeights"] = None
-  noise_const: Optional[jax.Array] = None
+  noise_const: jax.Array | None = None
 
 
 @flax.struct.dataclass
@@ -96,7 +99,7 @@ class ModulatedConv:
 
   kernel: jax.Array
   base: jax.Array
-  low_rank: Optional[LowRank]
+  low_rank: LowRank | None
   styles: jax.Array
   scale: jax.Array
   bias: jax.Array

@@ -8,20 +8,31 @@ import pathlib
 # speed and in the last digits. `make test` runs those that hold numbers against
 # the original's, marked so, in a second run that compiles as everybody does.
 FULLY = os.environ.get("MY3DGEN_COMPILE_FULLY", "0") == "1"
-_LITTLE_EFFORT = ("--xla_cpu_use_fusion_emitters=false",
-                  "--xla_cpu_parallel_codegen_split_count=1")
-os.environ.setdefault("XLA_FLAGS", " ".join((
-    # One processor stands for four devices of `jax.pmap`.
-    "--xla_force_host_platform_device_count=4",
-    *(() if FULLY else _LITTLE_EFFORT))))
+_LITTLE_EFFORT = (
+  "--xla_cpu_use_fusion_emitters=false",
+  "--xla_cpu_parallel_codegen_split_count=1",
+)
+os.environ.setdefault(
+  "XLA_FLAGS",
+  " ".join(
+    (
+      # One processor stands for four devices of `jax.pmap`.
+      "--xla_force_host_platform_device_count=4",
+      *(() if FULLY else _LITTLE_EFFORT),
+    )
+  ),
+)
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(not FULLY)))
 # Workers, and the commands that tests start, take programs from each other;
 # the next run takes them all.
 for _name, _value in (
-    ("JAX_COMPILATION_CACHE_DIR", str(
-        pathlib.Path(__file__).parents[1] / ".cache" / "jax")),
-    ("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0"),
-    ("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")):
+  (
+    "JAX_COMPILATION_CACHE_DIR",
+    str(pathlib.Path(__file__).parents[1] / ".cache" / "jax"),
+  ),
+  ("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0"),
+  ("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1"),
+):
   os.environ.setdefault(_name, _value)
 
 import jax
@@ -44,8 +55,10 @@ def pytest_configure(config):
 @pytest.fixture(autouse=True, scope="module")
 def compile_fully_where_numbers_count(request):
   """Where both kinds of tests are asked for in one run."""
-  quickly = (os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
-             and request.node.get_closest_marker("numbers") is None)
+  quickly = (
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
+    and request.node.get_closest_marker("numbers") is None
+  )
   if jax.config.read("jax_disable_most_optimizations") != quickly:
     jax.clear_caches()  # they know nothing of the choice
     jax.config.update("jax_disable_most_optimizations", quickly)

@@ -30,7 +30,6 @@ def samples(count=2000, seed=0):
 
 
 class FitTest(parameterized.TestCase):
-
   @parameterized.parameters(0.0, 0.3)
   def test_recovers_a_known_direction(self, noise):
     w, known = samples(), unit(1)
@@ -57,8 +56,10 @@ class FitTest(parameterized.TestCase):
   def test_the_scale_of_w_does_not_matter(self):
     w, known = samples(), unit(1)
     noisy = w @ known + 0.1 * samples(seed=2)[:, 0]
-    vectors = [directions.fit(scale * w, noisy, name="x").vector
-               for scale in (1, 1e-3, 1e3)]
+    vectors = [
+      directions.fit(scale * w, noisy, name="x").vector
+      for scale in (1, 1e-3, 1e3)
+    ]
     for vector in vectors[1:]:
       np.testing.assert_allclose(vector, vectors[0], atol=1e-3)
 
@@ -72,11 +73,13 @@ class FitTest(parameterized.TestCase):
 
   def test_is_repeatable(self):
     w = samples(300)
-    first, second = (directions.fit(w, w[:, 0] > 3, name="x", seed=5)
-                     for _ in range(2))
+    first, second = (
+      directions.fit(w, w[:, 0] > 3, name="x", seed=5) for _ in range(2)
+    )
     np.testing.assert_array_equal(first.vector, second.vector)
-    self.assertEqual((first.accuracy, first.spread),
-                     (second.accuracy, second.spread))
+    self.assertEqual(
+      (first.accuracy, first.spread), (second.accuracy, second.spread)
+    )
 
   @parameterized.product(dtype=(np.bool_, np.int64, np.float32))
   def test_labels(self, dtype):
@@ -106,43 +109,85 @@ class FitTest(parameterized.TestCase):
     self.assertGreater(result.vector[0], 0.7)
 
   @parameterized.named_parameters(
-      ("one_axis", samples(9)[0], np.ones(9),
-       r"w: expected shape \[N, w_dim\], got \[16\]"),
-      ("wplus", np.ones((9, 4, 16)), np.ones(9), r"w: expected shape \[N"),
-      ("ragged", [[1.0], [1.0, 2.0]], np.ones(2), "w: expected real numbers"),
-      ("texts", [["a"]], np.ones(1), "w: expected real numbers"),
-      ("complex", samples(100) * 1j, np.ones(100), "w: expected real"),
-      ("nan", np.where(samples(100) > 99, 0, np.nan), np.ones(100),
-       r"w: holds NaN or infinity, first at \(0, 0\)"),
-      ("huge", np.full((100, 4), 1e60), np.arange(100), "w: holds NaN or inf"),
-      ("fewer_scores", samples(100), np.ones(99),
-       r"scores: expected shape \[100\], got \[99\]"),
-      ("score_columns", samples(100), np.ones((100, 1)),
-       r"scores: expected shape \[100\], got \[100, 1\]"),
-      ("nan_score", samples(100), np.r_[np.ones(99), np.nan],
-       r"scores: holds NaN or infinity, first at \(99,\)"),
-      ("equal_scores", samples(100), np.ones(100), "scores: all are equal"),
-      ("too_few", samples(99), np.arange(99.0),
-       "w: 99 samples are too few: share 0.1 of them is 9, .* 10 are needed"),
-      ("too_few_of_a_label", samples(100), np.arange(100) < 3,
-       "scores: only 3 of 100 samples have the label 1; label at least 10"),
-      ("ties", samples(200), np.r_[np.zeros(190), np.arange(10)],
-       "scores: so many are 0 that high and low ones overlap"),
-      ("equal_samples", np.full((100, 4), 0.1), np.arange(100.0),
-       "w: all samples are equal"),
-      ("zeros", np.zeros((100, 4)), np.arange(100.0), "w: all samples"))
+    (
+      "one_axis",
+      samples(9)[0],
+      np.ones(9),
+      r"w: expected shape \[N, w_dim\], got \[16\]",
+    ),
+    ("wplus", np.ones((9, 4, 16)), np.ones(9), r"w: expected shape \[N"),
+    ("ragged", [[1.0], [1.0, 2.0]], np.ones(2), "w: expected real numbers"),
+    ("texts", [["a"]], np.ones(1), "w: expected real numbers"),
+    ("complex", samples(100) * 1j, np.ones(100), "w: expected real"),
+    (
+      "nan",
+      np.where(samples(100) > 99, 0, np.nan),
+      np.ones(100),
+      r"w: holds NaN or infinity, first at \(0, 0\)",
+    ),
+    ("huge", np.full((100, 4), 1e60), np.arange(100), "w: holds NaN or inf"),
+    (
+      "fewer_scores",
+      samples(100),
+      np.ones(99),
+      r"scores: expected shape \[100\], got \[99\]",
+    ),
+    (
+      "score_columns",
+      samples(100),
+      np.ones((100, 1)),
+      r"scores: expected shape \[100\], got \[100, 1\]",
+    ),
+    (
+      "nan_score",
+      samples(100),
+      np.r_[np.ones(99), np.nan],
+      r"scores: holds NaN or infinity, first at \(99,\)",
+    ),
+    ("equal_scores", samples(100), np.ones(100), "scores: all are equal"),
+    (
+      "too_few",
+      samples(99),
+      np.arange(99.0),
+      "w: 99 samples are too few: share 0.1 of them is 9, .* 10 are needed",
+    ),
+    (
+      "too_few_of_a_label",
+      samples(100),
+      np.arange(100) < 3,
+      "scores: only 3 of 100 samples have the label 1; label at least 10",
+    ),
+    (
+      "ties",
+      samples(200),
+      np.r_[np.zeros(190), np.arange(10)],
+      "scores: so many are 0 that high and low ones overlap",
+    ),
+    (
+      "equal_samples",
+      np.full((100, 4), 0.1),
+      np.arange(100.0),
+      "w: all samples are equal",
+    ),
+    ("zeros", np.zeros((100, 4)), np.arange(100.0), "w: all samples"),
+  )
   def test_bad_samples(self, w, scores, message):
     with self.assertRaisesRegex(UserError, f"^{message}") as caught:
       directions.fit(w, scores, name="x")
     self.assertNotIn("\n", str(caught.exception))
 
   @parameterized.parameters(
-      (dict(share=0), "share"), (dict(share=0.6), "share"),
-      (dict(share=float("nan")), "share"),
-      (dict(validation=1), "validation"), (dict(validation=-0.1), "validation"),
-      (dict(c=0), "c"), (dict(c=float("inf")), "c"),
-      (dict(c=float("nan")), "c"),
-      (dict(seed=-1), "seed"), (dict(seed=0.5), "seed"))
+    (dict(share=0), "share"),
+    (dict(share=0.6), "share"),
+    (dict(share=float("nan")), "share"),
+    (dict(validation=1), "validation"),
+    (dict(validation=-0.1), "validation"),
+    (dict(c=0), "c"),
+    (dict(c=float("inf")), "c"),
+    (dict(c=float("nan")), "c"),
+    (dict(seed=-1), "seed"),
+    (dict(seed=0.5), "seed"),
+  )
   def test_bad_options(self, options, name):
     with self.assertRaisesRegex(UserError, f"^{name}: expected"):
       directions.fit(samples(100), np.arange(100), name="x", **options)
@@ -151,13 +196,13 @@ class FitTest(parameterized.TestCase):
     w = samples(100)
     with mock.patch.dict(sys.modules, {"sklearn.svm": None}):
       with self.assertRaisesRegex(
-          UserError, "pip install scikit-learn") as caught:
+        UserError, "pip install scikit-learn"
+      ) as caught:
         directions.fit(w, w[:, 0], name="x")
     self.assertNotIn("\n", str(caught.exception))
 
 
 class ConditionedTest(parameterized.TestCase):
-
   def test_entangled_attributes(self):
     """People who smile are older here; without age, age stays."""
     w, smile, age = samples(4000), unit(1), unit(2)
@@ -179,11 +224,11 @@ class ConditionedTest(parameterized.TestCase):
     """One after the other would leave some of the first."""
     a = Direction("a", unit(0))
     others = [Direction(str(i), unit(i)) for i in range(1, count)]
-    result, turned = (directions.conditioned(a, order)
-                      for order in (others, others[::-1]))
+    result, turned = (
+      directions.conditioned(a, order) for order in (others, others[::-1])
+    )
     for other in others:
-      self.assertAlmostEqual(float(result.vector @ other.vector), 0,
-                             delta=1e-6)
+      self.assertAlmostEqual(float(result.vector @ other.vector), 0, delta=1e-6)
     np.testing.assert_allclose(result.vector, turned.vector, atol=1e-6)
 
   def test_others_that_are_one(self):
@@ -193,7 +238,8 @@ class ConditionedTest(parameterized.TestCase):
     expected = directions.conditioned(a, [b]).vector
     for others in ([b, b], [b, near], [back, b, near]):
       np.testing.assert_allclose(
-          directions.conditioned(a, others).vector, expected, atol=1e-5)
+        directions.conditioned(a, others).vector, expected, atol=1e-5
+      )
 
   def test_no_others(self):
     a = Direction("a", unit(0), 0.9, 2.0)
@@ -201,12 +247,12 @@ class ConditionedTest(parameterized.TestCase):
     np.testing.assert_allclose(result.vector, a.vector, atol=1e-7)
     self.assertEqual(result.name, "a")
 
-  @parameterized.parameters(((4, 16), (16,)), ((16,), (4, 16)),
-                            ((4, 16), (4, 16)))
+  @parameterized.parameters(
+    ((4, 16), (16,)), ((16,), (4, 16)), ((4, 16), (4, 16))
+  )
   def test_wplus(self, shape, other_shape):
     """In each case the other's projection of ws stays as it is."""
-    a, b = Direction("a", unit(0, shape)), Direction("b",
-                                                     unit(1, other_shape))
+    a, b = Direction("a", unit(0, shape)), Direction("b", unit(1, other_shape))
     result = directions.conditioned(a, [b]).vector
     self.assertEqual(result.shape, (4, 16))
     self.assertAlmostEqual(np.linalg.norm(result), 1, places=6)
@@ -216,11 +262,13 @@ class ConditionedTest(parameterized.TestCase):
     a, b, c = (Direction(name, unit(i)) for i, name in enumerate("abc"))
     mixed = Direction("mixed", b.vector + c.vector)
     for direction, others, names in (
-        (a, [a], "'a' without 'a'"),
-        (a, [Direction("b", a.vector + 1e-5 * b.vector)], "'a' without 'b'"),
-        (mixed, [b, c], "'mixed' without 'b, c'")):
+      (a, [a], "'a' without 'a'"),
+      (a, [Direction("b", a.vector + 1e-5 * b.vector)], "'a' without 'b'"),
+      (mixed, [b, c], "'mixed' without 'b, c'"),
+    ):
       with self.assertRaisesRegex(
-          UserError, f"^others: nothing is left of {names}: .* leave some"):
+        UserError, f"^others: nothing is left of {names}: .* leave some"
+      ):
         directions.conditioned(direction, others)
 
   @parameterized.parameters((8,), (1,), (3, 16), (4, 8))
@@ -228,13 +276,11 @@ class ConditionedTest(parameterized.TestCase):
     a = Direction("a", unit(0, (4, 16)))
     b = Direction("b", unit(1, shape))
     for pair in ((a, [b]), (b, [a])):
-      with self.assertRaisesRegex(UserError,
-                                  r"^others: .*'a' \[4, 16\]"):
+      with self.assertRaisesRegex(UserError, r"^others: .*'a' \[4, 16\]"):
         directions.conditioned(*pair)
 
 
 class FileTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     folder = tempfile.TemporaryDirectory()
@@ -243,7 +289,6 @@ class FileTest(parameterized.TestCase):
 
 
 class LabelsTest(FileTest):
-
   def setUp(self):
     super().setUp()
     self.path = self.folder / "smile.csv"
@@ -253,66 +298,76 @@ class LabelsTest(FileTest):
     return directions.read_labels(self.path, names).tolist()
 
   def assert_refused(self, text, message, names=("a.png", "b.png")):
-    with self.assertRaisesRegex(UserError,
-                                f"^{self.path}: {message}") as caught:
+    with self.assertRaisesRegex(
+      UserError, f"^{self.path}: {message}"
+    ) as caught:
       self.read(text, names)
     self.assertNotIn("\n", str(caught.exception))
     self.assertLess(len(str(caught.exception)), 250 + len(str(self.path)))
 
   @parameterized.parameters(
-      "a.png,1\nb.png,0.5\nc.png,-2e1\n",
-      "name,score\na.png,1\nb.png,0.5\nc.png,-2e1",
-      "file,smile\r\nc.png,-20\r\nb.png,.5\r\na.png,true\r\n",
-      b"\xef\xbb\xbfname,smile\na.png,1\nb.png,0.5\nc.png,-20\n",
-      "\n,\n a.png , True\n\nb.png,0.5\nc.png,-20\n\n",
-      '"a.png","1"\n"b.png","0.5"\n"./c.png",-20\n',
-      "x.png,7\nx.png,8\na.png,1\nb.png,0.5\nc.png,-20\n")
+    "a.png,1\nb.png,0.5\nc.png,-2e1\n",
+    "name,score\na.png,1\nb.png,0.5\nc.png,-2e1",
+    "file,smile\r\nc.png,-20\r\nb.png,.5\r\na.png,true\r\n",
+    b"\xef\xbb\xbfname,smile\na.png,1\nb.png,0.5\nc.png,-20\n",
+    "\n,\n a.png , True\n\nb.png,0.5\nc.png,-20\n\n",
+    '"a.png","1"\n"b.png","0.5"\n"./c.png",-20\n',
+    "x.png,7\nx.png,8\na.png,1\nb.png,0.5\nc.png,-20\n",
+  )
   def test_names(self, text):
     self.assertEqual(self.read(text), [1.0, 0.5, -20.0])
 
   @parameterized.parameters(
-      "0,1\n1,false\n2,3\n", "number,score\n2,3\n1,0\n0,1\n",
-      "2,3\n00,1\n01,0\n", ",smile\n0,1\n1,0\n2,3\n")
+    "0,1\n1,false\n2,3\n",
+    "number,score\n2,3\n1,0\n0,1\n",
+    "2,3\n00,1\n01,0\n",
+    ",smile\n0,1\n1,0\n2,3\n",
+  )
   def test_numbers(self, text):
     self.assertEqual(self.read(text, 3), [1.0, 0.0, 3.0])
     self.assertEqual(self.read(text, np.int64(3)), [1.0, 0.0, 3.0])
 
   def test_names_have_one_spelling(self):
-    self.assertEqual(self.read("d\\Jose\u0301.png,2\n", ["d/Jos\u00e9.png"]),
-                     [2.0])
+    self.assertEqual(
+      self.read("d\\Jose\u0301.png,2\n", ["d/Jos\u00e9.png"]), [2.0]
+    )
     self.assertEqual(self.read('"a,b\n.png",2\n', ["a,b\n.png"]), [2.0])
 
   @parameterized.parameters(
-      ("", "2 of 2 have no label, the first is 'a.png'; add"),
-      ("a.png,1\n", "1 of 2 have no label, the first is 'b.png'"),
-      ("a.png,1\nc.png,1\n", "1 of 2 have no label"),
-      ("a.png,1\nb.png,2\n\na.png,1\n",
-       "line 4: 'a.png' has a label already, in line 1; keep"),
-      ("a.png\n", "line 1: expected 2 columns separated by a comma, got 1"),
-      ("a.png;1\n", "line 1: expected 2 columns"),
-      ("h,s\na.png,1,2\n", "line 2: expected 2 columns .* got 3"),
-      ("a.png,O.5\nb.png,1\n", "line 1: expected a finite number, .* 'O.5'"),
-      ("h,s\nh,s\n", "line 2: expected a finite number"),
-      ("a.png,1\nb.png,\n", "line 2: expected a finite number, .* got ''"),
-      ("a.png,nan\n", "line 1: expected a finite number"),
-      ("a.png,1\nb.png,-inf\n", "line 2: expected a finite number"),
-      ("a.png," + "9" * 10_000, r"line 1: expected .*\.\.\.'"),
-      ('a.png,1\n"b.png,1\n', "line 2: is no CSV"),
-      ('a.png,1\n"b.png"x,1\n', "line 2: is no CSV"),
-      ("a.png," + "9" * 200_000, "line 1: is no CSV: field larger"),
-      (b"a.png,1\nb\xff.png,1\n", "is no text in UTF-8; save it as CSV"),
-      (b"\x89PNG\r\n\x1a\n\0", "is no text in UTF-8"))
+    ("", "2 of 2 have no label, the first is 'a.png'; add"),
+    ("a.png,1\n", "1 of 2 have no label, the first is 'b.png'"),
+    ("a.png,1\nc.png,1\n", "1 of 2 have no label"),
+    (
+      "a.png,1\nb.png,2\n\na.png,1\n",
+      "line 4: 'a.png' has a label already, in line 1; keep",
+    ),
+    ("a.png\n", "line 1: expected 2 columns separated by a comma, got 1"),
+    ("a.png;1\n", "line 1: expected 2 columns"),
+    ("h,s\na.png,1,2\n", "line 2: expected 2 columns .* got 3"),
+    ("a.png,O.5\nb.png,1\n", "line 1: expected a finite number, .* 'O.5'"),
+    ("h,s\nh,s\n", "line 2: expected a finite number"),
+    ("a.png,1\nb.png,\n", "line 2: expected a finite number, .* got ''"),
+    ("a.png,nan\n", "line 1: expected a finite number"),
+    ("a.png,1\nb.png,-inf\n", "line 2: expected a finite number"),
+    ("a.png," + "9" * 10_000, r"line 1: expected .*\.\.\.'"),
+    ('a.png,1\n"b.png,1\n', "line 2: is no CSV"),
+    ('a.png,1\n"b.png"x,1\n', "line 2: is no CSV"),
+    ("a.png," + "9" * 200_000, "line 1: is no CSV: field larger"),
+    (b"a.png,1\nb\xff.png,1\n", "is no text in UTF-8; save it as CSV"),
+    (b"\x89PNG\r\n\x1a\n\0", "is no text in UTF-8"),
+  )
   def test_bad_tables(self, text, message):
     self.assert_refused(text, message)
 
   @parameterized.parameters(
-      ("0,1\n2,1\n", "line 2: expected a sample's number, 0 to 1, got '2'"),
-      ("0,1\n-1,1\n", "line 2: expected a sample's number"),
-      ("0,1\n1.0,1\n", "line 2: expected a sample's number"),
-      ("0,1\n" + "1" * 5000 + ",1\n", "line 2: expected a sample's number"),
-      ("0,yes\n1,no\n", "line 1: expected a finite number, .* got 'yes'"),
-      ("0,1\n00,1\n", "line 2: '0' has a label already, in line 1"),
-      ("0,1\n", "1 of 2 have no label, the first is '1'"))
+    ("0,1\n2,1\n", "line 2: expected a sample's number, 0 to 1, got '2'"),
+    ("0,1\n-1,1\n", "line 2: expected a sample's number"),
+    ("0,1\n1.0,1\n", "line 2: expected a sample's number"),
+    ("0,1\n" + "1" * 5000 + ",1\n", "line 2: expected a sample's number"),
+    ("0,yes\n1,no\n", "line 1: expected a finite number, .* got 'yes'"),
+    ("0,1\n00,1\n", "line 2: '0' has a label already, in line 1"),
+    ("0,1\n", "1 of 2 have no label, the first is '1'"),
+  )
   def test_bad_numbers(self, text, message):
     self.assert_refused(text, message, 2)
 
@@ -320,8 +375,8 @@ class LabelsTest(FileTest):
     self.path.write_text("name,smile\nb.png,1\nc.png,\n")
     names = ["a.png", "b.png", "c.png"]
     np.testing.assert_array_equal(
-        directions.read_labels(self.path, names, partly=True),
-        [np.nan, 1, np.nan])
+      directions.read_labels(self.path, names, partly=True), [np.nan, 1, np.nan]
+    )
     with self.assertRaisesRegex(UserError, "line 3: expected a finite number"):
       directions.read_labels(self.path, names)
     self.path.write_text("name,smile\n")
@@ -333,15 +388,17 @@ class LabelsTest(FileTest):
       self.read("a.png,1\n", ["a.png", "./a.png"])
 
   def test_no_file(self):
-    for path, reason in ((self.path, "No such file"),
-                         (self.folder, "is not an ordinary file")):
-      with self.assertRaisesRegex(UserError, f"^{path}: cannot be read: "
-                                  f".*{reason}"):
+    for path, reason in (
+      (self.path, "No such file"),
+      (self.folder, "is not an ordinary file"),
+    ):
+      with self.assertRaisesRegex(
+        UserError, f"^{path}: cannot be read: .*{reason}"
+      ):
         directions.read_labels(path, 3)
 
 
 class DirectionFileTest(FileTest):
-
   def setUp(self):
     super().setUp()
     self.path = self.folder / "smile.npy"
@@ -351,8 +408,9 @@ class DirectionFileTest(FileTest):
 
   def assert_refused(self, message, path=None):
     path = path or self.path
-    with self.assertRaisesRegex(CheckpointError,
-                                f"^{path}: .*{message}") as caught:
+    with self.assertRaisesRegex(
+      CheckpointError, f"^{path}: .*{message}"
+    ) as caught:
       self.load(path)
     self.assertNotIn("\n", str(caught.exception))
 
@@ -367,22 +425,31 @@ class DirectionFileTest(FileTest):
     result = self.load()
     np.testing.assert_allclose(result.vector, vector, atol=1e-7)
     self.assertEqual(result.vector.dtype, np.float32)
-    self.assertEqual((result.name, result.accuracy, result.spread),
-                     ("smile", None, None))
+    self.assertEqual(
+      (result.name, result.accuracy, result.spread), ("smile", None, None)
+    )
 
   @parameterized.product(
-      shape=((W_DIM,), (1, W_DIM), (NUM_WS, W_DIM), (1, NUM_WS, W_DIM),
-             (1, 1, W_DIM)),
-      dtype=(np.float16, np.float32, ">f8", np.int32))
+    shape=(
+      (W_DIM,),
+      (1, W_DIM),
+      (NUM_WS, W_DIM),
+      (1, NUM_WS, W_DIM),
+      (1, 1, W_DIM),
+    ),
+    dtype=(np.float16, np.float32, ">f8", np.int32),
+  )
   def test_shapes_and_lengths(self, shape, dtype):
     array = (100 * unit(1, shape)).astype(dtype)
     np.save(self.path, array)
     result = self.load().vector
-    self.assertEqual(result.shape,
-                     (NUM_WS, W_DIM) if NUM_WS in shape else (W_DIM,))
+    self.assertEqual(
+      result.shape, (NUM_WS, W_DIM) if NUM_WS in shape else (W_DIM,)
+    )
     wide = array.astype(np.float64).ravel()
-    np.testing.assert_allclose(result.ravel(), wide / np.linalg.norm(wide),
-                               atol=1e-6)
+    np.testing.assert_allclose(
+      result.ravel(), wide / np.linalg.norm(wide), atol=1e-6
+    )
 
   def test_layers_that_are_alike_are_one(self):
     """A strength means the same in [w_dim] and in its repetition."""
@@ -395,20 +462,25 @@ class DirectionFileTest(FileTest):
       np.testing.assert_allclose(self.load().vector, unit(1), atol=1e-6)
 
   @parameterized.named_parameters(
-      ("width", np.ones(15), r"got float64 \[15\]; .* another generator"),
-      ("rows", np.ones((5, 16)), r"got float64 \[5, 16\]"),
-      ("batch", np.ones((2, 4, 16)), r"got float64 \[2, 4, 16\]"),
-      ("turned", np.ones((16, 4)), r"expected .* shape \[16\], \[1, 16\], "
-       r"\[4, 16\] or \[1, 4, 16\]"),
-      ("four_axes", np.ones((1, 1, 1, 16)), "expected real numbers"),
-      ("number", np.float32(1), r"got float32 \[\]"),
-      ("empty", np.ones((0, 16)), "expected real numbers"),
-      ("complex", np.ones(16, complex), "got complex128"),
-      ("booleans", np.ones(16, bool), "got bool"),
-      ("texts", np.full(16, "a"), "expected real numbers"),
-      ("nan", np.r_[np.ones(15), np.nan], "holds NaN or infinity"),
-      ("inf", np.r_[np.ones(15), -np.inf], "holds NaN or infinity"),
-      ("zeros", np.zeros(16), "holds zeros alone"))
+    ("width", np.ones(15), r"got float64 \[15\]; .* another generator"),
+    ("rows", np.ones((5, 16)), r"got float64 \[5, 16\]"),
+    ("batch", np.ones((2, 4, 16)), r"got float64 \[2, 4, 16\]"),
+    (
+      "turned",
+      np.ones((16, 4)),
+      r"expected .* shape \[16\], \[1, 16\], "
+      r"\[4, 16\] or \[1, 4, 16\]",
+    ),
+    ("four_axes", np.ones((1, 1, 1, 16)), "expected real numbers"),
+    ("number", np.float32(1), r"got float32 \[\]"),
+    ("empty", np.ones((0, 16)), "expected real numbers"),
+    ("complex", np.ones(16, complex), "got complex128"),
+    ("booleans", np.ones(16, bool), "got bool"),
+    ("texts", np.full(16, "a"), "expected real numbers"),
+    ("nan", np.r_[np.ones(15), np.nan], "holds NaN or infinity"),
+    ("inf", np.r_[np.ones(15), -np.inf], "holds NaN or infinity"),
+    ("zeros", np.zeros(16), "holds zeros alone"),
+  )
   def test_bad_arrays(self, array, message):
     np.save(self.path, array)
     self.assert_refused(message)
@@ -417,7 +489,6 @@ class DirectionFileTest(FileTest):
     canary = self.folder / "canary"
 
     class Hostile:
-
       def __reduce__(self):
         return os.mkdir, (str(canary),)
 
@@ -435,9 +506,18 @@ class DirectionFileTest(FileTest):
     self.assertNotEqual(huge, data)
     zipped = io.BytesIO()
     np.savez(zipped, unit(1))
-    for damaged in (b"", b"\x93NUMPY", data[:60], data[:-1], huge,
-                    data.replace(b"<f4", b"<q9"), b"<html>", bytes(200),
-                    zipped.getvalue(), data[:8] + b"\xff\xff" + data[10:]):
+    for damaged in (
+      b"",
+      b"\x93NUMPY",
+      data[:60],
+      data[:-1],
+      huge,
+      data.replace(b"<f4", b"<q9"),
+      b"<html>",
+      bytes(200),
+      zipped.getvalue(),
+      data[:8] + b"\xff\xff" + data[10:],
+    ):
       self.path.write_bytes(damaged)
       self.assert_refused("is damaged, or no .npy file")
 
@@ -459,9 +539,11 @@ class DirectionFileTest(FileTest):
     stem = name.split(".")[0]
     quote = "'" if " " in name else ""
     self.assert_refused(
-        f"PyTorch; convert it: python converters/direction_to_npy.py --input "
-        f"{quote}{path}{quote} --output {quote}{self.folder}/{stem}.npy"
-        f"{quote}$", path)
+      f"PyTorch; convert it: python converters/direction_to_npy.py --input "
+      f"{quote}{path}{quote} --output {quote}{self.folder}/{stem}.npy"
+      f"{quote}$",
+      path,
+    )
 
   def test_failed_write_leaves_the_old_file(self):
     directions.save(self.path, Direction("x", unit(1)))

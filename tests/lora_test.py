@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from my3dgen_jax import Generator, LoraConfig, lora, preset
+from my3dgen_jax import Generator, lora, LoraConfig, preset
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.ops import convolution, low_rank, upfirdn2d
 from my3dgen_jax.types import LowRank
 from tests.support import golden
-from tests.support.tiny import TINY, random_variables
+from tests.support.tiny import random_variables, TINY
 
 LAYOUTS = ("kernel", "rank", "original")
 
@@ -26,25 +26,29 @@ def scrambled(tree, seed=0, size=0.1):
   """The tree with other numbers everywhere, as after training."""
   rng = np.random.default_rng(seed)
   return jax.tree.map(
-      lambda leaf: jnp.asarray(leaf + size * rng.standard_normal(leaf.shape),
-                               jnp.float32), tree)
+    lambda leaf: jnp.asarray(
+      leaf + size * rng.standard_normal(leaf.shape), jnp.float32
+    ),
+    tree,
+  )
 
 
 class CountTest(parameterized.TestCase):
-
   @parameterized.parameters(
-      (1, "kernel", 240_030, 219_174), (4, "kernel", 897_552, 876_696),
-      (16, "kernel", 3_527_640, 3_506_784),
-      (1, "rank", 91_110 + 20_856, 91_110),
-      (1, "original", 140_262 + 20_856, 140_262))
+    (1, "kernel", 240_030, 219_174),
+    (4, "kernel", 897_552, 876_696),
+    (16, "kernel", 3_527_640, 3_506_784),
+    (1, "rank", 91_110 + 20_856, 91_110),
+    (1, "original", 140_262 + 20_856, 140_262),
+  )
   def test_of_the_ffhq_generator(self, rank, layout, total, pairs):
-    tree = lora.abstract(preset("ffhqrebalanced512-128"),
-                         LoraConfig(rank=rank, conv_rank=layout))
+    tree = lora.abstract(
+      preset("ffhqrebalanced512-128"), LoraConfig(rank=rank, conv_rank=layout)
+    )
     self.assertEqual(lora.count(tree), (total, pairs))
 
 
 class AdapterTest(parameterized.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -55,20 +59,22 @@ class AdapterTest(parameterized.TestCase):
 
   @classmethod
   def render(cls, variables, config=None):
-    return jax.jit(functools.partial(
-        Generator(TINY, config).apply, method="synthesis"))(
-            variables, cls.ws, cls.c)
+    return jax.jit(
+      functools.partial(Generator(TINY, config).apply, method="synthesis")
+    )(variables, cls.ws, cls.c)
 
-  @parameterized.parameters((layout, rank) for layout, rank in
-                            zip(LAYOUTS, (1, 3, 2)))
+  @parameterized.parameters(
+    (layout, rank) for layout, rank in zip(LAYOUTS, (1, 3, 2))
+  )
   def test_starts_as_no_change(self, layout, rank):
     config = LoraConfig(rank=rank, alpha=2.0, conv_rank=layout)
     fresh = lora.init(jax.random.key(1), TINY, config)
     out = self.render(lora.merge_collections(self.base, fresh), config)
     chex.assert_trees_all_equal(out, self.plain)
     chex.assert_trees_all_equal(
-        lora.merge_into_params(self.base, fresh, config)["params"],
-        self.base["params"])
+      lora.merge_into_params(self.base, fresh, config)["params"],
+      self.base["params"],
+    )
 
   @parameterized.product(layout=LAYOUTS)
   def test_merged_equals_unmerged(self, layout):
@@ -77,10 +83,10 @@ class AdapterTest(parameterized.TestCase):
     out = self.render(lora.merge_collections(self.base, tuned), config)
     merged = self.render(lora.merge_into_params(self.base, tuned, config))
     for name in ("image", "image_raw", "image_depth"):
-      self.assertLess(golden.relative_error(getattr(merged, name),
-                                            getattr(out, name)), 1e-5)
-    self.assertGreater(golden.relative_error(out.image, self.plain.image),
-                       0.01)
+      self.assertLess(
+        golden.relative_error(getattr(merged, name), getattr(out, name)), 1e-5
+      )
+    self.assertGreater(golden.relative_error(out.image, self.plain.image), 0.01)
 
   def test_initial_values(self):
     config = LoraConfig(rank=2)
@@ -101,18 +107,21 @@ class AdapterTest(parameterized.TestCase):
     fresh = lora.init(jax.random.key(1), TINY, config)
     self.assertEqual(set(fresh), {"superresolution"})
     self.assertEqual(set(fresh["superresolution"]), {"block1"})
-    out = self.render(lora.merge_collections(self.base, scrambled(fresh)),
-                      config)
+    out = self.render(
+      lora.merge_collections(self.base, scrambled(fresh)), config
+    )
     np.testing.assert_array_equal(out.image_raw, self.plain.image_raw)
     self.assertGreater(np.abs(out.image - self.plain.image).max(), 1e-3)
     with self.assertRaisesRegex(UserError, "lora.targets: .* fit no layer"):
       lora.init(jax.random.key(1), TINY, LoraConfig(targets=("nose",)))
 
   @parameterized.parameters(
-      (dict(rank=0), "lora.rank"), (dict(alpha=-1.0), "lora.alpha"),
-      (dict(conv_rank="k"), "lora.conv_rank"),
-      (dict(targets=("(",)), "lora.targets"),
-      (dict(targets=("a", 3)), "lora.targets"))
+    (dict(rank=0), "lora.rank"),
+    (dict(alpha=-1.0), "lora.alpha"),
+    (dict(conv_rank="k"), "lora.conv_rank"),
+    (dict(targets=("(",)), "lora.targets"),
+    (dict(targets=("a", 3)), "lora.targets"),
+  )
   def test_bad_settings(self, changes, field):
     with self.assertRaisesRegex(UserError, f"^{field}: "):
       LoraConfig(**changes).validate()
@@ -124,30 +133,51 @@ class AdapterTest(parameterized.TestCase):
     score = lambda out: jnp.sum(out.image**2) + jnp.sum(out.image_raw**2)
 
     def direct(tree):
-      return score(Generator(TINY, config).apply(
-          lora.merge_collections(self.base, tree), self.ws, self.c,
-          method="synthesis"))
+      return score(
+        Generator(TINY, config).apply(
+          lora.merge_collections(self.base, tree),
+          self.ws,
+          self.c,
+          method="synthesis",
+        )
+      )
 
     def merged(tree):
-      return score(Generator(TINY).apply(
-          lora.merge_into_params(self.base, tree, config), self.ws, self.c,
-          method="synthesis"))
+      return score(
+        Generator(TINY).apply(
+          lora.merge_into_params(self.base, tree, config),
+          self.ws,
+          self.c,
+          method="synthesis",
+        )
+      )
 
-    actual, expected = (jax.jit(jax.grad(f))(tuned)
-                        for f in (direct, merged))
-    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(actual),
-                            jax.tree.leaves(expected)):
+    actual, expected = (jax.jit(jax.grad(f))(tuned) for f in (direct, merged))
+    for (path, a), b in zip(
+      jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected)
+    ):
       np.testing.assert_allclose(
-          a, b, rtol=1e-3, atol=1e-4 * float(jnp.abs(b).max()) + 1e-6,
-          err_msg=str(path))
+        a,
+        b,
+        rtol=1e-3,
+        atol=1e-4 * float(jnp.abs(b).max()) + 1e-6,
+        err_msg=str(path),
+      )
 
   def test_relative_change_of_a_known_change(self):
     config = LoraConfig(rank=1)
     fresh = lora.init(jax.random.key(1), TINY, config)
     changes = lora.relative_change(self.base["params"], fresh, config)
-    self.assertEqual(set(changes), {
-        "backbone/synthesis/b4", "backbone/synthesis/b8",
-        "superresolution/block0", "superresolution/block1", "decoder"})
+    self.assertEqual(
+      set(changes),
+      {
+        "backbone/synthesis/b4",
+        "backbone/synthesis/b8",
+        "superresolution/block0",
+        "superresolution/block1",
+        "decoder",
+      },
+    )
     self.assertEqual(set(changes.values()), {0.0})
     kernel = self.base["params"]["decoder"]["fc0"]["kernel"]
     fresh["decoder"]["fc0"]["kernel"] = 0.5 * kernel
@@ -156,24 +186,32 @@ class AdapterTest(parameterized.TestCase):
 
   def test_average_is_of_the_changes(self):
     configs = [LoraConfig(rank=1, alpha=3.0), LoraConfig(rank=2)]
-    tuned = [scrambled(lora.init(jax.random.key(i), TINY, config), seed=i)
-             for i, config in enumerate(configs)]
+    tuned = [
+      scrambled(lora.init(jax.random.key(i), TINY, config), seed=i)
+      for i, config in enumerate(configs)
+    ]
     pairs = list(zip(tuned, configs))
     both, config = lora.interpolate(*pairs, 0.25)
     self.assertEqual(config.rank, 3)
     params = self.base["params"]
     first, second, mixed = (
-        lora.kernel_changes(params, *pair)
-        for pair in (*pairs, (both, config)))
+      lora.kernel_changes(params, *pair) for pair in (*pairs, (both, config))
+    )
     for path, change in mixed.items():
       np.testing.assert_allclose(
-          change, 0.75 * first[path] + 0.25 * second[path], atol=1e-5)
+        change, 0.75 * first[path] + 0.25 * second[path], atol=1e-5
+      )
     bias = lambda tree: tree["decoder"]["fc0"]["bias"]
     np.testing.assert_allclose(
-        bias(both), 0.75 * bias(tuned[0]) + 0.25 * bias(tuned[1]), atol=1e-6)
+      bias(both), 0.75 * bias(tuned[0]) + 0.25 * bias(tuned[1]), atol=1e-6
+    )
     with self.assertRaisesRegex(UserError, "conv_rank and targets"):
-      lora.average([pairs[0], (tuned[1], dataclasses.replace(
-          configs[1], conv_rank="rank"))])
+      lora.average(
+        [
+          pairs[0],
+          (tuned[1], dataclasses.replace(configs[1], conv_rank="rank")),
+        ]
+      )
 
   def test_split_and_merge_are_inverse(self):
     tree = {"a": 1}
@@ -183,7 +221,6 @@ class AdapterTest(parameterized.TestCase):
 
 
 class LowRankConvolutionTest(parameterized.TestCase):
-
   @parameterized.product(up=(1, 2), wide=(False, True))
   def test_gradients_equal_the_merged_kernels(self, up, wide):
     """Wide and narrow layers take different ways on a CPU."""
@@ -197,34 +234,49 @@ class LowRankConvolutionTest(parameterized.TestCase):
 
     def direct(x, kernel, a, b):
       change = LowRank(a=a, b=b)
-      return jnp.sum(weights * convolve(
-          x, low_rank.added(kernel, change), base=kernel, low_rank=change))
+      return jnp.sum(
+        weights
+        * convolve(
+          x, low_rank.added(kernel, change), base=kernel, low_rank=change
+        )
+      )
 
     def reference(x, kernel, a, b):
       kernel = kernel + a @ b
       if up == 2:  # by the definition, with XLA's own gradients
         y = jax.lax.conv_general_dilated(
-            x, kernel[::-1, ::-1], (1, 1), ((2, 2), (2, 2)),
-            lhs_dilation=(2, 2), dimension_numbers=("NHWC", "HWIO", "NHWC"))
+          x,
+          kernel[::-1, ::-1],
+          (1, 1),
+          ((2, 2), (2, 2)),
+          lhs_dilation=(2, 2),
+          dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
         taps = jnp.array([1.0, 3, 3, 1]) / 4
-        y = sum(taps[i] * taps[j] * jnp.pad(
-            y, ((0, 0), (1, 1), (1, 1), (0, 0)))[
-                :, i:i + 12, j:j + 10] for i in range(4) for j in range(4))
+        y = sum(
+          taps[i]
+          * taps[j]
+          * jnp.pad(y, ((0, 0), (1, 1), (1, 1), (0, 0)))[
+            :, i : i + 12, j : j + 10
+          ]
+          for i in range(4)
+          for j in range(4)
+        )
       else:
         y = jax.lax.conv_general_dilated(
-            x, kernel, (1, 1), "SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"))
+          x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
       return jnp.sum(weights * y)
 
     actual, expected = (
-        jax.jit(jax.grad(f, argnums=(0, 1, 2, 3)))(x, kernel, a, b)
-        for f in (direct, reference))
+      jax.jit(jax.grad(f, argnums=(0, 1, 2, 3)))(x, kernel, a, b)
+      for f in (direct, reference)
+    )
     for mine, right in zip(actual, expected):
       self.assertLess(golden.relative_error(mine, right), 1e-5)
 
 
 class FileTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     folder = tempfile.TemporaryDirectory()
@@ -252,8 +304,9 @@ class FileTest(parameterized.TestCase):
     numbers = lora.count(self.lora).total
     saved = size - self.path.stat().st_size  # the header is padded to 8
     self.assertBetween(saved - 2 * numbers, 0, 64)
-    chex.assert_trees_all_close(lora.load(self.path).lora, self.lora,
-                                rtol=1e-3, atol=1e-6)
+    chex.assert_trees_all_close(
+      lora.load(self.path).lora, self.lora, rtol=1e-3, atol=1e-6
+    )
 
   def test_what_cannot_be_saved(self):
     self.save()
@@ -276,8 +329,9 @@ class FileTest(parameterized.TestCase):
     self.path.write_bytes(b"garbage" * 99)
     refused("cannot be read as an adapter")
     self.save()
-    refused(r"lora_a is \[.*\], expected \[", dataclasses.replace(
-        TINY, w_dim=5))
+    refused(
+      r"lora_a is \[.*\], expected \[", dataclasses.replace(TINY, w_dim=5)
+    )
     data = self.path.read_bytes()
     self.path.write_bytes(data[:-5])
     refused("cannot be read as an adapter")

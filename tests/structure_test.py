@@ -19,20 +19,56 @@ from my3dgen_jax import _renamed
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "my3dgen_jax"
 # A file imports only from rooms above its own, or from its own.
-LAYERS = ("_version", "_renamed", "errors", "storage", "jobs", "config",
-          "types", "ops", "cameras", "data", "models", "lora", "latents",
-          "directions", "losses", "training", "apps", "demo", "launch")
+LAYERS = (
+  "_version",
+  "_renamed",
+  "errors",
+  "storage",
+  "jobs",
+  "config",
+  "types",
+  "ops",
+  "cameras",
+  "data",
+  "models",
+  "lora",
+  "latents",
+  "directions",
+  "losses",
+  "training",
+  "apps",
+  "demo",
+  "launch",
+)
 MOST_LINES, MOST_MODULES = 450, 15
 # Imported only inside the function that needs them.
-LAZY = ("array_record", "orbax", "optax", "safetensors",
-        "tensorflow_datasets", "PIL", "imageio_ffmpeg", "sklearn",
-        "mediapipe", "dm_pix", "matplotlib", "cv2", "skimage", "trimesh",
-        "mrcfile", "viser", "websockets", "playwright")
+LAZY = (
+  "array_record",
+  "orbax",
+  "optax",
+  "safetensors",
+  "tensorflow_datasets",
+  "PIL",
+  "imageio_ffmpeg",
+  "sklearn",
+  "mediapipe",
+  "dm_pix",
+  "matplotlib",
+  "cv2",
+  "skimage",
+  "trimesh",
+  "mrcfile",
+  "viser",
+  "websockets",
+  "playwright",
+)
 
 
 def modules():
-  return [info.name for info in pkgutil.walk_packages(
-      [str(PACKAGE)], prefix="my3dgen_jax.")]
+  return [
+    info.name
+    for info in pkgutil.walk_packages([str(PACKAGE)], prefix="my3dgen_jax.")
+  ]
 
 
 def imports_of(path, *, top_level_only=False):
@@ -48,7 +84,6 @@ def imports_of(path, *, top_level_only=False):
 
 
 class LayersTest(parameterized.TestCase):
-
   def test_imports_point_upwards(self):
     for path in PACKAGE.rglob("*.py"):
       room = path.relative_to(PACKAGE).with_suffix("").parts[0]
@@ -58,8 +93,9 @@ class LayersTest(parameterized.TestCase):
       for name in imports_of(path):
         if name.startswith("my3dgen_jax."):
           other = name.split(".")[1]
-          self.assertLessEqual(LAYERS.index(other), LAYERS.index(room),
-                               f"{path} imports {name}")
+          self.assertLessEqual(
+            LAYERS.index(other), LAYERS.index(room), f"{path} imports {name}"
+          )
 
   def test_no_circles(self):
     """Nothing that is imported when a file is imports that file again."""
@@ -67,16 +103,35 @@ class LayersTest(parameterized.TestCase):
     for path in PACKAGE.rglob("*.py"):
       name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
       arrows[name] = set(imports_of(path, top_level_only=True))
-    arrows = {name: {other for other in arrows if other != name and (
-        other in found or any(one.rpartition(".")[0] == other
-                              for one in found))}
-              for name, found in arrows.items()}
+    arrows = {
+      name: {
+        other
+        for other in arrows
+        if other != name
+        and (
+          other in found
+          or any(one.rpartition(".")[0] == other for one in found)
+        )
+      }
+      for name, found in arrows.items()
+    }
     while arrows:
-      last = [name for name, others in arrows.items()
-              if not others & arrows.keys()]
+      last = [
+        name for name, others in arrows.items() if not others & arrows.keys()
+      ]
       self.assertNotEmpty(last, f"a circle among {sorted(arrows)}")
       for name in last:
         del arrows[name]
+
+  def test_files_are_one_subject_and_folders_a_page(self):
+    for path in PACKAGE.rglob("*.py"):
+      self.assertLessEqual(len(path.read_text().splitlines()), MOST_LINES, path)
+    for folder in {path.parent for path in PACKAGE.rglob("*.py")}:
+      modules = [
+        path for path in folder.glob("*.py") if path.name != "__init__.py"
+      ]
+      self.assertLessEqual(len(modules), MOST_MODULES, folder)
+      self.assertTrue((folder / "__init__.py").exists(), folder)
 
   def test_old_names_of_modules(self):
     for old, new in _renamed.RENAMED.items():
@@ -88,41 +143,58 @@ class LayersTest(parameterized.TestCase):
   def test_package_needs_neither_torch_nor_converters(self):
     for path in PACKAGE.rglob("*.py"):
       for name in imports_of(path):
-        self.assertNotIn(name.split(".")[0], ("torch", "converters", "tests",
-                                              "benchmarks"), path)
+        self.assertNotIn(
+          name.split(".")[0],
+          ("torch", "converters", "tests", "benchmarks"),
+          path,
+        )
 
   def test_import_is_light(self):
-    code = ("import sys, my3dgen_jax; print([name for name in "
-            f"{LAZY!r} if name in sys.modules])")
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT,
-                            capture_output=True, text=True, check=True)
+    code = (
+      "import sys, my3dgen_jax; print([name for name in "
+      f"{LAZY!r} if name in sys.modules])"
+    )
+    result = subprocess.run(
+      [sys.executable, "-c", code],
+      cwd=ROOT,
+      capture_output=True,
+      text=True,
+      check=True,
+    )
     self.assertEqual(result.stdout.strip(), "[]")
 
   def test_flags_are_declared_in_launch_alone(self):
     for path in PACKAGE.rglob("*.py"):
       if path.relative_to(PACKAGE).parts[0] != "launch":
-        self.assertNotIn("absl", {name.split(".")[0]
-                                  for name in imports_of(path)}, path)
+        self.assertNotIn(
+          "absl", {name.split(".")[0] for name in imports_of(path)}, path
+        )
 
   def test_pmap_is_called_in_one_file_alone(self):
     """What would change if JAX dropped it."""
-    callers = {path.relative_to(ROOT).as_posix()
-               for folder in (PACKAGE, ROOT / "benchmarks", ROOT / "converters")
-               for path in folder.rglob("*.py")
-               if any("pmap" in (getattr(node, "attr", ""),
-                                 getattr(node, "id", ""))
-                      for node in ast.walk(ast.parse(path.read_text())))
-               or "jax.pmap" in imports_of(path)}
+    callers = {
+      path.relative_to(ROOT).as_posix()
+      for folder in (PACKAGE, ROOT / "benchmarks", ROOT / "converters")
+      for path in folder.rglob("*.py")
+      if any(
+        "pmap" in (getattr(node, "attr", ""), getattr(node, "id", ""))
+        for node in ast.walk(ast.parse(path.read_text()))
+      )
+      or "jax.pmap" in imports_of(path)
+    }
     self.assertEqual(callers, {"my3dgen_jax/jobs/devices.py"})
 
 
 class ApiTest(parameterized.TestCase):
-
   def test_all_is_what_there_is(self):
-    public = {name for name, value in vars(my3dgen_jax).items()
-              if not name.startswith("_") and not (
-                  inspect.ismodule(value) and name not in (
-                      "cameras", "latents", "lora"))}
+    public = {
+      name
+      for name, value in vars(my3dgen_jax).items()
+      if not name.startswith("_")
+      and not (
+        inspect.ismodule(value) and name not in ("cameras", "latents", "lora")
+      )
+    }
     self.assertEqual(public | {"__version__"}, set(my3dgen_jax.__all__))
 
   @parameterized.parameters(*modules())
@@ -130,8 +202,9 @@ class ApiTest(parameterized.TestCase):
     module = importlib.import_module(name)
     self.assertTrue(module.__doc__, name)
     for attribute, value in vars(module).items():
-      if attribute.startswith("_") or getattr(
-          value, "__module__", None) != name:
+      if (
+        attribute.startswith("_") or getattr(value, "__module__", None) != name
+      ):
         continue
       if name.startswith("my3dgen_jax.launch.") and attribute == "main":
         continue  # the module's docstring is the command's
@@ -150,32 +223,36 @@ class ApiTest(parameterized.TestCase):
   def test_issue_signatures(self):
     """The calls that the README promises."""
     method = lambda name: inspect.signature(
-        getattr(my3dgen_jax.Generator, name))
-    self.assertEqual(list(method("mapping").parameters)[1:],
-                     ["z", "c", "truncation_psi", "truncation_cutoff"])
-    self.assertEqual(list(method("synthesis").parameters)[1:3], ["ws", "c"])
-    self.assertEqual(list(method("render_planes").parameters)[1:4],
-                     ["planes", "ws", "c"])
-    self.assertEqual(list(method("query").parameters)[1:],
-                     ["planes", "points"])
+      getattr(my3dgen_jax.Generator, name)
+    )
     self.assertEqual(
-        list(inspect.signature(my3dgen_jax.cameras.look_at).parameters),
-        ["yaw", "pitch", "pivot", "radius"])
-    for name in ("intrinsics_from_fov", "pack_label", "unpack_label",
-                 "mirror"):
+      list(method("mapping").parameters)[1:],
+      ["z", "c", "truncation_psi", "truncation_cutoff"],
+    )
+    self.assertEqual(list(method("synthesis").parameters)[1:3], ["ws", "c"])
+    self.assertEqual(
+      list(method("render_planes").parameters)[1:4], ["planes", "ws", "c"]
+    )
+    self.assertEqual(list(method("query").parameters)[1:], ["planes", "points"])
+    self.assertEqual(
+      list(inspect.signature(my3dgen_jax.cameras.look_at).parameters),
+      ["yaw", "pitch", "pivot", "radius"],
+    )
+    for name in ("intrinsics_from_fov", "pack_label", "unpack_label", "mirror"):
       self.assertTrue(callable(getattr(my3dgen_jax.cameras, name)))
 
 
 class RequirementsTest(parameterized.TestCase):
-
   def read(self, name):
     lines = (ROOT / name).read_text().splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
   def test_both_lists_agree(self):
     cuda = self.read("requirements.txt")
-    self.assertEqual([line.replace("jax[cuda12]", "jax") for line in cuda],
-                     self.read("requirements-cpu.txt"))
+    self.assertEqual(
+      [line.replace("jax[cuda12]", "jax") for line in cuda],
+      self.read("requirements-cpu.txt"),
+    )
     self.assertStartsWith(cuda[0], "jax[cuda12]")
 
   def test_bounded_from_below_and_above(self):
@@ -186,8 +263,9 @@ class RequirementsTest(parameterized.TestCase):
       self.assertRegex(line, r"^[\w\[\]-]+>=[\d.]+,<[\d.]+$")
 
   def test_installed_jax_is_within(self):
-    bounds = re.fullmatch(r"jax>=([\d.]+),<([\d.]+)",
-                          self.read("requirements-cpu.txt")[0])
+    bounds = re.fullmatch(
+      r"jax>=([\d.]+),<([\d.]+)", self.read("requirements-cpu.txt")[0]
+    )
     numbers = lambda text: tuple(map(int, text.split(".")[:3]))
     self.assertLessEqual(numbers(bounds[1]), numbers(jax.__version__))
     self.assertLess(numbers(jax.__version__), numbers(bounds[2]))

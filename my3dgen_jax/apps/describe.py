@@ -4,10 +4,11 @@ import json
 import os
 import pathlib
 import re
-from typing import Any, Dict, List, Mapping, Tuple, Union
+from collections.abc import Mapping
+from typing import Any
 
-from flax.traverse_util import flatten_dict
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.config import GeneratorConfig, LoraConfig, preset
@@ -17,10 +18,10 @@ from my3dgen_jax.models.generator import abstract_variables
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.anchors import Anchors
 
-_PathLike = Union[str, os.PathLike]
+_PathLike = str | os.PathLike
 
 
-def describe_preset(name: str, lora_config: LoraConfig) -> List[str]:
+def describe_preset(name: str, lora_config: LoraConfig) -> list[str]:
   """Lines about a published architecture.
 
   Args:
@@ -32,31 +33,37 @@ def describe_preset(name: str, lora_config: LoraConfig) -> List[str]:
   return [f"preset {name}", *_describe_generator(preset(name), lora_config)]
 
 
-def describe_checkpoint(folder: _PathLike,
-                        lora_config: LoraConfig) -> List[str]:
+def describe_checkpoint(
+  folder: _PathLike, lora_config: LoraConfig
+) -> list[str]:
   """Lines about a generator's folder; see `describe_preset`.
 
   Raises: CheckpointError: it cannot be read.
   """
   config, source = load_config(folder)
-  return [f"checkpoint {folder}", f"SHA-256 {generator_digest(folder)}",
-          *(f"source {name}: {_short(value)}"
-            for name, value in source.items()),
-          *_describe_generator(config, lora_config)]
+  return [
+    f"checkpoint {folder}",
+    f"SHA-256 {generator_digest(folder)}",
+    *(f"source {name}: {_short(value)}" for name, value in source.items()),
+    *_describe_generator(config, lora_config),
+  ]
 
 
-def describe_adapter(path: _PathLike) -> List[str]:
+def describe_adapter(path: _PathLike) -> list[str]:
   """Lines about an adapter's file.
 
   Raises: CheckpointError: it cannot be read.
   """
   shapes, lora_config, metadata = _read_header(path)
-  lines = [f"adapter {path} ({pathlib.Path(path).stat().st_size} bytes, "
-           f"{', '.join(sorted({leaf.dtype for leaf in shapes.values()}))})",
-           _describe_lora(lora_config)]
+  lines = [
+    f"adapter {path} ({pathlib.Path(path).stat().st_size} bytes, "
+    f"{', '.join(sorted({leaf.dtype for leaf in shapes.values()}))})",
+    _describe_lora(lora_config),
+  ]
   settings = metadata.pop("settings", None)
-  lines += [f"{name}: {_short(value)}"
-            for name, value in sorted(metadata.items())]
+  lines += [
+    f"{name}: {_short(value)}" for name, value in sorted(metadata.items())
+  ]
   if settings is not None:
     try:
       lines += _describe_settings(json.loads(settings))
@@ -66,7 +73,7 @@ def describe_adapter(path: _PathLike) -> List[str]:
   return [*lines, _adapter_total(shapes)]
 
 
-def describe_run(folder: _PathLike) -> List[str]:
+def describe_run(folder: _PathLike) -> list[str]:
   """Lines about a run, finished or not.
 
   Raises: CheckpointError: it cannot be read.
@@ -74,22 +81,32 @@ def describe_run(folder: _PathLike) -> List[str]:
   folder = pathlib.Path(folder)
   config = run_folder.read_config(folder)
   photos = config["photos"]
-  lines = [f"run {folder} (my3dgen_jax {config['version']})",
-           f"base SHA-256 {config[run_folder.BASE_DIGEST]}",
-           ", ".join(f"{len(names)} {part}"
-                     for part, names in photos.items()) + " photos"]
+  lines = [
+    f"run {folder} (my3dgen_jax {config['version']})",
+    f"base SHA-256 {config[run_folder.BASE_DIGEST]}",
+    ", ".join(f"{len(names)} {part}" for part, names in photos.items())
+    + " photos",
+  ]
   lines += _describe_settings(config["settings"])
   if (folder / run_folder.ANCHORS_FILE).exists():
     anchors = Anchors.load(folder / run_folder.ANCHORS_FILE)
-    lines.append(f"anchors: {len(anchors.names)}, {anchors.ws.shape[1]} x "
-                 f"{anchors.ws.shape[2]}")
+    lines.append(
+      f"anchors: {len(anchors.names)}, {anchors.ws.shape[1]} x "
+      f"{anchors.ws.shape[2]}"
+    )
   if (folder / run_folder.SUMMARY_FILE).exists():
     path = folder / run_folder.SUMMARY_FILE
     summary = run_folder.read_json(path)
     try:
-      lines += [f"{name}: " + ", ".join(
-          f"{key} {value:.4g}" for key, value in summary[name].items()
-          if value is not None) for name in ("pretrained", "personalized")]
+      lines += [
+        f"{name}: "
+        + ", ".join(
+          f"{key} {value:.4g}"
+          for key, value in summary[name].items()
+          if value is not None
+        )
+        for name in ("pretrained", "personalized")
+      ]
       lines.append(f"seconds: {summary['seconds']}")
     except (KeyError, TypeError, ValueError, AttributeError):
       raise CheckpointError(f"{path}: is not the summary of a run") from None
@@ -100,41 +117,46 @@ def describe_run(folder: _PathLike) -> List[str]:
   if not adapter.exists():
     return lines + [f"base: {_total(_base_shapes(model))}"]
   shapes, _, _ = _read_header(adapter)
-  lines += _table({"base": _sizes(_base_shapes(model)),
-                   "lora": _sizes(shapes)})
-  return [*lines, f"{_adapter_total(shapes)}, base: "
-                  f"{_total(_base_shapes(model))}"]
+  lines += _table({"base": _sizes(_base_shapes(model)), "lora": _sizes(shapes)})
+  return [
+    *lines,
+    f"{_adapter_total(shapes)}, base: {_total(_base_shapes(model))}",
+  ]
 
 
-def _describe_generator(config: GeneratorConfig,
-                        lora_config: LoraConfig) -> List[str]:
+def _describe_generator(
+  config: GeneratorConfig, lora_config: LoraConfig
+) -> list[str]:
   config.validate()
   lora_config.validate("lora_")
   backbone, rendering = config.backbone, config.rendering
   lora = flatten_dict(lora_lib.abstract(config, lora_config))
   base = _base_shapes(config)
   return [
-      f"image {config.img_resolution} x {config.img_resolution}, image_raw "
-      f"{config.neural_rendering_resolution} x "
-      f"{config.neural_rendering_resolution}, {config.superresolution.module}",
-      f"z {config.z_dim}, w {config.w_dim}, ws of {config.num_ws} rows, planes "
-      f"3 x {backbone.plane_channels} x {backbone.resolution} x "
-      f"{backbone.resolution}",
-      f"{rendering.depth_resolution} + "
-      f"{rendering.depth_resolution_importance} samples a ray from "
-      f"{rendering.ray_start} to {rendering.ray_end}, box "
-      f"{rendering.box_warp}",
-      _describe_lora(lora_config),
-      *_table({"base": _sizes(base), "lora": _sizes(lora)}),
-      f"{_adapter_total(lora)}, base: {_total(base)}"]
+    f"image {config.img_resolution} x {config.img_resolution}, image_raw "
+    f"{config.neural_rendering_resolution} x "
+    f"{config.neural_rendering_resolution}, {config.superresolution.module}",
+    f"z {config.z_dim}, w {config.w_dim}, ws of {config.num_ws} rows, planes "
+    f"3 x {backbone.plane_channels} x {backbone.resolution} x "
+    f"{backbone.resolution}",
+    f"{rendering.depth_resolution} + "
+    f"{rendering.depth_resolution_importance} samples a ray from "
+    f"{rendering.ray_start} to {rendering.ray_end}, box "
+    f"{rendering.box_warp}",
+    _describe_lora(lora_config),
+    *_table({"base": _sizes(base), "lora": _sizes(lora)}),
+    f"{_adapter_total(lora)}, base: {_total(base)}",
+  ]
 
 
 def _describe_lora(config: LoraConfig) -> str:
-  return (f"lora rank {config.rank}, alpha {config.alpha:g}, conv_rank "
-          f"{config.conv_rank}, targets {' '.join(config.targets)}")
+  return (
+    f"lora rank {config.rank}, alpha {config.alpha:g}, conv_rank "
+    f"{config.conv_rank}, targets {' '.join(config.targets)}"
+  )
 
 
-def _describe_settings(settings: Mapping[str, Any]) -> List[str]:
+def _describe_settings(settings: Mapping[str, Any]) -> list[str]:
   lines = []
   for name, value in settings.items():
     if isinstance(value, dict):
@@ -143,45 +165,54 @@ def _describe_settings(settings: Mapping[str, Any]) -> List[str]:
   return lines
 
 
-def _adapter_total(shapes: Mapping[Tuple[str, ...], Any]) -> str:
+def _adapter_total(shapes: Mapping[tuple[str, ...], Any]) -> str:
   total = _total(shapes)
-  pairs = _total({path: leaf for path, leaf in shapes.items()
-                  if path[-1] in ("lora_a", "lora_b")})
+  pairs = _total(
+    {
+      path: leaf
+      for path, leaf in shapes.items()
+      if path[-1] in ("lora_a", "lora_b")
+    }
+  )
   return f"lora: {total} numbers ({pairs} in A and B)"
 
 
-def _base_shapes(config: GeneratorConfig) -> Dict[Tuple[str, ...], Any]:
+def _base_shapes(config: GeneratorConfig) -> dict[tuple[str, ...], Any]:
   return flatten_dict(abstract_variables(config)["params"])
 
 
-def _total(shapes: Mapping[Tuple[str, ...], Any]) -> int:
+def _total(shapes: Mapping[tuple[str, ...], Any]) -> int:
   return sum(int(np.prod(leaf.shape)) for leaf in shapes.values())
 
 
-def _sizes(shapes: Mapping[Tuple[str, ...], Any]) -> Dict[str, int]:
+def _sizes(shapes: Mapping[tuple[str, ...], Any]) -> dict[str, int]:
   """Numbers of each block."""
-  sizes: Dict[str, int] = {}
+  sizes: dict[str, int] = {}
   for path, leaf in shapes.items():
     block = lora_lib.block_of(path)
     sizes[block] = sizes.get(block, 0) + int(np.prod(leaf.shape))
   return sizes
 
 
-def _table(columns: Mapping[str, Mapping[str, int]]) -> List[str]:
+def _table(columns: Mapping[str, Mapping[str, int]]) -> list[str]:
   """A row a block, a column of numbers each."""
-  blocks = sorted({block for column in columns.values() for block in column},
-                  key=_natural)
+  blocks = sorted(
+    {block for column in columns.values() for block in column}, key=_natural
+  )
   lines = [f"{'block':<24}" + "".join(f"{name:>12}" for name in columns)]
   for block in blocks:
-    lines.append(f"{block:<24}" + "".join(
-        f"{column.get(block, 0):>12}" for column in columns.values()))
+    lines.append(
+      f"{block:<24}"
+      + "".join(f"{column.get(block, 0):>12}" for column in columns.values())
+    )
   return lines
 
 
-def _natural(name: str) -> List[Any]:
+def _natural(name: str) -> list[Any]:
   """Sorts b8 before b16."""
-  return [int(part) if part.isdigit() else part
-          for part in re.split(r"(\d+)", name)]
+  return [
+    int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)
+  ]
 
 
 class _Header:
@@ -192,24 +223,30 @@ class _Header:
     self.dtype = piece.get_dtype()
 
 
-def _read_header(path: _PathLike) -> Tuple[Dict[Tuple[str, ...], _Header],
-                                           LoraConfig, Dict[str, str]]:
+def _read_header(
+  path: _PathLike,
+) -> tuple[dict[tuple[str, ...], _Header], LoraConfig, dict[str, str]]:
   """What an adapter's file says of itself."""
   # Only whoever reads files needs it.
-  from safetensors import SafetensorError, safe_open
+  from safetensors import safe_open, SafetensorError
+
   try:
     with safe_open(path, framework="numpy") as file:
       metadata = dict(file.metadata() or {})
-      shapes = {tuple(name.split("/")): _Header(file.get_slice(name))
-                for name in file.keys()}
+      shapes = {
+        tuple(name.split("/")): _Header(file.get_slice(name))
+        for name in file.keys()
+      }
     lora_config = LoraConfig.from_dict(json.loads(metadata.pop("lora")))
   except (OSError, SafetensorError) as error:
     reason = getattr(error, "strerror", None) or str(error)
-    raise CheckpointError(f"{path}: cannot be read as an adapter: {reason}"
-                          ) from None
+    raise CheckpointError(
+      f"{path}: cannot be read as an adapter: {reason}"
+    ) from None
   except (KeyError, ValueError) as error:
-    raise CheckpointError(f"{path}: does not say which LoRA it is: {error}"
-                          ) from None
+    raise CheckpointError(
+      f"{path}: does not say which LoRA it is: {error}"
+    ) from None
   return shapes, lora_config, metadata
 
 

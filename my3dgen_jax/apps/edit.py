@@ -14,10 +14,9 @@ Source: My3DGen, section 4.4; InterFaceGAN; MyStyle, section 3.3.
 import os
 import pathlib
 import re
-from typing import (Any, Callable, Dict, Iterator, List, Mapping, NamedTuple,
-                    Optional, Sequence, Tuple, Union)
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-import chex
 import numpy as np
 
 from my3dgen_jax import directions
@@ -26,14 +25,18 @@ from my3dgen_jax.apps.editing.finding import with_spread
 from my3dgen_jax.apps.editing.labels import Measure, measured
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.rendering import render
-from my3dgen_jax.apps.rendering.stations import (Station, look_up_all,
-                                                 with_file_names)
+from my3dgen_jax.apps.rendering.stations import (
+  look_up_all,
+  Station,
+  with_file_names,
+)
 from my3dgen_jax.data import images, provenance
 from my3dgen_jax.directions import Direction
-from my3dgen_jax.jobs.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.jobs.interrupts import stopping_gently, StopRequest
 from my3dgen_jax.losses.scores import IdentityScore
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.training import run_folder
+from my3dgen_jax.types import Array
 
 STRIP_FILE = "strip.png"
 EDITS_FILE = "edits.npz"
@@ -55,13 +58,18 @@ class Edited(NamedTuple):
   """
 
   ws: np.ndarray
-  alpha: Optional[np.ndarray]
+  alpha: np.ndarray | None
   c: np.ndarray
   images: np.ndarray
 
 
-def find_starts(person: Person, names: Sequence[str], config: EditConfig, *,
-                report: Callable[[str], None] = print) -> List[Station]:
+def find_starts(
+  person: Person,
+  names: Sequence[str],
+  config: EditConfig,
+  *,
+  report: Callable[[str], None] = print,
+) -> list[Station]:
   """Looks up what is edited.
 
   Args:
@@ -77,22 +85,37 @@ def find_starts(person: Person, names: Sequence[str], config: EditConfig, *,
   Raises: UserError, CheckpointError: names what is not there.
   """
   found = look_up_all(person, names, flag="start")
-  return with_file_names([ready(person, start, config, report=report)
-                          for start in found], flag="start")
+  return with_file_names(
+    [ready(person, start, config, report=report) for start in found],
+    flag="start",
+  )
 
 
-def ready(person: Person, start: Station, config: EditConfig, *,
-          report: Callable[[str], None] = print) -> Station:
+def ready(
+  person: Person,
+  start: Station,
+  config: EditConfig,
+  *,
+  report: Callable[[str], None] = print,
+) -> Station:
   """A latent as edits begin with it, see `find_starts`."""
   if config.apply != "alpha":
     return start
   return _in_the_hull(person, start, config, report)
 
 
-def edit_strip(person: Person, start: Station, direction: Direction,
-               strengths: Sequence[float], *, apply: str = "alpha",
-               edge: str = "continue", beta: float = 0.02,
-               c: Optional[chex.Array] = None, batch_size: int = 4) -> Edited:
+def edit_strip(
+  person: Person,
+  start: Station,
+  direction: Direction,
+  strengths: Sequence[float],
+  *,
+  apply: str = "alpha",
+  edge: str = "continue",
+  beta: float = 0.02,
+  c: Array | None = None,
+  batch_size: int = 4,
+) -> Edited:
   """Pictures of a start on its way along a direction.
 
   Args:
@@ -109,19 +132,30 @@ def edit_strip(person: Person, start: Station, direction: Direction,
   Returns: Edited.
   Raises: UserError: the hull is missing, or the direction does not fit.
   """
-  ws, alpha = edited_latents(person, start, direction, strengths, apply=apply,
-                             edge=edge, beta=beta)
+  ws, alpha = edited_latents(
+    person, start, direction, strengths, apply=apply, edge=edge, beta=beta
+  )
   c = np.broadcast_to(start.c if c is None else c, (len(ws), len(start.c)))
   shown = render.synthesize_many(
-      start.generator or person.generator, ws, c, devices=person.devices,
-      batch_size=batch_size)
+    start.generator or person.generator,
+    ws,
+    c,
+    devices=person.devices,
+    batch_size=batch_size,
+  )
   return Edited(ws, alpha, c, np.stack(list(shown)))
 
 
-def edited_latents(person: Person, start: Station, direction: Direction,
-                   strengths: Sequence[float], *, apply: str = "alpha",
-                   edge: str = "continue", beta: float = 0.02
-                   ) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+def edited_latents(
+  person: Person,
+  start: Station,
+  direction: Direction,
+  strengths: Sequence[float],
+  *,
+  apply: str = "alpha",
+  edge: str = "continue",
+  beta: float = 0.02,
+) -> tuple[np.ndarray, np.ndarray | None]:
   """Latents of a start along a direction, see `edit_strip`.
 
   Returns: ws [T, num_ws, w_dim], alpha [T, N] or None.
@@ -139,10 +173,16 @@ def edited_latents(person: Person, start: Station, direction: Direction,
   return start.ws + (ws[1:] - ws[:1]), alpha
 
 
-def write_edits(person: Person, starts: Sequence[Station], direction: Direction,
-                config: EditConfig, out: Union[str, os.PathLike], *,
-                measure: Optional[Measure] = None,
-                report: Callable[[str], None] = print) -> Dict[str, Any]:
+def write_edits(
+  person: Person,
+  starts: Sequence[Station],
+  direction: Direction,
+  config: EditConfig,
+  out: str | os.PathLike,
+  *,
+  measure: Measure | None = None,
+  report: Callable[[str], None] = print,
+) -> dict[str, Any]:
   """Edits into a folder.
 
   Args:
@@ -164,73 +204,113 @@ def write_edits(person: Person, starts: Sequence[Station], direction: Direction,
   if config.unit == "spread":
     direction = with_spread(person, direction, config)
     unit = direction.spread
-  summary = {"direction": direction.name, "accuracy": direction.accuracy,
-             "spread": direction.spread, "apply": config.apply,
-             "edge": config.edge, "unit": config.unit,
-             "strengths": list(config.strengths)}
+  summary = {
+    "direction": direction.name,
+    "accuracy": direction.accuracy,
+    "spread": direction.spread,
+    "apply": config.apply,
+    "edge": config.edge,
+    "unit": config.unit,
+    "strengths": list(config.strengths),
+  }
   gamma = None
   if config.apply == "alpha" and person.anchors is not None:
     hull = person.hull(config.beta)
     gamma, cosine = hull.coordinates(direction.vector)
     summary["cosine"] = float(cosine)
     if cosine < _LEAST_COSINE:
-      report(f"warning: {direction.name}: the {hull.size} anchors can follow "
-             f"only part of it (cosine {cosine:.3f}); more photos help, "
-             "apply=w follows all of it")
+      report(
+        f"warning: {direction.name}: the {hull.size} anchors can follow "
+        f"only part of it (cosine {cosine:.3f}); more photos help, "
+        "apply=w follows all of it"
+      )
   out = pathlib.Path(out).expanduser()
   out.mkdir(parents=True, exist_ok=True)
-  directions.save(out / f"{file_name(direction.name)}{directions.SUFFIX}",
-                  direction)
+  directions.save(
+    out / f"{file_name(direction.name)}{directions.SUFFIX}", direction
+  )
   score = IdentityScore.of(person.identity, person.reference())
-  details = dict(direction=direction.name, apply=config.apply,
-                 edge=config.edge, unit=config.unit)
+  details = dict(
+    direction=direction.name,
+    apply=config.apply,
+    edge=config.edge,
+    unit=config.unit,
+  )
   rows, kept, numbers = [], [], {}
   with stopping_gently() as stop:
     for start in starts:
-      stop.raise_if_wanted("stopped while drawing; the same command starts "
-                           "again")
+      stop.raise_if_wanted(
+        "stopped while drawing; the same command starts again"
+      )
       edited = edit_strip(
-          person, start, direction, unit * np.array(config.strengths),
-          apply=config.apply, edge=config.edge, beta=config.beta,
-          c=_cameras(person, start, config), batch_size=config.batch_size)
+        person,
+        start,
+        direction,
+        unit * np.array(config.strengths),
+        apply=config.apply,
+        edge=config.edge,
+        beta=config.beta,
+        c=_cameras(person, start, config),
+        batch_size=config.batch_size,
+      )
       numbers[start.name] = row = _numbers(edited, score, measure)
       if gamma is not None:
-        row[_REACH] = [float(end[0]) / unit + 0.0 for end in hull.reach(
-            start.alpha[None], gamma)]
+        row[_REACH] = [
+          float(end[0]) / unit + 0.0
+          for end in hull.reach(start.alpha[None], gamma)
+        ]
       report(_line(start, row, config))
       rows.append([images.to_uint8(image) for image in edited.images])
       kept.append(edited)
       if config.frames:
         provenance.write_video(
-            out / f"{file_name(start.name)}{config.video}",
-            _frames(person, start, direction, unit, config, stop),
-            person.made("edit", **details, start=start.name,
-                        strengths=_sweep_text(config)))
+          out / f"{file_name(start.name)}{config.video}",
+          _frames(person, start, direction, unit, config, stop),
+          person.made(
+            "edit", **details, start=start.name, strengths=_sweep_text(config)
+          ),
+        )
     if rows:
       titles = [f"{strength:+.3g}" for strength in config.strengths]
       provenance.write_picture(
-          out / STRIP_FILE, images.with_titles(images.make_grid(rows), titles),
-          person.made("edit", **details, strengths=", ".join(titles),
-                      starts=", ".join(numbers)))
+        out / STRIP_FILE,
+        images.with_titles(images.make_grid(rows), titles),
+        person.made(
+          "edit",
+          **details,
+          strengths=", ".join(titles),
+          starts=", ".join(numbers),
+        ),
+      )
       _keep(out / EDITS_FILE, numbers, kept, config)
-  names = dict.fromkeys(name for row in numbers.values() for name in row
-                        if name != _REACH)
-  summary.update(starts=numbers, mean={
+  names = dict.fromkeys(
+    name for row in numbers.values() for name in row if name != _REACH
+  )
+  summary.update(
+    starts=numbers,
+    mean={
       name: np.mean([row[name] for row in numbers.values()], axis=0).tolist()
-      for name in names})
+      for name in names
+    },
+  )
   run_folder.write_json(out / SUMMARY_FILE, summary)
   return summary
 
 
-def _in_the_hull(person: Person, start: Station, config: EditConfig,
-                 report: Callable[[str], None]) -> Station:
+def _in_the_hull(
+  person: Person,
+  start: Station,
+  config: EditConfig,
+  report: Callable[[str], None],
+) -> Station:
   """A start with weights, one set for all layers; see `find_starts`."""
   hull = person.hull(config.beta)
   if start.alpha is not None:
     # What layers have of their own, and what is outside, stays in ws.
     alpha = np.atleast_2d(start.alpha).mean(axis=0, keepdims=True)
     if alpha.min() < -hull.beta - _ROUNDING or (
-        abs(alpha.sum() - 1) > _ROUNDING):
+      abs(alpha.sum() - 1) > _ROUNDING
+    ):
       alpha = np.asarray(hull.project(hull.latents(alpha)))
     return start._replace(alpha=alpha[0].astype(np.float32))
   alpha = np.asarray(hull.project(start.ws[None]))
@@ -239,77 +319,117 @@ def _in_the_hull(person: Person, start: Station, config: EditConfig,
   inside = np.asarray(hull.latents(alpha))[0]
   middle = np.mean(person.anchors.ws, axis=0)
   share = np.linalg.norm(inside - start.ws) / max(
-      np.linalg.norm(start.ws - middle), 1e-12)
-  report(f"{start.name}: moved onto the hull, by {share:.2f} of its distance "
-         "from the anchors' mean")
+    np.linalg.norm(start.ws - middle), 1e-12
+  )
+  report(
+    f"{start.name}: moved onto the hull, by {share:.2f} of its distance "
+    "from the anchors' mean"
+  )
   return start._replace(ws=inside, alpha=alpha[0])
 
 
-def _cameras(person: Person, start: Station,
-             config: EditConfig) -> Optional[np.ndarray]:
+def _cameras(
+  person: Person, start: Station, config: EditConfig
+) -> np.ndarray | None:
   """Those of the strip, [T, 25]; None: the start's."""
   if not config.turn:
     return None
-  return render.about_front(person.generator, start.c, np.linspace(
-      -config.turn, config.turn, len(config.strengths)), 0.0)
+  return render.about_front(
+    person.generator,
+    start.c,
+    np.linspace(-config.turn, config.turn, len(config.strengths)),
+    0.0,
+  )
 
 
-def _frames(person: Person, start: Station, direction: Direction, unit: float,
-            config: EditConfig, stop: StopRequest) -> Iterator[np.ndarray]:
+def _frames(
+  person: Person,
+  start: Station,
+  direction: Direction,
+  unit: float,
+  config: EditConfig,
+  stop: StopRequest,
+) -> Iterator[np.ndarray]:
   """Frames of a video: from the first strength to the last and back."""
   first, last = config.strengths[0], config.strengths[-1]
-  there = (1 - np.cos(np.linspace(0, 2 * np.pi, config.frames,
-                                  endpoint=False))) / 2
-  ws, _ = edited_latents(person, start, direction,
-                         unit * (first + (last - first) * there),
-                         apply=config.apply, edge=config.edge,
-                         beta=config.beta)
+  there = (
+    1 - np.cos(np.linspace(0, 2 * np.pi, config.frames, endpoint=False))
+  ) / 2
+  ws, _ = edited_latents(
+    person,
+    start,
+    direction,
+    unit * (first + (last - first) * there),
+    apply=config.apply,
+    edge=config.edge,
+    beta=config.beta,
+  )
   c = np.broadcast_to(start.c, (config.frames, len(start.c)))
   if config.yaw or config.pitch:
-    c = render.orbit(person.generator, start.c, frames=config.frames,
-                     yaw=config.yaw, pitch=config.pitch)
+    c = render.orbit(
+      person.generator,
+      start.c,
+      frames=config.frames,
+      yaw=config.yaw,
+      pitch=config.pitch,
+    )
   for image in render.synthesize_many(
-      start.generator or person.generator, ws, c, devices=person.devices,
-      batch_size=config.batch_size):
-    stop.raise_if_wanted("stopped while drawing; the same command starts "
-                         "again")
+    start.generator or person.generator,
+    ws,
+    c,
+    devices=person.devices,
+    batch_size=config.batch_size,
+  ):
+    stop.raise_if_wanted("stopped while drawing; the same command starts again")
     yield images.to_uint8(image)
 
 
-def _numbers(edited: Edited, score: Optional[IdentityScore],
-             measure: Optional[Measure]) -> Dict[str, List[float]]:
+def _numbers(
+  edited: Edited, score: IdentityScore | None, measure: Measure | None
+) -> dict[str, list[float]]:
   """What can be told of each picture of a start."""
   row = {}
   if score is not None:
     row["id_sim"] = score(edited.images)
   if measure is not None:
     row.update(measured(measure, edited.images))
-  return {name: [float(value) for value in values]
-          for name, values in row.items()}
+  return {
+    name: [float(value) for value in values] for name, values in row.items()
+  }
 
 
 def _line(start: Station, row: Mapping[str, Any], config: EditConfig) -> str:
-  parts = [f"{name} {values[0]:.3g} … {values[-1]:.3g}"
-           for name, values in row.items() if name != _REACH]
+  parts = [
+    f"{name} {values[0]:.3g} … {values[-1]:.3g}"
+    for name, values in row.items()
+    if name != _REACH
+  ]
   if _REACH in row:
     low, high = row[_REACH]
     parts.append(f"the hull reaches from {low:.3g} to {high:.3g}")
-  return f"{start.name}: " + (", ".join(parts) or
-                              f"{len(config.strengths)} pictures")
+  return f"{start.name}: " + (
+    ", ".join(parts) or f"{len(config.strengths)} pictures"
+  )
 
 
 def _sweep_text(config: EditConfig) -> str:
   return f"{config.strengths[0]:+.3g} to {config.strengths[-1]:+.3g} and back"
 
 
-def _keep(path: pathlib.Path, names: Mapping[str, Any],
-          kept: Sequence[Edited], config: EditConfig):
+def _keep(
+  path: pathlib.Path,
+  names: Mapping[str, Any],
+  kept: Sequence[Edited],
+  config: EditConfig,
+):
   """Writes what the strip shows, to go on with."""
-  arrays = {"names": np.array(list(names), np.str_),
-            "ws": np.stack([one.ws for one in kept]),
-            "c": np.stack([one.c for one in kept]),
-            "strengths": np.array(config.strengths, np.float32),
-            "unit": config.unit}
+  arrays = {
+    "names": np.array(list(names), np.str_),
+    "ws": np.stack([one.ws for one in kept]),
+    "c": np.stack([one.c for one in kept]),
+    "strengths": np.array(config.strengths, np.float32),
+    "unit": config.unit,
+  }
   if all(one.alpha is not None for one in kept):
     arrays["alpha"] = np.stack([one.alpha for one in kept])
   with replacing(path) as file:

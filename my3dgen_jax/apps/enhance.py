@@ -9,16 +9,16 @@ Source: My3DGen, section 4.3; MyStyle, section 4.
 
 import os
 import pathlib
-from typing import (Any, Callable, Dict, List, NamedTuple, Optional, Sequence,
-                    Union)
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-import chex
 import jax
 import numpy as np
 
 from my3dgen_jax.apps.enhancement.cases import Case, case_of
 from my3dgen_jax.apps.enhancement.masks import by_depth
 from my3dgen_jax.apps.enhancement.photos import lanczos
+from my3dgen_jax.apps.enhancement.scoring import compare_with_truth
 from my3dgen_jax.apps.enhancement.tasks import EnhanceConfig
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.rendering.render import synthesize
@@ -27,21 +27,20 @@ from my3dgen_jax.data import images, provenance
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.album_files import stem
 from my3dgen_jax.errors import UserError
-from my3dgen_jax.jobs.interrupts import StopRequest, stopping_gently
-from my3dgen_jax.losses import scores
+from my3dgen_jax.jobs.interrupts import stopping_gently, StopRequest
 from my3dgen_jax.losses.scores import IdentityScore
 from my3dgen_jax.ops import blending, degradations
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.hull_fit import Degradation, HullFit
 from my3dgen_jax.training.photo_fits import Targets
-from my3dgen_jax.types import RenderOutput
+from my3dgen_jax.types import Array, RenderOutput
 
 SUMMARY_FILE = "summary.json"
 SHEET_FILE = "sheet.png"
 
 # Images [N, H, W, 3] in [-1, 1] to masks [N, H, W, 1] in [0, 1], 1: a person.
-Segmenter = Callable[[chex.Array], chex.Array]
+Segmenter = Callable[[Array], Array]
 
 
 class Enhanced(NamedTuple):
@@ -74,11 +73,17 @@ class _Shown(NamedTuple):
   alpha: np.ndarray
 
 
-def inpaint(person: Person, photos: chex.Array, c: chex.Array,
-            holes: chex.Array, config: EnhanceConfig, *,
-            names: Optional[Sequence[str]] = None,
-            stop: Optional[StopRequest] = None,
-            cache: Optional[pathlib.Path] = None) -> List[Enhanced]:
+def inpaint(
+  person: Person,
+  photos: Array,
+  c: Array,
+  holes: Array,
+  config: EnhanceConfig,
+  *,
+  names: Sequence[str] | None = None,
+  stop: StopRequest | None = None,
+  cache: pathlib.Path | None = None,
+) -> list[Enhanced]:
   """Fills holes of photos.
 
   Args:
@@ -99,34 +104,58 @@ def inpaint(person: Person, photos: chex.Array, c: chex.Array,
   for name, hole in zip(names, holes):
     if hole.all() or not hole.any():
       raise UserError(
-          f"{name}: its mask leaves " + (
-              "nothing of the photo" if hole.all() else "nothing to fill")
-          + "; expected white where the photo is known, and black elsewhere")
+        f"{name}: its mask leaves "
+        + ("nothing of the photo" if hole.all() else "nothing to fill")
+        + "; expected white where the photo is known, and black elsewhere"
+      )
   # What lies in a hole is no part of what is known.
   blank = np.where(holes[..., None], np.uint8(127), photos)
-  shown = _search(person, Targets(
-      images.to_float(blank), np.asarray(c), None,
-      (~holes[..., None]).astype(np.float32)), names, config.hull, None, stop,
-                  cache)
+  shown = _search(
+    person,
+    Targets(
+      images.to_float(blank),
+      np.asarray(c),
+      None,
+      (~holes[..., None]).astype(np.float32),
+    ),
+    names,
+    config.hull,
+    None,
+    stop,
+    cache,
+  )
   result = []
   for i, hole in enumerate(holes):
     generated = np.asarray(shown.output.image[i])
     blended = blending.seamless(images.to_float(photos[i]), generated, hole)
-    result.append(Enhanced(
+    result.append(
+      Enhanced(
         np.where(hole[..., None], images.to_uint8(blended), photos[i]),
-        blank[i], images.to_uint8(generated), blank[i],
-        hole[..., None].astype(np.float32), shown.ws[i], shown.alpha[i]))
+        blank[i],
+        images.to_uint8(generated),
+        blank[i],
+        hole[..., None].astype(np.float32),
+        shown.ws[i],
+        shown.alpha[i],
+      )
+    )
   return result
 
 
-def restore(person: Person, seen: chex.Array, c: chex.Array,
-            degradation: Degradation, config: EnhanceConfig, *,
-            names: Optional[Sequence[str]] = None,
-            segment: Optional[Segmenter] = None,
-            masks: Optional[Sequence[Optional[np.ndarray]]] = None,
-            known: Optional[np.ndarray] = None,
-            stop: Optional[StopRequest] = None,
-            cache: Optional[pathlib.Path] = None) -> List[Enhanced]:
+def restore(
+  person: Person,
+  seen: Array,
+  c: Array,
+  degradation: Degradation,
+  config: EnhanceConfig,
+  *,
+  names: Sequence[str] | None = None,
+  segment: Segmenter | None = None,
+  masks: Sequence[np.ndarray | None] | None = None,
+  known: np.ndarray | None = None,
+  stop: StopRequest | None = None,
+  cache: pathlib.Path | None = None,
+) -> list[Enhanced]:
   """Undoes what happened to photos.
 
   The person is what the generator shows, changed a little so that the result
@@ -157,19 +186,32 @@ def restore(person: Person, seen: chex.Array, c: chex.Array,
   """
   names = names or _numbers(len(seen))
   side = person.generator.module.config.img_resolution
-  wanted = jax.eval_shape(degradation.apply, jax.ShapeDtypeStruct(
-      (1, side, side, 3), np.float32)).shape[1:]
+  wanted = jax.eval_shape(
+    degradation.apply, jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
+  ).shape[1:]
   if seen.shape[1:] != wanted:
-    raise UserError(f"seen: {degradation.name} makes images of "
-                    f"{list(wanted)}, got {list(seen.shape[1:])}")
+    raise UserError(
+      f"seen: {degradation.name} makes images of "
+      f"{list(wanted)}, got {list(seen.shape[1:])}"
+    )
   shown = _search(
-      person, Targets(images.to_float(seen), np.asarray(c), None, known),
-      names, config.hull, degradation, stop, cache)
+    person,
+    Targets(images.to_float(seen), np.asarray(c), None, known),
+    names,
+    config.hull,
+    degradation,
+    stop,
+    cache,
+  )
   weighted = lambda x, weight: x if weight is None else x * weight
-  agree = jax.jit(lambda image, seen, weight: degradations.agreeing(
-      image, weighted(seen, weight),
+  agree = jax.jit(
+    lambda image, seen, weight: degradations.agreeing(
+      image,
+      weighted(seen, weight),
       lambda x: weighted(degradation.apply(x), weight),
-      steps=config.agreement_steps))
+      steps=config.agreement_steps,
+    )
+  )
   is_small = seen.shape[1] < side
   result = []
   for i in range(len(seen)):
@@ -183,28 +225,46 @@ def restore(person: Person, seen: chex.Array, c: chex.Array,
       mask = by_depth(shown.output.image_depth[i], side)
     weights = blending.edge_weights(mask, config.feather * side)[..., None]
     matched = lambda image, i=i: np.asarray(
-        agree(image[None], images.to_float(seen[i:i + 1]),
-              None if known is None else known[i:i + 1]))[0]
+      agree(
+        image[None],
+        images.to_float(seen[i : i + 1]),
+        None if known is None else known[i : i + 1],
+      )
+    )[0]
     background = lanczos(seen[i], side)
     if is_small:  # Lanczos's filter does not quite undo what made it so
       background = images.to_uint8(matched(images.to_float(background)))
     # All of what was generated, not the person alone: the few pixels at an
     # edge would have to make up for what lies beyond.
-    image = (weights * matched(generated)
-             + (1 - weights) * images.to_float(background))
+    image = weights * matched(generated) + (1 - weights) * images.to_float(
+      background
+    )
     image = np.where(weights > 0, images.to_uint8(image), background)
-    result.append(Enhanced(
-        image, seen[i], images.to_uint8(generated), background, weights,
-        shown.ws[i], shown.alpha[i]))
+    result.append(
+      Enhanced(
+        image,
+        seen[i],
+        images.to_uint8(generated),
+        background,
+        weights,
+        shown.ws[i],
+        shown.alpha[i],
+      )
+    )
   return result
 
 
-def write_enhanced(person: Person, album: Album, config: EnhanceConfig,
-                   out: Union[str, os.PathLike], *,
-                   mask: Optional[Union[str, os.PathLike]] = None,
-                   degradation: Optional[Degradation] = None,
-                   segment: Optional[Segmenter] = None,
-                   report: Callable[[str], None] = print) -> Dict[str, Any]:
+def write_enhanced(
+  person: Person,
+  album: Album,
+  config: EnhanceConfig,
+  out: str | os.PathLike,
+  *,
+  mask: str | os.PathLike | None = None,
+  degradation: Degradation | None = None,
+  segment: Segmenter | None = None,
+  report: Callable[[str], None] = print,
+) -> dict[str, Any]:
   """Enhances photos into a folder; a stopped one goes on.
 
   Args:
@@ -236,12 +296,22 @@ def write_enhanced(person: Person, album: Album, config: EnhanceConfig,
   with stopping_gently() as stop:
     if case.degradation is None:
       holes = np.stack([~known for known in case.masks])
-      found = inpaint(person, case.seen, album.c, holes, config, stop=stop,
-                      **common)
+      found = inpaint(
+        person, case.seen, album.c, holes, config, stop=stop, **common
+      )
     else:
-      found = restore(person, case.seen, album.c, case.degradation, config,
-                      masks=case.masks, known=case.known, segment=segment,
-                      stop=stop, **common)
+      found = restore(
+        person,
+        case.seen,
+        album.c,
+        case.degradation,
+        config,
+        masks=case.masks,
+        known=case.known,
+        segment=segment,
+        stop=stop,
+        **common,
+      )
     score = IdentityScore.of(person.identity, person.reference())
     rows, numbers = [], {}
     for i, (name, one) in enumerate(zip(names, found)):
@@ -250,86 +320,107 @@ def write_enhanced(person: Person, album: Album, config: EnhanceConfig,
       truth = case.truth[i]
       shown = [] if truth is None else [truth]
       rows.append([*shown, one.background, one.generated, one.image])
-      numbers[name] = _compare(person, one, truth, score, case, i)
-      report(f"{name}: " + (", ".join(
-          f"{key} {value:.3f}" for key, value in numbers[name].items())
-                            or "done"))
+      numbers[name] = compare_with_truth(
+        person, one.image, one.mask, truth, score, case, i
+      )
+      report(
+        f"{name}: "
+        + (
+          ", ".join(
+            f"{key} {value:.3f}" for key, value in numbers[name].items()
+          )
+          or "done"
+        )
+      )
     longest = max(map(len, rows))
     for row in rows:  # a photo that is not known leaves its place empty
       row[:0] = [np.full_like(row[0], 255)] * (longest - len(row))
     titles = ["photo", "input", "generated", "result"][-longest:]
     provenance.write_picture(
-        out / SHEET_FILE, images.with_titles(images.make_grid(rows), titles),
-        person.made("enhance", kind=case.kind))
+      out / SHEET_FILE,
+      images.with_titles(images.make_grid(rows), titles),
+      person.made("enhance", kind=case.kind),
+    )
   keys = dict.fromkeys(key for row in numbers.values() for key in row)
-  summary = {"task": case.kind, "photos": numbers, "mean": {
+  summary = {
+    "task": case.kind,
+    "photos": numbers,
+    "mean": {
       key: float(np.mean([row[key] for row in numbers.values() if key in row]))
-      for key in keys}}
+      for key in keys
+    },
+  }
   run_folder.write_json(out / SUMMARY_FILE, summary)
   return summary
 
 
-def _search(person: Person, targets: Targets, names: Sequence[str],
-            config: HullFitConfig, degradation: Optional[Degradation],
-            stop: Optional[StopRequest], cache: Optional[pathlib.Path]
-            ) -> _Shown:
+def _search(
+  person: Person,
+  targets: Targets,
+  names: Sequence[str],
+  config: HullFitConfig,
+  degradation: Degradation | None,
+  stop: StopRequest | None,
+  cache: pathlib.Path | None,
+) -> _Shown:
   """Photos in the hull, and what the generator shows of them."""
   hull = person.hull(config.beta)
   lpips = person.need_lpips() if config.lpips_weight else None
   weights = HullFit(
-      config=config, hull=hull, generator=person.generator,
-      identity=person.hull_identity(), lpips=lpips,
-      lpips_identity=person.lpips_digest if lpips else "",
-      degradation=degradation, devices=person.devices, cache=cache).find(
-          targets, names, stop or StopRequest())
+    config=config,
+    hull=hull,
+    generator=person.generator,
+    identity=person.hull_identity(),
+    lpips=lpips,
+    lpips_identity=person.lpips_digest if lpips else "",
+    degradation=degradation,
+    devices=person.devices,
+    cache=cache,
+  ).find(targets, names, stop or StopRequest())
   ws = np.asarray(weights.latents(hull))
-  shown = [synthesize(person.generator, ws[i:i + 1], targets.c[i:i + 1])
-           for i in range(len(ws))]
+  shown = [
+    synthesize(person.generator, ws[i : i + 1], targets.c[i : i + 1])
+    for i in range(len(ws))
+  ]
   alpha = np.asarray(weights.alpha)
   if weights.offsets is not None:
     alpha = alpha[:, None] + np.asarray(weights.offsets)
-  return _Shown(jax.tree.map(lambda *leaves: np.concatenate(leaves), *shown),
-                ws, alpha)
+  return _Shown(
+    jax.tree.map(lambda *leaves: np.concatenate(leaves), *shown), ws, alpha
+  )
 
 
-def _write(person: Person, case: Case, out: pathlib.Path,
-           name: str, c: np.ndarray, one: Enhanced):
+def _write(
+  person: Person,
+  case: Case,
+  out: pathlib.Path,
+  name: str,
+  c: np.ndarray,
+  one: Enhanced,
+):
   """Writes a photo's files."""
   path = out / stem(name)
   path.parent.mkdir(parents=True, exist_ok=True)
   for suffix, picture, shows in (
-      ("", one.image, "result"), ("_input", one.seen, "input"),
-      ("_generated", one.generated, "generated")):
+    ("", one.image, "result"),
+    ("_input", one.seen, "input"),
+    ("_generated", one.generated, "generated"),
+  ):
     provenance.write_picture(
-        path.with_name(f"{path.name}{suffix}.png"), picture,
-        person.made("enhance", kind=case.kind, photo=name, shows=shows))
+      path.with_name(f"{path.name}{suffix}.png"),
+      picture,
+      person.made("enhance", kind=case.kind, photo=name, shows=shows),
+    )
   with replacing(path.with_name(path.name + ".npz")) as file:
-    np.savez(file, ws=one.ws, alpha=one.alpha, c=c, mask=one.mask,
-             base=person.origin.base)
+    np.savez(
+      file,
+      ws=one.ws,
+      alpha=one.alpha,
+      c=c,
+      mask=one.mask,
+      base=person.origin.base,
+    )
 
 
-def _compare(person: Person, one: Enhanced, truth: Optional[np.ndarray],
-             score: Optional[IdentityScore], case: Case, row: int
-             ) -> Dict[str, float]:
-  """A result's numbers, see `write_enhanced`."""
-  image = images.to_float(one.image)
-  found = {}
-  if truth is not None:
-    found = scores.compare(image, images.to_float(truth), lpips=person.lpips)
-    if case.degradation is None:
-      found.update({f"{name}_hole": value for name, value in scores.compare(
-          image, images.to_float(truth), lpips=person.lpips,
-          mask=one.mask).items()})
-  if score is not None:
-    found["id_sim"] = float(score(image[None])[0])
-  if case.degradation is not None:
-    again = np.asarray(case.degradation.apply(image[None]))[0]
-    missing = np.abs(again - images.to_float(case.seen[row]))
-    known = (None if case.known is None
-             else np.broadcast_to(case.known[row], missing.shape))
-    found["grey_levels"] = float(np.average(missing, weights=known) * 127.5)
-  return found
-
-
-def _numbers(count: int) -> List[str]:
+def _numbers(count: int) -> list[str]:
   return [f"photo {i}" for i in range(count)]

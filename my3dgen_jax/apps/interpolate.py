@@ -8,27 +8,31 @@ import math
 import os
 import pathlib
 import sys
-from typing import (Any, Callable, Dict, Iterator, List, Literal, NamedTuple,
-                    Optional, Sequence, Union)
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
 
-import chex
-from jax.scipy.spatial import transform
 import numpy as np
+from jax.scipy.spatial import transform
 
 from my3dgen_jax import latents
-from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.apps.person import Person
+from my3dgen_jax.apps.rendering import render
+from my3dgen_jax.apps.rendering.stations import (
+  LATENT_SUFFIX,
+  look_up,
+  public_name,
+  Station,
+)
 from my3dgen_jax.config import setting
-from my3dgen_jax.losses.scores import IdentityScore
-from my3dgen_jax.apps.rendering.stations import (LATENT_SUFFIX, Station,
-                                                 look_up, public_name)
 from my3dgen_jax.data import images, provenance
-from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import UserError
-from my3dgen_jax.ops import cameras, checks
-from my3dgen_jax.training import run_folder
-from my3dgen_jax.jobs.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.jobs.interrupts import stopping_gently, StopRequest
 from my3dgen_jax.jobs.progress import Progress
+from my3dgen_jax.losses.scores import IdentityScore
+from my3dgen_jax.ops import cameras, checks
+from my3dgen_jax.storage.files import replacing
+from my3dgen_jax.training import run_folder
+from my3dgen_jax.types import Array
 
 CAMERAS = ("front", "first", "photos", "orbit")
 STRIP_FILE = "strip.png"
@@ -44,34 +48,45 @@ class InterpolateConfig:
   """How the way is gone."""
 
   frames: int = setting(
-      49, "Frames from one anchor to the next, both counted, >= 2.", low=2)
+    49, "Frames from one anchor to the next, both counted, >= 2.", low=2
+  )
   strip: int = setting(9, "Pictures of the strip, at most; >= 1.", low=1)
   # About w_avg, where there is no run.
   spherical: bool = setting(
-      False, "Go along great circles about the mean of the run's anchors, not "
-      "straight.")
+    False,
+    "Go along great circles about the mean of the run's anchors, not straight.",
+  )
   camera: Literal["front", "first", "photos", "orbit"] = setting(
-      "front", "Cameras: front: the average one; first: the first anchor's; "
-      "photos: from each anchor's to the next one's; orbit: once around the "
-      "front.")
+    "front",
+    "Cameras: front: the average one; first: the first anchor's; "
+    "photos: from each anchor's to the next one's; orbit: once around the "
+    "front.",
+  )
   yaw: float = setting(
-      0.35, "Angle that an orbit reaches to either side, radians.")
+    0.35, "Angle that an orbit reaches to either side, radians."
+  )
   pitch: float = setting(
-      0.25, "Angle that an orbit reaches up and down, radians.")
+    0.25, "Angle that an orbit reaches up and down, radians."
+  )
   video: str = setting(
-      ".mp4", "Format of the video.", choices=provenance.VIDEOS)
+    ".mp4", "Format of the video.", choices=provenance.VIDEOS
+  )
   fps: float = setting(24.0, "Frames per second of the video, > 0.")
   batch_size: int = setting(
-      4, "Images at a time, over all devices, >= 1.", low=1)
+    4, "Images at a time, over all devices, >= 1.", low=1
+  )
 
   def validate(self) -> "InterpolateConfig":
     """Checks every field; raises UserError that names one."""
     if self.camera not in CAMERAS:
-      raise UserError(f"camera: expected one of {', '.join(CAMERAS)}, got "
-                      f"{self.camera!r}")
+      raise UserError(
+        f"camera: expected one of {', '.join(CAMERAS)}, got {self.camera!r}"
+      )
     if self.video not in provenance.VIDEOS:
-      raise UserError(f"video: expected one of {', '.join(provenance.VIDEOS)}, "
-                      f"got {self.video!r}")
+      raise UserError(
+        f"video: expected one of {', '.join(provenance.VIDEOS)}, "
+        f"got {self.video!r}"
+      )
     checks.whole_number("frames", self.frames, 2, _MOST_FRAMES)
     checks.whole_number("strip", self.strip, 1, _MOST_FRAMES)
     checks.whole_number("batch_size", self.batch_size, 1, _MOST_FRAMES)
@@ -96,11 +111,12 @@ class Path(NamedTuple):
   t: np.ndarray
   ws: np.ndarray
   c: np.ndarray
-  alpha: Optional[np.ndarray]
+  alpha: np.ndarray | None
 
 
-def find_stations(person: Person,
-                  names: Optional[Sequence[str]] = None) -> List[Station]:
+def find_stations(
+  person: Person, names: Sequence[str] | None = None
+) -> list[Station]:
   """Looks up anchors.
 
   Args:
@@ -115,13 +131,16 @@ def find_stations(person: Person,
   anchors = person.anchors
   if names is None:
     if anchors is None:
-      raise UserError(f"{person.name}: a bare checkpoint has no anchors; name "
-                      f"{LATENT_SUFFIX} files of launch.invert by --anchors, "
-                      "or give a run by --run")
-    names = (anchors.names[:1] + anchors.names[-1:])[:len(anchors.names)]
+      raise UserError(
+        f"{person.name}: a bare checkpoint has no anchors; name "
+        f"{LATENT_SUFFIX} files of launch.invert by --anchors, "
+        "or give a run by --run"
+      )
+    names = (anchors.names[:1] + anchors.names[-1:])[: len(anchors.names)]
   if len(names) < 2:
-    raise UserError("anchors: a path needs at least two, got "
-                    f"{', '.join(names) or 'none'}")
+    raise UserError(
+      f"anchors: a path needs at least two, got {', '.join(names) or 'none'}"
+    )
   found = [look_up(person, name, flag="anchors") for name in names]
   warn_of_bent(found)
   return found
@@ -131,13 +150,17 @@ def warn_of_bent(found: Sequence[Station]):
   """Says which latents have a generator of their own, that nobody sees."""
   for station in found:
     if station.generator is not None:
-      print(f"warning: {station.name}: is shown by the person's generator, not "
-            "by the one that was bent to the photo: a way has one generator "
-            "for all", file=sys.stderr)
+      print(
+        f"warning: {station.name}: is shown by the person's generator, not "
+        "by the one that was bent to the photo: a way has one generator "
+        "for all",
+        file=sys.stderr,
+      )
 
 
-def find_path(person: Person, stations: Sequence[Station],
-              config: InterpolateConfig) -> Path:
+def find_path(
+  person: Person, stations: Sequence[Station], config: InterpolateConfig
+) -> Path:
   """The way along stations, at an even speed between each two.
 
   Args:
@@ -152,14 +175,16 @@ def find_path(person: Person, stations: Sequence[Station],
   weighted = all(station.alpha is not None for station in stations)
   # Weights of each layer, where any has such.
   layered = config.spherical or any(
-      np.ndim(station.alpha) == 2 for station in stations)
+    np.ndim(station.alpha) == 2 for station in stations
+  )
   centre = _centre(person) if config.spherical else 0.0
   even = np.linspace(0, 1, config.frames, dtype=np.float32)
   parts = []
   for leg, (a, b) in enumerate(zip(stations, stations[1:])):
-    t = even[leg > 0:]  # a station between two legs belongs to the first
-    ws = np.asarray(latents.between(a.ws, b.ws, t, spherical=config.spherical,
-                                    centre=centre))
+    t = even[leg > 0 :]  # a station between two legs belongs to the first
+    ws = np.asarray(
+      latents.between(a.ws, b.ws, t, spherical=config.spherical, centre=centre)
+    )
     alpha = np.zeros((len(t), 0))
     if weighted:
       alpha = _weights(a, b, ws, t, centre if config.spherical else None)
@@ -167,25 +192,38 @@ def find_path(person: Person, stations: Sequence[Station],
         alpha = np.repeat(alpha[:, None], ws.shape[1], axis=1)
     parts.append((leg + t, ws, alpha))
   t, ws, alpha = map(np.concatenate, zip(*parts))
-  return Path(t, ws, _cameras(person, stations, even, config),
-              alpha.astype(np.float32) if weighted else None)
+  return Path(
+    t,
+    ws,
+    _cameras(person, stations, even, config),
+    alpha.astype(np.float32) if weighted else None,
+  )
 
 
-def _cameras(person: Person, stations: Sequence[Station], even: np.ndarray,
-             config: InterpolateConfig) -> np.ndarray:
+def _cameras(
+  person: Person,
+  stations: Sequence[Station],
+  even: np.ndarray,
+  config: InterpolateConfig,
+) -> np.ndarray:
   """Labels of all frames, [T, 25]; `even` are the shares of each leg."""
   lens = stations[0].c
   legs = list(zip(stations, stations[1:]))
   if config.camera == "photos":
     pivot = person.generator.module.config.rendering.avg_camera_pivot
-    return np.concatenate([lens[None], *(
-        cameras_between(a.c, b.c, even[1:], pivot) for a, b in legs)])
+    return np.concatenate(
+      [
+        lens[None],
+        *(cameras_between(a.c, b.c, even[1:], pivot) for a, b in legs),
+      ]
+    )
   count = len(legs) * (len(even) - 1) + 1
   if config.camera == "first":
     return np.repeat(lens[None], count, axis=0)
   if config.camera == "orbit":
-    return render.orbit(person.generator, lens, frames=count, yaw=config.yaw,
-                        pitch=config.pitch)
+    return render.orbit(
+      person.generator, lens, frames=count, yaw=config.yaw, pitch=config.pitch
+    )
   return render.about_front(person.generator, lens, np.zeros(count), 0.0)
 
 
@@ -197,8 +235,13 @@ def _centre(person: Person) -> np.ndarray:
   return np.asarray(buffers["backbone"]["mapping"]["w_avg"])
 
 
-def _weights(a: Station, b: Station, ws: np.ndarray, t: np.ndarray,
-             centre: Optional[np.ndarray]) -> np.ndarray:
+def _weights(
+  a: Station,
+  b: Station,
+  ws: np.ndarray,
+  t: np.ndarray,
+  centre: np.ndarray | None,
+) -> np.ndarray:
   """Weights of the anchors on a leg.
 
   Args:
@@ -217,16 +260,17 @@ def _weights(a: Station, b: Station, ws: np.ndarray, t: np.ndarray,
     return alpha if alpha.shape[1] > 1 else alpha[:, 0]
   # What lies between is centre + p (a - centre) + q (b - centre).
   sides = np.stack([a.ws - centre, b.ws - centre], axis=-1).astype(np.float64)
-  share = np.einsum("lsd,tld->tls", np.linalg.pinv(sides, rcond=1e-4),
-                    ws - centre)
+  share = np.einsum(
+    "lsd,tld->tls", np.linalg.pinv(sides, rcond=1e-4), ws - centre
+  )
   rest = 1 - share.sum(axis=-1, keepdims=True)
-  alpha = (rest / first.shape[-1] + share[..., :1] * first
-           + share[..., 1:] * last)
+  alpha = (
+    rest / first.shape[-1] + share[..., :1] * first + share[..., 1:] * last
+  )
   return np.where(t == 0, first, np.where(t == 1, last, alpha))
 
 
-def cameras_between(a: chex.Array, b: chex.Array, t: chex.Array,
-                    pivot: chex.Array) -> np.ndarray:
+def cameras_between(a: Array, b: Array, t: Array, pivot: Array) -> np.ndarray:
   """Cameras on the way from one to another, all around one point.
 
   The camera turns evenly, and the point moves straight and evenly as the
@@ -243,10 +287,12 @@ def cameras_between(a: chex.Array, b: chex.Array, t: chex.Array,
   t = np.asarray(t, np.float32)[:, None]
   poses, lenses = map(np.asarray, cameras.unpack_label(np.stack([a, b])))
   rotations, positions = poses[:, :3, :3], poses[:, :3, 3]
-  turn = np.asarray(transform.Rotation.from_matrix(
-      rotations[0].T @ rotations[1]).as_rotvec())
+  turn = np.asarray(
+    transform.Rotation.from_matrix(rotations[0].T @ rotations[1]).as_rotvec()
+  )
   rotation = rotations[0] @ np.asarray(
-      transform.Rotation.from_rotvec(t * turn).as_matrix())
+    transform.Rotation.from_rotvec(t * turn).as_matrix()
+  )
   seen = np.einsum("nij,ni->nj", rotations, np.asarray(pivot) - positions)
   seen = (1 - t) * seen[0] + t * seen[1]
   found = np.tile(np.eye(4, dtype=np.float32), (len(t), 1, 1))
@@ -257,11 +303,14 @@ def cameras_between(a: chex.Array, b: chex.Array, t: chex.Array,
   return np.where(t == 0, a, np.where(t == 1, b, c))
 
 
-def write_interpolation(person: Person, config: InterpolateConfig,
-                        out: Union[str, os.PathLike], *,
-                        names: Optional[Sequence[str]] = None,
-                        report: Callable[[str], None] = print
-                        ) -> Dict[str, Any]:
+def write_interpolation(
+  person: Person,
+  config: InterpolateConfig,
+  out: str | os.PathLike,
+  *,
+  names: Sequence[str] | None = None,
+  report: Callable[[str], None] = print,
+) -> dict[str, Any]:
   """Draws the way along anchors into a folder.
 
   Args:
@@ -280,51 +329,94 @@ def write_interpolation(person: Person, config: InterpolateConfig,
   stations = find_stations(person, names)
   path = find_path(person, stations, config)
   names = [public_name(station) for station in stations]
-  made = person.made("interpolate", anchors=", ".join(names),
-                     spherical=config.spherical, camera=config.camera)
+  made = person.made(
+    "interpolate",
+    anchors=", ".join(names),
+    spherical=config.spherical,
+    camera=config.camera,
+  )
   out = pathlib.Path(out).expanduser()
   out.mkdir(parents=True, exist_ok=True)
   score = IdentityScore.of(person.identity, person.reference())
   count = len(path.t)
-  shown = np.unique(np.rint(np.linspace(
-      0, count - 1, min(config.strip, count))).astype(int))
-  strip: List[np.ndarray] = []
-  found: List[float] = []
+  shown = np.unique(
+    np.rint(np.linspace(0, count - 1, min(config.strip, count))).astype(int)
+  )
+  strip: list[np.ndarray] = []
+  found: list[float] = []
   with stopping_gently() as stop:
     provenance.write_video(
-        out / f"{VIDEO_STEM}{config.video}",
-        _frames(person, path, config, stop, score, shown, strip, found), made,
-        fps=config.fps)
+      out / f"{VIDEO_STEM}{config.video}",
+      _frames(person, path, config, stop, score, shown, strip, found),
+      made,
+      fps=config.fps,
+    )
     provenance.write_picture(
-        out / STRIP_FILE, images.with_titles(
-            images.make_grid([strip]),
-            [f"t = {path.t[i]:.3g}" for i in shown]), made)
+      out / STRIP_FILE,
+      images.with_titles(
+        images.make_grid([strip]), [f"t = {path.t[i]:.3g}" for i in shown]
+      ),
+      made,
+    )
     with replacing(out / PATH_FILE) as file:
-      np.savez(file, **{name: array for name, array in path._asdict().items()
-                        if array is not None})
+      np.savez(
+        file,
+        **{
+          name: array
+          for name, array in path._asdict().items()
+          if array is not None
+        },
+      )
     summary = {
-        "anchors": names, "spherical": config.spherical,
-        "camera": config.camera, "t": [round(float(t), 6) for t in path.t],
-        "id_sim": {"mean": float(np.mean(found)), "min": min(found),
-                   "list": found} if found else None}
+      "anchors": names,
+      "spherical": config.spherical,
+      "camera": config.camera,
+      "t": [round(float(t), 6) for t in path.t],
+      "id_sim": {
+        "mean": float(np.mean(found)),
+        "min": min(found),
+        "list": found,
+      }
+      if found
+      else None,
+    }
     run_folder.write_json(out / SUMMARY_FILE, summary)
-  report(f"{count} frames along {', '.join(names)}" + (
+  report(
+    f"{count} frames along {', '.join(names)}"
+    + (
       f": id_sim {summary['id_sim']['mean']:.3f}, at least "
-      f"{summary['id_sim']['min']:.3f}" if found else ""))
+      f"{summary['id_sim']['min']:.3f}"
+      if found
+      else ""
+    )
+  )
   return summary
 
 
-def _frames(person: Person, path: Path, config: InterpolateConfig,
-            stop: StopRequest, score: Optional[IdentityScore],
-            shown: np.ndarray, strip: List[np.ndarray],
-            found: List[float]) -> Iterator[np.ndarray]:
+def _frames(
+  person: Person,
+  path: Path,
+  config: InterpolateConfig,
+  stop: StopRequest,
+  score: IdentityScore | None,
+  shown: np.ndarray,
+  strip: list[np.ndarray],
+  found: list[float],
+) -> Iterator[np.ndarray]:
   """Frames of the video; fills the strip and the scores on the way."""
   progress = Progress("frames", len(path.t), "frames")
-  for i, image in enumerate(render.synthesize_many(
-      person.generator, path.ws, path.c, devices=person.devices,
-      batch_size=config.batch_size)):
-    stop.raise_if_wanted(f"stopped at frame {i} of {len(path.t)}; the same "
-                         "command starts again")
+  for i, image in enumerate(
+    render.synthesize_many(
+      person.generator,
+      path.ws,
+      path.c,
+      devices=person.devices,
+      batch_size=config.batch_size,
+    )
+  ):
+    stop.raise_if_wanted(
+      f"stopped at frame {i} of {len(path.t)}; the same command starts again"
+    )
     if score is not None:
       # One by one, as the reference photos: one program looks at all.
       found.append(float(score(image[None])[0]))

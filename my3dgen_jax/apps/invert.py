@@ -11,31 +11,41 @@ import json
 import os
 import pathlib
 import shutil
-from typing import (Any, Callable, Dict, List, Literal, NamedTuple, Optional,
-                    Union)
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax._version import __version__
-from my3dgen_jax.apps.rendering import stations
-from my3dgen_jax.losses import scores
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.apps.rendering.render import (about_front, check_reach, orbit,
-                                               render_views, synthesize)
-from my3dgen_jax.losses.scores import IdentityScore
-from my3dgen_jax.config import (HullFitConfig, PivotConfig, ProjectionConfig,
-                                part, setting)
+from my3dgen_jax.apps.rendering import stations
+from my3dgen_jax.apps.rendering.render import (
+  about_front,
+  check_reach,
+  orbit,
+  render_views,
+  synthesize,
+)
+from my3dgen_jax.config import (
+  HullFitConfig,
+  part,
+  PivotConfig,
+  ProjectionConfig,
+  setting,
+)
 from my3dgen_jax.data import images, provenance
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.album_files import stem
-from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import UserError
+from my3dgen_jax.jobs.interrupts import stopping_gently, StopRequest
+from my3dgen_jax.losses import scores
+from my3dgen_jax.losses.scores import IdentityScore
 from my3dgen_jax.models.checkpoint import save_generator
+from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.anchors import AnchorFinder
 from my3dgen_jax.training.hull_fit import HullFit
-from my3dgen_jax.jobs.interrupts import StopRequest, stopping_gently
 from my3dgen_jax.training.photo_fits import Targets
 from my3dgen_jax.training.pivotal import PivotalTuner
 from my3dgen_jax.types import Network
@@ -52,36 +62,45 @@ class InvertConfig:
   """How photos are inverted."""
 
   way: Literal["w", "w+", "hull", "pivot"] = setting(
-      "pivot", "How a photo becomes a latent: w, w+: by projection; hull: in "
-      "the personal hull; pivot: by projection into W, and a change of the "
-      "generator to show the photo.")
+    "pivot",
+    "How a photo becomes a latent: w, w+: by projection; hull: in "
+    "the personal hull; pivot: by projection into W, and a change of the "
+    "generator to show the photo.",
+  )
   # Its space follows from the way.
   projection: ProjectionConfig = part(ProjectionConfig(steps=600), "latent_")
   hull: HullFitConfig = part(HullFitConfig(), "hull_")
   pivot: PivotConfig = part(PivotConfig(), "tuning_")
   frames: int = setting(48, "Frames of the orbit; 0: no orbit.", low=0)
   yaw: float = setting(
-      0.35, "Angle that the orbit reaches to either side, radians.")
+    0.35, "Angle that the orbit reaches to either side, radians."
+  )
   pitch: float = setting(
-      0.25, "Angle that the orbit reaches up and down, radians.")
+    0.25, "Angle that the orbit reaches up and down, radians."
+  )
   video: str = setting(
-      ".mp4", "Format of the orbit.", choices=provenance.VIDEOS)
+    ".mp4", "Format of the orbit.", choices=provenance.VIDEOS
+  )
 
   def validate(self) -> "InvertConfig":
     """Checks the parts; raises ConfigError or UserError that names one."""
     if self.way not in WAYS:
-      raise UserError(f"way: expected one of {', '.join(WAYS)}, got "
-                      f"{self.way!r}")
+      raise UserError(
+        f"way: expected one of {', '.join(WAYS)}, got {self.way!r}"
+      )
     self.projection.validate("latent_")
     self.hull.validate()
     self.pivot.validate()
     if self.video not in provenance.VIDEOS:
-      raise UserError(f"video: expected one of {', '.join(provenance.VIDEOS)}, "
-                      f"got {self.video!r}")
+      raise UserError(
+        f"video: expected one of {', '.join(provenance.VIDEOS)}, "
+        f"got {self.video!r}"
+      )
     check_reach(self.yaw, self.pitch)
     if not 0 <= self.frames <= 100_000:
-      raise UserError(f"frames: expected a whole number >= 0, got "
-                      f"{self.frames}")
+      raise UserError(
+        f"frames: expected a whole number >= 0, got {self.frames}"
+      )
     return self
 
 
@@ -97,13 +116,18 @@ class Inverted(NamedTuple):
 
   ws: np.ndarray
   generator: Network
-  alpha: Optional[np.ndarray] = None
+  alpha: np.ndarray | None = None
   adapter: Any = None
 
 
-def invert(person: Person, album: Album, config: InvertConfig, *,
-           stop: Optional[StopRequest] = None,
-           cache: Optional[pathlib.Path] = None) -> List[Inverted]:
+def invert(
+  person: Person,
+  album: Album,
+  config: InvertConfig,
+  *,
+  stop: StopRequest | None = None,
+  cache: pathlib.Path | None = None,
+) -> list[Inverted]:
   """Finds the latents of photos.
 
   Args:
@@ -125,32 +149,59 @@ def invert(person: Person, album: Album, config: InvertConfig, *,
   targets = Targets(batch.image, batch.c, None, batch.mask if masked else None)
   if config.way == "hull":
     hull = person.hull(config.hull.beta)
-    found = HullFit(config=config.hull, hull=hull, generator=person.generator,
-                    identity=person.hull_identity(), **lpips, **common).find(
-                        targets, album.names, stop)
-    alpha = found.alpha if found.offsets is None else (
-        found.alpha[:, None] + found.offsets)
-    return [Inverted(np.asarray(ws), person.generator, one)
-            for ws, one in zip(found.latents(hull), alpha)]
+    found = HullFit(
+      config=config.hull,
+      hull=hull,
+      generator=person.generator,
+      identity=person.hull_identity(),
+      **lpips,
+      **common,
+    ).find(targets, album.names, stop)
+    alpha = (
+      found.alpha
+      if found.offsets is None
+      else (found.alpha[:, None] + found.offsets)
+    )
+    return [
+      Inverted(np.asarray(ws), person.generator, one)
+      for ws, one in zip(found.latents(hull), alpha)
+    ]
   space = "w+" if config.way == "w+" else "w"
   anchors = AnchorFinder(
-      config=dataclasses.replace(config.projection, space=space),
-      flags="latent_", again="the same command goes on",
-      generator=person.generator, identity=person.digest, **lpips,
-      **common).find(album, stop, title="latents")
+    config=dataclasses.replace(config.projection, space=space),
+    flags="latent_",
+    again="the same command goes on",
+    generator=person.generator,
+    identity=person.digest,
+    **lpips,
+    **common,
+  ).find(album, stop, title="latents")
   if config.way != "pivot":
     return [Inverted(ws, person.generator) for ws in anchors.ws]
-  tuner = PivotalTuner(config=config.pivot, generator=person.generator,
-                       identity=person.digest, **lpips, **common)
+  tuner = PivotalTuner(
+    config=config.pivot,
+    generator=person.generator,
+    identity=person.digest,
+    **lpips,
+    **common,
+  )
   bent = tuner.find(targets.replace(ws=anchors.ws), album.names, stop)
-  return [Inverted(ws, tuner.bent(one.trainable), adapter=(
-      one.trainable, tuner.lora_config)) for ws, one in zip(anchors.ws, bent)]
+  return [
+    Inverted(
+      ws, tuner.bent(one.trainable), adapter=(one.trainable, tuner.lora_config)
+    )
+    for ws, one in zip(anchors.ws, bent)
+  ]
 
 
-def write_inversions(person: Person, album: Album, config: InvertConfig,
-                     out: Union[str, os.PathLike], *,
-                     report: Callable[[str], None] = print
-                     ) -> Dict[str, Any]:
+def write_inversions(
+  person: Person,
+  album: Album,
+  config: InvertConfig,
+  out: str | os.PathLike,
+  *,
+  report: Callable[[str], None] = print,
+) -> dict[str, Any]:
   """Inverts photos into a folder; a stopped one goes on.
 
   Args:
@@ -181,32 +232,52 @@ def write_inversions(person: Person, album: Album, config: InvertConfig,
       rows.append(_draw(person, item, one, config, out))
       image = synthesize(one.generator, one.ws[None], item.c[None]).image[0]
       numbers[item.name] = scores.compare(
-          image, item.image, lpips=person.lpips, identity=score,
-          mask=item.mask)
+        image, item.image, lpips=person.lpips, identity=score, mask=item.mask
+      )
       _keep(person, item, one, out / name)
-      report(f"{item.name}: " + ", ".join(
-          f"{key} {value:.3f}" for key, value in numbers[item.name].items()))
-  titles = ["photo", "inverted",
-            *(f"{np.degrees(yaw):+.0f}°" for yaw in _YAWS), "depth"]
+      report(
+        f"{item.name}: "
+        + ", ".join(
+          f"{key} {value:.3f}" for key, value in numbers[item.name].items()
+        )
+      )
+  titles = [
+    "photo",
+    "inverted",
+    *(f"{np.degrees(yaw):+.0f}°" for yaw in _YAWS),
+    "depth",
+  ]
   provenance.write_picture(
-      out / SHEET_FILE, images.with_titles(images.make_grid(rows), titles),
-      person.made("invert", way=config.way))
-  summary = {"way": config.way, "photos": numbers,
-             "mean": {key: float(np.mean([row[key] for row
-                                          in numbers.values()]))
-                      for key in next(iter(numbers.values()))}}
+    out / SHEET_FILE,
+    images.with_titles(images.make_grid(rows), titles),
+    person.made("invert", way=config.way),
+  )
+  summary = {
+    "way": config.way,
+    "photos": numbers,
+    "mean": {
+      key: float(np.mean([row[key] for row in numbers.values()]))
+      for key in next(iter(numbers.values()))
+    },
+  }
   run_folder.write_json(out / SUMMARY_FILE, summary)
   return summary
 
 
-def _draw(person: Person, item: Any, one: Inverted, config: InvertConfig,
-          out: pathlib.Path) -> List[np.ndarray]:
+def _draw(
+  person: Person,
+  item: Any,
+  one: Inverted,
+  config: InvertConfig,
+  out: pathlib.Path,
+) -> list[np.ndarray]:
   """Writes a photo's pictures; returns its row of the sheet."""
   name = stem(item.name)
   made = person.made("invert", way=config.way, photo=item.name)
   ws = one.ws[None]
-  c = np.concatenate([item.c[None], about_front(
-      one.generator, item.c, np.array(_YAWS), 0.0)])
+  c = np.concatenate(
+    [item.c[None], about_front(one.generator, item.c, np.array(_YAWS), 0.0)]
+  )
   views = [output for _, _, output in render_views(one.generator, ws, c)]
   pictures = [images.to_uint8(view.image[0]) for view in views]
   raw = np.asarray(views[0].image_depth[0])
@@ -214,17 +285,29 @@ def _draw(person: Person, item: Any, one: Inverted, config: InvertConfig,
   provenance.write_picture(out / f"{name}.png", pictures[0], made)
   provenance.write_picture(out / f"{name}_depth.png", depth, made)
   if config.frames:
-    way = orbit(one.generator, item.c, frames=config.frames, yaw=config.yaw,
-                pitch=config.pitch)
+    way = orbit(
+      one.generator,
+      item.c,
+      frames=config.frames,
+      yaw=config.yaw,
+      pitch=config.pitch,
+    )
     provenance.write_video(
-        out / f"{name}_orbit{config.video}",
-        (images.to_uint8(output.image[0]) for _, _, output
-         in render_views(one.generator, ws, way)), made)
+      out / f"{name}_orbit{config.video}",
+      (
+        images.to_uint8(output.image[0])
+        for _, _, output in render_views(one.generator, ws, way)
+      ),
+      made,
+    )
   side = pictures[0].shape[0]
   near = np.arange(side) * depth.shape[0] // side
   large = depth[near][:, near]
-  return [images.to_uint8(item.image), *pictures,
-          np.broadcast_to(large, (side, side, 3))]
+  return [
+    images.to_uint8(item.image),
+    *pictures,
+    np.broadcast_to(large, (side, side, 3)),
+  ]
 
 
 def _keep(person: Person, item: Any, one: Inverted, stem_: pathlib.Path):
@@ -243,12 +326,23 @@ def _keep(person: Person, item: Any, one: Inverted, stem_: pathlib.Path):
     return
   trainable, lora_config = one.adapter
   if lora_config is None:
-    save_generator(folder, one.generator.module.config,
-                   one.generator.variables,
-                   source={stations.TUNED_FROM: person.digest})
+    save_generator(
+      folder,
+      one.generator.module.config,
+      one.generator.variables,
+      source={stations.TUNED_FROM: person.digest},
+    )
     return
-  lora_lib.save(adapter, trainable, lora_config, metadata={
+  lora_lib.save(
+    adapter,
+    trainable,
+    lora_config,
+    metadata={
       # Of the person's merged weights: it goes on top of them.
-      run_folder.BASE_DIGEST: person.digest, "version": __version__,
-      "on_top_of": json.dumps(dict(base=person.origin.base,
-                                   adapter=person.origin.adapter))})
+      run_folder.BASE_DIGEST: person.digest,
+      "version": __version__,
+      "on_top_of": json.dumps(
+        dict(base=person.origin.base, adapter=person.origin.adapter)
+      ),
+    },
+  )

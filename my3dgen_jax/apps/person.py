@@ -5,7 +5,8 @@ import hashlib
 import os
 import pathlib
 import sys
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,14 +19,17 @@ from my3dgen_jax.data.provenance import Origin
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.losses import identity as identity_lib
 from my3dgen_jax.losses import lpips as lpips_lib
-from my3dgen_jax.models.checkpoint import (generator_digest, load_generator,
-                                           weights_digest)
+from my3dgen_jax.models.checkpoint import (
+  generator_digest,
+  load_generator,
+  weights_digest,
+)
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.training.run_folder import ID_LENGTH
 from my3dgen_jax.types import Network
 
-Path = Union[str, os.PathLike]
+Path = str | os.PathLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,31 +55,41 @@ class Person:
   generator: Network
   digest: str
   origin: Origin
-  anchors: Optional[Anchors]
-  devices: Tuple[jax.Device, ...]
-  lpips: Optional[Network] = None
+  anchors: Anchors | None
+  devices: tuple[jax.Device, ...]
+  lpips: Network | None = None
   lpips_digest: str = ""
   photos: Mapping[str, Mapping[str, str]] = dataclasses.field(
-      default_factory=dict)
-  identity: Optional[Network] = None
-  settings: Dict[str, Any] = dataclasses.field(default_factory=dict)
+    default_factory=dict
+  )
+  identity: Network | None = None
+  settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-  def with_dtype(self, dtype: Optional[str]) -> "Person":
+  def with_dtype(self, dtype: str | None) -> "Person":
     """The same with a generator whose activations have this type.
 
     Args:
       dtype: "float32" or "bfloat16"; None: the generator's own.
     """
     module = self.generator.module
-    return dataclasses.replace(self, generator=self.generator.replace(
-        module=module.clone(config=dataclasses.replace(
-            module.config, dtype=dtype or module.config.dtype))))
+    return dataclasses.replace(
+      self,
+      generator=self.generator.replace(
+        module=module.clone(
+          config=dataclasses.replace(
+            module.config, dtype=dtype or module.config.dtype
+          )
+        )
+      ),
+    )
 
   def hull(self, beta: float) -> latents.Hull:
     """The personal hull; raises UserError where there are no anchors."""
     if self.anchors is None:
-      raise UserError(f"{self.name}: a bare checkpoint has no anchors, which "
-                      "the personal hull is made of; give a run by --run")
+      raise UserError(
+        f"{self.name}: a bare checkpoint has no anchors, which "
+        "the personal hull is made of; give a run by --run"
+      )
     return latents.Hull.of(self.anchors.ws, beta)
 
   def hull_identity(self) -> str:
@@ -89,14 +103,19 @@ class Person:
     if self.lpips is None and self.settings.get("lpips"):
       raise UserError(self._moved("lpips"))
     if self.lpips is None:
-      raise UserError(f"{self.name}: images are compared by LPIPS; give the "
-                      "folder of its weights by --lpips")
+      raise UserError(
+        f"{self.name}: images are compared by LPIPS; give the "
+        "folder of its weights by --lpips"
+      )
     return self.lpips
 
   def made(self, task: str, **details: Any) -> Origin:
     """The origin of a picture that a task makes."""
-    return dataclasses.replace(self.origin, task=task, details=tuple(
-        (name, str(value)) for name, value in details.items()))
+    return dataclasses.replace(
+      self.origin,
+      task=task,
+      details=tuple((name, str(value)) for name, value in details.items()),
+    )
 
   def photos_of(self, part: str) -> Album:
     """The run's photos of a part, by the names that it has written down.
@@ -108,47 +127,60 @@ class Person:
       is another by now.
     """
     model = self.generator.module.config
-    album = open_album(self.settings["album"],
-                       img_resolution=model.img_resolution,
-                       num_ws=model.num_ws, w_dim=model.w_dim, min_photos=1)
+    album = open_album(
+      self.settings["album"],
+      img_resolution=model.img_resolution,
+      num_ws=model.num_ws,
+      w_dim=model.w_dim,
+      min_photos=1,
+    )
     names = self.photos[part]
     found = album.select(list(names)) if names else album.subset([])
     for i, name in enumerate(found.names):
       if found.digest(i) != names[name]:
-        raise UserError(f"{album.place}: {name} is not the photo of that name "
-                        f"any more that {self.name} was made with; restore "
-                        "it, or personalize again")
+        raise UserError(
+          f"{album.place}: {name} is not the photo of that name "
+          f"any more that {self.name} was made with; restore "
+          "it, or personalize again"
+        )
     return found
 
-  def reference(self) -> Optional[Album]:
+  def reference(self) -> Album | None:
     """The photos that identity is compared with.
 
     None where the run has none, or where they or the network are not any
     more, which a warning says then.
     """
     if "reference" not in self.photos or (
-        self.identity is None and not self.settings.get("identity")):
+      self.identity is None and not self.settings.get("identity")
+    ):
       return None
     try:
       if self.identity is None:
         raise UserError(self._moved("identity"))
       return self.photos_of("reference")
     except UserError as error:
-      print(f"warning: there are no identity scores: {error}",
-            file=sys.stderr)
+      print(f"warning: there are no identity scores: {error}", file=sys.stderr)
       return None
 
   def _moved(self, network: str) -> str:
     """Says where the run's weights of a network have been."""
-    return (f"{self.settings[network]}: no such folder, whose weights "
-            f"{self.name} was made with; give where it is now by --{network}")
+    return (
+      f"{self.settings[network]}: no such folder, whose weights "
+      f"{self.name} was made with; give where it is now by --{network}"
+    )
 
 
-def load_person(*, run: Optional[Path] = None,
-                checkpoint: Optional[Path] = None, pretrained: bool = False,
-                lpips: Optional[Path] = None, identity: Optional[Path] = None,
-                devices: Sequence[jax.Device] = (),
-                precision: Optional[str] = None) -> Person:
+def load_person(
+  *,
+  run: Path | None = None,
+  checkpoint: Path | None = None,
+  pretrained: bool = False,
+  lpips: Path | None = None,
+  identity: Path | None = None,
+  devices: Sequence[jax.Device] = (),
+  precision: str | None = None,
+) -> Person:
   """Reads a run, or a bare base.
 
   Args:
@@ -166,7 +198,7 @@ def load_person(*, run: Optional[Path] = None,
   """
   if run is None and checkpoint is None:
     raise UserError("give a run by --run, or a bare base by --checkpoint")
-  settings: Dict[str, Any] = {}
+  settings: dict[str, Any] = {}
   photos: Mapping[str, Mapping[str, str]] = {}
   if run is None:
     base_id = generator_digest(checkpoint)
@@ -186,40 +218,54 @@ def load_person(*, run: Optional[Path] = None,
       generator, adapter = _merged(loaded)
       digest = weights_digest(generator.variables)
   if precision:
-    generator = generator.replace(module=generator.module.clone(
-        config=dataclasses.replace(generator.module.config,
-                                   precision=precision)))
-  numbers = {name: getattr(generator.module.config, name)
-             for name in ("dtype", "precision")}
+    generator = generator.replace(
+      module=generator.module.clone(
+        config=dataclasses.replace(generator.module.config, precision=precision)
+      )
+    )
+  numbers = {
+    name: getattr(generator.module.config, name)
+    for name in ("dtype", "precision")
+  }
   lpips = lpips or _if_there(settings.get("lpips"))
   identity = identity or _if_there(settings.get("identity"))
   return Person(
-      name=name, generator=generator, digest=digest,
-      origin=Origin(adapter=adapter, base=base_id[:ID_LENGTH],
-                    task="load"),
-      anchors=anchors, devices=tuple(devices) or tuple(jax.local_devices()),
-      lpips=lpips and lpips_lib.load_lpips(lpips, **numbers),
-      lpips_digest=lpips and run_folder.file_digest(
-          pathlib.Path(lpips).expanduser() / lpips_lib.WEIGHTS_FILE) or "",
-      identity=identity and identity_lib.load_identity(identity),
-      settings=settings, photos=photos)
+    name=name,
+    generator=generator,
+    digest=digest,
+    origin=Origin(adapter=adapter, base=base_id[:ID_LENGTH], task="load"),
+    anchors=anchors,
+    devices=tuple(devices) or tuple(jax.local_devices()),
+    lpips=lpips and lpips_lib.load_lpips(lpips, **numbers),
+    lpips_digest=lpips
+    and run_folder.file_digest(
+      pathlib.Path(lpips).expanduser() / lpips_lib.WEIGHTS_FILE
+    )
+    or "",
+    identity=identity and identity_lib.load_identity(identity),
+    settings=settings,
+    photos=photos,
+  )
 
 
-def _if_there(folder: Optional[str]) -> Optional[str]:
+def _if_there(folder: str | None) -> str | None:
   """A folder, or None where it has moved: not every task uses it."""
   there = folder and os.path.isdir(os.path.expanduser(folder))
   return folder if there else None
 
 
-def _merged(loaded: run_folder.Run) -> Tuple[Network, str]:
+def _merged(loaded: run_folder.Run) -> tuple[Network, str]:
   """The person's own as a plain generator, so that it runs like the base.
 
   Returns: it, and the id of what makes it other than the base.
   """
   if loaded.lora_config is None:
-    return loaded.generator, weights_digest(
-        loaded.generator.variables)[:ID_LENGTH]
+    return loaded.generator, weights_digest(loaded.generator.variables)[
+      :ID_LENGTH
+    ]
   base, adapter = lora_lib.split_collections(loaded.generator.variables)
   variables = lora_lib.merge_into_params(base, adapter, loaded.lora_config)
-  return (Network(variables, loaded.base.module),
-          weights_digest(adapter)[:ID_LENGTH])
+  return (
+    Network(variables, loaded.base.module),
+    weights_digest(adapter)[:ID_LENGTH],
+  )

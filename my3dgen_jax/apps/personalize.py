@@ -8,32 +8,38 @@ import json
 import pathlib
 import shutil
 import time
-from typing import (Any, Callable, Dict, Optional,
-                    Tuple)
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 
-from my3dgen_jax.apps.reports import report as report_lib
 from my3dgen_jax.apps.person import load_person
-from my3dgen_jax.storage.files import is_leftover, replacing
-from my3dgen_jax.errors import UserError, one_line
+from my3dgen_jax.apps.personalization.job import Job, UNFINISHED
+from my3dgen_jax.apps.personalization.settings import FREE, PersonalizeConfig
+from my3dgen_jax.apps.reports import report as report_lib
+from my3dgen_jax.errors import one_line, UserError
 from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.jobs import processes
-from my3dgen_jax.training import loop, run_folder
 from my3dgen_jax.jobs.interrupts import stopping_gently
-from my3dgen_jax.apps.personalization.settings import PersonalizeConfig, FREE
-from my3dgen_jax.apps.personalization.job import Job, UNFINISHED
+from my3dgen_jax.storage.files import is_leftover, replacing
+from my3dgen_jax.training import loop, run_folder
+
+_RESULTS = (
+  run_folder.SUMMARY_FILE,
+  run_folder.PICTURE_FILE,
+  run_folder.ADAPTER_FILE,
+  f"{report_lib.FOLDER}/{report_lib.FILE}",
+)
 
 
-_RESULTS = (run_folder.SUMMARY_FILE, run_folder.PICTURE_FILE,
-            run_folder.ADAPTER_FILE, f"{report_lib.FOLDER}/{report_lib.FILE}")
-
-
-def personalize(config: PersonalizeConfig, *, resume: bool = False,
-                flags: Optional[str] = None,
-                report: Callable[[str], None] = print
-                ) -> Optional[Dict[str, Any]]:
+def personalize(
+  config: PersonalizeConfig,
+  *,
+  resume: bool = False,
+  flags: str | None = None,
+  report: Callable[[str], None] = print,
+) -> dict[str, Any] | None:
   """Makes a generator somebody's own.
 
   Of several processes (`jobs.processes`) all fit and tune; process 0
@@ -52,10 +58,14 @@ def personalize(config: PersonalizeConfig, *, resume: bool = False,
   """
   began = time.monotonic()
   # The run must find its base, photos and networks again from any folder.
-  config = dataclasses.replace(config.validate(), **{
+  config = dataclasses.replace(
+    config.validate(),
+    **{
       name: str(pathlib.Path(place).expanduser().absolute())
       for name in ("checkpoint", "album", "lpips", "identity")
-      if (place := getattr(config, name)) is not None})
+      if (place := getattr(config, name)) is not None
+    },
+  )
   out = pathlib.Path(config.out).expanduser()
   first = processes.is_first()
   if first:
@@ -67,9 +77,12 @@ def personalize(config: PersonalizeConfig, *, resume: bool = False,
     processes.barrier()  # a signal to any of them finds it here
     if first:
       _begin(out, job.description(), flags)
-    report(f"{len(job.split.train)} photos to tune on, {len(job.split.test)} "
-           f"held out, {len(devices)} device{'s' * (len(devices) > 1)}"
-           + f" of {processes.count()} processes" * (processes.count() > 1))
+    report(
+      f"{len(job.split.train)} photos to tune on, {len(job.split.test)} "
+      f"held out, {len(devices)} device{'s' * (len(devices) > 1)}"
+      + f" of {processes.count()} processes"
+      * (processes.count() > 1)
+    )
     anchors = job.anchors(out, stop)
     seconds = time.monotonic() - began
     saved = job.tune(out, anchors, stop)
@@ -81,9 +94,12 @@ def personalize(config: PersonalizeConfig, *, resume: bool = False,
       processes.barrier()  # until process 0 is done
       return None
   seconds += time.monotonic() - began
-  summary.update(adapter_bytes=result.bytes, adapter_numbers=result.numbers,
-                 seconds=round(seconds, 1),
-                 tuning_seconds=round(saved.seconds, 1) if saved else 0.0)
+  summary.update(
+    adapter_bytes=result.bytes,
+    adapter_numbers=result.numbers,
+    seconds=round(seconds, 1),
+    tuning_seconds=round(saved.seconds, 1) if saved else 0.0,
+  )
   run_folder.write_json(out / run_folder.SUMMARY_FILE, summary)
   shutil.rmtree(out / UNFINISHED, ignore_errors=True)
   if config.report:
@@ -92,7 +108,7 @@ def personalize(config: PersonalizeConfig, *, resume: bool = False,
   return summary
 
 
-def begun_precision(out: str) -> Optional[str]:
+def begun_precision(out: str) -> str | None:
   """The precision of products that the run in a folder began with.
 
   The same in all processes, which call it at the same time.
@@ -105,7 +121,7 @@ def begun_precision(out: str) -> Optional[str]:
   """
   folder = pathlib.Path(out).expanduser()
 
-  def read() -> Dict[str, Any]:
+  def read() -> dict[str, Any]:
     known = (folder / run_folder.CONFIG_FILE).exists()
     model = run_folder.read_config(folder)["generator"] if known else {}
     return {"precision": np.array(str(model.get("precision") or ""))}
@@ -113,37 +129,47 @@ def begun_precision(out: str) -> Optional[str]:
   return str(processes.from_first(read)["precision"]) or None
 
 
-def _write_report(config: "PersonalizeConfig", out: pathlib.Path,
-                  devices: Tuple[jax.Device, ...],
-                  report: Callable[[str], None]):
+def _write_report(
+  config: "PersonalizeConfig",
+  out: pathlib.Path,
+  devices: tuple[jax.Device, ...],
+  report: Callable[[str], None],
+):
   """The page of a run, which is finished whether there is a page or not."""
   try:
-    report_lib.write_report(load_person(
-        run=out, checkpoint=config.checkpoint, devices=devices), out,
-                            report=report)
+    report_lib.write_report(
+      load_person(run=out, checkpoint=config.checkpoint, devices=devices),
+      out,
+      report=report,
+    )
   except Exception as error:  # pylint: disable=broad-exception-caught
-    report(f"warning: there is no report: {one_line(error)}; the run is "
-           "finished, and python -m my3dgen_jax.launch.report "
-           f"--run={config.out} tries again")
+    report(
+      f"warning: there is no report: {one_line(error)}; the run is "
+      "finished, and python -m my3dgen_jax.launch.report "
+      f"--run={config.out} tries again"
+    )
 
 
 def _check_out(out: pathlib.Path, resume: bool):
   """Refuses to write over what is there."""
   if out.exists() and not all(map(is_leftover, out.iterdir())):
     if not resume:
-      raise UserError(f"{out}: is not empty; --resume goes on with the run "
-                      "there, or choose another --out")
+      raise UserError(
+        f"{out}: is not empty; --resume goes on with the run "
+        "there, or choose another --out"
+      )
     run_folder.read_config(out)
 
 
-def _begin(out: pathlib.Path, description: Dict[str, Any],
-           flags: Optional[str]):
+def _begin(out: pathlib.Path, description: dict[str, Any], flags: str | None):
   """Makes the folder, or sees that it is of the same run."""
   path = out / run_folder.CONFIG_FILE
   if path.exists():
     old = run_folder.read_config(out)
-    begun = any((out / name).exists() for name in (
-        loop.STATE_FOLDER, run_folder.ANCHORS_FILE))
+    begun = any(
+      (out / name).exists()
+      for name in (loop.STATE_FOLDER, run_folder.ANCHORS_FILE)
+    )
     if begun:
       run_folder.check_same(path, old, description, FREE)
     if old != json.loads(json.dumps(description)):
@@ -158,25 +184,42 @@ def _begin(out: pathlib.Path, description: Dict[str, Any],
       file.write(flags.encode())
 
 
-def describe(summary: Dict[str, Any], out: str) -> str:
+def describe(summary: dict[str, Any], out: str) -> str:
   """A run's summary as a table, and where to look."""
   show = lambda value, digits: "-" if value is None else f"{value:.{digits}f}"
   names = ("pretrained", "personalized")
-  columns = [("lpips", "LPIPS", 4), ("psnr", "PSNR", 2),
-             ("psnr_marks", "at marks", 2), ("id_sim", "ID_sim", 3)]
+  columns = [
+    ("lpips", "LPIPS", 4),
+    ("psnr", "PSNR", 2),
+    ("psnr_marks", "at marks", 2),
+    ("id_sim", "ID_sim", 3),
+  ]
   if all(summary[name].get("psnr_marks") is None for name in names):
     del columns[2]
-  lines = [f"{summary['count']} {summary['photos']} photos".ljust(22)
-           + "".join(f"{title:>9}" for _, title, _ in columns)]
+  lines = [
+    f"{summary['count']} {summary['photos']} photos".ljust(22)
+    + "".join(f"{title:>9}" for _, title, _ in columns)
+  ]
   for name in names:
-    lines.append(f"{name:<22}" + "".join(
+    lines.append(
+      f"{name:<22}"
+      + "".join(
         f"{show(summary[name].get(key), digits):>9}"
-        for key, _, digits in columns))
+        for key, _, digits in columns
+      )
+    )
   if summary["adapter_numbers"]:
-    lines.append(f"{summary['adapter_numbers']} numbers, "
-                 f"{summary['adapter_bytes'] / 1e6:.2f} MB")
-  lines += [f"{pathlib.Path(out) / name}"
-            for name in (run_folder.PICTURE_FILE, run_folder.ADAPTER_FILE,
-                         f"{report_lib.FOLDER}/{report_lib.FILE}")
-            if (pathlib.Path(out).expanduser() / name).exists()]
+    lines.append(
+      f"{summary['adapter_numbers']} numbers, "
+      f"{summary['adapter_bytes'] / 1e6:.2f} MB"
+    )
+  lines += [
+    f"{pathlib.Path(out) / name}"
+    for name in (
+      run_folder.PICTURE_FILE,
+      run_folder.ADAPTER_FILE,
+      f"{report_lib.FOLDER}/{report_lib.FILE}",
+    )
+    if (pathlib.Path(out).expanduser() / name).exists()
+  ]
   return "\n".join(lines)

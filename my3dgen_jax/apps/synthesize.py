@@ -12,8 +12,8 @@ import math
 import os
 import pathlib
 import re
-from typing import (Any, Callable, Dict, List, NamedTuple, Optional, Sequence,
-                    Set, Tuple, Union)
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -21,18 +21,18 @@ import numpy as np
 from PIL import Image
 
 from my3dgen_jax import latents
-from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.losses.scores import IdentityScore
+from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.config import RenderConfig, setting
 from my3dgen_jax.data import images, provenance
 from my3dgen_jax.data.album_files import failures_named
-from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import UserError
-from my3dgen_jax.ops import checks
-from my3dgen_jax.training import run_folder
-from my3dgen_jax.jobs.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.jobs.interrupts import stopping_gently, StopRequest
 from my3dgen_jax.jobs.progress import Progress
+from my3dgen_jax.losses.scores import IdentityScore
+from my3dgen_jax.ops import checks
+from my3dgen_jax.storage.files import replacing
+from my3dgen_jax.training import run_folder
 
 SAMPLES_FILE = "samples.npz"
 SHEET_FILE = "sheet.png"
@@ -49,35 +49,46 @@ class SynthesizeConfig:
   """What is drawn."""
 
   count: int = setting(
-      64, "Pictures to draw, those of the numbers 0 to count - 1.", low=1)
-  only: Optional[Tuple[int, ...]] = setting(
-      None, "Numbers to draw in place of --count's: 5,17 or 0-3,8.")
+    64, "Pictures to draw, those of the numbers 0 to count - 1.", low=1
+  )
+  only: tuple[int, ...] | None = setting(
+    None, "Numbers to draw in place of --count's: 5,17 or 0-3,8."
+  )
   seed: int = setting(
-      0, "Seed, >= 0, of which each gives other appearances.", low=0)
+    0, "Seed, >= 0, of which each gives other appearances.", low=0
+  )
   mixed: int = setting(
-      3, "Anchors that share the weight of each latent, >= 1.", low=1)
+    3, "Anchors that share the weight of each latent, >= 1.", low=1
+  )
   yaw: float = setting(
-      0.35, "Largest angle of the cameras to either side, radians.")
+    0.35, "Largest angle of the cameras to either side, radians."
+  )
   pitch: float = setting(
-      0.25, "Largest angle of the cameras up and down, radians.")
+    0.25, "Largest angle of the cameras up and down, radians."
+  )
   batch_size: int = setting(
-      4, "Images at a time, over all devices, >= 1.", low=1)
+    4, "Images at a time, over all devices, >= 1.", low=1
+  )
   sheet: int = setting(
-      64, "Pictures of the contact sheet, at most: the first ones; >= 1.",
-      low=1)
+    64, "Pictures of the contact sheet, at most: the first ones; >= 1.", low=1
+  )
 
   def validate(self) -> "SynthesizeConfig":
     """Checks every field; raises UserError that names one."""
-    for name, low, high in (("count", 1, _MOST), ("seed", 0, 2**32 - 1),
-                            ("mixed", 1, _MOST), ("batch_size", 1, _MOST),
-                            ("sheet", 1, _MOST_SHEET)):
+    for name, low, high in (
+      ("count", 1, _MOST),
+      ("seed", 0, 2**32 - 1),
+      ("mixed", 1, _MOST),
+      ("batch_size", 1, _MOST),
+      ("sheet", 1, _MOST_SHEET),
+    ):
       checks.whole_number(name, getattr(self, name), low, high)
     for number in self.only or ():
       checks.whole_number("only", number, 0, 2**32 - 1)
     render.check_reach(self.yaw, self.pitch)
     return self
 
-  def numbers(self) -> List[int]:
+  def numbers(self) -> list[int]:
     """Those that are asked for, each once, in order."""
     return sorted(set(self.only or ())) or list(range(self.count))
 
@@ -98,8 +109,9 @@ class Samples(NamedTuple):
   c: np.ndarray
 
 
-def draw(person: Person, numbers: Sequence[int],
-         config: SynthesizeConfig) -> Samples:
+def draw(
+  person: Person, numbers: Sequence[int], config: SynthesizeConfig
+) -> Samples:
   """Latents and cameras of numbers; the cameras have the first anchor's lens.
 
   Args:
@@ -114,29 +126,54 @@ def draw(person: Person, numbers: Sequence[int],
   rendering = person.generator.module.config.rendering
   # One by one: in products of several rows the last digits of each depend on
   # how many there are.
-  rows = [_draw(key, hull, lens, np.uint32(number), mixed=config.mixed,
-                yaw=config.yaw, pitch=config.pitch, rendering=rendering)
-          for number in numbers]
-  return Samples(np.array(numbers, np.int64),
-                 *map(np.stack, zip(*jax.device_get(rows))))
+  rows = [
+    _draw(
+      key,
+      hull,
+      lens,
+      np.uint32(number),
+      mixed=config.mixed,
+      yaw=config.yaw,
+      pitch=config.pitch,
+      rendering=rendering,
+    )
+    for number in numbers
+  ]
+  return Samples(
+    np.array(numbers, np.int64), *map(np.stack, zip(*jax.device_get(rows)))
+  )
 
 
 @functools.partial(jax.jit, static_argnames=("mixed", "rendering"))
-def _draw(key: chex.PRNGKey, hull: latents.Hull, lens: jax.Array,
-          number: chex.Numeric, *, mixed: int, yaw: chex.Numeric,
-          pitch: chex.Numeric, rendering: RenderConfig
-          ) -> Tuple[jax.Array, jax.Array, jax.Array]:
+def _draw(
+  key: chex.PRNGKey,
+  hull: latents.Hull,
+  lens: jax.Array,
+  number: chex.Numeric,
+  *,
+  mixed: int,
+  yaw: chex.Numeric,
+  pitch: chex.Numeric,
+  rendering: RenderConfig,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """alpha [N], ws [num_ws, w_dim] and c [25] of a number."""
   which, where = jax.random.split(jax.random.fold_in(key, number))
   alpha = hull.sample(which, 1, anchors=mixed)
   right, down = jax.random.uniform(where, (2,), minval=-1.0)
-  return alpha[0], hull.latents(alpha)[0], render.label_about_front(
-      rendering, lens, yaw * right, pitch * down)
+  return (
+    alpha[0],
+    hull.latents(alpha)[0],
+    render.label_about_front(rendering, lens, yaw * right, pitch * down),
+  )
 
 
-def write_samples(person: Person, config: SynthesizeConfig,
-                  out: Union[str, os.PathLike], *,
-                  report: Callable[[str], None] = print) -> Dict[str, Any]:
+def write_samples(
+  person: Person,
+  config: SynthesizeConfig,
+  out: str | os.PathLike,
+  *,
+  report: Callable[[str], None] = print,
+) -> dict[str, Any]:
   """Draws new appearances into a folder; pictures that are there stay.
 
   Args:
@@ -163,19 +200,27 @@ def write_samples(person: Person, config: SynthesizeConfig,
     _make_missing(person, samples, there, config, out, origin, stop)
     score = IdentityScore.of(person.identity, person.reference())
     found = _scores(score, samples, out, stop) if score else None
-    shown = numbers[:config.sheet]
+    shown = numbers[: config.sheet]
     provenance.write_picture(
-        out / SHEET_FILE, _sheet([out / file_name(n) for n in shown], shown),
-        origin())
+      out / SHEET_FILE,
+      _sheet([out / file_name(n) for n in shown], shown),
+      origin(),
+    )
     with replacing(out / SAMPLES_FILE) as file:
       np.savez(file, **samples._asdict())
     summary = {
-        "seed": config.seed, "count": len(numbers), "numbers": numbers,
-        "id_sim": None if found is None else {
-            "mean": float(np.mean(found)), "list": found}}
+      "seed": config.seed,
+      "count": len(numbers),
+      "numbers": numbers,
+      "id_sim": None
+      if found is None
+      else {"mean": float(np.mean(found)), "list": found},
+    }
     run_folder.write_json(out / SUMMARY_FILE, summary)
-  report(f"{len(numbers)} pictures, {len(there)} of them there before" + (
-      "" if found is None else f": id_sim {summary['id_sim']['mean']:.3f}"))
+  report(
+    f"{len(numbers)} pictures, {len(there)} of them there before"
+    + ("" if found is None else f": id_sim {summary['id_sim']['mean']:.3f}")
+  )
   return summary
 
 
@@ -184,8 +229,9 @@ def file_name(number: int) -> str:
   return f"{number:04d}.png"
 
 
-def _origin(person: Person, config: SynthesizeConfig
-            ) -> Callable[..., provenance.Origin]:
+def _origin(
+  person: Person, config: SynthesizeConfig
+) -> Callable[..., provenance.Origin]:
   """A function of the number (or of nothing, for all): what a picture says.
 
   It tells all that the picture depends on, so that one can be made again, and
@@ -193,21 +239,27 @@ def _origin(person: Person, config: SynthesizeConfig
   """
   person.hull(0.0)  # says so where there are no anchors
   made = person.made(
-      "synthesize", seed=config.seed, mixed=config.mixed, yaw=config.yaw,
-      pitch=config.pitch,
-      hull=person.hull_identity()[:run_folder.ID_LENGTH])
+    "synthesize",
+    seed=config.seed,
+    mixed=config.mixed,
+    yaw=config.yaw,
+    pitch=config.pitch,
+    hull=person.hull_identity()[: run_folder.ID_LENGTH],
+  )
 
-  def origin(number: Optional[int] = None) -> provenance.Origin:
+  def origin(number: int | None = None) -> provenance.Origin:
     if number is None:
       return made
     return dataclasses.replace(
-        made, details=made.details + (("number", str(number)),))
+      made, details=made.details + (("number", str(number)),)
+    )
 
   return origin
 
 
-def _pictures_there(out: pathlib.Path,
-                    origin: Callable[..., provenance.Origin]) -> Set[int]:
+def _pictures_there(
+  out: pathlib.Path, origin: Callable[..., provenance.Origin]
+) -> set[int]:
   """Numbers whose pictures are in a folder; raises UserError: of others."""
   there = set()
   for path in sorted(out.glob("*.png")):
@@ -217,62 +269,80 @@ def _pictures_there(out: pathlib.Path,
     try:
       old = provenance.read_origin(path)
     except UserError as error:
-      raise UserError(f"{error}; remove it, or choose another --out"
-                      ) from None
+      raise UserError(f"{error}; remove it, or choose another --out") from None
     before, now = _facts(old), _facts(origin(int(match[1])))
     for name in now:
       if before.get(name) != now[name]:
         raise UserError(
-            f"{path}: was made with {name} {before.get(name)}, now it is "
-            f"{now[name]}; go on with the same, or choose another --out")
+          f"{path}: was made with {name} {before.get(name)}, now it is "
+          f"{now[name]}; go on with the same, or choose another --out"
+        )
     there.add(int(match[1]))
   return there
 
 
-def _facts(origin: provenance.Origin) -> Dict[str, str]:
-  return {"task": origin.task, "base": origin.base, "adapter": origin.adapter,
-          **dict(origin.details)}
+def _facts(origin: provenance.Origin) -> dict[str, str]:
+  return {
+    "task": origin.task,
+    "base": origin.base,
+    "adapter": origin.adapter,
+    **dict(origin.details),
+  }
 
 
-def _make_missing(person: Person, samples: Samples, there: Set[int],
-                  config: SynthesizeConfig, out: pathlib.Path,
-                  origin: Callable[..., provenance.Origin], stop: StopRequest):
+def _make_missing(
+  person: Person,
+  samples: Samples,
+  there: set[int],
+  config: SynthesizeConfig,
+  out: pathlib.Path,
+  origin: Callable[..., provenance.Origin],
+  stop: StopRequest,
+):
   """Writes the pictures that are not there yet."""
   total = len(samples.numbers)
-  rows = [row for row, number in enumerate(samples.numbers)
-          if number not in there]
+  rows = [
+    row for row, number in enumerate(samples.numbers) if number not in there
+  ]
   if not rows:
     return
   progress = Progress("pictures", total, "pictures", start=len(there))
   pictures = render.synthesize_many(
-      person.generator, samples.ws[rows], samples.c[rows],
-      devices=person.devices, batch_size=config.batch_size)
+    person.generator,
+    samples.ws[rows],
+    samples.c[rows],
+    devices=person.devices,
+    batch_size=config.batch_size,
+  )
   for done, (row, image) in enumerate(zip(rows, pictures), len(there) + 1):
     number = int(samples.numbers[row])
-    provenance.write_picture(out / file_name(number), images.to_uint8(image),
-                            origin(number))
+    provenance.write_picture(
+      out / file_name(number), images.to_uint8(image), origin(number)
+    )
     progress.update(done)
     if done < total:
-      stop.raise_if_wanted(f"stopped after {done} of {total} pictures; the "
-                           "same command goes on")
+      stop.raise_if_wanted(
+        f"stopped after {done} of {total} pictures; the same command goes on"
+      )
 
 
-def _scores(score: IdentityScore, samples: Samples, out: pathlib.Path,
-            stop: StopRequest) -> List[float]:
+def _scores(
+  score: IdentityScore, samples: Samples, out: pathlib.Path, stop: StopRequest
+) -> list[float]:
   """ID_sim of each picture as it is on disk, whoever made it when."""
   progress = Progress("identity", len(samples.numbers), "pictures")
   found = []
   for number in samples.numbers:
-    stop.raise_if_wanted("stopped while comparing identities; the same "
-                         "command goes on")
+    stop.raise_if_wanted(
+      "stopped while comparing identities; the same command goes on"
+    )
     picture = np.asarray(_read(out / file_name(number)))
     found.append(float(score(images.to_float(picture[None]))[0]))
     progress.update(len(found))
   return found
 
 
-def _sheet(paths: Sequence[pathlib.Path], numbers: Sequence[int]
-           ) -> np.ndarray:
+def _sheet(paths: Sequence[pathlib.Path], numbers: Sequence[int]) -> np.ndarray:
   """Pictures, made small, with their numbers; uint8 [H, W, 3]."""
   columns = min(_COLUMNS, math.ceil(math.sqrt(len(paths))))
   tiles = []
@@ -283,10 +353,14 @@ def _sheet(paths: Sequence[pathlib.Path], numbers: Sequence[int]
   rest = -len(tiles) % columns
   tiles += [np.full_like(tiles[0], 255)] * rest
   titles += [""] * rest
-  return np.concatenate([
-      images.with_titles(images.make_grid([tiles[i:i + columns]]),
-                         titles[i:i + columns])
-      for i in range(0, len(tiles), columns)])
+  return np.concatenate(
+    [
+      images.with_titles(
+        images.make_grid([tiles[i : i + columns]]), titles[i : i + columns]
+      )
+      for i in range(0, len(tiles), columns)
+    ]
+  )
 
 
 def _read(path: pathlib.Path) -> Image.Image:

@@ -1,8 +1,10 @@
 """What a value of a config may be, said in one line where it is not."""
 
 import dataclasses
+import types
 import typing
-from typing import Any, Callable, Literal, Mapping, Sequence, Union
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Union
 
 from my3dgen_jax.errors import UserError
 
@@ -30,11 +32,14 @@ def is_power_of_two(value: int) -> bool:
   return value > 0 and value & (value - 1) == 0
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> typing.TypeGuard[float]:
   """Whether a value is a finite number that a float can hold."""
   # JSON can hold integers that no float can.
-  return (isinstance(value, (int, float)) and not isinstance(value, bool)
-          and abs(value) < 1e300)
+  return (
+    isinstance(value, (int, float))
+    and not isinstance(value, bool)
+    and abs(value) < 1e300
+  )
 
 
 def is_positive(value: Any) -> bool:
@@ -44,16 +49,28 @@ def is_positive(value: Any) -> bool:
 
 def is_size(value: Any, *, low: int = 1, high: int = MAX_SIZE) -> bool:
   """Whether a value is a whole number within bounds, both included."""
-  return (isinstance(value, int) and not isinstance(value, bool)
-          and low <= value <= high)
+  return (
+    isinstance(value, int)
+    and not isinstance(value, bool)
+    and low <= value <= high
+  )
 
 
-def require_fields(config: Any, prefix: str, condition: Callable[[Any], bool],
-                   expected: str, *names: str):
+def require_fields(
+  config: Any,
+  prefix: str,
+  condition: Callable[[Any], bool],
+  expected: str,
+  *names: str,
+):
   """Requires the same condition of several fields of a config."""
   for name in names:
-    require(condition(getattr(config, name)), prefix + name, expected,
-             getattr(config, name))
+    require(
+      condition(getattr(config, name)),
+      prefix + name,
+      expected,
+      getattr(config, name),
+    )
 
 
 def is_not_negative(value: Any) -> bool:
@@ -74,8 +91,10 @@ def check_numbers(config: Any, may_be_zero: Sequence[str]):
     value = getattr(config, field.name)
     low = 0 if field.name in may_be_zero else 1e-9
     if not low <= value < MAX_SIZE * 100:
-      raise ConfigError(f"{field.name}: expected a number "
-                        f"{'>= 0' if low == 0 else '> 0'}, got {value}")
+      raise ConfigError(
+        f"{field.name}: expected a number "
+        f"{'>= 0' if low == 0 else '> 0'}, got {value}"
+      )
 
 
 def build(cls, data: Any, prefix: str):
@@ -85,8 +104,10 @@ def build(cls, data: Any, prefix: str):
   hints = typing.get_type_hints(cls)
   unknown = sorted(set(data) - set(hints))
   if unknown:
-    raise ConfigError(f"{prefix}{unknown[0]}: unknown setting; known here are "
-                      + ", ".join(sorted(hints)))
+    raise ConfigError(
+      f"{prefix}{unknown[0]}: unknown setting; known here are "
+      + ", ".join(sorted(hints))
+    )
   values = {}
   for name, value in data.items():
     if dataclasses.is_dataclass(hints[name]):
@@ -109,15 +130,18 @@ def check_types(config: Any, prefix: str):
 
 def _has_type(value: Any, hint: Any) -> bool:
   origin, args = typing.get_origin(hint), typing.get_args(hint)
-  if origin is Union:
+  if origin in (Union, types.UnionType):
     return any(_has_type(value, arg) for arg in args)
   if origin is Literal:
     return isinstance(value, str) and value in args
   if origin is tuple:
     if args[-1] is ...:
       args = args[:1] * len(value) if isinstance(value, tuple) else ()
-    return (isinstance(value, tuple) and len(value) == len(args)
-            and all(map(_has_type, value, args)))
+    return (
+      isinstance(value, tuple)
+      and len(value) == len(args)
+      and all(map(_has_type, value, args))
+    )
   if hint is float:
     return is_number(value)
   if hint is int:
@@ -127,19 +151,30 @@ def _has_type(value: Any, hint: Any) -> bool:
 
 def _describe(hint: Any) -> str:
   origin, args = typing.get_origin(hint), typing.get_args(hint)
-  if origin is Union:
+  if origin in (Union, types.UnionType):
     return " or ".join(map(_describe, args))
   if origin is Literal:
     return "one of " + ", ".join(map(repr, args))
   if origin is tuple:
     count = "some" if args[-1] is ... else len(args)
     return f"{count} values of type {_describe(args[0])}"
-  return {float: "a finite number", int: "a whole number", bool: "a boolean",
-          str: "a text", type(None): "null"}.get(hint, str(hint))
+  return {
+    float: "a finite number",
+    int: "a whole number",
+    bool: "a boolean",
+    str: "a text",
+    type(None): "null",
+  }.get(hint, str(hint))
 
 
-def setting(default: Any, text: str, *, low: float | None = None,
-            high: float | None = None, choices: Sequence[str] = ()) -> Any:
+def setting(
+  default: Any,
+  text: str,
+  *,
+  low: float | None = None,
+  high: float | None = None,
+  choices: Sequence[str] = (),
+) -> Any:
   """A field of a config that a command's flag can set.
 
   Args:
@@ -150,8 +185,15 @@ def setting(default: Any, text: str, *, low: float | None = None,
     choices: the texts that the flag takes, where the annotation is no
       `Literal`. Suffixes of files are given without their dot.
   """
-  return dataclasses.field(default=default, metadata={
-      "help": text, "low": low, "high": high, "choices": tuple(choices)})
+  return dataclasses.field(
+    default=default,
+    metadata={
+      "help": text,
+      "low": low,
+      "high": high,
+      "choices": tuple(choices),
+    },
+  )
 
 
 def part(default: Any, prefix: str = "", fields: Sequence[str] = ()) -> Any:
@@ -162,5 +204,6 @@ def part(default: Any, prefix: str = "", fields: Sequence[str] = ()) -> Any:
     prefix: the text that its fields' flags begin with.
     fields: those that get a flag; none: all of them.
   """
-  return dataclasses.field(default=default, metadata={
-      "prefix": prefix, "fields": tuple(fields)})
+  return dataclasses.field(
+    default=default, metadata={"prefix": prefix, "fields": tuple(fields)}
+  )

@@ -24,19 +24,28 @@ headers; `verify` decodes every pixel; both belong before any long work.
 import dataclasses
 import hashlib
 import operator
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-import chex
 import flax.struct
 import numpy as np
 from PIL import Image
 
-from my3dgen_jax.data.album_files import (EXTENSIONS, FORMATS, MASK_MODES,
-                                          PHOTO_MODES, AlbumError, Photo,
-                                          check_header, pixels_of, stem)
+from my3dgen_jax.data.album_files import (
+  AlbumError,
+  check_header,
+  EXTENSIONS,
+  FORMATS,
+  MASK_MODES,
+  Photo,
+  PHOTO_MODES,
+  pixels_of,
+  stem,
+)
 from my3dgen_jax.data.images import to_float
-from my3dgen_jax.data.photo_selection import Selection, find, spread
+from my3dgen_jax.data.photo_selection import find, Selection, spread
 from my3dgen_jax.ops import cameras
+from my3dgen_jax.types import Array
 
 _CACHE_BYTES = 2**30  # of decoded pixels kept; 50 photos of 512 need 5 %
 
@@ -60,8 +69,8 @@ class Item:
   image: np.ndarray
   c: np.ndarray
   mask: np.ndarray
-  ws: Optional[np.ndarray]
-  marks: Optional[np.ndarray] = None
+  ws: np.ndarray | None
+  marks: np.ndarray | None = None
 
 
 @flax.struct.dataclass
@@ -74,9 +83,9 @@ class Batch:
     mask: [N, H, W, 1] float32 in [0, 1]; 1 where the loss looks.
   """
 
-  image: chex.Array
-  c: chex.Array
-  mask: chex.Array
+  image: Array
+  c: Array
+  mask: Array
 
 
 class Split(NamedTuple):
@@ -104,15 +113,21 @@ class Album(Sequence[Item]):
   """
 
   place: str
-  photos: Tuple[Photo, ...]
+  photos: tuple[Photo, ...]
   img_resolution: int
-  _decoded: Dict[str, Tuple[np.ndarray, np.ndarray]] = dataclasses.field(
-      default_factory=dict, repr=False)
+  _decoded: dict[str, tuple[np.ndarray, np.ndarray]] = dataclasses.field(
+    default_factory=dict, repr=False
+  )
 
   @classmethod
-  def from_photos(cls, place: str, photos: Iterable[Photo], *,
-                  img_resolution: Optional[int] = None,
-                  min_photos: int = 2) -> "Album":
+  def from_photos(
+    cls,
+    place: str,
+    photos: Iterable[Photo],
+    *,
+    img_resolution: int | None = None,
+    min_photos: int = 2,
+  ) -> "Album":
     """Checks the headers of photos; `open` is what reads a folder.
 
     Args:
@@ -130,15 +145,17 @@ class Album(Sequence[Item]):
       raise AlbumError(f"{place}: holds no photos ({', '.join(EXTENSIONS)})")
     if len(photos) < min_photos:
       raise AlbumError(
-          f"{place}: holds {len(photos)} photo{'s' * (len(photos) > 1)}, at "
-          f"least {min_photos} are needed; add photos of the same person")
+        f"{place}: holds {len(photos)} photo{'s' * (len(photos) > 1)}, at "
+        f"least {min_photos} are needed; add photos of the same person"
+      )
     by_stem = {}
     for photo in photos:
       other = by_stem.setdefault(stem(photo.name), photo)
       if other is not photo:
         raise AlbumError(
-            f"{photo.image.place}: has the same name as {other.name} but for "
-            "the extension, so their anchors would have one name; rename one")
+          f"{photo.image.place}: has the same name as {other.name} but for "
+          "the extension, so their anchors would have one name; rename one"
+        )
     size, reason = img_resolution, "that the generator makes"
     for photo in photos:
       with photo.image.reading() as file:
@@ -149,8 +166,13 @@ class Album(Sequence[Item]):
       for mask in (photo.mask, photo.marks):
         if mask is not None:
           with mask.reading() as file:
-            check_header(Image.open(file, formats=FORMATS), mask.place,
-                          MASK_MODES, size, "of its photo")
+            check_header(
+              Image.open(file, formats=FORMATS),
+              mask.place,
+              MASK_MODES,
+              size,
+              "of its photo",
+            )
     return cls(place, photos, size)
 
   def __len__(self) -> int:
@@ -166,23 +188,27 @@ class Album(Sequence[Item]):
     photo = self.photos[operator.index(index)]
     image, mask = self._decode(photo)
     marks = photo.marks and self._decode_marks(photo)
-    return Item(name=photo.name, image=to_float(image),
-                c=photo.c, mask=mask[..., None] / np.float32(255),
-                ws=photo.ws,
-                marks=None if marks is None
-                else marks[..., None] / np.float32(255))
+    return Item(
+      name=photo.name,
+      image=to_float(image),
+      c=photo.c,
+      mask=mask[..., None] / np.float32(255),
+      ws=photo.ws,
+      marks=None if marks is None else marks[..., None] / np.float32(255),
+    )
 
   @property
-  def names(self) -> Tuple[str, ...]:
+  def names(self) -> tuple[str, ...]:
     return tuple(photo.name for photo in self.photos)
 
   @property
   def c(self) -> np.ndarray:
     """[N, 25] float32, all camera labels."""
-    return np.array([photo.c for photo in self.photos],
-                    np.float32).reshape(-1, cameras.LABEL_SIZE)
+    return np.array([photo.c for photo in self.photos], np.float32).reshape(
+      -1, cameras.LABEL_SIZE
+    )
 
-  def batch(self, indices: chex.Array) -> Batch:
+  def batch(self, indices: Array) -> Batch:
     """Decodes and stacks photos.
 
     Args:
@@ -199,9 +225,11 @@ class Album(Sequence[Item]):
       arrays = np.stack(arrays)
       return arrays.reshape(indices.shape + arrays.shape[1:])
 
-    return Batch(image=stack([item.image for item in items]),
-                 c=stack([item.c for item in items]),
-                 mask=stack([item.mask for item in items]))
+    return Batch(
+      image=stack([item.image for item in items]),
+      c=stack([item.c for item in items]),
+      mask=stack([item.mask for item in items]),
+    )
 
   def verify(self):
     """Decodes every photo, mask and picture of marks.
@@ -216,12 +244,17 @@ class Album(Sequence[Item]):
   def subset(self, indices: Sequence[int]) -> "Album":
     """The photos at `indices`, in the order of their names; may be none."""
     return dataclasses.replace(
-        self, photos=tuple(self.photos[i] for i in sorted(set(indices))))
+      self, photos=tuple(self.photos[i] for i in sorted(set(indices)))
+    )
 
   def without_latents(self) -> "Album":
     """The same photos, as if no latents lay beside them."""
-    return dataclasses.replace(self, photos=tuple(
-        dataclasses.replace(photo, ws=None) for photo in self.photos))
+    return dataclasses.replace(
+      self,
+      photos=tuple(
+        dataclasses.replace(photo, ws=None) for photo in self.photos
+      ),
+    )
 
   def select(self, selection: Selection, *, seed: int = 0) -> "Album":
     """Some of the photos, or all of them; what to say is as for `split`.
@@ -245,8 +278,14 @@ class Album(Sequence[Item]):
         digest.update(np.ascontiguousarray(array, np.float32))
     return digest.hexdigest()[:16]
 
-  def split(self, *, test: Selection = 0, reference: Optional[Selection] = None,
-            train: Optional[Selection] = None, seed: int = 0) -> Split:
+  def split(
+    self,
+    *,
+    test: Selection = 0,
+    reference: Selection | None = None,
+    train: Selection | None = None,
+    seed: int = 0,
+  ) -> Split:
     """Divides the album into photos to train on, to test on, to compare with.
 
     Photos selected by number are spread evenly over the sorted names, as
@@ -266,13 +305,17 @@ class Album(Sequence[Item]):
       AlbumError: a name that is not there or comes twice; nothing is left to
         train on.
     """
-    wanted = {"test": test} if reference is None else {
-        "test": test, "reference": reference}
-    parts: Dict[str, List[int]] = {}
-    taken: Dict[int, str] = {}
+    wanted = (
+      {"test": test}
+      if reference is None
+      else {"test": test, "reference": reference}
+    )
+    parts: dict[str, list[int]] = {}
+    taken: dict[int, str] = {}
     # Names first: a part by number then chooses among what they leave.
     for part, selection in sorted(
-        wanted.items(), key=lambda x: isinstance(x[1], (int, float))):
+      wanted.items(), key=lambda x: isinstance(x[1], (int, float))
+    ):
       if isinstance(selection, (int, float)):
         free = [i for i in range(len(self)) if i not in taken]
         parts[part] = spread(part, free, selection, len(self), seed)
@@ -280,29 +323,36 @@ class Album(Sequence[Item]):
         parts[part] = find(self.names, part, self.place, selection)
       for i in parts[part]:
         if i in taken:
-          raise AlbumError(f"{part}: {self.photos[i].name!r} is in "
-                           f"{taken[i]} already; the parts must be disjoint")
+          raise AlbumError(
+            f"{part}: {self.photos[i].name!r} is in "
+            f"{taken[i]} already; the parts must be disjoint"
+          )
         taken[i] = part
     left = [i for i in range(len(self)) if i not in taken]
     if not left:
       raise AlbumError(
-          f"{' and '.join(parts)}: take all {len(self)} photos of "
-          f"{self.place}; leave at least one to train on")
+        f"{' and '.join(parts)}: take all {len(self)} photos of "
+        f"{self.place}; leave at least one to train on"
+      )
     if isinstance(train, (int, float)):
       left = spread("train", left, train, len(self), seed)
     elif train is not None:
       left = find(self.names, "train", self.place, train)
       for i in left:
         if i in taken:
-          raise AlbumError(f"train: {self.photos[i].name!r} is in {taken[i]} "
-                           "already; the parts must be disjoint")
+          raise AlbumError(
+            f"train: {self.photos[i].name!r} is in {taken[i]} "
+            "already; the parts must be disjoint"
+          )
     if not left:
       raise AlbumError("train: names no photo; at least one is needed")
-    return Split(train=self.subset(left), test=self.subset(parts["test"]),
-                 reference=self if reference is None
-                 else self.subset(parts["reference"]))
+    return Split(
+      train=self.subset(left),
+      test=self.subset(parts["test"]),
+      reference=self if reference is None else self.subset(parts["reference"]),
+    )
 
-  def _decode(self, photo: Photo) -> Tuple[np.ndarray, np.ndarray]:
+  def _decode(self, photo: Photo) -> tuple[np.ndarray, np.ndarray]:
     """uint8 [H, W, 3] and [H, W], kept while there is room for them."""
     if photo.name in self._decoded:
       return self._decoded[photo.name]
@@ -313,8 +363,10 @@ class Album(Sequence[Item]):
     else:
       mask = pixels_of(photo.mask, MASK_MODES, size)
       if not mask.any():
-        raise AlbumError(f"{photo.mask.place}: is black everywhere, so the "
-                         "photo would not count; white is what counts")
+        raise AlbumError(
+          f"{photo.mask.place}: is black everywhere, so the "
+          "photo would not count; white is what counts"
+        )
     if (len(self._decoded) + 1) * size**2 * 4 <= _CACHE_BYTES:
       self._decoded[photo.name] = image, mask
     return image, mask

@@ -9,9 +9,9 @@ import functools
 import io
 import os
 import pathlib
-from typing import (BinaryIO, Callable, Dict, Iterator, List, Mapping,
-                    Optional, Sequence)
 import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -32,9 +32,14 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 
 PHOTO_MODES = ("RGB",)
 MASK_MODES = ("L", "1")
-_MODES = {"L": "grey", "1": "black and white", "LA": "grey with transparency",
-          "RGBA": "RGBA, with transparency", "P": "a palette image",
-          "CMYK": "CMYK"}
+_MODES = {
+  "L": "grey",
+  "1": "black and white",
+  "LA": "grey with transparency",
+  "RGBA": "RGBA, with transparency",
+  "P": "a palette image",
+  "CMYK": "CMYK",
+}
 _ORIENTATION = 0x0112  # EXIF's tag for how the camera was held; 1: upright
 _MAX_FILE_BYTES = 2**28  # what a zip may claim that one file unpacks to
 
@@ -52,13 +57,17 @@ def failures_named(place: str) -> Iterator[None]:
     raise
   except Image.UnidentifiedImageError:
     raise AlbumError(
-        f"{place}: is damaged, or no PNG, JPEG or WebP image") from None
+      f"{place}: is damaged, or no PNG, JPEG or WebP image"
+    ) from None
   # Pillow, NumPy and zipfile raise a good dozen types for damaged files.
   except Exception as error:  # pylint: disable=broad-exception-caught
-    reason = (getattr(error, "strerror", None) or str(error)
-              or type(error).__name__)
-    raise AlbumError(f"{place}: cannot be read, replace or remove it: "
-                     + " ".join(reason.split())) from error
+    reason = (
+      getattr(error, "strerror", None) or str(error) or type(error).__name__
+    )
+    raise AlbumError(
+      f"{place}: cannot be read, replace or remove it: "
+      + " ".join(reason.split())
+    ) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,9 +105,9 @@ class Photo:
   name: str
   c: np.ndarray
   image: File
-  mask: Optional[File] = None
-  marks: Optional[File] = None
-  ws: Optional[np.ndarray] = None
+  mask: File | None = None
+  marks: File | None = None
+  ws: np.ndarray | None = None
 
 
 def stem(name: str) -> str:
@@ -106,22 +115,30 @@ def stem(name: str) -> str:
   return name.removesuffix(pathlib.PurePosixPath(name).suffix)
 
 
-def check_header(image: Image.Image, place: str, modes: Sequence[str],
-                 size: int, reason: str):
+def check_header(
+  image: Image.Image, place: str, modes: Sequence[str], size: int, reason: str
+):
   """Checks mode and size, of which the header tells; raises AlbumError."""
   if image.mode not in modes or "transparency" in image.info:
     mode = _MODES.get(image.mode, image.mode)
     if "transparency" in image.info:
       mode = "an image with a transparent colour"
-    wanted = ("8-bit RGB without transparency" if modes is PHOTO_MODES
-              else "8-bit grey without transparency")
+    wanted = (
+      "8-bit RGB without transparency"
+      if modes is PHOTO_MODES
+      else "8-bit grey without transparency"
+    )
     raise AlbumError(f"{place}: is {mode}; save it as {wanted}")
   if image.width != image.height:
-    raise AlbumError(f"{place}: is {image.width}x{image.height} pixels, not "
-                     f"square; crop and resize it to {size}x{size}")
+    raise AlbumError(
+      f"{place}: is {image.width}x{image.height} pixels, not "
+      f"square; crop and resize it to {size}x{size}"
+    )
   if image.width != size:
-    raise AlbumError(f"{place}: is {image.width}x{image.height} pixels, not "
-                     f"{size}x{size}, the size {reason}; resize it")
+    raise AlbumError(
+      f"{place}: is {image.width}x{image.height} pixels, not "
+      f"{size}x{size}, the size {reason}; resize it"
+    )
 
 
 def pixels_of(file: File, modes: Sequence[str], size: int) -> np.ndarray:
@@ -150,8 +167,9 @@ def upright_bytes(file: File) -> bytes:
     return png.getvalue()
 
 
-def check_latent(latent: np.ndarray, place: str, num_ws: int, w_dim: int
-                 ) -> np.ndarray:
+def check_latent(
+  latent: np.ndarray, place: str, num_ws: int, w_dim: int
+) -> np.ndarray:
   """Checks an anchor and brings it to the shape of ws.
 
   Args:
@@ -166,20 +184,28 @@ def check_latent(latent: np.ndarray, place: str, num_ws: int, w_dim: int
     AlbumError: another type or shape; NaN or infinity.
   """
   shapes = ((1, num_ws, w_dim), (num_ws, w_dim), (1, w_dim), (w_dim,))
-  if (not isinstance(latent, np.ndarray) or latent.dtype.kind != "f"
-      or latent.shape not in shapes):
-    got = (f"{latent.dtype} {list(latent.shape)}"
-           if isinstance(latent, np.ndarray) else "an archive")
+  if (
+    not isinstance(latent, np.ndarray)
+    or latent.dtype.kind != "f"
+    or latent.shape not in shapes
+  ):
+    got = (
+      f"{latent.dtype} {list(latent.shape)}"
+      if isinstance(latent, np.ndarray)
+      else "an archive"
+    )
     raise AlbumError(
-        f"{place}: expected floats of shape "
-        f"{' or '.join(str(list(shape)) for shape in shapes)}, got {got}; it "
-        "belongs to another generator: remove it or project the photo again")
+      f"{place}: expected floats of shape "
+      f"{' or '.join(str(list(shape)) for shape in shapes)}, got {got}; it "
+      "belongs to another generator: remove it or project the photo again"
+    )
   with np.errstate(over="ignore"):  # becomes infinity, refused below
     ws = latent.astype(np.float32)
   ws = np.broadcast_to(ws.reshape(-1, w_dim), (num_ws, w_dim))
   if not np.isfinite(ws).all():
-    raise AlbumError(f"{place}: holds NaN or infinity; remove it or project "
-                     "the photo again")
+    raise AlbumError(
+      f"{place}: holds NaN or infinity; remove it or project the photo again"
+    )
   return ws
 
 
@@ -189,8 +215,9 @@ def _read_latent(file: File, num_ws: int, w_dim: int) -> np.ndarray:
   return check_latent(latent, file.place, num_ws, w_dim)
 
 
-def labelled_photos(place: str, files: Mapping[str, File],
-                    num_ws: Optional[int], w_dim: Optional[int]) -> List[Photo]:
+def labelled_photos(
+  place: str, files: Mapping[str, File], num_ws: int | None, w_dim: int | None
+) -> list[Photo]:
   """Brings files together: each photo with its label, mask and latent."""
   labels = {}
   if dataset_json.FILE_NAME in files:
@@ -201,42 +228,67 @@ def labelled_photos(place: str, files: Mapping[str, File],
 
   def beside(suffix):
     # A label makes `me_with_mask.png` a photo.
-    return {name[:-len(suffix)]: files[name] for name in images
-            if name.endswith(suffix) and name not in labels}
+    return {
+      name[: -len(suffix)]: files[name]
+      for name in images
+      if name.endswith(suffix) and name not in labels
+    }
 
   masks, marks = beside(MASK_SUFFIX), beside(MARKS_SUFFIX)
-  latents = {name[:-len(LATENT_SUFFIX)]: files[name] for name in files
-             if name.endswith(LATENT_SUFFIX)}
-  names = [name for name in images if name in labels
-           or not name.endswith((MASK_SUFFIX, MARKS_SUFFIX))]
+  latents = {
+    name[: -len(LATENT_SUFFIX)]: files[name]
+    for name in files
+    if name.endswith(LATENT_SUFFIX)
+  }
+  names = [
+    name
+    for name in images
+    if name in labels or not name.endswith((MASK_SUFFIX, MARKS_SUFFIX))
+  ]
   if names and dataset_json.FILE_NAME not in files:
     raise AlbumError(
-        f"{place}: holds no {dataset_json.FILE_NAME}, the cameras of its "
-        f"{len(names)} photos; write it as EG3D's preprocessing does")
+      f"{place}: holds no {dataset_json.FILE_NAME}, the cameras of its "
+      f"{len(names)} photos; write it as EG3D's preprocessing does"
+    )
   unlabelled = sorted(set(names) - set(labels))
   if unlabelled:
     raise AlbumError(
-        f"{files[unlabelled[0]].place}: has no label in "
-        f"{dataset_json.FILE_NAME}{_and_more(unlabelled)}; add its camera or "
-        "move the photo away")
+      f"{files[unlabelled[0]].place}: has no label in "
+      f"{dataset_json.FILE_NAME}{_and_more(unlabelled)}; add its camera or "
+      "move the photo away"
+    )
   absent = sorted(set(labels) - set(names)) if names else ()
   if absent:
     raise AlbumError(
-        f"{files[dataset_json.FILE_NAME].place}: has a label for "
-        f"{absent[0]!r}, which is not there{_and_more(absent)}; add the photo "
-        "or remove its label")
+      f"{files[dataset_json.FILE_NAME].place}: has a label for "
+      f"{absent[0]!r}, which is not there{_and_more(absent)}; add the photo "
+      "or remove its label"
+    )
   stems = {stem(name) for name in names}
-  for kind, others in (("mask", masks), ("picture of marks", marks),
-                       ("latent", latents)):
+  for kind, others in (
+    ("mask", masks),
+    ("picture of marks", marks),
+    ("latent", latents),
+  ):
     for other in sorted(set(others) - stems):
-      raise AlbumError(f"{others[other].place}: is the {kind} of no photo, as "
-                       f"there is no {other}.png, .jpg or .webp; remove it")
+      raise AlbumError(
+        f"{others[other].place}: is the {kind} of no photo, as "
+        f"there is no {other}.png, .jpg or .webp; remove it"
+      )
   read_latents = num_ws is not None and w_dim is not None
-  return [Photo(name=name, c=labels[name], image=files[name],
-                mask=masks.get(stem(name)), marks=marks.get(stem(name)),
-                ws=_read_latent(latents[stem(name)], num_ws, w_dim)
-                if read_latents and stem(name) in latents else None)
-          for name in names]
+  return [
+    Photo(
+      name=name,
+      c=labels[name],
+      image=files[name],
+      mask=masks.get(stem(name)),
+      marks=marks.get(stem(name)),
+      ws=_read_latent(latents[stem(name)], num_ws, w_dim)
+      if read_latents and stem(name) in latents
+      else None,
+    )
+    for name in names
+  ]
 
 
 def _and_more(names: Sequence[str]) -> str:
@@ -255,7 +307,7 @@ def _open_file(path: pathlib.Path) -> BinaryIO:
   return open(path, "rb")
 
 
-def folder_files(folder: pathlib.Path) -> Dict[str, File]:
+def folder_files(folder: pathlib.Path) -> dict[str, File]:
   """All files below a folder, by normalised relative name."""
 
   def fail(error):
@@ -267,12 +319,15 @@ def folder_files(folder: pathlib.Path) -> Dict[str, File]:
       path = pathlib.Path(root, name)
       relative = path.relative_to(folder)
       if not _is_hidden(relative.parts):
-        _add(files, dataset_json.normal_name(relative.as_posix()),
-             File(str(path), functools.partial(_open_file, path)))
+        _add(
+          files,
+          dataset_json.normal_name(relative.as_posix()),
+          File(str(path), functools.partial(_open_file, path)),
+        )
   return files
 
 
-def zip_files(path: pathlib.Path) -> Dict[str, File]:
+def zip_files(path: pathlib.Path) -> dict[str, File]:
   """All files in a zip, by normalised name; a folder around all is left out.
 
   Raises: AlbumError: no zip; damaged; a name that would climb out.
@@ -292,8 +347,10 @@ def zip_files(path: pathlib.Path) -> Dict[str, File]:
     if entry.is_dir() or _is_hidden(parts):
       continue
     if entry.file_size > _MAX_FILE_BYTES:
-      raise AlbumError(f"{place}: unpacks to {entry.file_size / 1e6:.0f} MB, "
-                       "which no photo needs; remove it")
+      raise AlbumError(
+        f"{place}: unpacks to {entry.file_size / 1e6:.0f} MB, "
+        "which no photo needs; remove it"
+      )
     _add(files, name, File(place, functools.partial(archive.open, entry)))
   top = {name.split("/")[0] for name in files}
   if len(top) == 1 and dataset_json.FILE_NAME not in files:
@@ -302,7 +359,7 @@ def zip_files(path: pathlib.Path) -> Dict[str, File]:
   return files
 
 
-def _add(files: Dict[str, File], name: str, file: File):
+def _add(files: dict[str, File], name: str, file: File):
   if name in files:
     raise AlbumError(f"{file.place}: the name comes twice; rename one")
   files[name] = file

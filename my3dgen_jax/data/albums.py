@@ -2,20 +2,29 @@
 
 import os
 import pathlib
-from typing import Optional, Union
 
 from my3dgen_jax.data import dataset_json, tfds_builder
 from my3dgen_jax.data.album import Album
-from my3dgen_jax.data.album_files import (ALBUM_FOLDER, PREPARED_FILE,
-                                          PREPARED_FOLDER, AlbumError,
-                                          failures_named, folder_files,
-                                          labelled_photos, zip_files)
+from my3dgen_jax.data.album_files import (
+  ALBUM_FOLDER,
+  AlbumError,
+  failures_named,
+  folder_files,
+  labelled_photos,
+  PREPARED_FILE,
+  PREPARED_FOLDER,
+  zip_files,
+)
 
 
-def open_album(path: Union[str, os.PathLike], *,
-               img_resolution: Optional[int] = None,
-               num_ws: Optional[int] = None, w_dim: Optional[int] = None,
-               min_photos: int = 2) -> Album:
+def open_album(
+  path: str | os.PathLike,
+  *,
+  img_resolution: int | None = None,
+  num_ws: int | None = None,
+  w_dim: int | None = None,
+  min_photos: int = 2,
+) -> Album:
   """Opens an album and checks all but the pixels.
 
   Args:
@@ -36,24 +45,38 @@ def open_album(path: Union[str, os.PathLike], *,
   """
   path = pathlib.Path(path).expanduser()
   with failures_named(str(path)):
-    prepared = [folder for folder in (path, path / PREPARED_FOLDER)
-                if (folder / PREPARED_FILE).is_file()]
+    prepared = [
+      folder
+      for folder in (path, path / PREPARED_FOLDER)
+      if (folder / PREPARED_FILE).is_file()
+    ]
     is_folder, is_file = path.is_dir(), path.is_file()
     inner = path / ALBUM_FOLDER
-    if (not (path / dataset_json.FILE_NAME).exists()
-        and (inner / dataset_json.FILE_NAME).is_file()):
+    if (
+      not (path / dataset_json.FILE_NAME).exists()
+      and (inner / dataset_json.FILE_NAME).is_file()
+    ):
       path = inner
   if prepared:
     return tfds_builder.open_prepared(
-        prepared[0], img_resolution=img_resolution, num_ws=num_ws,
-        w_dim=w_dim, min_photos=min_photos)
+      prepared[0],
+      img_resolution=img_resolution,
+      num_ws=num_ws,
+      w_dim=w_dim,
+      min_photos=min_photos,
+    )
   if is_folder:
     files = folder_files(path)
   elif is_file:
     files = zip_files(path)
   else:
-    raise AlbumError(f"{path}: no such folder or zip; expected an album: "
-                     f"photos and their {dataset_json.FILE_NAME}")
+    raise AlbumError(
+      f"{path}: no such folder or zip; expected an album: "
+      f"photos and their {dataset_json.FILE_NAME}"
+    )
   return Album.from_photos(
-      str(path), labelled_photos(str(path), files, num_ws, w_dim),
-      img_resolution=img_resolution, min_photos=min_photos)
+    str(path),
+    labelled_photos(str(path), files, num_ws, w_dim),
+    img_resolution=img_resolution,
+    min_photos=min_photos,
+  )

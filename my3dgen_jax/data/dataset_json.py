@@ -8,15 +8,16 @@ Names are relative to the file's folder. Labels are those of `ops.cameras`.
 import json
 import os
 import pathlib
-from typing import Any, Dict, Mapping, Union
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
-import chex
 import numpy as np
 
-from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras
+from my3dgen_jax.storage.files import replacing
+from my3dgen_jax.types import Array
 
 FILE_NAME = "dataset.json"
 
@@ -36,11 +37,12 @@ def normal_name(name: str) -> str:
 
   Returns: with forward slashes, no leading "./", in Unicode's form C.
   """
-  return unicodedata.normalize(
-      "NFC", name.replace("\\", "/")).removeprefix("./")
+  return unicodedata.normalize("NFC", name.replace("\\", "/")).removeprefix(
+    "./"
+  )
 
 
-def check_label(label: chex.Array, where: str):
+def check_label(label: Array, where: str):
   """Checks that one label holds a camera.
 
   Args:
@@ -58,7 +60,7 @@ def check_label(label: chex.Array, where: str):
     raise DatasetJsonError(f"{where}: {text}") from None
 
 
-def parse(data: Union[str, bytes], where: str) -> Dict[str, np.ndarray]:
+def parse(data: str | bytes, where: str) -> dict[str, np.ndarray]:
   """Reads the text of a `dataset.json`.
 
   Args:
@@ -78,16 +80,22 @@ def parse(data: Union[str, bytes], where: str) -> Dict[str, np.ndarray]:
   entries = content.get("labels") if isinstance(content, dict) else None
   if not isinstance(entries, list):
     raise DatasetJsonError(
-        f"{where}: holds no camera labels; expected "
-        f'{{"labels": [["name.png", [25 numbers]], ...]}}, got '
-        f"{_short(content)}")
+      f"{where}: holds no camera labels; expected "
+      f'{{"labels": [["name.png", [25 numbers]], ...]}}, got '
+      f"{_short(content)}"
+    )
   labels = {}
   for i, entry in enumerate(entries):
-    if (not isinstance(entry, list) or len(entry) != 2
-        or not isinstance(entry[0], str) or not entry[0]):
+    if (
+      not isinstance(entry, list)
+      or len(entry) != 2
+      or not isinstance(entry[0], str)
+      or not entry[0]
+    ):
       raise DatasetJsonError(
-          f"{where}: entry {i}: expected [name, [25 numbers]], got "
-          f"{_short(entry)}")
+        f"{where}: entry {i}: expected [name, [25 numbers]], got "
+        f"{_short(entry)}"
+      )
     name = normal_name(entry[0])
     here = f"{where}: entry {i} ({name!r})"
     if name in labels:
@@ -99,18 +107,24 @@ def parse(data: Union[str, bytes], where: str) -> Dict[str, np.ndarray]:
 def _label(numbers: Any, here: str) -> np.ndarray:
   if not isinstance(numbers, list):
     raise DatasetJsonError(
-        f"{here}: expected a list of {cameras.LABEL_SIZE} numbers, got "
-        f"{_short(numbers)}")
+      f"{here}: expected a list of {cameras.LABEL_SIZE} numbers, got "
+      f"{_short(numbers)}"
+    )
   if len(numbers) != cameras.LABEL_SIZE:
     raise DatasetJsonError(
-        f"{here}: expected {cameras.LABEL_SIZE} numbers (cam2world 4x4 and "
-        f"intrinsics 3x3, row by row), got {len(numbers)}")
+      f"{here}: expected {cameras.LABEL_SIZE} numbers (cam2world 4x4 and "
+      f"intrinsics 3x3, row by row), got {len(numbers)}"
+    )
   for k, number in enumerate(numbers):
     # Numbers that float32 cannot hold would pass as infinity.
-    if (isinstance(number, bool) or not isinstance(number, (int, float))
-        or not abs(number) < 1e38):
+    if (
+      isinstance(number, bool)
+      or not isinstance(number, (int, float))
+      or not abs(number) < 1e38
+    ):
       raise DatasetJsonError(
-          f"{here}: number {k} must be finite, got {_short(number)}")
+        f"{here}: number {k} must be finite, got {_short(number)}"
+      )
   label = np.array(numbers, np.float32)
   check_label(label, here)
   label.flags.writeable = False
@@ -122,7 +136,7 @@ def _short(value: Any) -> str:
   return text if len(text) <= 40 else text[:37] + "..."
 
 
-def read(path: Union[str, os.PathLike]) -> Dict[str, np.ndarray]:
+def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
   """Reads the file `path`; see `parse`.
 
   Raises:
@@ -132,11 +146,12 @@ def read(path: Union[str, os.PathLike]) -> Dict[str, np.ndarray]:
     data = pathlib.Path(path).read_bytes()
   except OSError as error:
     raise DatasetJsonError(
-        f"{path}: cannot be read: {error.strerror}") from None
+      f"{path}: cannot be read: {error.strerror}"
+    ) from None
   return parse(data, str(path))
 
 
-def write(path: Union[str, os.PathLike], labels: Mapping[str, chex.Array]):
+def write(path: str | os.PathLike, labels: Mapping[str, Array]):
   """Writes a `dataset.json`; the file is whole or absent.
 
   Args:

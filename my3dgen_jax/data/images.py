@@ -4,27 +4,27 @@ Inside: float32 in [-1, 1]. On disk: 8 bits a channel, PNG.
 """
 
 import os
-from typing import Optional, Sequence, Union
+from collections.abc import Sequence
 
-import chex
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from my3dgen_jax.storage.files import replacing
+from my3dgen_jax.types import Array
 
 
-def to_uint8(image: chex.Array) -> np.ndarray:
+def to_uint8(image: Array) -> np.ndarray:
   """[-1, 1] -> 0 … 255, rounded, what lies outside clipped; any shape."""
   image = np.asarray(image, np.float32)
   return np.clip(np.rint((image + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
-def to_float(pixels: chex.Array) -> np.ndarray:
+def to_float(pixels: Array) -> np.ndarray:
   """0 … 255 -> [-1, 1], float32; any shape."""
   return np.asarray(pixels, np.float32) / np.float32(127.5) - 1
 
 
-def depth_to_uint8(depth: chex.Array, near: float, far: float) -> np.ndarray:
+def depth_to_uint8(depth: Array, near: float, far: float) -> np.ndarray:
   """Distances as grey: `near` and nearer white, `far` and farther black."""
   share = (np.asarray(depth, np.float32) - near) / max(far - near, 1e-6)
   return to_uint8(1 - 2 * share)
@@ -35,7 +35,7 @@ def as_colours(picture: np.ndarray) -> np.ndarray:
   return np.repeat(picture, 3 // picture.shape[-1], axis=-1)
 
 
-def fitted(picture: np.ndarray, side: Optional[int]) -> np.ndarray:
+def fitted(picture: np.ndarray, side: int | None) -> np.ndarray:
   """A picture of another width; its shape stays.
 
   Args:
@@ -50,10 +50,12 @@ def fitted(picture: np.ndarray, side: Optional[int]) -> np.ndarray:
     return picture
   size = (side, max(1, round(height * side / width)))
   image = Image.fromarray(picture[..., 0] if channels == 1 else picture)
-  method = (Image.Resampling.LANCZOS if side < width
-            else Image.Resampling.NEAREST)
+  method = (
+    Image.Resampling.LANCZOS if side < width else Image.Resampling.NEAREST
+  )
   return np.asarray(image.resize(size, method)).reshape(
-      size[::-1] + (channels,))
+    size[::-1] + (channels,)
+  )
 
 
 def make_grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
@@ -69,12 +71,11 @@ def with_titles(grid: np.ndarray, titles: Sequence[str]) -> np.ndarray:
   draw = ImageDraw.Draw(header)
   font = ImageFont.load_default(size)
   for column, title in enumerate(titles):
-    draw.text(((column + 0.5) * width, size), title, "black", font,
-              anchor="mm")
+    draw.text(((column + 0.5) * width, size), title, "black", font, anchor="mm")
   return np.concatenate([np.asarray(header), grid])
 
 
-def write_png(path: Union[str, os.PathLike], image: np.ndarray):
+def write_png(path: str | os.PathLike, image: np.ndarray):
   """Writes uint8 [H, W, 3], [H, W, 1] or [H, W]; the file is whole or absent.
 
   Raises: OSError if the folder cannot be written.

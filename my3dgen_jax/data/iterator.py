@@ -12,7 +12,8 @@ integer. How the batch is laid over devices is decided afterwards, by
 import dataclasses
 import functools
 import math
-from typing import Any, Iterator, Optional, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -62,29 +63,32 @@ class ShuffledBatches:
   def __post_init__(self):
     for name, low in (("size", 1), ("batch_size", 1), ("seed", 0)):
       if getattr(self, name) < low:
-        raise UserError(f"{name}: expected a whole number >= {low}, got "
-                        f"{getattr(self, name)}")
+        raise UserError(
+          f"{name}: expected a whole number >= {low}, got {getattr(self, name)}"
+        )
 
   def at(self, step: int) -> np.ndarray:
     """The batch of step 0, 1, …: indices, [batch_size] int64."""
     first = step * self.batch_size
-    epochs = range(first // self.size,
-                   (first + self.batch_size - 1) // self.size + 1)
-    order = np.concatenate([
-        permutation(self.size, seed=self.seed, epoch=epoch)
-        for epoch in epochs])
+    epochs = range(
+      first // self.size, (first + self.batch_size - 1) // self.size + 1
+    )
+    order = np.concatenate(
+      [permutation(self.size, seed=self.seed, epoch=epoch) for epoch in epochs]
+    )
     start = first - epochs[0] * self.size
-    return order[start:start + self.batch_size]
+    return order[start : start + self.batch_size]
 
-  def from_step(self, step: int = 0) -> Iterator[Tuple[int, np.ndarray]]:
+  def from_step(self, step: int = 0) -> Iterator[tuple[int, np.ndarray]]:
     """(step, indices) of this step and all that follow, without end."""
     while True:
       yield step, self.at(step)
       step += 1
 
 
-def shard(tree: Any, *, num_devices: int,
-          accumulation: Optional[int] = None) -> Any:
+def shard(
+  tree: Any, *, num_devices: int, accumulation: int | None = None
+) -> Any:
   """Lays a batch over devices and, on each, over accumulation steps.
 
   Args:
@@ -99,17 +103,21 @@ def shard(tree: Any, *, num_devices: int,
   Raises:
     UserError: N does not divide by num_devices · accumulation.
   """
-  lead = (num_devices,) if accumulation is None else (
-      num_devices, accumulation)
+  lead = (num_devices,) if accumulation is None else (num_devices, accumulation)
 
   def split(array):
     if min(lead) < 1 or array.shape[0] % math.prod(lead):
-      parts = "" if accumulation is None else (
-          f" of {accumulation} accumulation steps each")
+      parts = (
+        ""
+        if accumulation is None
+        else (f" of {accumulation} accumulation steps each")
+      )
       raise UserError(
-          f"batch_size: {array.shape[0]} does not divide over {num_devices} "
-          f"devices{parts}; choose a multiple of {math.prod(lead)}")
+        f"batch_size: {array.shape[0]} does not divide over {num_devices} "
+        f"devices{parts}; choose a multiple of {math.prod(lead)}"
+      )
     return array.reshape(
-        lead + (array.shape[0] // math.prod(lead),) + array.shape[1:])
+      lead + (array.shape[0] // math.prod(lead),) + array.shape[1:]
+    )
 
   return jax.tree.map(split, tree)

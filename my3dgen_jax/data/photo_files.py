@@ -15,18 +15,42 @@ import dataclasses
 import io
 import os
 import pathlib
-from typing import Any, Iterator, List, Optional, Tuple, Union
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from my3dgen_jax.errors import UserError, one_line
+from my3dgen_jax.errors import one_line, UserError
 
-EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp",
-              ".avif", ".heic", ".heif", ".tif", ".tiff", ".bmp", ".gif",
-              ".jp2")
-VIDEO_EXTENSIONS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".3gp",
-                    ".mpg", ".mpeg")
+EXTENSIONS = (
+  ".jpg",
+  ".jpeg",
+  ".jpe",
+  ".jfif",
+  ".mpo",
+  ".png",
+  ".webp",
+  ".avif",
+  ".heic",
+  ".heif",
+  ".tif",
+  ".tiff",
+  ".bmp",
+  ".gif",
+  ".jp2",
+)
+VIDEO_EXTENSIONS = (
+  ".mp4",
+  ".mov",
+  ".m4v",
+  ".avi",
+  ".mkv",
+  ".webm",
+  ".3gp",
+  ".mpg",
+  ".mpeg",
+)
 # Decoded, that is half a gigabyte for a moment. Phones make 12 to 50 million;
 # from larger JPEGs a half, a quarter or an eighth of the side is decoded.
 MAX_PIXELS = 64_000_000
@@ -64,14 +88,15 @@ class Found:
     unreadable: what folders could not be looked into, a line each.
   """
 
-  photos: Tuple[pathlib.Path, ...]
-  videos: Tuple[pathlib.Path, ...] = ()
+  photos: tuple[pathlib.Path, ...]
+  videos: tuple[pathlib.Path, ...] = ()
   others: int = 0
-  unreadable: Tuple[str, ...] = ()
+  unreadable: tuple[str, ...] = ()
 
 
-def find(place: Union[str, os.PathLike], *,
-         without: Optional[Union[str, os.PathLike]] = None) -> Found:
+def find(
+  place: str | os.PathLike, *, without: str | os.PathLike | None = None
+) -> Found:
   """Looks for photos and videos in a folder and all below; or takes a file.
 
   Hidden files and folders are passed over, links to folders, too.
@@ -84,28 +109,34 @@ def find(place: Union[str, os.PathLike], *,
   """
   place = pathlib.Path(place).expanduser()
   if place.is_dir():
-    unreadable: List[str] = []
+    unreadable: list[str] = []
     paths = []
-    passed = None if without is None else pathlib.Path(
-        without).expanduser().resolve()
+    passed = (
+      None if without is None else pathlib.Path(without).expanduser().resolve()
+    )
     for root, folders, names in os.walk(
-        place, onerror=lambda error: unreadable.append(one_line(error))):
+      place, onerror=lambda error: unreadable.append(one_line(error))
+    ):
       folders[:] = sorted(
-          name for name in folders if not _is_hidden(name)
-          and pathlib.Path(root, name).resolve() != passed)
-      paths += [pathlib.Path(root, name) for name in names
-                if not _is_hidden(name)]
+        name
+        for name in folders
+        if not _is_hidden(name) and pathlib.Path(root, name).resolve() != passed
+      )
+      paths += [
+        pathlib.Path(root, name) for name in names if not _is_hidden(name)
+      ]
     paths.sort(key=lambda path: path.relative_to(place).parts)
   elif place.exists():
     paths, unreadable = [place], []
   else:
     raise UserError(f"{place}: no such folder, photo or video")
-  photos = tuple(path for path in paths
-                 if path.suffix.lower() in EXTENSIONS)
-  videos = tuple(path for path in paths
-                 if path.suffix.lower() in VIDEO_EXTENSIONS)
-  return Found(photos, videos, len(paths) - len(photos) - len(videos),
-               tuple(unreadable))
+  photos = tuple(path for path in paths if path.suffix.lower() in EXTENSIONS)
+  videos = tuple(
+    path for path in paths if path.suffix.lower() in VIDEO_EXTENSIONS
+  )
+  return Found(
+    photos, videos, len(paths) - len(photos) - len(videos), tuple(unreadable)
+  )
 
 
 def _is_hidden(name: str) -> bool:
@@ -113,7 +144,7 @@ def _is_hidden(name: str) -> bool:
   return name.startswith(".") or name == "__MACOSX"
 
 
-def read_photo(path: Union[str, os.PathLike]) -> Photo:
+def read_photo(path: str | os.PathLike) -> Photo:
   """Reads a photo as a viewer shows it.
 
   Turned as its EXIF says, with its colours brought to sRGB by the profile in
@@ -142,31 +173,36 @@ def _failures_named(path: pathlib.Path) -> Iterator[None]:
   """Whatever fails inside is a UserError of one line about the file."""
   # pylint: disable-next=import-outside-toplevel
   from PIL import Image
+
   try:
     yield
   except UserError:
     raise
   except Image.UnidentifiedImageError:
-    raise UserError(f"{path}: is damaged, or no photo whatever its name "
-                    "says") from None
+    raise UserError(
+      f"{path}: is damaged, or no photo whatever its name says"
+    ) from None
   except Image.DecompressionBombError:
     raise _too_large(path) from None
   except MemoryError:
     raise UserError(f"{path}: does not fit into the memory") from None
   # Pillow raises a good dozen types for damaged files.
   except Exception as error:  # pylint: disable=broad-exception-caught
-    reason = (getattr(error, "strerror", None) or str(error)
-              or type(error).__name__)
+    reason = (
+      getattr(error, "strerror", None) or str(error) or type(error).__name__
+    )
     if "truncated" in reason:
       reason = "is cut off"
-    raise UserError(f"{path}: cannot be read: "
-                    + " ".join(reason.split())) from None
+    raise UserError(
+      f"{path}: cannot be read: " + " ".join(reason.split())
+    ) from None
 
 
 def _opened(path: pathlib.Path) -> Any:
   """The image, of which only the header is read."""
   # pylint: disable-next=import-outside-toplevel
   from PIL import Image, JpegImagePlugin
+
   if path.exists() and not path.is_file():  # a named pipe would wait for ever
     raise UserError(f"{path}: is no ordinary file")
   with open(path, "rb") as file:
@@ -183,8 +219,9 @@ def _opened(path: pathlib.Path) -> Any:
   Image.init()
   if brand in _AVIF_BRANDS and "AVIF" not in Image.OPEN:
     raise UserError(f"{path}: AVIF needs Pillow 11.3 or newer")
-  return Image.open(path, formats=[name for name in _FORMATS
-                                   if name in Image.OPEN])
+  return Image.open(
+    path, formats=[name for name in _FORMATS if name in Image.OPEN]
+  )
 
 
 def _register_heif(path: pathlib.Path):
@@ -192,8 +229,9 @@ def _register_heif(path: pathlib.Path):
     # pylint: disable-next=import-outside-toplevel
     import pillow_heif
   except ImportError:
-    raise UserError(f"{path}: HEIC needs pillow-heif: pip install "
-                    '".[prepare]"') from None
+    raise UserError(
+      f'{path}: HEIC needs pillow-heif: pip install ".[prepare]"'
+    ) from None
   pillow_heif.register_heif_opener()
 
 
@@ -214,13 +252,16 @@ def _fit(image: Any, path: pathlib.Path) -> int:
 
 
 def _too_large(path: pathlib.Path, size: str = "") -> UserError:
-  return UserError(f"{path}: has too many pixels{size}; make it smaller, to "
-                   f"at most {MAX_PIXELS // 10**6} million")
+  return UserError(
+    f"{path}: has too many pixels{size}; make it smaller, to "
+    f"at most {MAX_PIXELS // 10**6} million"
+  )
 
 
 def _turn_upright(image: Any):
   # pylint: disable-next=import-outside-toplevel
   from PIL import ImageOps
+
   try:
     ImageOps.exif_transpose(image, in_place=True)
   # Whatever damaged EXIF leads to; the pixels are there.
@@ -232,10 +273,11 @@ def _eight_bits(image: Any, path: pathlib.Path) -> Any:
   """Brings any mode to L, RGB or CMYK, with the profile still in it."""
   # pylint: disable-next=import-outside-toplevel
   from PIL import Image
+
   profile = image.info.get("icc_profile")
   if image.mode == "I" or image.mode.startswith("I;16"):
     values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 0xffff:
+    if values.min() < 0 or values.max() > 0xFFFF:
       raise UserError(f"{path}: has 32 bits a pixel; save it with 8 or 16")
     image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
   elif image.mode == "F":
@@ -243,7 +285,8 @@ def _eight_bits(image: Any, path: pathlib.Path) -> Any:
   elif image.mode in _TRANSPARENT or "transparency" in image.info:
     over = image.convert("RGBA")
     image = Image.alpha_composite(
-        Image.new("RGBA", over.size, "white"), over).convert("RGB")
+      Image.new("RGBA", over.size, "white"), over
+    ).convert("RGB")
   elif image.mode not in ("L", "RGB", "CMYK"):
     image = image.convert("L" if image.mode == "1" else "RGB")
   if profile:
@@ -255,13 +298,15 @@ def _srgb(image: Any) -> Any:
   """Any of L, RGB and CMYK as RGB that screens show rightly."""
   # pylint: disable-next=import-outside-toplevel
   from PIL import ImageCms
+
   profile = image.info.get("icc_profile")
   if profile:
     try:
       source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
       if "sRGB" not in ImageCms.getProfileDescription(source):
         return ImageCms.profileToProfile(
-            image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+          image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )
     # A profile that is damaged, or of another kind of image.
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
       pass

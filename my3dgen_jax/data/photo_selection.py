@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from typing import List, Sequence, Union
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from my3dgen_jax.data import dataset_json
 from my3dgen_jax.data.album_files import AlbumError, stem
 
 # How many, what share, which names, or the text file that lists them.
-Selection = Union[int, float, Sequence[str], str, os.PathLike]
+Selection = int | float | Sequence[str] | str | os.PathLike
 
 
 def parse_selection(text: str) -> Selection:
@@ -23,8 +23,12 @@ def parse_selection(text: str) -> Selection:
   return text
 
 
-def find(names: Sequence[str], part: str, place: str,
-         selection: Union[Sequence[str], str, os.PathLike]) -> List[int]:
+def find(
+  names: Sequence[str],
+  part: str,
+  place: str,
+  selection: Sequence[str] | str | os.PathLike,
+) -> list[int]:
   """Indices of the photos named, directly or by a file.
 
   Args:
@@ -44,27 +48,28 @@ def find(names: Sequence[str], part: str, place: str,
     except (OSError, ValueError) as error:
       reason = getattr(error, "strerror", None) or "is no UTF-8 text"
       raise AlbumError(
-          f"{where}: cannot be read as {part}, a file of photo names: "
-          f"{reason}") from None
+        f"{where}: cannot be read as {part}, a file of photo names: {reason}"
+      ) from None
     stripped = (line.strip() for line in lines.splitlines())
-    selection = [line for line in stripped
-                 if line and not line.startswith("#")]
+    selection = [line for line in stripped if line and not line.startswith("#")]
   known = {stem(name): i for i, name in enumerate(names)}
   known.update((name, i) for i, name in enumerate(names))
   indices = []
   for name in selection:
     i = known.get(dataset_json.normal_name(name))
     if i is None:
-      raise AlbumError(f"{where}: {name!r} is not in {place}, which "
-                       f"has {_some(names)}")
+      raise AlbumError(
+        f"{where}: {name!r} is not in {place}, which has {_some(names)}"
+      )
     if i in indices:
       raise AlbumError(f"{where}: {name!r} comes twice")
     indices.append(i)
   return indices
 
 
-def spread(part: str, free: Sequence[int], amount: Union[int, float],
-           total: int, seed: int) -> List[int]:
+def spread(
+  part: str, free: Sequence[int], amount: int | float, total: int, seed: int
+) -> list[int]:
   """Some of the indices `free`: one at random from each of equal runs.
 
   Args:
@@ -77,15 +82,18 @@ def spread(part: str, free: Sequence[int], amount: Union[int, float],
   Raises: AlbumError: an amount that cannot be.
   """
   if isinstance(amount, bool) or not (
-      amount >= 0 and (isinstance(amount, int) or amount < 1)):
-    raise AlbumError(f"{part}: expected a number of photos or a share in "
-                     f"[0, 1), got {amount}")
+    amount >= 0 and (isinstance(amount, int) or amount < 1)
+  ):
+    raise AlbumError(
+      f"{part}: expected a number of photos or a share in [0, 1), got {amount}"
+    )
   count = amount
   if isinstance(amount, float):
     count = max(1, round(amount * total)) if amount else 0
   if count > len(free):
-    raise AlbumError(f"{part}: {count} photos are wanted, of {total} "
-                     f"{len(free)} are free")
+    raise AlbumError(
+      f"{part}: {count} photos are wanted, of {total} {len(free)} are free"
+    )
   if not count:
     return []
   if seed < 0:
@@ -93,8 +101,10 @@ def spread(part: str, free: Sequence[int], amount: Union[int, float],
   edges = [k * len(free) // count for k in range(count + 1)]
   # Only the bits of NumPy's generators are the same in all its versions.
   bits = np.random.Philox(np.random.SeedSequence(seed)).random_raw(count)
-  return [free[low + int(draw) % (high - low)]
-          for low, high, draw in zip(edges, edges[1:], bits)]
+  return [
+    free[low + int(draw) % (high - low)]
+    for low, high, draw in zip(edges, edges[1:], bits)
+  ]
 
 
 def _some(names: Sequence[str]) -> str:

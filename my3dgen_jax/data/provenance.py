@@ -19,8 +19,7 @@ import os
 import pathlib
 import re
 import struct
-from typing import (Iterable, Optional, Tuple,
-                    Union)
+from collections.abc import Iterable
 from xml.etree import ElementTree
 from xml.sax import saxutils
 
@@ -28,30 +27,39 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from my3dgen_jax._version import __version__
-from my3dgen_jax.storage.files import replacing
+from my3dgen_jax.data.video_encoding import (
+  checked_frames,
+  durations,
+  find_ffmpeg,
+  GIF_TRAILER,
+  GIF_XMP,
+  MP4_UUID,
+  write_gif,
+  write_mp4,
+)
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import checks
-from my3dgen_jax.data.video_encoding import GIF_TRAILER, GIF_XMP, MP4_UUID, checked_frames, durations, find_ffmpeg, write_gif, write_mp4
+from my3dgen_jax.storage.files import replacing
 
-SOURCE_TYPE = ("http://cv.iptc.org/newscodes/digitalsourcetype/"
-               "trainedAlgorithmicMedia")
+SOURCE_TYPE = (
+  "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+)
 SOFTWARE = f"my3dgen_jax {__version__}"
 PICTURES = (".png", ".jpg", ".jpeg")
 VIDEOS = (".mp4", ".gif", ".webp")
 
 _NAMESPACES = {
-    "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
-    "dc": "http://purl.org/dc/elements/1.1/",
-    "xmp": "http://ns.adobe.com/xap/1.0/",
-    "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
-    "my3dgen": "my3dgen-jax:ns:origin/1.0/",
+  "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
+  "dc": "http://purl.org/dc/elements/1.1/",
+  "xmp": "http://ns.adobe.com/xap/1.0/",
+  "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
+  "my3dgen": "my3dgen-jax:ns:origin/1.0/",
 }
 # One segment of a JPEG holds 65,502 bytes of XMP; the same for all formats.
 _LONGEST_PACKET = 60_000
 _MOST_READ = 2**20  # bytes of a packet that others wrote
 # What XML 1.0 cannot hold, not even escaped.
-_NOT_XML = re.compile(
-    r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MOST_FPS = {".gif": 50}  # viewers slow down what is shown for 1/100 s
 
 
@@ -68,7 +76,7 @@ class Origin:
   adapter: str  # the personal adapter's id; "none": the bare base
   base: str  # the base generator's id
   task: str  # e.g. "invert", "edit"
-  details: Tuple[Tuple[str, str], ...] = ()  # keys and values, e.g. a seed
+  details: tuple[tuple[str, str], ...] = ()  # keys and values, e.g. a seed
 
   def __post_init__(self):
     for name in ("adapter", "base", "task"):
@@ -76,12 +84,13 @@ class Origin:
         raise UserError(f"{name}: is empty; every picture says what made it")
     for text in (self.adapter, self.base, self.task, *sum(self.details, ())):
       if wrong := _NOT_XML.search(text):
-        raise UserError(f"{ascii(text)}: holds {ascii(wrong[0])}, which no "
-                        "picture's metadata can hold")
+        raise UserError(
+          f"{ascii(text)}: holds {ascii(wrong[0])}, which no "
+          "picture's metadata can hold"
+        )
 
 
-def write_picture(path: Union[str, os.PathLike], image: np.ndarray,
-                  origin: Origin):
+def write_picture(path: str | os.PathLike, image: np.ndarray, origin: Origin):
   """Writes a picture that says what made it; the file is whole or absent.
 
   Args:
@@ -101,10 +110,15 @@ def write_picture(path: Union[str, os.PathLike], image: np.ndarray,
   sentence = _sentence("image", origin)
   if image.ndim == 3 and image.shape[-1] == 1:
     image = image[..., 0]
-  if (image.dtype != np.uint8 or image.ndim < 2
-      or image.shape[2:] not in ((), (3,))):
-    raise UserError(f"{path}: expected an image of uint8 [H, W, 3], [H, W, 1] "
-                    f"or [H, W], got {image.dtype} {list(image.shape)}")
+  if (
+    image.dtype != np.uint8
+    or image.ndim < 2
+    or image.shape[2:] not in ((), (3,))
+  ):
+    raise UserError(
+      f"{path}: expected an image of uint8 [H, W, 3], [H, W, 1] "
+      f"or [H, W], got {image.dtype} {list(image.shape)}"
+    )
   picture = Image.fromarray(image)
   with replacing(path) as file:
     if suffix == ".png":
@@ -116,12 +130,24 @@ def write_picture(path: Union[str, os.PathLike], image: np.ndarray,
       chunks.add_text("Comment", sentence)
       picture.save(file, format="PNG", pnginfo=chunks)
     else:
-      picture.save(file, format="JPEG", quality=95, subsampling="4:4:4",
-                   xmp=packet, comment=sentence.encode())
+      picture.save(
+        file,
+        format="JPEG",
+        quality=95,
+        subsampling="4:4:4",
+        xmp=packet,
+        comment=sentence.encode(),
+      )
 
 
-def write_video(path: Union[str, os.PathLike], frames: Iterable[np.ndarray],
-                origin: Origin, *, fps: float = 24, crf: int = 17):
+def write_video(
+  path: str | os.PathLike,
+  frames: Iterable[np.ndarray],
+  origin: Origin,
+  *,
+  fps: float = 24,
+  crf: int = 17,
+):
   """Writes a video that says what made it; the file is whole or absent.
 
   Args:
@@ -153,17 +179,31 @@ def write_video(path: Union[str, os.PathLike], frames: Iterable[np.ndarray],
   frames = checked_frames(path, frames)
   with replacing(path) as file:
     if suffix == ".mp4":
-      write_mp4(path, file, executable, frames, fps,
-                 crf, _sentence("video", origin),
-                f"{_sentence('video', origin)} {SOURCE_TYPE}", packet)
+      write_mp4(
+        path,
+        file,
+        executable,
+        frames,
+        fps,
+        crf,
+        _sentence("video", origin),
+        f"{_sentence('video', origin)} {SOURCE_TYPE}",
+        packet,
+      )
     elif suffix == ".gif":
       write_gif(file, list(frames), fps, _sentence("video", origin), packet)
     else:
       pictures = [Image.fromarray(frame) for frame in frames]
       pictures[0].save(
-          file, format="WEBP", save_all=True, append_images=pictures[1:],
-          duration=durations(len(pictures), fps, 1000), loop=0, quality=90,
-          xmp=packet)
+        file,
+        format="WEBP",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=durations(len(pictures), fps, 1000),
+        loop=0,
+        quality=90,
+        xmp=packet,
+      )
 
 
 def check_video(suffix: str):
@@ -178,11 +218,10 @@ def check_video(suffix: str):
     try:
       find_ffmpeg(pathlib.Path("video"))
     except UserError as error:
-      raise UserError(f"{error}, or video formats gif and webp"
-                      ) from error
+      raise UserError(f"{error}, or video formats gif and webp") from error
 
 
-def read_origin(path: Union[str, os.PathLike]) -> Origin:
+def read_origin(path: str | os.PathLike) -> Origin:
   """Reads what a picture or video says of what made it.
 
   The content decides which format it is. A file that others edited may still
@@ -202,11 +241,12 @@ def read_origin(path: Union[str, os.PathLike]) -> Origin:
   # Pillow raises a good dozen types for damaged files.
   except Exception as error:  # pylint: disable=broad-exception-caught
     reason = " ".join(str(error).split()) or type(error).__name__
-    raise UserError(f"{path}: does not say that my3dgen_jax made it: "
-                    f"{reason}") from error
+    raise UserError(
+      f"{path}: does not say that my3dgen_jax made it: {reason}"
+    ) from error
 
 
-def _known_suffix(path: pathlib.Path, known: Tuple[str, ...]) -> str:
+def _known_suffix(path: pathlib.Path, known: tuple[str, ...]) -> str:
   suffix = path.suffix.lower()
   if suffix not in known:
     raise UserError(f"{path}: the name must end in " + ", ".join(known))
@@ -214,8 +254,10 @@ def _known_suffix(path: pathlib.Path, known: Tuple[str, ...]) -> str:
 
 
 def _sentence(kind: str, origin: Origin) -> str:
-  return (f"Synthetic {kind}, generated by {SOFTWARE}: task {origin.task}, "
-          f"adapter {origin.adapter}, base {origin.base}.")
+  return (
+    f"Synthetic {kind}, generated by {SOFTWARE}: task {origin.task}, "
+    f"adapter {origin.adapter}, base {origin.base}."
+  )
 
 
 def _packet(path: pathlib.Path, kind: str, origin: Origin) -> bytes:
@@ -225,12 +267,14 @@ def _packet(path: pathlib.Path, kind: str, origin: Origin) -> bytes:
   # XML makes a line feed of a carriage return that is not escaped.
   escape = lambda text: saxutils.escape(text, {"\r": "&#13;"})
   details = "".join(
-      '<rdf:li rdf:parseType="Resource">'
-      f"<my3dgen:Key>{escape(key)}</my3dgen:Key>"
-      f"<my3dgen:Value>{escape(value)}</my3dgen:Value></rdf:li>"
-      for key, value in origin.details)
-  namespaces = "".join(f'\n    xmlns:{prefix}="{uri}"'
-                       for prefix, uri in _NAMESPACES.items())
+    '<rdf:li rdf:parseType="Resource">'
+    f"<my3dgen:Key>{escape(key)}</my3dgen:Key>"
+    f"<my3dgen:Value>{escape(value)}</my3dgen:Value></rdf:li>"
+    for key, value in origin.details
+  )
+  namespaces = "".join(
+    f'\n    xmlns:{prefix}="{uri}"' for prefix, uri in _NAMESPACES.items()
+  )
   packet = f"""\
 <?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -239,7 +283,8 @@ def _packet(path: pathlib.Path, kind: str, origin: Origin) -> bytes:
    <Iptc4xmpExt:DigitalSourceType>{SOURCE_TYPE}</Iptc4xmpExt:DigitalSourceType>
    <xmp:CreatorTool>{SOFTWARE}</xmp:CreatorTool>
    <dc:description><rdf:Alt><rdf:li xml:lang="x-default">{
-       escape(_sentence(kind, origin))}</rdf:li></rdf:Alt></dc:description>
+    escape(_sentence(kind, origin))
+  }</rdf:li></rdf:Alt></dc:description>
    <my3dgen:Adapter>{escape(origin.adapter)}</my3dgen:Adapter>
    <my3dgen:Base>{escape(origin.base)}</my3dgen:Base>
    <my3dgen:Task>{escape(origin.task)}</my3dgen:Task>
@@ -249,8 +294,10 @@ def _packet(path: pathlib.Path, kind: str, origin: Origin) -> bytes:
 </x:xmpmeta>
 <?xpacket end="w"?>""".encode()
   if len(packet) > _LONGEST_PACKET:
-    raise UserError(f"{path}: its metadata would be {len(packet)} bytes, at "
-                    f"most {_LONGEST_PACKET} fit; shorten the details")
+    raise UserError(
+      f"{path}: its metadata would be {len(packet)} bytes, at "
+      f"most {_LONGEST_PACKET} fit; shorten the details"
+    )
   return packet
 
 
@@ -264,11 +311,16 @@ def _parse(packet: bytes) -> Origin:
     raise ValueError("its XMP metadata holds declarations")
   root = ElementTree.fromstring(text)
   details = tuple(
-      (_property(item, "Key"), _property(item, "Value"))
-      for entry in root.iter(_tag("my3dgen", "Details"))
-      for item in entry.iter(_tag("rdf", "li")))
-  return Origin(_property(root, "Adapter"), _property(root, "Base"),
-                _property(root, "Task"), details)
+    (_property(item, "Key"), _property(item, "Value"))
+    for entry in root.iter(_tag("my3dgen", "Details"))
+    for item in entry.iter(_tag("rdf", "li"))
+  )
+  return Origin(
+    _property(root, "Adapter"),
+    _property(root, "Base"),
+    _property(root, "Task"),
+    details,
+  )
 
 
 def _tag(prefix: str, name: str) -> str:
@@ -286,37 +338,40 @@ def _property(root: ElementTree.Element, name: str) -> str:
   raise ValueError("its XMP metadata is another program's")
 
 
-def _find_packet(data: bytes) -> Optional[bytes]:
+def _find_packet(data: bytes) -> bytes | None:
   if data[4:8] == b"ftyp":
     return _mp4_packet(data)
   if data.startswith(b"GIF8"):
     # UTF-8 has no bytes like the trailer's first ones.
-    found = re.search(re.escape(GIF_XMP) + rb"(.*?)"
-                      + re.escape(GIF_TRAILER[:3]), data, re.DOTALL)
+    found = re.search(
+      re.escape(GIF_XMP) + rb"(.*?)" + re.escape(GIF_TRAILER[:3]),
+      data,
+      re.DOTALL,
+    )
     return found and found[1]
   try:
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
       return image.info.get("xmp")
   except Image.UnidentifiedImageError:
-    raise ValueError("is damaged, or no PNG, JPEG, WebP, GIF or MP4"
-                     ) from None
+    raise ValueError("is damaged, or no PNG, JPEG, WebP, GIF or MP4") from None
 
 
-def _mp4_packet(data: bytes) -> Optional[bytes]:
+def _mp4_packet(data: bytes) -> bytes | None:
   """Looks for the XMP box between the outermost boxes."""
   start = 0
   while start + 16 <= len(data):  # ours is longer
     size, kind = struct.unpack_from(">I4s", data, start)
     header = 8
     if size == 1:  # the real size follows
-      size, = struct.unpack_from(">Q", data, start + 8)
+      (size,) = struct.unpack_from(">Q", data, start + 8)
       header = 16
     elif size == 0:  # until the end
       size = len(data) - start
     if size < header:
       return None
-    if (kind == b"uuid"
-        and data[start + header:start + header + 16] == MP4_UUID):
-      return data[start + header + 16:start + size]
+    if (
+      kind == b"uuid" and data[start + header : start + header + 16] == MP4_UUID
+    ):
+      return data[start + header + 16 : start + size]
     start += size
   return None

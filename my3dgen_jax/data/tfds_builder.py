@@ -24,13 +24,13 @@ import os
 import pathlib
 import shutil
 import tempfile
-from typing import Any, Iterator, Optional, Tuple, Union
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from my3dgen_jax.data import album_files
-from my3dgen_jax.data import dataset_json
+from my3dgen_jax.data import album_files, dataset_json
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.album_files import AlbumError, File, Photo
 from my3dgen_jax.ops import cameras
@@ -45,8 +45,10 @@ def _tfds() -> Any:
     # pylint: disable-next=import-outside-toplevel
     import tensorflow_datasets as tfds
   except ImportError as error:
-    raise AlbumError("prepared albums need tensorflow-datasets: "
-                     f"pip install tensorflow-datasets ({error})") from error
+    raise AlbumError(
+      "prepared albums need tensorflow-datasets: "
+      f"pip install tensorflow-datasets ({error})"
+    ) from error
   return tfds
 
 
@@ -65,7 +67,7 @@ def _builder_class() -> Any:
     # file, and for that needs a package that it does not install.
     url_infos = None
 
-    def __init__(self, *, album: Album, data_dir: Union[str, os.PathLike]):
+    def __init__(self, *, album: Album, data_dir: str | os.PathLike):
       self._album = album
       super().__init__(data_dir=data_dir, file_format="array_record")
 
@@ -73,10 +75,11 @@ def _builder_class() -> Any:
       size = self._album.img_resolution
       photos = self._album.photos
       features = {
-          "image": tfds.features.Image(shape=(size, size, 3)),
-          "c": tfds.features.Tensor(shape=(cameras.LABEL_SIZE,),
-                                    dtype=np.float32),
-          "name": tfds.features.Text(),
+        "image": tfds.features.Image(shape=(size, size, 3)),
+        "c": tfds.features.Tensor(
+          shape=(cameras.LABEL_SIZE,), dtype=np.float32
+        ),
+        "name": tfds.features.Text(),
       }
       if any(photo.mask is not None for photo in photos):
         features["mask"] = tfds.features.Image(shape=(size, size, 1))
@@ -85,33 +88,42 @@ def _builder_class() -> Any:
       shapes = {photo.ws.shape for photo in photos if photo.ws is not None}
       if shapes:
         # [0, …] where only other photos have an anchor.
-        features["ws"] = tfds.features.Tensor(shape=(None, *shapes.pop()),
-                                              dtype=np.float32)
+        features["ws"] = tfds.features.Tensor(
+          shape=(None, *shapes.pop()), dtype=np.float32
+        )
       return tfds.core.DatasetInfo(
-          builder=self, features=tfds.features.FeaturesDict(features),
-          description="Photos of one person with EG3D camera labels.",
-          disable_shuffling=True)
+        builder=self,
+        features=tfds.features.FeaturesDict(features),
+        description="Photos of one person with EG3D camera labels.",
+        disable_shuffling=True,
+      )
 
     def _split_generators(self, dl_manager: Any) -> Any:
       del dl_manager  # the album is here already
       return {SPLIT: self._generate_examples()}
 
-    def _generate_examples(self) -> Iterator[Tuple[int, Any]]:
+    def _generate_examples(self) -> Iterator[tuple[int, Any]]:
       features = self.info.features
       for i, photo in enumerate(self._album.photos):
-        example = {"image": album_files.upright_bytes(photo.image),
-                   "c": photo.c, "name": photo.name}
+        example = {
+          "image": album_files.upright_bytes(photo.image),
+          "c": photo.c,
+          "name": photo.name,
+        }
         if "mask" in features:
           # All photos have masks then; white is what having none means.
           example["mask"] = _grey(self._album[i].mask)
         if "marks" in features:
           marks = self._album[i].marks
           example["marks"] = _grey(
-              np.zeros_like(self._album[i].mask) if marks is None else marks)
+            np.zeros_like(self._album[i].mask) if marks is None else marks
+          )
         if "ws" in features:
           example["ws"] = (
-              np.zeros((0, *features["ws"].shape[1:]), np.float32)
-              if photo.ws is None else photo.ws[None])
+            np.zeros((0, *features["ws"].shape[1:]), np.float32)
+            if photo.ws is None
+            else photo.ws[None]
+          )
         yield i, example
 
   return My3dgenAlbum
@@ -122,7 +134,7 @@ def _grey(mask: np.ndarray) -> Image.Image:
   return Image.fromarray((mask[..., 0] * 255).astype(np.uint8))
 
 
-def builder(album: Album, data_dir: Union[str, os.PathLike]) -> Any:
+def builder(album: Album, data_dir: str | os.PathLike) -> Any:
   """The `tfds.core.GeneratorBasedBuilder` of an album.
 
   Args:
@@ -139,7 +151,7 @@ def builder(album: Album, data_dir: Union[str, os.PathLike]) -> Any:
   return _builder_class()(album=album, data_dir=os.fspath(data_dir))
 
 
-def prepare(album: Album, data_dir: Union[str, os.PathLike]) -> pathlib.Path:
+def prepare(album: Album, data_dir: str | os.PathLike) -> pathlib.Path:
   """Writes an album as a TensorFlow data set, all of it or nothing.
 
   Args:
@@ -155,29 +167,38 @@ def prepare(album: Album, data_dir: Union[str, os.PathLike]) -> pathlib.Path:
   data_dir = pathlib.Path(data_dir).absolute()
   target = data_dir / album_files.PREPARED_FOLDER
   if target.exists():
-    raise AlbumError(f"{target}: exists already; choose another folder or "
-                     "remove it")
+    raise AlbumError(
+      f"{target}: exists already; choose another folder or remove it"
+    )
   album.verify()
-  sizes = sum(_size(file) for photo in album.photos
-              for file in (photo.image, photo.mask, photo.marks) if file is not None)
+  sizes = sum(
+    _size(file)
+    for photo in album.photos
+    for file in (photo.image, photo.mask, photo.marks)
+    if file is not None
+  )
   try:
     data_dir.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(data_dir).free
     if free < sizes + _DISK_ALLOWANCE:
       raise AlbumError(
-          f"{target}: no space left: {(sizes + _DISK_ALLOWANCE) / 1e6:.0f} MB "
-          f"are needed, {free / 1e6:.0f} MB are free")
+        f"{target}: no space left: {(sizes + _DISK_ALLOWANCE) / 1e6:.0f} MB "
+        f"are needed, {free / 1e6:.0f} MB are free"
+      )
     # Beside the target, so that the last step is a rename on one disk.
-    with tempfile.TemporaryDirectory(prefix=f".{_NAME}.",
-                                     dir=data_dir) as temporary:
+    with tempfile.TemporaryDirectory(
+      prefix=f".{_NAME}.", dir=data_dir
+    ) as temporary:
       made = builder(album, temporary)
       # It would print its own account of downloads that there are none of.
-      with contextlib.redirect_stdout(io.StringIO()), \
-           contextlib.redirect_stderr(io.StringIO()):
+      with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+      ):
         made.download_and_prepare(
-            download_dir=os.path.join(temporary, "downloads"),
-            download_config=tfds.download.DownloadConfig(
-                try_download_gcs=False))
+          download_dir=os.path.join(temporary, "downloads"),
+          download_config=tfds.download.DownloadConfig(try_download_gcs=False),
+        )
       target.parent.mkdir(exist_ok=True)
       os.rename(made.data_dir, target)
   except AlbumError:
@@ -185,8 +206,9 @@ def prepare(album: Album, data_dir: Union[str, os.PathLike]) -> pathlib.Path:
   # What fails when a disk is full is of many types in tfds and array_record.
   except Exception as error:  # pylint: disable=broad-exception-caught
     reason = getattr(error, "strerror", None) or str(error)
-    raise AlbumError(f"{target}: cannot be written: "
-                     + " ".join(reason.split())) from error
+    raise AlbumError(
+      f"{target}: cannot be written: " + " ".join(reason.split())
+    ) from error
   return target
 
 
@@ -195,10 +217,14 @@ def _size(file: File) -> int:
     return opened.seek(0, os.SEEK_END)
 
 
-def open_prepared(folder: Union[str, os.PathLike], *,
-                  img_resolution: Optional[int] = None,
-                  num_ws: Optional[int] = None, w_dim: Optional[int] = None,
-                  min_photos: int = 2) -> Album:
+def open_prepared(
+  folder: str | os.PathLike,
+  *,
+  img_resolution: int | None = None,
+  num_ws: int | None = None,
+  w_dim: int | None = None,
+  min_photos: int = 2,
+) -> Album:
   """Opens what `prepare` has written; `albums.open_album` calls this.
 
   Args:
@@ -219,20 +245,28 @@ def open_prepared(folder: Union[str, os.PathLike], *,
     made = tfds.builder_from_directory(folder)
     features = set(made.info.features)
     if made.name != _NAME or not {"image", "c", "name"} <= features:
-      raise AlbumError(f"{folder}: is the data set {made.name!r}, not an "
-                       f"album ({_NAME!r})")
+      raise AlbumError(
+        f"{folder}: is the data set {made.name!r}, not an album ({_NAME!r})"
+      )
     # Pictures are decoded by `Album`, so that they equal those of the folder.
-    source = made.as_data_source(SPLIT, decoders={
+    source = made.as_data_source(
+      SPLIT,
+      decoders={
         name: tfds.decode.SkipDecoding()
-        for name in features & {"image", "mask", "marks"}})
-    photos = [_photo(source, i, folder, num_ws, w_dim)
-              for i in range(len(source))]
-  return Album.from_photos(folder, photos, img_resolution=img_resolution,
-                           min_photos=min_photos)
+        for name in features & {"image", "mask", "marks"}
+      },
+    )
+    photos = [
+      _photo(source, i, folder, num_ws, w_dim) for i in range(len(source))
+    ]
+  return Album.from_photos(
+    folder, photos, img_resolution=img_resolution, min_photos=min_photos
+  )
 
 
-def _photo(source: Any, index: int, folder: str, num_ws: Optional[int],
-           w_dim: Optional[int]) -> Photo:
+def _photo(
+  source: Any, index: int, folder: str, num_ws: int | None, w_dim: int | None
+) -> Photo:
   record = source[index]
   name = record["name"].decode()
   place = f"{folder}: {name}"
@@ -245,6 +279,9 @@ def _photo(source: Any, index: int, folder: str, num_ws: Optional[int],
   ws = None
   if num_ws is not None and w_dim is not None and len(record.get("ws", ())):
     ws = album_files.check_latent(record["ws"], f"{place}: ws", num_ws, w_dim)
-  others = {feature: file(feature, f"{place}: {feature}")
-            for feature in ("mask", "marks") if feature in record}
+  others = {
+    feature: file(feature, f"{place}: {feature}")
+    for feature in ("mask", "marks")
+    if feature in record
+  }
   return Photo(name=name, c=c, image=file("image", place), ws=ws, **others)

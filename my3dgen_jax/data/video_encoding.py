@@ -9,16 +9,20 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from typing import (BinaryIO, Dict, Iterable, Iterator, List)
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
 import numpy as np
 from PIL import Image
+
 from my3dgen_jax.errors import UserError
 
-
 # Where a video does not say it, players guess the colours by the size.
-_COLORS = ("scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,"
-            "setparams=colorspace=bt709:color_primaries=bt709:"
-            "color_trc=bt709:range=tv")
+_COLORS = (
+  "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,"
+  "setparams=colorspace=bt709:color_primaries=bt709:"
+  "color_trc=bt709:range=tv"
+)
 MP4_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 GIF_XMP = b"!\xff\x0bXMP DataXMP"
 # A reader that takes the packet for GIF's sub-blocks, a length and as many
@@ -26,25 +30,30 @@ GIF_XMP = b"!\xff\x0bXMP DataXMP"
 GIF_TRAILER = b"\x01" + bytes(range(255, -1, -1)) + b"\0"
 
 
-def checked_frames(path: pathlib.Path, frames: Iterable[np.ndarray]
-                   ) -> Iterator[np.ndarray]:
+def checked_frames(
+  path: pathlib.Path, frames: Iterable[np.ndarray]
+) -> Iterator[np.ndarray]:
   """The same frames, at least one, of one size and kind."""
   size = None
   for index, frame in enumerate(frames):
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3:
-      raise UserError(f"{path}: frame {index}: expected uint8 [H, W, 3], got "
-                      f"{frame.dtype} {list(frame.shape)}")
+      raise UserError(
+        f"{path}: frame {index}: expected uint8 [H, W, 3], got "
+        f"{frame.dtype} {list(frame.shape)}"
+      )
     size = size or frame.shape
     if frame.shape != size:
-      raise UserError(f"{path}: frame {index} has {frame.shape[0]} x "
-                      f"{frame.shape[1]} pixels, the others {size[0]} x "
-                      f"{size[1]}")
+      raise UserError(
+        f"{path}: frame {index} has {frame.shape[0]} x "
+        f"{frame.shape[1]} pixels, the others {size[0]} x "
+        f"{size[1]}"
+      )
     yield frame
   if size is None:
     raise UserError(f"{path}: there are no frames to write")
 
 
-def durations(number: int, fps: float, clock: int) -> List[int]:
+def durations(number: int, fps: float, clock: int) -> list[int]:
   """How long each frame is shown, milliseconds.
 
   Args:
@@ -54,19 +63,28 @@ def durations(number: int, fps: float, clock: int) -> List[int]:
       one frame the next one gets, or 24 frames a second would become 25.
   """
   ticks = [round(index * clock / fps) for index in range(number + 1)]
-  return [(end - start) * 1000 // clock
-          for start, end in zip(ticks, ticks[1:])]
+  return [(end - start) * 1000 // clock for start, end in zip(ticks, ticks[1:])]
 
 
-def write_gif(file: BinaryIO, frames: List[np.ndarray], fps: float,
-              sentence: str, packet: bytes):
+def write_gif(
+  file: BinaryIO,
+  frames: list[np.ndarray],
+  fps: float,
+  sentence: str,
+  packet: bytes,
+):
   """Writes frames uint8 [H, W, 3] of 256 colors each, and what made them."""
   pictures = [Image.fromarray(frame) for frame in frames]
   memory = io.BytesIO()
   pictures[0].save(
-      memory, format="GIF", save_all=True, append_images=pictures[1:],
-      duration=durations(len(pictures), fps, 100), loop=0,
-      comment=sentence.encode())
+    memory,
+    format="GIF",
+    save_all=True,
+    append_images=pictures[1:],
+    duration=durations(len(pictures), fps, 100),
+    loop=0,
+    comment=sentence.encode(),
+  )
   gif = memory.getvalue()
   # Pillow writes no XMP; its place is anywhere before the last byte.
   file.write(gif[:-1] + GIF_XMP + packet + GIF_TRAILER + gif[-1:])
@@ -81,19 +99,28 @@ def find_ffmpeg(path: pathlib.Path) -> str:
   try:
     # pylint: disable-next=import-outside-toplevel
     import imageio_ffmpeg
+
     return imageio_ffmpeg.get_ffmpeg_exe()
   except ImportError as error:
-    raise UserError(f"{path}: MP4 needs imageio-ffmpeg: {remedy}, or a name "
-                    "that ends in .gif or .webp") from error
+    raise UserError(
+      f"{path}: MP4 needs imageio-ffmpeg: {remedy}, or a name "
+      "that ends in .gif or .webp"
+    ) from error
   except RuntimeError as error:  # it came without the program
-    raise UserError(f"{path}: MP4 needs ffmpeg: {remedy} ({error})"
-                    ) from error
+    raise UserError(f"{path}: MP4 needs ffmpeg: {remedy} ({error})") from error
 
 
-def write_mp4(path: pathlib.Path, file: BinaryIO, executable: str,
-              frames: Iterator[np.ndarray], fps: float, crf: int,
-              sentence: str, comment: str,
-              packet: bytes):
+def write_mp4(
+  path: pathlib.Path,
+  file: BinaryIO,
+  executable: str,
+  frames: Iterator[np.ndarray],
+  fps: float,
+  crf: int,
+  sentence: str,
+  comment: str,
+  packet: bytes,
+):
   """Writes H.264 for every browser, and what made it.
 
   Args:
@@ -112,36 +139,71 @@ def write_mp4(path: pathlib.Path, file: BinaryIO, executable: str,
   first = next(frames)
   height, width = (side + side % 2 for side in first.shape[:2])
   padding = ((0, height - first.shape[0]), (0, width - first.shape[1]), (0, 0))
-  padded = (np.pad(frame, padding, mode="edge")
-            for frame in itertools.chain([first], frames))
+  padded = (
+    np.pad(frame, padding, mode="edge")
+    for frame in itertools.chain([first], frames)
+  )
   # ffmpeg goes back to the start at the end, so it needs a name of its own.
   with tempfile.TemporaryDirectory() as folder:
     video = pathlib.Path(folder) / "video.mp4"
-    _encode(path, [
-        executable, "-loglevel", "error",
-        "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}",
-        "-r", str(fractions.Fraction(fps).limit_denominator(10_000)),
-        "-i", "-", "-an", "-c:v", "libx264", "-crf", str(crf),
-        "-vf", _COLORS, "-pix_fmt", "yuv420p",
-        *_metadata({"comment": comment,
-                    "description": sentence, "synopsis": sentence}),
+    _encode(
+      path,
+      [
+        executable,
+        "-loglevel",
+        "error",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-s",
+        f"{width}x{height}",
+        "-r",
+        str(fractions.Fraction(fps).limit_denominator(10_000)),
+        "-i",
+        "-",
+        "-an",
+        "-c:v",
+        "libx264",
+        "-crf",
+        str(crf),
+        "-vf",
+        _COLORS,
+        "-pix_fmt",
+        "yuv420p",
+        *_metadata(
+          {"comment": comment, "description": sentence, "synopsis": sentence}
+        ),
         # The index first: browsers play before all has come.
-        "-movflags", "+faststart", str(video)],
-        padded, pathlib.Path(folder) / "log")
+        "-movflags",
+        "+faststart",
+        str(video),
+      ],
+      padded,
+      pathlib.Path(folder) / "log",
+    )
     with open(video, "rb") as encoded:
       shutil.copyfileobj(encoded, file)
   # At the end, because the index counts bytes from the file's start.
-  file.write(struct.pack(">I4s16s", 24 + len(packet), b"uuid", MP4_UUID)
-             + packet)
+  file.write(
+    struct.pack(">I4s16s", 24 + len(packet), b"uuid", MP4_UUID) + packet
+  )
 
 
-def _metadata(tags: Dict[str, str]) -> List[str]:
-  return list(itertools.chain.from_iterable(
-      ("-metadata", f"{key}={value}") for key, value in tags.items()))
+def _metadata(tags: dict[str, str]) -> list[str]:
+  return list(
+    itertools.chain.from_iterable(
+      ("-metadata", f"{key}={value}") for key, value in tags.items()
+    )
+  )
 
 
-def _encode(path: pathlib.Path, command: List[str],
-            frames: Iterator[np.ndarray], log: pathlib.Path):
+def _encode(
+  path: pathlib.Path,
+  command: list[str],
+  frames: Iterator[np.ndarray],
+  log: pathlib.Path,
+):
   """Gives frames to ffmpeg; it has ended on return, whatever happens.
 
   Raises: UserError: ffmpeg failed; says why.
@@ -150,8 +212,12 @@ def _encode(path: pathlib.Path, command: List[str],
   # In a session of its own, Ctrl-C comes to us alone.
   with open(log, "wb") as messages:
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        stderr=messages, start_new_session=True)
+      command,
+      stdin=subprocess.PIPE,
+      stdout=subprocess.DEVNULL,
+      stderr=messages,
+      start_new_session=True,
+    )
   try:
     for frame in frames:
       try:

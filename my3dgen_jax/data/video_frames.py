@@ -13,14 +13,15 @@ import dataclasses
 import logging
 import os
 import pathlib
-from typing import Any, Dict, Iterator, Optional, Union
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from my3dgen_jax.data import photo_files
 from my3dgen_jax.data.faces import photo_quality
-from my3dgen_jax.errors import UserError, one_line
+from my3dgen_jax.errors import one_line, UserError
 
 _FPS = 10.0  # frames a second that are looked at; nobody turns faster
 _LONGEST = 0.5  # seconds in which at most one is taken, of unknown duration
@@ -41,8 +42,7 @@ class Frame:
   pixels: np.ndarray
 
 
-def candidates(path: Union[str, os.PathLike], *, count: int
-               ) -> Iterator[Frame]:
+def candidates(path: str | os.PathLike, *, count: int) -> Iterator[Frame]:
   """Yields the sharpest frame of each of equally long parts of a video.
 
   Args:
@@ -59,7 +59,7 @@ def candidates(path: Union[str, os.PathLike], *, count: int
       raise UserError(f"{path}: has too many pixels, {width} x {height}")
     duration = meta.get("duration") or 0.0
     part = max(1 / _FPS, duration / count if duration else _LONGEST)
-    best: Optional[Frame] = None
+    best: Frame | None = None
     best_sharpness, best_part, yielded = -1.0, 0, 0
     for i, data in enumerate(frames):
       pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
@@ -81,8 +81,9 @@ def _sharpness(pixels: np.ndarray) -> float:
   """Of a whole frame; compares those of one video."""
   step = max(1, max(pixels.shape) // _LOOK_AT)
   # Pixels left out, not averaged: a blur of one pixel should count as well.
-  return photo_quality.sharpness(photo_quality.luminance(
-      pixels[::step, ::step]))
+  return photo_quality.sharpness(
+    photo_quality.luminance(pixels[::step, ::step])
+  )
 
 
 @contextlib.contextmanager
@@ -92,8 +93,9 @@ def _reading(path: pathlib.Path) -> Iterator[Any]:
     # pylint: disable-next=import-outside-toplevel
     import imageio_ffmpeg
   except ImportError:
-    raise UserError(f"{path}: videos need imageio-ffmpeg: pip install "
-                    '".[video]"') from None
+    raise UserError(
+      f'{path}: videos need imageio-ffmpeg: pip install ".[video]"'
+    ) from None
   try:
     with open(path, "rb"):
       pass
@@ -102,20 +104,27 @@ def _reading(path: pathlib.Path) -> Iterator[Any]:
   # It warns that an upright video is of another size than the one lying.
   logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)
   reader = imageio_ffmpeg.read_frames(
-      _FILE + str(path.absolute()), pix_fmt="rgb24",
-      # A playlist in disguise must not make it load anything.
-      input_params=["-protocol_whitelist", "file"],
-      output_params=["-vf", f"fps={_FPS}"])
+    _FILE + str(path.absolute()),
+    pix_fmt="rgb24",
+    # A playlist in disguise must not make it load anything.
+    input_params=["-protocol_whitelist", "file"],
+    output_params=["-vf", f"fps={_FPS}"],
+  )
   try:
     with warnings.catch_warnings():
       # FFmpeg is another program, so the threads of JAX do not matter to it.
       warnings.filterwarnings("ignore", r"os\.fork")
-      meta: Dict[str, Any] = next(reader)
+      meta: dict[str, Any] = next(reader)
   except (OSError, RuntimeError, StopIteration) as error:
     lines = [line.strip() for line in str(error).splitlines()]
-    reason = next((line for line in reversed(lines)
-                   if "Invalid" in line or "not found" in line),
-                  one_line(lines[0] if lines else error))
+    reason = next(
+      (
+        line
+        for line in reversed(lines)
+        if "Invalid" in line or "not found" in line
+      ),
+      one_line(lines[0] if lines else error),
+    )
     raise UserError(f"{path}: is damaged, or no video: {reason}") from None
   try:
     yield meta, _guarded(reader, path)
@@ -132,5 +141,6 @@ def _guarded(reader: Any, path: pathlib.Path) -> Iterator[bytes]:
       read += 1
   except (OSError, RuntimeError) as error:
     if not read:
-      raise UserError(f"{path}: cannot be decoded: "
-                      f"{one_line(error)[:200]}") from None
+      raise UserError(
+        f"{path}: cannot be decoded: {one_line(error)[:200]}"
+      ) from None

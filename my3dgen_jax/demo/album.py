@@ -3,7 +3,7 @@
 import os
 import pathlib
 import tempfile
-from typing import List, Sequence, Tuple, Union
+from collections.abc import Sequence
 
 import chex
 import flax.struct
@@ -45,9 +45,15 @@ class Photos:
   rendering: render.Rendering
 
 
-def take_photos(key: chex.PRNGKey, person: people.Person, count: int, *,
-                resolution: int, supersampling: int = 2,
-                camera_error: float = 0.01) -> Photos:
+def take_photos(
+  key: chex.PRNGKey,
+  person: people.Person,
+  count: int,
+  *,
+  resolution: int,
+  supersampling: int = 2,
+  camera_error: float = 0.01,
+) -> Photos:
   """Photographs one person in other light, moods, ages and clothes.
 
   Args:
@@ -60,29 +66,37 @@ def take_photos(key: chex.PRNGKey, person: people.Person, count: int, *,
   """
   total = -(-count // _AT_ONCE) * _AT_ONCE
   keys = jax.vmap(lambda n: jax.random.split(jax.random.fold_in(key, n), 3))(
-      jnp.arange(total))
+    jnp.arange(total)
+  )
   photo = jax.vmap(people.sample_photo)(keys[:, 0])
   true_c = jax.vmap(people.sample_camera)(keys[:, 1])
   c = jax.vmap(people.disturbed_camera, in_axes=(0, 0, None))(
-      keys[:, 2], true_c, camera_error)
-  many = jax.tree.map(
-      lambda x: jnp.broadcast_to(x, (total, *x.shape)), person)
+    keys[:, 2], true_c, camera_error
+  )
+  many = jax.tree.map(lambda x: jnp.broadcast_to(x, (total, *x.shape)), person)
   many = many.replace(photo=photo)
   rendering = _rendered(many, true_c, resolution, supersampling)
-  return jax.tree.map(lambda x: x[:count], Photos(
-      person=many, c=c, true_c=true_c, rendering=rendering))
+  return jax.tree.map(
+    lambda x: x[:count],
+    Photos(person=many, c=c, true_c=true_c, rendering=rendering),
+  )
 
 
-def _rendered(person: people.Person, c: jax.Array, resolution: int,
-              supersampling: int = 2) -> render.Rendering:
+def _rendered(
+  person: people.Person, c: jax.Array, resolution: int, supersampling: int = 2
+) -> render.Rendering:
   """`render.render`, some people at a time; their number a multiple of it."""
   parts = []
   for i in range(0, c.shape[0], _AT_ONCE):
     with compiling("drawing"):
-      parts.append(render.render(
-          jax.tree.map(lambda x: x[i:i + _AT_ONCE], person),
-          c[i:i + _AT_ONCE], resolution=resolution,
-          supersampling=supersampling))
+      parts.append(
+        render.render(
+          jax.tree.map(lambda x: x[i : i + _AT_ONCE], person),
+          c[i : i + _AT_ONCE],
+          resolution=resolution,
+          supersampling=supersampling,
+        )
+      )
   return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
 
 
@@ -93,8 +107,7 @@ def demo_person(number: int) -> people.Person:
     number: >= 0, which one.
   """
   key = jax.random.fold_in(jax.random.key(0x3D), number)
-  order = jax.random.permutation(jax.random.fold_in(key, 1),
-                                 len(people.MARKS))
+  order = jax.random.permutation(jax.random.fold_in(key, 1), len(people.MARKS))
   kinds = [people.MARKS[i] for i in np.sort(order[:_KINDS])]
   return people.sample_person(jax.random.fold_in(key, 2), kinds)
 
@@ -108,12 +121,18 @@ def marks_mask(photos: Photos) -> jax.Array:
   other = jnp.max(jnp.abs(image - plain), axis=-1, keepdims=True) > _VISIBLE
   size = 2 * _ABOUT + 1
   return jax.lax.reduce_window(
-      other.astype(jnp.float32), -jnp.inf, jax.lax.max, (1, size, size, 1),
-      (1, 1, 1, 1), "SAME")
+    other.astype(jnp.float32),
+    -jnp.inf,
+    jax.lax.max,
+    (1, size, size, 1),
+    (1, 1, 1, 1),
+    "SAME",
+  )
 
 
-def demo_photos(number: int, training: int = TRAINING
-                ) -> Tuple[List[str], Photos]:
+def demo_photos(
+  number: int, training: int = TRAINING
+) -> tuple[list[str], Photos]:
   """The photos of a demo's album and their names, without an extension.
 
   Args:
@@ -123,15 +142,18 @@ def demo_photos(number: int, training: int = TRAINING
   """
   key = jax.random.fold_in(jax.random.key(0x3D + 1), number)
   names = [f"photo{n:03d}" for n in range(TRAINING)]
-  names += [f"{part}{n:03d}" for part, count in _COUNTS.items()
-            for n in range(count)]
+  names += [
+    f"{part}{n:03d}" for part, count in _COUNTS.items() for n in range(count)
+  ]
   names += [f"photo{n:03d}" for n in range(TRAINING, training)]
-  return names, take_photos(key, demo_person(number), len(names),
-                            resolution=_RESOLUTION)
+  return names, take_photos(
+    key, demo_person(number), len(names), resolution=_RESOLUTION
+  )
 
 
-def write_demo_album(folder: Union[str, os.PathLike], number: int,
-                     training: int = TRAINING):
+def write_demo_album(
+  folder: str | os.PathLike, number: int, training: int = TRAINING
+):
   """Writes the album of a demo's person: 30 photos, 10 to test, 10 to compare.
 
   The names of the last two are in `test.txt` and `reference.txt`; those to
@@ -148,8 +170,10 @@ def write_demo_album(folder: Union[str, os.PathLike], number: int,
   if (folder / dataset_json.FILE_NAME).is_file():
     return
   if folder.exists() and any(folder.iterdir()):
-    raise UserError(f"{folder}: is no album, and not empty; the demo's album is "
-                    "to be written there")
+    raise UserError(
+      f"{folder}: is no album, and not empty; the demo's album is "
+      "to be written there"
+    )
   names, photos = demo_photos(number, training)
   try:
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -158,19 +182,30 @@ def write_demo_album(folder: Union[str, os.PathLike], number: int,
       new = pathlib.Path(temporary) / "album"
       write_album(new, photos, names=names)
       for part, file in (("test", TEST_FILE), ("reference", REFERENCE_FILE)):
-        (new / file).write_text("".join(
-            f"{name}\n" for name in names if name.startswith(part)))
+        (new / file).write_text(
+          "".join(f"{name}\n" for name in names if name.startswith(part))
+        )
       chosen = [i for i, name in enumerate(names) if name.startswith("test")]
-      _write_masks(new, [names[i] for i in chosen], "marks", marks_mask(
-          jax.tree.map(lambda x: x[np.array(chosen)], photos)))
+      _write_masks(
+        new,
+        [names[i] for i in chosen],
+        "marks",
+        marks_mask(jax.tree.map(lambda x: x[np.array(chosen)], photos)),
+      )
       new.rename(folder)
   except OSError as error:
-    raise UserError(f"{folder}: the demo's album cannot be written: "
-                    f"{error.strerror}") from None
+    raise UserError(
+      f"{folder}: the demo's album cannot be written: {error.strerror}"
+    ) from None
 
 
-def write_album(folder: Union[str, os.PathLike], photos: Photos, *,
-                masks: bool = False, names: Sequence[str] = ()):
+def write_album(
+  folder: str | os.PathLike,
+  photos: Photos,
+  *,
+  masks: bool = False,
+  names: Sequence[str] = (),
+):
   """Writes an album that `data.albums.open_album` reads.
 
   Args:
@@ -184,6 +219,7 @@ def write_album(folder: Union[str, os.PathLike], photos: Photos, *,
   # Needs Pillow, which drawing people does not.
   # pylint: disable-next=import-outside-toplevel
   from my3dgen_jax.data import images
+
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
   names = names or [f"photo{n:03d}" for n in range(photos.c.shape[0])]
@@ -191,15 +227,20 @@ def write_album(folder: Union[str, os.PathLike], photos: Photos, *,
     images.write_png(folder / f"{name}.png", images.to_uint8(image))
   if masks:
     _write_masks(folder, names, "mask", photos.rendering.mask)
-  dataset_json.write(folder / dataset_json.FILE_NAME, {
-      f"{name}.png": c for name, c in zip(names, np.asarray(photos.c))})
+  dataset_json.write(
+    folder / dataset_json.FILE_NAME,
+    {f"{name}.png": c for name, c in zip(names, np.asarray(photos.c))},
+  )
 
 
-def _write_masks(folder: pathlib.Path, names: Sequence[str], suffix: str,
-                 masks: jax.Array):
+def _write_masks(
+  folder: pathlib.Path, names: Sequence[str], suffix: str, masks: jax.Array
+):
   """Writes `NAME_suffix.png` of masks, [N, H, W, 1] in [0, 1]."""
   # pylint: disable-next=import-outside-toplevel
   from my3dgen_jax.data import images
+
   for name, mask in zip(names, masks):
-    images.write_png(folder / f"{name}_{suffix}.png",
-                     images.to_uint8(mask * 2 - 1))
+    images.write_png(
+      folder / f"{name}_{suffix}.png", images.to_uint8(mask * 2 - 1)
+    )

@@ -7,9 +7,9 @@ It measures what edits of procedural people do. On disk it is a folder, see
 `losses.weights`.
 """
 
-from typing import Any, Dict, Mapping
+from collections.abc import Mapping
+from typing import Any
 
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -18,9 +18,10 @@ from my3dgen_jax.apps.editing.labels import Measure
 from my3dgen_jax.demo import shipped
 from my3dgen_jax.losses import identity, lpips
 from my3dgen_jax.losses import weights as weights_lib
-from my3dgen_jax.losses.backbones import NETWORKS, FeatureStack
+from my3dgen_jax.losses.backbones import FeatureStack, NETWORKS
 from my3dgen_jax.ops import checks
 from my3dgen_jax.training import run_folder
+from my3dgen_jax.types import Array
 
 SIDE = 128  # of the images that it looks at, pixels
 NAMES = ("smile", "age")
@@ -40,10 +41,11 @@ class Regressor(nn.Module):
   outputs: int
 
   @nn.compact
-  def __call__(self, x: chex.Array) -> jax.Array:
+  def __call__(self, x: Array) -> jax.Array:
     """Images [N, SIDE, SIDE, 3] in [-1, 1] to [N, outputs]."""
-    x, = FeatureStack(BACKBONE, taps=NETWORKS[BACKBONE].taps[-1:],
-                      name="backbone")(lpips.standardised(x))
+    (x,) = FeatureStack(
+      BACKBONE, taps=NETWORKS[BACKBONE].taps[-1:], name="backbone"
+    )(lpips.standardised(x))
     x = nn.relu(nn.Conv(_CHANNELS, (3, 3), (2, 2), name="conv")(x))
     # Where a mouth is matters, but not to the pixel.
     x = identity.average_pool(x, _GRID)
@@ -55,7 +57,7 @@ class Attributes(nn.Module):
   """Photos of any size to attributes; may be jitted."""
 
   @nn.compact
-  def __call__(self, images: chex.Array) -> Dict[str, jax.Array]:
+  def __call__(self, images: Array) -> dict[str, jax.Array]:
     """Measures.
 
     Args:
@@ -66,21 +68,20 @@ class Attributes(nn.Module):
     Raises: UserError if the images do not fit.
     """
     images = checks.as_float32("images", images, ("N", "H", "W", 3))
-    found = nn.sigmoid(Regressor(len(NAMES), name="regressor")(
-        resized(images)))
+    found = nn.sigmoid(Regressor(len(NAMES), name="regressor")(resized(images)))
     return {name: found[:, i] for i, name in enumerate(NAMES)}
 
 
 def shipped_measure() -> Measure:
   """Smile and age by the network that the package brings."""
-  digest = run_folder.file_digest(
-      shipped.ATTRIBUTES / weights_lib.WEIGHTS_FILE)
+  digest = run_folder.file_digest(shipped.ATTRIBUTES / weights_lib.WEIGHTS_FILE)
   network = load_attributes(shipped.ATTRIBUTES)
-  return Measure(f"demo attributes {digest}",
-                 jax.jit(lambda pictures: network(pictures)))
+  return Measure(
+    f"demo attributes {digest}", jax.jit(lambda pictures: network(pictures))
+  )
 
 
-def resized(images: chex.Array) -> jax.Array:
+def resized(images: Array) -> jax.Array:
   """Images [N, H, W, 3] as a regressor is trained with, [N, SIDE, SIDE, 3]."""
   if images.shape[1:3] == (SIDE, SIDE):
     return images
@@ -93,8 +94,9 @@ def of_training(params: Mapping[str, Any]) -> Any:
   Args:
     params: of a `Regressor` whose first outputs are logits of `NAMES`.
   """
-  last = {name: leaf[..., :len(NAMES)]
-          for name, leaf in params["last"].items()}
+  last = {
+    name: leaf[..., : len(NAMES)] for name, leaf in params["last"].items()
+  }
   return {"params": {"regressor": {**params, "last": last}}}
 
 
@@ -107,9 +109,13 @@ def _abstract(_: str) -> Any:
 
 
 _KIND = weights_lib.Kind(
-    name="attributes", title="attribute", field="network",
-    networks=(_NETWORK,),
-    converter="python -m my3dgen_jax.launch.train_demo_networks",
-    abstract=_abstract, module=lambda _, **options: Attributes(**options))
+  name="attributes",
+  title="attribute",
+  field="network",
+  networks=(_NETWORK,),
+  converter="python -m my3dgen_jax.launch.train_demo_networks",
+  abstract=_abstract,
+  module=lambda _, **options: Attributes(**options),
+)
 save_attributes = _KIND.save_only
 load_attributes = _KIND.load

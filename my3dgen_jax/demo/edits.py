@@ -6,7 +6,8 @@ viewer should not wait. `benchmarks/demo_directions.py` finds them again.
 
 import os
 import pathlib
-from typing import Any, Dict, List, Sequence, Union
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +28,9 @@ SAMPLES = 3000
 _DIGITS = 9  # that float32 needs
 
 
-def find(person: Person, out: Union[str, os.PathLike], *,
-         samples: int = SAMPLES) -> List[Direction]:
+def find(
+  person: Person, out: str | os.PathLike, *, samples: int = SAMPLES
+) -> list[Direction]:
   """Each attribute without the others, among a prior's faces.
 
   Args:
@@ -40,24 +42,40 @@ def find(person: Person, out: Union[str, os.PathLike], *,
   """
   config = EditConfig(samples=samples, batch_size=8)
   w, labels = label_samples(person, attributes.shipped_measure(), config, out)
-  return [find_direction(w, labels, name, without=[
-      other for other in attributes.NAMES if other != name])
-          for name in attributes.NAMES]
+  return [
+    find_direction(
+      w,
+      labels,
+      name,
+      without=[other for other in attributes.NAMES if other != name],
+    )
+    for name in attributes.NAMES
+  ]
 
 
-def save(folder: Union[str, os.PathLike], base: str,
-         found: Sequence[Direction]):
+def save(folder: str | os.PathLike, base: str, found: Sequence[Direction]):
   """Writes directions of a base, whose SHA-256 is `base`; raises OSError."""
   numbers = lambda vector: [float(f"{x:.{_DIGITS}g}") for x in vector]
-  run_folder.write_json(pathlib.Path(folder) / FILE, {
+  run_folder.write_json(
+    pathlib.Path(folder) / FILE,
+    {
       run_folder.BASE_DIGEST: base,
-      "directions": [{
-          "name": one.name, "accuracy": one.accuracy, "spread": one.spread,
-          "vector": numbers(one.vector)} for one in found]})
+      "directions": [
+        {
+          "name": one.name,
+          "accuracy": one.accuracy,
+          "spread": one.spread,
+          "vector": numbers(one.vector),
+        }
+        for one in found
+      ],
+    },
+  )
 
 
-def shipped_directions(base: str, folder: Union[str, os.PathLike] = DIRECTIONS
-                       ) -> List[Direction]:
+def shipped_directions(
+  base: str, folder: str | os.PathLike = DIRECTIONS
+) -> list[Direction]:
   """Those that come with the package.
 
   Args:
@@ -74,11 +92,13 @@ def shipped_directions(base: str, folder: Union[str, os.PathLike] = DIRECTIONS
       return []
     return [_direction(row) for row in data["directions"]]
   except (KeyError, TypeError, ValueError, AttributeError):
-    raise CheckpointError(f"{path}: is damaged; find the directions again by "
-                          "benchmarks/demo_directions.py") from None
+    raise CheckpointError(
+      f"{path}: is damaged; find the directions again by "
+      "benchmarks/demo_directions.py"
+    ) from None
 
 
-def directions_for(person: Person, paths: Sequence[str]) -> List[Direction]:
+def directions_for(person: Person, paths: Sequence[str]) -> list[Direction]:
   """Directions to edit along, with spreads.
 
   Args:
@@ -91,15 +111,23 @@ def directions_for(person: Person, paths: Sequence[str]) -> List[Direction]:
   if not paths:
     return shipped_directions(person.origin.base)
   model = person.generator.module.config
-  return [with_spread(person, directions.load(
-      path, w_dim=model.w_dim, num_ws=model.num_ws), EditConfig(
-          samples=SAMPLES)) for path in paths]
+  return [
+    with_spread(
+      person,
+      directions.load(path, w_dim=model.w_dim, num_ws=model.num_ws),
+      EditConfig(samples=SAMPLES),
+    )
+    for path in paths
+  ]
 
 
-def _direction(row: Dict[str, Any]) -> Direction:
+def _direction(row: dict[str, Any]) -> Direction:
   vector = np.array(row["vector"], np.float32)
   vector.flags.writeable = False
   accuracy = row["accuracy"]
-  return Direction(str(row["name"]), vector,
-                   None if accuracy is None else float(accuracy),
-                   float(row["spread"]))
+  return Direction(
+    str(row["name"]),
+    vector,
+    None if accuracy is None else float(accuracy),
+    float(row["spread"]),
+  )

@@ -15,7 +15,8 @@ import functools
 import json
 import os
 import pathlib
-from typing import Callable, Literal, Tuple, Union
+from collections.abc import Callable
+from typing import Literal
 
 import chex
 import flax.struct
@@ -23,12 +24,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.demo import people, render
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs import devices
 from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.jobs.progress import Progress
+from my3dgen_jax.storage.files import replacing
+from my3dgen_jax.types import Array
 
 PLAN_FILE = "plan.json"
 _PART = 64  # photos of a part
@@ -79,14 +81,19 @@ class Gallery:
     owner: [N], number of the identity vector.
   """
 
-  images: chex.Array
+  images: Array
   person: people.Person
-  label: chex.Array
-  owner: chex.Array
+  label: Array
+  owner: Array
 
 
-def open_gallery(folder: Union[str, os.PathLike], plan: Plan,
-                 stop: StopRequest, *, title: str = "drawing") -> Gallery:
+def open_gallery(
+  folder: str | os.PathLike,
+  plan: Plan,
+  stop: StopRequest,
+  *,
+  title: str = "drawing",
+) -> Gallery:
   """Reads a gallery, after it has drawn what is missing.
 
   Args:
@@ -106,18 +113,21 @@ def open_gallery(folder: Union[str, os.PathLike], plan: Plan,
   numbers = np.arange(plan.size)
   paths = [folder / f"part{n:05d}.npy" for n in range(-(-plan.size // _PART))]
   missing = [n for n, path in enumerate(paths) if not path.exists()]
-  progress = Progress(title, len(paths), "parts",
-                      start=len(paths) - len(missing))
+  progress = Progress(
+    title, len(paths), "parts", start=len(paths) - len(missing)
+  )
   for place, n in enumerate(missing):
-    chosen = numbers[n * _PART:(n + 1) * _PART]
+    chosen = numbers[n * _PART : (n + 1) * _PART]
     with replacing(paths[n]) as file:
       np.save(file, draw(plan, chosen))
     progress.update(len(paths) - len(missing) + place + 1)
-    stop.raise_if_wanted("stopped while drawing people; the same command "
-                         "goes on")
+    stop.raise_if_wanted(
+      "stopped while drawing people; the same command goes on"
+    )
   person, _, label, owner = jax.device_get(_subjects(plan, numbers))
-  return Gallery(np.concatenate([np.load(path) for path in paths]), person,
-                 label, owner)
+  return Gallery(
+    np.concatenate([np.load(path) for path in paths]), person, label, owner
+  )
 
 
 def _check_plan(folder: pathlib.Path, plan: Plan):
@@ -125,14 +135,16 @@ def _check_plan(folder: pathlib.Path, plan: Plan):
   found = dataclasses.asdict(plan)
   if path.exists():
     if json.loads(path.read_text(encoding="utf-8")) != found:
-      raise UserError(f"{folder}: holds photos drawn with other settings; "
-                      "remove it, or name another folder")
+      raise UserError(
+        f"{folder}: holds photos drawn with other settings; "
+        "remove it, or name another folder"
+      )
     return
   with replacing(path) as file:
     file.write(json.dumps(found).encode())
 
 
-def draw(plan: Plan, numbers: chex.Array) -> np.ndarray:
+def draw(plan: Plan, numbers: Array) -> np.ndarray:
   """Photographs people on all devices.
 
   Args:
@@ -145,41 +157,47 @@ def draw(plan: Plan, numbers: chex.Array) -> np.ndarray:
   # One shape compiles once: a short part is filled up, and cut.
   filled = np.resize(numbers, -(-_PART // count) * count)
   person, c, _, _ = _subjects(plan, filled)
-  spread = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]),
-                        (person, c))
+  spread = jax.tree.map(
+    lambda x: x.reshape(count, -1, *x.shape[1:]), (person, c)
+  )
   images = np.asarray(_drawing(plan.resolution, plan.supersampling)(*spread))
-  return images.reshape(-1, *images.shape[2:])[:len(numbers)]
+  return images.reshape(-1, *images.shape[2:])[: len(numbers)]
 
 
 @functools.cache
-def _drawing(resolution: int, supersampling: int) -> Callable[
-    [people.Person, jax.Array], jax.Array]:
+def _drawing(
+  resolution: int, supersampling: int
+) -> Callable[[people.Person, jax.Array], jax.Array]:
   """Renders people, [D, N], as uint8 on all devices."""
+
   def one_device(person, c):
-    image = render.render(person, c, resolution=resolution,
-                          supersampling=supersampling).image
+    image = render.render(
+      person, c, resolution=resolution, supersampling=supersampling
+    ).image
     return jnp.clip(jnp.rint((image + 1) * 127.5), 0, 255).astype(jnp.uint8)
 
   return devices.spread(one_device)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _subjects(plan: Plan, numbers: chex.Array) -> Tuple[
-    people.Person, jax.Array, jax.Array, jax.Array]:
+def _subjects(
+  plan: Plan, numbers: Array
+) -> tuple[people.Person, jax.Array, jax.Array, jax.Array]:
   """Who photos show, [N]: person, camera, label and owner."""
   label = numbers // plan.photos
   owner = label // plan.num_variants
 
   def stream(which, number):
     return jax.random.fold_in(
-        jax.random.fold_in(jax.random.key(plan.seed), which), number)
+      jax.random.fold_in(jax.random.key(plan.seed), which), number
+    )
 
   def one(number, label, owner):
     person = people.Person(
-        identity=people.sample_identity(stream(_IDENTITY, owner)),
-        photo=people.sample_photo(stream(_PHOTO, number)),
-        marks=_marks(plan, stream(_MARKS, owner),
-                     label % plan.num_variants))
+      identity=people.sample_identity(stream(_IDENTITY, owner)),
+      photo=people.sample_photo(stream(_PHOTO, number)),
+      marks=_marks(plan, stream(_MARKS, owner), label % plan.num_variants),
+    )
     return person, people.sample_camera(stream(_CAMERA, number))
 
   person, c = jax.vmap(one)(numbers, label, owner)
@@ -193,14 +211,20 @@ def _marks(plan: Plan, key: chex.PRNGKey, variant: jax.Array) -> people.Marks:
     has, draw_key = kinds == variant - 1, key
   else:
     keys = jax.vmap(lambda n: jax.random.split(jax.random.fold_in(key, n)))(
-        jnp.arange(2))
-    first, own = (jax.random.bernoulli(keys[n, 0], _SHARE, kinds.shape)
-                  for n in (0, variant))
+      jnp.arange(2)
+    )
+    first, own = (
+      jax.random.bernoulli(keys[n, 0], _SHARE, kinds.shape)
+      for n in (0, variant)
+    )
     certain = jax.random.randint(key, (), 0, len(people.MARKS))
     # The first twin's own draw decides, the second has the opposite.
     has = jnp.where(kinds == certain, first[certain] ^ (variant == 1), own)
     draw_key = keys[variant, 1]
   all_marks = people.sample_marks(draw_key)
-  return people.Marks(**{
+  return people.Marks(
+    **{
       kind: jnp.where(has[n], getattr(all_marks, kind), 0.0)
-      for n, kind in enumerate(people.MARKS)})
+      for n, kind in enumerate(people.MARKS)
+    }
+  )

@@ -6,7 +6,7 @@ are functions of a key, so `jax.random.key(n)` names person n.
 """
 
 import types
-from typing import Mapping, Sequence, Tuple
+from collections.abc import Mapping, Sequence
 
 import chex
 import flax.struct
@@ -14,64 +14,65 @@ import jax
 import jax.numpy as jnp
 
 from my3dgen_jax.ops import cameras
+from my3dgen_jax.types import Array
 
 RADIUS = 2.7  # of the cameras' sphere, world units
 PIVOT = (0.0, 0.0, 0.2)  # what they look at
 
 # Name -> (middle, change per standard deviation). World units where a length
 # is meant, shares otherwise; colours go through ramps in `heads`.
-IDENTITY: Mapping[str, Tuple[float, float]] = {
-    "skull_width": (0.152, 0.004),
-    "skull_height": (0.152, 0.004),
-    "face_width": (0.122, 0.0045),
-    "face_length": (-0.002, 0.008),
-    "jaw_width": (0.071, 0.006),
-    "chin_width": (0.038, 0.006),
-    "chin_forward": (0.0, 0.007),
-    "cheek_fullness": (0.0, 0.004),
-    "eye_distance": (0.0665, 0.0028),
-    "eye_size": (1.08, 0.06),
-    "eye_openness": (0.0138, 0.0014),
-    "eye_tilt": (0.0, 0.07),
-    "iris_hue": (0.0, 1.0),
-    "nose_width": (0.0255, 0.003),
-    "nose_length": (0.0, 0.006),
-    "nose_height": (0.040, 0.0055),
-    "nose_bridge": (0.016, 0.004),
-    "nose_tip": (0.0, 0.005),
-    "ear_size": (1.0, 0.10),
-    "ear_out": (0.35, 0.13),
-    "mouth_width": (0.050, 0.0045),
-    "mouth_height": (0.0, 0.004),
-    "upper_lip": (0.0110, 0.0022),
-    "lower_lip": (0.0145, 0.0024),
-    "lip_colour": (0.45, 0.17),
-    "brow_height": (0.0, 0.0032),
-    "brow_thickness": (0.0062, 0.0013),
-    "brow_tilt": (0.0, 0.06),
-    "skin_tone": (0.0, 1.0),
-    "skin_hue": (0.0, 1.0),
-    "hair_length": (0.0, 1.0),
-    "hair_volume": (0.0, 1.0),
-    "hairline": (0.0, 1.0),
-    "hair_part": (0.0, 1.0),
-    "hair_curl": (0.0, 1.0),
-    "hair_tone": (0.0, 1.0),
-    "hair_red": (0.0, 1.0),
-    "beard": (0.0, 1.0),
+IDENTITY: Mapping[str, tuple[float, float]] = {
+  "skull_width": (0.152, 0.004),
+  "skull_height": (0.152, 0.004),
+  "face_width": (0.122, 0.0045),
+  "face_length": (-0.002, 0.008),
+  "jaw_width": (0.071, 0.006),
+  "chin_width": (0.038, 0.006),
+  "chin_forward": (0.0, 0.007),
+  "cheek_fullness": (0.0, 0.004),
+  "eye_distance": (0.0665, 0.0028),
+  "eye_size": (1.08, 0.06),
+  "eye_openness": (0.0138, 0.0014),
+  "eye_tilt": (0.0, 0.07),
+  "iris_hue": (0.0, 1.0),
+  "nose_width": (0.0255, 0.003),
+  "nose_length": (0.0, 0.006),
+  "nose_height": (0.040, 0.0055),
+  "nose_bridge": (0.016, 0.004),
+  "nose_tip": (0.0, 0.005),
+  "ear_size": (1.0, 0.10),
+  "ear_out": (0.35, 0.13),
+  "mouth_width": (0.050, 0.0045),
+  "mouth_height": (0.0, 0.004),
+  "upper_lip": (0.0110, 0.0022),
+  "lower_lip": (0.0145, 0.0024),
+  "lip_colour": (0.45, 0.17),
+  "brow_height": (0.0, 0.0032),
+  "brow_thickness": (0.0062, 0.0013),
+  "brow_tilt": (0.0, 0.06),
+  "skin_tone": (0.0, 1.0),
+  "skin_hue": (0.0, 1.0),
+  "hair_length": (0.0, 1.0),
+  "hair_volume": (0.0, 1.0),
+  "hairline": (0.0, 1.0),
+  "hair_part": (0.0, 1.0),
+  "hair_curl": (0.0, 1.0),
+  "hair_tone": (0.0, 1.0),
+  "hair_red": (0.0, 1.0),
+  "beard": (0.0, 1.0),
 }
-PHOTO: Mapping[str, Tuple[float, float]] = {
-    "smile": (0.0, 1.0),
-    "age": (0.0, 1.0),
-    "light_side": (0.0, 0.45),
-    "light_height": (0.55, 0.16),
-    "light_strength": (0.62, 0.08),
-    "light_warmth": (0.0, 0.06),
-    "background_warmth": (0.0, 0.09),
-    "background_green": (0.0, 0.06),
-    "background_value": (0.0, 1.0),
-    "clothes_warmth": (0.0, 0.35),
-    "clothes_value": (0.0, 1.0),
+PHOTO: Mapping[str, tuple[float, float]] = {
+  "smile": (0.0, 1.0),
+  "age": (0.0, 1.0),
+  "light_side": (0.0, 0.45),
+  "light_height": (0.55, 0.16),
+  "light_strength": (0.62, 0.08),
+  "light_warmth": (0.0, 0.06),
+  "background_warmth": (0.0, 0.09),
+  "background_green": (0.0, 0.06),
+  "background_value": (0.0, 1.0),
+  "clothes_warmth": (0.0, 0.35),
+  "clothes_value": (0.0, 1.0),
 }
 MARKS = ("mole", "scar", "birthmark", "freckles", "asymmetry", "glasses")
 
@@ -94,12 +95,12 @@ class Marks:
       and brightness of the frame in [0, 1].
   """
 
-  mole: chex.Array
-  scar: chex.Array
-  birthmark: chex.Array
-  freckles: chex.Array
-  asymmetry: chex.Array
-  glasses: chex.Array
+  mole: Array
+  scar: Array
+  birthmark: Array
+  freckles: Array
+  asymmetry: Array
+  glasses: Array
 
 
 @flax.struct.dataclass
@@ -112,20 +113,20 @@ class Person:
     marks: Marks.
   """
 
-  identity: chex.Array
-  photo: chex.Array
+  identity: Array
+  photo: Array
   marks: Marks
 
 
 def no_marks(shape: Sequence[int] = ()) -> Marks:
   """Marks of people who have none; `shape` is that of the batch."""
-  sizes = dict(mole=4, scar=5, birthmark=4, freckles=2, asymmetry=2,
-               glasses=3)
-  return Marks(**{name: jnp.zeros((*shape, size))
-                  for name, size in sizes.items()})
+  sizes = dict(mole=4, scar=5, birthmark=4, freckles=2, asymmetry=2, glasses=3)
+  return Marks(
+    **{name: jnp.zeros((*shape, size)) for name, size in sizes.items()}
+  )
 
 
-def share(normal: chex.Array) -> jax.Array:
+def share(normal: Array) -> jax.Array:
   """A standard normal number as one that is uniform in (0, 1)."""
   return jax.scipy.stats.norm.cdf(normal)
 
@@ -186,8 +187,7 @@ def sample_marks(key: chex.PRNGKey, kinds: Sequence[str] = MARKS) -> Marks:
   """
   marks = no_marks()
   for kind in kinds:
-    draw = jax.random.uniform(
-        jax.random.fold_in(key, MARKS.index(kind)), (4,))
+    draw = jax.random.uniform(jax.random.fold_in(key, MARKS.index(kind)), (4,))
     marks = marks.replace(**{kind: _mark(kind, draw)})
   return marks
 
@@ -196,34 +196,50 @@ def _mark(kind: str, draw: jax.Array) -> jax.Array:
   """One kind of mark from four uniform numbers."""
   u0, u1, u2, u3 = draw
   side = jnp.where(u0 < 0.5, -1.0, 1.0)
-  return jnp.stack({
-      "mole": [1.0, side * (0.045 + 0.04 * u1), -0.10 + 0.09 * u2,
-               0.011 + 0.003 * u3],
-      "scar": [1.0, side * (0.055 + 0.03 * u1), -0.06 + 0.06 * u2,
-               side * (0.7 + 0.6 * u3), 0.065],
-      "birthmark": [1.0, side * (0.05 + 0.03 * u1),
-                    jnp.where(u2 < 0.5, 0.125, -0.045), 0.026 + 0.01 * u3],
+  return jnp.stack(
+    {
+      "mole": [
+        1.0,
+        side * (0.045 + 0.04 * u1),
+        -0.10 + 0.09 * u2,
+        0.011 + 0.003 * u3,
+      ],
+      "scar": [
+        1.0,
+        side * (0.055 + 0.03 * u1),
+        -0.06 + 0.06 * u2,
+        side * (0.7 + 0.6 * u3),
+        0.065,
+      ],
+      "birthmark": [
+        1.0,
+        side * (0.05 + 0.03 * u1),
+        jnp.where(u2 < 0.5, 0.125, -0.045),
+        0.026 + 0.01 * u3,
+      ],
       "freckles": [0.7 + 0.3 * u0, 6 * u1],
-      "asymmetry": [side * (0.007 + 0.005 * u1),
-                    -side * (0.006 + 0.008 * u2)],
+      "asymmetry": [side * (0.007 + 0.005 * u1), -side * (0.006 + 0.008 * u2)],
       "glasses": [1.0, 0.026 + 0.008 * u1, u2],
-  }[kind])
+    }[kind]
+  )
 
 
-def sample_person(key: chex.PRNGKey,
-                  kinds: Sequence[str] = MARKS) -> Person:
+def sample_person(key: chex.PRNGKey, kinds: Sequence[str] = MARKS) -> Person:
   """A person in a first photo; `album` shows it in others."""
   keys = jax.random.split(key, 3)
-  return Person(identity=sample_identity(keys[0]),
-                photo=sample_photo(keys[1]),
-                marks=sample_marks(keys[2], kinds))
+  return Person(
+    identity=sample_identity(keys[0]),
+    photo=sample_photo(keys[1]),
+    marks=sample_marks(keys[2], kinds),
+  )
 
 
 def face_camera(yaw: chex.Numeric, pitch: chex.Numeric) -> jax.Array:
   """The label c, [..., 25], of a camera on EG3D's sphere, as `look_at`."""
   cam2world = cameras.look_at(yaw, pitch, PIVOT, RADIUS)
   return cameras.pack_label(
-      cam2world, cameras.intrinsics_from_focal(cameras.FACE_FOCAL))
+    cam2world, cameras.intrinsics_from_focal(cameras.FACE_FOCAL)
+  )
 
 
 def sample_camera(key: chex.PRNGKey) -> jax.Array:
@@ -232,8 +248,7 @@ def sample_camera(key: chex.PRNGKey) -> jax.Array:
   return face_camera(0.5 * yaw, 0.25 * pitch)
 
 
-def disturbed_camera(key: chex.PRNGKey, c: chex.Array,
-                     error: float) -> jax.Array:
+def disturbed_camera(key: chex.PRNGKey, c: Array, error: float) -> jax.Array:
   """The label that a pose estimate would give.
 
   Args:

@@ -1,16 +1,19 @@
 """Runs of procedural people, with what the package brings."""
 
 import dataclasses
-from typing import Callable
+from collections.abc import Callable
 
 from my3dgen_jax.apps.personalization.settings import PersonalizeConfig
 from my3dgen_jax.demo import album as demo_album
 from my3dgen_jax.demo import shipped
 
 
-def with_demo_person(config: PersonalizeConfig, number: int, *,
-                     report: Callable[[str], None] = print
-                     ) -> PersonalizeConfig:
+def with_demo_person(
+  config: PersonalizeConfig,
+  number: int,
+  *,
+  report: Callable[[str], None] = print,
+) -> PersonalizeConfig:
   """The config with the demo's album and networks, where it names none.
 
   Args:
@@ -25,10 +28,19 @@ def with_demo_person(config: PersonalizeConfig, number: int, *,
   if not config.album:
     report(f"drawing photos of person {number} in {album}")
     demo_album.write_demo_album(album, number)
-  own = {} if config.album else {
+  own = (
+    {}
+    if config.album
+    else {
       "test": f"{album}/{demo_album.TEST_FILE}",
-      "reference": f"{album}/{demo_album.REFERENCE_FILE}"}
+      "reference": f"{album}/{demo_album.REFERENCE_FILE}",
+    }
+  )
   return dataclasses.replace(
-      config, album=album, checkpoint=config.checkpoint or str(shipped.PRIOR),
-      lpips=config.lpips or str(shipped.LPIPS),
-      identity=config.identity or str(shipped.IDENTITY), **own)
+    config,
+    album=album,
+    checkpoint=config.checkpoint or str(shipped.PRIOR),
+    lpips=config.lpips or str(shipped.LPIPS),
+    identity=config.identity or str(shipped.IDENTITY),
+    **own,
+  )

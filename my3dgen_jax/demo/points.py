@@ -5,7 +5,6 @@ colour a person teach it surfaces first.
 """
 
 import functools
-from typing import Tuple
 
 import chex
 import flax.struct
@@ -13,11 +12,15 @@ import jax
 import jax.numpy as jnp
 
 from my3dgen_jax.demo import heads, people, render
+from my3dgen_jax.types import Array
 
 # Ellipses about what is looked at most, (x, y, half width, half height): the
 # whole face, the eyes, nose and mouth.
-_REGIONS = ((0.0, 0.0, 0.11, 0.155), (0.0, 0.05, 0.105, 0.038),
-            (0.0, -0.075, 0.062, 0.055))
+_REGIONS = (
+  (0.0, 0.0, 0.11, 0.155),
+  (0.0, 0.05, 0.105, 0.038),
+  (0.0, -0.075, 0.062, 0.055),
+)
 _STEPS = 64
 _TOLERANCE = 1e-3  # how far off the surface a point may lie, world units
 _DENSITY_SLOPE = 1500.0  # raw density per world unit inside
@@ -57,8 +60,13 @@ class FieldPoints:
 
 
 @functools.partial(jax.jit, static_argnames=("count",))
-def surface_points(key: chex.PRNGKey, person: people.Person, count: int, *,
-                   face_weight: float = 0.6) -> SurfacePoints:
+def surface_points(
+  key: chex.PRNGKey,
+  person: people.Person,
+  count: int,
+  *,
+  face_weight: float = 0.6,
+) -> SurfacePoints:
   """Draws points that some camera sees on one person's surface.
 
   Args:
@@ -73,11 +81,13 @@ def surface_points(key: chex.PRNGKey, person: people.Person, count: int, *,
   on_face = jax.random.uniform(keys[0], (count,)) < face_weight
   face = _face_rays(keys[1], count)
   around = _rays_from_around(keys[2], count)
-  origins, directions = (jnp.where(on_face[:, None], a, b)
-                         for a, b in zip(face, around))
+  origins, directions = (
+    jnp.where(on_face[:, None], a, b) for a, b in zip(face, around)
+  )
   head = heads.build(person)
-  t, off = render.march(head, origins, directions, jnp.zeros(count),
-                      steps=_STEPS, least_step=1e-3)
+  t, off = render.march(
+    head, origins, directions, jnp.zeros(count), steps=_STEPS, least_step=1e-3
+  )
   points = origins + t[:, None] * directions
   good = (jnp.abs(off) < _TOLERANCE) & (jnp.abs(points) < 0.5).all(axis=-1)
   # The odd ray that creeps along an edge or leaves the box stands in for
@@ -87,21 +97,24 @@ def surface_points(key: chex.PRNGKey, person: people.Person, count: int, *,
   return SurfacePoints(points=points, normals=normals, colour=colour)
 
 
-def _face_rays(key: chex.PRNGKey, count: int) -> Tuple[jax.Array, jax.Array]:
+def _face_rays(key: chex.PRNGKey, count: int) -> tuple[jax.Array, jax.Array]:
   """Origins and directions of rays from the cameras' side onto the face."""
   keys = jax.random.split(key, 3)
   region = jnp.asarray(_REGIONS)[
-      jax.random.randint(keys[0], (count,), 0, len(_REGIONS))]
-  place = region[:, :2] + region[:, 2:] * jax.random.ball(keys[1], 2,
-                                                          shape=(count,))
+    jax.random.randint(keys[0], (count,), 0, len(_REGIONS))
+  ]
+  place = region[:, :2] + region[:, 2:] * jax.random.ball(
+    keys[1], 2, shape=(count,)
+  )
   # A target inside the head, so that every ray hits something.
   target = jnp.concatenate([place, jnp.full((count, 1), 0.07)], axis=-1)
   turn = jax.random.uniform(keys[2], (count, 2), minval=-1.0, maxval=1.0)
   return _towards(target, turn * jnp.array([0.5, 0.25]))
 
 
-def _rays_from_around(key: chex.PRNGKey,
-                      count: int) -> Tuple[jax.Array, jax.Array]:
+def _rays_from_around(
+  key: chex.PRNGKey, count: int
+) -> tuple[jax.Array, jax.Array]:
   """Origins and directions of rays onto the head, neck and shoulders."""
   keys = jax.random.split(key, 3)
   unit = jax.random.uniform(keys[0], (count, 3), minval=-1.0, maxval=1.0)
@@ -114,23 +127,33 @@ def _rays_from_around(key: chex.PRNGKey,
   return _towards(target, turn * jnp.array([jnp.pi, 0.5]))
 
 
-def _towards(target: jax.Array,
-             turn: jax.Array) -> Tuple[jax.Array, jax.Array]:
+def _towards(target: jax.Array, turn: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Rays to `target`, [N, 3], from yaw and pitch, [N, 2], well outside."""
   yaw, pitch = turn[:, 0], turn[:, 1]
-  back = jnp.stack([jnp.sin(yaw) * jnp.cos(pitch), jnp.sin(pitch),
-                    jnp.cos(yaw) * jnp.cos(pitch)], axis=-1)
+  back = jnp.stack(
+    [
+      jnp.sin(yaw) * jnp.cos(pitch),
+      jnp.sin(pitch),
+      jnp.cos(yaw) * jnp.cos(pitch),
+    ],
+    axis=-1,
+  )
   return target + 0.9 * back, -back
 
 
-def density_target(distance: chex.Array) -> jax.Array:
+def density_target(distance: Array) -> jax.Array:
   """Raw density of a field whose surface lies where `distance` is 0."""
   return jnp.clip(-_DENSITY_SLOPE * distance, *_DENSITY_RANGE)
 
 
-def field_points(key: chex.PRNGKey, person: people.Person, count: int, *,
-                 face_weight: float = 0.6,
-                 spread: float = 0.012) -> FieldPoints:
+def field_points(
+  key: chex.PRNGKey,
+  person: people.Person,
+  count: int,
+  *,
+  face_weight: float = 0.6,
+  spread: float = 0.012,
+) -> FieldPoints:
   """Draws points with the density and colour that a field should have there.
 
   60 % lie about the person's surface, 20 % in the box of side 1, and 20 %
@@ -145,14 +168,19 @@ def field_points(key: chex.PRNGKey, person: people.Person, count: int, *,
   """
   chex.assert_is_divisible(count, 5)
   keys = jax.random.split(key)
-  near = surface_points(keys[0], person, 3 * count // 5,
-                        face_weight=face_weight)
+  near = surface_points(
+    keys[0], person, 3 * count // 5, face_weight=face_weight
+  )
   return _field_about(keys[1], person, near, spread)
 
 
 @jax.jit
-def _field_about(key: chex.PRNGKey, person: people.Person,
-                 near: SurfacePoints, spread: chex.Numeric) -> FieldPoints:
+def _field_about(
+  key: chex.PRNGKey,
+  person: people.Person,
+  near: SurfacePoints,
+  spread: chex.Numeric,
+) -> FieldPoints:
   """Moves points off the surface and adds those elsewhere."""
   fifth = near.points.shape[0] // 3
   keys = jax.random.split(key, 3)
@@ -161,22 +189,26 @@ def _field_about(key: chex.PRNGKey, person: people.Person,
   free = jax.random.uniform(keys[1], (fifth, 3), minval=-0.5, maxval=0.5)
   nowhere = jnp.zeros((fifth, 3))
   points = jnp.concatenate([near.points, wall, free])
-  normals = jnp.concatenate([near.normals, inward / heads.WALL_RADIUS,
-                             nowhere])
+  normals = jnp.concatenate([near.normals, inward / heads.WALL_RADIUS, nowhere])
   away = spread * jax.random.normal(keys[2], (5 * fifth, 1))
   points = points + away * normals
   distance = jnp.minimum(heads.sdf(person, points), heads.wall_sdf(points))
   colour = jnp.concatenate(
-      [near.colour, heads.wall_colour(person, wall), nowhere])
+    [near.colour, heads.wall_colour(person, wall), nowhere]
+  )
   weight = (jnp.arange(5 * fifth) < 4 * fifth).astype(jnp.float32)
-  return FieldPoints(points=points, density=density_target(distance),
-                     colour=colour, weight=weight)
+  return FieldPoints(
+    points=points,
+    density=density_target(distance),
+    colour=colour,
+    weight=weight,
+  )
 
 
 def _wall_points(key: chex.PRNGKey, count: int) -> jax.Array:
   """Points, [N, 3], of the part of the wall that cameras see."""
   angles = jax.random.uniform(key, (count, 2), minval=-1.0, maxval=1.0)
   yaw, height = angles[:, 0] * 1.25, angles[:, 1] * 0.7
-  flat = jnp.sqrt(1 - height ** 2)
+  flat = jnp.sqrt(1 - height**2)
   out = jnp.stack([jnp.sin(yaw) * flat, height, -jnp.cos(yaw) * flat], axis=-1)
   return jnp.asarray(people.PIVOT) + heads.WALL_RADIUS * out

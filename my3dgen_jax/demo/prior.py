@@ -10,26 +10,38 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from my3dgen_jax.config import (BackboneConfig, DecoderConfig, GeneratorConfig,
-                                MappingConfig, RenderConfig,
-                                SuperresolutionConfig)
+from my3dgen_jax.config import (
+  BackboneConfig,
+  DecoderConfig,
+  GeneratorConfig,
+  MappingConfig,
+  RenderConfig,
+  SuperresolutionConfig,
+)
 from my3dgen_jax.demo import people
+from my3dgen_jax.types import Array
 
 NUM_PARAMETERS = len(people.IDENTITY) + len(people.PHOTO)
 
 MODEL = GeneratorConfig(
-    z_dim=96, w_dim=128, neural_rendering_resolution=64,
-    # A camera has no say in who is seen.
-    mapping=MappingConfig(num_layers=2, zero_label=True),
-    # An eye is 0.03 units high: two texels of planes of 64, four of these.
-    backbone=BackboneConfig(resolution=128, plane_channels=16,
-                            channel_base=2048, channel_max=128),
-    decoder=DecoderConfig(hidden_features=32, color_features=16),
-    rendering=RenderConfig(depth_resolution=12,
-                           depth_resolution_importance=12),
-    superresolution=SuperresolutionConfig(
-        module="SuperresolutionHybrid2X", input_resolution=64,
-        channels=(48, 24), up=(False, True)))
+  z_dim=96,
+  w_dim=128,
+  neural_rendering_resolution=64,
+  # A camera has no say in who is seen.
+  mapping=MappingConfig(num_layers=2, zero_label=True),
+  # An eye is 0.03 units high: two texels of planes of 64, four of these.
+  backbone=BackboneConfig(
+    resolution=128, plane_channels=16, channel_base=2048, channel_max=128
+  ),
+  decoder=DecoderConfig(hidden_features=32, color_features=16),
+  rendering=RenderConfig(depth_resolution=12, depth_resolution_importance=12),
+  superresolution=SuperresolutionConfig(
+    module="SuperresolutionHybrid2X",
+    input_resolution=64,
+    channels=(48, 24),
+    up=(False, True),
+  ),
+)
 
 
 def latents(key: chex.PRNGKey, person: people.Person) -> jax.Array:
@@ -50,14 +62,15 @@ def latents(key: chex.PRNGKey, person: people.Person) -> jax.Array:
   squared = jnp.sum(jnp.square(parameters), axis=-1, keepdims=True)
   # One person in a hundred thousand is longer than any z.
   parameters *= jnp.minimum(1.0, jnp.sqrt(MODEL.z_dim / squared))
-  rest = jax.random.normal(key, (parameters.shape[0],
-                                 MODEL.z_dim - NUM_PARAMETERS))
+  rest = jax.random.normal(
+    key, (parameters.shape[0], MODEL.z_dim - NUM_PARAMETERS)
+  )
   left = jnp.maximum(MODEL.z_dim - squared, 0.0)
   rest *= jnp.sqrt(left / jnp.sum(jnp.square(rest), axis=-1, keepdims=True))
   return jnp.concatenate([parameters, rest], axis=-1)
 
 
-def parameters_of(z: chex.Array) -> people.Person:
+def parameters_of(z: Array) -> people.Person:
   """The people that latents stand for, without marks.
 
   Args:
@@ -65,5 +78,8 @@ def parameters_of(z: chex.Array) -> people.Person:
   """
   z = z * (MODEL.z_dim**0.5 / jnp.linalg.norm(z, axis=-1, keepdims=True))
   first, last = len(people.IDENTITY), NUM_PARAMETERS
-  return people.Person(identity=z[:, :first], photo=z[:, first:last],
-                       marks=people.no_marks(z.shape[:1]))
+  return people.Person(
+    identity=z[:, :first],
+    photo=z[:, first:last],
+    marks=people.no_marks(z.shape[:1]),
+  )

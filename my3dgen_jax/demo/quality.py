@@ -1,7 +1,7 @@
 """How good the demo's prior is: numbers and pictures of people it never saw."""
 
 import os
-from typing import Any, Dict, Union
+from typing import Any
 
 import chex
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 
 from my3dgen_jax.demo import people, prior, render
 from my3dgen_jax.losses.reconstruction import psnr
-from my3dgen_jax.types import Network
+from my3dgen_jax.types import Array, Network
 
 _AT_ONCE = 8  # people drawn by one call; one shape compiles once
 _TURNS = (-0.35, 0.0, 0.35)  # yaws of the pictures, radians
@@ -19,7 +19,7 @@ _SAMPLES = 16
 
 
 @jax.jit
-def _show(generator: Network, z: chex.Array, c: chex.Array) -> jax.Array:
+def _show(generator: Network, z: Array, c: Array) -> jax.Array:
   ws = generator(z, people.face_camera(0.0, 0.0)[None], method="mapping")
   return generator(ws, c, method="synthesis").image
 
@@ -29,18 +29,20 @@ def _draw(keys: chex.PRNGKey) -> Any:
   """People without marks: z, c and whoever they are."""
   keys = jax.vmap(lambda key: jax.random.split(key, 3))(keys).T
   person = jax.vmap(lambda key: people.sample_person(key, kinds=()))(keys[0])
-  return (prior.latents(keys[1][0], person),
-          jax.vmap(people.sample_camera)(keys[2]), person)
+  return (
+    prior.latents(keys[1][0], person),
+    jax.vmap(people.sample_camera)(keys[2]),
+    person,
+  )
 
 
 @jax.jit
-def _compare(x: chex.Array, rendering: render.Rendering) -> Dict[str, Any]:
+def _compare(x: Array, rendering: render.Rendering) -> dict[str, Any]:
   photo = rendering.image
-  return {"psnr": psnr(x, photo),
-          "psnr_person": psnr(x, photo, rendering.mask)}
+  return {"psnr": psnr(x, photo), "psnr_person": psnr(x, photo, rendering.mask)}
 
 
-def measure(generator: Network, *, count: int) -> Dict[str, float]:
+def measure(generator: Network, *, count: int) -> dict[str, float]:
   """How well people that no step saw are shown, given their true z.
 
   Args:
@@ -52,20 +54,25 @@ def measure(generator: Network, *, count: int) -> Dict[str, float]:
   """
   rows = []
   for keys in jax.random.split(jax.random.key(_SEED), count).reshape(
-      -1, _AT_ONCE):
+    -1, _AT_ONCE
+  ):
     z, c, person = _draw(keys)
-    rendering = render.render(person, c,
-                              resolution=prior.MODEL.img_resolution)
-    rows.append(jax.tree.map(np.asarray, _compare(
-        _show(generator, z, c), rendering)))
-  found = {name: np.concatenate([row[name] for row in rows])
-           for name in rows[0]}
-  return {"psnr": float(found["psnr"].mean()),
-          "psnr_error": float(found["psnr"].std(ddof=1) / count**0.5),
-          "psnr_person": float(found["psnr_person"].mean()), "people": count}
+    rendering = render.render(person, c, resolution=prior.MODEL.img_resolution)
+    rows.append(
+      jax.tree.map(np.asarray, _compare(_show(generator, z, c), rendering))
+    )
+  found = {
+    name: np.concatenate([row[name] for row in rows]) for name in rows[0]
+  }
+  return {
+    "psnr": float(found["psnr"].mean()),
+    "psnr_error": float(found["psnr"].std(ddof=1) / count**0.5),
+    "psnr_person": float(found["psnr_person"].mean()),
+    "people": count,
+  }
 
 
-def write_sheet(path: Union[str, os.PathLike], generator: Network):
+def write_sheet(path: str | os.PathLike, generator: Network):
   """Writes a picture: people no step saw, as they are and as learnt.
 
   Args:
@@ -74,28 +81,41 @@ def write_sheet(path: Union[str, os.PathLike], generator: Network):
     generator: of the prior.
   """
   z, c, person = _draw(jax.random.split(jax.random.key(_SEED), _AT_ONCE))
-  turned = jnp.repeat(people.face_camera(_TURNS[-1], 0.0)[None], _AT_ONCE,
-                      axis=0)
+  turned = jnp.repeat(
+    people.face_camera(_TURNS[-1], 0.0)[None], _AT_ONCE, axis=0
+  )
   photos = render.render(person, c, resolution=prior.MODEL.img_resolution)
-  _write(path, [photos.image, _show(generator, z, c),
-                _show(generator, z, turned)])
+  _write(
+    path, [photos.image, _show(generator, z, c), _show(generator, z, turned)]
+  )
 
 
-def write_samples(path: Union[str, os.PathLike], generator: Network):
+def write_samples(path: str | os.PathLike, generator: Network):
   """Writes a picture: 16 random z, each from three sides."""
-  z = jax.random.normal(jax.random.key(_SEED),
-                        (_SAMPLES, prior.MODEL.z_dim))
-  views = [[_show(generator, part, jnp.repeat(
-      people.face_camera(yaw, 0.0)[None], _AT_ONCE, axis=0))
-            for yaw in _TURNS] for part in z.reshape(-1, _AT_ONCE,
-                                                     z.shape[-1])]
+  z = jax.random.normal(jax.random.key(_SEED), (_SAMPLES, prior.MODEL.z_dim))
+  views = [
+    [
+      _show(
+        generator,
+        part,
+        jnp.repeat(people.face_camera(yaw, 0.0)[None], _AT_ONCE, axis=0),
+      )
+      for yaw in _TURNS
+    ]
+    for part in z.reshape(-1, _AT_ONCE, z.shape[-1])
+  ]
   # Rows of four people, the views of each side by side.
   rows = jnp.stack([jnp.concatenate(side) for side in zip(*views)], axis=1)
   _write(path, rows.reshape(4, -1, *rows.shape[2:]))
 
 
-def _write(path: Union[str, os.PathLike], rows: Any):
+def _write(path: str | os.PathLike, rows: Any):
   # Needs Pillow, which training does not.
   from my3dgen_jax.data import images  # pylint: disable=import-outside-toplevel
-  images.write_png(path, images.make_grid(
-      [[images.to_uint8(image) for image in row] for row in rows]))
+
+  images.write_png(
+    path,
+    images.make_grid(
+      [[images.to_uint8(image) for image in row] for row in rows]
+    ),
+  )

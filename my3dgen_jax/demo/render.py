@@ -2,17 +2,18 @@
 
 import functools
 import types
-from typing import Callable, Tuple
+from collections.abc import Callable
 
 import chex
 import flax.struct
 import jax
-from jax import lax
 import jax.numpy as jnp
+from jax import lax
 
 from my3dgen_jax.demo import heads, people, shapes
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.ops.rendering import rays as rays_lib
+from my3dgen_jax.types import Array
 
 _BLOCK = 4  # pixels along a side that share the first part of the march
 _COARSE_STEPS = 26
@@ -45,8 +46,9 @@ class Rendering:
   depth: jax.Array
 
 
-def render(person: people.Person, c: chex.Array, *, resolution: int,
-           supersampling: int = 2) -> Rendering:
+def render(
+  person: people.Person, c: Array, *, resolution: int, supersampling: int = 2
+) -> Rendering:
   """Renders people.
 
   Args:
@@ -61,8 +63,9 @@ def render(person: people.Person, c: chex.Array, *, resolution: int,
   chex.assert_is_divisible(side, 2 * _BLOCK)
 
   def pixels(values):
-    values = values.reshape(-1, resolution, supersampling, resolution,
-                            supersampling, values.shape[-1])
+    values = values.reshape(
+      -1, resolution, supersampling, resolution, supersampling, values.shape[-1]
+    )
     return values.mean(axis=(2, 4))
 
   return jax.tree.map(pixels, _render_rays(person, c, side))
@@ -82,31 +85,38 @@ def _render_one(person: people.Person, c: jax.Array, side: int) -> Rendering:
   origin, directions = fine.origins[0, 0], fine.directions[0]
   pixel = 1 / (side * intrinsics[0, 0, 0])  # at distance 1
 
-  start = _cone_march(head, origin, coarse.directions[0],
-                      0.75 * _BLOCK * pixel)
-  start = jnp.repeat(jnp.repeat(
-      start.reshape(side // _BLOCK, -1), _BLOCK, 0), _BLOCK, 1).reshape(-1)
+  start = _cone_march(head, origin, coarse.directions[0], 0.75 * _BLOCK * pixel)
+  start = jnp.repeat(
+    jnp.repeat(start.reshape(side // _BLOCK, -1), _BLOCK, 0), _BLOCK, 1
+  ).reshape(-1)
   wall = wall_depth(origin, directions)
-  t, hit = _march_in_rounds(head, origin, directions, start, wall,
-                            0.8 * pixel)
+  t, hit = _march_in_rounds(head, origin, directions, start, wall, 0.8 * pixel)
   depth = jnp.where(hit, t, wall)
   points = origin + depth[:, None] * directions
-  image = jnp.where(hit[:, None], heads.shaded(head, tuple(points.T)),
-                    heads.wall_colour(person, points))
-  return Rendering(image=image, mask=hit[:, None].astype(jnp.float32),
-                   depth=depth[:, None])
+  image = jnp.where(
+    hit[:, None],
+    heads.shaded(head, tuple(points.T)),
+    heads.wall_colour(person, points),
+  )
+  return Rendering(
+    image=image, mask=hit[:, None].astype(jnp.float32), depth=depth[:, None]
+  )
 
 
 def wall_depth(origin: jax.Array, directions: jax.Array) -> jax.Array:
   """Distance along rays, [M, 3] from one origin [3], to the wall, [M]."""
   from_pivot = origin - jnp.asarray(people.PIVOT)
   along = directions @ from_pivot
-  rest = along ** 2 - from_pivot @ from_pivot + heads.WALL_RADIUS ** 2
+  rest = along**2 - from_pivot @ from_pivot + heads.WALL_RADIUS**2
   return jnp.sqrt(jnp.maximum(rest, 0)) - along
 
 
-def _cone_march(head: types.SimpleNamespace, origin: jax.Array,
-                directions: jax.Array, spread: jax.Array) -> jax.Array:
+def _cone_march(
+  head: types.SimpleNamespace,
+  origin: jax.Array,
+  directions: jax.Array,
+  spread: jax.Array,
+) -> jax.Array:
   """How far cones about rays, [M, 3], are free of the person, [M].
 
   Args:
@@ -122,14 +132,19 @@ def _cone_march(head: types.SimpleNamespace, origin: jax.Array,
     free = heads.distance(head, place(t)) - spread * t
     return t + jnp.maximum(free, 0)
 
-  return lax.fori_loop(0, _COARSE_STEPS, step,
-                       jnp.full(directions.shape[:1], first))
+  return lax.fori_loop(
+    0, _COARSE_STEPS, step, jnp.full(directions.shape[:1], first)
+  )
 
 
 def _march_in_rounds(
-    head: types.SimpleNamespace, origin: jax.Array, directions: jax.Array,
-    t: jax.Array, wall: jax.Array,
-    least_step: jax.Array) -> Tuple[jax.Array, jax.Array]:
+  head: types.SimpleNamespace,
+  origin: jax.Array,
+  directions: jax.Array,
+  t: jax.Array,
+  wall: jax.Array,
+  least_step: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
   """`march`, with more steps for the few rays that need them.
 
   Returns: distances, [M], and whether each ray hits the person, [M].
@@ -141,25 +156,41 @@ def _march_in_rounds(
     # Looked for from another place each time, so that none starves.
     first = n * 5 * size % t.size
     left = jnp.roll((off > _TOLERANCE) & (t < wall), -first)
-    found, = jnp.nonzero(left, size=size, fill_value=0)
+    (found,) = jnp.nonzero(left, size=size, fill_value=0)
     return (found + first) % t.size
 
   def march_some(n, state):
     t, off = state
-    chosen = lax.cond(n < _PARTS, lambda: n * size + jnp.arange(size),
-                      lambda: those_left(n, t, off))
-    further, last = march(head, origin, directions[chosen], t[chosen],
-                          steps=steps[n], least_step=least_step)
+    chosen = lax.cond(
+      n < _PARTS,
+      lambda: n * size + jnp.arange(size),
+      lambda: those_left(n, t, off),
+    )
+    further, last = march(
+      head,
+      origin,
+      directions[chosen],
+      t[chosen],
+      steps=steps[n],
+      least_step=least_step,
+    )
     return t.at[chosen].set(further), off.at[chosen].set(last)
 
-  t, off = lax.fori_loop(0, len(_STEPS), march_some,
-                         (t, jnp.full_like(t, jnp.inf)))
+  t, off = lax.fori_loop(
+    0, len(_STEPS), march_some, (t, jnp.full_like(t, jnp.inf))
+  )
   return t, (jnp.abs(off) < _HIT) & (t < wall)
 
 
-def march(head: types.SimpleNamespace, origin: jax.Array,
-          directions: jax.Array, start: jax.Array, *, steps: chex.Numeric,
-          least_step: chex.Numeric) -> Tuple[jax.Array, jax.Array]:
+def march(
+  head: types.SimpleNamespace,
+  origin: jax.Array,
+  directions: jax.Array,
+  start: jax.Array,
+  *,
+  steps: chex.Numeric,
+  least_step: chex.Numeric,
+) -> tuple[jax.Array, jax.Array]:
   """Follows rays to the surface by steps of its distance.
 
   A ray along an edge would creep for ever; steps of at least `least_step`
@@ -188,8 +219,9 @@ def march(head: types.SimpleNamespace, origin: jax.Array,
   return lax.fori_loop(0, steps, step, (start, jnp.zeros_like(start)))
 
 
-def _along(origin: jax.Array, directions: jax.Array
-           ) -> Callable[[jax.Array], shapes.Point]:
+def _along(
+  origin: jax.Array, directions: jax.Array
+) -> Callable[[jax.Array], shapes.Point]:
   """From distances along rays, [M], to points; arrays apart, for speed."""
   starts = tuple(jnp.moveaxis(origin, -1, 0))
   slopes = tuple(directions.T)

@@ -4,13 +4,13 @@ Points are triples (x, y, z) of arrays of one shape, so that XLA fuses a
 whole body into a single loop. Negative is inside.
 """
 
-from typing import Tuple
-
 import chex
 import jax
 import jax.numpy as jnp
 
-Point = Tuple[chex.Array, chex.Array, chex.Array]
+from my3dgen_jax.types import Array
+
+Point = tuple[Array, Array, Array]
 
 
 def length(point: Point) -> jax.Array:
@@ -40,8 +40,13 @@ def ellipsoid(point: Point, centre: Point, radii: Point) -> jax.Array:
   return k0 * (k0 - 1) / (k1 + 1e-6)
 
 
-def capsule(point: Point, start: Point, end: Point, radius: chex.Numeric,
-            end_radius: chex.Numeric) -> jax.Array:
+def capsule(
+  point: Point,
+  start: Point,
+  end: Point,
+  radius: chex.Numeric,
+  end_radius: chex.Numeric,
+) -> jax.Array:
   """Distance to a rod whose radius goes from one to the other; first order."""
   offset, axis = moved(point, start), moved(end, start)
   along = sum(o * a for o, a in zip(offset, axis))
@@ -64,20 +69,19 @@ def without(a: jax.Array, b: jax.Array, blend: chex.Numeric) -> jax.Array:
   return -union(-a, b, blend)
 
 
-def ramp(value: chex.Array, low: chex.Numeric,
-         high: chex.Numeric) -> jax.Array:
+def ramp(value: Array, low: chex.Numeric, high: chex.Numeric) -> jax.Array:
   """0 at `low`, 1 at `high` (in either order), smooth between."""
   share = jnp.clip((value - low) / (high - low), 0, 1)
   return share * share * (3 - 2 * share)
 
 
-def bump(value: chex.Array, width: chex.Numeric) -> jax.Array:
+def bump(value: Array, width: chex.Numeric) -> jax.Array:
   """1 at 0, falling smoothly to 0 at +-`width`."""
   share = jnp.maximum(1 - (value / width) ** 2, 0)
   return share * share
 
 
-def wave(phase: chex.Array) -> jax.Array:
+def wave(phase: Array) -> jax.Array:
   """A sine within 0.06, from parabolas: far cheaper where it repeats a lot."""
   turn = phase * (1 / (2 * jnp.pi))
   turn = turn - jnp.round(turn)

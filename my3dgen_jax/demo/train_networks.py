@@ -12,7 +12,8 @@ and age is kept. At last all are measured on people whom neither has seen.
 import dataclasses
 import os
 import pathlib
-from typing import Any, Callable, Dict, Tuple, Union
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +26,12 @@ from my3dgen_jax.demo.judges.identity_task import IDENTITY, identity_task
 from my3dgen_jax.demo.judges.quality import measure
 from my3dgen_jax.demo.judges.settings import NetworksConfig
 from my3dgen_jax.demo.judges.task import Task
-from my3dgen_jax.losses import backbones, identity, lpips
 from my3dgen_jax.jobs import devices
-from my3dgen_jax.training import checkpoint, run_folder
-from my3dgen_jax.jobs.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.jobs.interrupts import stopping_gently, StopRequest
 from my3dgen_jax.jobs.logs import MetricsLog
 from my3dgen_jax.jobs.progress import Progress
+from my3dgen_jax.losses import backbones, identity, lpips
+from my3dgen_jax.training import checkpoint, run_folder
 from my3dgen_jax.training.state import TrainState
 
 FOLDERS = ("identity", "lpips", "attributes")
@@ -41,45 +42,58 @@ def optimizer(rate: float, steps: int) -> Any:
   """Adam with a cosine, after a short warm-up."""
   # Only whoever trains needs it.
   import optax  # pylint: disable=import-outside-toplevel
+
   steps = max(steps, 10)
   return optax.chain(
-      optax.clip_by_global_norm(5.0),
-      optax.adam(optax.warmup_cosine_decay_schedule(
-          0.0, rate, steps // 20, steps, rate / 100)))
+    optax.clip_by_global_norm(5.0),
+    optax.adam(
+      optax.warmup_cosine_decay_schedule(
+        0.0, rate, steps // 20, steps, rate / 100
+      )
+    ),
+  )
 
 
-def _make_step(config: NetworksConfig, task: Task) -> Callable[
-    ..., Tuple[TrainState, Dict[str, Any]]]:
+def _make_step(
+  config: NetworksConfig, task: Task
+) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
   """A compiled step: (state, images, targets) -> (state, terms).
 
   Returns: a function of arrays with a leading axis of devices.
   """
   import optax  # pylint: disable=import-outside-toplevel
+
   transform = optimizer(task.rate, task.steps)
 
   def step(state, images, targets):
     variables = state.trainable
-    key = jax.random.fold_in(jax.random.fold_in(
-        jax.random.key(config.seed), state.step),
-                             jax.lax.axis_index(devices.AXIS))
+    key = jax.random.fold_in(
+      jax.random.fold_in(jax.random.key(config.seed), state.step),
+      jax.lax.axis_index(devices.AXIS),
+    )
     images = augmented(key, images)
     share = state.step / task.steps
-    slope = jax.grad(lambda params: task.loss(
-        {**variables, "params": params}, images, targets, share),
-                     has_aux=True)
-    grads, (stats, terms) = jax.lax.pmean(slope(variables["params"]),
-                                          devices.AXIS)
-    updates, opt_state = transform.update(grads, state.opt_state,
-                                          variables["params"])
+    slope = jax.grad(
+      lambda params: task.loss(
+        {**variables, "params": params}, images, targets, share
+      ),
+      has_aux=True,
+    )
+    grads, (stats, terms) = jax.lax.pmean(
+      slope(variables["params"]), devices.AXIS
+    )
+    updates, opt_state = transform.update(
+      grads, state.opt_state, variables["params"]
+    )
     params = optax.apply_updates(variables["params"], updates)
-    return TrainState(state.step + 1, {"params": params, "batch_stats": stats},
-                      opt_state), terms
+    return TrainState(
+      state.step + 1, {"params": params, "batch_stats": stats}, opt_state
+    ), terms
 
   return devices.spread(step, donate=(0,))
 
 
-def train(folder: Union[str, os.PathLike],
-          config: NetworksConfig) -> Dict[str, Any]:
+def train(folder: str | os.PathLike, config: NetworksConfig) -> dict[str, Any]:
   """Draws, trains and measures, from what is in the folder.
 
   Args:
@@ -104,39 +118,68 @@ def train(folder: Union[str, os.PathLike],
     with MetricsLog(folder, step=sum(int(s.step) for s in starts)) as log:
       before, ends = 0, []
       for task, state in zip(tasks, starts):
-        ends.append(_train(folder, config, task, state, photos.images, stop,
-                           log, before))
+        ends.append(
+          _train(folder, config, task, state, photos.images, stop, log, before)
+        )
         before += task.steps
     variables = _kept(*ends)
-    identity.save_identity(folder / "identity", IDENTITY,
-                           variables["identity"], source=source,
-                           overwrite=True)
-    lpips.save_lpips(folder / "lpips", attributes.BACKBONE,
-                     variables["lpips"], source=source, overwrite=True)
-    attributes.save_attributes(folder / "attributes", variables["attributes"],
-                               source=source, overwrite=True)
-    quality = measure(folder, [
+    identity.save_identity(
+      folder / "identity",
+      IDENTITY,
+      variables["identity"],
+      source=source,
+      overwrite=True,
+    )
+    lpips.save_lpips(
+      folder / "lpips",
+      attributes.BACKBONE,
+      variables["lpips"],
+      source=source,
+      overwrite=True,
+    )
+    attributes.save_attributes(
+      folder / "attributes",
+      variables["attributes"],
+      source=source,
+      overwrite=True,
+    )
+    quality = measure(
+      folder,
+      [
         gallery.open_gallery(folder / name, plan, stop, title=name)
-        for name, plan in zip(("people_test", "people_kinds"),
-                              config.test_plans)])
+        for name, plan in zip(
+          ("people_test", "people_kinds"), config.test_plans
+        )
+      ],
+    )
   run_folder.write_json(folder / QUALITY_FILE, quality)
   return quality
 
 
-def _start(folder: pathlib.Path, config: NetworksConfig,
-           task: Task) -> TrainState:
+def _start(
+  folder: pathlib.Path, config: NetworksConfig, task: Task
+) -> TrainState:
   """The state that a training goes on from, on the host."""
   variables = jax.jit(task.init)(jax.random.key(config.seed))
-  start = TrainState(jnp.zeros((), jnp.int32), variables,
-                     optimizer(task.rate, task.steps).init(
-                         variables["params"]))
+  start = TrainState(
+    jnp.zeros((), jnp.int32),
+    variables,
+    optimizer(task.rate, task.steps).init(variables["params"]),
+  )
   saved = checkpoint.load_state(folder / f"state_{task.name}", start)
   return saved.state if saved else start
 
 
-def _train(folder: pathlib.Path, config: NetworksConfig, task: Task,
-           state: TrainState, images: np.ndarray, stop: StopRequest,
-           log: MetricsLog, before: int) -> Any:
+def _train(
+  folder: pathlib.Path,
+  config: NetworksConfig,
+  task: Task,
+  state: TrainState,
+  images: np.ndarray,
+  stop: StopRequest,
+  log: MetricsLog,
+  before: int,
+) -> Any:
   """Trains one network.
 
   Args:
@@ -152,28 +195,32 @@ def _train(folder: pathlib.Path, config: NetworksConfig, task: Task,
   Returns: its variables, on the host.
   """
   done = int(state.step)
-  progress = Progress(f"training {task.name}", task.steps, "steps",
-                      start=done)
+  progress = Progress(f"training {task.name}", task.steps, "steps", start=done)
   state = devices.replicate(state, devices.local_devices())
   step = _make_step(config, task)
   split = lambda x: x.reshape(jax.local_device_count(), -1, *x.shape[1:])
   while done < task.steps:
     chosen = _chosen(config, done, images.shape[0])
-    state, terms = step(state, split(images[chosen]),
-                        split(task.targets[chosen]))
+    state, terms = step(
+      state, split(images[chosen]), split(task.targets[chosen])
+    )
     done += 1
     if done % config.log_every == 0 or done == task.steps:
-      terms = {name: float(term)
-               for name, term in devices.first(terms).items()}
+      terms = {name: float(term) for name, term in devices.first(terms).items()}
       log.write(before + done, terms)
-      progress.update(done, ", ".join(
-          f"{name} {term:.4f}" for name, term in terms.items()))
-    if (done % config.save_every == 0 or done == task.steps
-        or stop.signal is not None):
-      checkpoint.save_state(folder / f"state_{task.name}",
-                            devices.first(state))
-    stop.raise_if_wanted(f"stopped at step {done} of {task.steps} of "
-                         f"{task.name}; the same command goes on")
+      progress.update(
+        done, ", ".join(f"{name} {term:.4f}" for name, term in terms.items())
+      )
+    if (
+      done % config.save_every == 0
+      or done == task.steps
+      or stop.signal is not None
+    ):
+      checkpoint.save_state(folder / f"state_{task.name}", devices.first(state))
+    stop.raise_if_wanted(
+      f"stopped at step {done} of {task.steps} of "
+      f"{task.name}; the same command goes on"
+    )
   return devices.first(state).trainable
 
 
@@ -181,18 +228,22 @@ def _chosen(config: NetworksConfig, step: int, count: int) -> np.ndarray:
   """The photos of a step: all come once before one comes again."""
   turn, place = divmod(step, count // config.batch)
   order = np.random.default_rng((config.seed, turn)).permutation(count)
-  return order[place * config.batch:(place + 1) * config.batch]
+  return order[place * config.batch : (place + 1) * config.batch]
 
 
-def _kept(judge: Any, features: Any) -> Dict[str, Any]:
+def _kept(judge: Any, features: Any) -> dict[str, Any]:
   """Variables of `FOLDERS` from those of the trainings."""
   channels = backbones.NETWORKS[attributes.BACKBONE].tap_channels()
   # No one has judged how alike procedural photos are: all layers count.
-  linear = {f"lin{i}": np.full(size, 1 / len(channels), np.float32)
-            for i, size in enumerate(channels)}
+  linear = {
+    f"lin{i}": np.full(size, 1 / len(channels), np.float32)
+    for i, size in enumerate(channels)
+  }
   return {
-      "identity": {"params": judge["params"]["network"],
-                   "batch_stats": judge["batch_stats"]},
-      "lpips": {"params": {"network": features["params"]["backbone"],
-                           **linear}},
-      "attributes": attributes.of_training(features["params"])}
+    "identity": {
+      "params": judge["params"]["network"],
+      "batch_stats": judge["batch_stats"],
+    },
+    "lpips": {"params": {"network": features["params"]["backbone"], **linear}},
+    "attributes": attributes.of_training(features["params"]),
+  }

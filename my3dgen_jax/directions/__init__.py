@@ -14,9 +14,18 @@ Source: Shen et al. 2020 (InterFaceGAN), sections 2.1 and 2.2.
 """
 
 from my3dgen_jax.directions.direction import Direction
-from my3dgen_jax.directions.files import SUFFIX, check_vector, load, save
+from my3dgen_jax.directions.files import check_vector, load, save, SUFFIX
 from my3dgen_jax.directions.fitting import check_fitting, conditioned, fit
 from my3dgen_jax.directions.labels import read_labels
 
-__all__ = ["SUFFIX", "Direction", "check_fitting", "check_vector",
-           "conditioned", "fit", "load", "read_labels", "save"]
+__all__ = [
+  "SUFFIX",
+  "Direction",
+  "check_fitting",
+  "check_vector",
+  "conditioned",
+  "fit",
+  "load",
+  "read_labels",
+  "save",
+]

@@ -2,9 +2,8 @@
 
 import dataclasses
 import pathlib
-from typing import Optional
-import numpy as np
 
+import numpy as np
 
 _MOST_BYTES = 2**24  # of a file; directions have some kilobytes
 
@@ -25,8 +24,8 @@ class Direction:
 
   name: str
   vector: np.ndarray
-  accuracy: Optional[float] = None
-  spread: Optional[float] = None
+  accuracy: float | None = None
+  spread: float | None = None
 
 
 def read_bytes(path: pathlib.Path) -> bytes:

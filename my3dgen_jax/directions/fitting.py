@@ -3,15 +3,15 @@
 Source: Shen et al. 2020 (InterFaceGAN), sections 2.1 and 2.2.
 """
 
-from typing import Any, Sequence, Tuple, Union
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from my3dgen_jax.errors import UserError, one_line
-from my3dgen_jax.ops import checks
 from my3dgen_jax.directions.direction import Direction, unit
-
+from my3dgen_jax.errors import one_line, UserError
+from my3dgen_jax.ops import checks
 
 _LEAST_SAMPLES = 10  # of each kind: fewer say nothing, held out or not
 _MOST_ITERATIONS = 10_000  # of the solver, ten times its default
@@ -19,8 +19,16 @@ _SAME = 1e-6  # float32 vectors that differ by less, relatively, are one
 _LEAST_LEFT = 1e-3  # of a direction's length; below, rounding decides
 
 
-def fit(w: Any, scores: Any, *, name: str, share: float = 0.1,
-        validation: float = 0.3, seed: int = 0, c: float = 1.0) -> Direction:
+def fit(
+  w: Any,
+  scores: Any,
+  *,
+  name: str,
+  share: float = 0.1,
+  validation: float = 0.3,
+  seed: int = 0,
+  c: float = 1.0,
+) -> Direction:
   """Finds the direction in which scores grow, by a linear SVM.
 
   Two kinds of samples are told apart: those of the highest scores and those
@@ -48,8 +56,9 @@ def fit(w: Any, scores: Any, *, name: str, share: float = 0.1,
   if not 0 < share <= 0.5:
     raise UserError(f"share: expected a number in (0, 0.5], got {share}")
   if not 0 <= validation < 1:
-    raise UserError(f"validation: expected a number in [0, 1), got "
-                    f"{validation}")
+    raise UserError(
+      f"validation: expected a number in [0, 1), got {validation}"
+    )
   if not 0 < c < float("inf"):
     raise UserError(f"c: expected a number > 0, got {c}")
   seed = checks.whole_number("seed", seed, 0, 2**32 - 1)
@@ -57,10 +66,11 @@ def fit(w: Any, scores: Any, *, name: str, share: float = 0.1,
   scores = _real("scores", scores, (len(w),)).astype(np.float64)
   low, high = _extremes(scores, share, seed)
   count = len(low)
-  held_out = (min(max(round(validation * count), 1), count - 1)
-              if validation else 0)
+  held_out = (
+    min(max(round(validation * count), 1), count - 1) if validation else 0
+  )
 
-  def samples(part: slice) -> Tuple[np.ndarray, np.ndarray]:
+  def samples(part: slice) -> tuple[np.ndarray, np.ndarray]:
     rows = np.concatenate([low[part], high[part]])
     return w[rows].astype(np.float64), np.arange(len(rows)) >= len(rows) // 2
 
@@ -81,12 +91,14 @@ def fit(w: Any, scores: Any, *, name: str, share: float = 0.1,
     x, is_high = samples(slice(held_out))
     accuracy = float(svm.score((x - centre) / scale, is_high))
   vector = unit(normal)
-  return Direction(name, vector, accuracy,
-                   float(np.std(w @ vector, dtype=np.float64)))
+  return Direction(
+    name, vector, accuracy, float(np.std(w @ vector, dtype=np.float64))
+  )
 
 
-def _extremes(scores: np.ndarray, share: float, seed: int
-              ) -> Tuple[np.ndarray, np.ndarray]:
+def _extremes(
+  scores: np.ndarray, share: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
   """Rows of low and of high scores, as many of each, in random order."""
   values, counts = np.unique(scores, return_counts=True)
   if len(values) < 2:
@@ -95,24 +107,28 @@ def _extremes(scores: np.ndarray, share: float, seed: int
     count = int(counts.min())
     if count < _LEAST_SAMPLES:
       raise UserError(
-          f"scores: only {count} of {len(scores)} samples have the label "
-          f"{values[counts.argmin()]:g}; label at least {_LEAST_SAMPLES} of "
-          "each kind")
+        f"scores: only {count} of {len(scores)} samples have the label "
+        f"{values[counts.argmin()]:g}; label at least {_LEAST_SAMPLES} of "
+        "each kind"
+      )
   else:
     count = int(share * len(scores) + 1e-9)  # 0.29 * 100 is 28.999…
     if count < _LEAST_SAMPLES:
       raise UserError(
-          f"w: {len(scores)} samples are too few: share {share:g} of them is "
-          f"{count}, and at least {_LEAST_SAMPLES} are needed; give more "
-          "samples, or a larger share")
+        f"w: {len(scores)} samples are too few: share {share:g} of them is "
+        f"{count}, and at least {_LEAST_SAMPLES} are needed; give more "
+        "samples, or a larger share"
+      )
   rng = np.random.default_rng(seed)
   order = rng.permutation(len(scores))  # so that equal scores have no order
   order = order[np.argsort(scores[order], kind="stable")]
   low, high = order[:count], order[-count:]
   if scores[low[-1]] >= scores[high[0]]:
-    raise UserError(f"scores: so many are {scores[high[0]]:g} that high and "
-                    "low ones overlap; give a smaller share, or labels 0 "
-                    "and 1")
+    raise UserError(
+      f"scores: so many are {scores[high[0]]:g} that high and "
+      "low ones overlap; give a smaller share, or labels 0 "
+      "and 1"
+    )
   return rng.permutation(low), rng.permutation(high)
 
 
@@ -121,8 +137,9 @@ def check_fitting():
   _separate(np.array([[0.0], [1.0]]), np.array([False, True]), seed=0, c=1.0)
 
 
-def _separate(x: np.ndarray, is_high: np.ndarray, *, seed: int, c: float
-              ) -> Any:
+def _separate(
+  x: np.ndarray, is_high: np.ndarray, *, seed: int, c: float
+) -> Any:
   """A linear SVM that has seen x, [N, w_dim], and is_high, [N] bool."""
   # Only whoever fits needs it.
   # pylint: disable=import-outside-toplevel
@@ -130,18 +147,20 @@ def _separate(x: np.ndarray, is_high: np.ndarray, *, seed: int, c: float
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
   except ImportError as error:
-    raise UserError("fitting a direction needs scikit-learn: pip install "
-                    f"scikit-learn ({one_line(error)})") from error
-  svm = LinearSVC(C=c, dual="auto", max_iter=_MOST_ITERATIONS,
-                  random_state=seed)
+    raise UserError(
+      "fitting a direction needs scikit-learn: pip install "
+      f"scikit-learn ({one_line(error)})"
+    ) from error
+  svm = LinearSVC(
+    C=c, dual="auto", max_iter=_MOST_ITERATIONS, random_state=seed
+  )
   with warnings.catch_warnings():
     # The last digits do not matter; the accuracy says what it is worth.
     warnings.simplefilter("ignore", ConvergenceWarning)
     return svm.fit(x, is_high)
 
 
-def conditioned(direction: Direction, others: Sequence[Direction]
-                ) -> Direction:
+def conditioned(direction: Direction, others: Sequence[Direction]) -> Direction:
   """What is left of a direction without what others change.
 
   All others are taken out at once, so their order does not matter, nor
@@ -159,34 +178,41 @@ def conditioned(direction: Direction, others: Sequence[Direction]
   together = [direction, *others]
   shape = max((one.vector.shape for one in together), key=len)
   if any(one.vector.shape not in (shape, shape[-1:]) for one in together):
-    shapes = ", ".join(f"{one.name!r} {list(one.vector.shape)}"
-                       for one in together)
+    shapes = ", ".join(
+      f"{one.name!r} {list(one.vector.shape)}" for one in together
+    )
     raise UserError(f"others: they belong to different generators: {shapes}")
   vector, *rest = (
-      unit(np.broadcast_to(one.vector, shape)).astype(np.float64).ravel()
-      for one in together)
+    unit(np.broadcast_to(one.vector, shape)).astype(np.float64).ravel()
+    for one in together
+  )
   if rest:
     span = np.stack(rest, axis=1)
     vector = vector - span @ np.linalg.lstsq(span, vector, rcond=_SAME)[0]
   names = ", ".join(one.name for one in others)
   if np.linalg.norm(vector) < _LEAST_LEFT:
-    raise UserError(f"others: nothing is left of {direction.name!r} without "
-                    f"{names!r}: they are one direction; leave some out")
-  return Direction(f"{direction.name} without {names}" if names
-                   else direction.name, unit(vector.reshape(shape)),
-                   spread=direction.spread)
+    raise UserError(
+      f"others: nothing is left of {direction.name!r} without "
+      f"{names!r}: they are one direction; leave some out"
+    )
+  return Direction(
+    f"{direction.name} without {names}" if names else direction.name,
+    unit(vector.reshape(shape)),
+    spread=direction.spread,
+  )
 
 
-def _real(name: str, value: Any, shape: Tuple[Union[int, str], ...]
-          ) -> np.ndarray:
+def _real(name: str, value: Any, shape: tuple[int | str, ...]) -> np.ndarray:
   """Checks an argument like `checks.as_float32`, but stays off devices."""
   try:
     array = np.asarray(value)
   except ValueError:
     array = np.empty((), object)  # rows of different lengths
   if array.dtype.kind not in "biuf":
-    raise UserError(f"{name}: expected real numbers, got "
-                    f"{type(value).__name__} of {array.dtype}")
+    raise UserError(
+      f"{name}: expected real numbers, got "
+      f"{type(value).__name__} of {array.dtype}"
+    )
   checks.check_shape(name, array, shape)
   with np.errstate(over="ignore"):
     finite = np.isfinite(array.astype(np.float32, copy=False))

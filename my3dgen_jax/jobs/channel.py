@@ -6,17 +6,20 @@ import queue
 import socket
 import struct
 import threading
-from typing import (Dict, Iterator, Optional, Tuple,
-                    Union)
+from collections.abc import Iterator
+
 import numpy as np
 
-
-Arrays = Dict[str, np.ndarray]
+Arrays = dict[str, np.ndarray]
 
 SOON = 5.0  # s; within which a process ends
 # A machine that has gone without a word is noticed after 10 + 3 * 5 seconds.
-_KEEPALIVE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3),
-              ("TCP_USER_TIMEOUT", 25_000))
+_KEEPALIVE = (
+  ("TCP_KEEPIDLE", 10),
+  ("TCP_KEEPINTVL", 5),
+  ("TCP_KEEPCNT", 3),
+  ("TCP_USER_TIMEOUT", 25_000),
+)
 _HEADER = struct.Struct("!4sQ")
 _MOST_BYTES = 2**36  # of a frame; whoever says more is not one of us
 
@@ -32,8 +35,7 @@ class Channel:
     for name, value in _KEEPALIVE:
       if hasattr(socket, name):  # not everywhere
         connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    self._out: "queue.SimpleQueue[Union[bytes, threading.Event]]" = (
-        queue.SimpleQueue())
+    self._out: queue.SimpleQueue[bytes | threading.Event] = queue.SimpleQueue()
     self.closed = threading.Event()
     threading.Thread(target=self._send_all, daemon=True).start()
 
@@ -47,7 +49,7 @@ class Channel:
     self._out.put(sent)
     sent.wait(SOON)
 
-  def receive(self, timeout: Optional[float] = None) -> Tuple[bytes, bytes]:
+  def receive(self, timeout: float | None = None) -> tuple[bytes, bytes]:
     """The next frame; raises OSError at the end, or after the timeout."""
     self._socket.settimeout(timeout)
     kind, size = _HEADER.unpack(self._exactly(_HEADER.size))
@@ -101,6 +103,6 @@ def split_frame(data: bytes) -> Iterator[bytes]:
   """Payloads of several processes, joined with their lengths, one by one."""
   place = 0
   while place < len(data):
-    size, = struct.unpack_from("!Q", data, place)
-    yield data[place + 8:place + 8 + size]
+    (size,) = struct.unpack_from("!Q", data, place)
+    yield data[place + 8 : place + 8 + size]
     place += 8 + size

@@ -10,7 +10,8 @@ import gc
 import os
 import pathlib
 import sys
-from typing import Any, Callable, Iterator, Optional, Sequence, Tuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,9 +62,12 @@ def _trim(event: str, duration: float, **_: Any):
       pass
 
 
-def spread(function: Callable[..., Any], *,
-           devices: Optional[Sequence[jax.Device]] = None,
-           donate: Tuple[int, ...] = ()) -> Callable[..., Any]:
+def spread(
+  function: Callable[..., Any],
+  *,
+  devices: Sequence[jax.Device] | None = None,
+  donate: tuple[int, ...] = (),
+) -> Callable[..., Any]:
   """Compiles a function so that each device works on its own entry.
 
   Args:
@@ -75,8 +79,12 @@ def spread(function: Callable[..., Any], *,
 
   Returns: a function of pytrees of [D, ...] that returns such a pytree.
   """
-  return jax.pmap(function, axis_name=AXIS, donate_argnums=donate,
-                  devices=None if devices is None else tuple(devices))
+  return jax.pmap(
+    function,
+    axis_name=AXIS,
+    donate_argnums=donate,
+    devices=None if devices is None else tuple(devices),
+  )
 
 
 def photos_that_fit(devices: Sequence[jax.Device], photo_bytes: float) -> int:
@@ -94,18 +102,19 @@ def photos_that_fit(devices: Sequence[jax.Device], photo_bytes: float) -> int:
   if not limit:
     return 4
   fitting = min(max(int(limit / 2 / photo_bytes), 1), 32)
-  return len(devices) * 2**(fitting.bit_length() - 1)
+  return len(devices) * 2 ** (fitting.bit_length() - 1)
 
 
-def local_devices(count: Optional[int] = None) -> Tuple[jax.Device, ...]:
+def local_devices(count: int | None = None) -> tuple[jax.Device, ...]:
   """The first `count` devices of this machine; None: all of them.
 
   Raises: UserError if there are fewer.
   """
   devices = jax.local_devices()
   if count is not None and not 1 <= count <= len(devices):
-    raise UserError(f"devices: {count} are wanted, this machine has "
-                    f"{len(devices)}")
+    raise UserError(
+      f"devices: {count} are wanted, this machine has {len(devices)}"
+    )
   return tuple(devices[:count])
 
 
@@ -114,7 +123,7 @@ def described(devices: Sequence[jax.Device]) -> str:
   return f"{len(devices)} x {devices[0].device_kind}"
 
 
-def all_devices(count: Optional[int] = None) -> Tuple[jax.Device, ...]:
+def all_devices(count: int | None = None) -> tuple[jax.Device, ...]:
   """The first `count` devices of each process; None: all of them.
 
   Raises: UserError if a process has fewer, or some have more than others.
@@ -123,25 +132,34 @@ def all_devices(count: Optional[int] = None) -> Tuple[jax.Device, ...]:
     return local_devices(count)
   each = [jax.local_devices(i) for i in range(processes.count())]
   if len({len(devices) for devices in each}) > 1:
-    raise UserError("devices: processes have "
-                    + ", ".join(str(len(devices)) for devices in each)
-                    + "; choose as many for all")
+    raise UserError(
+      "devices: processes have "
+      + ", ".join(str(len(devices)) for devices in each)
+      + "; choose as many for all"
+    )
   local_devices(count)  # says so if there are fewer
   return tuple(device for devices in each for device in devices[:count])
 
 
-def own(devices: Sequence[jax.Device]) -> Tuple[jax.Device, ...]:
+def own(devices: Sequence[jax.Device]) -> tuple[jax.Device, ...]:
   """Those of the devices that are this process's."""
-  return tuple(device for device in devices
-               if device.process_index == processes.index())
+  return tuple(
+    device for device in devices if device.process_index == processes.index()
+  )
 
 
 def own_entries(tree: Any, devices: Sequence[jax.Device]) -> Any:
   """The entries of this process's devices, [D, ...] -> [D_own, ...]."""
-  rows = [i for i, device in enumerate(devices)
-          if device.process_index == processes.index()]
-  return tree if len(rows) == len(devices) else jax.tree.map(
-      lambda leaf: leaf[rows], tree)
+  rows = [
+    i
+    for i, device in enumerate(devices)
+    if device.process_index == processes.index()
+  ]
+  return (
+    tree
+    if len(rows) == len(devices)
+    else jax.tree.map(lambda leaf: leaf[rows], tree)
+  )
 
 
 def highest(value: int, devices: Sequence[jax.Device]) -> int:
@@ -151,7 +169,7 @@ def highest(value: int, devices: Sequence[jax.Device]) -> int:
 
 
 @functools.lru_cache(maxsize=8)
-def _highest(devices: Tuple[jax.Device, ...]) -> Callable[..., Any]:
+def _highest(devices: tuple[jax.Device, ...]) -> Callable[..., Any]:
   return spread(lambda value: jax.lax.pmax(value, AXIS), devices=devices)
 
 
@@ -184,8 +202,9 @@ def _without_stdout() -> Iterator[None]:
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
   """The same arrays on every device, [...] -> [D, ...]."""
-  return scatter(jax.tree.map(
-      lambda leaf: jnp.stack([leaf] * len(devices)), tree), devices)
+  return scatter(
+    jax.tree.map(lambda leaf: jnp.stack([leaf] * len(devices)), tree), devices
+  )
 
 
 def scatter(tree: Any, devices: Sequence[jax.Device]) -> Any:
@@ -194,12 +213,12 @@ def scatter(tree: Any, devices: Sequence[jax.Device]) -> Any:
   # returns would lie elsewhere than what it was first given, and it would be
   # compiled again.
   mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
-  sharding = jax.sharding.NamedSharding(
-      mesh, jax.sharding.PartitionSpec(AXIS))
+  sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
   return jax.device_put(tree, sharding)
 
 
 def first(tree: Any) -> Any:
   """The copy of the first device, [D, ...] -> [...], on the host."""
   return jax.tree.map(
-      lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], tree)
+    lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], tree
+  )

@@ -23,7 +23,7 @@ import pathlib
 import socket
 import struct
 import time
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy as np
 
@@ -51,9 +51,13 @@ class EventWriter:
     path: of the file.
   """
 
-  def __init__(self, directory: Union[str, os.PathLike], *,
-               purge_step: Optional[int] = None,
-               wall_time: Optional[float] = None):
+  def __init__(
+    self,
+    directory: str | os.PathLike,
+    *,
+    purge_step: int | None = None,
+    wall_time: float | None = None,
+  ):
     """Starts a file.
 
     Args:
@@ -68,8 +72,9 @@ class EventWriter:
     directory.mkdir(parents=True, exist_ok=True)
     seconds = int(time.time() if wall_time is None else wall_time)
     # TensorBoard reads the files in the order of their names.
-    stem = (f"events.out.tfevents.{seconds:010d}.{socket.gethostname()}."
-            f"{os.getpid()}")
+    stem = (
+      f"events.out.tfevents.{seconds:010d}.{socket.gethostname()}.{os.getpid()}"
+    )
     for count in itertools.count():
       self.path = directory / f"{stem}.{count}"
       try:
@@ -81,12 +86,15 @@ class EventWriter:
     self._waiting = bytearray()
     self._append(wall_time, _field(_FILE_VERSION, _VERSION))
     if purge_step is not None:
-      self._append(wall_time, _step(purge_step) + _field(
-          _SESSION_LOG, _number(_STATUS, _START)))
+      self._append(
+        wall_time,
+        _step(purge_step) + _field(_SESSION_LOG, _number(_STATUS, _START)),
+      )
     self.flush()
 
-  def scalar(self, name: str, value: Any, step: int, *,
-             wall_time: Optional[float] = None):
+  def scalar(
+    self, name: str, value: Any, step: int, *, wall_time: float | None = None
+  ):
     """Adds a number.
 
     Args:
@@ -100,11 +108,20 @@ class EventWriter:
     """
     with np.errstate(over="ignore"):  # infinity, then
       value = np.asarray(float(value)).astype("<f4")
-    self._add(name, _key(_SIMPLE_VALUE, _FIXED32) + value.tobytes(), step,
-              wall_time)
+    self._add(
+      name, _key(_SIMPLE_VALUE, _FIXED32) + value.tobytes(), step, wall_time
+    )
 
-  def image(self, name: str, png: bytes, step: int, *, width: int,
-            height: int, wall_time: Optional[float] = None):
+  def image(
+    self,
+    name: str,
+    png: bytes,
+    step: int,
+    *,
+    width: int,
+    height: int,
+    wall_time: float | None = None,
+  ):
     """Adds a picture.
 
     Args:
@@ -117,8 +134,11 @@ class EventWriter:
 
     Raises: UserError if the step is none.
     """
-    image = (_number(_HEIGHT, height) + _number(_WIDTH, width)
-             + _field(_ENCODED_IMAGE, bytes(png)))
+    image = (
+      _number(_HEIGHT, height)
+      + _number(_WIDTH, width)
+      + _field(_ENCODED_IMAGE, bytes(png))
+    )
     self._add(name, _field(_IMAGE, image), step, wall_time)
 
   def flush(self):
@@ -131,7 +151,7 @@ class EventWriter:
     rest = memoryview(bytes(self._waiting))
     try:
       while rest:
-        rest = rest[self._file.write(rest):]
+        rest = rest[self._file.write(rest) :]
     except OSError as error:
       # Behind half a record nothing could be read.
       self._file.truncate(start)
@@ -154,15 +174,15 @@ class EventWriter:
   def __exit__(self, *_):
     self.close()
 
-  def _add(self, name: str, value: bytes, step: int,
-           wall_time: Optional[float]):
+  def _add(self, name: str, value: bytes, step: int, wall_time: float | None):
     summary = _field(_VALUE, _field(_TAG, name.encode()) + value)
     self._append(wall_time, _step(step) + _field(_SUMMARY, summary))
 
-  def _append(self, wall_time: Optional[float], fields: bytes):
+  def _append(self, wall_time: float | None, fields: bytes):
     seconds = time.time() if wall_time is None else wall_time
-    self._waiting += record(_key(_WALL_TIME, _FIXED64)
-                            + struct.pack("<d", seconds) + fields)
+    self._waiting += record(
+      _key(_WALL_TIME, _FIXED64) + struct.pack("<d", seconds) + fields
+    )
 
 
 def record(data: bytes) -> bytes:
@@ -195,8 +215,7 @@ _TABLE = _table()
 def _masked_crc(data: bytes) -> bytes:
   """Turned and shifted: a checksum of data with checksums is a poor one."""
   crc = crc32c(data)
-  return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8)
-                     & 0xFFFFFFFF)
+  return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 # Protobuf's wire format.

@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import threading
-from typing import Iterator, Optional, Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 
@@ -16,16 +16,17 @@ class StopRequest:
   """Whether the process has been asked to stop, or another one of the job."""
 
   def __init__(self):
-    self._signal: Optional[int] = None
+    self._signal: int | None = None
 
   @property
-  def signal(self) -> Optional[int]:
+  def signal(self) -> int | None:
     """The signal's number, or None so far.
 
     Of several processes one may know it before another: see `agreed`.
     """
-    return (self._signal if self._signal is not None
-            else processes.asked_to_stop())
+    return (
+      self._signal if self._signal is not None else processes.asked_to_stop()
+    )
 
   @signal.setter
   def signal(self, number: int):
@@ -64,8 +65,10 @@ def stopping_gently() -> Iterator[StopRequest]:
   if threading.current_thread() is not threading.main_thread():
     yield request  # only the main thread may say what signals do
     return
-  before = {number: signal.getsignal(number)
-            for number in (signal.SIGTERM, signal.SIGINT)}
+  before = {
+    number: signal.getsignal(number)
+    for number in (signal.SIGTERM, signal.SIGINT)
+  }
 
   def note(number, _):
     request.signal = number

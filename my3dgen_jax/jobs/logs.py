@@ -3,10 +3,10 @@
 import json
 import os
 import pathlib
-from typing import Mapping, Union
+from collections.abc import Mapping
 
-from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.jobs.events import EventWriter
+from my3dgen_jax.storage.files import replacing
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -21,7 +21,7 @@ class MetricsLog:
     path: of `metrics.jsonl`.
   """
 
-  def __init__(self, folder: Union[str, os.PathLike], *, step: int = 0):
+  def __init__(self, folder: str | os.PathLike, *, step: int = 0):
     """Opens the log of a run that goes on after `step`."""
     folder = pathlib.Path(folder)
     self.path = folder / METRICS_FILE

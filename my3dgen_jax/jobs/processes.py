@@ -21,20 +21,28 @@ import struct
 import sys
 import threading
 import time
-from typing import (Any, Callable, Dict, List, Optional, Tuple)
+from collections.abc import Callable
+from typing import Any
 
 import jax
 
 from my3dgen_jax.errors import FlagError, Interrupted, UserError
-from my3dgen_jax.jobs.channel import (SOON, Arrays, Channel, packed,
-                                      split_frame, unpacked)
+from my3dgen_jax.jobs.channel import (
+  Arrays,
+  Channel,
+  packed,
+  SOON,
+  split_frame,
+  unpacked,
+)
+from my3dgen_jax.jobs.clusters import CONNECT_SECONDS, parse_address
+from my3dgen_jax.jobs.words import said, words
 
-CONNECT_SECONDS = 300.0  # within which all processes must have come
 _LATER = 60.0  # s; to save before one ends
 _HELLO, _GO, _DATA, _STOP, _END = b"HELO", b"MEET", b"DATA", b"STOP", b"ENDS"
 _MAGIC = "my3dgen_jax 1"
 
-_job: "Optional[_Job]" = None  # as JAX's own: one a process
+_job: "_Job | None" = None  # as JAX's own: one a process
 
 
 def count() -> int:
@@ -52,33 +60,14 @@ def is_first() -> bool:
   return index() == 0
 
 
-def detect() -> Tuple[str, int, int, Optional[List[int]]]:
-  """Asks SLURM, Open MPI, … as `jax.distributed.initialize` does.
-
-  Returns: coordinator, count, index, and which of the machine's devices are
-    this process's (None: all).
-  Raises: FlagError: there is no such cluster, or it says too little.
-  """
-  try:
-    from jax._src import clusters  # pylint: disable=import-outside-toplevel
-    found = clusters.ClusterEnv.auto_detect_unset_distributed_params(
-        None, None, None, None, None, int(CONNECT_SECONDS))
-  # What a cluster's variables hold may be anything.
-  except Exception as error:  # pylint: disable=broad-exception-caught
-    raise FlagError(f"--coordinator=auto: {error}; give --coordinator="
-                    "HOST:PORT, --num_processes and --process_id") from None
-  coordinator, number, process, local = found
-  if coordinator is None or number is None or process is None:
-    raise FlagError("--coordinator=auto: this is no job of SLURM, Open MPI or "
-                    "another cluster that JAX knows; give --coordinator="
-                    "HOST:PORT, --num_processes and --process_id")
-  return coordinator, number, process, None if local is None else list(local)
-
-
-def start(coordinator: str, *,
-          count: int, index: int,  # pylint: disable=redefined-outer-name
-          local_devices: Optional[List[int]] = None,
-          timeout: float = CONNECT_SECONDS):
+def start(
+  coordinator: str,
+  *,
+  count: int,
+  index: int,  # pylint: disable=redefined-outer-name
+  local_devices: list[int] | None = None,
+  timeout: float = CONNECT_SECONDS,
+):
   """Meets the other processes; before JAX has touched any device.
 
   Args:
@@ -93,10 +82,12 @@ def start(coordinator: str, *,
     UserError: the port is in use, process 0 is not there, some do not come.
   """
   global _job  # pylint: disable=global-statement
-  host, port = _address(coordinator)
+  host, port = parse_address(coordinator)
   if not 0 <= index < count:
-    raise FlagError(f"--process_id: expected 0 … {count - 1} of "
-                    f"--num_processes={count}, got {index}")
+    raise FlagError(
+      f"--process_id: expected 0 … {count - 1} of "
+      f"--num_processes={count}, got {index}"
+    )
   deadline = time.monotonic() + timeout
   job = _Job(index, count)
   if index == 0:
@@ -111,8 +102,12 @@ def start(coordinator: str, *,
   with contextlib.suppress(AttributeError):
     jax.config.update("jax_enable_preemption_service", False)
   jax.distributed.initialize(
-      f"{f'[{host}]' if ':' in host else host}:{inner}", count, index,
-      local_device_ids=local_devices, cluster_detection_method="deactivate")
+    f"{f'[{host}]' if ':' in host else host}:{inner}",
+    count,
+    index,
+    local_device_ids=local_devices,
+    cluster_detection_method="deactivate",
+  )
 
 
 def from_first(make: Callable[[], Arrays]) -> Arrays:
@@ -132,7 +127,7 @@ def from_first(make: Callable[[], Arrays]) -> Arrays:
   return unpacked(_job.receive(0))
 
 
-def gather(arrays: Arrays) -> List[Arrays]:
+def gather(arrays: Arrays) -> list[Arrays]:
   """What each process gives, in the order of processes, in all of them.
 
   Raises: as `from_first`.
@@ -143,9 +138,11 @@ def gather(arrays: Arrays) -> List[Arrays]:
     _job.tell_all(_DATA, packed(arrays))
     return [unpacked(part) for part in split_frame(_job.receive(0))]
   parts = [packed(arrays)] + [
-      _job.receive(peer) for peer in range(1, _job.count)]
-  _job.tell_all(_DATA, b"".join(
-      struct.pack("!Q", len(part)) + part for part in parts))
+    _job.receive(peer) for peer in range(1, _job.count)
+  ]
+  _job.tell_all(
+    _DATA, b"".join(struct.pack("!Q", len(part)) + part for part in parts)
+  )
   return [unpacked(part) for part in parts]
 
 
@@ -160,7 +157,7 @@ def ask_to_stop(signal: int):
     _job.ask_to_stop(signal)
 
 
-def asked_to_stop() -> Optional[int]:
+def asked_to_stop() -> int | None:
   """The signal that any process got, as far as is known here; or None."""
   return _job.asked if _job else None
 
@@ -177,7 +174,7 @@ def finish():
   jax.distributed.shutdown()
 
 
-def abandon(code: int, message: str, *, signal: Optional[int] = None):
+def abandon(code: int, message: str, *, signal: int | None = None):
   """Ends this process and all others; returns only if it is alone.
 
   Args:
@@ -204,12 +201,13 @@ class _Job:
 
   def __init__(self, index: int, count: int):  # pylint: disable=redefined-outer-name
     self.index, self.count = index, count
-    self.asked: Optional[int] = None
+    self.asked: int | None = None
     self.ending = False
-    self._channels: Dict[int, Channel] = {}
-    self._inbox: Dict[int, Any] = {
-        peer: queue.SimpleQueue() for peer in range(count)}
-    self._ended: Dict[int, Dict[str, Any]] = {}
+    self._channels: dict[int, Channel] = {}
+    self._inbox: dict[int, Any] = {
+      peer: queue.SimpleQueue() for peer in range(count)
+    }
+    self._ended: dict[int, dict[str, Any]] = {}
     self._last_words = threading.Lock()
 
   def wait_for_others(self, host: str, port: int, deadline: float) -> int:
@@ -227,8 +225,8 @@ class _Job:
         listener.listen(self.count)
       except OSError as error:
         raise UserError(
-            f"--coordinator={host}:{port}: {error.strerror}; process 0 "
-            "listens there, so it must be a free port of its own machine"
+          f"--coordinator={host}:{port}: {error.strerror}; process 0 "
+          "listens there, so it must be a free port of its own machine"
         ) from None
       while len(self._channels) < self.count - 1:
         left = deadline - time.monotonic()
@@ -237,8 +235,10 @@ class _Job:
           channel = Channel(listener.accept()[0])
         except OSError:
           missing = sorted(set(range(1, self.count)) - set(self._channels))
-          self._refuse(f"--num_processes={self.count}: process "
-                       f"{', '.join(map(str, missing))} did not come in time")
+          self._refuse(
+            f"--num_processes={self.count}: process "
+            f"{', '.join(map(str, missing))} did not come in time"
+          )
         self._welcome(channel)
     with socket.socket(family, socket.SOCK_STREAM) as free:
       free.bind((place[0], 0))
@@ -258,20 +258,29 @@ class _Job:
       channel.close()  # somebody else's
       return
     if number != self.count:
-      channel.send(_END, _said(0, 2, "--num_processes: process 0 has "
-                               f"{self.count}, process {peer} has {number}"))
+      channel.send(
+        _END,
+        said(
+          0,
+          2,
+          "--num_processes: process 0 has "
+          f"{self.count}, process {peer} has {number}",
+        ),
+      )
       channel.flush()
-      self._refuse(f"--num_processes: process 0 has {self.count}, process "
-                   f"{peer} has {number}")
+      self._refuse(
+        f"--num_processes: process 0 has {self.count}, process "
+        f"{peer} has {number}"
+      )
     if peer in self._channels or not 0 < peer < self.count:
-      channel.send(_END, _said(0, 2, f"--process_id: there are two of {peer}"))
+      channel.send(_END, said(0, 2, f"--process_id: there are two of {peer}"))
       channel.flush()
       self._refuse(f"--process_id: there are two of {peer}")
     self._channels[peer] = channel
 
   def _refuse(self, message: str):
     """Process 0: tells those that are here, and ends."""
-    self.tell_all(_END, _said(0, 2, message))
+    self.tell_all(_END, said(0, 2, message))
     self._flush()
     raise FlagError(message)
 
@@ -279,17 +288,25 @@ class _Job:
     """Other processes: comes to process 0; returns the port for JAX."""
     while True:
       try:
-        channel = Channel(socket.create_connection(
-            (host, port), timeout=max(deadline - time.monotonic(), 0.001)))
+        channel = Channel(
+          socket.create_connection(
+            (host, port), timeout=max(deadline - time.monotonic(), 0.001)
+          )
+        )
         break
       except OSError as error:
         if time.monotonic() + 0.2 > deadline:
           raise UserError(
-              f"--coordinator={host}:{port}: process 0 cannot be reached "
-              f"there: {error.strerror or error}") from None
+            f"--coordinator={host}:{port}: process 0 cannot be reached "
+            f"there: {error.strerror or error}"
+          ) from None
         time.sleep(0.2)
-    channel.send(_HELLO, json.dumps({
-        "magic": _MAGIC, "count": self.count, "index": self.index}).encode())
+    channel.send(
+      _HELLO,
+      json.dumps(
+        {"magic": _MAGIC, "count": self.count, "index": self.index}
+      ).encode(),
+    )
     try:
       kind, text = channel.receive(max(deadline - time.monotonic(), 0) + SOON)
       if kind == _END:
@@ -300,8 +317,10 @@ class _Job:
     except FlagError:
       raise
     except (OSError, ValueError, KeyError, TypeError):
-      raise UserError(f"--coordinator={host}:{port}: whoever is there is not "
-                      "process 0 of this job, or has ended") from None
+      raise UserError(
+        f"--coordinator={host}:{port}: whoever is there is not "
+        "process 0 of this job, or has ended"
+      ) from None
     self._channels[0] = channel
     return inner
 
@@ -326,16 +345,16 @@ class _Job:
       # Others may end, too, before they hear it from here.
       if end["signal"] is not None:
         raise Interrupted(end["signal"], end["message"])
-      raise UserError(_words(end, self.count))
+      raise UserError(words(end, self.count))
     return payload
 
   def ask_to_stop(self, signal: int):
     self.asked = signal
     self.tell_all(_STOP, str(signal).encode())
 
-  def abandon(self, code: int, message: str, signal: Optional[int]):
+  def abandon(self, code: int, message: str, signal: int | None):
     self.ending = True
-    self.tell_all(_END, _said(self.index, code, message, signal))
+    self.tell_all(_END, said(self.index, code, message, signal))
     self._leave(code, _LATER if signal is not None else 2 * SOON)
 
   def _leave(self, code: int, patience: float):
@@ -382,11 +401,12 @@ class _Job:
     if self.ending or peer in self._ended or (self.index and self._ended):
       return
     message = "it was killed, or its machine cannot be reached"
-    self._pass_on(peer, _END, _said(peer, 1, message))
-    self._has_ended({"process": peer, "code": 1, "message": message,
-                     "signal": None}, 0.0)
+    self._pass_on(peer, _END, said(peer, 1, message))
+    self._has_ended(
+      {"process": peer, "code": 1, "message": message, "signal": None}, 0.0
+    )
 
-  def _has_ended(self, end: Dict[str, Any], patience: float):
+  def _has_ended(self, end: dict[str, Any], patience: float):
     """Another process has ended: so does this one, soon."""
     self._ended[end["process"]] = end
     if end["signal"] is not None:
@@ -400,33 +420,11 @@ class _Job:
     else:
       self._end_after(end)
 
-  def _end_after(self, end: Dict[str, Any]):
+  def _end_after(self, end: dict[str, Any]):
     """Ends, unless the main thread is about to; it may hang in JAX."""
     with self._last_words:
       if self.ending:
         return
       self.ending = True
-      os.write(2, f"error: {_words(end, self.count)}\n".encode())
+      os.write(2, f"error: {words(end, self.count)}\n".encode())
       self._leave(1, SOON)
-
-
-def _address(coordinator: str) -> Tuple[str, int]:
-  """HOST:PORT or [HOST]:PORT."""
-  host, _, port = coordinator.rpartition(":")
-  host = host.strip("[]")
-  if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-    raise FlagError("--coordinator: expected HOST:PORT of process 0, or auto, "
-                    f"got {coordinator!r}")
-  return host, int(port)
-
-
-def _said(process: int, code: int, message: str,
-          signal: Optional[int] = None) -> bytes:
-  return json.dumps({"process": process, "code": code, "message": message,
-                     "signal": signal}).encode()
-
-
-def _words(end: Dict[str, Any], number: int) -> str:
-  return (f"process {end['process']} of {number} has ended: {end['message']}; "
-          "all have to be started again, and --resume goes on with what is "
-          "saved")

@@ -4,7 +4,8 @@ import contextlib
 import sys
 import threading
 import time
-from typing import Any, Callable, Iterator, Optional, TextIO
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
 
 _LIVE_INTERVAL, _FILE_INTERVAL = 0.2, 30.0  # seconds between lines
 _PATIENCE = 2.0  # seconds that nobody needs to be told about
@@ -35,13 +36,20 @@ class Progress:
     start: units that were done before.
   """
 
-  def __init__(self, title: str, total: int, unit: str, *, start: int = 0,
-               file: Optional[TextIO] = None,
-               clock: Callable[[], float] = time.monotonic):
+  def __init__(
+    self,
+    title: str,
+    total: int,
+    unit: str,
+    *,
+    start: int = 0,
+    file: TextIO | None = None,
+    clock: Callable[[], float] = time.monotonic,
+  ):
     self.title, self.total, self.unit, self.start = title, total, unit, start
     self._file = sys.stdout if file is None else file
     self._clock = clock
-    self._shown: Optional[float] = None
+    self._shown: float | None = None
     self._first = (0, 0.0)  # units that were new at the first update, when
     self._live = self._file.isatty()
     self._interval = _LIVE_INTERVAL if self._live else _FILE_INTERVAL
@@ -63,8 +71,10 @@ class Progress:
     elif done < self.total and now - self._shown < self._interval:
       return
     self._shown = now
-    line = (f"{self.title}: {done} of {self.total} "
-            f"({100 * done // max(self.total, 1)} %)")
+    line = (
+      f"{self.title}: {done} of {self.total} "
+      f"({100 * done // max(self.total, 1)} %)"
+    )
     if new > self._first[0]:
       rate = (new - self._first[0]) / max(now - self._first[1], 1e-9)
       line += f", {rate:.3g} {self.unit}/s"
@@ -88,9 +98,15 @@ class Waiting:
   earlier run, is not worth a word.
   """
 
-  def __init__(self, title: str, *, doing: str = "compiling",
-               done: str = "compiled", file: Optional[TextIO] = None,
-               clock: Callable[[], float] = time.monotonic):
+  def __init__(
+    self,
+    title: str,
+    *,
+    doing: str = "compiling",
+    done: str = "compiled",
+    file: TextIO | None = None,
+    clock: Callable[[], float] = time.monotonic,
+  ):
     """Starts to wait.
 
     Args:
@@ -105,7 +121,7 @@ class Waiting:
     self._file = sys.stdout if file is None else file
     self._live = self._file.isatty()
     self._began = clock()
-    self._shown: Optional[float] = None
+    self._shown: float | None = None
 
   def tick(self):
     """Shows the line if it is time."""
@@ -126,8 +142,10 @@ class Waiting:
     """
     if self._shown is not None:
       seconds = duration(self._clock() - self._began)
-      self._write(f"{self._done} in {seconds}" if done
-                  else f"{self._doing} … {seconds}", end="\n")
+      self._write(
+        f"{self._done} in {seconds}" if done else f"{self._doing} … {seconds}",
+        end="\n",
+      )
 
   def _write(self, text: str, end: str):
     line = f"{self._title}: {text}"

@@ -16,19 +16,30 @@ alone is written.
 from my3dgen_jax.apps import edit
 from my3dgen_jax.apps.editing import samples
 from my3dgen_jax.apps.editing.config import EditConfig
-from my3dgen_jax.apps.editing.sources import DirectionSource, direction_from
+from my3dgen_jax.apps.editing.sources import direction_from, DirectionSource
 from my3dgen_jax.data import provenance
 from my3dgen_jax.demo import attributes
 from my3dgen_jax.launch.support import cli, config_flags, person_flags
 
-_START = cli.listing("start", [], "Latents to edit: photos of the run, all, or "
-                     "files of launch.invert.")
+_START = cli.listing(
+  "start",
+  [],
+  "Latents to edit: photos of the run, all, or files of launch.invert.",
+)
 _SOURCE = config_flags.define(DirectionSource)
-_DEMO = cli.enum("demo_attribute", None, attributes.NAMES, "Attribute of "
-                 "procedural people to find among samples, which are labeled "
-                 "without you.")
-_WRITE_SAMPLES = cli.string("write_samples", None, "Folder to write samples "
-                            "to that are to be labeled; nothing else is done.")
+_DEMO = cli.enum(
+  "demo_attribute",
+  None,
+  attributes.NAMES,
+  "Attribute of "
+  "procedural people to find among samples, which are labeled "
+  "without you.",
+)
+_WRITE_SAMPLES = cli.string(
+  "write_samples",
+  None,
+  "Folder to write samples to that are to be labeled; nothing else is done.",
+)
 _CONFIG = config_flags.define(EditConfig, names={"samples": "count"})
 
 
@@ -36,11 +47,14 @@ def main():
   config = _CONFIG().validate()
   if _WRITE_SAMPLES.value:
     samples.write_samples(person_flags.person(), config, _WRITE_SAMPLES.value)
-    print(f"{_WRITE_SAMPLES.value}: label its pictures in a file of lines "
-          "name,score and give it by --labels")
+    print(
+      f"{_WRITE_SAMPLES.value}: label its pictures in a file of lines "
+      "name,score and give it by --labels"
+    )
     return
-  source = _SOURCE(attribute=_DEMO.value,
-                   measurable=attributes.NAMES).validate()
+  source = _SOURCE(
+    attribute=_DEMO.value, measurable=attributes.NAMES
+  ).validate()
   if config.frames and _START.value:
     provenance.check_video(config.video)  # not after all the work
   out = person_flags.out()

@@ -22,11 +22,16 @@ from my3dgen_jax.launch.support import cli, config_flags
 
 _RUNS = cli.listing("runs", [], "Folders of runs, one for each person.")
 _OUT = cli.string("out", None, "Folder to write.")
-_PROTOCOL = cli.enum("protocol", protocols.QUICK.name, list(
-    protocols.PROTOCOLS), "How much is looked at: full: as much as in the "
-                     "paper; quick: less, as the tables say.")
-_DIRECTIONS = cli.listing("directions", [], "Files (.npy) of the directions "
-                          "of table 4.")
+_PROTOCOL = cli.enum(
+  "protocol",
+  protocols.QUICK.name,
+  list(protocols.PROTOCOLS),
+  "How much is looked at: full: as much as in the "
+  "paper; quick: less, as the tables say.",
+)
+_DIRECTIONS = cli.listing(
+  "directions", [], "Files (.npy) of the directions of table 4."
+)
 _CONFIG = config_flags.define(EvaluateConfig, tables=(ALL,))
 cli.define_cpu_devices()
 
@@ -35,26 +40,31 @@ def main():
   if not _OUT.value:
     raise FlagError("--out is missing: the folder to write")
   if not _RUNS.value:
-    raise FlagError("--runs is missing: folders of runs of "
-                    "launch.personalize, one a person")
+    raise FlagError(
+      "--runs is missing: folders of runs of launch.personalize, one a person"
+    )
   people = evaluate.find_people(_RUNS.value)
-  given = _CONFIG(protocol=protocols.PROTOCOLS[_PROTOCOL.value],
-                  precision=cli.precision())
+  given = _CONFIG(
+    protocol=protocols.PROTOCOLS[_PROTOCOL.value], precision=cli.precision()
+  )
   # Names and weights first: a direction's spread takes a while to measure.
   config = given.with_all_named().validate()
   evaluate.check(people, config)
   if "4" in config.tables:
-    base = load_person(run=people[0].main, pretrained=True,
-                       precision=config.precision)
-    config = dataclasses.replace(config, directions=tuple(
-        edits.directions_for(base, _DIRECTIONS.value)))
+    base = load_person(
+      run=people[0].main, pretrained=True, precision=config.precision
+    )
+    config = dataclasses.replace(
+      config, directions=tuple(edits.directions_for(base, _DIRECTIONS.value))
+    )
   if ALL in given.tables and not config.directions:
     print("table 4 is left out: it needs --directions")
-    config = dataclasses.replace(config, tables=tuple(
-        name for name in config.tables if name != "4"))
-  command = ["python -m my3dgen_jax.launch.evaluate", *sys.argv[1:]]
-  evaluate.evaluate(people, config, _OUT.value,
-                    header=circumstances.header(" ".join(command)))
+    config = dataclasses.replace(
+      config, tables=tuple(name for name in config.tables if name != "4")
+    )
+  command = " ".join(["python -m my3dgen_jax.launch.evaluate", *sys.argv[1:]])
+  header = circumstances.header(command)
+  evaluate.evaluate(people, config, _OUT.value, header=header)
 
 
 if __name__ == "__main__":

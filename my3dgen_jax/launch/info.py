@@ -9,12 +9,13 @@ Sizes of each block, settings, and where it comes from; no weights are read.
 """
 
 from my3dgen_jax.apps import describe
-from my3dgen_jax.config import PRESETS, LoraConfig
+from my3dgen_jax.config import LoraConfig, PRESETS
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch.support import cli, config_flags
 
-_PRESET = cli.string("preset", None, "Name of a published checkpoint: "
-                     + ", ".join(PRESETS))
+_PRESET = cli.string(
+  "preset", None, "Name of a published checkpoint: " + ", ".join(PRESETS)
+)
 _CHECKPOINT = cli.string("checkpoint", None, "Folder of a generator.")
 _ADAPTER = cli.string("adapter", None, "File of an adapter.")
 _RUN = cli.string("run", None, "Folder of a run of launch.personalize.")
@@ -22,8 +23,11 @@ _LORA = config_flags.define(LoraConfig, "lora_")
 
 
 def main():
-  wanted = [holder for holder in (_PRESET, _CHECKPOINT, _ADAPTER, _RUN)
-            if holder.value is not None]
+  wanted = [
+    holder
+    for holder in (_PRESET, _CHECKPOINT, _ADAPTER, _RUN)
+    if holder.value is not None
+  ]
   if len(wanted) != 1:
     raise FlagError("give one of --preset, --checkpoint, --adapter and --run")
   if wanted[0] is _PRESET:

@@ -11,18 +11,24 @@ photos (from each anchor's to the next one's), orbit.
 from my3dgen_jax.apps import interpolate
 from my3dgen_jax.launch.support import cli, config_flags, person_flags
 
-_ANCHORS = cli.listing("anchors", None, "Latents that the way passes, see "
-                       "above; default: the run's first and last photo.")
+_ANCHORS = cli.listing(
+  "anchors",
+  None,
+  "Latents that the way passes, see "
+  "above; default: the run's first and last photo.",
+)
 _CONFIG = config_flags.define(interpolate.InterpolateConfig)
 
 
 def main():
   config = _CONFIG().validate()
   out = person_flags.out()
-  interpolate.write_interpolation(person_flags.person(), config, out,
-                                  names=_ANCHORS.value)
-  print(f"{out}/{interpolate.STRIP_FILE}, "
-        f"{interpolate.VIDEO_STEM}{config.video}")
+  interpolate.write_interpolation(
+    person_flags.person(), config, out, names=_ANCHORS.value
+  )
+  print(
+    f"{out}/{interpolate.STRIP_FILE}, {interpolate.VIDEO_STEM}{config.video}"
+  )
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ _CONFIG = config_flags.define(invert.InvertConfig)
 
 def main():
   if not _ALBUM.given:
-    raise FlagError("--album is missing: a folder or zip of photos with their "
-                    "dataset.json")
+    raise FlagError(
+      "--album is missing: a folder or zip of photos with their dataset.json"
+    )
   config = _CONFIG().validate()
   out = person_flags.out()
   person = person_flags.person(needs_run=config.way == "hull")
@@ -28,8 +29,12 @@ def main():
   # that tuning has seen; what is asked for is a search.
   album = _ALBUM.open(img_resolution=model.img_resolution).without_latents()
   summary = invert.write_inversions(person, album, config, out)
-  print(f"mean of {len(album)}: " + ", ".join(
-      f"{name} {value:.3f}" for name, value in summary["mean"].items()))
+  print(
+    f"mean of {len(album)}: "
+    + ", ".join(
+      f"{name} {value:.3f}" for name, value in summary["mean"].items()
+    )
+  )
   print(f"{out}/{invert.SHEET_FILE}")
 
 

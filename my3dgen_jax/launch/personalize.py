@@ -32,11 +32,19 @@ from my3dgen_jax.launch.support import cli, config_flags
 from my3dgen_jax.training.anchors import default_cache
 
 _CONFIG = config_flags.define(
-    personalize.PersonalizeConfig, cache=default_cache(), report=True,
-    parse=dict.fromkeys(("test", "reference", "train"), parse_selection))
-_DEMO = cli.integer("demo_person", None, "Number of a procedural person whose "
-                    "album is drawn, and for whom the networks of the package "
-                    "are used.", lower_bound=0)
+  personalize.PersonalizeConfig,
+  cache=default_cache(),
+  report=True,
+  parse=dict.fromkeys(("test", "reference", "train"), parse_selection),
+)
+_DEMO = cli.integer(
+  "demo_person",
+  None,
+  "Number of a procedural person whose "
+  "album is drawn, and for whom the networks of the package "
+  "are used.",
+  lower_bound=0,
+)
 _RESUME = cli.boolean("resume", False, "Go on with the run in --out.")
 cli.define_cpu_devices()
 cli.define_processes()
@@ -47,16 +55,23 @@ def main():
   demo = _DEMO.value is not None
   for name in ("out",) if demo else ("checkpoint", "album", "out"):
     if not getattr(config, name):
-      raise FlagError(f"--{name} is missing; --flagfile=demo.flags needs "
-                      "neither checkpoint nor photos")
-  config = dataclasses.replace(config, precision=cli.precision(
-      lambda: personalize.begun_precision(config.out)
-      if _RESUME.value else None))
+      raise FlagError(
+        f"--{name} is missing; --flagfile=demo.flags needs "
+        "neither checkpoint nor photos"
+      )
+  config = dataclasses.replace(
+    config,
+    precision=cli.precision(
+      lambda: personalize.begun_precision(config.out) if _RESUME.value else None
+    ),
+  )
   if demo:
-    config = with_demo_person(config, _DEMO.value, report=functools.partial(
-        print, flush=True))
+    config = with_demo_person(
+      config, _DEMO.value, report=functools.partial(print, flush=True)
+    )
   summary = personalize.personalize(
-      config, resume=_RESUME.value, flags=cli.flags_as_text(skip=["resume"]))
+    config, resume=_RESUME.value, flags=cli.flags_as_text(skip=["resume"])
+  )
   if summary is not None:  # of several processes one says it
     print(personalize.describe(summary, config.out))
 

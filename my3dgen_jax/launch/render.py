@@ -30,12 +30,18 @@ from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch.support import cli, config_flags, person_flags
 
 _SCENES = config_flags.define(scenes.ScenesConfig)
-_FILES = config_flags.define(shots.RenderFilesConfig, names={
-    "yaws": "yaw", "pitches": "pitch"})
-_COMPARE = cli.boolean("compare", False, "Show the run's base beside the "
-                       "person.")
-_DTYPE = cli.enum("dtype", None, ["float32", "bfloat16"],
-                  "Type of activations; default: the checkpoint's.")
+_FILES = config_flags.define(
+  shots.RenderFilesConfig, names={"yaws": "yaw", "pitches": "pitch"}
+)
+_COMPARE = cli.boolean(
+  "compare", False, "Show the run's base beside the person."
+)
+_DTYPE = cli.enum(
+  "dtype",
+  None,
+  ["float32", "bfloat16"],
+  "Type of activations; default: the checkpoint's.",
+)
 
 
 def main():
@@ -47,13 +53,17 @@ def main():
     raise FlagError("--between and --direction: give one of them")
   out = person_flags.out()
   person = person_flags.person(needs_run=_COMPARE.value).with_dtype(
-      _DTYPE.value)
-  found = scenes.find_scenes(person, wanted, frames=config.frames,
-                             focal=config.focal)
+    _DTYPE.value
+  )
+  found = scenes.find_scenes(
+    person, wanted, frames=config.frames, focal=config.focal
+  )
   if _COMPARE.value:
     if person.origin.adapter == "none":
-      raise FlagError("--compare: the run has nothing personal to compare, or "
-                      "--pretrained hides it")
+      raise FlagError(
+        "--compare: the run has nothing personal to compare, or "
+        "--pretrained hides it"
+      )
     base = person_flags.person(pretrained=True).with_dtype(_DTYPE.value)
     found = [scenes.compared(scene, base.generator) for scene in found]
   output.write(person, found, config, out)

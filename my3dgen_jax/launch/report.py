@@ -10,12 +10,15 @@ from my3dgen_jax.apps.reports import report
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch.support import cli, person_flags
 
-_RUN = cli.string("run", None, "Folder of a run of launch.personalize; the "
-                  "page goes there.")
-_PRETRAINED = cli.boolean("pretrained", False, "Not available: a report is "
-                          "about what is personal.")
-_OUT = cli.string("out", None, "Not available: the page goes into the "
-                  "run's folder.")
+_RUN = cli.string(
+  "run", None, "Folder of a run of launch.personalize; the page goes there."
+)
+_PRETRAINED = cli.boolean(
+  "pretrained", False, "Not available: a report is about what is personal."
+)
+_OUT = cli.string(
+  "out", None, "Not available: the page goes into the run's folder."
+)
 
 
 def main():

@@ -22,32 +22,49 @@ from my3dgen_jax.jobs.interrupts import stopping_gently
 from my3dgen_jax.launch.support import cli, config_flags
 
 _RUN = cli.string("run", None, "Folder of a run of launch.personalize.")
-_RUNS = cli.listing("runs", [], "Runs, folders of runs, adapters' files or "
-                    "folders of them.")
-_CHECKPOINT = cli.string("checkpoint", None, "Folder where the base is now; or "
-                         "a bare base to look at.")
-_DIRECTIONS = cli.listing("directions", [], "Files (.npy) of edits; default: "
-                          "smile and age, for people of the demo.")
-_OPEN = cli.boolean("open", False, "Open the page in this machine's browser, "
-                    "if it has a screen.")
+_RUNS = cli.listing(
+  "runs", [], "Runs, folders of runs, adapters' files or folders of them."
+)
+_CHECKPOINT = cli.string(
+  "checkpoint", None, "Folder where the base is now; or a bare base to look at."
+)
+_DIRECTIONS = cli.listing(
+  "directions",
+  [],
+  "Files (.npy) of edits; default: smile and age, for people of the demo.",
+)
+_OPEN = cli.boolean(
+  "open", False, "Open the page in this machine's browser, if it has a screen."
+)
 _CONFIG = config_flags.define(ViewerConfig)
 
 
 def main():
   config = _CONFIG()
   if config.share and not config.token:
-    raise FlagError("--share lets anybody on the internet look; give a "
-                    "--token, too")
+    raise FlagError(
+      "--share lets anybody on the internet look; give a --token, too"
+    )
   config.validate()
   places = [*filter(None, [_RUN.value]), *_RUNS.value]
   if not places and not _CHECKPOINT.value:
-    raise FlagError("give a run by --run, several by --runs, or a bare base "
-                    "by --checkpoint")
-  people = People(places, checkpoint=_CHECKPOINT.value,
-                  devices=local_devices(1), precision=cli.precision())
+    raise FlagError(
+      "give a run by --run, several by --runs, or a bare base by --checkpoint"
+    )
+  people = People(
+    places,
+    checkpoint=_CHECKPOINT.value,
+    devices=local_devices(1),
+    precision=cli.precision(),
+  )
   with stopping_gently() as stop:
-    viewer = Viewer(people, config, directions=edits.directions_for(
-        people.load(people.first()[0]).base, _DIRECTIONS.value))
+    viewer = Viewer(
+      people,
+      config,
+      directions=edits.directions_for(
+        people.load(people.first()[0]).base, _DIRECTIONS.value
+      ),
+    )
     serving.serve(viewer, stop, open_browser=_OPEN.value)
   print("closed")
 

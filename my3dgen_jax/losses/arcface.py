@@ -16,7 +16,7 @@ Recognition", CVPR 2019, section 2 (the units and the head); Hu et al.,
 "Squeeze-and-Excitation Networks", CVPR 2018.
 """
 
-from typing import Any, Tuple
+from typing import Any
 
 import chex
 import flax.linen as nn
@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from my3dgen_jax.ops import convolution
+from my3dgen_jax.types import Array
 
 SIDE = 112  # of the images, pixels
 
@@ -46,15 +47,15 @@ class IrSe(nn.Module):
       mutable, moves towards them.
   """
 
-  channels: Tuple[int, ...] = (64, 128, 256, 512)
-  units: Tuple[int, ...] = (3, 4, 14, 3)
+  channels: tuple[int, ...] = (64, 128, 256, 512)
+  units: tuple[int, ...] = (3, 4, 14, 3)
   features: int = 512
   dtype: Any = jnp.float32
   precision: Any = None
   train: bool = False
 
   @nn.compact
-  def __call__(self, x: chex.Array) -> jax.Array:
+  def __call__(self, x: Array) -> jax.Array:
     """Faces to embeddings.
 
     Args:
@@ -65,16 +66,21 @@ class IrSe(nn.Module):
     """
     chex.assert_shape(x, (None, SIDE, SIDE, 3))
     x = x.astype(self.dtype)
-    x = _Conv(self.channels[0], 3, precision=self.precision,
-              name="input_conv")(x)
+    x = _Conv(self.channels[0], 3, precision=self.precision, name="input_conv")(
+      x
+    )
     x = _Norm(self.train, name="input_norm")(x)
     x = _Prelu(name="input_prelu")(x)
     index = 0
     for channels, units in zip(self.channels, self.units):
       for position in range(units):
-        x = _Unit(channels, stride=1 if position else 2,
-                  precision=self.precision, train=self.train,
-                  name=f"unit{index}")(x)
+        x = _Unit(
+          channels,
+          stride=1 if position else 2,
+          precision=self.precision,
+          train=self.train,
+          name=f"unit{index}",
+        )(x)
         index += 1
     x = _Norm(self.train, name="output_norm")(x)
     # All pixels at once: a kernel as large as the image.
@@ -93,12 +99,19 @@ class _Conv(nn.Module):
   precision: Any = None
 
   @nn.compact
-  def __call__(self, x: chex.Array) -> jax.Array:
-    kernel = self.param("kernel", nn.initializers.he_normal(),
-                        (self.size, self.size, x.shape[-1], self.channels))
-    return convolution.conv2d(x, kernel, stride=self.stride,
-                            padding=((self.size // 2,) * 2,) * 2,
-                            precision=self.precision)
+  def __call__(self, x: Array) -> jax.Array:
+    kernel = self.param(
+      "kernel",
+      nn.initializers.he_normal(),
+      (self.size, self.size, x.shape[-1], self.channels),
+    )
+    return convolution.conv2d(
+      x,
+      kernel,
+      stride=self.stride,
+      padding=((self.size // 2,) * 2,) * 2,
+      precision=self.precision,
+    )
 
 
 class _Linear(nn.Module):
@@ -108,12 +121,14 @@ class _Linear(nn.Module):
   precision: Any = None
 
   @nn.compact
-  def __call__(self, x: chex.Array) -> jax.Array:
-    kernel = self.param("kernel", nn.initializers.he_normal(),
-                        (*x.shape[1:], self.features))
+  def __call__(self, x: Array) -> jax.Array:
+    kernel = self.param(
+      "kernel", nn.initializers.he_normal(), (*x.shape[1:], self.features)
+    )
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
-    x = jnp.einsum("nhwc,hwcf->nf", x, kernel.astype(x.dtype),
-                   precision=self.precision)
+    x = jnp.einsum(
+      "nhwc,hwcf->nf", x, kernel.astype(x.dtype), precision=self.precision
+    )
     return x + bias.astype(x.dtype)
 
 
@@ -123,7 +138,7 @@ class _Norm(nn.Module):
   train: bool = False
 
   @nn.compact
-  def __call__(self, x: chex.Array) -> jax.Array:
+  def __call__(self, x: Array) -> jax.Array:
     shape = x.shape[-1:]
     scale = self.param("scale", nn.initializers.ones, shape)
     bias = self.param("bias", nn.initializers.zeros, shape)
@@ -146,7 +161,7 @@ class _Prelu(nn.Module):
   """x where it is positive, else x times its channel's slope."""
 
   @nn.compact
-  def __call__(self, x: chex.Array) -> jax.Array:
+  def __call__(self, x: Array) -> jax.Array:
     slope = self.param("slope", nn.initializers.constant(0.25), x.shape[-1:])
     return jnp.where(x > 0, x, x * slope.astype(x.dtype))
 
@@ -160,22 +175,28 @@ class _Unit(nn.Module):
   train: bool = False
 
   @nn.compact
-  def __call__(self, x: chex.Array) -> jax.Array:
-    def norm(name: str, x: chex.Array) -> jax.Array:
+  def __call__(self, x: Array) -> jax.Array:
+    def norm(name: str, x: Array) -> jax.Array:
       return _Norm(self.train, name=name)(x)
 
-    def conv(name: str, x: chex.Array, size: int, stride: int = 1,
-             channels: int = self.channels) -> jax.Array:
+    def conv(
+      name: str,
+      x: Array,
+      size: int,
+      stride: int = 1,
+      channels: int = self.channels,
+    ) -> jax.Array:
       return _Conv(channels, size, stride, self.precision, name=name)(x)
 
     # A window of one pixel, whether it takes the largest or a 1x1 product.
-    shortcut = x[:, ::self.stride, ::self.stride]
+    shortcut = x[:, :: self.stride, :: self.stride]
     if x.shape[-1] != self.channels:
       shortcut = norm("shortcut_norm", conv("shortcut_conv", shortcut, 1))
     x = conv("conv1", norm("norm1", x), 3)
     x = conv("conv2", _Prelu(name="prelu")(x), 3, self.stride)
     x = norm("norm2", x)
     gate = jnp.mean(x, axis=(1, 2), keepdims=True)
-    gate = nn.relu(conv("squeeze", gate, 1,
-                        channels=max(self.channels // _REDUCTION, 1)))
+    gate = nn.relu(
+      conv("squeeze", gate, 1, channels=max(self.channels // _REDUCTION, 1))
+    )
     return x * nn.sigmoid(conv("excite", gate, 1)) + shortcut

@@ -8,7 +8,8 @@ One more, "small", is no one else's: the demo trains it itself.
 
 import dataclasses
 import functools
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import chex
 import flax.linen as nn
@@ -18,6 +19,7 @@ import numpy as np
 
 from my3dgen_jax.ops import convolution
 from my3dgen_jax.ops.platforms import by_platform
+from my3dgen_jax.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Fire:
     return 2 * self.expand
 
 
-Layer = Union[Conv, Relu, MaxPool, Fire]
+Layer = Conv | Relu | MaxPool | Fire
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,23 +90,27 @@ class Network:
   """
 
   title: str
-  layers: Tuple[Layer, ...]
-  taps: Tuple[int, ...]
+  layers: tuple[Layer, ...]
+  taps: tuple[int, ...]
   smallest: int
 
-  def tap_channels(self) -> Tuple[int, ...]:
+  def tap_channels(self) -> tuple[int, ...]:
     """Channels of the outputs at `taps`."""
     return tuple(
-        next(layer.channels for layer in reversed(self.layers[:tap + 1])
-             if isinstance(layer, (Conv, Fire)))
-        for tap in self.taps)
+      next(
+        layer.channels
+        for layer in reversed(self.layers[: tap + 1])
+        if isinstance(layer, (Conv, Fire))
+      )
+      for tap in self.taps
+    )
 
 
-def _rectified(*convs: Conv) -> Tuple[Layer, ...]:
+def _rectified(*convs: Conv) -> tuple[Layer, ...]:
   return tuple(layer for conv in convs for layer in (conv, Relu()))
 
 
-def _vgg_block(channels: int, convs: int) -> Tuple[Layer, ...]:
+def _vgg_block(channels: int, convs: int) -> tuple[Layer, ...]:
   return _rectified(*[Conv(channels, 3, padding=1)] * convs)
 
 
@@ -113,33 +119,69 @@ def _vgg_block(channels: int, convs: int) -> Tuple[Layer, ...]:
 # for large-scale image recognition" (2015), configuration D; Iandola et al.,
 # "SqueezeNet" (2016), version 1.1 of its authors' repository.
 NETWORKS: Mapping[str, Network] = {
-    "alex": Network(
-        "AlexNet",
-        (*_rectified(Conv(64, 11, stride=4, padding=2)), MaxPool(3),
-         *_rectified(Conv(192, 5, padding=2)), MaxPool(3),
-         *_rectified(Conv(384, 3, padding=1), Conv(256, 3, padding=1),
-                     Conv(256, 3, padding=1))),
-        taps=(1, 4, 7, 9, 11), smallest=31),
-    "vgg": Network(
-        "VGG-16",
-        (*_vgg_block(64, 2), MaxPool(2), *_vgg_block(128, 2), MaxPool(2),
-         *_vgg_block(256, 3), MaxPool(2), *_vgg_block(512, 3), MaxPool(2),
-         *_vgg_block(512, 3)),
-        taps=(3, 8, 15, 22, 29), smallest=16),
-    "squeeze": Network(
-        "SqueezeNet 1.1",
-        (*_rectified(Conv(64, 3, stride=2)), MaxPool(3, ceil=True),
-         Fire(16, 64), Fire(16, 64), MaxPool(3, ceil=True),
-         Fire(32, 128), Fire(32, 128), MaxPool(3, ceil=True),
-         Fire(48, 192), Fire(48, 192), Fire(64, 256), Fire(64, 256)),
-        taps=(1, 4, 7, 9, 10, 11, 12), smallest=17),
-    # The first tap keeps every pixel: a mole is four of them wide.
-    "small": Network(
-        "small stack",
-        _rectified(Conv(16, 3, padding=1), Conv(32, 3, stride=2, padding=1),
-                   Conv(48, 3, stride=2, padding=1),
-                   Conv(64, 3, stride=2, padding=1)),
-        taps=(1, 3, 5, 7), smallest=1),
+  "alex": Network(
+    "AlexNet",
+    (
+      *_rectified(Conv(64, 11, stride=4, padding=2)),
+      MaxPool(3),
+      *_rectified(Conv(192, 5, padding=2)),
+      MaxPool(3),
+      *_rectified(
+        Conv(384, 3, padding=1),
+        Conv(256, 3, padding=1),
+        Conv(256, 3, padding=1),
+      ),
+    ),
+    taps=(1, 4, 7, 9, 11),
+    smallest=31,
+  ),
+  "vgg": Network(
+    "VGG-16",
+    (
+      *_vgg_block(64, 2),
+      MaxPool(2),
+      *_vgg_block(128, 2),
+      MaxPool(2),
+      *_vgg_block(256, 3),
+      MaxPool(2),
+      *_vgg_block(512, 3),
+      MaxPool(2),
+      *_vgg_block(512, 3),
+    ),
+    taps=(3, 8, 15, 22, 29),
+    smallest=16,
+  ),
+  "squeeze": Network(
+    "SqueezeNet 1.1",
+    (
+      *_rectified(Conv(64, 3, stride=2)),
+      MaxPool(3, ceil=True),
+      Fire(16, 64),
+      Fire(16, 64),
+      MaxPool(3, ceil=True),
+      Fire(32, 128),
+      Fire(32, 128),
+      MaxPool(3, ceil=True),
+      Fire(48, 192),
+      Fire(48, 192),
+      Fire(64, 256),
+      Fire(64, 256),
+    ),
+    taps=(1, 4, 7, 9, 10, 11, 12),
+    smallest=17,
+  ),
+  # The first tap keeps every pixel: a mole is four of them wide.
+  "small": Network(
+    "small stack",
+    _rectified(
+      Conv(16, 3, padding=1),
+      Conv(32, 3, stride=2, padding=1),
+      Conv(48, 3, stride=2, padding=1),
+      Conv(64, 3, stride=2, padding=1),
+    ),
+    taps=(1, 3, 5, 7),
+    smallest=1,
+  ),
 }
 PUBLISHED = ("alex", "vgg", "squeeze")  # there are files of others for them
 
@@ -161,14 +203,15 @@ class FeatureStack(nn.Module):
   """
 
   network: str
-  taps: Optional[Tuple[int, ...]] = None
+  taps: tuple[int, ...] | None = None
   dtype: Any = jnp.float32
   precision: Any = None
-  pool: Optional[Callable[[jax.Array, MaxPool], jax.Array]] = None
+  pool: Callable[[jax.Array, MaxPool], jax.Array] | None = None
 
   @nn.compact
-  def __call__(self, x: chex.Array, *, gradient_rows: Optional[int] = None
-               ) -> Tuple[jax.Array, ...]:
+  def __call__(
+    self, x: Array, *, gradient_rows: int | None = None
+  ) -> tuple[jax.Array, ...]:
     """Images to features.
 
     Args:
@@ -184,8 +227,8 @@ class FeatureStack(nn.Module):
     network = NETWORKS[self.network]
     taps = network.taps if self.taps is None else self.taps
     x = x.astype(self.dtype)
-    outputs: Dict[int, jax.Array] = {}
-    for index, layer in enumerate(network.layers[:taps[-1] + 1]):
+    outputs: dict[int, jax.Array] = {}
+    for index, layer in enumerate(network.layers[: taps[-1] + 1]):
       name = f"layer{index}"
       if isinstance(layer, Conv):
         x = _Convolution(layer, self.precision, gradient_rows, name=name)(x)
@@ -197,7 +240,8 @@ class FeatureStack(nn.Module):
           x = pool(x, layer)
         else:
           x = convolution.first_rows_gradient(
-              functools.partial(pool, layer=layer), gradient_rows)(x)
+            functools.partial(pool, layer=layer), gradient_rows
+          )(x)
       else:
         x = nn.relu(x)
       outputs[index] = x
@@ -209,18 +253,23 @@ class _Convolution(nn.Module):
 
   layer: Conv
   precision: Any = None
-  gradient_rows: Optional[int] = None
+  gradient_rows: int | None = None
 
   @nn.compact
-  def __call__(self, x: chex.Array) -> jax.Array:
+  def __call__(self, x: Array) -> jax.Array:
     layer = self.layer
-    kernel = self.param("kernel", nn.initializers.he_normal(),
-                        (layer.size, layer.size, x.shape[-1], layer.channels))
+    kernel = self.param(
+      "kernel",
+      nn.initializers.he_normal(),
+      (layer.size, layer.size, x.shape[-1], layer.channels),
+    )
     bias = self.param("bias", nn.initializers.zeros, (layer.channels,))
     convolve = functools.partial(
-        convolution.conv2d, stride=layer.stride,
-        padding=((layer.padding, layer.padding),) * 2,
-        precision=self.precision)
+      convolution.conv2d,
+      stride=layer.stride,
+      padding=((layer.padding, layer.padding),) * 2,
+      precision=self.precision,
+    )
     if self.gradient_rows is not None:
       convolve = convolution.first_rows_gradient(convolve, self.gradient_rows)
     x = convolve(x, kernel)
@@ -232,21 +281,26 @@ class _FireModule(nn.Module):
 
   layer: Fire
   precision: Any = None
-  gradient_rows: Optional[int] = None
+  gradient_rows: int | None = None
 
   @nn.compact
-  def __call__(self, x: chex.Array) -> jax.Array:
-    def conv(name: str, x: chex.Array, layer: Conv) -> jax.Array:
-      return nn.relu(_Convolution(layer, self.precision, self.gradient_rows,
-                                  name=name)(x))
+  def __call__(self, x: Array) -> jax.Array:
+    def conv(name: str, x: Array, layer: Conv) -> jax.Array:
+      return nn.relu(
+        _Convolution(layer, self.precision, self.gradient_rows, name=name)(x)
+      )
 
     x = conv("squeeze", x, Conv(self.layer.squeeze, 1))
     return jnp.concatenate(
-        [conv("expand1x1", x, Conv(self.layer.expand, 1)),
-         conv("expand3x3", x, Conv(self.layer.expand, 3, padding=1))], axis=-1)
+      [
+        conv("expand1x1", x, Conv(self.layer.expand, 1)),
+        conv("expand3x3", x, Conv(self.layer.expand, 3, padding=1)),
+      ],
+      axis=-1,
+    )
 
 
-def max_pool(x: chex.Array, layer: MaxPool) -> jax.Array:
+def max_pool(x: Array, layer: MaxPool) -> jax.Array:
   """Pools with stride 2.
 
   Args:
@@ -260,7 +314,7 @@ def max_pool(x: chex.Array, layer: MaxPool) -> jax.Array:
   return _max_pool(layer)(x)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _max_pool(layer: MaxPool) -> Callable[[jax.Array], jax.Array]:
   def places(size):
     """How far from the first window to the last, and beyond the border."""
@@ -275,16 +329,24 @@ def _max_pool(layer: MaxPool) -> Callable[[jax.Array], jax.Array]:
         padding = [(0, 0)] * x.ndim
         padding[axis] = (0, beyond)
         x = jnp.pad(x, padding, constant_values=-jnp.inf)
-      x = functools.reduce(jnp.maximum, [
+      x = functools.reduce(
+        jnp.maximum,
+        [
           jax.lax.slice_in_dim(x, start, start + last + 1, 2, axis)
-          for start in range(layer.size)])
+          for start in range(layer.size)
+        ],
+      )
     return x
 
   def windows(x):
     beyond = [(0, places(size)[1]) for size in x.shape[1:3]]
     return jax.lax.reduce_window(
-        x, np.array(-np.inf, x.dtype), jax.lax.max,
-        (1, layer.size, layer.size, 1), (1, 2, 2, 1),
-        ((0, 0), *beyond, (0, 0)))
+      x,
+      np.array(-np.inf, x.dtype),
+      jax.lax.max,
+      (1, layer.size, layer.size, 1),
+      (1, 2, 2, 1),
+      ((0, 0), *beyond, (0, 0)),
+    )
 
   return by_platform(cpu=by_axis, default=windows)

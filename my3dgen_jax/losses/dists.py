@@ -14,9 +14,8 @@ Source: Ding et al., "Image Quality Assessment: Unifying Structure and Texture
 Similarity", TPAMI 2020, section 3.
 """
 
-from typing import Any, Literal, Optional, Tuple
+from typing import Any, Literal
 
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -24,8 +23,9 @@ import jax.numpy as jnp
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.losses import lpips
 from my3dgen_jax.losses import weights as weights_lib
-from my3dgen_jax.losses.backbones import NETWORKS, FeatureStack, MaxPool
+from my3dgen_jax.losses.backbones import FeatureStack, MaxPool, NETWORKS
 from my3dgen_jax.ops import checks
+from my3dgen_jax.types import Array
 
 BACKBONE = "vgg"  # of `backbones.NETWORKS`
 # Features of the image and of the last layer of each of VGG-16's five stages.
@@ -59,15 +59,22 @@ class Dists(nn.Module):
   def setup(self):
     for name, choices in (("dtype", _DTYPES), ("precision", _PRECISIONS)):
       if getattr(self, name) not in choices:
-        raise UserError(f"{name}: expected one of {', '.join(choices)}, got "
-                        f"{getattr(self, name)!r}")
-    self.network = FeatureStack(BACKBONE, dtype=jnp.dtype(self.dtype),
-                                precision=self.precision, pool=hanning_pool)
+        raise UserError(
+          f"{name}: expected one of {', '.join(choices)}, got "
+          f"{getattr(self, name)!r}"
+        )
+    self.network = FeatureStack(
+      BACKBONE,
+      dtype=jnp.dtype(self.dtype),
+      precision=self.precision,
+      pool=hanning_pool,
+    )
     self.alpha, self.beta = (
-        self.param(name, nn.initializers.ones, (sum(CHANNELS),))
-        for name in ("alpha", "beta"))
+      self.param(name, nn.initializers.ones, (sum(CHANNELS),))
+      for name in ("alpha", "beta")
+    )
 
-  def __call__(self, x: chex.Array, y: chex.Array) -> jax.Array:
+  def __call__(self, x: Array, y: Array) -> jax.Array:
     """The distance of images.
 
     Args:
@@ -81,20 +88,24 @@ class Dists(nn.Module):
     x = checks.as_float32("x", x, ("N", "H", "W", 3))
     y = checks.as_float32("y", y, ("N", *x.shape[1:]))
     checks.check_rows("y", y, x.shape[0], "x")
-    texture, structure = zip(*map(_differences, self._features(x),
-                                  self._features(y)))
+    texture, structure = zip(
+      *map(_differences, self._features(x), self._features(y))
+    )
     total = sum(
-        jnp.sum(jnp.concatenate(differences, axis=-1) * weights, axis=-1)
-        for differences, weights in ((texture, self.alpha),
-                                     (structure, self.beta)))
+      jnp.sum(jnp.concatenate(differences, axis=-1) * weights, axis=-1)
+      for differences, weights in (
+        (texture, self.alpha),
+        (structure, self.beta),
+      )
+    )
     return total / (jnp.sum(self.alpha) + jnp.sum(self.beta))
 
-  def _features(self, x: jax.Array) -> Tuple[jax.Array, ...]:
+  def _features(self, x: jax.Array) -> tuple[jax.Array, ...]:
     """[N, h, w, C] of the image, in [0, 1], and of each stage."""
     return ((x + 1) / 2, *self.network(lpips.standardised(x)))
 
 
-def hanning_pool(x: chex.Array, layer: Optional[MaxPool] = None) -> jax.Array:
+def hanning_pool(x: Array, layer: MaxPool | None = None) -> jax.Array:
   """The root of the weighted mean of squares about every second pixel.
 
   Unlike a maximum it lets no frequency through that half as many pixels
@@ -115,12 +126,13 @@ def hanning_pool(x: chex.Array, layer: Optional[MaxPool] = None) -> jax.Array:
     padding[axis] = (1, 1)
     padded = jnp.pad(squares, padding)
     squares = sum(
-        weight * jax.lax.slice_in_dim(padded, start, start + last + 1, 2, axis)
-        for start, weight in enumerate(_WINDOW))
+      weight * jax.lax.slice_in_dim(padded, start, start + last + 1, 2, axis)
+      for start, weight in enumerate(_WINDOW)
+    )
   return jnp.sqrt(squares + _LEAST_SQUARE).astype(x.dtype)
 
 
-def _differences(x: chex.Array, y: chex.Array) -> Tuple[jax.Array, jax.Array]:
+def _differences(x: Array, y: Array) -> tuple[jax.Array, jax.Array]:
   """1 - similarity of texture and 1 - similarity of structure.
 
   The paper's quotients, l = (2 mx my + c1) / (mx^2 + my^2 + c1) and
@@ -137,10 +149,12 @@ def _differences(x: chex.Array, y: chex.Array) -> Tuple[jax.Array, jax.Array]:
   x, y = x.astype(jnp.float32), y.astype(jnp.float32)
   mean_x, mean_y, mean = map(_mean, (x, y, x - y))
   spread_x, spread_y, spread = (
-      _mean(jnp.square(values - average[:, None, None]))
-      for values, average in ((x, mean_x), (y, mean_y), (x - y, mean)))
+    _mean(jnp.square(values - average[:, None, None]))
+    for values, average in ((x, mean_x), (y, mean_y), (x - y, mean))
+  )
   texture = jnp.square(mean) / (
-      jnp.square(mean_x) + jnp.square(mean_y) + _STABLE)
+    jnp.square(mean_x) + jnp.square(mean_y) + _STABLE
+  )
   return texture, spread / (spread_x + spread_y + _STABLE)
 
 
@@ -160,10 +174,14 @@ def abstract_variables() -> Any:
 
 
 _KIND = weights_lib.Kind(
-    name="dists", title="DISTS", field="backbone", networks=(BACKBONE,),
-    converter="converters/dists_to_flax.py",
-    abstract=lambda backbone: abstract_variables(),
-    module=lambda backbone, **options: Dists(**options))
+  name="dists",
+  title="DISTS",
+  field="backbone",
+  networks=(BACKBONE,),
+  converter="converters/dists_to_flax.py",
+  abstract=lambda backbone: abstract_variables(),
+  module=lambda backbone, **options: Dists(**options),
+)
 save_dists = _KIND.save_only
 check_writable = _KIND.check_writable
 load_dists = _KIND.load

@@ -10,7 +10,8 @@ entry of `NETWORKS`.
 
 import dataclasses
 import functools
-from typing import (Any, Callable, Dict, Literal, Tuple)
+from collections.abc import Callable
+from typing import Any, Literal
 
 import chex
 import flax.linen as nn
@@ -22,6 +23,7 @@ from my3dgen_jax.errors import UserError
 from my3dgen_jax.losses import arcface, mobilefacenet
 from my3dgen_jax.losses import weights as weights_lib
 from my3dgen_jax.ops import checks
+from my3dgen_jax.types import Array
 
 WEIGHTS_FILE = weights_lib.WEIGHTS_FILE
 
@@ -51,22 +53,29 @@ class Network:
   title: str
   module: Callable[..., nn.Module]
   side: int
-  frame: Tuple[float, float, float] = (0.0, 0.0, 1.0)
-  mean: Tuple[float, float, float] = (0.0, 0.0, 0.0)
-  deviation: Tuple[float, float, float] = (1.0, 1.0, 1.0)
+  frame: tuple[float, float, float] = (0.0, 0.0, 1.0)
+  mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+  deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
-NETWORKS: Dict[str, Network] = {
-    "ir_se50": Network("IR-SE-50", arcface.IrSe, arcface.SIDE),
-    # Of the demo, which trains it itself: a hundredth of the numbers.
-    "ir_se_small": Network(
-        "small IR-SE", functools.partial(
-            arcface.IrSe, channels=(16, 32, 48, 56), units=(1, 2, 2, 1),
-            features=64), arcface.SIDE),
-    "mobilefacenet": Network(
-        "MobileFaceNet", mobilefacenet.MobileFaceNet, mobilefacenet.SIDE,
-        frame=_ARCFACE_FRAME, mean=(-0.03, -0.088, -0.188),
-        deviation=(0.458, 0.448, 0.45)),
+NETWORKS: dict[str, Network] = {
+  "ir_se50": Network("IR-SE-50", arcface.IrSe, arcface.SIDE),
+  # Of the demo, which trains it itself: a hundredth of the numbers.
+  "ir_se_small": Network(
+    "small IR-SE",
+    functools.partial(
+      arcface.IrSe, channels=(16, 32, 48, 56), units=(1, 2, 2, 1), features=64
+    ),
+    arcface.SIDE,
+  ),
+  "mobilefacenet": Network(
+    "MobileFaceNet",
+    mobilefacenet.MobileFaceNet,
+    mobilefacenet.SIDE,
+    frame=_ARCFACE_FRAME,
+    mean=(-0.03, -0.088, -0.188),
+    deviation=(0.458, 0.448, 0.45),
+  ),
 }
 
 
@@ -87,13 +96,18 @@ class Identity:
   precision: Literal["highest", "high", "default"] = "highest"
 
   def __post_init__(self):
-    for name, choices in (("network", tuple(NETWORKS)), ("dtype", _DTYPES),
-                          ("precision", _PRECISIONS)):
+    for name, choices in (
+      ("network", tuple(NETWORKS)),
+      ("dtype", _DTYPES),
+      ("precision", _PRECISIONS),
+    ):
       if getattr(self, name) not in choices:
-        raise UserError(f"{name}: expected one of {', '.join(choices)}, got "
-                        f"{getattr(self, name)!r}")
+        raise UserError(
+          f"{name}: expected one of {', '.join(choices)}, got "
+          f"{getattr(self, name)!r}"
+        )
 
-  def embed(self, variables: Any, images: chex.Array) -> jax.Array:
+  def embed(self, variables: Any, images: Array) -> jax.Array:
     """Whom the images show; may be jitted.
 
     Args:
@@ -106,15 +120,17 @@ class Identity:
     """
     images = checks.as_float32("images", images, ("N", "H", "W", 3))
     if images.shape[1] != images.shape[2]:
-      raise UserError(f"images: expected square ones, got {images.shape[1]} x "
-                      f"{images.shape[2]}")
+      raise UserError(
+        f"images: expected square ones, got {images.shape[1]} x "
+        f"{images.shape[2]}"
+      )
     network = NETWORKS[self.network]
     top, left, side = (round(part * images.shape[1]) for part in network.frame)
     side = max(side, 1)
-    faces = images[:, top:top + side, left:left + side]
+    faces = images[:, top : top + side, left : left + side]
     return self.embed_faces(variables, average_pool(faces, network.side))
 
-  def embed_faces(self, variables: Any, faces: chex.Array) -> jax.Array:
+  def embed_faces(self, variables: Any, faces: Array) -> jax.Array:
     """Whom faces show that are aligned as the network was trained.
 
     Args:
@@ -125,15 +141,19 @@ class Identity:
     Raises: UserError if the faces do not fit.
     """
     network = NETWORKS[self.network]
-    faces = checks.as_float32("faces", faces,
-                              ("N", network.side, network.side, 3))
-    module = network.module(dtype=jnp.dtype(self.dtype),
-                            precision=self.precision)
-    return module.apply(variables, (faces - jnp.asarray(network.mean))
-                        / jnp.asarray(network.deviation))
+    faces = checks.as_float32(
+      "faces", faces, ("N", network.side, network.side, 3)
+    )
+    module = network.module(
+      dtype=jnp.dtype(self.dtype), precision=self.precision
+    )
+    return module.apply(
+      variables,
+      (faces - jnp.asarray(network.mean)) / jnp.asarray(network.deviation),
+    )
 
 
-def average_pool(x: chex.Array, side: int) -> jax.Array:
+def average_pool(x: Array, side: int) -> jax.Array:
   """Means over windows that cover the image evenly.
 
   Output i of n along an axis of m pixels is the mean of pixels
@@ -150,8 +170,9 @@ def average_pool(x: chex.Array, side: int) -> jax.Array:
   chex.assert_rank(x, 4)
   rows, columns = (_window_means(size, side) for size in x.shape[1:3])
   # The products are with weights that should not be rounded.
-  return jnp.einsum("ih,nhwc,jw->nijc", rows, x, columns,
-                    precision=jax.lax.Precision.HIGHEST)
+  return jnp.einsum(
+    "ih,nhwc,jw->nijc", rows, x, columns, precision=jax.lax.Precision.HIGHEST
+  )
 
 
 def _window_means(size: int, count: int) -> np.ndarray:
@@ -163,7 +184,7 @@ def _window_means(size: int, count: int) -> np.ndarray:
   return (inside / (end - start)).astype(np.float32)
 
 
-def similarity(x: chex.Array, y: chex.Array) -> jax.Array:
+def similarity(x: Array, y: Array) -> jax.Array:
   """Cosines of embeddings, row by row.
 
   Args:
@@ -176,7 +197,7 @@ def similarity(x: chex.Array, y: chex.Array) -> jax.Array:
   return 1 - identity_loss(x, y)
 
 
-def identity_loss(x: chex.Array, y: chex.Array) -> jax.Array:
+def identity_loss(x: Array, y: Array) -> jax.Array:
   """1 - cosine of embeddings, row by row; 0 for equal ones, exactly.
 
   Args:
@@ -211,10 +232,15 @@ def abstract_variables(network: str) -> Any:
 
 
 _KIND = weights_lib.Kind(
-    name="identity", title="identity", field="network", networks=NETWORKS,
-    converter="converters/arcface_to_flax.py", abstract=abstract_variables,
-    module=Identity,
-    params_only=False)
+  name="identity",
+  title="identity",
+  field="network",
+  networks=NETWORKS,
+  converter="converters/arcface_to_flax.py",
+  abstract=abstract_variables,
+  module=Identity,
+  params_only=False,
+)
 save_identity = _KIND.save
 check_writable = _KIND.check_writable
 load_identity = _KIND.load

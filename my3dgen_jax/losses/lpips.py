@@ -14,9 +14,9 @@ Source: Zhang et al., "The Unreasonable Effectiveness of Deep Features as a
 Perceptual Metric", CVPR 2018; version 0.1 of its linear weights.
 """
 
-from typing import (Any, Literal, Optional, Sequence, Tuple)
+from collections.abc import Sequence
+from typing import Any, Literal
 
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -24,9 +24,10 @@ import numpy as np
 
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.losses import weights as weights_lib
-from my3dgen_jax.losses.backbones import NETWORKS, FeatureStack
+from my3dgen_jax.losses.backbones import FeatureStack, NETWORKS
 from my3dgen_jax.ops import checks
 from my3dgen_jax.ops.resize import resize_bilinear
+from my3dgen_jax.types import Array
 
 BACKBONES = tuple(NETWORKS)
 WEIGHTS_FILE = weights_lib.WEIGHTS_FILE
@@ -39,7 +40,7 @@ _DEVIATION = (0.458, 0.448, 0.450)
 _SHORTEST = 1e-20
 _LEAST_WEIGHT = 1e-12  # of a mask in a layer; less is nothing to compare
 
-Features = Tuple[jax.Array, ...]
+Features = tuple[jax.Array, ...]
 
 
 class Lpips(nn.Module):
@@ -72,15 +73,17 @@ class Lpips(nn.Module):
     _check_choice("backbone", self.backbone, BACKBONES)
     _check_choice("dtype", self.dtype, ("float32", "bfloat16"))
     _check_choice("precision", self.precision, ("highest", "high", "default"))
-    self.network = FeatureStack(self.backbone, dtype=jnp.dtype(self.dtype),
-                                precision=self.precision)
+    self.network = FeatureStack(
+      self.backbone, dtype=jnp.dtype(self.dtype), precision=self.precision
+    )
     self.linear = [
-        self.param(f"lin{index}", nn.initializers.ones, (channels,))
-        for index, channels in enumerate(
-            NETWORKS[self.backbone].tap_channels())]
+      self.param(f"lin{index}", nn.initializers.ones, (channels,))
+      for index, channels in enumerate(NETWORKS[self.backbone].tap_channels())
+    ]
 
-  def __call__(self, x: chex.Array, y: chex.Array, *,
-               mask: Optional[chex.Array] = None) -> jax.Array:
+  def __call__(
+    self, x: Array, y: Array, *, mask: Array | None = None
+  ) -> jax.Array:
     """The distance of images.
 
     Args:
@@ -94,12 +97,13 @@ class Lpips(nn.Module):
     checks.check_shape("x", x, ("N", "H", "W", 3))
     checks.check_shape("y", y, ("N", *np.shape(x)[1:]))
     checks.check_rows("y", y, np.shape(x)[0], "x")
-    features = [self._features(name, images, mask)
-                for name, images in (("x", x), ("y", y))]
+    features = [
+      self._features(name, images, mask)
+      for name, images in (("x", x), ("y", y))
+    ]
     return self.distance(*features, mask=mask)
 
-  def features(self, x: chex.Array, *,
-               mask: Optional[chex.Array] = None) -> Features:
+  def features(self, x: Array, *, mask: Array | None = None) -> Features:
     """What `distance` compares.
 
     At 512 x 512 in float32, one image's features take 11 MB with AlexNet,
@@ -115,8 +119,9 @@ class Lpips(nn.Module):
     """
     return self._features("x", x, mask)
 
-  def to_photos(self, x: chex.Array, photos: chex.Array, *,
-                mask: Optional[chex.Array] = None) -> jax.Array:
+  def to_photos(
+    self, x: Array, photos: Array, *, mask: Array | None = None
+  ) -> jax.Array:
     """The distance of images from photos, which get no gradient.
 
     Both go through the network together: half the operations to compile, and
@@ -139,22 +144,33 @@ class Lpips(nn.Module):
       checks.check_rows("mask", mask, rows, "x")
       mask = jnp.broadcast_to(mask, (rows, *mask.shape[1:]))
     features = self._features(
-        "x", both, None if mask is None else jnp.concatenate([mask, mask]),
-        gradient_rows=rows)
-    return self.distance([layer[:rows] for layer in features],
-                         [jax.lax.stop_gradient(layer[rows:])
-                          for layer in features], mask=mask)
+      "x",
+      both,
+      None if mask is None else jnp.concatenate([mask, mask]),
+      gradient_rows=rows,
+    )
+    return self.distance(
+      [layer[:rows] for layer in features],
+      [jax.lax.stop_gradient(layer[rows:]) for layer in features],
+      mask=mask,
+    )
 
-  def _features(self, name: str, x: chex.Array, mask: Optional[chex.Array],
-                gradient_rows: Optional[int] = None) -> Features:
+  def _features(
+    self,
+    name: str,
+    x: Array,
+    mask: Array | None,
+    gradient_rows: int | None = None,
+  ) -> Features:
     x = checks.as_float32(name, x, ("N", "H", "W", 3))
     network = NETWORKS[self.backbone]
     height, width = x.shape[1:3]
     if min(height, width) < network.smallest:
       raise UserError(
-          f"{name}: LPIPS on {network.title} needs images of at least "
-          f"{network.smallest} x {network.smallest} pixels, got {height} x "
-          f"{width}")
+        f"{name}: LPIPS on {network.title} needs images of at least "
+        f"{network.smallest} x {network.smallest} pixels, got {height} x "
+        f"{width}"
+      )
     x = standardised(x)
     if mask is not None:
       mask = _as_mask(mask)
@@ -162,12 +178,18 @@ class Lpips(nn.Module):
       if x.shape[0] > 1:
         checks.check_rows("mask", mask, x.shape[0], name)
       x = x * mask
-    return tuple(_unit(layer).astype(self.dtype)
-                 for layer in self.network(x, gradient_rows=gradient_rows))
+    return tuple(
+      _unit(layer).astype(self.dtype)
+      for layer in self.network(x, gradient_rows=gradient_rows)
+    )
 
-  def distance(self, features_x: Sequence[chex.Array],
-               features_y: Sequence[chex.Array], *,
-               mask: Optional[chex.Array] = None) -> jax.Array:
+  def distance(
+    self,
+    features_x: Sequence[Array],
+    features_y: Sequence[Array],
+    *,
+    mask: Array | None = None,
+  ) -> jax.Array:
     """The distance of images whose features are known.
 
     Args:
@@ -179,47 +201,59 @@ class Lpips(nn.Module):
     Raises: UserError that names the argument which does not fit.
     """
     channels = NETWORKS[self.backbone].tap_channels()
-    for name, features in (("features_x", features_x),
-                           ("features_y", features_y)):
+    for name, features in (
+      ("features_x", features_x),
+      ("features_y", features_y),
+    ):
       if len(features) != len(channels):
-        raise UserError(f"{name}: expected {len(channels)} layers of "
-                        f"{self.backbone}, got {len(features)}")
+        raise UserError(
+          f"{name}: expected {len(channels)} layers of "
+          f"{self.backbone}, got {len(features)}"
+        )
       for index, layer in enumerate(features):
-        size = (("h", "w") if features is features_x
-                else np.shape(features_x[index])[1:3])
-        checks.check_shape(f"{name}[{index}]", layer,
-                           ("N", *size, channels[index]))
+        size = (
+          ("h", "w")
+          if features is features_x
+          else np.shape(features_x[index])[1:3]
+        )
+        checks.check_shape(
+          f"{name}[{index}]", layer, ("N", *size, channels[index])
+        )
     rows = np.shape(features_x[0])[0]
     checks.check_rows("features_y[0]", features_y[0], rows, "features_x")
     if mask is not None:
       mask = _as_mask(mask)
       checks.check_rows("mask", mask, rows, "features_x")
     return sum(
-        _mean(jnp.sum(_squared_difference(x, y) * weight, axis=-1), mask)
-        for x, y, weight in zip(features_x, features_y, self.linear))
+      _mean(jnp.sum(_squared_difference(x, y) * weight, axis=-1), mask)
+      for x, y, weight in zip(features_x, features_y, self.linear)
+    )
 
 
-def standardised(x: chex.Array) -> jax.Array:
+def standardised(x: Array) -> jax.Array:
   """What backbones look at: [..., 3] in [-1, 1], about normal afterwards."""
   return (x - jnp.asarray(_MEAN)) / jnp.asarray(_DEVIATION)
 
 
 def _check_choice(name: str, value: Any, choices: Sequence[str]):
   if value not in choices:
-    raise UserError(f"{name}: expected one of {', '.join(choices)}, got "
-                    f"{value!r}")
+    raise UserError(
+      f"{name}: expected one of {', '.join(choices)}, got {value!r}"
+    )
 
 
-def _as_mask(mask: chex.Array) -> jax.Array:
+def _as_mask(mask: Array) -> jax.Array:
   mask = checks.as_float32("mask", mask, ("N", "H", "W", 1))
   values = checks.concrete(mask)
   if values is not None and (values.min() < 0 or values.max() > 1):
-    raise UserError(f"mask: expected values in [0, 1], got {values.min():g} "
-                    f"to {values.max():g}")
+    raise UserError(
+      f"mask: expected values in [0, 1], got {values.min():g} "
+      f"to {values.max():g}"
+    )
   return mask
 
 
-def _unit(x: chex.Array) -> jax.Array:
+def _unit(x: Array) -> jax.Array:
   """Scales to unit length along the last axis, in float32.
 
   A pixel where all features are zero stays so: the bound stands inside the
@@ -231,12 +265,15 @@ def _unit(x: chex.Array) -> jax.Array:
   product with `rsqrt`, which has one way to be computed.
   """
   x = x.astype(jnp.float32)
-  squared = jnp.matmul(jnp.square(x), jnp.ones((x.shape[-1], 1)),
-                       precision=jax.lax.Precision.HIGHEST)
+  squared = jnp.matmul(
+    jnp.square(x),
+    jnp.ones((x.shape[-1], 1)),
+    precision=jax.lax.Precision.HIGHEST,
+  )
   return x * jax.lax.rsqrt(jnp.maximum(squared, _SHORTEST))
 
 
-def _squared_difference(x: chex.Array, y: chex.Array) -> jax.Array:
+def _squared_difference(x: Array, y: Array) -> jax.Array:
   """(x - y)^2 in float32, 0 where they are equal.
 
   Compiled together with the product that `_unit` ends in, a difference on
@@ -246,13 +283,14 @@ def _squared_difference(x: chex.Array, y: chex.Array) -> jax.Array:
   return jnp.square(jnp.where(x == y, 0.0, x - y))
 
 
-def _mean(values: chex.Array, mask: Optional[chex.Array]) -> jax.Array:
+def _mean(values: Array, mask: Array | None) -> jax.Array:
   """[N, h, w] -> [N], weighted by the mask if there is one."""
   if mask is None:
     return jnp.mean(values, axis=(1, 2))
   weights = resize_bilinear(mask, *values.shape[1:])[..., 0]
   return jnp.sum(values * weights, axis=(1, 2)) / jnp.maximum(
-      jnp.sum(weights, axis=(1, 2)), _LEAST_WEIGHT)
+    jnp.sum(weights, axis=(1, 2)), _LEAST_WEIGHT
+  )
 
 
 # On disk.
@@ -266,9 +304,14 @@ def abstract_variables(backbone: str) -> Any:
 
 
 _KIND = weights_lib.Kind(
-    name="lpips", title="LPIPS", field="backbone", networks=BACKBONES,
-    converter="converters/lpips_to_flax.py", abstract=abstract_variables,
-    module=Lpips)
+  name="lpips",
+  title="LPIPS",
+  field="backbone",
+  networks=BACKBONES,
+  converter="converters/lpips_to_flax.py",
+  abstract=abstract_variables,
+  module=Lpips,
+)
 save_lpips = _KIND.save
 check_writable = _KIND.check_writable
 load_lpips = _KIND.load

@@ -13,18 +13,17 @@ import importlib.util
 import os
 import pathlib
 import shlex
-from typing import (Callable, Dict, List, Mapping, NamedTuple, Optional,
-                    Sequence, Union)
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
-import chex
 import jax
 
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.losses import dists, identity, lpips, reconstruction
 from my3dgen_jax.losses import weights as weights_lib
-from my3dgen_jax.types import Network
+from my3dgen_jax.types import Array, Network
 
-_Path = Union[str, os.PathLike]
+_Path = str | os.PathLike
 
 
 class File(NamedTuple):
@@ -55,14 +54,18 @@ class Weights:
 
   def remedy(self, folder: _Path) -> str:
     """How to get such a folder."""
-    get = "get " + " and ".join(f"{file.name} ({file.where})"
-                                for file in self.files.values())
+    get = "get " + " and ".join(
+      f"{file.name} ({file.where})" for file in self.files.values()
+    )
     if not self.converter:
       return get
-    flags = " ".join(f"--{flag} {file.name}"
-                     for flag, file in self.files.items())
-    return (f"{get}, then run: python {self.converter} {flags} --output "
-            f"{shlex.quote(str(folder))}")
+    flags = " ".join(
+      f"--{flag} {file.name}" for flag, file in self.files.items()
+    )
+    return (
+      f"{get}, then run: python {self.converter} {flags} --output "
+      f"{shlex.quote(str(folder))}"
+    )
 
   def load(self, folder: _Path) -> Network:
     """Reads the weights.
@@ -70,11 +73,9 @@ class Weights:
     Raises: CheckpointError: there are none, or another network's.
     """
     network = self.read(folder)
-    found = (getattr(network.module, self.field) if self.field
-             else self.network)
+    found = getattr(network.module, self.field) if self.field else self.network
     if found != self.network:
-      raise CheckpointError(f"{folder}: holds {found}, expected "
-                            f"{self.network}")
+      raise CheckpointError(f"{folder}: holds {found}, expected {self.network}")
     return network
 
 
@@ -94,14 +95,15 @@ class Metric:
 
   title: str
   better: int
-  measure: Callable[[Optional[Network], chex.Array, chex.Array], jax.Array]
-  weights: Optional[Weights] = None
-  library: Optional[str] = None
+  measure: Callable[[Network | None, Array, Array], jax.Array]
+  weights: Weights | None = None
+  library: str | None = None
   extra: str = ""
 
 
-def missing(names: Sequence[str], folders: Mapping[str, _Path]
-            ) -> Optional[UserError]:
+def missing(
+  names: Sequence[str], folders: Mapping[str, _Path]
+) -> UserError | None:
   """What must be got before these metrics can be measured.
 
   Args:
@@ -112,27 +114,39 @@ def missing(names: Sequence[str], folders: Mapping[str, _Path]
     published and the command that converts it; None: nothing is missing.
   Raises: UserError: there is no such metric.
   """
-  lines: List[str] = []
+  lines: list[str] = []
   for name in names:
     metric = _metric(name)
     if metric.library and importlib.util.find_spec(metric.library) is None:
-      lines.append(f"{name}: the module {metric.library} is missing, pip "
-                   f'install "my3dgen-jax[{metric.extra}]"')
+      lines.append(
+        f"{name}: the module {metric.library} is missing, pip "
+        f'install "my3dgen-jax[{metric.extra}]"'
+      )
     if metric.weights is None:
       continue
     folder = folders.get(name)
-    if folder and (pathlib.Path(folder).expanduser()
-                   / weights_lib.WEIGHTS_FILE).is_file():
+    if (
+      folder
+      and (
+        pathlib.Path(folder).expanduser() / weights_lib.WEIGHTS_FILE
+      ).is_file()
+    ):
       continue
-    place = (f"{folder} holds no {weights_lib.WEIGHTS_FILE}" if folder
-             else "no folder of weights is given")
-    lines.append(f"{name}: {place}; " + metric.weights.remedy(
-        folder or f"checkpoints/{name}"))
+    place = (
+      f"{folder} holds no {weights_lib.WEIGHTS_FILE}"
+      if folder
+      else "no folder of weights is given"
+    )
+    lines.append(
+      f"{name}: {place}; "
+      + metric.weights.remedy(folder or f"checkpoints/{name}")
+    )
   return UserError(" | ".join(lines)) if lines else None
 
 
-def load(names: Sequence[str], folders: Mapping[str, _Path]
-         ) -> Dict[str, Optional[Network]]:
+def load(
+  names: Sequence[str], folders: Mapping[str, _Path]
+) -> dict[str, Network | None]:
   """Reads what the metrics need, all of it before any work.
 
   Args:
@@ -147,43 +161,58 @@ def load(names: Sequence[str], folders: Mapping[str, _Path]
   error = missing(names, folders)
   if error is not None:
     raise error
-  return {name: METRICS[name].weights and METRICS[name].weights.load(
-      folders[name]) for name in names}
+  return {
+    name: METRICS[name].weights and METRICS[name].weights.load(folders[name])
+    for name in names
+  }
 
 
 def _metric(name: str) -> Metric:
   if name not in METRICS:
-    raise UserError(f"metrics: expected some of {', '.join(METRICS)}, got "
-                    f"{name!r}")
+    raise UserError(
+      f"metrics: expected some of {', '.join(METRICS)}, got {name!r}"
+    )
   return METRICS[name]
 
 
 # The entries.
 
 
-def _apply(network: Network, x: chex.Array, y: chex.Array) -> jax.Array:
+def _apply(network: Network, x: Array, y: Array) -> jax.Array:
   return network(x, y)
 
 
-def _cosine(network: Network, x: chex.Array, y: chex.Array) -> jax.Array:
-  return identity.similarity(*(
-      network.module.embed(network.variables, images) for images in (x, y)))
+def _cosine(network: Network, x: Array, y: Array) -> jax.Array:
+  return identity.similarity(
+    *(network.module.embed(network.variables, images) for images in (x, y))
+  )
 
 
-def _lpips(backbone: str, title: str, converter: str = "",
-           **files: File) -> Metric:
-  return Metric(f"LPIPS ({title})", -1, _apply, Weights(
-      lpips.load_lpips, files, converter, "backbone", backbone))
+def _lpips(
+  backbone: str, title: str, converter: str = "", **files: File
+) -> Metric:
+  return Metric(
+    f"LPIPS ({title})",
+    -1,
+    _apply,
+    Weights(lpips.load_lpips, files, converter, "backbone", backbone),
+  )
 
 
 def _identity(network: str, converter: str = "", **files: File) -> Metric:
-  return Metric(identity.NETWORKS[network].title, 1, _cosine, Weights(
-      identity.load_identity, files, converter, "network", network))
+  return Metric(
+    identity.NETWORKS[network].title,
+    1,
+    _cosine,
+    Weights(identity.load_identity, files, converter, "network", network),
+  )
 
 
 def _linear(backbone: str) -> File:
-  return File(f"{backbone}.pth", "github.com/richzhang/PerceptualSimilarity, "
-              "lpips/weights/v0.1")
+  return File(
+    f"{backbone}.pth",
+    "github.com/richzhang/PerceptualSimilarity, lpips/weights/v0.1",
+  )
 
 
 _TORCHVISION = "download.pytorch.org/models"
@@ -192,35 +221,65 @@ _FROM_LPIPS = "converters/lpips_to_flax.py"
 _FROM_ARCFACE = "converters/arcface_to_flax.py"
 _HERE = "which comes with this project"
 
-METRICS: Dict[str, Metric] = {
-    "lpips_alex": _lpips(
-        "alex", "AlexNet", _FROM_LPIPS,
-        backbone_file=File("alexnet-owt-7be5be79.pth", _TORCHVISION),
-        linear_file=_linear("alex")),
-    "lpips_vgg": _lpips("vgg", "VGG-16", _FROM_LPIPS, backbone_file=_VGG,
-                        linear_file=_linear("vgg")),
-    "lpips_squeeze": _lpips(
-        "squeeze", "SqueezeNet", _FROM_LPIPS,
-        backbone_file=File("squeezenet1_1-b8a52dc0.pth", _TORCHVISION),
-        linear_file=_linear("squeeze")),
-    "lpips_small": _lpips(
-        "small", "demo", folder=File("my3dgen_jax/demo/weights/lpips", _HERE)),
-    "dists": Metric("DISTS", -1, _apply, Weights(dists.load_dists, {
+METRICS: dict[str, Metric] = {
+  "lpips_alex": _lpips(
+    "alex",
+    "AlexNet",
+    _FROM_LPIPS,
+    backbone_file=File("alexnet-owt-7be5be79.pth", _TORCHVISION),
+    linear_file=_linear("alex"),
+  ),
+  "lpips_vgg": _lpips(
+    "vgg", "VGG-16", _FROM_LPIPS, backbone_file=_VGG, linear_file=_linear("vgg")
+  ),
+  "lpips_squeeze": _lpips(
+    "squeeze",
+    "SqueezeNet",
+    _FROM_LPIPS,
+    backbone_file=File("squeezenet1_1-b8a52dc0.pth", _TORCHVISION),
+    linear_file=_linear("squeeze"),
+  ),
+  "lpips_small": _lpips(
+    "small", "demo", folder=File("my3dgen_jax/demo/weights/lpips", _HERE)
+  ),
+  "dists": Metric(
+    "DISTS",
+    -1,
+    _apply,
+    Weights(
+      dists.load_dists,
+      {
         "backbone_file": _VGG,
-        "weight_file": File("weights.pt", "github.com/dingkeyan93/DISTS, "
-                            "DISTS_pytorch")}, "converters/dists_to_flax.py")),
-    "ir_se50": _identity(
-        "ir_se50", _FROM_ARCFACE,
-        weight_file=File("model_ir_se50.pth",
-                         "github.com/TreB1eN/InsightFace_Pytorch")),
-    "mobilefacenet": _identity(
-        "mobilefacenet", _FROM_ARCFACE,
-        weight_file=File("mobilefacenet.pt",
-                         "github.com/foamliu/MobileFaceNet, weights")),
-    "ir_se_small": _identity(
-        "ir_se_small", folder=File("my3dgen_jax/demo/weights/identity",
-                                   _HERE)),
-    "psnr": Metric("PSNR", 1, lambda _, x, y: reconstruction.psnr(x, y)),
-    "ssim": Metric("SSIM", 1, lambda _, x, y: reconstruction.ssim(x, y),
-                   library="dm_pix", extra="evaluate"),
+        "weight_file": File(
+          "weights.pt", "github.com/dingkeyan93/DISTS, DISTS_pytorch"
+        ),
+      },
+      "converters/dists_to_flax.py",
+    ),
+  ),
+  "ir_se50": _identity(
+    "ir_se50",
+    _FROM_ARCFACE,
+    weight_file=File(
+      "model_ir_se50.pth", "github.com/TreB1eN/InsightFace_Pytorch"
+    ),
+  ),
+  "mobilefacenet": _identity(
+    "mobilefacenet",
+    _FROM_ARCFACE,
+    weight_file=File(
+      "mobilefacenet.pt", "github.com/foamliu/MobileFaceNet, weights"
+    ),
+  ),
+  "ir_se_small": _identity(
+    "ir_se_small", folder=File("my3dgen_jax/demo/weights/identity", _HERE)
+  ),
+  "psnr": Metric("PSNR", 1, lambda _, x, y: reconstruction.psnr(x, y)),
+  "ssim": Metric(
+    "SSIM",
+    1,
+    lambda _, x, y: reconstruction.ssim(x, y),
+    library="dm_pix",
+    extra="evaluate",
+  ),
 }

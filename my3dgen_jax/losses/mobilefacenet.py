@@ -20,7 +20,7 @@ Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks",
 CVPR 2018.
 """
 
-from typing import Any, Optional, Tuple
+from typing import Any
 
 import chex
 import flax.linen as nn
@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from my3dgen_jax.ops import convolution
+from my3dgen_jax.types import Array
 
 SIDE = 112  # of the images, pixels
 
@@ -49,9 +50,13 @@ class MobileFaceNet(nn.Module):
     precision: of the products.
   """
 
-  stages: Tuple[Tuple[int, int, int, int], ...] = (
-      (2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2),
-      (2, 128, 2, 1))
+  stages: tuple[tuple[int, int, int, int], ...] = (
+    (2, 64, 5, 2),
+    (4, 128, 1, 2),
+    (2, 128, 6, 1),
+    (4, 128, 1, 2),
+    (2, 128, 2, 1),
+  )
   channels: int = 64
   last_channels: int = 512
   features: int = 128
@@ -59,7 +64,7 @@ class MobileFaceNet(nn.Module):
   precision: Any = None
 
   @nn.compact
-  def __call__(self, x: chex.Array) -> jax.Array:
+  def __call__(self, x: Array) -> jax.Array:
     """Faces to embeddings.
 
     Args:
@@ -70,10 +75,12 @@ class MobileFaceNet(nn.Module):
     """
     chex.assert_shape(x, (None, SIDE, SIDE, 3))
 
-    def conv(name: str, x: jax.Array, channels: int, size: int = 1,
-             **options: Any) -> jax.Array:
-      return _ConvNorm(channels, size, precision=self.precision, name=name,
-                       **options)(x)
+    def conv(
+      name: str, x: jax.Array, channels: int, size: int = 1, **options: Any
+    ) -> jax.Array:
+      return _ConvNorm(
+        channels, size, precision=self.precision, name=name, **options
+      )(x)
 
     x = x.astype(self.dtype)
     x = nn.relu6(conv("input", x, self.channels, 3, stride=2))
@@ -85,15 +92,24 @@ class MobileFaceNet(nn.Module):
         step = 1 if position else stride
         wide = factor * x.shape[-1]
         y = nn.relu6(conv(f"block{index}_expand", x, wide))
-        y = nn.relu6(conv(f"block{index}_depthwise", y, wide, 3, stride=step,
-                          depthwise=True))
+        y = nn.relu6(
+          conv(
+            f"block{index}_depthwise", y, wide, 3, stride=step, depthwise=True
+          )
+        )
         y = conv(f"block{index}_project", y, channels)
         x = x + y if x.shape == y.shape else y
         index += 1
     x = nn.relu6(conv("output", x, self.last_channels))
     # A kernel as large as the image: it weighs the middle of the face more.
-    x = conv("output_depthwise", x, self.last_channels, _LAST, depthwise=True,
-             padding=0)
+    x = conv(
+      "output_depthwise",
+      x,
+      self.last_channels,
+      _LAST,
+      depthwise=True,
+      padding=0,
+    )
     x = conv("embedding", x, self.features, bias=True)
     x = x[:, 0, 0].astype(jnp.float32)
     squared = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
@@ -116,49 +132,64 @@ class _ConvNorm(nn.Module):
   channels: int
   size: int
   stride: int = 1
-  padding: Optional[int] = None
+  padding: int | None = None
   depthwise: bool = False
   bias: bool = False
   precision: Any = None
 
   @nn.compact
-  def __call__(self, x: chex.Array) -> jax.Array:
+  def __call__(self, x: Array) -> jax.Array:
     padding = self.size // 2 if self.padding is None else self.padding
     kernel = self.param(
-        "kernel", nn.initializers.he_normal(),
-        (self.size, self.size, 1 if self.depthwise else x.shape[-1],
-         self.channels))
+      "kernel",
+      nn.initializers.he_normal(),
+      (
+        self.size,
+        self.size,
+        1 if self.depthwise else x.shape[-1],
+        self.channels,
+      ),
+    )
     if self.depthwise:
       x = _depthwise(x, kernel, self.stride, padding)
     else:
-      x = convolution.conv2d(x, kernel, stride=self.stride,
-                           padding=((padding,) * 2,) * 2,
-                           precision=self.precision)
+      x = convolution.conv2d(
+        x,
+        kernel,
+        stride=self.stride,
+        padding=((padding,) * 2,) * 2,
+        precision=self.precision,
+      )
     if self.bias:
       bias = self.param("bias", nn.initializers.zeros, (self.channels,))
       x = x + bias.astype(x.dtype)
-    return nn.BatchNorm(use_running_average=True, epsilon=_EPSILON,
-                        dtype=x.dtype, name="norm")(x)
+    return nn.BatchNorm(
+      use_running_average=True, epsilon=_EPSILON, dtype=x.dtype, name="norm"
+    )(x)
 
 
-def _depthwise(x: chex.Array, kernel: chex.Array, stride: int,
-               padding: int) -> jax.Array:
+def _depthwise(x: Array, kernel: Array, stride: int, padding: int) -> jax.Array:
   """A kernel for each channel, [N, H, W, C] with [k, k, 1, C].
 
   A sum of shifted images, which takes a CPU a tenth of the time that XLA's
   grouped convolution takes.
   """
   x, dtype = x.astype(jnp.float32), x.dtype
-  rows, columns = ((side + 2 * padding - kernel.shape[0]) // stride
-                   for side in x.shape[1:3])  # the last that a window is of
+  rows, columns = (
+    (side + 2 * padding - kernel.shape[0]) // stride for side in x.shape[1:3]
+  )  # the last that a window is of
   x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
 
   def shifted(i: int, j: int) -> jax.Array:
     return jax.lax.slice(
-        x, (0, i, j, 0), (x.shape[0], i + rows * stride + 1,
-                          j + columns * stride + 1, x.shape[3]),
-        (1, stride, stride, 1))
+      x,
+      (0, i, j, 0),
+      (x.shape[0], i + rows * stride + 1, j + columns * stride + 1, x.shape[3]),
+      (1, stride, stride, 1),
+    )
 
-  return sum(shifted(i, j) * kernel[i, j, 0]
-             for i in range(kernel.shape[0])
-             for j in range(kernel.shape[1])).astype(dtype)
+  return sum(
+    shifted(i, j) * kernel[i, j, 0]
+    for i in range(kernel.shape[0])
+    for j in range(kernel.shape[1])
+  ).astype(dtype)

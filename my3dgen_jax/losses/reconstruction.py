@@ -1,20 +1,20 @@
 """How far an image is from a photo: pixel by pixel, and by small windows."""
 
-from typing import Optional
-
 import chex
 import jax
 import jax.numpy as jnp
 
-from my3dgen_jax.errors import UserError, one_line
+from my3dgen_jax.errors import one_line, UserError
+from my3dgen_jax.types import Array
 
 SSIM_WINDOW = 11  # pixels of its side, the smallest image
 
 _LEAST_WEIGHT = 1e-12  # of a mask; less is nothing to compare
 
 
-def mean_squared_error(x: chex.Array, y: chex.Array,
-                       mask: Optional[chex.Array] = None) -> jax.Array:
+def mean_squared_error(
+  x: Array, y: Array, mask: Array | None = None
+) -> jax.Array:
   """The mean of (x - y)^2 over an image, or over what its mask leaves.
 
   Args:
@@ -30,11 +30,11 @@ def mean_squared_error(x: chex.Array, y: chex.Array,
     return jnp.mean(squared, axis=(1, 2, 3))
   total = jnp.sum(mask, axis=(1, 2, 3)) * x.shape[-1]
   return jnp.sum(squared * mask, axis=(1, 2, 3)) / jnp.maximum(
-      total, _LEAST_WEIGHT)
+    total, _LEAST_WEIGHT
+  )
 
 
-def psnr(x: chex.Array, y: chex.Array,
-         mask: Optional[chex.Array] = None) -> jax.Array:
+def psnr(x: Array, y: Array, mask: Array | None = None) -> jax.Array:
   """Peak signal-to-noise ratio of images in [-1, 1], clipped to it.
 
   Args:
@@ -49,7 +49,7 @@ def psnr(x: chex.Array, y: chex.Array,
   return 10 * jnp.log10(4 / mean_squared_error(x, y, mask))
 
 
-def ssim(x: chex.Array, y: chex.Array) -> jax.Array:
+def ssim(x: Array, y: Array) -> jax.Array:
   """Structural similarity of images in [-1, 1], clipped to it.
 
   The mean over channels and over Gaussian windows of 11 x 11 pixels, with a
@@ -68,19 +68,24 @@ def ssim(x: chex.Array, y: chex.Array) -> jax.Array:
   chex.assert_rank([x, y], 4)
   chex.assert_equal_shape([x, y])
   if min(x.shape[1:3]) < SSIM_WINDOW:
-    raise UserError(f"x: SSIM needs images of at least {SSIM_WINDOW} x "
-                    f"{SSIM_WINDOW} pixels, got {x.shape[1]} x {x.shape[2]}")
+    raise UserError(
+      f"x: SSIM needs images of at least {SSIM_WINDOW} x "
+      f"{SSIM_WINDOW} pixels, got {x.shape[1]} x {x.shape[2]}"
+    )
   try:
     import dm_pix  # pylint: disable=import-outside-toplevel
   except ImportError as error:
-    raise UserError('SSIM needs DM PIX: pip install "my3dgen-jax[evaluate]" '
-                    f"({one_line(error)})") from error
+    raise UserError(
+      'SSIM needs DM PIX: pip install "my3dgen-jax[evaluate]" '
+      f"({one_line(error)})"
+    ) from error
   x, y = ((jnp.clip(image, -1, 1) + 1) / 2 for image in (x, y))
-  return dm_pix.ssim(x, y, max_val=1.0, filter_size=SSIM_WINDOW,
-                     filter_sigma=1.5)
+  return dm_pix.ssim(
+    x, y, max_val=1.0, filter_size=SSIM_WINDOW, filter_sigma=1.5
+  )
 
 
-def block_means(x: chex.Array, side: int) -> jax.Array:
+def block_means(x: Array, side: int) -> jax.Array:
   """Averages blocks of pixels until the image is at most twice `side`.
 
   Args:
@@ -94,5 +99,6 @@ def block_means(x: chex.Array, side: int) -> jax.Array:
   if block == 1:
     return x
   size = x.shape[1] // block
-  return jnp.mean(x.reshape(x.shape[0], size, block, size, block, -1),
-                  axis=(2, 4))
+  return jnp.mean(
+    x.reshape(x.shape[0], size, block, size, block, -1), axis=(2, 4)
+  )

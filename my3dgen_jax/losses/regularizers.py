@@ -1,15 +1,17 @@
 """What keeps noise maps noise, and space smooth."""
 
-from typing import Callable
+from collections.abc import Callable
 
 import chex
 import jax
 import jax.numpy as jnp
 
+from my3dgen_jax.types import Array
+
 _SMALLEST = 8  # side of a noise map that is not halved again
 
 
-def noise_autocorrelation(noise: chex.Array) -> jax.Array:
+def noise_autocorrelation(noise: Array) -> jax.Array:
   """How much noise maps look like a signal, at every scale.
 
   Args:
@@ -23,25 +25,31 @@ def noise_autocorrelation(noise: chex.Array) -> jax.Array:
   total = jnp.zeros(noise.shape[:1])
   while True:
     for axis in (1, 2):
-      total += jnp.square(jnp.mean(noise * jnp.roll(noise, 1, axis),
-                                   axis=(1, 2)))
+      total += jnp.square(
+        jnp.mean(noise * jnp.roll(noise, 1, axis), axis=(1, 2))
+      )
     rows, side, _ = noise.shape
     if side <= _SMALLEST:
       return total
     noise = noise.reshape(rows, side // 2, 2, side // 2, 2).mean((2, 4))
 
 
-def normalized_noise(noise: chex.Array) -> jax.Array:
+def normalized_noise(noise: Array) -> jax.Array:
   """Maps [N, S, S] of mean 0 and variance 1."""
   noise = noise - jnp.mean(noise, axis=(1, 2), keepdims=True)
   return noise * jax.lax.rsqrt(
-      jnp.mean(jnp.square(noise), axis=(1, 2), keepdims=True))
+    jnp.mean(jnp.square(noise), axis=(1, 2), keepdims=True)
+  )
 
 
-def density_roughness(key: chex.PRNGKey,
-                      sigma: Callable[[jax.Array], jax.Array], *,
-                      points: int, distance: float,
-                      box_warp: float) -> jax.Array:
+def density_roughness(
+  key: chex.PRNGKey,
+  sigma: Callable[[jax.Array], jax.Array],
+  *,
+  points: int,
+  distance: float,
+  box_warp: float,
+) -> jax.Array:
   """The mean change of density between points of the box and near-by ones.
 
   Args:
@@ -55,8 +63,9 @@ def density_roughness(key: chex.PRNGKey,
   Source: EG3D, section 4.4 of its supplement.
   """
   place_key, step_key = jax.random.split(key)
-  places = jax.random.uniform(place_key, (1, points, 3), minval=-box_warp / 2,
-                              maxval=box_warp / 2)
+  places = jax.random.uniform(
+    place_key, (1, points, 3), minval=-box_warp / 2, maxval=box_warp / 2
+  )
   moved = places + distance * jax.random.normal(step_key, places.shape)
   density = sigma(jnp.concatenate([places, moved], axis=1))
   return jnp.mean(jnp.abs(density[:, :points] - density[:, points:]))

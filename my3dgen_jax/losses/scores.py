@@ -1,15 +1,14 @@
 """How well pictures show a person: identity, perception, pixels."""
 
 import dataclasses
-from typing import Any, Dict, Optional
+from typing import Any, Optional
 
-import chex
 import jax
 import numpy as np
 
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.losses.reconstruction import psnr
-from my3dgen_jax.types import Network
+from my3dgen_jax.types import Array, Network
 
 _MOST_DB = 100.0  # infinity is no JSON; 16 bits cannot tell more
 
@@ -29,25 +28,34 @@ class IdentityScore:
   people: np.ndarray
 
   @classmethod
-  def of(cls, network: Optional[Network], reference: Optional[Album]
-         ) -> Optional["IdentityScore"]:
+  def of(
+    cls, network: Network | None, reference: Album | None
+  ) -> Optional["IdentityScore"]:
     """Looks at the reference photos; None where something is missing."""
     if network is None or not reference:
       return None
-    return cls(network, np.concatenate([
-        np.asarray(_embed(network, item.image[None])) for item in reference]))
+    return cls(
+      network,
+      np.concatenate(
+        [np.asarray(_embed(network, item.image[None])) for item in reference]
+      ),
+    )
 
-  def __call__(self, images: chex.Array) -> np.ndarray:
+  def __call__(self, images: Array) -> np.ndarray:
     """Scores images [N, H, W, 3] in [-1, 1]; [N] in [-1, 1]."""
     found = np.asarray(_embed(self.network, images))
     return np.max(found @ self.people.T, axis=1)
 
 
-def compare(image: chex.Array, photo: chex.Array, *,
-            lpips: Optional[Network] = None,
-            identity: Optional[IdentityScore] = None,
-            mask: Optional[chex.Array] = None,
-            marks: Optional[chex.Array] = None) -> Dict[str, float]:
+def compare(
+  image: Array,
+  photo: Array,
+  *,
+  lpips: Network | None = None,
+  identity: IdentityScore | None = None,
+  mask: Array | None = None,
+  marks: Array | None = None,
+) -> dict[str, float]:
   """An image against the photo that it should be.
 
   Args:
@@ -61,8 +69,13 @@ def compare(image: chex.Array, photo: chex.Array, *,
   Returns: "psnr", dB; "psnr_marks", "lpips", "id_sim" where they can be told.
   """
   rows = lambda x: None if x is None else np.asarray(x)[None]
-  row = _compare(lpips, rows(image), rows(photo), rows(mask),
-                 rows(marks) if marks is not None and marks.any() else None)
+  row = _compare(
+    lpips,
+    rows(image),
+    rows(photo),
+    rows(mask),
+    rows(marks) if marks is not None and marks.any() else None,
+  )
   row = {name: min(float(value[0]), _MOST_DB) for name, value in row.items()}
   if identity is not None:
     row["id_sim"] = float(identity(rows(image))[0])
@@ -70,16 +83,17 @@ def compare(image: chex.Array, photo: chex.Array, *,
 
 
 @jax.jit
-def _compare(lpips, image, photo, mask, marks) -> Dict[str, Any]:
+def _compare(lpips, image, photo, mask, marks) -> dict[str, Any]:
   found = {"psnr": psnr(image, photo, mask)}
   if marks is not None:
-    found["psnr_marks"] = psnr(image, photo,
-                               marks if mask is None else mask * marks)
+    found["psnr_marks"] = psnr(
+      image, photo, marks if mask is None else mask * marks
+    )
   if lpips is not None:
     found["lpips"] = lpips(image, photo, mask=mask)
   return found
 
 
 @jax.jit
-def _embed(network: Network, images: chex.Array) -> jax.Array:
+def _embed(network: Network, images: Array) -> jax.Array:
   return network.module.embed(network.variables, images)

@@ -15,12 +15,12 @@ import json
 import os
 import pathlib
 import tempfile
-from typing import (Any, Callable, Collection, Dict, Mapping, NoReturn,
-                    Optional, Tuple, Union)
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NoReturn
 
-from flax import traverse_util
 import jax
 import numpy as np
+from flax import traverse_util
 
 from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.types import Network
@@ -60,9 +60,15 @@ class Kind:
     """What to do about a folder that is none."""
     return f"expected a folder that {self.converter} has written"
 
-  def save(self, directory: Union[str, os.PathLike], network: str,
-           variables: Any, *, source: Optional[Mapping[str, Any]] = None,
-           overwrite: bool = False):
+  def save(
+    self,
+    directory: str | os.PathLike,
+    network: str,
+    variables: Any,
+    *,
+    source: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+  ):
     """Writes the weights, all of them or nothing.
 
     Args:
@@ -81,20 +87,29 @@ class Kind:
 
     directory = _absolute(directory)
     self.check_writable(directory, overwrite=overwrite)
-    arrays = {name: np.ascontiguousarray(leaf)
-              for name, leaf in self._flatten(variables).items()}
+    arrays = {
+      name: np.ascontiguousarray(leaf)
+      for name, leaf in self._flatten(variables).items()
+    }
     self._check_arrays(directory, network, arrays)
     for name, array in arrays.items():
       if not np.isfinite(array).all():
         raise CheckpointError(f"{directory}: {name} holds NaN or infinity")
-    data = safetensors.numpy.save(arrays, {
-        "format": _FORMAT, "kind": self.name, self.field: network,
-        "source": json.dumps(dict(source or {})), "sha256": _digest(arrays)})
+    data = safetensors.numpy.save(
+      arrays,
+      {
+        "format": _FORMAT,
+        "kind": self.name,
+        self.field: network,
+        "source": json.dumps(dict(source or {})),
+        "sha256": _digest(arrays),
+      },
+    )
     try:
       directory.parent.mkdir(parents=True, exist_ok=True)
       # Beside the target, so that the last step is a rename on one disk.
       with tempfile.TemporaryDirectory(
-          prefix=f".{directory.name[:64]}.", dir=directory.parent
+        prefix=f".{directory.name[:64]}.", dir=directory.parent
       ) as temporary:
         new = pathlib.Path(temporary) / "new"
         new.mkdir()
@@ -105,18 +120,22 @@ class Kind:
           new.rename(directory)
     except OSError as error:
       raise CheckpointError(
-          f"{directory}: {error.strerror or type(error).__name__}") from error
+        f"{directory}: {error.strerror or type(error).__name__}"
+      ) from error
 
-  def save_only(self, directory: Union[str, os.PathLike], variables: Any, *,
-                source: Optional[Mapping[str, Any]] = None,
-                overwrite: bool = False):
+  def save_only(
+    self,
+    directory: str | os.PathLike,
+    variables: Any,
+    *,
+    source: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+  ):
     """`save` of a kind that has one network."""
-    network, = self.networks
-    self.save(directory, network, variables, source=source,
-              overwrite=overwrite)
+    (network,) = self.networks
+    self.save(directory, network, variables, source=source, overwrite=overwrite)
 
-  def check_writable(self, directory: Union[str, os.PathLike], *,
-                     overwrite: bool):
+  def check_writable(self, directory: str | os.PathLike, *, overwrite: bool):
     """Refuses before any work what `save` would refuse after it.
 
     Args:
@@ -133,15 +152,18 @@ class Kind:
     if not overwrite:
       raise FileExistsError(errno.EEXIST, "exists already", str(directory))
     if not (directory / WEIGHTS_FILE).is_file():
-      raise CheckpointError(f"{directory}: is not a folder with {self.title} "
-                            "weights, so it is not replaced")
+      raise CheckpointError(
+        f"{directory}: is not a folder with {self.title} "
+        "weights, so it is not replaced"
+      )
     others = sorted(set(os.listdir(directory)) - {WEIGHTS_FILE})
     if others:
-      raise CheckpointError(f"{directory}: holds {others[0]} beside the "
-                            "weights, so it is not replaced")
+      raise CheckpointError(
+        f"{directory}: holds {others[0]} beside the "
+        "weights, so it is not replaced"
+      )
 
-  def load(self, directory: Union[str, os.PathLike],
-           **options: Any) -> Network:
+  def load(self, directory: str | os.PathLike, **options: Any) -> Network:
     """Reads a network from disk.
 
     Args:
@@ -156,7 +178,7 @@ class Kind:
     network, variables = self._read(directory)
     return Network(variables, self.module(network, **options))
 
-  def _read(self, directory: Union[str, os.PathLike]) -> Tuple[str, Any]:
+  def _read(self, directory: str | os.PathLike) -> tuple[str, Any]:
     """Which network a folder holds, and its variables."""
     import safetensors  # pylint: disable=import-outside-toplevel
 
@@ -173,8 +195,10 @@ class Kind:
     try:
       with safetensors.safe_open(path, framework="numpy") as file:
         metadata = file.metadata() or {}
-        if (metadata.get("kind"), metadata.get("format")) != (self.name,
-                                                              _FORMAT):
+        if (metadata.get("kind"), metadata.get("format")) != (
+          self.name,
+          _FORMAT,
+        ):
           refuse(f"does not hold {self.title} weights; {self.remedy}")
         arrays = {name: file.get_tensor(name) for name in file.keys()}
     except OSError as error:
@@ -184,22 +208,25 @@ class Kind:
       refuse(f"damaged, or no safetensors file; {self.remedy}")
     network = metadata.get(self.field)
     if network not in self.networks:
-      refuse(f"field '{self.field}' must be one of "
-             f"{', '.join(self.networks)}")
+      refuse(f"field '{self.field}' must be one of {', '.join(self.networks)}")
     self._check_arrays(path, network, arrays)
     if metadata.get("sha256") != _digest(arrays):
       refuse("damaged, it is not what was saved; convert the weights again")
     tree = jax.device_put(traverse_util.unflatten_dict(arrays, sep="/"))
     return network, {"params": tree} if self.params_only else tree
 
-  def _flatten(self, variables: Any) -> Dict[str, Any]:
+  def _flatten(self, variables: Any) -> dict[str, Any]:
     """Variables to arrays by name."""
-    tree = variables["params"] if self.params_only else {
-        name: dict(collection) for name, collection in variables.items()}
+    tree = (
+      variables["params"]
+      if self.params_only
+      else {name: dict(collection) for name, collection in variables.items()}
+    )
     return traverse_util.flatten_dict(dict(tree), sep="/")
 
-  def _check_arrays(self, where: Any, network: str,
-                    arrays: Mapping[str, np.ndarray]):
+  def _check_arrays(
+    self, where: Any, network: str, arrays: Mapping[str, np.ndarray]
+  ):
     """Names the first array that is missing, different or too much."""
     expected = _expected(self, network)
     problem = f"{where}: not the weights of {network}"
@@ -209,20 +236,21 @@ class Kind:
       found = arrays[name]
       if (found.shape, found.dtype) != (leaf.shape, leaf.dtype):
         raise CheckpointError(
-            f"{problem}: {name} is {found.dtype} {list(found.shape)}, "
-            f"expected {leaf.dtype} {list(leaf.shape)}")
+          f"{problem}: {name} is {found.dtype} {list(found.shape)}, "
+          f"expected {leaf.dtype} {list(leaf.shape)}"
+        )
     extra = sorted(set(arrays) - set(expected))
     if extra:
       raise CheckpointError(f"{problem}: {extra[0]} is not part of it")
 
 
 @functools.lru_cache(maxsize=16)
-def _expected(kind: Kind, network: str) -> Dict[str, Any]:
+def _expected(kind: Kind, network: str) -> dict[str, Any]:
   """Shapes by name; to trace a module for them takes seconds."""
   return kind._flatten(kind.abstract(network))  # pylint: disable=protected-access
 
 
-def _absolute(directory: Union[str, os.PathLike]) -> pathlib.Path:
+def _absolute(directory: str | os.PathLike) -> pathlib.Path:
   return pathlib.Path(directory).expanduser().absolute()
 
 

@@ -7,9 +7,11 @@ parameters, which stay as they are:
     bias, …          offsets of the layer's other parameters, zero at first
 """
 
+import dataclasses
 import math
 import re
-from typing import Any, Callable, Optional, Tuple
+from collections.abc import Callable
+from typing import Any
 
 import chex
 import flax.linen as nn
@@ -22,8 +24,9 @@ from my3dgen_jax.types import LayerDelta, LayerWeights, LowRank
 COLLECTION = "lora"
 
 
-def pair_shapes(kernel: Tuple[int, ...], config: LoraConfig
-                ) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
+def pair_shapes(
+  kernel: tuple[int, ...], config: LoraConfig
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
   """Shapes of lora_a and lora_b for a kernel [..., I, O].
 
   Returns: [..., I, rho] and [rho, O]; in the "original" layout of
@@ -37,31 +40,40 @@ def pair_shapes(kernel: Tuple[int, ...], config: LoraConfig
   return (*taps, inputs, rho), (rho, outputs)
 
 
-def kernel_change(lora_a: jax.Array, lora_b: jax.Array,
-                  kernel: Tuple[int, ...], config: LoraConfig) -> LayerDelta:
+def kernel_change(
+  lora_a: jax.Array,
+  lora_b: jax.Array,
+  kernel: tuple[int, ...],
+  config: LoraConfig,
+) -> LayerDelta:
   """The change of a kernel of that shape by a pair, scale included."""
   if config.conv_rank == "original" and len(kernel) == 4:
     size, _, inputs, outputs = kernel
     # PyTorch's memory of the product is read as [O, I, k, k]: a matrix that
     # means nothing as a convolution, which is what the ablation is about.
-    change = jnp.matmul(lora_a, config.scale * lora_b,
-                        precision=jax.lax.Precision.HIGHEST).T
+    change = jnp.matmul(
+      lora_a, config.scale * lora_b, precision=jax.lax.Precision.HIGHEST
+    ).T
     change = change.reshape(outputs, inputs, size, size)
     return LayerDelta(kernel=change.transpose(2, 3, 1, 0))
   # Most adapters have a scale of 1, and a product less for each layer.
-  return LayerDelta(low_rank=LowRank(
-      a=lora_a, b=lora_b if config.scale == 1 else config.scale * lora_b))
+  return LayerDelta(
+    low_rank=LowRank(
+      a=lora_a, b=lora_b if config.scale == 1 else config.scale * lora_b
+    )
+  )
 
 
-def initial_value(key: chex.PRNGKey, name: str,
-                  shape: Tuple[int, ...]) -> jax.Array:
+def initial_value(
+  key: chex.PRNGKey, name: str, shape: tuple[int, ...]
+) -> jax.Array:
   """What a variable of the collection starts as: A random, the rest zero.
 
   A is Kaiming's uniform with a = sqrt(5): within 1 / sqrt(fan in).
   """
   if name != "lora_a":
     return jnp.zeros(shape)
-  bound = math.prod(shape[:-1])**-0.5
+  bound = math.prod(shape[:-1]) ** -0.5
   return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
 
@@ -109,22 +121,34 @@ class Adapter(nn.Module):
     change = LayerDelta()
     if self.pair:
       shape_a, shape_b = pair_shapes(kernel, self.config)
-      change = kernel_change(self._variable("lora_a", shape_a),
-                             self._variable("lora_b", shape_b), kernel,
-                             self.config)
+      change = kernel_change(
+        self._variable("lora_a", shape_a),
+        self._variable("lora_b", shape_b),
+        kernel,
+        self.config,
+      )
       del shapes["kernel"]
-    return change.replace(**{name: self._variable(name, shape)
-                             for name, shape in shapes.items()})
+    return dataclasses.replace(
+      change,
+      **{name: self._variable(name, shape) for name, shape in shapes.items()},
+    )
 
-  def _variable(self, name: str, shape: Tuple[int, ...]) -> jax.Array:
+  def _variable(self, name: str, shape: tuple[int, ...]) -> jax.Array:
     return self.variable(
-        COLLECTION, name,
-        lambda: initial_value(self.make_rng("params"), name, shape)).value
+      COLLECTION,
+      name,
+      lambda: initial_value(self.make_rng("params"), name, shape),
+    ).value
 
 
-def adapted(config: Optional[LoraConfig], name: str,
-            layer: Callable[..., nn.Module], *arguments: Any,
-            pair: bool = True, **options: Any) -> nn.Module:
+def adapted(
+  config: LoraConfig | None,
+  name: str,
+  layer: Callable[..., nn.Module],
+  *arguments: Any,
+  pair: bool = True,
+  **options: Any,
+) -> nn.Module:
   """Makes a layer, inside an `Adapter` where there is a config.
 
   Args:
@@ -137,5 +161,6 @@ def adapted(config: Optional[LoraConfig], name: str,
   """
   if config is None:
     return layer(*arguments, name=name, **options)
-  return Adapter(layer(*arguments, parent=None, **options), config, pair,
-                 name=name)
+  return Adapter(
+    layer(*arguments, parent=None, **options), config, pair, name=name
+  )

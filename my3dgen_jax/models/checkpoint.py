@@ -1,10 +1,10 @@
 """Generators on disk: a folder with `config.json` and an Orbax checkpoint.
 
-    FOLDER/
-      config.json   {"format": 1, "generator": {...}, "source": {...},
-                     "sha256": of the weights,
-                     "files": SHA-256 of each file below}
-      variables/    {"params": ..., "buffers": ...}, Orbax
+FOLDER/
+  config.json   {"format": 1, "generator": {...}, "source": {...},
+                 "sha256": of the weights,
+                 "files": SHA-256 of each file below}
+  variables/    {"params": ..., "buffers": ...}, Orbax
 """
 
 import errno
@@ -13,25 +13,30 @@ import json
 import os
 import pathlib
 import tempfile
-from typing import Any, Mapping, Optional, Tuple, Union
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
 
 from my3dgen_jax.config import ConfigError, GeneratorConfig
-from my3dgen_jax.storage.orbax_files import check_space, checkpointer
 from my3dgen_jax.errors import CheckpointError
-from my3dgen_jax.models.generator import Generator, abstract_variables
+from my3dgen_jax.models.generator import abstract_variables, Generator
+from my3dgen_jax.storage.orbax_files import check_space, checkpointer
 
 FORMAT = 1
 CONFIG_FILE = "config.json"
 VARIABLES_FOLDER = "variables"
 
 
-def save_generator(directory: Union[str, os.PathLike],
-                   config: GeneratorConfig, variables: Any, *,
-                   source: Optional[Mapping[str, Any]] = None,
-                   overwrite: bool = False):
+def save_generator(
+  directory: str | os.PathLike,
+  config: GeneratorConfig,
+  variables: Any,
+  *,
+  source: Mapping[str, Any] | None = None,
+  overwrite: bool = False,
+):
   """Writes a generator, all of it or nothing.
 
   Args:
@@ -55,20 +60,24 @@ def save_generator(directory: Union[str, os.PathLike],
   variables = jax.tree.map(np.asarray, variables)
   _check_tree(directory, abstract_variables(config), variables)
   _check_finite(directory, variables)
-  description = {"format": FORMAT, "generator": config.to_dict(),
-                 "source": json.loads(json.dumps(dict(source or {})))}
+  description = {
+    "format": FORMAT,
+    "generator": config.to_dict(),
+    "source": json.loads(json.dumps(dict(source or {}))),
+  }
   try:
     _write(directory, description, variables)
   except OSError as error:
     raise CheckpointError(
-        f"{directory}: {error.strerror or type(error).__name__}") from error
+      f"{directory}: {error.strerror or type(error).__name__}"
+    ) from error
 
 
-def _absolute(directory: Union[str, os.PathLike]) -> pathlib.Path:
+def _absolute(directory: str | os.PathLike) -> pathlib.Path:
   return pathlib.Path(directory).expanduser().absolute()
 
 
-def check_replaceable(directory: Union[str, os.PathLike]):
+def check_replaceable(directory: str | os.PathLike):
   """Refuses to replace a folder that holds anything but a checkpoint.
 
   Raises:
@@ -76,28 +85,35 @@ def check_replaceable(directory: Union[str, os.PathLike]):
   """
   directory = pathlib.Path(directory)
   if not (directory / CONFIG_FILE).is_file():
-    raise CheckpointError(f"{directory}: is not a checkpoint folder, so it is "
-                          "not replaced")
-  others = sorted(set(os.listdir(directory))
-                  - {CONFIG_FILE, VARIABLES_FOLDER})
+    raise CheckpointError(
+      f"{directory}: is not a checkpoint folder, so it is not replaced"
+    )
+  others = sorted(set(os.listdir(directory)) - {CONFIG_FILE, VARIABLES_FOLDER})
   if others:
-    raise CheckpointError(f"{directory}: holds {others[0]} beside the "
-                          "checkpoint, so it is not replaced")
+    raise CheckpointError(
+      f"{directory}: holds {others[0]} beside the "
+      "checkpoint, so it is not replaced"
+    )
 
 
-def _write(directory: pathlib.Path, description: Mapping[str, Any],
-           variables: Any):
+def _write(
+  directory: pathlib.Path, description: Mapping[str, Any], variables: Any
+):
   directory.parent.mkdir(parents=True, exist_ok=True)
   check_space(directory, variables)
   # Beside the target, so that the last step is a rename on one disk.
   with tempfile.TemporaryDirectory(
-      prefix=f".{directory.name[:64]}.", dir=directory.parent) as temporary:
+    prefix=f".{directory.name[:64]}.", dir=directory.parent
+  ) as temporary:
     new, old = (pathlib.Path(temporary) / name for name in ("new", "old"))
     new.mkdir()
     with checkpointer(f"{directory}: cannot be written") as orbax:
       orbax.save(new / VARIABLES_FOLDER, variables)
-    description = {**description, "sha256": weights_digest(variables),
-                   "files": _digests(new / VARIABLES_FOLDER)}
+    description = {
+      **description,
+      "sha256": weights_digest(variables),
+      "files": _digests(new / VARIABLES_FOLDER),
+    }
     (new / CONFIG_FILE).write_text(json.dumps(description, indent=2) + "\n")
     if not directory.exists():
       new.rename(directory)
@@ -124,7 +140,8 @@ def _digests(folder: pathlib.Path) -> Mapping[str, str]:
     if path.is_file():
       with path.open("rb") as file:
         digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(
-            file, "sha256").hexdigest()
+          file, "sha256"
+        ).hexdigest()
   return digests
 
 
@@ -138,15 +155,17 @@ def _check_digests(folder: pathlib.Path, expected: Any):
   if not folder.is_dir():
     raise CheckpointError(f"{folder}: missing; {remedy}")
   if not isinstance(expected, dict) or not expected:
-    raise CheckpointError(f"{folder.parent / CONFIG_FILE}: field 'files' is "
-                          f"missing; {remedy}")
+    raise CheckpointError(
+      f"{folder.parent / CONFIG_FILE}: field 'files' is missing; {remedy}"
+    )
   actual = _digests(folder)
   for name, digest in expected.items():
     if name not in actual:
       raise CheckpointError(f"{folder / name}: missing; {remedy}")
     if actual[name] != digest:
-      raise CheckpointError(f"{folder / name}: damaged, it is not what was "
-                            f"saved; {remedy}")
+      raise CheckpointError(
+        f"{folder / name}: damaged, it is not what was saved; {remedy}"
+      )
 
 
 def parse_json(text: bytes) -> Any:
@@ -161,8 +180,9 @@ def parse_json(text: bytes) -> Any:
     raise CheckpointError("is not a JSON file") from None
 
 
-def load_config(directory: Union[str, os.PathLike]
-                ) -> Tuple[GeneratorConfig, Mapping[str, Any]]:
+def load_config(
+  directory: str | os.PathLike,
+) -> tuple[GeneratorConfig, Mapping[str, Any]]:
   """Reads the settings and the provenance of a saved generator.
 
   Args:
@@ -176,8 +196,9 @@ def load_config(directory: Union[str, os.PathLike]
   return config, data.get("source") or {}
 
 
-def _read_config(directory: pathlib.Path
-                 ) -> Tuple[GeneratorConfig, Mapping[str, Any]]:
+def _read_config(
+  directory: pathlib.Path,
+) -> tuple[GeneratorConfig, Mapping[str, Any]]:
   """The settings, and all that config.json holds."""
   path = directory / CONFIG_FILE
   remedy = "expected a folder that converters/torch_to_flax.py has written"
@@ -199,7 +220,7 @@ def _read_config(directory: pathlib.Path
     raise CheckpointError(f"{path}: {error}") from None
 
 
-def generator_digest(directory: Union[str, os.PathLike]) -> str:
+def generator_digest(directory: str | os.PathLike) -> str:
   """What an adapter calls the saved generator that it belongs to.
 
   It is of the weights alone: a copy of the folder has the same, and so has
@@ -216,8 +237,10 @@ def generator_digest(directory: Union[str, os.PathLike]) -> str:
   directory = _absolute(directory)
   digest = _read_config(directory)[1].get("sha256")
   if not isinstance(digest, str):
-    raise CheckpointError(f"{directory / CONFIG_FILE}: field 'sha256' is "
-                          "missing; convert the checkpoint again")
+    raise CheckpointError(
+      f"{directory / CONFIG_FILE}: field 'sha256' is "
+      "missing; convert the checkpoint again"
+    )
   return digest
 
 
@@ -227,12 +250,11 @@ def weights_digest(variables: Any) -> str:
   for name, leaf in sorted(_flatten(variables).items()):
     leaf = np.asarray(leaf)
     digest.update(f"{name} {leaf.dtype} {leaf.shape}\n".encode())
-    digest.update(np.ascontiguousarray(leaf))
+    digest.update(leaf.tobytes())
   return digest.hexdigest()
 
 
-def load_generator(directory: Union[str, os.PathLike]
-                   ) -> Tuple[Generator, Any]:
+def load_generator(directory: str | os.PathLike) -> tuple[Generator, Any]:
   """Reads a generator from disk.
 
   Args:
@@ -251,36 +273,47 @@ def load_generator(directory: Union[str, os.PathLike]
   _check_digests(folder, description.get("files"))
   expected = abstract_variables(config)
   with checkpointer(f"{folder}: cannot be read") as orbax:
-    _check_tree(folder, expected,
-                orbax.metadata(folder).item_metadata.tree)
+    _check_tree(folder, expected, orbax.metadata(folder).item_metadata.tree)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    variables = orbax.restore(folder, jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype,
-                                          sharding=device), expected))
+    variables = orbax.restore(
+      folder,
+      jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+          leaf.shape, leaf.dtype, sharding=device
+        ),
+        expected,
+      ),
+    )
   return Generator(config), variables
 
 
 def _flatten(tree: Any) -> Mapping[str, Any]:
-  return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-          for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
 
 
 def _check_tree(where: Any, expected: Any, actual: Any):
   """Names the first entry that is missing, of another shape, or too much."""
   expected, actual = (
-      {name: tuple(leaf.shape) for name, leaf in _flatten(tree).items()}
-      for tree in (expected, actual))
+    {name: tuple(leaf.shape) for name, leaf in _flatten(tree).items()}
+    for tree in (expected, actual)
+  )
   for name, shape in expected.items():
     if name not in actual:
       raise CheckpointError(
-          f"{where}: another architecture than config.json says: {name} is "
-          "missing")
+        f"{where}: another architecture than config.json says: {name} is "
+        "missing"
+      )
     if actual[name] != shape:
       raise CheckpointError(
-          f"{where}: another architecture than config.json says: {name} has "
-          f"shape {list(actual[name])}, expected {list(shape)}")
+        f"{where}: another architecture than config.json says: {name} has "
+        f"shape {list(actual[name])}, expected {list(shape)}"
+      )
   extra = sorted(set(actual) - set(expected))
   if extra:
     raise CheckpointError(
-        f"{where}: another architecture than config.json says: {extra[0]} is "
-        "not part of it")
+      f"{where}: another architecture than config.json says: {extra[0]} is "
+      "not part of it"
+    )

@@ -1,7 +1,6 @@
 """EG3D's decoder: what turns plane features into density and colour."""
 
 import functools
-from typing import Optional
 
 import flax.linen as nn
 
@@ -24,19 +23,23 @@ class Decoder(nn.Module):
   """
 
   config: GeneratorConfig
-  lora: Optional[LoraConfig] = None
+  lora: LoraConfig | None = None
 
   def setup(self):
     decoder = self.config.decoder
-    layer = functools.partial(adapted, self.lora, pair=False,
-                              lr_multiplier=decoder.lr_multiplier)
+    layer = functools.partial(
+      adapted, self.lora, pair=False, lr_multiplier=decoder.lr_multiplier
+    )
     self.fc0 = layer("fc0", FullyConnected, decoder.hidden_features)
     self.fc1 = layer("fc1", FullyConnected, 1 + decoder.color_features)
 
   def __call__(self) -> DecoderWeights:
     kernel0, bias0 = self.fc0.scaled_weights(
-        self.config.backbone.plane_channels)
+      self.config.backbone.plane_channels
+    )
     kernel1, bias1 = self.fc1.scaled_weights(
-        self.config.decoder.hidden_features)
-    return DecoderWeights(kernel0=kernel0, bias0=bias0, kernel1=kernel1,
-                          bias1=bias1)
+      self.config.decoder.hidden_features
+    )
+    return DecoderWeights(
+      kernel0=kernel0, bias0=bias0, kernel1=kernel1, bias1=bias1
+    )

@@ -1,14 +1,14 @@
 """The EG3D generator: latents and cameras to images that can be turned."""
 
 import functools
-from typing import Any, Optional, Tuple
+from typing import Any
 
 import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from my3dgen_jax.config import MAX_RESOLUTION, GeneratorConfig, LoraConfig
+from my3dgen_jax.config import GeneratorConfig, LoraConfig, MAX_RESOLUTION
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.models.decoder import Decoder
 from my3dgen_jax.models.layers import NOISE_MODES, NoiseMode
@@ -17,7 +17,7 @@ from my3dgen_jax.models.synthesis import Backbone
 from my3dgen_jax.ops import cameras, checks
 from my3dgen_jax.ops.rendering import density_grid, renderer, triplane
 from my3dgen_jax.ops.rendering import rays as rays_lib
-from my3dgen_jax.types import RadianceSample, RaySampling, RenderOutput
+from my3dgen_jax.types import Array, RadianceSample, RaySampling, RenderOutput
 
 
 class Generator(nn.Module):
@@ -42,7 +42,7 @@ class Generator(nn.Module):
   """
 
   config: GeneratorConfig
-  lora: Optional[LoraConfig] = None
+  lora: LoraConfig | None = None
 
   def setup(self):
     self.config.validate()
@@ -52,21 +52,35 @@ class Generator(nn.Module):
     self.decoder = Decoder(self.config, self.lora)
     self.superresolution = Superresolution(self.config, self.lora)
 
-  def __call__(self, z: chex.Array, c: chex.Array, *,
-               truncation_psi: chex.Numeric = 1.0,
-               truncation_cutoff: Optional[int] = None,
-               neural_rendering_resolution: Optional[int] = None,
-               noise_mode: NoiseMode = "const") -> RenderOutput:
+  def __call__(
+    self,
+    z: Array,
+    c: Array,
+    *,
+    truncation_psi: chex.Numeric = 1.0,
+    truncation_cutoff: int | None = None,
+    neural_rendering_resolution: int | None = None,
+    noise_mode: NoiseMode = "const",
+  ) -> RenderOutput:
     """`mapping`, then `synthesis` from the camera the face was made for."""
-    ws = self.mapping(z, c, truncation_psi=truncation_psi,
-                      truncation_cutoff=truncation_cutoff)
+    ws = self.mapping(
+      z, c, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff
+    )
     return self.synthesis(
-        ws, c, neural_rendering_resolution=neural_rendering_resolution,
-        noise_mode=noise_mode)
+      ws,
+      c,
+      neural_rendering_resolution=neural_rendering_resolution,
+      noise_mode=noise_mode,
+    )
 
-  def mapping(self, z: chex.Array, c: chex.Array, *,
-              truncation_psi: chex.Numeric = 1.0,
-              truncation_cutoff: Optional[int] = None) -> jax.Array:
+  def mapping(
+    self,
+    z: Array,
+    c: Array,
+    *,
+    truncation_psi: chex.Numeric = 1.0,
+    truncation_cutoff: int | None = None,
+  ) -> jax.Array:
     """Latents to the rows that the layers read.
 
     Args:
@@ -83,15 +97,17 @@ class Generator(nn.Module):
     checks.check_rows("c", c, z.shape[0], "z")
     c = jnp.broadcast_to(c, (z.shape[0], self.config.c_dim))
     checks.as_float32("truncation_psi", truncation_psi, ())
-    if truncation_cutoff is not None and not isinstance(truncation_cutoff,
-                                                        jax.core.Tracer):
+    if truncation_cutoff is not None and not isinstance(
+      truncation_cutoff, jax.core.Tracer
+    ):
       truncation_cutoff = checks.whole_number(
-          "truncation_cutoff", truncation_cutoff, 0, self.config.num_ws)
-    return self.backbone.mapping(z, c, truncation_psi=truncation_psi,
-                                 truncation_cutoff=truncation_cutoff)
+        "truncation_cutoff", truncation_cutoff, 0, self.config.num_ws
+      )
+    return self.backbone.mapping(
+      z, c, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff
+    )
 
-  def planes(self, ws: chex.Array, *,
-             noise_mode: NoiseMode = "const") -> jax.Array:
+  def planes(self, ws: Array, *, noise_mode: NoiseMode = "const") -> jax.Array:
     """The tri-planes of latents, to be rendered from many cameras.
 
     Args:
@@ -103,16 +119,22 @@ class Generator(nn.Module):
     """
     ws = self._check_ws(ws)
     if noise_mode not in NOISE_MODES:
-      raise UserError(f"noise_mode: expected one of {NOISE_MODES}, got "
-                       f"{noise_mode!r}")
+      raise UserError(
+        f"noise_mode: expected one of {NOISE_MODES}, got {noise_mode!r}"
+      )
     if noise_mode == "random" and not self.has_rng("noise"):
       raise UserError("noise_mode: 'random' needs rngs={'noise': key}")
     return self.backbone.planes(ws, noise_mode=noise_mode)
 
-  def synthesis(self, ws: chex.Array, c: chex.Array, *,
-                neural_rendering_resolution: Optional[int] = None,
-                noise_mode: NoiseMode = "const",
-                sampling: Optional[RaySampling] = None) -> RenderOutput:
+  def synthesis(
+    self,
+    ws: Array,
+    c: Array,
+    *,
+    neural_rendering_resolution: int | None = None,
+    noise_mode: NoiseMode = "const",
+    sampling: RaySampling | None = None,
+  ) -> RenderOutput:
     """Latents seen by cameras: `planes`, then `render_planes`.
 
     Args:
@@ -129,12 +151,22 @@ class Generator(nn.Module):
     ws, c = self._check_views(ws, c)  # before the work, not after half of it
     planes = self.planes(ws, noise_mode=noise_mode)
     return self.render_planes(
-        planes, ws, c, neural_rendering_resolution=neural_rendering_resolution,
-        sampling=sampling)
+      planes,
+      ws,
+      c,
+      neural_rendering_resolution=neural_rendering_resolution,
+      sampling=sampling,
+    )
 
-  def render_planes(self, planes: chex.Array, ws: chex.Array, c: chex.Array,
-                    *, neural_rendering_resolution: Optional[int] = None,
-                    sampling: Optional[RaySampling] = None) -> RenderOutput:
+  def render_planes(
+    self,
+    planes: Array,
+    ws: Array,
+    c: Array,
+    *,
+    neural_rendering_resolution: int | None = None,
+    sampling: RaySampling | None = None,
+  ) -> RenderOutput:
     """Renders planes from cameras.
 
     Args:
@@ -153,31 +185,42 @@ class Generator(nn.Module):
     planes = self._check_planes(planes)
     checks.check_rows("planes", planes, c.shape[0], "c")
     resolution = checks.whole_number(
-        "neural_rendering_resolution",
-        self.config.neural_rendering_resolution
-        if neural_rendering_resolution is None
-        else neural_rendering_resolution, 1, MAX_RESOLUTION)
+      "neural_rendering_resolution",
+      self.config.neural_rendering_resolution
+      if neural_rendering_resolution is None
+      else neural_rendering_resolution,
+      1,
+      MAX_RESOLUTION,
+    )
     rays = rays_lib.generate_rays(*cameras.unpack_label(c), resolution)
+    shape = len(c), resolution**2
     if sampling is None and self.has_rng("render"):
       sampling = renderer.draw_sampling(
-          self.make_rng("render"), rays.origins.shape[:2],
-          self.config.rendering)
+        self.make_rng("render"), shape, self.config.rendering
+      )
     elif sampling is not None:
-      self._check_sampling(sampling, rays.origins.shape[:2])
+      self._check_sampling(sampling, shape)
     rendering = renderer.render_rays(
-        self._tables(planes), self.decoder(), rays,
-        config=self.config.rendering, sampling=sampling,
-        precision=self.config.precision)
+      self._tables(planes),
+      self.decoder(),
+      rays,
+      config=self.config.rendering,
+      sampling=sampling,
+      precision=self.config.precision,
+    )
     to_image = lambda x: x.reshape(
-        (x.shape[0], resolution, resolution, x.shape[-1]))
+      (x.shape[0], resolution, resolution, x.shape[-1])
+    )
     features = to_image(rendering.features)
-    image_raw = features[..., :self.config.img_channels]
+    image_raw = features[..., : self.config.img_channels]
     ws = jnp.broadcast_to(ws, (c.shape[0],) + ws.shape[1:])
     return RenderOutput(
-        image=self.superresolution(image_raw, features, ws),
-        image_raw=image_raw, image_depth=to_image(rendering.depth))
+      image=self.superresolution(image_raw, features, ws),
+      image_raw=image_raw,
+      image_depth=to_image(rendering.depth),
+    )
 
-  def query(self, planes: chex.Array, points: chex.Array) -> RadianceSample:
+  def query(self, planes: Array, points: Array) -> RadianceSample:
     """Density and colour of the field at points.
 
     Args:
@@ -192,11 +235,16 @@ class Generator(nn.Module):
     points = checks.as_float32("points", points, ("N", "M", 3))
     checks.check_rows("planes", planes, points.shape[0], "points")
     return renderer.query_points(
-        self._tables(planes), self.decoder(), points,
-        config=self.config.rendering, precision=self.config.precision)
+      self._tables(planes),
+      self.decoder(),
+      points,
+      config=self.config.rendering,
+      precision=self.config.precision,
+    )
 
-  def density_grid(self, planes: chex.Array, x: chex.Array, y: chex.Array,
-                   z: chex.Array) -> jax.Array:
+  def density_grid(
+    self, planes: Array, x: Array, y: Array, z: Array
+  ) -> jax.Array:
     """Density on a regular grid; the sigma of `query`, but for rounding.
 
     Args:
@@ -210,21 +258,29 @@ class Generator(nn.Module):
     """
     planes = self._check_planes(planes)
     checks.check_rows("planes", planes, 1, "the grid")
-    x, y, z = (checks.as_float32(name, axis, (name.upper(),))
-               for name, axis in (("x", x), ("y", y), ("z", z)))
+    x, y, z = (
+      checks.as_float32(name, axis, (name.upper(),))
+      for name, axis in (("x", x), ("y", y), ("z", z))
+    )
     return density_grid.density(
-        triplane.fold_planes(planes)[0], self.decoder(), x, y, z,
-        box_warp=self.config.rendering.box_warp,
-        precision=self.config.precision)
+      triplane.fold_planes(planes)[0],
+      self.decoder(),
+      x,
+      y,
+      z,
+      box_warp=self.config.rendering.box_warp,
+      precision=self.config.precision,
+    )
 
   def _tables(self, planes: jax.Array) -> jax.Array:
     return triplane.fold_planes(planes).astype(self.config.dtype)
 
   def _check_ws(self, ws: Any) -> jax.Array:
-    return checks.as_float32("ws", ws,
-                             ("N", self.config.num_ws, self.config.w_dim))
+    return checks.as_float32(
+      "ws", ws, ("N", self.config.num_ws, self.config.w_dim)
+    )
 
-  def _check_views(self, ws: Any, c: Any) -> Tuple[jax.Array, jax.Array]:
+  def _check_views(self, ws: Any, c: Any) -> tuple[jax.Array, jax.Array]:
     """Latents and cameras; one camera serves any number of latents."""
     ws, c = self._check_ws(ws), cameras.check_label(c)
     if c.shape[0] == 1:
@@ -235,28 +291,47 @@ class Generator(nn.Module):
   def _check_planes(self, planes: Any) -> jax.Array:
     backbone = self.config.backbone
     return checks.as_float32(
-        "planes", planes, ("N", 3, backbone.resolution, backbone.resolution,
-                           backbone.plane_channels))
+      "planes",
+      planes,
+      (
+        "N",
+        3,
+        backbone.resolution,
+        backbone.resolution,
+        backbone.plane_channels,
+      ),
+    )
 
-  def _check_sampling(self, sampling: RaySampling, shape: Tuple[int, int]):
+  def _check_sampling(self, sampling: RaySampling, shape: tuple[int, int]):
     rendering = self.config.rendering
-    checks.check_shape("sampling.jitter", sampling.jitter,
-                       shape + (rendering.depth_resolution,))
-    checks.check_shape("sampling.importance", sampling.importance,
-                       shape + (rendering.depth_resolution_importance,))
+    checks.check_shape(
+      "sampling.jitter", sampling.jitter, shape + (rendering.depth_resolution,)
+    )
+    checks.check_shape(
+      "sampling.importance",
+      sampling.importance,
+      shape + (rendering.depth_resolution_importance,),
+    )
 
 
 def _init(generator: Generator, key: chex.PRNGKey) -> Any:
   config = generator.config
-  camera = cameras.pack_label(cameras.look_at(0.0, 0.0, radius=2.7),
-                              cameras.intrinsics_from_focal(cameras.FACE_FOCAL))
+  camera = cameras.pack_label(
+    cameras.look_at(0.0, 0.0, radius=2.7),
+    cameras.intrinsics_from_focal(cameras.FACE_FOCAL),
+  )
   # No size of a parameter depends on this resolution; one ray is cheapest.
-  return generator.init(key, jnp.zeros((1, config.z_dim)), camera[None],
-                        neural_rendering_resolution=1)
+  return generator.init(
+    key,
+    jnp.zeros((1, config.z_dim)),
+    camera[None],
+    neural_rendering_resolution=1,
+  )
 
 
-def init_variables(key: chex.PRNGKey, config: GeneratorConfig,
-                   lora: Optional[LoraConfig] = None) -> Any:
+def init_variables(
+  key: chex.PRNGKey, config: GeneratorConfig, lora: LoraConfig | None = None
+) -> Any:
   """Random weights, as StyleGAN2 starts.
 
   Returns: {"params": …, "buffers": …}, and "lora" where there is one.
@@ -264,8 +339,9 @@ def init_variables(key: chex.PRNGKey, config: GeneratorConfig,
   return jax.jit(lambda key: _init(Generator(config, lora), key))(key)
 
 
-def abstract_variables(config: GeneratorConfig,
-                       lora: Optional[LoraConfig] = None) -> Any:
+def abstract_variables(
+  config: GeneratorConfig, lora: LoraConfig | None = None
+) -> Any:
   """The tree of `init_variables` as `jax.ShapeDtypeStruct`s; no memory."""
   # A tree of the caller's own: to trace a model takes seconds, and a step of
   # tuning asks for shapes whenever it is traced.
@@ -273,7 +349,9 @@ def abstract_variables(config: GeneratorConfig,
 
 
 @functools.lru_cache(maxsize=16)
-def _abstract_variables(config: GeneratorConfig,
-                        lora: Optional[LoraConfig]) -> Any:
+def _abstract_variables(
+  config: GeneratorConfig, lora: LoraConfig | None
+) -> Any:
   return jax.eval_shape(
-      lambda: _init(Generator(config, lora), jax.random.key(0)))
+    lambda: _init(Generator(config, lora), jax.random.key(0))
+  )

@@ -5,9 +5,9 @@ maps, the mean of w) in `buffers`. Both are float32; `dtype` is what
 activations are computed in.
 """
 
-from typing import Any, Dict, Literal, Optional, Tuple, Union
+import dataclasses
+from typing import Any, Literal
 
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,13 @@ from my3dgen_jax.models.adapter import adapted
 from my3dgen_jax.ops import low_rank, products
 from my3dgen_jax.ops.bias_act import bias_act, scale_noise_bias_act
 from my3dgen_jax.ops.modulated_conv import modulated_conv2d, pointwise
-from my3dgen_jax.types import (LayerDelta, LayerWeights, ModulatedConv,
-                               ModulatedRGB)
+from my3dgen_jax.types import (
+  Array,
+  LayerDelta,
+  LayerWeights,
+  ModulatedConv,
+  ModulatedRGB,
+)
 
 NoiseMode = Literal["const", "random", "none"]
 NOISE_MODES = ("const", "random", "none")
@@ -42,42 +47,54 @@ class FullyConnected(nn.Module):
   bias_init: float = 0.0
   precision: Any = None
 
-  def parameter_shapes(self, inputs: int) -> Dict[str, Tuple[int, ...]]:
+  def parameter_shapes(self, inputs: int) -> dict[str, tuple[int, ...]]:
     """Name to shape, for `inputs` features."""
     return {"kernel": (inputs, self.features), "bias": (self.features,)}
 
   @nn.compact
-  def weights(self, inputs: int, delta: LayerDelta = LayerDelta()
-              ) -> LayerWeights:
+  def weights(
+    self, inputs: int, delta: LayerDelta = LayerDelta()
+  ) -> LayerWeights:
     """What the layer stores for `inputs` features, and its changes."""
     shapes = self.parameter_shapes(inputs)
-    return LayerWeights(delta=delta, stored={
-        "kernel": self.param("kernel",
-                             nn.initializers.normal(1 / self.lr_multiplier),
-                             shapes["kernel"]),
-        "bias": self.param("bias", nn.initializers.constant(self.bias_init),
-                           shapes["bias"])})
+    return LayerWeights(
+      delta=delta,
+      stored={
+        "kernel": self.param(
+          "kernel",
+          nn.initializers.normal(1 / self.lr_multiplier),
+          shapes["kernel"],
+        ),
+        "bias": self.param(
+          "bias", nn.initializers.constant(self.bias_init), shapes["bias"]
+        ),
+      },
+    )
 
-  def scaled_weights(self, inputs: int, delta: LayerDelta = LayerDelta()
-                     ) -> Tuple[jax.Array, jax.Array]:
+  def scaled_weights(
+    self, inputs: int, delta: LayerDelta = LayerDelta()
+  ) -> tuple[jax.Array, jax.Array]:
     """The kernel [inputs, features] and bias [features] that multiply.
 
     A low-rank change joins after the gain of the kernel (My3DGen's choice);
     all other changes are to the stored parameters.
     """
-    changed, = low_rank.changed(
-        [self.weights(inputs, delta.replace(low_rank=None))])
+    (changed,) = low_rank.changed(
+      [self.weights(inputs, dataclasses.replace(delta, low_rank=None))]
+    )
     kernel = changed["kernel"] * (self.lr_multiplier / inputs**0.5)
     if delta.low_rank is not None:
       kernel = low_rank.added(kernel, delta.low_rank)
     return kernel, changed["bias"] * self.lr_multiplier
 
-  def __call__(self, x: chex.Array, delta: LayerDelta = LayerDelta()
-               ) -> jax.Array:
+  def __call__(self, x: Array, delta: LayerDelta = LayerDelta()) -> jax.Array:
     """[N, inputs] -> [N, features]."""
     kernel, bias = self.scaled_weights(x.shape[-1], delta)
-    return bias_act(products.few_rows(x, kernel, precision=self.precision),
-                    bias, activation=self.activation)
+    return bias_act(
+      products.few_rows(x, kernel, precision=self.precision),
+      bias,
+      activation=self.activation,
+    )
 
 
 class SynthesisLayer(nn.Module):
@@ -98,47 +115,70 @@ class SynthesisLayer(nn.Module):
   resolution: int
   w_dim: int
   up: int = 1
-  clamp: Optional[float] = None
+  clamp: float | None = None
   dtype: Any = jnp.float32
   precision: Any = None
-  lora: Optional[LoraConfig] = None
+  lora: LoraConfig | None = None
 
-  def parameter_shapes(self, inputs: int) -> Dict[str, Tuple[int, ...]]:
+  def parameter_shapes(self, inputs: int) -> dict[str, tuple[int, ...]]:
     """Name to shape, for `inputs` channels; the affine map's not included."""
-    return {"kernel": (3, 3, inputs, self.features),
-            "bias": (self.features,), "noise_strength": ()}
+    return {
+      "kernel": (3, 3, inputs, self.features),
+      "bias": (self.features,),
+      "noise_strength": (),
+    }
 
   @nn.compact
-  def weights(self, inputs: int, delta: LayerDelta = LayerDelta()
-              ) -> LayerWeights:
+  def weights(
+    self, inputs: int, delta: LayerDelta = LayerDelta()
+  ) -> LayerWeights:
     """What the layer stores for `inputs` channels, and its changes."""
     shapes = self.parameter_shapes(inputs)
     stored = {
-        "kernel": self.param("kernel", nn.initializers.normal(1.0),
-                             shapes["kernel"]),
-        "bias": self.param("bias", nn.initializers.zeros, shapes["bias"]),
-        "noise_strength": self.param("noise_strength", nn.initializers.zeros,
-                                     ())}
+      "kernel": self.param(
+        "kernel", nn.initializers.normal(1.0), shapes["kernel"]
+      ),
+      "bias": self.param("bias", nn.initializers.zeros, shapes["bias"]),
+      "noise_strength": self.param("noise_strength", nn.initializers.zeros, ()),
+    }
     noise_const = self.variable(
-        "buffers", "noise_const", lambda: jax.random.normal(
-            self.make_rng("params"), (self.resolution, self.resolution)))
-    return LayerWeights(stored=stored, delta=delta,
-                        affine=_affine_weights(self, inputs),
-                        noise_const=noise_const.value)
+      "buffers",
+      "noise_const",
+      lambda: jax.random.normal(
+        self.make_rng("params"), (self.resolution, self.resolution)
+      ),
+    )
+    return LayerWeights(
+      stored=stored,
+      delta=delta,
+      affine=_affine_weights(self, inputs),
+      noise_const=noise_const.value,
+    )
 
-  def run(self, x: chex.Array, weights: ModulatedConv, *,
-          noise_mode: NoiseMode) -> jax.Array:
+  def run(
+    self, x: Array, weights: ModulatedConv, *, noise_mode: NoiseMode
+  ) -> jax.Array:
     """[N, H, W, I] -> [N, up H, up W, features]."""
-    x = modulated_conv2d(x.astype(self.dtype), weights.kernel, weights.styles,
-                         up=self.up, demodulate=False, base=weights.base,
-                         low_rank=weights.low_rank, precision=self.precision)
+    x = modulated_conv2d(
+      x.astype(self.dtype),
+      weights.kernel,
+      weights.styles,
+      up=self.up,
+      demodulate=False,
+      base=weights.base,
+      low_rank=weights.low_rank,
+      precision=self.precision,
+    )
     noise = None
     if noise_mode != "none":
-      noise = (weights.noise_const if noise_mode == "const" else
-               jax.random.normal(self.make_rng("noise"), x.shape[:-1]))
-    return scale_noise_bias_act(x, weights.scale, noise,
-                                weights.noise_strength, weights.bias,
-                                self.clamp)
+      noise = (
+        weights.noise_const
+        if noise_mode == "const"
+        else jax.random.normal(self.make_rng("noise"), x.shape[:-1])
+      )
+    return scale_noise_bias_act(
+      x, weights.scale, noise, weights.noise_strength, weights.bias, self.clamp
+    )
 
 
 class ToRGB(nn.Module):
@@ -155,38 +195,42 @@ class ToRGB(nn.Module):
 
   features: int
   w_dim: int
-  clamp: Optional[float] = None
+  clamp: float | None = None
   dtype: Any = jnp.float32
   precision: Any = None
-  lora: Optional[LoraConfig] = None
+  lora: LoraConfig | None = None
 
-  def parameter_shapes(self, inputs: int) -> Dict[str, Tuple[int, ...]]:
+  def parameter_shapes(self, inputs: int) -> dict[str, tuple[int, ...]]:
     """Name to shape, for `inputs` channels; the affine map's not included."""
-    return {"kernel": (1, 1, inputs, self.features),
-            "bias": (self.features,)}
+    return {"kernel": (1, 1, inputs, self.features), "bias": (self.features,)}
 
   @nn.compact
-  def weights(self, inputs: int, delta: LayerDelta = LayerDelta()
-              ) -> LayerWeights:
+  def weights(
+    self, inputs: int, delta: LayerDelta = LayerDelta()
+  ) -> LayerWeights:
     """What the layer stores for `inputs` channels, and its changes."""
     shapes = self.parameter_shapes(inputs)
     stored = {
-        "kernel": self.param("kernel", nn.initializers.normal(1.0),
-                             shapes["kernel"]),
-        "bias": self.param("bias", nn.initializers.zeros, shapes["bias"])}
-    return LayerWeights(stored=stored, delta=delta,
-                        affine=_affine_weights(self, inputs))
+      "kernel": self.param(
+        "kernel", nn.initializers.normal(1.0), shapes["kernel"]
+      ),
+      "bias": self.param("bias", nn.initializers.zeros, shapes["bias"]),
+    }
+    return LayerWeights(
+      stored=stored, delta=delta, affine=_affine_weights(self, inputs)
+    )
 
-  def run(self, x: chex.Array, weights: ModulatedRGB) -> jax.Array:
+  def run(self, x: Array, weights: ModulatedRGB) -> jax.Array:
     """[N, H, W, I] -> [N, H, W, features], float32."""
-    x = pointwise(x.astype(self.dtype), weights.kernel,
-                  precision=self.precision)
+    x = pointwise(
+      x.astype(self.dtype), weights.kernel, precision=self.precision
+    )
     x = x.astype(jnp.float32) + weights.bias[:, None, None, :]
     return bias_act(x, clamp=self.clamp)
 
 
-def _affine_weights(layer: Union[SynthesisLayer, ToRGB], inputs: int
-                    ) -> LayerWeights:
+def _affine_weights(layer: SynthesisLayer | ToRGB, inputs: int) -> LayerWeights:
   """Of the map from w to the styles of a layer's inputs; part of the layer."""
-  return adapted(layer.lora, "affine", FullyConnected, inputs,
-                 bias_init=1.0).weights(layer.w_dim)
+  return adapted(
+    layer.lora, "affine", FullyConnected, inputs, bias_init=1.0
+  ).weights(layer.w_dim)

@@ -1,6 +1,6 @@
 """The mapping network: a latent z and a camera label c to w."""
 
-from typing import Any, Optional
+from typing import Any
 
 import chex
 import flax.linen as nn
@@ -10,11 +10,13 @@ from jax import lax
 
 from my3dgen_jax.config import MappingConfig
 from my3dgen_jax.models.layers import FullyConnected
+from my3dgen_jax.types import Array
 
 
-def normalize_2nd_moment(x: chex.Array) -> jax.Array:
+def normalize_2nd_moment(x: Array) -> jax.Array:
   """Scales [..., D] so that the mean square over D is one."""
-  return x * lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-8)
+  mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
+  return jnp.multiply(x, lax.rsqrt(mean_square + 1e-8))
 
 
 class MappingNetwork(nn.Module):
@@ -33,9 +35,14 @@ class MappingNetwork(nn.Module):
   precision: Any = None
 
   @nn.compact
-  def __call__(self, z: chex.Array, c: chex.Array, *,
-               truncation_psi: chex.Numeric = 1.0,
-               truncation_cutoff: Optional[int] = None) -> jax.Array:
+  def __call__(
+    self,
+    z: Array,
+    c: Array,
+    *,
+    truncation_psi: chex.Numeric = 1.0,
+    truncation_cutoff: int | None = None,
+  ) -> jax.Array:
     """[N, z_dim] and [N, 25] -> [N, num_ws, w_dim].
 
     Args:
@@ -47,14 +54,20 @@ class MappingNetwork(nn.Module):
     """
     w_avg = self.variable("buffers", "w_avg", jnp.zeros, (self.w_dim,)).value
     c = jnp.zeros_like(c) if self.config.zero_label else c * self.config.c_scale
-    embedded = FullyConnected(self.w_dim, precision=self.precision,
-                              name="embed")(c)
-    x = jnp.concatenate([normalize_2nd_moment(z),
-                         normalize_2nd_moment(embedded)], axis=-1)
+    embedded = FullyConnected(
+      self.w_dim, precision=self.precision, name="embed"
+    )(c)
+    x = jnp.concatenate(
+      [normalize_2nd_moment(z), normalize_2nd_moment(embedded)], axis=-1
+    )
     for i in range(self.config.num_layers):
-      x = FullyConnected(self.w_dim, activation="lrelu",
-                         lr_multiplier=self.config.lr_multiplier,
-                         precision=self.precision, name=f"fc{i}")(x)
+      x = FullyConnected(
+        self.w_dim,
+        activation="lrelu",
+        lr_multiplier=self.config.lr_multiplier,
+        precision=self.precision,
+        name=f"fc{i}",
+      )(x)
     ws = jnp.repeat(x[:, None], self.num_ws, axis=1)
     if isinstance(truncation_psi, (int, float)) and truncation_psi == 1:
       return ws

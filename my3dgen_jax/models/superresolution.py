@@ -1,15 +1,13 @@
 """EG3D's super-resolution: rendered features to the final image."""
 
-from typing import Optional
-
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from my3dgen_jax.config import GeneratorConfig, LoraConfig
-from my3dgen_jax.models.synthesis import SynthesisBlock, run_blocks
+from my3dgen_jax.models.synthesis import run_blocks, SynthesisBlock
 from my3dgen_jax.ops.resize import resize_bilinear
+from my3dgen_jax.types import Array
 
 
 class Superresolution(nn.Module):
@@ -21,11 +19,10 @@ class Superresolution(nn.Module):
   """
 
   config: GeneratorConfig
-  lora: Optional[LoraConfig] = None
+  lora: LoraConfig | None = None
 
   @nn.compact
-  def __call__(self, image_raw: chex.Array, features: chex.Array,
-               ws: chex.Array) -> jax.Array:
+  def __call__(self, image_raw: Array, features: Array, ws: Array) -> jax.Array:
     """The final image.
 
     Args:
@@ -37,20 +34,41 @@ class Superresolution(nn.Module):
     """
     config = self.config.superresolution
     size = config.input_resolution
-    differs = (features.shape[1] < size if config.resize == "enlarge"
-               else features.shape[1] != size)
+    differs = (
+      features.shape[1] < size
+      if config.resize == "enlarge"
+      else features.shape[1] != size
+    )
     x, img = features, image_raw
     if differs:
-      x, img = (resize_bilinear(array, size, size, antialias=config.antialias)
-                for array in (x, img))
+      x, img = (
+        resize_bilinear(array, size, size, antialias=config.antialias)
+        for array in (x, img)
+      )
     size, inputs = x.shape[1], x.shape[3]
     blocks = []
     for i, (channels, up) in enumerate(zip(config.channels, config.up)):
       size = size * 2 if up else size
-      blocks.append(SynthesisBlock(
-          channels, size, self.config.img_channels, ws.shape[-1], inputs,
-          up=up, clamp=config.clamp, dtype=jnp.dtype(self.config.dtype),
-          precision=self.config.precision, lora=self.lora, name=f"block{i}"))
+      blocks.append(
+        SynthesisBlock(
+          channels,
+          size,
+          self.config.img_channels,
+          ws.shape[-1],
+          inputs,
+          up=up,
+          clamp=config.clamp,
+          dtype=jnp.dtype(self.config.dtype),
+          precision=self.config.precision,
+          lora=self.lora,
+          name=f"block{i}",
+        )
+      )
       inputs = channels
-    return run_blocks(blocks, [ws[:, -1]] * (3 * len(blocks)), x, img,
-                      noise_mode=config.noise_mode)
+    return run_blocks(
+      blocks,
+      [ws[:, -1]] * (3 * len(blocks)),
+      x,
+      jnp.asarray(img),
+      noise_mode=config.noise_mode,
+    )

@@ -1,9 +1,9 @@
 """StyleGAN2's synthesis network, and EG3D's backbone around it."""
 
 import functools
-from typing import Any, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from my3dgen_jax.models.mapping import MappingNetwork
 from my3dgen_jax.ops import modulation
 from my3dgen_jax.ops.modulation import Modulated
 from my3dgen_jax.ops.upfirdn2d import upsample2
-from my3dgen_jax.types import LayerWeights
+from my3dgen_jax.types import Array, LayerWeights
 
 
 class SynthesisBlock(nn.Module):
@@ -40,37 +40,59 @@ class SynthesisBlock(nn.Module):
   resolution: int
   img_channels: int
   w_dim: int
-  inputs: Optional[int] = None
+  inputs: int | None = None
   up: bool = True
-  clamp: Optional[float] = None
+  clamp: float | None = None
   dtype: Any = jnp.float32
   precision: Any = None
-  lora: Optional[LoraConfig] = None
+  lora: LoraConfig | None = None
 
   def setup(self):
-    shared = dict(w_dim=self.w_dim, clamp=self.clamp, dtype=self.dtype,
-                  precision=self.precision, lora=self.lora)
+    shared: dict[str, Any] = dict(
+      w_dim=self.w_dim,
+      clamp=self.clamp,
+      dtype=self.dtype,
+      precision=self.precision,
+      lora=self.lora,
+    )
     layer = functools.partial(adapted, self.lora)
     if self.inputs is None:
       self.const = self.param(
-          "const", nn.initializers.normal(1.0),
-          (self.resolution, self.resolution, self.features))
+        "const",
+        nn.initializers.normal(1.0),
+        (self.resolution, self.resolution, self.features),
+      )
     else:
-      self.conv0 = layer("conv0", SynthesisLayer, self.features,
-                         self.resolution, up=2 if self.up else 1, **shared)
-    self.conv1 = layer("conv1", SynthesisLayer, self.features,
-                       self.resolution, **shared)
+      self.conv0 = layer(
+        "conv0",
+        SynthesisLayer,
+        self.features,
+        self.resolution,
+        up=2 if self.up else 1,
+        **shared,
+      )
+    self.conv1 = layer(
+      "conv1", SynthesisLayer, self.features, self.resolution, **shared
+    )
     self.torgb = layer("torgb", ToRGB, self.img_channels, **shared)
 
-  def weights(self) -> List[LayerWeights]:
+  def weights(self) -> list[LayerWeights]:
     """Of conv0 (not in the first block), conv1 and torgb."""
     first = [] if self.inputs is None else [self.conv0.weights(self.inputs)]
-    return [*first, self.conv1.weights(self.features),
-            self.torgb.weights(self.features)]
+    return [
+      *first,
+      self.conv1.weights(self.features),
+      self.torgb.weights(self.features),
+    ]
 
-  def __call__(self, x: Optional[chex.Array], img: Optional[chex.Array],
-               layers: Sequence[Modulated], *, noise_mode: NoiseMode
-               ) -> Tuple[jax.Array, jax.Array]:
+  def __call__(
+    self,
+    x: Array | None,
+    img: Array | None,
+    layers: Sequence[Modulated],
+    *,
+    noise_mode: NoiseMode,
+  ) -> tuple[jax.Array, jax.Array]:
     """One step of the network.
 
     Args:
@@ -83,8 +105,9 @@ class SynthesisBlock(nn.Module):
     """
     *conv0, conv1, torgb = layers
     if self.inputs is None:
-      x = jnp.broadcast_to(self.const,
-                           (torgb.bias.shape[0],) + self.const.shape)
+      x = jnp.broadcast_to(
+        self.const, (torgb.bias.shape[0],) + self.const.shape
+      )
     else:
       x = self.conv0.run(x, *conv0, noise_mode=noise_mode)
     x = self.conv1.run(x, conv1, noise_mode=noise_mode)
@@ -94,9 +117,14 @@ class SynthesisBlock(nn.Module):
     return x, (upsample2(img) if self.up else img) + rgb
 
 
-def run_blocks(blocks: Sequence[SynthesisBlock], ws: Sequence[chex.Array],
-               x: Optional[chex.Array], img: Optional[chex.Array], *,
-               noise_mode: NoiseMode) -> jax.Array:
+def run_blocks(
+  blocks: Sequence[SynthesisBlock],
+  ws: Sequence[Array],
+  x: Array | None,
+  img: jax.Array | None,
+  *,
+  noise_mode: NoiseMode,
+) -> jax.Array:
   """Blocks one after another, with w put into all their layers before.
 
   Args:
@@ -109,11 +137,16 @@ def run_blocks(blocks: Sequence[SynthesisBlock], ws: Sequence[chex.Array],
   Returns: the image after the last block.
   """
   weights = [block.weights() for block in blocks]
-  layers = iter(modulation.modulate(
-      [layer for own in weights for layer in own], ws,
-      precision=blocks[0].precision))
+  layers = iter(
+    modulation.modulate(
+      [layer for own in weights for layer in own],
+      ws,
+      precision=blocks[0].precision,
+    )
+  )
   for block, own in zip(blocks, weights):
     x, img = block(x, img, [next(layers) for _ in own], noise_mode=noise_mode)
+  assert img is not None
   return img
 
 
@@ -126,28 +159,36 @@ class SynthesisNetwork(nn.Module):
   """
 
   config: GeneratorConfig
-  lora: Optional[LoraConfig] = None
+  lora: LoraConfig | None = None
 
   @nn.compact
-  def __call__(self, ws: chex.Array, *, noise_mode: NoiseMode) -> jax.Array:
+  def __call__(self, ws: Array, *, noise_mode: NoiseMode) -> jax.Array:
     """[N, num_ws, w_dim] -> [N, S, S, 3 plane_channels], float32."""
     backbone = self.config.backbone
-    blocks: List[SynthesisBlock] = []
-    rows: List[int] = []
+    blocks: list[SynthesisBlock] = []
+    rows: list[int] = []
     first = 0  # the block's first row; its torgb shares the next block's
     for resolution in backbone.block_resolutions:
-      blocks.append(SynthesisBlock(
-          backbone.channels(resolution), resolution,
-          3 * backbone.plane_channels, ws.shape[-1],
+      blocks.append(
+        SynthesisBlock(
+          backbone.channels(resolution),
+          resolution,
+          3 * backbone.plane_channels,
+          ws.shape[-1],
           blocks[-1].features if blocks else None,
-          clamp=backbone.conv_clamp, dtype=jnp.dtype(self.config.dtype),
-          precision=self.config.precision, lora=self.lora,
-          name=f"b{resolution}"))
+          clamp=backbone.conv_clamp,
+          dtype=jnp.dtype(self.config.dtype),
+          precision=self.config.precision,
+          lora=self.lora,
+          name=f"b{resolution}",
+        )
+      )
       count = 3 if rows else 2
       rows += range(first, first + count)
       first += count - 1
-    return run_blocks(blocks, [ws[:, row] for row in rows], None, None,
-                      noise_mode=noise_mode)
+    return run_blocks(
+      blocks, [ws[:, row] for row in rows], None, None, noise_mode=noise_mode
+    )
 
 
 class Backbone(nn.Module):
@@ -159,15 +200,19 @@ class Backbone(nn.Module):
   """
 
   config: GeneratorConfig
-  lora: Optional[LoraConfig] = None
+  lora: LoraConfig | None = None
 
   def setup(self):
     self.mapping = MappingNetwork(
-        self.config.mapping, w_dim=self.config.w_dim,
-        num_ws=self.config.num_ws, precision=self.config.precision)
+      self.config.mapping,
+      w_dim=self.config.w_dim,
+      num_ws=self.config.num_ws,
+      precision=self.config.precision,
+    )
     self.synthesis = SynthesisNetwork(self.config, self.lora)
 
-  def planes(self, ws: chex.Array, *, noise_mode: NoiseMode) -> jax.Array:
+  def planes(self, ws: Array, *, noise_mode: NoiseMode) -> jax.Array:
     """[N, num_ws, w_dim] -> [N, 3, S, S, plane_channels]."""
-    return rearrange(self.synthesis(ws, noise_mode=noise_mode),
-                     "n h w (p c) -> n p h w c", p=3)
+    return rearrange(
+      self.synthesis(ws, noise_mode=noise_mode), "n h w (p c) -> n p h w c", p=3
+    )

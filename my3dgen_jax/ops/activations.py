@@ -1,12 +1,13 @@
 """Activations that XLA's own definitions compute more slowly."""
 
-import chex
 import jax
 import jax.numpy as jnp
 
+from my3dgen_jax.types import Array
+
 
 @jax.custom_jvp
-def softplus(x: chex.Array) -> jax.Array:
+def softplus(x: Array) -> jax.Array:
   """log(1 + exp(x)).
 
   The renderer takes a hundred million of these an image. `jax.nn.softplus`

@@ -1,7 +1,8 @@
 """Bias, activation, gain and clamp: the end of every layer."""
 
 import functools
-from typing import List, Literal, Optional, Sequence
+from collections.abc import Sequence
+from typing import Literal
 
 import chex
 import jax
@@ -10,13 +11,18 @@ import numpy as np
 from jax import lax
 
 from my3dgen_jax.ops.platforms import either
+from my3dgen_jax.types import Array
 
 LEAKY_SLOPE = 0.2
 
 
-def bias_act(x: chex.Array, bias: Optional[chex.Array] = None, *,
-             activation: Literal["linear", "lrelu"] = "linear",
-             clamp: Optional[float] = None) -> jax.Array:
+def bias_act(
+  x: Array,
+  bias: Array | None = None,
+  *,
+  activation: Literal["linear", "lrelu"] = "linear",
+  clamp: float | None = None,
+) -> jax.Array:
   """Adds a bias, applies the activation with its gain, then clamps.
 
   Args:
@@ -42,10 +48,14 @@ def bias_act(x: chex.Array, bias: Optional[chex.Array] = None, *,
 
 
 @functools.partial(jax.jit, static_argnums=5)
-def scale_noise_bias_act(x: chex.Array, scale: chex.Array,
-                         noise: Optional[chex.Array], strength: chex.Array,
-                         bias: chex.Array,
-                         clamp: Optional[float]) -> jax.Array:
+def scale_noise_bias_act(
+  x: Array,
+  scale: Array,
+  noise: Array | None,
+  strength: Array,
+  bias: Array,
+  clamp: float | None,
+) -> jax.Array:
   """Demodulation, noise, bias, leaky ReLU and clamp: all after a convolution.
 
   `bias_act(x * scale + strength * noise, bias, activation="lrelu")`, whose
@@ -70,8 +80,11 @@ def scale_noise_bias_act(x: chex.Array, scale: chex.Array,
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
 def _scale_noise_bias_act(x, scale, noise, strength, bias, clamp):
-  return bias_act(_before_activation(x, scale, noise, strength, bias),
-                  activation="lrelu", clamp=clamp)
+  return bias_act(
+    _before_activation(x, scale, noise, strength, bias),
+    activation="lrelu",
+    clamp=clamp,
+  )
 
 
 def _before_activation(x, scale, noise, strength, bias):
@@ -84,16 +97,19 @@ def _before_activation(x, scale, noise, strength, bias):
 
 
 def _scale_noise_bias_act_forward(x, scale, noise, strength, bias, clamp):
-  return (_scale_noise_bias_act(x, scale, noise, strength, bias, clamp),
-          (x, scale, noise, strength, bias))
+  return (
+    _scale_noise_bias_act(x, scale, noise, strength, bias, clamp),
+    (x, scale, noise, strength, bias),
+  )
 
 
 def _scale_noise_bias_act_backward(clamp, residuals, cotangent):
   x, scale, noise, strength, bias = residuals
   _, pull_back = jax.vjp(
-      lambda y: bias_act(y, activation="lrelu", clamp=clamp),
-      _before_activation(x, scale, noise, strength, bias))
-  of_y, = pull_back(cotangent)
+    lambda y: bias_act(y, activation="lrelu", clamp=clamp),
+    _before_activation(x, scale, noise, strength, bias),
+  )
+  (of_y,) = pull_back(cotangent)
   of_x = of_y * scale[:, None, None, :].astype(x.dtype)
 
   of_y = of_y.astype(jnp.float32)
@@ -102,7 +118,8 @@ def _scale_noise_bias_act_backward(clamp, residuals, cotangent):
     of_scale, of_bias = _sums_over_pixels(products)
     return of_x, of_scale, None, jnp.zeros_like(strength), of_bias
   of_scale, of_bias, of_strength = _sums_over_pixels(
-      products + [of_y * noise[..., None]])
+    products + [of_y * noise[..., None]]
+  )
   # Not computed unless somebody asks for it.
   of_noise = strength[:, :1, None] * jnp.sum(of_y, axis=-1)
   if noise.ndim == 2:
@@ -110,19 +127,29 @@ def _scale_noise_bias_act_backward(clamp, residuals, cotangent):
   return of_x, of_scale, of_noise, of_strength, of_bias
 
 
-_scale_noise_bias_act.defvjp(_scale_noise_bias_act_forward,
-                             _scale_noise_bias_act_backward)
+_scale_noise_bias_act.defvjp(
+  _scale_noise_bias_act_forward, _scale_noise_bias_act_backward
+)
 
 
-def _sums_over_pixels(images: Sequence[jax.Array]) -> List[jax.Array]:
+def _sums_over_pixels(images: Sequence[jax.Array]) -> list[jax.Array]:
   """Sums [N, C] of each of the images, [N, H, W, C]."""
+
   def one_reduction(*images):
     # Else each is reduced in two steps of its own on a GPU.
     return lax.reduce(
-        images, (np.float32(0),) * len(images),
-        lambda these, those: tuple(map(jnp.add, these, those)), (1, 2))
+      images,
+      (np.float32(0),) * len(images),
+      lambda these, those: tuple(map(jnp.add, these, those)),
+      (1, 2),
+    )
 
-  return list(either(
-      *images, cpu=lambda *images: tuple(
-          jnp.sum(image, axis=(1, 2)) for image in images),
-      default=one_reduction))
+  return list(
+    either(
+      *images,
+      cpu=lambda *images: tuple(
+        jnp.sum(image, axis=(1, 2)) for image in images
+      ),
+      default=one_reduction,
+    )
+  )

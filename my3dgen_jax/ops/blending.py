@@ -1,15 +1,16 @@
 """Putting a part of one image into another so that no seam shows."""
 
 import numpy as np
-from scipy import ndimage
 import scipy.sparse
 import scipy.sparse.linalg
+from scipy import ndimage
 
 from my3dgen_jax.errors import UserError
 
 
-def seamless(photo: np.ndarray, generated: np.ndarray,
-             hole: np.ndarray) -> np.ndarray:
+def seamless(
+  photo: np.ndarray, generated: np.ndarray, hole: np.ndarray
+) -> np.ndarray:
   """Fills a hole with the other image's differences between neighbours.
 
   What is added to the generated part is the smoothest that makes it meet the
@@ -51,12 +52,16 @@ def seamless(photo: np.ndarray, generated: np.ndarray,
       np.add.at(known, mine[edge], offset[there][edge])
   rows, columns = (np.concatenate(part) for part in zip(*pairs))
   matrix = scipy.sparse.csc_array(
-      (-np.ones(len(rows)), (rows, columns)), shape=(count, count))
+    (-np.ones(len(rows)), (rows, columns)), shape=(count, count)
+  )
   matrix += scipy.sparse.diags_array(degree, format="csc")
   # Symmetric and positive: its own order is the sparsest, pivots not needed.
   solved = scipy.sparse.linalg.splu(
-      matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0,
-      options={"SymmetricMode": True}).solve(known)
+    matrix,
+    permc_spec="MMD_AT_PLUS_A",
+    diag_pivot_thresh=0.0,
+    options={"SymmetricMode": True},
+  ).solve(known)
   result[hole] = generated[hole] + solved
   return result
 

@@ -5,8 +5,6 @@ z forward). Intrinsics are divided by the image size: a focal length of 1
 spans the image, the principal point is (0.5, 0.5).
 """
 
-from typing import Tuple
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -14,6 +12,7 @@ import numpy as np
 
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import checks
+from my3dgen_jax.types import Array
 
 LABEL_SIZE = 25
 FACE_FOCAL = 4.2647  # of all face and cat labels, in image sizes
@@ -24,9 +23,12 @@ _SQRT2_OF_FOV = 1.414
 _PI_OF_FOV = 3.14159
 
 
-def look_at(yaw: chex.Numeric, pitch: chex.Numeric,
-            pivot: chex.Array = (0.0, 0.0, 0.0),
-            radius: chex.Numeric = 1.0) -> jax.Array:
+def look_at(
+  yaw: chex.Numeric,
+  pitch: chex.Numeric,
+  pivot: Array = (0.0, 0.0, 0.0),
+  radius: chex.Numeric = 1.0,
+) -> jax.Array:
   """Cameras on a sphere about the origin that look at one point.
 
   Args:
@@ -41,16 +43,22 @@ def look_at(yaw: chex.Numeric, pitch: chex.Numeric,
   """
   yaw, pitch, radius = map(jnp.asarray, (yaw, pitch, radius))
   pivot = checks.as_float32("pivot", pivot, (..., 3))
-  shape = jnp.broadcast_shapes(yaw.shape, pitch.shape, radius.shape,
-                               pivot.shape[:-1])
+  shape = jnp.broadcast_shapes(
+    yaw.shape, pitch.shape, radius.shape, pivot.shape[:-1]
+  )
   azimuth = yaw + jnp.pi / 2
   # v / pi is the share of a uniform sphere above the camera; its polar angle
   # is phi. The poles themselves have no "up".
   v = jnp.clip(pitch + jnp.pi / 2, 1e-5, jnp.pi - 1e-5)
   phi = jnp.arccos(1 - 2 * v / jnp.pi)
-  origin = radius[..., None] * jnp.stack(jnp.broadcast_arrays(
-      jnp.sin(phi) * jnp.cos(jnp.pi - azimuth), jnp.cos(phi),
-      jnp.sin(phi) * jnp.sin(jnp.pi - azimuth)), axis=-1)
+  origin = radius[..., None] * jnp.stack(
+    jnp.broadcast_arrays(
+      jnp.sin(phi) * jnp.cos(jnp.pi - azimuth),
+      jnp.cos(phi),
+      jnp.sin(phi) * jnp.sin(jnp.pi - azimuth),
+    ),
+    axis=-1,
+  )
   origin = jnp.broadcast_to(origin, shape + (3,)).astype(jnp.float32)
 
   forward = _normalize(pivot - origin)
@@ -59,8 +67,7 @@ def look_at(yaw: chex.Numeric, pitch: chex.Numeric,
   up = _normalize(jnp.cross(forward, right))
   rotation = jnp.stack([right, up, forward], axis=-1)
   top = jnp.concatenate([rotation, origin[..., None]], axis=-1)
-  bottom = jnp.broadcast_to(jnp.array([0.0, 0.0, 0.0, 1.0]),
-                            shape + (1, 4))
+  bottom = jnp.broadcast_to(jnp.array([0.0, 0.0, 0.0, 1.0]), shape + (1, 4))
   return jnp.concatenate([top, bottom], axis=-2)
 
 
@@ -81,8 +88,9 @@ def intrinsics_from_fov(fov_degrees: chex.Numeric) -> jax.Array:
   fov = checks.as_float32("fov_degrees", fov_degrees, (...,))
   values = checks.concrete(fov)
   if values is not None and not ((values > 0) & (values < 180)).all():
-    raise UserError("fov_degrees: expected angles between 0 and 180, got "
-                    f"{fov_degrees}")
+    raise UserError(
+      f"fov_degrees: expected angles between 0 and 180, got {fov_degrees}"
+    )
   focal = 1 / (_SQRT2_OF_FOV * jnp.tan(fov * _PI_OF_FOV / 360))
   return intrinsics_from_focal(focal)
 
@@ -101,7 +109,7 @@ def intrinsics_from_focal(focal: chex.Numeric) -> jax.Array:
   return focal[..., None, None] * scale + rest
 
 
-def pack_label(cam2world: chex.Array, intrinsics: chex.Array) -> jax.Array:
+def pack_label(cam2world: Array, intrinsics: Array) -> jax.Array:
   """Joins a camera into the label c.
 
   Args:
@@ -115,14 +123,20 @@ def pack_label(cam2world: chex.Array, intrinsics: chex.Array) -> jax.Array:
   checks.check_shape("cam2world", cam2world, (..., 4, 4))
   checks.check_shape("intrinsics", intrinsics, (..., 3, 3))
   batch = jnp.broadcast_shapes(cam2world.shape[:-2], intrinsics.shape[:-2])
-  return jnp.concatenate([
-      jnp.broadcast_to(cam2world.reshape(cam2world.shape[:-2] + (16,)),
-                       batch + (16,)),
-      jnp.broadcast_to(intrinsics.reshape(intrinsics.shape[:-2] + (9,)),
-                       batch + (9,))], axis=-1)
+  return jnp.concatenate(
+    [
+      jnp.broadcast_to(
+        cam2world.reshape(cam2world.shape[:-2] + (16,)), batch + (16,)
+      ),
+      jnp.broadcast_to(
+        intrinsics.reshape(intrinsics.shape[:-2] + (9,)), batch + (9,)
+      ),
+    ],
+    axis=-1,
+  )
 
 
-def unpack_label(c: chex.Array) -> Tuple[jax.Array, jax.Array]:
+def unpack_label(c: Array) -> tuple[jax.Array, jax.Array]:
   """Splits the label c, [..., 25], into cam2world and intrinsics.
 
   Returns: cam2world [..., 4, 4] and intrinsics [..., 3, 3].
@@ -132,10 +146,11 @@ def unpack_label(c: chex.Array) -> Tuple[jax.Array, jax.Array]:
   checks.check_shape("c", c, (..., LABEL_SIZE))
   batch = c.shape[:-1]
   return c[..., :16].reshape(batch + (4, 4)), c[..., 16:].reshape(
-      batch + (3, 3))
+    batch + (3, 3)
+  )
 
 
-def mirror(c: chex.Array) -> jax.Array:
+def mirror(c: Array) -> jax.Array:
   """The label of the left-right mirrored image.
 
   Args:
@@ -151,7 +166,7 @@ def mirror(c: chex.Array) -> jax.Array:
   return c * np.concatenate([signs.ravel(), np.ones(9, np.float32)])
 
 
-def check_label(c: chex.Array, name: str = "c") -> jax.Array:
+def check_label(c: Array, name: str = "c") -> jax.Array:
   """Checks that labels hold cameras; values only where they are concrete.
 
   Args:
@@ -171,23 +186,30 @@ def check_label(c: chex.Array, name: str = "c") -> jax.Array:
   cam2world = values[:, :16].reshape(-1, 4, 4)
   intrinsics = values[:, 16:].reshape(-1, 3, 3)
   rotation = cam2world[:, :3, :3]
-  error = np.abs(rotation @ rotation.transpose(0, 2, 1)
-                 - np.eye(3)).max(axis=(1, 2))
+  error = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max(
+    axis=(1, 2)
+  )
   wrong = np.flatnonzero((error > 1e-3) | (np.linalg.det(rotation) < 0))
   if wrong.size:
     i = wrong[0]
     raise UserError(
-        f"{name}[{i}]: cam2world is not a rigid camera: the upper left 3x3 "
-        f"block must be a rotation (|R R^T - I| is {error[i]:.3g}, "
-        f"det R is {np.linalg.det(rotation[i]):.3g})")
+      f"{name}[{i}]: cam2world is not a rigid camera: the upper left 3x3 "
+      f"block must be a rotation (|R R^T - I| is {error[i]:.3g}, "
+      f"det R is {np.linalg.det(rotation[i]):.3g})"
+    )
   wrong = np.flatnonzero(
-      np.abs(cam2world[:, 3] - [0, 0, 0, 1]).max(axis=1) > 1e-3)
+    np.abs(cam2world[:, 3] - [0, 0, 0, 1]).max(axis=1) > 1e-3
+  )
   if wrong.size:
-    raise UserError(f"{name}[{wrong[0]}]: the bottom row of cam2world must "
-                     f"be 0 0 0 1, got {cam2world[wrong[0], 3]}")
+    raise UserError(
+      f"{name}[{wrong[0]}]: the bottom row of cam2world must "
+      f"be 0 0 0 1, got {cam2world[wrong[0], 3]}"
+    )
   focal = intrinsics[:, [0, 1], [0, 1]]
   wrong = np.flatnonzero((focal <= 0).any(axis=1))
   if wrong.size:
-    raise UserError(f"{name}[{wrong[0]}]: intrinsics must have positive "
-                     f"focal lengths, got {focal[wrong[0]]}")
+    raise UserError(
+      f"{name}[{wrong[0]}]: intrinsics must have positive "
+      f"focal lengths, got {focal[wrong[0]]}"
+    )
   return c

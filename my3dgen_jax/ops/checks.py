@@ -5,23 +5,24 @@ inside `jax.jit` there are none to look at.
 """
 
 import operator
-from typing import Any, Optional, Tuple, Union
+from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from my3dgen_jax.errors import UserError
+from my3dgen_jax.types import Array
 
 
-def concrete(array: Any) -> Optional[np.ndarray]:
+def concrete(array: Any) -> np.ndarray | None:
   """The array's values on the host, or None while it is being traced."""
   return None if isinstance(array, jax.core.Tracer) else np.asarray(array)
 
 
-def as_float32(name: str, value: Any,
-               shape: Tuple[Union[int, str, type(...)], ...]) -> jax.Array:
+def as_float32(
+  name: str, value: Any, shape: tuple[int | str | type(...), ...]
+) -> jax.Array:
   """Takes real numbers of any kind, checks them, and makes them float32.
 
   Args:
@@ -33,25 +34,33 @@ def as_float32(name: str, value: Any,
     UserError: no real numbers, another shape, NaN or infinity; named.
   """
   try:
-    dtype = jnp.result_type(value) if hasattr(value, "dtype") else np.asarray(
-        value).dtype
+    dtype = (
+      jnp.result_type(value)
+      if hasattr(value, "dtype")
+      else np.asarray(value).dtype
+    )
   except (TypeError, ValueError):
     dtype = np.dtype(object)
-  if not (jnp.issubdtype(dtype, jnp.floating)
-          or jnp.issubdtype(dtype, jnp.integer)):
-    raise UserError(f"{name}: expected real numbers, got "
-                    f"{type(value).__name__} of {dtype}")
+  if not (
+    jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
+  ):
+    raise UserError(
+      f"{name}: expected real numbers, got {type(value).__name__} of {dtype}"
+    )
   check_shape(name, value, shape)
   values = concrete(value)
   if values is not None and not np.isfinite(values).all():
     first = tuple(map(int, np.argwhere(~np.isfinite(values))[0]))
-    raise UserError(f"{name}: holds NaN or infinity"
-                    + (f", first at {first}" if first else ""))
+    raise UserError(
+      f"{name}: holds NaN or infinity"
+      + (f", first at {first}" if first else "")
+    )
   return jnp.asarray(value, jnp.float32)
 
 
-def check_shape(name: str, array: chex.Array,
-                expected: Tuple[Union[int, str, type(...)], ...]):
+def check_shape(
+  name: str, array: Array, expected: tuple[int | str | type(...), ...]
+):
   """Checks a shape.
 
   Args:
@@ -65,20 +74,25 @@ def check_shape(name: str, array: chex.Array,
   """
   shape = np.shape(array)
   tail = expected[1:] if expected[:1] == (...,) else expected
-  got = shape[len(shape) - len(tail):]
-  fits = (len(shape) >= len(tail) if tail is not expected
-          else len(shape) == len(tail))
-  if not fits or any(size != want if isinstance(want, int) else size == 0
-                     for want, size in zip(tail, got)):
+  got = shape[len(shape) - len(tail) :]
+  fits = (
+    len(shape) >= len(tail) if tail is not expected else len(shape) == len(tail)
+  )
+  if not fits or any(
+    size != want if isinstance(want, int) else size == 0
+    for want, size in zip(tail, got)
+  ):
     text = ", ".join("..." if size is ... else str(size) for size in expected)
     raise UserError(f"{name}: expected shape [{text}], got {list(shape)}")
 
 
-def check_rows(name: str, array: chex.Array, rows: int, other: str):
+def check_rows(name: str, array: Array, rows: int, other: str):
   """Raises UserError unless the leading axis has 1 or `rows` entries."""
   if np.shape(array)[0] not in (1, rows):
-    raise UserError(f"{name}: has {np.shape(array)[0]} rows, but {other} has "
-                    f"{rows}; they must be equal, or 1")
+    raise UserError(
+      f"{name}: has {np.shape(array)[0]} rows, but {other} has "
+      f"{rows}; they must be equal, or 1"
+    )
 
 
 def whole_number(name: str, value: Any, low: int, high: int) -> int:
@@ -92,6 +106,7 @@ def whole_number(name: str, value: Any, low: int, high: int) -> int:
   except TypeError:
     number = None
   if number is None or isinstance(value, bool) or not low <= number <= high:
-    raise UserError(f"{name}: expected a whole number >= {low} and <= {high}, "
-                    f"got {value!r}")
+    raise UserError(
+      f"{name}: expected a whole number >= {low} and <= {high}, got {value!r}"
+    )
   return number

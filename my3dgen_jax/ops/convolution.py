@@ -6,17 +6,16 @@ phases; on accelerators all of it is left to the libraries that know how.
 """
 
 import functools
-from typing import Callable, Optional, Sequence, Tuple
+from collections.abc import Callable, Sequence
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from my3dgen_jax.ops.platforms import by_platform
-from my3dgen_jax.types import LowRank
+from my3dgen_jax.types import Array, LowRank
 
-Padding = Tuple[Tuple[int, int], Tuple[int, int]]
+Padding = tuple[tuple[int, int], tuple[int, int]]
 
 # Pixels of an image that an accelerator sees as rows of a product: one shape
 # less, three times, for which ways to convolve would be tried out.
@@ -24,12 +23,17 @@ _FEW_PIXELS = 16
 _NARROW = 64  # channels up to which XLA's kernel gradient is good on a CPU
 
 
-def conv2d(x: chex.Array, kernel: chex.Array, *, stride: int = 1,
-           padding: Sequence[Tuple[int, int]] = ((1, 1), (1, 1)),
-           base: Optional[chex.Array] = None,
-           low_rank: Optional[LowRank] = None,
-           styles: Optional[chex.Array] = None,
-           precision: Optional[lax.PrecisionLike] = None) -> jax.Array:
+def conv2d(
+  x: Array,
+  kernel: Array,
+  *,
+  stride: int = 1,
+  padding: Sequence[tuple[int, int]] = ((1, 1), (1, 1)),
+  base: Array | None = None,
+  low_rank: LowRank | None = None,
+  styles: Array | None = None,
+  precision: lax.PrecisionLike | None = None,
+) -> jax.Array:
   """Correlation of x, [N, H, W, I], with the kernel, [kh, kw, I, O].
 
   Args:
@@ -51,15 +55,19 @@ def conv2d(x: chex.Array, kernel: chex.Array, *, stride: int = 1,
     assert low_rank is None and styles is None, "only with stride 1"
     return _plain(x, kernel.astype(x.dtype), stride, padding, precision)
   return _conv(padding, precision, low_rank is not None)(
-      x, styles, *_kernels(x.dtype, kernel, base, low_rank))
+    x, styles, *_kernels(x.dtype, kernel, base, low_rank)
+  )
 
 
-def conv_transposed(x: chex.Array, kernel: chex.Array, *,
-                    base: Optional[chex.Array] = None,
-                    low_rank: Optional[LowRank] = None,
-                    styles: Optional[chex.Array] = None,
-                    precision: Optional[lax.PrecisionLike] = None
-                    ) -> jax.Array:
+def conv_transposed(
+  x: Array,
+  kernel: Array,
+  *,
+  base: Array | None = None,
+  low_rank: LowRank | None = None,
+  styles: Array | None = None,
+  precision: lax.PrecisionLike | None = None,
+) -> jax.Array:
   """y[n] = sum_i x[i] k[n - 2i] along rows and columns.
 
   Args:
@@ -73,11 +81,13 @@ def conv_transposed(x: chex.Array, kernel: chex.Array, *,
   Returns: [N, 2H + 2, 2W + 2, O]; the last row and column are zeros.
   """
   return _transposed(precision, low_rank is not None)(
-      x, styles, *_kernels(x.dtype, kernel, base, low_rank))
+    x, styles, *_kernels(x.dtype, kernel, base, low_rank)
+  )
 
 
-def first_rows_gradient(layer: Callable[..., jax.Array],
-                        rows: int) -> Callable[..., jax.Array]:
+def first_rows_gradient(
+  layer: Callable[..., jax.Array], rows: int
+) -> Callable[..., jax.Array]:
   """A layer of a batch of which only the first rows have gradients.
 
   For images that are compared with others nobody differentiates: together
@@ -87,6 +97,7 @@ def first_rows_gradient(layer: Callable[..., jax.Array],
     layer: (x [N, ...], *parameters) -> [N, ...].
     rows: images that gradients pass to; the other N - rows get zeros.
   """
+
   @jax.custom_vjp
   def function(x, *parameters):
     return layer(x, *parameters)
@@ -97,9 +108,14 @@ def first_rows_gradient(layer: Callable[..., jax.Array],
   def backward(residuals, cotangent):
     of_x, *of_parameters = jax.vjp(layer, *residuals)[1](cotangent[:rows])
     rest = cotangent.shape[0] - rows
-    return (lax.pad(of_x, jnp.zeros((), of_x.dtype),
-                    [(0, rest, 0)] + [(0, 0, 0)] * (of_x.ndim - 1)),
-            *of_parameters)
+    return (
+      lax.pad(
+        of_x,
+        jnp.zeros((), of_x.dtype),
+        [(0, rest, 0)] + [(0, 0, 0)] * (of_x.ndim - 1),
+      ),
+      *of_parameters,
+    )
 
   function.defvjp(forward, backward)
   return function
@@ -109,8 +125,9 @@ def _kernels(dtype, kernel, base, low_rank):
   """What the functions below take beside x, all of x's dtype."""
   if low_rank is None:
     return (kernel.astype(dtype),)
-  return tuple(array.astype(dtype)
-               for array in (kernel, base, low_rank.a, low_rank.b))
+  return tuple(
+    array.astype(dtype) for array in (kernel, base, low_rank.a, low_rank.b)
+  )
 
 
 def _scaled(x, styles):
@@ -120,15 +137,16 @@ def _scaled(x, styles):
 def _on_scaled(cpu, default):
   """`by_platform` of functions of the scaled x and the kernels."""
   return by_platform(
-      cpu=lambda x, styles, *kernels: cpu(_scaled(x, styles), *kernels),
-      default=lambda x, styles, *kernels: default(_scaled(x, styles),
-                                                  *kernels),
-      recompute=True)
+    cpu=lambda x, styles, *kernels: cpu(_scaled(x, styles), *kernels),
+    default=lambda x, styles, *kernels: default(_scaled(x, styles), *kernels),
+    recompute=True,
+  )
 
 
-@functools.lru_cache(maxsize=None)
-def _conv(padding: Padding, precision: Optional[lax.PrecisionLike],
-          is_low_rank: bool) -> Callable[..., jax.Array]:
+@functools.cache
+def _conv(
+  padding: Padding, precision: lax.PrecisionLike | None, is_low_rank: bool
+) -> Callable[..., jax.Array]:
   """`conv2d` of stride 1; one function for all calls that share it."""
   on_cpu = _narrow_conv if is_low_rank else _wide_conv
 
@@ -139,13 +157,15 @@ def _conv(padding: Padding, precision: Optional[lax.PrecisionLike],
     return _plain(x, kernel, 1, padding, precision)
 
   return _on_scaled(
-      cpu=lambda x, *kernels: on_cpu(x, *kernels, padding, precision),
-      default=elsewhere)
+    cpu=lambda x, *kernels: on_cpu(x, *kernels, padding, precision),
+    default=elsewhere,
+  )
 
 
-@functools.lru_cache(maxsize=None)
-def _transposed(precision: Optional[lax.PrecisionLike],
-                is_low_rank: bool) -> Callable[..., jax.Array]:
+@functools.cache
+def _transposed(
+  precision: lax.PrecisionLike | None, is_low_rank: bool
+) -> Callable[..., jax.Array]:
   """`conv_transposed`; one function for all calls that share it."""
   on_cpu = _narrow_conv if is_low_rank else _wide_conv
 
@@ -166,17 +186,28 @@ def _transposed(precision: Optional[lax.PrecisionLike],
 
     # y has one odd row and column less than even ones; zeros take their place.
     after = lambda rows, columns: ((0, rows), (0, columns))
-    return interleave([
+    return interleave(
+      [
         [phase(both, both), _padded(phase(both, middle), after(0, 1))],
-        [_padded(phase(middle, both), after(1, 0)),
-         _padded(phase(middle, middle), after(1, 1))]])
+        [
+          _padded(phase(middle, both), after(1, 0)),
+          _padded(phase(middle, middle), after(1, 1)),
+        ],
+      ]
+    )
 
   def whole(x, kernel, *_):
     # XLA correlates, so the kernel is turned round; a padding of 3 in place
     # of 2 is the row and column of zeros.
     return lax.conv_general_dilated(
-        x, kernel[::-1, ::-1], (1, 1), ((2, 3), (2, 3)), lhs_dilation=(2, 2),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision)
+      x,
+      kernel[::-1, ::-1],
+      (1, 1),
+      ((2, 3), (2, 3)),
+      lhs_dilation=(2, 2),
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+      precision=precision,
+    )
 
   return _on_scaled(cpu=phases, default=whole)
 
@@ -192,8 +223,11 @@ def _padded(x: jax.Array, padding: Padding) -> jax.Array:
   """Zeros around rows and columns; with fewer operations than `jnp.pad`."""
   if not any(map(any, padding)):
     return x
-  return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *(
-      (before, after, 0) for before, after in padding), (0, 0, 0)])
+  return lax.pad(
+    x,
+    jnp.zeros((), x.dtype),
+    [(0, 0, 0), *((before, after, 0) for before, after in padding), (0, 0, 0)],
+  )
 
 
 def _plain(x, kernel, stride, padding, precision):
@@ -202,8 +236,13 @@ def _plain(x, kernel, stride, padding, precision):
     x = _padded(x, padding)
     return jnp.matmul(x, kernel[0, 0], precision=precision)
   return lax.conv_general_dilated(
-      x, kernel, (stride, stride), padding,
-      dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision)
+    x,
+    kernel,
+    (stride, stride),
+    padding,
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    precision=precision,
+  )
 
 
 def _as_product(x, kernel, padding, precision):
@@ -211,11 +250,19 @@ def _as_product(x, kernel, padding, precision):
   height, width, inputs, outputs = kernel.shape
   x = _padded(x, padding)
   rows, columns = (x.shape[1] - height + 1, x.shape[2] - width + 1)
-  patches = jnp.concatenate([x[:, i:i + rows, j:j + columns]
-                             for i in range(height) for j in range(width)],
-                            axis=-1)
-  return jnp.matmul(patches, kernel.reshape(height * width * inputs, outputs),
-                    precision=precision)
+  patches = jnp.concatenate(
+    [
+      x[:, i : i + rows, j : j + columns]
+      for i in range(height)
+      for j in range(width)
+    ],
+    axis=-1,
+  )
+  return jnp.matmul(
+    patches,
+    kernel.reshape(height * width * inputs, outputs),
+    precision=precision,
+  )
 
 
 # What follows is for CPUs.
@@ -233,8 +280,10 @@ def _wide_conv_forward(x, kernel, padding, precision):
 
 def _wide_conv_backward(padding, precision, residuals, cotangent):
   x, kernel = residuals
-  return (_input_gradient(x, kernel, cotangent, padding, precision),
-          _kernel_gradient(x, cotangent, kernel.shape, padding, precision))
+  return (
+    _input_gradient(x, kernel, cotangent, padding, precision),
+    _kernel_gradient(x, cotangent, kernel.shape, padding, precision),
+  )
 
 
 _wide_conv.defvjp(_wide_conv_forward, _wide_conv_backward)
@@ -251,26 +300,28 @@ def _narrow_conv(x, kernel, base, a, b, padding, precision):
 
 
 def _narrow_conv_forward(x, kernel, base, a, b, padding, precision):
-  return (_narrow_conv(x, kernel, base, a, b, padding, precision),
-          (x, kernel, a, b))
+  return (
+    _narrow_conv(x, kernel, base, a, b, padding, precision),
+    (x, kernel, a, b),
+  )
 
 
 def _narrow_conv_backward(padding, precision, residuals, cotangent):
   x, kernel, a, b = residuals
   return (
-      _input_gradient(x, kernel, cotangent, padding, precision),
-      jnp.zeros_like(kernel),
-      # Not computed unless somebody asks for it.
-      _kernel_gradient(x, cotangent, kernel.shape, padding, precision),
-      *_low_rank_gradients(x, a, b, cotangent, padding, precision))
+    _input_gradient(x, kernel, cotangent, padding, precision),
+    jnp.zeros_like(kernel),
+    # Not computed unless somebody asks for it.
+    _kernel_gradient(x, cotangent, kernel.shape, padding, precision),
+    *_low_rank_gradients(x, a, b, cotangent, padding, precision),
+  )
 
 
 _narrow_conv.defvjp(_narrow_conv_forward, _narrow_conv_backward)
 
 
 def _input_gradient(x, kernel, cotangent, padding, precision):
-  _, pull_back = jax.vjp(
-      lambda x: _plain(x, kernel, 1, padding, precision), x)
+  _, pull_back = jax.vjp(lambda x: _plain(x, kernel, 1, padding, precision), x)
   return pull_back(cotangent)[0]
 
 
@@ -283,15 +334,28 @@ def _kernel_gradient(x, cotangent, shape, padding, precision):
   """
   if max(shape[2:]) <= _NARROW:
     _, pull_back = jax.vjp(
-        lambda kernel: _plain(x, kernel, 1, padding, precision),
-        jnp.zeros(shape, x.dtype))
+      lambda kernel: _plain(x, kernel, 1, padding, precision),
+      jnp.zeros(shape, x.dtype),
+    )
     return pull_back(cotangent)[0]
   x = _padded(x, padding)
   rows, columns = cotangent.shape[1:3]
-  return jnp.stack([jnp.stack([
-      jnp.einsum("nhwi,nhwo->io", x[:, i:i + rows, j:j + columns], cotangent,
-                 precision=precision)
-      for j in range(shape[1])]) for i in range(shape[0])])
+  return jnp.stack(
+    [
+      jnp.stack(
+        [
+          jnp.einsum(
+            "nhwi,nhwo->io",
+            x[:, i : i + rows, j : j + columns],
+            cotangent,
+            precision=precision,
+          )
+          for j in range(shape[1])
+        ]
+      )
+      for i in range(shape[0])
+    ]
+  )
 
 
 def _low_rank_gradients(x, a, b, cotangent, padding, precision):
@@ -308,22 +372,37 @@ def _low_rank_gradients(x, a, b, cotangent, padding, precision):
 
   # x at a pixel meets the cotangent of the outputs that its taps reach.
   outer = jnp.matmul(cotangent, b.T, precision=precision)
-  outer = lax.pad(outer, jnp.zeros((), outer.dtype), [(0, 0, 0), *(
-      (size - 1 - before, size - 1 - after, 0) for size, (before, after)
-      in zip((height, width), padding)), (0, 0, 0)])
-  shifted = jnp.concatenate([
-      outer[:, height - 1 - i:, width - 1 - j:][:, :rows, :columns]
-      for i, j in taps], axis=-1)
+  outer = lax.pad(
+    outer,
+    jnp.zeros((), outer.dtype),
+    [
+      (0, 0, 0),
+      *(
+        (size - 1 - before, size - 1 - after, 0)
+        for size, (before, after) in zip((height, width), padding)
+      ),
+      (0, 0, 0),
+    ],
+  )
+  shifted = jnp.concatenate(
+    [
+      outer[:, height - 1 - i :, width - 1 - j :][:, :rows, :columns]
+      for i, j in taps
+    ],
+    axis=-1,
+  )
   of_a = jnp.einsum("nhws,nhwi->si", shifted, x, precision=precision)
 
   # The convolution with a, its taps summed after the product.
-  products = jnp.matmul(x, jnp.moveaxis(a, 2, 0).reshape(inputs, -1),
-                        precision=precision)
+  products = jnp.matmul(
+    x, jnp.moveaxis(a, 2, 0).reshape(inputs, -1), precision=precision
+  )
   products = _padded(products, padding)
   rows, columns = cotangent.shape[1:3]
   inner = sum(
-      products[:, i:i + rows, j:j + columns, tap * rank:(tap + 1) * rank]
-      for tap, (i, j) in enumerate(taps))
+    products[:, i : i + rows, j : j + columns, tap * rank : (tap + 1) * rank]
+    for tap, (i, j) in enumerate(taps)
+  )
   of_b = jnp.einsum("nhwr,nhwo->ro", inner, cotangent, precision=precision)
   of_a = of_a.reshape(height, width, rank, inputs)
   return jnp.swapaxes(of_a, 2, 3), of_b

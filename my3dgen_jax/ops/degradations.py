@@ -10,25 +10,29 @@ so what was there before can be looked for (`training.hull_fit.Degradation`,
       return 0.5 * images - 0.5
 """
 
-from typing import Callable
+from collections.abc import Callable
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from my3dgen_jax.errors import UserError
+from my3dgen_jax.types import Array
 
 # ITU-R BT.601, as JPEG and Pillow's "L".
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-_TO_YCBCR = np.stack([
-    _LUMA, (np.array([0, 0, 1], np.float32) - _LUMA) / 1.772,
-    (np.array([1, 0, 0], np.float32) - _LUMA) / 1.402])
+_TO_YCBCR = np.stack(
+  [
+    _LUMA,
+    (np.array([0, 0, 1], np.float32) - _LUMA) / 1.772,
+    (np.array([1, 0, 0], np.float32) - _LUMA) / 1.402,
+  ]
+)
 _BLOCK = 8  # pixels, of JPEG
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
-def shrunk(images: chex.Array, *, side: int) -> jax.Array:
+def shrunk(images: Array, *, side: int) -> jax.Array:
   """Makes images smaller by Lanczos's filter, as most programs do.
 
   Args:
@@ -39,14 +43,16 @@ def shrunk(images: chex.Array, *, side: int) -> jax.Array:
   Raises: UserError: it would be no smaller image.
   """
   if not 1 <= side <= images.shape[1]:
-    raise UserError(f"side: expected 1 to {images.shape[1]} pixels, got "
-                    f"{side}")
-  return jax.image.resize(images, (images.shape[0], side, side,
-                                   images.shape[-1]),
-                          "lanczos3", precision=_HIGHEST)
+    raise UserError(f"side: expected 1 to {images.shape[1]} pixels, got {side}")
+  return jax.image.resize(
+    images,
+    (images.shape[0], side, side, images.shape[-1]),
+    "lanczos3",
+    precision=_HIGHEST,
+  )
 
 
-def blurred(images: chex.Array, *, sigma: float) -> jax.Array:
+def blurred(images: Array, *, sigma: float) -> jax.Array:
   """Blurs images by a Gaussian.
 
   Args:
@@ -60,16 +66,17 @@ def blurred(images: chex.Array, *, sigma: float) -> jax.Array:
   if not 0 < sigma < float("inf"):
     raise UserError(f"sigma: expected a number of pixels > 0, got {sigma}")
   rows, columns = (_gaussian_means(size, sigma) for size in images.shape[1:3])
-  return jnp.einsum("ih,nhwc,jw->nijc", rows, images, columns,
-                    precision=_HIGHEST)
+  return jnp.einsum(
+    "ih,nhwc,jw->nijc", rows, images, columns, precision=_HIGHEST
+  )
 
 
-def grey(images: chex.Array) -> jax.Array:
+def grey(images: Array) -> jax.Array:
   """Takes the colours away: [N, H, W, 3] to [N, H, W, 1]."""
   return jnp.sum(images * _LUMA, axis=-1, keepdims=True)
 
 
-def jpeg_like(images: chex.Array, *, quality: float = 30) -> jax.Array:
+def jpeg_like(images: Array, *, quality: float = 30) -> jax.Array:
   """What JPEG leaves, but for the last digit: its rounding is made smooth.
 
   Args:
@@ -84,25 +91,47 @@ def jpeg_like(images: chex.Array, *, quality: float = 30) -> jax.Array:
     raise UserError(f"quality: expected a number in [1, 100], got {quality}")
   count, height, width, _ = images.shape
   rest = [-size % _BLOCK for size in (height, width)]
-  blocks = jnp.pad(images, ((0, 0), (0, rest[0]), (0, rest[1]), (0, 0)),
-                   mode="edge")
+  blocks = jnp.pad(
+    images, ((0, 0), (0, rest[0]), (0, rest[1]), (0, 0)), mode="edge"
+  )
   blocks = (127.5 * blocks).reshape(
-      count, (height + rest[0]) // _BLOCK, _BLOCK,
-      (width + rest[1]) // _BLOCK, _BLOCK, 3)
+    count,
+    (height + rest[0]) // _BLOCK,
+    _BLOCK,
+    (width + rest[1]) // _BLOCK,
+    _BLOCK,
+    3,
+  )
   waves = _cosines()
   steps = _quantisation(quality)[:, None]  # [8, 1, 8, 3]
-  found = jnp.einsum("ui,nyixjc,vj,dc->nyuxvd", waves, blocks, waves,
-                     _TO_YCBCR, precision=_HIGHEST)
+  found = jnp.einsum(
+    "ui,nyixjc,vj,dc->nyuxvd",
+    waves,
+    blocks,
+    waves,
+    _TO_YCBCR,
+    precision=_HIGHEST,
+  )
   found = _smoothly_rounded(found / steps) * steps
-  blocks = jnp.einsum("ui,nyuxvd,vj,cd->nyixjc", waves, found, waves,
-                      np.linalg.inv(_TO_YCBCR), precision=_HIGHEST)
+  blocks = jnp.einsum(
+    "ui,nyuxvd,vj,cd->nyixjc",
+    waves,
+    found,
+    waves,
+    np.linalg.inv(_TO_YCBCR),
+    precision=_HIGHEST,
+  )
   result = blocks.reshape(count, height + rest[0], width + rest[1], 3) / 127.5
   return result[:, :height, :width]
 
 
-def agreeing(images: chex.Array, seen: chex.Array,
-             degrade: Callable[[chex.Array], jax.Array], *,
-             steps: int = 40) -> jax.Array:
+def agreeing(
+  images: Array,
+  seen: Array,
+  degrade: Callable[[Array], jax.Array],
+  *,
+  steps: int = 40,
+) -> jax.Array:
   """Changes images a little, so that they degrade to what was seen.
 
   Steepest descent of |degrade(images) - seen|^2, each step as long as is best
@@ -124,7 +153,7 @@ def agreeing(images: chex.Array, seen: chex.Array,
   def step(_, images):
     again, back = jax.vjp(degrade, images)
     missing = seen - again
-    way, = back(missing)
+    (way,) = back(missing)
     if seen.shape[-1] == 1:
       way = jnp.broadcast_to(jnp.mean(way, axis=-1, keepdims=True), way.shape)
     _, effect = jax.jvp(degrade, (images,), (way,))
@@ -137,7 +166,7 @@ def agreeing(images: chex.Array, seen: chex.Array,
 def _gaussian_means(size: int, sigma: float) -> np.ndarray:
   """[size, size] float32: a row holds the weights of a pixel's mean."""
   place = np.arange(size)
-  weights = np.exp(-((place - place[:, None]) / sigma)**2 / 2)
+  weights = np.exp(-(((place - place[:, None]) / sigma) ** 2) / 2)
   return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 

@@ -1,15 +1,19 @@
 """Parameters and what an adapter adds to them."""
 
-from typing import Any, Callable, Dict, List, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from my3dgen_jax.ops.platforms import (by_platform, for_each, one_by_one,
-                                       together)
-from my3dgen_jax.types import LayerDelta, LayerWeights, LowRank
+from my3dgen_jax.ops.platforms import (
+  by_platform,
+  for_each,
+  one_by_one,
+  together,
+)
+from my3dgen_jax.types import Array, LayerDelta, LayerWeights, LowRank
 
 # Up to this rank a product is a sum of outer ones; a GPU would try out ways
 # to multiply for each shape that there is.
@@ -22,13 +26,14 @@ def product(change: LowRank) -> jax.Array:
   return _products([change])[0]
 
 
-def added(kernel: chex.Array, change: LowRank) -> jax.Array:
+def added(kernel: Array, change: LowRank) -> jax.Array:
   """The changed kernel, sealed."""
-  return changed([LayerWeights(stored={"kernel": kernel},
-                               delta=LayerDelta(low_rank=change))])[0]["kernel"]
+  return changed(
+    [LayerWeights(stored={"kernel": kernel}, delta=LayerDelta(low_rank=change))]
+  )[0]["kernel"]
 
 
-def changed(layers: Sequence[LayerWeights]) -> List[Dict[str, jax.Array]]:
+def changed(layers: Sequence[LayerWeights]) -> list[dict[str, jax.Array]]:
   """The layers' parameters with what an adapter adds, sealed.
 
   Args:
@@ -36,16 +41,22 @@ def changed(layers: Sequence[LayerWeights]) -> List[Dict[str, jax.Array]]:
 
   Returns: of each layer, its `stored` with the changes of its `delta`.
   """
-  changes = [{name: (layer.stored[name], change)
-              for name, change in (
-                  *((name, getattr(layer.delta, name))
-                    for name in layer.stored),
-                  (_KERNEL, layer.delta.low_rank)) if change is not None}
-             for layer in layers]
+  changes = [
+    {
+      name: (layer.stored[name], change)
+      for name, change in (
+        *((name, getattr(layer.delta, name)) for name in layer.stored),
+        (_KERNEL, layer.delta.low_rank),
+      )
+      if change is not None
+    }
+    for layer in layers
+  ]
   if not any(changes):
     return [dict(layer.stored) for layer in layers]
-  return [{**layer.stored, **sums}
-          for layer, sums in zip(layers, _changed(changes))]
+  return [
+    {**layer.stored, **sums} for layer, sums in zip(layers, _changed(changes))
+  ]
 
 
 def matmul(change: LowRank) -> jax.Array:
@@ -74,24 +85,42 @@ def sealed(values: Any) -> Any:
     values: pytree of arrays, at least one.
   """
   first = jax.tree.leaves(values)[0].ravel()[0]
-  return lax.cond(first == first, lambda x: x,
-                  lambda x: jax.tree.map(lambda leaf: leaf + 1, x), values)
+  return lax.cond(
+    first == first,
+    lambda x: x,
+    lambda x: jax.tree.map(lambda leaf: leaf + 1, x),
+    values,
+  )
 
 
-sealed.defvjp(lambda values: (sealed(values), None),
-              lambda _, cotangent: (cotangent,))
+sealed.defvjp(
+  lambda values: (sealed(values), None), lambda _, cotangent: (cotangent,)
+)
 
 
-def _sums(products: Callable[[Sequence[LowRank]], List[jax.Array]],
-          seal: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _sums(
+  products: Callable[[Sequence[LowRank]], list[jax.Array]],
+  seal: Callable[[Any], Any],
+) -> Callable[[Any], Any]:
   """Of many layers {name: (stored, change)}, the sums by name."""
+
   def function(layers):
-    made = iter(products([
-        layer[_KERNEL][1] for layer in layers
-        if isinstance(layer.get(_KERNEL, (None, None))[1], LowRank)]))
-    sums = [{name: stored + (next(made) if isinstance(change, LowRank)
-                             else change)
-             for name, (stored, change) in layer.items()} for layer in layers]
+    made = iter(
+      products(
+        [
+          layer[_KERNEL][1]
+          for layer in layers
+          if isinstance(layer.get(_KERNEL, (None, None))[1], LowRank)
+        ]
+      )
+    )
+    sums = [
+      {
+        name: stored + (next(made) if isinstance(change, LowRank) else change)
+        for name, (stored, change) in layer.items()
+      }
+      for layer in layers
+    ]
     return [seal(own) if own else own for own in sums]
 
   return function
@@ -99,5 +128,6 @@ def _sums(products: Callable[[Sequence[LowRank]], List[jax.Array]],
 
 _products = for_each(cpu=matmul, default=_outer_sum)
 _changed = by_platform(
-    cpu=_sums(one_by_one(matmul), sealed),
-    default=_sums(together(_outer_sum), lambda values: values))
+  cpu=_sums(one_by_one(matmul), sealed),
+  default=_sums(together(_outer_sum), lambda values: values),
+)

@@ -1,7 +1,7 @@
 """StyleGAN2's modulated convolution, with weights shared by the batch."""
 
 import functools
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import chex
 import jax
@@ -9,12 +9,16 @@ import jax.numpy as jnp
 from jax import lax
 
 from my3dgen_jax.ops import convolution, products, upfirdn2d
-from my3dgen_jax.ops.platforms import (by_platform, for_each, one_by_one,
-                                       together)
-from my3dgen_jax.types import LowRank
+from my3dgen_jax.ops.platforms import (
+  by_platform,
+  for_each,
+  one_by_one,
+  together,
+)
+from my3dgen_jax.types import Array, LowRank
 
 
-def demodulation(kernel: chex.Array, styles: chex.Array) -> jax.Array:
+def demodulation(kernel: Array, styles: Array) -> jax.Array:
   """The factor that gives each output channel unit variance.
 
   Args:
@@ -27,40 +31,45 @@ def demodulation(kernel: chex.Array, styles: chex.Array) -> jax.Array:
   return demodulations([(kernel, styles)])[0]
 
 
-def _on_cpu(layer: Tuple[chex.Array, chex.Array]) -> jax.Array:
+def _on_cpu(layer: tuple[Array, Array]) -> jax.Array:
   # XLA takes fifty times as long on a CPU for one reduction (22 ms for a
   # kernel of 3 x 3 x 512 x 512).
   kernel, styles = layer
-  power = functools.reduce(jnp.add, [
-      jnp.square(kernel[i, j]) for i in range(kernel.shape[0])
-      for j in range(kernel.shape[1])])
+  power = functools.reduce(
+    jnp.add,
+    [
+      jnp.square(kernel[i, j])
+      for i in range(kernel.shape[0])
+      for j in range(kernel.shape[1])
+    ],
+  )
   # Exact products whatever the setting: a sum of squares of a few hundred
   # terms costs nothing and scales a whole channel.
-  total = jnp.matmul(jnp.square(styles), power,
-                     precision=lax.Precision.HIGHEST)
+  total = jnp.matmul(jnp.square(styles), power, precision=lax.Precision.HIGHEST)
   return lax.rsqrt(total + 1e-8)
 
 
-def _elsewhere(layers: Sequence[Tuple[chex.Array, chex.Array]]
-               ) -> List[jax.Array]:
+def _elsewhere(layers: Sequence[tuple[Array, Array]]) -> list[jax.Array]:
   def factor(layer):
     power, styles = layer
-    total = products.scaled_rows(jnp.square(styles), power,
-                                 precision=lax.Precision.HIGHEST)
+    total = products.scaled_rows(
+      jnp.square(styles), power, precision=lax.Precision.HIGHEST
+    )
     return lax.rsqrt(total + 1e-8)
 
-  powers = one_by_one(
-      lambda kernel: jnp.sum(jnp.square(kernel), axis=(0, 1)))(
-          [kernel for kernel, _ in layers])
+  powers = one_by_one(lambda kernel: jnp.sum(jnp.square(kernel), axis=(0, 1)))(
+    [kernel for kernel, _ in layers]
+  )
   return together(factor)(
-      [(power, styles) for power, (_, styles) in zip(powers, layers)])
+    [(power, styles) for power, (_, styles) in zip(powers, layers)]
+  )
 
 
 # `demodulation` of many (kernel, styles).
 demodulations = by_platform(cpu=one_by_one(_on_cpu), default=_elsewhere)
 
 
-def own_kernel(layer: Tuple[chex.Array, chex.Array]) -> jax.Array:
+def own_kernel(layer: tuple[Array, Array]) -> jax.Array:
   """A kernel [1, 1, I, O] with each sample's styles, [N, I]: [N, I, O].
 
   It is so small that one per sample is cheaper than a pass over activations.
@@ -73,19 +82,26 @@ def own_kernel(layer: Tuple[chex.Array, chex.Array]) -> jax.Array:
 own_kernels = for_each(cpu=own_kernel, default=own_kernel)
 
 
-def pointwise(x: chex.Array, kernel: chex.Array, *,
-              precision: Optional[lax.PrecisionLike] = None) -> jax.Array:
+def pointwise(
+  x: Array, kernel: Array, *, precision: lax.PrecisionLike | None = None
+) -> jax.Array:
   """x, [N, H, W, I], times each sample's kernel, [N, I, O]."""
-  return jnp.einsum("nhwi,nio->nhwo", x, kernel.astype(x.dtype),
-                    precision=precision)
+  return jnp.einsum(
+    "nhwi,nio->nhwo", x, kernel.astype(x.dtype), precision=precision
+  )
 
 
-def modulated_conv2d(x: chex.Array, kernel: chex.Array, styles: chex.Array,
-                     *, up: int = 1, demodulate: bool = True,
-                     base: Optional[chex.Array] = None,
-                     low_rank: Optional[LowRank] = None,
-                     precision: Optional[lax.PrecisionLike] = None
-                     ) -> jax.Array:
+def modulated_conv2d(
+  x: Array,
+  kernel: Array,
+  styles: Array,
+  *,
+  up: int = 1,
+  demodulate: bool = True,
+  base: Array | None = None,
+  low_rank: LowRank | None = None,
+  precision: lax.PrecisionLike | None = None,
+) -> jax.Array:
   """Convolves each sample with its own scaling of one kernel.
 
   Scaling the activations before (by the style) and after (by the
@@ -115,8 +131,9 @@ def modulated_conv2d(x: chex.Array, kernel: chex.Array, styles: chex.Array,
     if demodulate:
       own = own * demodulation(kernel, styles)[:, None, :]
     return pointwise(x, own, precision=precision)
-  shared = dict(base=base, low_rank=low_rank, styles=styles,
-                precision=precision)
+  shared = dict(
+    base=base, low_rank=low_rank, styles=styles, precision=precision
+  )
   if up == 2:
     x = upfirdn2d.conv_up2(x, kernel, **shared)
   else:

@@ -5,9 +5,9 @@ thousand numbers; all layers' together are a few large operations on a GPU.
 """
 
 import functools
-from typing import Any, Callable, List, Optional, Sequence, Union
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -15,15 +15,23 @@ from jax import lax
 
 from my3dgen_jax.ops import low_rank, modulated_conv, products
 from my3dgen_jax.ops.platforms import either, for_each
-from my3dgen_jax.types import (LayerWeights, LowRank, ModulatedConv,
-                               ModulatedRGB)
+from my3dgen_jax.types import (
+  Array,
+  LayerWeights,
+  LowRank,
+  ModulatedConv,
+  ModulatedRGB,
+)
 
-Modulated = Union[ModulatedConv, ModulatedRGB]
+Modulated = ModulatedConv | ModulatedRGB
 
 
-def modulate(layers: Sequence[LayerWeights], ws: Sequence[chex.Array], *,
-             precision: Optional[lax.PrecisionLike] = None
-             ) -> List[Modulated]:
+def modulate(
+  layers: Sequence[LayerWeights],
+  ws: Sequence[Array],
+  *,
+  precision: lax.PrecisionLike | None = None,
+) -> list[Modulated]:
   """Layers with their w in them.
 
   Args:
@@ -36,32 +44,67 @@ def modulate(layers: Sequence[LayerWeights], ws: Sequence[chex.Array], *,
   Source: StyleGAN2, appendix B, and equations 1 to 3.
   """
   # The affine map's pair joins its kernel after the gain; all else is stored.
-  stored = low_rank.changed([*layers, *(
-      layer.affine.replace(delta=layer.affine.delta.replace(low_rank=None))
-      for layer in layers)])
-  parameters, affine = stored[:len(layers)], stored[len(layers):]
-  styles = _affine(precision)([
-      _Affine(w=w, kernel=own["kernel"], bias=own["bias"],
-              low_rank=layer.affine.delta.low_rank)
-      for w, own, layer in zip(ws, affine, layers)])
-  rows = _over_batch([
-      {name: jnp.broadcast_to(own[name], own["bias"].shape)
-       for name in ("bias", "noise_strength") if name in own}
-      for own in parameters], ws[0].shape[0])
+  stored = low_rank.changed(
+    [
+      *layers,
+      *(
+        layer.affine.replace(delta=layer.affine.delta.replace(low_rank=None))
+        for layer in layers
+      ),
+    ]
+  )
+  parameters, affine = stored[: len(layers)], stored[len(layers) :]
+  styles = _affine(precision)(
+    [
+      _Affine(
+        w=w,
+        kernel=own["kernel"],
+        bias=own["bias"],
+        low_rank=layer.affine.delta.low_rank,
+      )
+      for w, own, layer in zip(ws, affine, layers)
+    ]
+  )
+  rows = _over_batch(
+    [
+      {
+        name: jnp.broadcast_to(own[name], own["bias"].shape)
+        for name in ("bias", "noise_strength")
+        if name in own
+      }
+      for own in parameters
+    ],
+    ws[0].shape[0],
+  )
   wide = [own["kernel"].shape[:2] != (1, 1) for own in parameters]
-  pairs = [(own["kernel"], style if is_wide else style / style.shape[1]**0.5)
-           for own, style, is_wide in zip(parameters, styles, wide)]
-  scales = iter(modulated_conv.demodulations(
-      [pair for pair, is_wide in zip(pairs, wide) if is_wide]))
-  kernels = iter(modulated_conv.own_kernels(
-      [pair for pair, is_wide in zip(pairs, wide) if not is_wide]))
+  pairs = [
+    (own["kernel"], style if is_wide else style / style.shape[1] ** 0.5)
+    for own, style, is_wide in zip(parameters, styles, wide)
+  ]
+  scales = iter(
+    modulated_conv.demodulations(
+      [pair for pair, is_wide in zip(pairs, wide) if is_wide]
+    )
+  )
+  kernels = iter(
+    modulated_conv.own_kernels(
+      [pair for pair, is_wide in zip(pairs, wide) if not is_wide]
+    )
+  )
   return [
-      ModulatedConv(
-          kernel=pair[0], base=layer.stored["kernel"],
-          low_rank=layer.delta.low_rank, styles=pair[1], scale=next(scales),
-          noise_const=layer.noise_const, **own)
-      if is_wide else ModulatedRGB(kernel=next(kernels), **own)
-      for layer, pair, own, is_wide in zip(layers, pairs, rows, wide)]
+    ModulatedConv(
+      kernel=pair[0],
+      base=layer.stored["kernel"],
+      low_rank=layer.delta.low_rank,
+      styles=pair[1],
+      scale=next(scales),
+      noise_const=layer.noise_const,
+      **own,
+    )
+    if is_wide
+    else ModulatedRGB(kernel=next(kernels), **own)
+    for layer, pair, own, is_wide in zip(layers, pairs, rows, wide)
+  ]
 
 
 @flax.struct.dataclass
@@ -71,26 +114,25 @@ class _Affine:
   w: jax.Array
   kernel: jax.Array
   bias: jax.Array
-  low_rank: Optional[LowRank]
+  low_rank: LowRank | None
 
 
-@functools.lru_cache(maxsize=None)
-def _affine(precision: Optional[lax.PrecisionLike]) -> Callable[[Any], Any]:
+@functools.cache
+def _affine(precision: lax.PrecisionLike | None) -> Callable[[Any], Any]:
   """Many `_Affine` to what they give, [N, O] each."""
+
   def on_cpu(layer: _Affine) -> jax.Array:
-    kernel = layer.kernel * (1 / layer.kernel.shape[0]**0.5)
+    kernel = layer.kernel * (1 / layer.kernel.shape[0] ** 0.5)
     if layer.low_rank is not None:
-      kernel = low_rank.sealed(
-          kernel + low_rank.matmul(layer.low_rank))
+      kernel = low_rank.sealed(kernel + low_rank.matmul(layer.low_rank))
     return jnp.matmul(layer.w, kernel, precision=precision) + layer.bias
 
   def elsewhere(layer: _Affine) -> jax.Array:
     multiply = functools.partial(products.scaled_rows, precision=precision)
-    result = multiply(layer.w, layer.kernel) / layer.kernel.shape[0]**0.5
+    result = multiply(layer.w, layer.kernel) / layer.kernel.shape[0] ** 0.5
     if layer.low_rank is not None:
       # The kernel's own gradient would be as large as the kernel.
-      result += multiply(multiply(layer.w, layer.low_rank.a),
-                         layer.low_rank.b)
+      result += multiply(multiply(layer.w, layer.low_rank.a), layer.low_rank.b)
     return result + layer.bias
 
   return for_each(cpu=on_cpu, default=elsewhere)
@@ -103,7 +145,8 @@ def _over_batch(vectors: Any, size: int) -> Any:
   Gradients of theirs are summed over the batch for all of them together.
   """
   return jax.tree.map(
-      lambda vector: jnp.broadcast_to(vector, (size,) + vector.shape), vectors)
+    lambda vector: jnp.broadcast_to(vector, (size,) + vector.shape), vectors
+  )
 
 
 def _over_batch_backward(size, _, cotangents):
@@ -111,13 +154,25 @@ def _over_batch_backward(size, _, cotangents):
   rows, structure = jax.tree.flatten(cotangents)
 
   def together(*rows):
-    return tuple(lax.split(jnp.sum(jnp.concatenate(rows, axis=1), axis=0),
-                           [row.shape[1] for row in rows]))
+    return tuple(
+      lax.split(
+        jnp.sum(jnp.concatenate(rows, axis=1), axis=0),
+        [row.shape[1] for row in rows],
+      )
+    )
 
-  return jax.tree.unflatten(structure, either(
-      *rows, cpu=lambda *rows: tuple(jnp.sum(row, axis=0) for row in rows),
-      default=together)),
+  return (
+    jax.tree.unflatten(
+      structure,
+      either(
+        *rows,
+        cpu=lambda *rows: tuple(jnp.sum(row, axis=0) for row in rows),
+        default=together,
+      ),
+    ),
+  )
 
 
-_over_batch.defvjp(lambda vectors, size: (_over_batch(vectors, size), None),
-                   _over_batch_backward)
+_over_batch.defvjp(
+  lambda vectors, size: (_over_batch(vectors, size), None), _over_batch_backward
+)

@@ -7,12 +7,12 @@ and larger operations.
 """
 
 import functools
-from typing import Any, Callable, Dict, List, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-
 
 # Numbers in an array; larger ones keep a GPU busy on their own, and to stack
 # them would copy them.
@@ -35,8 +35,9 @@ def trace_for_cpu_alone(alone: bool = True):
   _both_ways = not alone
 
 
-def either(*arguments: Any, cpu: Callable[..., Any],
-           default: Callable[..., Any]) -> Any:
+def either(
+  *arguments: Any, cpu: Callable[..., Any], default: Callable[..., Any]
+) -> Any:
   """One of two ways to compute something, chosen when it is compiled.
 
   In a process whose default backend is no CPU, all platforms get the default;
@@ -55,8 +56,12 @@ def either(*arguments: Any, cpu: Callable[..., Any],
   return lax.platform_dependent(*arguments, cpu=cpu, default=default)
 
 
-def by_platform(cpu: Callable[..., Any], default: Callable[..., Any], *,
-                recompute: bool = False) -> Callable[..., Any]:
+def by_platform(
+  cpu: Callable[..., Any],
+  default: Callable[..., Any],
+  *,
+  recompute: bool = False,
+) -> Callable[..., Any]:
   """A function with two ways to compute it, chosen when it is compiled.
 
   For the gradient the arguments alone are kept and the chosen way is
@@ -73,6 +78,7 @@ def by_platform(cpu: Callable[..., Any], default: Callable[..., Any], *,
 
   Returns: the function, for reverse-mode differentiation.
   """
+
   @jax.custom_vjp
   def chosen(*arguments):
     return either(*arguments, cpu=cpu, default=default)
@@ -82,23 +88,29 @@ def by_platform(cpu: Callable[..., Any], default: Callable[..., Any], *,
 
   def backward(arguments, cotangent):
     def pull_back(function):
-      return lambda arguments, cotangent: jax.vjp(
-          function, *arguments)[1](cotangent)
+      return lambda arguments, cotangent: jax.vjp(function, *arguments)[1](
+        cotangent
+      )
 
     def pull_back_late(arguments, cotangent):
       return pull_back(default)(
-          *lax.optimization_barrier((arguments, cotangent)))
+        *lax.optimization_barrier((arguments, cotangent))
+      )
 
     return either(
-        arguments, cotangent, cpu=pull_back(cpu),
-        default=pull_back_late if recompute else pull_back(default))
+      arguments,
+      cotangent,
+      cpu=pull_back(cpu),
+      default=pull_back_late if recompute else pull_back(default),
+    )
 
   chosen.defvjp(forward, backward)
   return jax.jit(chosen)
 
 
-def for_each(cpu: Callable[[Any], Any], default: Callable[[Any], Any]
-             ) -> Callable[[Sequence[Any]], List[Any]]:
+def for_each(
+  cpu: Callable[[Any], Any], default: Callable[[Any], Any]
+) -> Callable[[Sequence[Any]], list[Any]]:
   """A function of one small pytree, for many: those alike at once on a GPU.
 
   The layers of a network have few shapes between them; what each does to a
@@ -113,31 +125,35 @@ def for_each(cpu: Callable[[Any], Any], default: Callable[[Any], Any]
   return by_platform(cpu=one_by_one(cpu), default=together(default))
 
 
-def one_by_one(function: Callable[[Any], Any]
-               ) -> Callable[[Sequence[Any]], List[Any]]:
+def one_by_one(
+  function: Callable[[Any], Any],
+) -> Callable[[Sequence[Any]], list[Any]]:
   """The function of each; traced once for all of one shape."""
   one = jax.jit(function)
   return lambda items: [one(item) for item in items]
 
 
-def together(function: Callable[[Any], Any]
-             ) -> Callable[[Sequence[Any]], List[Any]]:
+def together(
+  function: Callable[[Any], Any],
+) -> Callable[[Sequence[Any]], list[Any]]:
   """The function of each, all of one structure and shapes in one `vmap`."""
   return functools.partial(_together, function)
 
 
-def _together(function: Callable[[Any], Any], items: Sequence[Any]
-              ) -> List[Any]:
-  alike: Dict[Any, List[int]] = {}
+def _together(
+  function: Callable[[Any], Any], items: Sequence[Any]
+) -> list[Any]:
+  alike: dict[Any, list[int]] = {}
   for i, item in enumerate(items):
     leaves, structure = jax.tree.flatten(item)
     kind = structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
     alike.setdefault(kind, []).append(i)
-  results: List[Any] = [None] * len(items)
+  results: list[Any] = [None] * len(items)
   for places in alike.values():
     made = jax.eval_shape(function, items[places[0]])
     if len(places) == 1 or _MOST_STACKED < max(
-        leaf.size for leaf in jax.tree.leaves((items[places[0]], made))):
+      leaf.size for leaf in jax.tree.leaves((items[places[0]], made))
+    ):
       for place in places:
         results[place] = function(items[place])
       continue
@@ -145,8 +161,7 @@ def _together(function: Callable[[Any], Any], items: Sequence[Any]
     stacked = jax.tree.map(_stack, *(items[i] for i in places))
     leaves, structure = jax.tree.flatten(jax.vmap(function)(stacked))
     # Not indexed: the gradient of that is a sum of arrays of zeros.
-    parts = [lax.split(_rows(leaf), [leaf.shape[1]] * count)
-             for leaf in leaves]
+    parts = [lax.split(_rows(leaf), [leaf.shape[1]] * count) for leaf in leaves]
     for place, own in zip(places, zip(*parts)):
       results[place] = jax.tree.unflatten(structure, own)
   return results

@@ -4,9 +4,12 @@ import chex
 import jax
 from jax import lax
 
+from my3dgen_jax.types import Array
 
-def resize_bilinear(x: chex.Array, height: int, width: int, *,
-                    antialias: bool = True) -> jax.Array:
+
+def resize_bilinear(
+  x: Array, height: int, width: int, *, antialias: bool = True
+) -> jax.Array:
   """Resizes with a triangle filter of half-width max(1, in / out) pixels.
 
   Args:
@@ -19,6 +22,10 @@ def resize_bilinear(x: chex.Array, height: int, width: int, *,
   """
   chex.assert_rank(x, 4)
   # The products are with filter weights that should not be rounded.
-  return jax.image.resize(x, (x.shape[0], height, width, x.shape[-1]),
-                          "bilinear", antialias=antialias,
-                          precision=lax.Precision.HIGHEST)
+  return jax.image.resize(
+    x,
+    (x.shape[0], height, width, x.shape[-1]),
+    "bilinear",
+    antialias=antialias,
+    precision=lax.Precision.HIGHEST,
+  )

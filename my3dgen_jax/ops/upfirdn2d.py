@@ -5,7 +5,6 @@ plain arithmetic on every backend. Images are NHWC; kernels HWIO.
 """
 
 import functools
-from typing import Optional
 
 import chex
 import jax
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from my3dgen_jax.ops import convolution
-from my3dgen_jax.types import LowRank
+from my3dgen_jax.types import Array, LowRank
 
 FILTER_TAPS = (1.0, 3.0, 3.0, 1.0)
 
@@ -26,15 +25,18 @@ def _pad(x: jax.Array, axis: int, before: int, after: int) -> jax.Array:
   return lax.pad(x, jnp.zeros((), x.dtype), widths)
 
 
-def _window(x: jax.Array, axis: int, start: int, size: int,
-            stride: int = 1) -> jax.Array:
-  return lax.slice_in_dim(x, start, start + stride * (size - 1) + 1, stride,
-                          axis)
+def _window(
+  x: jax.Array, axis: int, start: int, size: int, stride: int = 1
+) -> jax.Array:
+  return lax.slice_in_dim(
+    x, start, start + stride * (size - 1) + 1, stride, axis
+  )
 
 
 @jax.custom_vjp
-def upsample2(x: chex.Array) -> jax.Array:
+def upsample2(x: Array) -> jax.Array:
   """Doubles an image, [N, H, W, C] -> [N, 2H, 2W, C], zeros outside."""
+
   def phases(x, axis):
     size = x.shape[axis]
     padded = _pad(x, axis, 1, 1)
@@ -43,31 +45,44 @@ def upsample2(x: chex.Array) -> jax.Array:
     return 0.25 * before + here, here + 0.25 * after
 
   return convolution.interleave(
-      [phases(row, _COLUMNS) for row in phases(x, _ROWS)])
+    [phases(row, _COLUMNS) for row in phases(x, _ROWS)]
+  )
 
 
 # Zeros between pixels, then the filter at gain 2 an axis; so the transpose is
 # the filter, then every second pixel.
-upsample2.defvjp(lambda x: (upsample2(x), None),
-                 lambda _, cotangent: (4 * downsample2(cotangent),))
+upsample2.defvjp(
+  lambda x: (upsample2(x), None),
+  lambda _, cotangent: (4 * downsample2(cotangent),),
+)
 
 
-def _filter(x: jax.Array, axis: int, before: int, after: int, *,
-            stride: int = 1, gain: float = 1.0) -> jax.Array:
+def _filter(
+  x: jax.Array,
+  axis: int,
+  before: int,
+  after: int,
+  *,
+  stride: int = 1,
+  gain: float = 1.0,
+) -> jax.Array:
   """Pads, then takes the weighted mean of four neighbours along an axis."""
   padded = _pad(x, axis, before, after)
   size = (padded.shape[axis] - len(FILTER_TAPS)) // stride + 1
   scale = gain / sum(FILTER_TAPS)
   first, second, third, fourth = (
-      _window(padded, axis, i, size, stride) for i in range(len(FILTER_TAPS)))
+    _window(padded, axis, i, size, stride) for i in range(len(FILTER_TAPS))
+  )
   # The taps are symmetric: two products serve for four.
-  return ((FILTER_TAPS[0] * scale) * (first + fourth)
-          + (FILTER_TAPS[1] * scale) * (second + third))
+  return (FILTER_TAPS[0] * scale) * (first + fourth) + (
+    FILTER_TAPS[1] * scale
+  ) * (second + third)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
-def _smooth(x: jax.Array, axis: int, before: int, after: int,
-            gain: float) -> jax.Array:
+def _smooth(
+  x: jax.Array, axis: int, before: int, after: int, gain: float
+) -> jax.Array:
   """`_filter` of stride 1, with a gradient that is one, too.
 
   The taps are symmetric, so the transpose differs in its padding alone;
@@ -88,22 +103,23 @@ def _smooth_backward(axis, before, after, gain, _, cotangent):
 _smooth.defvjp(_smooth_forward, _smooth_backward)
 
 
-def downsample2(x: chex.Array) -> jax.Array:
+def downsample2(x: Array) -> jax.Array:
   """Halves an image, [N, H, W, C] -> [N, H // 2, W // 2, C]."""
   for axis in (_ROWS, _COLUMNS):
     x = _filter(x, axis, 1, 1, stride=2)
   return x
 
 
-def filter2d(x: chex.Array) -> jax.Array:
+def filter2d(x: Array) -> jax.Array:
   """Smooths an image of any size, [N, H, W, C], at the same size."""
   for axis in (_ROWS, _COLUMNS):
     x = _smooth(x, axis, 2, 1, 1.0)
   return x
 
 
-def conv_down2(x: chex.Array, kernel: chex.Array, *,
-               precision: Optional[lax.PrecisionLike] = None) -> jax.Array:
+def conv_down2(
+  x: Array, kernel: Array, *, precision: lax.PrecisionLike | None = None
+) -> jax.Array:
   """Filters, then correlates with stride 2.
 
   Args:
@@ -116,15 +132,20 @@ def conv_down2(x: chex.Array, kernel: chex.Array, *,
   chex.assert_rank([x, kernel], 4)
   for axis in (_ROWS, _COLUMNS):
     x = _smooth(x, axis, 2, 2, 1.0)
-  return convolution.conv2d(x, kernel, stride=2,
-                            padding=((0, 0), (0, 0)), precision=precision)
+  return convolution.conv2d(
+    x, kernel, stride=2, padding=((0, 0), (0, 0)), precision=precision
+  )
 
 
-def conv_up2(x: chex.Array, kernel: chex.Array, *,
-             base: Optional[chex.Array] = None,
-             low_rank: Optional[LowRank] = None,
-             styles: Optional[chex.Array] = None,
-             precision: Optional[lax.PrecisionLike] = None) -> jax.Array:
+def conv_up2(
+  x: Array,
+  kernel: Array,
+  *,
+  base: Array | None = None,
+  low_rank: LowRank | None = None,
+  styles: Array | None = None,
+  precision: lax.PrecisionLike | None = None,
+) -> jax.Array:
   """Transposed convolution with stride 2, then the filter at gain 2 an axis.
 
   With y[n] = sum_i x[i] k[n - 2i] for n = 0 … 2H, the result is
@@ -142,8 +163,9 @@ def conv_up2(x: chex.Array, kernel: chex.Array, *,
   """
   chex.assert_rank([x, kernel], 4)
   chex.assert_shape(kernel, (3, 3, x.shape[-1], None))
-  y = convolution.conv_transposed(x, kernel, base=base, low_rank=low_rank,
-                                  styles=styles, precision=precision)
+  y = convolution.conv_transposed(
+    x, kernel, base=base, low_rank=low_rank, styles=styles, precision=precision
+  )
   for axis in (_COLUMNS, _ROWS):
     y = _smooth(y, axis, 1, 0, 2.0)
   return y

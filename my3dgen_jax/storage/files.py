@@ -4,7 +4,8 @@ import contextlib
 import os
 import pathlib
 import tempfile
-from typing import BinaryIO, Iterator, Union
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from my3dgen_jax.errors import UserError
 
@@ -12,7 +13,7 @@ _PREFIX, _SUFFIX = ".unfinished-", ".tmp"
 
 
 @contextlib.contextmanager
-def replacing(path: Union[str, os.PathLike]) -> Iterator[BinaryIO]:
+def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
   """Opens a temporary file that takes the path's place at the end.
 
   If the block fails, the path is as it was, and nothing is left beside it. A
@@ -23,7 +24,8 @@ def replacing(path: Union[str, os.PathLike]) -> Iterator[BinaryIO]:
   """
   path = pathlib.Path(path)
   handle, temporary = tempfile.mkstemp(
-      dir=path.parent, prefix=_PREFIX, suffix=_SUFFIX)
+    dir=path.parent, prefix=_PREFIX, suffix=_SUFFIX
+  )
   try:
     with os.fdopen(handle, "wb") as file:
       yield file
@@ -37,14 +39,13 @@ def replacing(path: Union[str, os.PathLike]) -> Iterator[BinaryIO]:
     raise
 
 
-def is_leftover(path: Union[str, os.PathLike]) -> bool:
+def is_leftover(path: str | os.PathLike) -> bool:
   """Whether it is what a killed `replacing` may have left."""
   name = pathlib.Path(path).name
   return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
 
 
-def make_writable(folder: Union[str, os.PathLike], remedy: str
-                  ) -> pathlib.Path:
+def make_writable(folder: str | os.PathLike, remedy: str) -> pathlib.Path:
   """Makes a folder if it is missing, and tries to write in it.
 
   For what is written after hours of work.
@@ -61,8 +62,9 @@ def make_writable(folder: Union[str, os.PathLike], remedy: str
     with tempfile.TemporaryFile(dir=folder):
       pass
   except OSError as error:
-    raise UserError(f"{folder}: cannot be written: {error.strerror}; "
-                    f"{remedy}") from None
+    raise UserError(
+      f"{folder}: cannot be written: {error.strerror}; {remedy}"
+    ) from None
   return folder
 
 

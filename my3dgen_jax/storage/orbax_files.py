@@ -5,7 +5,8 @@ import logging
 import os
 import pathlib
 import shutil
-from typing import Any, Iterator, Union
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 
@@ -35,8 +36,10 @@ def checkpointer(failure: str) -> Iterator[Any]:
       # Orbax would wait for all processes, but each reads and writes alone.
       index = jax.process_index()
       alone = ocp.options.MultiprocessingOptions(
-          primary_host=index, active_processes={index},
-          barrier_sync_key_prefix=f"alone{index}")
+        primary_host=index,
+        active_processes={index},
+        barrier_sync_key_prefix=f"alone{index}",
+      )
     with ocp.StandardCheckpointer(multiprocessing_options=alone) as orbax:
       yield orbax
   except CheckpointError:
@@ -50,7 +53,7 @@ def checkpointer(failure: str) -> Iterator[Any]:
       logger.setLevel(level)
 
 
-def check_space(path: Union[str, os.PathLike], tree: Any):
+def check_space(path: str | os.PathLike, tree: Any):
   """Refuses what would fill the disk.
 
   Orbax writes from many threads and fails untidily on a full disk.
@@ -62,10 +65,10 @@ def check_space(path: Union[str, os.PathLike], tree: Any):
   Raises: CheckpointError.
   """
   path = pathlib.Path(path)
-  needed = _DISK_ALLOWANCE + sum(
-      leaf.nbytes for leaf in jax.tree.leaves(tree))
+  needed = _DISK_ALLOWANCE + sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
   free = shutil.disk_usage(path.parent).free
   if free < needed:
     raise CheckpointError(
-        f"{path}: no space left: {needed / 1e6:.0f} MB are needed, "
-        f"{free / 1e6:.0f} MB are free")
+      f"{path}: no space left: {needed / 1e6:.0f} MB are needed, "
+      f"{free / 1e6:.0f} MB are free"
+    )

@@ -3,23 +3,22 @@
 import dataclasses
 import functools
 import os
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from collections.abc import Sequence
+from typing import Any
 
-import chex
 import flax.struct
 import jax
 import numpy as np
 
 from my3dgen_jax.config import ProjectionConfig
 from my3dgen_jax.data.album import Album
-from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.jobs import devices as devices_lib
-from my3dgen_jax.training import projection
 from my3dgen_jax.jobs.interrupts import StopRequest
-from my3dgen_jax.training.photo_fits import PhotoFits, Targets, read_npz
-from my3dgen_jax.types import Network
-
+from my3dgen_jax.storage.files import replacing
+from my3dgen_jax.training import projection
+from my3dgen_jax.training.photo_fits import PhotoFits, read_npz, Targets
+from my3dgen_jax.types import Array, Network
 
 # Of a photo's pixels while it is projected, generator and LPIPS included: 0.89
 # GB a photo of 512 x 512 by `benchmarks.compile_cost`, and some to spare.
@@ -28,8 +27,9 @@ _BYTES_A_PIXEL = 4500
 
 def default_cache() -> str:
   """Where anchors are remembered unless told otherwise."""
-  return os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache",
-                      "my3dgen_jax", "anchors")
+  return os.path.join(
+    os.environ.get("XDG_CACHE_HOME") or "~/.cache", "my3dgen_jax", "anchors"
+  )
 
 
 @flax.struct.dataclass
@@ -42,9 +42,9 @@ class Anchors:
     c: [N, 25] float32, their cameras.
   """
 
-  names: Tuple[str, ...] = flax.struct.field(pytree_node=False)
-  ws: chex.Array
-  c: chex.Array
+  names: tuple[str, ...] = flax.struct.field(pytree_node=False)
+  ws: Array
+  c: Array
 
   def of(self, names: Sequence[str]) -> "Anchors":
     """The anchors of some photos, in the order of `names`.
@@ -58,26 +58,33 @@ class Anchors:
     rows = [places[name] for name in names]
     return Anchors(tuple(names), self.ws[rows], self.c[rows])
 
-  def save(self, path: Union[str, os.PathLike]):
+  def save(self, path: str | os.PathLike):
     """Writes them as one `.npz`, whole or not at all; raises OSError."""
     with replacing(path) as file:
-      np.savez(file, names=np.array(self.names, np.str_),
-               ws=np.asarray(self.ws, np.float32),
-               c=np.asarray(self.c, np.float32))
+      np.savez(
+        file,
+        names=np.array(self.names, np.str_),
+        ws=np.asarray(self.ws, np.float32),
+        c=np.asarray(self.c, np.float32),
+      )
 
   @classmethod
-  def load(cls, path: Union[str, os.PathLike]) -> "Anchors":
+  def load(cls, path: str | os.PathLike) -> "Anchors":
     """Reads what `save` wrote; raises CheckpointError naming the file."""
     arrays = read_npz(path)
     try:
       names, ws, c = (arrays[name] for name in ("names", "ws", "c"))
-      if not (ws.ndim == 3 and len(names) == len(ws) == len(c)
-              and np.isfinite(ws).all()):
+      if not (
+        ws.ndim == 3
+        and len(names) == len(ws) == len(c)
+        and np.isfinite(ws).all()
+      ):
         raise KeyError
     except (KeyError, TypeError):
       raise CheckpointError(f"{path}: does not hold anchors") from None
-    return cls(tuple(map(str, names)), ws.astype(np.float32),
-               c.astype(np.float32))
+    return cls(
+      tuple(map(str, names)), ws.astype(np.float32), c.astype(np.float32)
+    )
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -98,13 +105,14 @@ class AnchorFinder(PhotoFits):
   config: ProjectionConfig
   generator: Network
   identity: str
-  lpips: Optional[Network]
+  lpips: Network | None
   lpips_identity: str
   flags: str = "anchor_"
   again: str = "the same command with --resume goes on"
 
-  def find(self, album: Album, stop: StopRequest, *,
-           title: str = "anchors") -> Anchors:
+  def find(
+    self, album: Album, stop: StopRequest, *, title: str = "anchors"
+  ) -> Anchors:
     """The anchors of an album: given ones, remembered ones, and new ones.
 
     Args:
@@ -119,35 +127,43 @@ class AnchorFinder(PhotoFits):
     ws = [photo.ws for photo in album.photos]
     wanted = [i for i, given in enumerate(ws) if given is None]
     if wanted and self.lpips is None:
-      raise UserError(f"{album.place}: projection compares images by LPIPS; "
-                      "give it, or give every photo its _latent.npy")
+      raise UserError(
+        f"{album.place}: projection compares images by LPIPS; "
+        "give it, or give every photo its _latent.npy"
+      )
     # Whether any photo has a mask; then all go through the same program.
     masked = any(photo.mask is not None for photo in album.photos)
     if wanted:
       projection.check_sizes(
-          self.config, model.img_resolution,
-          getattr(self.lpips.module, "backbone", None), self.flags)
+        self.config,
+        model.img_resolution,
+        getattr(self.lpips.module, "backbone", None),
+        self.flags,
+      )
 
-    def fetch(rows: List[int]) -> Targets:
+    def fetch(rows: list[int]) -> Targets:
       batch = album.batch([wanted[i] for i in rows])
-      return Targets(batch.image, batch.c, None,
-                     batch.mask if masked else None)
+      return Targets(batch.image, batch.c, None, batch.mask if masked else None)
 
-    found = self.fit(album.place, [album.names[i] for i in wanted], fetch,
-                     stop, title=title)
+    found = self.fit(
+      album.place, [album.names[i] for i in wanted], fetch, stop, title=title
+    )
     for i, one in zip(wanted, found):
       ws[i] = one["w"]
-    return Anchors(album.names, np.stack([np.broadcast_to(
-        one, (model.num_ws, model.w_dim)) for one in ws]).astype(np.float32),
-                   album.c)
+    return Anchors(
+      album.names,
+      np.stack(
+        [np.broadcast_to(one, (model.num_ws, model.w_dim)) for one in ws]
+      ).astype(np.float32),
+      album.c,
+    )
 
   @property
   def batch_size(self) -> int:
     if self.config.batch_size:
       return self.config.batch_size
     pixels = self.generator.module.config.img_resolution**2
-    return devices_lib.photos_that_fit(self.devices,
-                                       _BYTES_A_PIXEL * pixels)
+    return devices_lib.photos_that_fit(self.devices, _BYTES_A_PIXEL * pixels)
 
   @property
   def seed(self) -> int:
@@ -155,22 +171,28 @@ class AnchorFinder(PhotoFits):
 
   @property
   def advice(self) -> str:
-    return (f"try a lower --{self.flags}learning_rate, or leave the photo "
-            "out")
+    return f"try a lower --{self.flags}learning_rate, or leave the photo out"
 
   def description(self) -> Any:
-    return [self.settings(), self.generator.module.config.to_dict(),
-            self.identity, self.lpips.module.dtype, self.lpips_identity]
+    return [
+      self.settings(),
+      self.generator.module.config.to_dict(),
+      self.identity,
+      self.lpips.module.dtype,
+      self.lpips_identity,
+    ]
 
   def init(self, targets: Targets) -> Any:
-    return self._projector.init(self.generator, self._statistics,
-                                photos=targets.image.shape[0])
+    return self._projector.init(
+      self.generator, self._statistics, photos=targets.image.shape[0]
+    )
 
-  def step(self, targets: Any, state: Any) -> Tuple[Any, jax.Array]:
-    return self._projector.step(*self._networks, targets, state,
-                                self._spread_statistics)
+  def step(self, targets: Any, state: Any) -> tuple[Any, jax.Array]:
+    return self._projector.step(
+      *self._networks, targets, state, self._spread_statistics
+    )
 
-  def result(self, state: Any) -> Dict[str, Any]:
+  def result(self, state: Any) -> dict[str, Any]:
     return {"w": state.w}
 
   # Made once, and only if a photo needs them.
@@ -180,14 +202,16 @@ class AnchorFinder(PhotoFits):
     return projection.projector(self.config.validate(), tuple(self.devices))
 
   @functools.cached_property
-  def _networks(self) -> Tuple[Any, Any]:
+  def _networks(self) -> tuple[Any, Any]:
     return devices_lib.replicate((self.generator, self.lpips), self.devices)
 
   @functools.cached_property
   def _statistics(self) -> projection.WStatistics:
     return projection.w_statistics(
-        jax.random.key(self.config.seed), self.generator,
-        count=self.config.w_samples)
+      jax.random.key(self.config.seed),
+      self.generator,
+      count=self.config.w_samples,
+    )
 
   @functools.cached_property
   def _spread_statistics(self) -> projection.WStatistics:

@@ -3,13 +3,13 @@
 import os
 import pathlib
 import shutil
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from my3dgen_jax.storage.orbax_files import check_space, checkpointer
 from my3dgen_jax.errors import CheckpointError
+from my3dgen_jax.storage.orbax_files import check_space, checkpointer
 from my3dgen_jax.training.state import TrainState
 
 _KEPT = 2  # the newest, and one in case that cannot be read
@@ -27,17 +27,19 @@ class Saved(NamedTuple):
   seconds: float
 
 
-def steps(folder: Union[str, os.PathLike]) -> "list[int]":
+def steps(folder: str | os.PathLike) -> "list[int]":
   """The steps there are complete states of, rising."""
   folder = pathlib.Path(folder)
   if not folder.is_dir():
     return []
-  return sorted(int(path.name) for path in folder.iterdir()
-                if path.name.isdigit())
+  return sorted(
+    int(path.name) for path in folder.iterdir() if path.name.isdigit()
+  )
 
 
-def save_state(folder: Union[str, os.PathLike], state: TrainState, *,
-               seconds: float = 0.0):
+def save_state(
+  folder: str | os.PathLike, state: TrainState, *, seconds: float = 0.0
+):
   """Writes a state, whole or not at all, and drops old ones.
 
   Args:
@@ -63,11 +65,11 @@ def save_state(folder: Union[str, os.PathLike], state: TrainState, *,
       shutil.rmtree(folder / f"{step:08d}")
   except OSError as error:
     raise CheckpointError(
-        f"{error.filename or target}: {error.strerror}") from error
+      f"{error.filename or target}: {error.strerror}"
+    ) from error
 
 
-def load_state(folder: Union[str, os.PathLike],
-               expected: TrainState) -> Optional[Saved]:
+def load_state(folder: str | os.PathLike, expected: TrainState) -> Saved | None:
   """Reads the newest state.
 
   Args:
@@ -85,18 +87,27 @@ def load_state(folder: Union[str, os.PathLike],
   path = folder / f"{known[-1]:08d}"
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   target = jax.tree.map(
-      lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), np.asarray(leaf).dtype,
-                                        sharding=device), _tree(expected, 0.0))
-  failure = (f"{path}: cannot be read; remove it, and --resume goes on from "
-             "an earlier one")
+    lambda leaf: jax.ShapeDtypeStruct(
+      np.shape(leaf), np.asarray(leaf).dtype, sharding=device
+    ),
+    _tree(expected, 0.0),
+  )
+  failure = (
+    f"{path}: cannot be read; remove it, and --resume goes on from "
+    "an earlier one"
+  )
   with checkpointer(failure) as orbax:
     tree = jax.tree.map(np.asarray, orbax.restore(path, target))
-  return Saved(TrainState(tree["step"], tree["trainable"],
-                          tree["opt_state"]), float(tree["seconds"]))
+  return Saved(
+    TrainState(tree["step"], tree["trainable"], tree["opt_state"]),
+    float(tree["seconds"]),
+  )
 
 
 def _tree(state: TrainState, seconds: float) -> Any:
-  return {"step": np.asarray(state.step, np.int32),
-          "trainable": jax.tree.map(np.asarray, state.trainable),
-          "opt_state": jax.tree.map(np.asarray, state.opt_state),
-          "seconds": np.asarray(seconds, np.float32)}
+  return {
+    "step": np.asarray(state.step, np.int32),
+    "trainable": jax.tree.map(np.asarray, state.trainable),
+    "opt_state": jax.tree.map(np.asarray, state.opt_state),
+    "seconds": np.asarray(seconds, np.float32),
+  }

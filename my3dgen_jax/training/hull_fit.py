@@ -13,9 +13,9 @@ Source: MyStyle, section 3.3; My3DGen's settings.
 
 import dataclasses
 import functools
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -23,12 +23,12 @@ import numpy as np
 
 from my3dgen_jax import latents
 from my3dgen_jax.config import HullFitConfig
-from my3dgen_jax.losses.reconstruction import mean_squared_error
-from my3dgen_jax.ops.resize import resize_bilinear
 from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.jobs.interrupts import StopRequest
+from my3dgen_jax.losses.reconstruction import mean_squared_error
+from my3dgen_jax.ops.resize import resize_bilinear
 from my3dgen_jax.training.photo_fits import PhotoFits, Targets
-from my3dgen_jax.types import Network
+from my3dgen_jax.types import Array, Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Degradation:
   """
 
   name: str
-  apply: Callable[[chex.Array], jax.Array]
+  apply: Callable[[Array], jax.Array]
 
 
 @flax.struct.dataclass
@@ -54,13 +54,14 @@ class HullWeights:
     offsets: [B, num_ws, N], what each layer has beyond alpha; or None.
   """
 
-  alpha: chex.Array
-  offsets: Optional[chex.Array] = None
+  alpha: Array
+  offsets: Array | None = None
 
   def latents(self, hull: latents.Hull) -> jax.Array:
     """ws, [B, num_ws, w_dim]."""
-    return hull.latents(self.alpha if self.offsets is None
-                        else self.alpha[:, None] + self.offsets)
+    return hull.latents(
+      self.alpha if self.offsets is None else self.alpha[:, None] + self.offsets
+    )
 
 
 @flax.struct.dataclass
@@ -74,9 +75,9 @@ class HullFitState:
     opt_state: of both.
   """
 
-  step: chex.Array
-  raw: chex.Array
-  offsets: Optional[chex.Array]
+  step: Array
+  raw: Array
+  offsets: Array | None
   opt_state: Any
 
 
@@ -99,12 +100,18 @@ class HullFit(PhotoFits):
   hull: latents.Hull
   generator: Network
   identity: str
-  lpips: Optional[Network] = None
+  lpips: Network | None = None
   lpips_identity: str = ""
-  degradation: Optional[Degradation] = None
+  degradation: Degradation | None = None
 
-  def find(self, targets: Targets, names: Sequence[str], stop: StopRequest, *,
-           title: str = "weights") -> HullWeights:
+  def find(
+    self,
+    targets: Targets,
+    names: Sequence[str],
+    stop: StopRequest,
+    *,
+    title: str = "weights",
+  ) -> HullWeights:
     """The weights of photos.
 
     Args:
@@ -117,16 +124,21 @@ class HullFit(PhotoFits):
     Returns: HullWeights, on the host.
     Raises: as `PhotoFits.fit`.
     """
-    fetch = lambda rows: jax.tree.map(lambda leaf: np.asarray(leaf)[rows],
-                                      targets)
+    fetch = lambda rows: jax.tree.map(
+      lambda leaf: np.asarray(leaf)[rows], targets
+    )
     found = self.fit("photos", names, fetch, stop, title=title)
-    return HullWeights(**jax.tree.map(lambda *leaves: np.stack(leaves),
-                                      *found))
+    return HullWeights(**jax.tree.map(lambda *leaves: np.stack(leaves), *found))
 
   def description(self) -> Any:
-    return [self.settings(), self.generator.module.config.to_dict(),
-            self.identity, self.lpips_identity, self.hull.beta,
-            self.degradation and self.degradation.name]
+    return [
+      self.settings(),
+      self.generator.module.config.to_dict(),
+      self.identity,
+      self.lpips_identity,
+      self.hull.beta,
+      self.degradation and self.degradation.name,
+    ]
 
   def init(self, targets: Targets) -> HullFitState:
     count, size = targets.image.shape[0], self.hull.size
@@ -134,47 +146,65 @@ class HullFit(PhotoFits):
     offsets = None
     if self.config.space == "w+":
       offsets = jnp.zeros((count, self.hull.anchors.shape[1], size))
-    return HullFitState(jnp.zeros(count, jnp.int32), raw, offsets,
-                        jax.vmap(_optimizer(self.config).init)((raw, offsets)))
+    return HullFitState(
+      jnp.zeros(count, jnp.int32),
+      raw,
+      offsets,
+      jax.vmap(_optimizer(self.config).init)((raw, offsets)),
+    )
 
-  def step(self, targets: Any, state: Any) -> Tuple[Any, jax.Array]:
+  def step(self, targets: Any, state: Any) -> tuple[Any, jax.Array]:
     return self._step(*self._networks, targets, state)
 
-  def result(self, state: HullFitState) -> Dict[str, Any]:
+  def result(self, state: HullFitState) -> dict[str, Any]:
     alpha = latents.constrained(state.raw, self.hull.beta)
-    return {"alpha": alpha} if state.offsets is None else {
-        "alpha": alpha, "offsets": state.offsets}
+    return (
+      {"alpha": alpha}
+      if state.offsets is None
+      else {"alpha": alpha, "offsets": state.offsets}
+    )
 
   @functools.cached_property
   def _networks(self) -> Any:
-    return devices_lib.replicate((self.generator, self.lpips, self.hull),
-                                 self.devices)
+    return devices_lib.replicate(
+      (self.generator, self.lpips, self.hull), self.devices
+    )
 
   @property
-  def _step(self) -> Callable[..., Tuple[HullFitState, jax.Array]]:
+  def _step(self) -> Callable[..., tuple[HullFitState, jax.Array]]:
     return _compiled_step(self.config, self.degradation, tuple(self.devices))
 
 
 def _optimizer(config: HullFitConfig) -> Any:
   import optax  # pylint: disable=import-outside-toplevel
+
   return optax.adam(config.learning_rate)
 
 
 @functools.lru_cache(maxsize=8)
-def _compiled_step(config: HullFitConfig, degradation: Optional[Degradation],
-                   devices: Tuple[jax.Device, ...]
-                   ) -> Callable[..., Tuple[HullFitState, jax.Array]]:
+def _compiled_step(
+  config: HullFitConfig,
+  degradation: Degradation | None,
+  devices: tuple[jax.Device, ...],
+) -> Callable[..., tuple[HullFitState, jax.Array]]:
   """A step; the same for all photos and persons, so it is compiled once."""
-  return devices_lib.spread(functools.partial(
-      step_on_device, config=config, degradation=degradation),
-                            devices=devices, donate=(4,))
+  return devices_lib.spread(
+    functools.partial(step_on_device, config=config, degradation=degradation),
+    devices=devices,
+    donate=(4,),
+  )
 
 
-def step_on_device(generator: Network, lpips: Optional[Network],
-                   hull: latents.Hull, targets: Targets, state: HullFitState,
-                   *, config: HullFitConfig,
-                   degradation: Optional[Degradation]
-                   ) -> Tuple[HullFitState, jax.Array]:
+def step_on_device(
+  generator: Network,
+  lpips: Network | None,
+  hull: latents.Hull,
+  targets: Targets,
+  state: HullFitState,
+  *,
+  config: HullFitConfig,
+  degradation: Degradation | None,
+) -> tuple[HullFitState, jax.Array]:
   """A step of one device's photos; see `HullFit` for the arguments.
 
   Returns: the state, and [B], the losses before the step.
@@ -186,28 +216,35 @@ def step_on_device(generator: Network, lpips: Optional[Network],
     raw, offsets = parameters
     alpha = latents.constrained(raw, hull.beta)
     weights = HullWeights(alpha, offsets)
-    image = generator(weights.latents(hull), targets.c,
-                      method="synthesis").image
+    image = generator(
+      weights.latents(hull), targets.c, method="synthesis"
+    ).image
     if degradation is not None:
       image = degradation.apply(image)
     loss = distance(image)
     total = loss
     if offsets is not None:
       total = total + config.offset_weight * latents.offset_penalty(
-          alpha, offsets)
+        alpha, offsets
+      )
     return jnp.sum(total), loss
 
   parameters = state.raw, state.offsets
   gradients, loss = jax.grad(losses, has_aux=True)(parameters)
   updates, opt_state = jax.vmap(_optimizer(config).update)(
-      gradients, state.opt_state)
+    gradients, state.opt_state
+  )
   raw, offsets = jax.tree.map(jnp.add, parameters, updates)
   return HullFitState(state.step + 1, raw, offsets, opt_state), loss
 
 
-def distance_to(photo: chex.Array, mask: Optional[chex.Array],
-                lpips: Optional[Network], config: Any,
-                side: int) -> Callable[[chex.Array], jax.Array]:
+def distance_to(
+  photo: Array,
+  mask: Array | None,
+  lpips: Network | None,
+  config: Any,
+  side: int,
+) -> Callable[[Array], jax.Array]:
   """How far images are from photos: LPIPS and squared differences.
 
   Args:
@@ -220,6 +257,7 @@ def distance_to(photo: chex.Array, mask: Optional[chex.Array],
 
   Returns: a function of images of the photos' shape that returns [N].
   """
+
   def large(x):
     if x is None:
       return None
@@ -234,7 +272,8 @@ def distance_to(photo: chex.Array, mask: Optional[chex.Array],
     total = jnp.zeros(image.shape[0])
     if config.lpips_weight:
       total += config.lpips_weight * lpips(
-          large(image), enlarged, mask=weight, method="to_photos")
+        large(image), enlarged, mask=weight, method="to_photos"
+      )
     if config.mse_weight:
       total += config.mse_weight * mean_squared_error(image, photo, mask)
     return total

@@ -1,8 +1,5 @@
 """What tuning minimises: equation 1 of My3DGen, and the optional terms."""
 
-from typing import Dict, Optional, Tuple
-
-import chex
 import flax.struct
 import jax
 
@@ -13,7 +10,7 @@ from my3dgen_jax.losses.reconstruction import mean_squared_error
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.ops.rendering import renderer
 from my3dgen_jax.ops.resize import resize_bilinear
-from my3dgen_jax.types import Network, RenderOutput
+from my3dgen_jax.types import Array, Network, RenderOutput
 
 
 @flax.struct.dataclass
@@ -29,18 +26,22 @@ class TuningBatch:
     mask: [N, H, W, 1] in [0, 1], 1 where the loss looks; None: everywhere.
   """
 
-  image: chex.Array
-  c: chex.Array
-  ws: chex.Array
-  key: chex.Array
-  mask: Optional[chex.Array] = None
+  image: Array
+  c: Array
+  ws: Array
+  key: Array
+  mask: Array | None = None
 
 
-def objective(generator: Network, batch: TuningBatch, config: LossConfig, *,
-              lpips: Optional[Network] = None,
-              identity: Optional[Network] = None,
-              stratified: bool = False
-              ) -> Tuple[jax.Array, Dict[str, jax.Array]]:
+def objective(
+  generator: Network,
+  batch: TuningBatch,
+  config: LossConfig,
+  *,
+  lpips: Network | None = None,
+  identity: Network | None = None,
+  stratified: bool = False,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """The loss of each photo, and the unweighted terms it is the sum of.
 
   Args:
@@ -58,55 +59,66 @@ def objective(generator: Network, batch: TuningBatch, config: LossConfig, *,
   planes = generator(batch.ws, method="planes")
   model = generator.module.config
 
-  def render(c: chex.Array) -> RenderOutput:
+  def render(c: Array) -> RenderOutput:
     sampling = None
     if stratified:
-      sampling = jax.vmap(lambda key: renderer.draw_sampling(
-          key, (model.neural_rendering_resolution**2,), model.rendering))(keys)
-    return generator(planes, batch.ws, c, sampling=sampling,
-                     method="render_planes")
+      sampling = jax.vmap(
+        lambda key: renderer.draw_sampling(
+          key, (model.neural_rendering_resolution**2,), model.rendering
+        )
+      )(keys)
+    return generator(
+      planes, batch.ws, c, sampling=sampling, method="render_planes"
+    )
 
   output = render(batch.c)
-  terms = reconstruction_terms(output, batch.image, batch.mask, config,
-                               lpips)
+  terms = reconstruction_terms(output, batch.image, batch.mask, config, lpips)
   if config.needs_identity:
     embed = lambda x: identity.module.embed(identity.variables, x)
     person = embed(output.image)
     if config.identity_weight:
       terms["identity"] = identity_loss(
-          person, jax.lax.stop_gradient(embed(batch.image)))
+        person, jax.lax.stop_gradient(embed(batch.image))
+      )
     if config.symmetry_weight:
       mirrored = render(cameras.mirror(batch.c)).image
       terms["symmetry"] = identity_loss(person, embed(mirrored))
   if config.density_weight:
+
     def roughness(key, planes):
       return regularizers.density_roughness(
-          jax.random.fold_in(key, 1),
-          lambda points: generator(planes[None], points,
-                                   method="query").sigma,
-          points=config.density_points, distance=config.density_distance,
-          box_warp=model.rendering.box_warp)
+        jax.random.fold_in(key, 1),
+        lambda points: generator(planes[None], points, method="query").sigma,
+        points=config.density_points,
+        distance=config.density_distance,
+        box_warp=model.rendering.box_warp,
+      )
+
     terms["density"] = jax.vmap(roughness)(keys, planes)
   weights = term_weights(config)
   return sum(weights[name] * term for name, term in terms.items()), terms
 
 
-def term_weights(config: LossConfig) -> Dict[str, float]:
+def term_weights(config: LossConfig) -> dict[str, float]:
   """The weight of each term that `objective` may return."""
   return {
-      "lpips": config.lpips_weight,
-      "mse": config.mse_weight,
-      "lpips_raw": config.lpips_weight * config.raw_weight,
-      "mse_raw": config.mse_weight * config.raw_weight,
-      "identity": config.identity_weight,
-      "symmetry": config.symmetry_weight,
-      "density": config.density_weight,
+    "lpips": config.lpips_weight,
+    "mse": config.mse_weight,
+    "lpips_raw": config.lpips_weight * config.raw_weight,
+    "mse_raw": config.mse_weight * config.raw_weight,
+    "identity": config.identity_weight,
+    "symmetry": config.symmetry_weight,
+    "density": config.density_weight,
   }
 
 
-def reconstruction_terms(output: RenderOutput, image: chex.Array,
-                         mask: Optional[chex.Array], config: LossConfig,
-                         lpips: Optional[Network]) -> Dict[str, jax.Array]:
+def reconstruction_terms(
+  output: RenderOutput,
+  image: Array,
+  mask: Array | None,
+  config: LossConfig,
+  lpips: Network | None,
+) -> dict[str, jax.Array]:
   """Equation 1's terms: of the image, and of image_raw against it made small.
 
   Args:
@@ -126,9 +138,9 @@ def reconstruction_terms(output: RenderOutput, image: chex.Array,
     pairs.append(("_raw", output.image_raw, small(image), small(mask)))
   for suffix, rendered, photo, weight in pairs:
     if config.lpips_weight:
-      terms[f"lpips{suffix}"] = lpips(rendered, photo, mask=weight,
-                                      method="to_photos")
+      terms[f"lpips{suffix}"] = lpips(
+        rendered, photo, mask=weight, method="to_photos"
+      )
     if config.mse_weight:
       terms[f"mse{suffix}"] = mean_squared_error(rendered, photo, weight)
   return terms
-

@@ -15,26 +15,27 @@ import json
 import os
 import pathlib
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.data.iterator import shard
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.jobs import processes
 from my3dgen_jax.jobs.interrupts import StopRequest
-from my3dgen_jax.jobs.progress import Progress, compiling
+from my3dgen_jax.jobs.progress import compiling, Progress
+from my3dgen_jax.storage.files import replacing
+from my3dgen_jax.types import Array
 
 _FORMAT = 2  # of what is hashed; another one forgets all that is cached
 
-Result = Dict[str, np.ndarray]  # of one photo
+Result = dict[str, np.ndarray]  # of one photo
 
 
 @flax.struct.dataclass
@@ -49,9 +50,9 @@ class Targets:
     ws: [N, num_ws, w_dim], latents that are known, or None.
   """
 
-  image: chex.Array
-  c: chex.Array
-  key: chex.Array
+  image: Array
+  c: Array
+  key: Array
   mask: Any = None
   ws: Any = None
 
@@ -74,7 +75,7 @@ class PhotoFits(abc.ABC):
 
   config: Any
   devices: Sequence[jax.Device]
-  cache: Optional[pathlib.Path] = None
+  cache: pathlib.Path | None = None
   save_seconds: float = 120.0
 
   @property
@@ -87,7 +88,7 @@ class PhotoFits(abc.ABC):
     """Photos at a time, over all devices."""
     return self.config.batch_size
 
-  def settings(self) -> Dict[str, Any]:
+  def settings(self) -> dict[str, Any]:
     """The config as far as results depend on it.
 
     Photos see no others; but how many are worked on at a time is in the last
@@ -121,14 +122,14 @@ class PhotoFits(abc.ABC):
     """The state before the first step: a pytree of [N, …] with `step` [N]."""
 
   @abc.abstractmethod
-  def step(self, targets: Any, state: Any) -> Tuple[Any, jax.Array]:
+  def step(self, targets: Any, state: Any) -> tuple[Any, jax.Array]:
     """Makes a step; [D, N, …] in and out; the state's memory is taken over.
 
     Returns: the state, and [D, N], the losses before the step.
     """
 
   @abc.abstractmethod
-  def result(self, state: Any) -> Dict[str, Any]:
+  def result(self, state: Any) -> dict[str, Any]:
     """What is remembered of a state, [N, …] by name."""
 
   def finished(self, state: Any) -> bool:
@@ -136,9 +137,15 @@ class PhotoFits(abc.ABC):
     del state
     return False
 
-  def fit(self, place: str, names: Sequence[str],
-          fetch: Callable[[List[int]], Targets], stop: StopRequest, *,
-          title: str) -> List[Result]:
+  def fit(
+    self,
+    place: str,
+    names: Sequence[str],
+    fetch: Callable[[list[int]], Targets],
+    stop: StopRequest,
+    *,
+    title: str,
+  ) -> list[Result]:
     """Fits photos, those that are remembered excepted.
 
     Photos are worked on in the same batches whatever is known already.
@@ -161,9 +168,9 @@ class PhotoFits(abc.ABC):
     share = size // processes.count()
     mine = slice(processes.index() * share, (processes.index() + 1) * share)
     progress = Progress(title, len(names) * self.steps, "steps")
-    results: List[Result] = []
+    results: list[Result] = []
     for first in range(0, len(names), size):
-      rows = list(range(len(names)))[first:first + size]
+      rows = list(range(len(names)))[first : first + size]
       own = rows[mine]
       # A batch is filled up, so that all run through one program.
       targets = with_keys(fetch((rows * size)[:size][mine]), self.seed)
@@ -174,24 +181,44 @@ class PhotoFits(abc.ABC):
       else:
         new = {row: known[row] for row in own if row in known}
         if len(new) < len(own):
-          new = dict(zip(own, self._fit(
-              targets, list(keys.values()), place, [names[i] for i in own],
-              stop, progress, done=first * self.steps, photos=len(rows))))
+          new = dict(
+            zip(
+              own,
+              self._fit(
+                targets,
+                list(keys.values()),
+                place,
+                [names[i] for i in own],
+                stop,
+                progress,
+                done=first * self.steps,
+                photos=len(rows),
+              ),
+            )
+          )
         known = _joined(new)
       results += [known[row] for row in rows]
     return results
 
-  def _known(self, keys: Dict[int, str]) -> Dict[int, Result]:
+  def _known(self, keys: dict[int, str]) -> dict[int, Result]:
     """The results that a process remembers of its own photos, of all."""
     recalled = {row: self._recall(key) for row, key in keys.items()}
-    return _joined({row: one for row, one in recalled.items()
-                    if one is not None})
+    return _joined(
+      {row: one for row, one in recalled.items() if one is not None}
+    )
 
   def _key_of(self, targets: Targets, row: int) -> str:
     """What a result depends on, hashed."""
-    digest = hashlib.sha256(json.dumps(
-        [_FORMAT, type(self).__name__, self.description(),
-         targets.mask is not None]).encode())
+    digest = hashlib.sha256(
+      json.dumps(
+        [
+          _FORMAT,
+          type(self).__name__,
+          self.description(),
+          targets.mask is not None,
+        ]
+      ).encode()
+    )
     for array in (targets.image, targets.c, targets.mask, targets.ws):
       if array is not None:
         digest.update(np.ascontiguousarray(array[row], np.float32))
@@ -200,7 +227,7 @@ class PhotoFits(abc.ABC):
   def _path(self, name: str) -> pathlib.Path:
     return self.cache / f"{name}.npz"
 
-  def _recall(self, key: str) -> Optional[Result]:
+  def _recall(self, key: str) -> Result | None:
     """The result that is remembered; None: none."""
     if self.cache is None:
       return None
@@ -209,24 +236,32 @@ class PhotoFits(abc.ABC):
     except CheckpointError:
       return None  # damaged or not there: found again
 
-  def _remember(self, name: str, arrays: Dict[str, Any]):
+  def _remember(self, name: str, arrays: dict[str, Any]):
     if self.cache is None:
       return
     self.cache.mkdir(parents=True, exist_ok=True)
     with replacing(self._path(name)) as file:
       np.savez(file, **arrays)
 
-  def _fit(self, targets: Targets, keys: List[str], place: str,
-           names: List[str], stop: StopRequest, progress: Progress, *,
-           done: int, photos: int) -> List[Result]:
+  def _fit(
+    self,
+    targets: Targets,
+    keys: list[str],
+    place: str,
+    names: list[str],
+    stop: StopRequest,
+    progress: Progress,
+    *,
+    done: int,
+    photos: int,
+  ) -> list[Result]:
     """Fits a share of a batch, `names` of it photos, the rest to fill it.
 
     The progress counts the `photos` of the whole batch: all processes work at
     about the same pace.
     """
     count, size = len(names), targets.image.shape[0]
-    partial = "partial-" + hashlib.sha256(
-        f"{size} {keys}".encode()).hexdigest()
+    partial = "partial-" + hashlib.sha256(f"{size} {keys}".encode()).hexdigest()
     state = self._resume(partial, self.init(targets))
     step = int(np.max(state.step))
     targets, state = self._scatter(targets), self._scatter(state)
@@ -240,23 +275,28 @@ class PhotoFits(abc.ABC):
       losses = np.asarray(losses).ravel()[:count]
       if not np.isfinite(losses).all():
         name = names[int(np.argmin(np.isfinite(losses)))]
-        raise UserError(f"{place}: {name}: its fit did not stay finite; "
-                        f"{self.advice}")
+        raise UserError(
+          f"{place}: {name}: its fit did not stay finite; {self.advice}"
+        )
       progress.update(done + step * photos, f"loss {losses.mean():.4g}")
       if stop.signal is not None:
         save()
         stop.raise_if_wanted(
-            f"stopped while fitting {', '.join(names)} at step {step} of "
-            f"{self.steps}; {self.again}")
+          f"stopped while fitting {', '.join(names)} at step {step} of "
+          f"{self.steps}; {self.again}"
+        )
       if time.monotonic() - saved > self.save_seconds:
         save()
         saved = time.monotonic()
     if step < self.steps:
       progress.update(done + self.steps * photos)
-    found = {name: np.asarray(array)
-             for name, array in self.result(self._gather(state)).items()}
-    results = [{name: array[i] for name, array in found.items()}
-               for i in range(count)]
+    found = {
+      name: np.asarray(array)
+      for name, array in self.result(self._gather(state)).items()
+    }
+    results = [
+      {name: array[i] for name, array in found.items()} for i in range(count)
+    ]
     for key, result in zip(keys, results):
       self._remember(key, result)
     if self.cache is not None:
@@ -272,27 +312,35 @@ class PhotoFits(abc.ABC):
       leaves = [arrays[key] for key in _leaves(state)]
     except (CheckpointError, KeyError):
       return state
-    if any(found.shape != wanted.shape
-           for found, wanted in zip(leaves, jax.tree.leaves(state))):
+    if any(
+      found.shape != wanted.shape
+      for found, wanted in zip(leaves, jax.tree.leaves(state))
+    ):
       return state
     return jax.tree.unflatten(jax.tree.structure(state), leaves)
 
   def _scatter(self, tree: Any) -> Any:
     return devices_lib.scatter(
-        shard(jax.tree.map(np.asarray, tree), num_devices=len(self.devices)),
-        self.devices)
+      shard(jax.tree.map(np.asarray, tree), num_devices=len(self.devices)),
+      self.devices,
+    )
 
   def _gather(self, tree: Any) -> Any:
     return jax.tree.map(
-        lambda leaf: np.asarray(leaf).reshape((-1,) + leaf.shape[2:]), tree)
+      lambda leaf: np.asarray(leaf).reshape((-1,) + leaf.shape[2:]), tree
+    )
 
 
-def _joined(results: Dict[int, Result]) -> Dict[int, Result]:
+def _joined(results: dict[int, Result]) -> dict[int, Result]:
   """The results of all processes, by row; each gives some."""
-  joined: Dict[int, Result] = {}
-  for part in processes.gather({
-      f"{row}/{name}": array for row, one in results.items()
-      for name, array in one.items()}):
+  joined: dict[int, Result] = {}
+  for part in processes.gather(
+    {
+      f"{row}/{name}": array
+      for row, one in results.items()
+      for name, array in one.items()
+    }
+  ):
     for path, array in part.items():
       row, name = path.split("/", maxsplit=1)
       joined.setdefault(int(row), {})[name] = array
@@ -301,14 +349,17 @@ def _joined(results: Dict[int, Result]) -> Dict[int, Result]:
 
 def with_keys(targets: Targets, seed: int) -> Targets:
   """Gives each photo a PRNG key, by what it shows."""
-  numbers = jnp.asarray([zlib.crc32(np.ascontiguousarray(image))
-                         for image in targets.image], jnp.uint32)
+  numbers = jnp.asarray(
+    [zlib.crc32(np.ascontiguousarray(image)) for image in targets.image],
+    jnp.uint32,
+  )
   keys = jax.vmap(lambda n: jax.random.fold_in(jax.random.key(seed), n))(
-      numbers)
+    numbers
+  )
   return targets.replace(key=np.asarray(jax.random.key_data(keys)))
 
 
-def read_npz(path: Union[str, os.PathLike]) -> Dict[str, np.ndarray]:
+def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
   """All arrays of a file; raises CheckpointError naming it."""
   try:
     with np.load(path, allow_pickle=False) as file:
@@ -321,6 +372,8 @@ def read_npz(path: Union[str, os.PathLike]) -> Dict[str, np.ndarray]:
     raise CheckpointError(f"{path}: {reason}") from None
 
 
-def _leaves(tree: Any) -> Dict[str, Any]:
-  return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-          for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+def _leaves(tree: Any) -> dict[str, Any]:
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }

@@ -14,22 +14,22 @@ Source: Roich et al. 2021 (PTI), section 3.2.
 
 import dataclasses
 import functools
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-import chex
 import flax.struct
-from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from my3dgen_jax.config import GeneratorConfig, LoraConfig, PivotConfig
-from my3dgen_jax.losses.reconstruction import mean_squared_error
 from my3dgen_jax.jobs import devices as devices_lib
-from my3dgen_jax.training import state as state_lib
 from my3dgen_jax.jobs.interrupts import StopRequest
+from my3dgen_jax.losses.reconstruction import mean_squared_error
+from my3dgen_jax.training import state as state_lib
 from my3dgen_jax.training.photo_fits import PhotoFits, Targets
-from my3dgen_jax.types import Network
+from my3dgen_jax.types import Array, Network
 
 
 class Bent(NamedTuple):
@@ -58,10 +58,10 @@ class PivotState:
     lpips: before the last step.
   """
 
-  step: chex.Array
+  step: Array
   trainable: Any
   opt_state: Any
-  lpips: chex.Array
+  lpips: Array
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -79,11 +79,17 @@ class PivotalTuner(PhotoFits):
   config: PivotConfig
   generator: Network
   identity: str
-  lpips: Optional[Network] = None
+  lpips: Network | None = None
   lpips_identity: str = ""
 
-  def find(self, targets: Targets, names: Sequence[str], stop: StopRequest, *,
-           title: str = "tuning") -> List[Bent]:
+  def find(
+    self,
+    targets: Targets,
+    names: Sequence[str],
+    stop: StopRequest,
+    *,
+    title: str = "tuning",
+  ) -> list[Bent]:
     """What bends the generator to each photo.
 
     Args:
@@ -95,24 +101,30 @@ class PivotalTuner(PhotoFits):
     Returns: Bent, each on the host.
     Raises: as `PhotoFits.fit`.
     """
-    fetch = lambda rows: jax.tree.map(lambda leaf: np.asarray(leaf)[rows],
-                                      targets)
+    fetch = lambda rows: jax.tree.map(
+      lambda leaf: np.asarray(leaf)[rows], targets
+    )
     found = self.fit("photos", names, fetch, stop, title=title)
     result = []
     for one in found:
-      trainable = unflatten_dict({tuple(path.split("/")): leaf
-                                  for path, leaf in one.items()
-                                  if "/" in path})
+      trainable = unflatten_dict(
+        {
+          tuple(path.split("/")): leaf
+          for path, leaf in one.items()
+          if "/" in path
+        }
+      )
       result.append(Bent(trainable, int(one["step"]), float(one["lpips"])))
     return result
 
   def bent(self, trainable: Any) -> Network:
     """The generator as it was bent to a photo."""
-    return state_lib.join(self.generator.module.config, trainable,
-                          self._split[1], self.lora_config)
+    return state_lib.join(
+      self.generator.module.config, trainable, self._split[1], self.lora_config
+    )
 
   @property
-  def lora_config(self) -> Optional[LoraConfig]:
+  def lora_config(self) -> LoraConfig | None:
     """Of the adapters, or None."""
     if self.config.mode == "full":
       return None
@@ -123,32 +135,45 @@ class PivotalTuner(PhotoFits):
     return len(self.devices)  # weights of their own would not be a batch
 
   def description(self) -> Any:
-    return [self.settings(), self.generator.module.config.to_dict(),
-            self.identity, self.lpips_identity]
+    return [
+      self.settings(),
+      self.generator.module.config.to_dict(),
+      self.identity,
+      self.lpips_identity,
+    ]
 
   def init(self, targets: Targets) -> PivotState:
-    return init_state(self._split[0], config=self.config,
-                      count=targets.image.shape[0])
+    return init_state(
+      self._split[0], config=self.config, count=targets.image.shape[0]
+    )
 
-  def step(self, targets: Any, state: Any) -> Tuple[Any, jax.Array]:
+  def step(self, targets: Any, state: Any) -> tuple[Any, jax.Array]:
     return self._step(*self._networks, targets, state)
 
-  def result(self, state: PivotState) -> Dict[str, Any]:
-    photos = [flatten_dict(state_lib.unravel(vector, self._split[0]))
-              for vector in np.asarray(state.trainable)]
-    leaves = {"/".join(path): np.stack([photo[path] for photo in photos])
-              for path in photos[0]}
+  def result(self, state: PivotState) -> dict[str, Any]:
+    photos = [
+      flatten_dict(state_lib.unravel(vector, self._split[0]))
+      for vector in np.asarray(state.trainable)
+    ]
+    leaves = {
+      "/".join(path): np.stack([photo[path] for photo in photos])
+      for path in photos[0]
+    }
     return {**leaves, "step": state.step, "lpips": state.lpips}
 
   def finished(self, state: Any) -> bool:
     return self.config.stop_lpips > 0 and bool(
-        np.all(np.asarray(state.lpips) < self.config.stop_lpips))
+      np.all(np.asarray(state.lpips) < self.config.stop_lpips)
+    )
 
   @functools.cached_property
-  def _split(self) -> Tuple[Any, Any]:
+  def _split(self) -> tuple[Any, Any]:
     return state_lib.split(
-        jax.random.key(self.config.seed), self.generator.module.config,
-        self.generator.variables, self.lora_config)
+      jax.random.key(self.config.seed),
+      self.generator.module.config,
+      self.generator.variables,
+      self.lora_config,
+    )
 
   @functools.cached_property
   def _networks(self) -> Any:
@@ -156,12 +181,17 @@ class PivotalTuner(PhotoFits):
 
   @property
   def _step(self) -> Any:
-    return _compiled_step(self.config, self.generator.module.config,
-                          self.lora_config, tuple(self.devices))
+    return _compiled_step(
+      self.config,
+      self.generator.module.config,
+      self.lora_config,
+      tuple(self.devices),
+    )
 
 
-def init_state(trainable: Any, *, config: PivotConfig,
-               count: int) -> PivotState:
+def init_state(
+  trainable: Any, *, config: PivotConfig, count: int
+) -> PivotState:
   """The state of `count` photos before the first step.
 
   Args:
@@ -171,31 +201,49 @@ def init_state(trainable: Any, *, config: PivotConfig,
   """
   vector = state_lib.ravel(trainable)
   copies = lambda tree: jax.tree.map(
-      lambda leaf: jnp.broadcast_to(leaf, (count,) + jnp.shape(leaf)), tree)
-  return PivotState(jnp.zeros(count, jnp.int32), copies(vector),
-                    copies(_optimizer(config).init(vector)),
-                    jnp.full(count, jnp.nan))
+    lambda leaf: jnp.broadcast_to(leaf, (count,) + jnp.shape(leaf)), tree
+  )
+  return PivotState(
+    jnp.zeros(count, jnp.int32),
+    copies(vector),
+    copies(_optimizer(config).init(vector)),
+    jnp.full(count, jnp.nan),
+  )
 
 
 def _optimizer(config: PivotConfig) -> Any:
   import optax  # pylint: disable=import-outside-toplevel
+
   return optax.adam(config.learning_rate)
 
 
 @functools.lru_cache(maxsize=8)
-def _compiled_step(config: PivotConfig, model: GeneratorConfig,
-                   lora_config: Optional[LoraConfig],
-                   devices: Tuple[jax.Device, ...]) -> Any:
+def _compiled_step(
+  config: PivotConfig,
+  model: GeneratorConfig,
+  lora_config: LoraConfig | None,
+  devices: tuple[jax.Device, ...],
+) -> Any:
   """A step; the same for all photos and persons, so it is compiled once."""
-  return devices_lib.spread(functools.partial(
-      step_on_device, config=config, model=model, lora_config=lora_config),
-                            devices=devices, donate=(3,))
+  return devices_lib.spread(
+    functools.partial(
+      step_on_device, config=config, model=model, lora_config=lora_config
+    ),
+    devices=devices,
+    donate=(3,),
+  )
 
 
-def step_on_device(frozen: Any, lpips: Optional[Network], targets: Targets,
-                   state: PivotState, *, config: PivotConfig,
-                   model: GeneratorConfig, lora_config: Optional[LoraConfig]
-                   ) -> Tuple[PivotState, jax.Array]:
+def step_on_device(
+  frozen: Any,
+  lpips: Network | None,
+  targets: Targets,
+  state: PivotState,
+  *,
+  config: PivotConfig,
+  model: GeneratorConfig,
+  lora_config: LoraConfig | None,
+) -> tuple[PivotState, jax.Array]:
   """A step of one photo, which is all that a device works on.
 
   Args:
@@ -210,10 +258,13 @@ def step_on_device(frozen: Any, lpips: Optional[Network], targets: Targets,
   Returns: the state, and [1], the loss before the step.
   """
   import optax  # pylint: disable=import-outside-toplevel
+
   vector, opt_state = jax.tree.map(
-      lambda leaf: leaf[0], (state.trainable, state.opt_state))
+    lambda leaf: leaf[0], (state.trainable, state.opt_state)
+  )
   trainable = state_lib.unravel(
-      vector, state_lib.abstract_trainable(model, lora_config))
+    vector, state_lib.abstract_trainable(model, lora_config)
+  )
 
   def losses(trainable):
     generator = state_lib.join(model, trainable, frozen, lora_config)
@@ -221,21 +272,26 @@ def step_on_device(frozen: Any, lpips: Optional[Network], targets: Targets,
     perceived = jnp.full(1, jnp.nan)
     total = jnp.zeros(1)
     if config.lpips_weight:
-      perceived = lpips(image, targets.image, mask=targets.mask,
-                        method="to_photos")
+      perceived = lpips(
+        image, targets.image, mask=targets.mask, method="to_photos"
+      )
       total += config.lpips_weight * perceived
     if config.mse_weight:
       total += config.mse_weight * mean_squared_error(
-          image, targets.image, targets.mask)
+        image, targets.image, targets.mask
+      )
     return jnp.sum(total), (total, perceived)
 
   gradients, (loss, perceived) = jax.grad(losses, has_aux=True)(trainable)
   updates, opt_state = _optimizer(config).update(
-      state_lib.ravel(gradients), opt_state, vector)
+    state_lib.ravel(gradients), opt_state, vector
+  )
   vector = optax.apply_updates(vector, updates)
-  new = PivotState(state.step + 1,
-                   *jax.tree.map(lambda leaf: leaf[None],
-                                 (vector, opt_state)), perceived)
+  new = PivotState(
+    state.step + 1,
+    *jax.tree.map(lambda leaf: leaf[None], (vector, opt_state)),
+    perceived,
+  )
   # A photo that is shown well enough is left alone while others go on.
   done = (perceived[0] < config.stop_lpips) & (config.stop_lpips > 0)
   old = state.replace(lpips=perceived)

@@ -16,23 +16,23 @@ Source: Karras et al. 2020 (StyleGAN2), appendix D.
 """
 
 import functools
-from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import chex
 import flax.struct
-from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from my3dgen_jax.config import ConfigError, ProjectionConfig
-from my3dgen_jax.losses import backbones, regularizers
-from my3dgen_jax.losses.reconstruction import (block_means,
-                                               mean_squared_error)
-from my3dgen_jax.ops import cameras
 from my3dgen_jax.jobs.devices import spread
+from my3dgen_jax.losses import backbones, regularizers
+from my3dgen_jax.losses.reconstruction import block_means, mean_squared_error
+from my3dgen_jax.ops import cameras
 from my3dgen_jax.training.photo_fits import Targets
-from my3dgen_jax.types import Network
+from my3dgen_jax.types import Array, Network
 
 _SAMPLES_AT_ONCE = 1000
 
@@ -60,14 +60,15 @@ class ProjectionState:
     opt_state: of both.
   """
 
-  step: chex.Array
-  w: chex.Array
-  noise: Dict[Any, chex.Array]
+  step: Array
+  w: Array
+  noise: dict[Any, Array]
   opt_state: Any
 
 
-def w_statistics(key: chex.PRNGKey, generator: Network, *,
-                 count: int) -> WStatistics:
+def w_statistics(
+  key: chex.PRNGKey, generator: Network, *, count: int
+) -> WStatistics:
   """The mean and the spread of W, for labels of the average camera.
 
   Args:
@@ -80,9 +81,11 @@ def w_statistics(key: chex.PRNGKey, generator: Network, *,
   config = generator.module.config
   rendering = config.rendering
   label = cameras.pack_label(
-      cameras.look_at(0.0, 0.0, rendering.avg_camera_pivot,
-                      rendering.avg_camera_radius),
-      cameras.intrinsics_from_focal(cameras.FACE_FOCAL))[None]
+    cameras.look_at(
+      0.0, 0.0, rendering.avg_camera_pivot, rendering.avg_camera_radius
+    ),
+    cameras.intrinsics_from_focal(cameras.FACE_FOCAL),
+  )[None]
   size = min(count, _SAMPLES_AT_ONCE)
 
   @jax.jit
@@ -90,32 +93,41 @@ def w_statistics(key: chex.PRNGKey, generator: Network, *,
     z = jax.random.normal(key, (size, config.z_dim))
     return generator(z, label, method="mapping")[:, 0]
 
-  draws = [np.asarray(sample(generator, label, jax.random.fold_in(key, i)))
-           for i in range(-(-count // size))]
+  draws = [
+    np.asarray(sample(generator, label, jax.random.fold_in(key, i)))
+    for i in range(-(-count // size))
+  ]
   w = np.concatenate(draws)[:count].astype(np.float64)
   mean = w.mean(axis=0)
-  deviation = np.sqrt(np.sum((w - mean)**2) / count)
-  return WStatistics(jnp.asarray(mean, jnp.float32),
-                     jnp.asarray(deviation, jnp.float32))
+  deviation = np.sqrt(np.sum((w - mean) ** 2) / count)
+  return WStatistics(
+    jnp.asarray(mean, jnp.float32), jnp.asarray(deviation, jnp.float32)
+  )
 
 
-def learning_rate(progress: chex.Numeric,
-                  config: ProjectionConfig) -> jax.Array:
+def learning_rate(
+  progress: chex.Numeric, config: ProjectionConfig
+) -> jax.Array:
   """The rate at a share of the steps: a linear rise, and a cosine's fall."""
   fall = jnp.minimum(1.0, (1 - progress) / config.ramp_down)
-  return (config.learning_rate * (0.5 - 0.5 * jnp.cos(fall * jnp.pi))
-          * jnp.minimum(1.0, progress / config.ramp_up))
+  return (
+    config.learning_rate
+    * (0.5 - 0.5 * jnp.cos(fall * jnp.pi))
+    * jnp.minimum(1.0, progress / config.ramp_up)
+  )
 
 
-def w_noise(progress: chex.Numeric, config: ProjectionConfig,
-            deviation: chex.Numeric) -> jax.Array:
+def w_noise(
+  progress: chex.Numeric, config: ProjectionConfig, deviation: chex.Numeric
+) -> jax.Array:
   """The standard deviation of the noise on w at a share of the steps."""
   left = jnp.maximum(0.0, 1 - progress / config.w_noise_ramp)
   return config.w_noise * deviation * jnp.square(left)
 
 
-def check_sizes(config: ProjectionConfig, side: int, backbone: Optional[str],
-                prefix: str):
+def check_sizes(
+  config: ProjectionConfig, side: int, backbone: str | None, prefix: str
+):
   """Whether LPIPS can look at images as projection makes them.
 
   Args:
@@ -128,24 +140,30 @@ def check_sizes(config: ProjectionConfig, side: int, backbone: Optional[str],
   """
   block = max(1, side // config.resolution)
   if side % block:
-    raise ConfigError(f"{prefix}resolution: images of {side} pixels cannot be "
-                      f"averaged down to about {config.resolution}; choose a "
-                      "power of two")
+    raise ConfigError(
+      f"{prefix}resolution: images of {side} pixels cannot be "
+      f"averaged down to about {config.resolution}; choose a "
+      "power of two"
+    )
   if backbone is None:
     return
   network = backbones.NETWORKS[backbone]
-  for name, pixels in (("checkpoint", side),
-                       (f"{prefix}resolution", side // block)):
+  for name, pixels in (
+    ("checkpoint", side),
+    (f"{prefix}resolution", side // block),
+  ):
     if pixels < network.smallest:
       raise ConfigError(
-          f"{name}: LPIPS on {network.title} needs images of at least "
-          f"{network.smallest} pixels, these have {pixels}; raise it, or use "
-          "another network")
+        f"{name}: LPIPS on {network.title} needs images of at least "
+        f"{network.smallest} pixels, these have {pixels}; raise it, or use "
+        "another network"
+      )
 
 
 @functools.lru_cache(maxsize=8)
-def projector(config: ProjectionConfig, devices: Tuple[jax.Device, ...]
-              ) -> "Projector":
+def projector(
+  config: ProjectionConfig, devices: tuple[jax.Device, ...]
+) -> "Projector":
   """A `Projector`; the same for all albums, so that it is compiled once."""
   return Projector(config, devices)
 
@@ -158,34 +176,45 @@ class Projector:
     devices: those that share the photos.
   """
 
-  def __init__(self, config: ProjectionConfig,
-               devices: Sequence[jax.Device]):
+  def __init__(self, config: ProjectionConfig, devices: Sequence[jax.Device]):
     # Only whoever optimises needs it.
     import optax  # pylint: disable=import-outside-toplevel
+
     self.config = config
     self.devices = tuple(devices)
     self._optimizer = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
     # One step a call: convolutions inside a loop of XLA's take 2.4 times as
     # long on a CPU, and on an accelerator a call costs nothing beside a step.
-    self._step = spread(self.step_on_device, devices=self.devices,
-                        donate=(3,))
+    self._step = spread(self.step_on_device, devices=self.devices, donate=(3,))
 
-  def init(self, generator: Network, statistics: WStatistics, *,
-           photos: int) -> ProjectionState:
+  def init(
+    self, generator: Network, statistics: WStatistics, *, photos: int
+  ) -> ProjectionState:
     """The state before the first step: the mean of W, the stored noise."""
     model = generator.module.config
     rows = 1 if self.config.space == "w" else model.num_ws
     w = jnp.broadcast_to(statistics.mean, (photos, rows, model.w_dim))
     noise = {}
     if self.config.optimize_noise:
-      noise = {path: jnp.broadcast_to(leaf, (photos,) + leaf.shape)
-               for path, leaf in _noise_maps(generator.variables).items()}
-    return ProjectionState(jnp.zeros(photos, jnp.int32), w, noise,
-                           jax.vmap(self._optimizer.init)((w, noise)))
+      noise = {
+        path: jnp.broadcast_to(leaf, (photos,) + leaf.shape)
+        for path, leaf in _noise_maps(generator.variables).items()
+      }
+    return ProjectionState(
+      jnp.zeros(photos, jnp.int32),
+      w,
+      noise,
+      jax.vmap(self._optimizer.init)((w, noise)),
+    )
 
-  def step(self, generator: Network, lpips: Network, targets: Targets,
-           state: ProjectionState, statistics: WStatistics
-           ) -> Tuple[ProjectionState, jax.Array]:
+  def step(
+    self,
+    generator: Network,
+    lpips: Network,
+    targets: Targets,
+    state: ProjectionState,
+    statistics: WStatistics,
+  ) -> tuple[ProjectionState, jax.Array]:
     """Makes a step; all arrays with the leading axis of devices.
 
     Args:
@@ -199,10 +228,14 @@ class Projector:
     """
     return self._step(generator, lpips, targets, state, statistics)
 
-  def step_on_device(self, generator: Network, lpips: Network,
-                     targets: Targets, state: ProjectionState,
-                     statistics: WStatistics
-                     ) -> Tuple[ProjectionState, jax.Array]:
+  def step_on_device(
+    self,
+    generator: Network,
+    lpips: Network,
+    targets: Targets,
+    state: ProjectionState,
+    statistics: WStatistics,
+  ) -> tuple[ProjectionState, jax.Array]:
     """`step` as one device makes it, without the axis of devices."""
     config = self.config
     step = state.step[0]
@@ -216,12 +249,16 @@ class Projector:
       w, noise = parameters
       scale = w_noise(progress, config, statistics.deviation)
       moved = w + scale * jax.vmap(
-          lambda key: jax.random.normal(jax.random.fold_in(key, step),
-                                        w.shape[1:]))(keys)
-      ws = jnp.broadcast_to(moved, (
-          w.shape[0], generator.module.config.num_ws, w.shape[-1]))
-      image = pool(_with_noise(generator, noise)(
-          ws, targets.c, method="synthesis").image)
+        lambda key: jax.random.normal(
+          jax.random.fold_in(key, step), w.shape[1:]
+        )
+      )(keys)
+      ws = jnp.broadcast_to(
+        moved, (w.shape[0], generator.module.config.num_ws, w.shape[-1])
+      )
+      image = pool(
+        _with_noise(generator, noise)(ws, targets.c, method="synthesis").image
+      )
       loss = lpips(image, photo, mask=mask, method="to_photos")
       if config.mse_weight:
         loss += config.mse_weight * mean_squared_error(image, photo, mask)
@@ -232,24 +269,27 @@ class Projector:
     gradients, loss = jax.grad(losses, has_aux=True)(parameters)
     # An optimiser for each photo: the state is laid out by photo.
     updates, opt_state = jax.vmap(self._optimizer.update)(
-        gradients, state.opt_state)
+      gradients, state.opt_state
+    )
     rate = learning_rate(progress, config)
     w, noise = jax.tree.map(lambda p, u: p - rate * u, parameters, updates)
     noise = jax.tree.map(regularizers.normalized_noise, noise)
     return ProjectionState(state.step + 1, w, noise, opt_state), loss
 
 
-def _noise_maps(variables: Any) -> Dict[Any, jax.Array]:
+def _noise_maps(variables: Any) -> dict[Any, jax.Array]:
   """The backbone's stored noise by path; others are not read in rendering."""
-  return {"/".join(path): leaf
-          for path, leaf in flatten_dict(variables["buffers"]).items()
-          if path[0] == "backbone" and path[-1] == "noise_const"}
+  return {
+    "/".join(path): leaf
+    for path, leaf in flatten_dict(variables["buffers"]).items()
+    if path[0] == "backbone" and path[-1] == "noise_const"
+  }
 
 
-def _with_noise(generator: Network, noise: Dict[str, Any]) -> Network:
+def _with_noise(generator: Network, noise: dict[str, Any]) -> Network:
   """The generator with a noise map for each photo in place of one for all."""
   buffers = flatten_dict(generator.variables["buffers"])
-  buffers.update({tuple(path.split("/")): leaf
-                  for path, leaf in noise.items()})
-  return generator.replace(variables={
-      **generator.variables, "buffers": unflatten_dict(buffers)})
+  buffers.update({tuple(path.split("/")): leaf for path, leaf in noise.items()})
+  return generator.replace(
+    variables={**generator.variables, "buffers": unflatten_dict(buffers)}
+  )

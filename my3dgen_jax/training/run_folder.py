@@ -1,16 +1,16 @@
 """What a personalized person is on disk: one folder a run.
 
-    RUN/
-      config.json           every setting as resolved, and the base's SHA-256
-      run.flags             the flags: --flagfile=RUN/run.flags repeats it
-      anchors.npz           a latent for every photo
-      adapter.safetensors   the person (mode lora) …
-      generator/            … or all weights (mode full)
-      state/                to go on from, Orbax
-      metrics.jsonl         a line every few steps; events.* for TensorBoard
-      summary.json          held-out photos, before and after
-      before_after.png      the same, to look at
-      report/index.html     all of it as one page
+RUN/
+  config.json           every setting as resolved, and the base's SHA-256
+  run.flags             the flags: --flagfile=RUN/run.flags repeats it
+  anchors.npz           a latent for every photo
+  adapter.safetensors   the person (mode lora) …
+  generator/            … or all weights (mode full)
+  state/                to go on from, Orbax
+  metrics.jsonl         a line every few steps; events.* for TensorBoard
+  summary.json          held-out photos, before and after
+  before_after.png      the same, to look at
+  report/index.html     all of it as one page
 """
 
 import dataclasses
@@ -18,15 +18,15 @@ import hashlib
 import json
 import os
 import pathlib
-from typing import (Any, Container, Dict, Iterator, Mapping, NamedTuple,
-                    Optional, Tuple, Union)
+from collections.abc import Container, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.config import GeneratorConfig, LoraConfig
-from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.models.checkpoint import generator_digest, load_generator
 from my3dgen_jax.models.generator import Generator
+from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.types import Network
 
@@ -59,18 +59,18 @@ class Run(NamedTuple):
 
   generator: Network
   base: Network
-  lora_config: Optional[LoraConfig]
+  lora_config: LoraConfig | None
   anchors: Anchors
-  config: Dict[str, Any]
+  config: dict[str, Any]
 
 
-def write_json(path: Union[str, os.PathLike], data: Mapping[str, Any]):
+def write_json(path: str | os.PathLike, data: Mapping[str, Any]):
   """Writes plain data for people to read, whole or not at all."""
   with replacing(path) as file:
     file.write((json.dumps(data, indent=2) + "\n").encode())
 
 
-def read_json(path: Union[str, os.PathLike]) -> Dict[str, Any]:
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
   """Reads a table of plain data; raises CheckpointError naming the file."""
   try:
     data = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
@@ -82,7 +82,7 @@ def read_json(path: Union[str, os.PathLike]) -> Dict[str, Any]:
   return data
 
 
-def is_run(folder: Union[str, os.PathLike]) -> bool:
+def is_run(folder: str | os.PathLike) -> bool:
   """Whether a run lies there, finished or not.
 
   Generators have a config.json, too; a run's may be damaged.
@@ -96,7 +96,7 @@ def is_run(folder: Union[str, os.PathLike]) -> bool:
     return False
 
 
-def read_config(folder: Union[str, os.PathLike]) -> Dict[str, Any]:
+def read_config(folder: str | os.PathLike) -> dict[str, Any]:
   """What the config.json of a run holds.
 
   Raises: CheckpointError: it is missing, or is not one of a run.
@@ -106,14 +106,21 @@ def read_config(folder: Union[str, os.PathLike]) -> Dict[str, Any]:
   if not path.exists():
     raise CheckpointError(f"{path}: missing; {remedy}")
   data = read_json(path)
-  if (data.get("kind") != KIND or data.get("format") != FORMAT
-      or not _PARTS <= set(data)):
+  if (
+    data.get("kind") != KIND
+    or data.get("format") != FORMAT
+    or not _PARTS <= set(data)
+  ):
     raise CheckpointError(f"{path}: is not the config.json of a run; {remedy}")
   return data
 
 
-def check_same(path: Union[str, os.PathLike], old: Mapping[str, Any],
-               new: Mapping[str, Any], free: Container[str]):
+def check_same(
+  path: str | os.PathLike,
+  old: Mapping[str, Any],
+  new: Mapping[str, Any],
+  free: Container[str],
+):
   """Compares settings with those a run began with.
 
   Args:
@@ -126,15 +133,19 @@ def check_same(path: Union[str, os.PathLike], old: Mapping[str, Any],
   """
   name = first_difference(old, new, free)
   if name is not None:
-    before, now = (" ".join(repr(_by_name(data).get(name)).split())[:_LONGEST]
-                   for data in (old, new))
+    before, now = (
+      " ".join(repr(_by_name(data).get(name)).split())[:_LONGEST]
+      for data in (old, new)
+    )
     raise UserError(
-        f"{path}: the run began with {name} = {before}, now it is {now}; go "
-        "on with the same, or start anew in another --out")
+      f"{path}: the run began with {name} = {before}, now it is {now}; go "
+      "on with the same, or start anew in another --out"
+    )
 
 
-def first_difference(old: Mapping[str, Any], new: Mapping[str, Any],
-                     free: Container[str]) -> Optional[str]:
+def first_difference(
+  old: Mapping[str, Any], new: Mapping[str, Any], free: Container[str]
+) -> str | None:
   """The first dotted name, not in `free`, that two tables differ in."""
   old, new = _by_name(old), _by_name(new)
   for name in sorted(set(old) | set(new)):
@@ -143,11 +154,11 @@ def first_difference(old: Mapping[str, Any], new: Mapping[str, Any],
   return None
 
 
-def _by_name(data: Mapping[str, Any]) -> Dict[str, Any]:
+def _by_name(data: Mapping[str, Any]) -> dict[str, Any]:
   return dict(_flat(json.loads(json.dumps(data))))
 
 
-def _flat(data: Any, prefix: str = "") -> Iterator[Tuple[str, Any]]:
+def _flat(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
   """Plain data by dotted names."""
   if not isinstance(data, dict):
     yield prefix, data
@@ -156,14 +167,15 @@ def _flat(data: Any, prefix: str = "") -> Iterator[Tuple[str, Any]]:
     yield from _flat(value, f"{prefix}.{name}" if prefix else name)
 
 
-def file_digest(path: Union[str, os.PathLike]) -> str:
+def file_digest(path: str | os.PathLike) -> str:
   """The SHA-256 of a file, in hex."""
   with open(path, "rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_base(checkpoint: Union[str, os.PathLike], config: Mapping[str, Any]
-              ) -> Network:
+def load_base(
+  checkpoint: str | os.PathLike, config: Mapping[str, Any]
+) -> Network:
   """The generator that a run began with.
 
   Args:
@@ -173,16 +185,19 @@ def load_base(checkpoint: Union[str, os.PathLike], config: Mapping[str, Any]
   Raises: CheckpointError: it is not the run's base.
   """
   if generator_digest(checkpoint) != config[BASE_DIGEST]:
-    raise CheckpointError(f"{checkpoint}: is not the generator that the run "
-                          "was made from; name that one by --checkpoint")
+    raise CheckpointError(
+      f"{checkpoint}: is not the generator that the run "
+      "was made from; name that one by --checkpoint"
+    )
   _, variables = load_generator(checkpoint)
   # As the run computed: its dtype and side of image_raw may be others.
   model = GeneratorConfig.from_dict(config["generator"])
   return Network(variables, Generator(model))
 
 
-def load_run(folder: Union[str, os.PathLike], *,
-             checkpoint: Optional[Union[str, os.PathLike]] = None) -> Run:
+def load_run(
+  folder: str | os.PathLike, *, checkpoint: str | os.PathLike | None = None
+) -> Run:
   """Reads a run.
 
   Args:
@@ -204,11 +219,17 @@ def load_run(folder: Union[str, os.PathLike], *,
     return Run(base, base, None, anchors, config)
   adapter = lora_lib.load(folder / ADAPTER_FILE, base.module.config)
   return Run(
-      Network(lora_lib.merge_collections(base.variables, adapter.lora),
-              Generator(base.module.config, adapter.config)),
-      base, adapter.config, anchors, config)
+    Network(
+      lora_lib.merge_collections(base.variables, adapter.lora),
+      Generator(base.module.config, adapter.config),
+    ),
+    base,
+    adapter.config,
+    anchors,
+    config,
+  )
 
 
-def settings_of(config: Any) -> Dict[str, Any]:
+def settings_of(config: Any) -> dict[str, Any]:
   """A frozen dataclass as plain data for config.json."""
   return json.loads(json.dumps(dataclasses.asdict(config)))

@@ -7,19 +7,20 @@ tree it always was.
 """
 
 import math
-from typing import Any, Dict, Mapping, Optional, Tuple
+from collections.abc import Mapping
+from typing import Any
 
 import chex
 import flax.struct
-from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.config import GeneratorConfig, LoraConfig, TuningConfig
-from my3dgen_jax.models.generator import Generator, abstract_variables
-from my3dgen_jax.types import Network
+from my3dgen_jax.models.generator import abstract_variables, Generator
+from my3dgen_jax.types import Array, Network
 
 _FROZEN = ("backbone", "mapping")  # in every mode
 
@@ -35,13 +36,17 @@ class TrainState:
     opt_state: the optimiser's state for it.
   """
 
-  step: chex.Array
+  step: Array
   trainable: Any
   opt_state: Any
 
 
-def split(key: chex.PRNGKey, config: GeneratorConfig, base: Mapping[str, Any],
-          lora_config: Optional[LoraConfig]) -> Tuple[Any, Dict[str, Any]]:
+def split(
+  key: chex.PRNGKey,
+  config: GeneratorConfig,
+  base: Mapping[str, Any],
+  lora_config: LoraConfig | None,
+) -> tuple[Any, dict[str, Any]]:
   """Divides a generator into what is tuned and what is not.
 
   Args:
@@ -58,31 +63,39 @@ def split(key: chex.PRNGKey, config: GeneratorConfig, base: Mapping[str, Any],
   return tuned, {**base, "params": rest}
 
 
-def _split_params(params: Any) -> Tuple[Any, Any]:
+def _split_params(params: Any) -> tuple[Any, Any]:
   """Params that full tuning changes, and those that it does not."""
   params = flatten_dict(params)
-  is_frozen = lambda path: path[:len(_FROZEN)] == _FROZEN
+  is_frozen = lambda path: path[: len(_FROZEN)] == _FROZEN
   tuned = {path: leaf for path, leaf in params.items() if not is_frozen(path)}
   rest = {path: leaf for path, leaf in params.items() if is_frozen(path)}
   return unflatten_dict(tuned), unflatten_dict(rest)
 
 
-def abstract_trainable(config: GeneratorConfig,
-                       lora_config: Optional[LoraConfig]) -> Any:
+def abstract_trainable(
+  config: GeneratorConfig, lora_config: LoraConfig | None
+) -> Any:
   """The trainable half of `split` as `jax.ShapeDtypeStruct`s."""
   if lora_config is not None:
     return lora_lib.abstract(config, lora_config)
   return _split_params(abstract_variables(config)["params"])[0]
 
 
-def join(config: GeneratorConfig, trainable: Any, frozen: Mapping[str, Any],
-         lora_config: Optional[LoraConfig]) -> Network:
+def join(
+  config: GeneratorConfig,
+  trainable: Any,
+  frozen: Mapping[str, Any],
+  lora_config: LoraConfig | None,
+) -> Network:
   """The generator that `split` divided."""
   if lora_config is not None:
-    return Network(lora_lib.merge_collections(frozen, trainable),
-                   Generator(config, lora_config))
-  params = unflatten_dict({**flatten_dict(frozen["params"]),
-                           **flatten_dict(trainable)})
+    return Network(
+      lora_lib.merge_collections(frozen, trainable),
+      Generator(config, lora_config),
+    )
+  params = unflatten_dict(
+    {**flatten_dict(frozen["params"]), **flatten_dict(trainable)}
+  )
   return Network({**frozen, "params": params}, Generator(config))
 
 
@@ -96,18 +109,23 @@ def optimizer(config: TuningConfig) -> Any:
   """
   # Only whoever optimises needs it.
   import optax  # pylint: disable=import-outside-toplevel
+
   k = config.lazy_interval
   share = k / (k + 1) if k else 1.0
-  return optax.adam(config.learning_rate * share,
-                    b1=math.pow(config.beta1, share),
-                    b2=math.pow(config.beta2, share), eps=1e-8)
+  return optax.adam(
+    config.learning_rate * share,
+    b1=math.pow(config.beta1, share),
+    b2=math.pow(config.beta2, share),
+    eps=1e-8,
+  )
 
 
 def init_state(trainable: Any, config: TuningConfig) -> TrainState:
   """The state before the first step; `trainable` becomes a vector."""
   vector = ravel(trainable)
-  return TrainState(jnp.zeros((), jnp.int32), vector,
-                    optimizer(config).init(vector))
+  return TrainState(
+    jnp.zeros((), jnp.int32), vector, optimizer(config).init(vector)
+  )
 
 
 def ravel(tree: Any) -> jax.Array:
@@ -115,7 +133,7 @@ def ravel(tree: Any) -> jax.Array:
   return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
-def unravel(vector: chex.Array, like: Any) -> Any:
+def unravel(vector: Array, like: Any) -> Any:
   """The inverse of `ravel`.
 
   Args:
@@ -124,9 +142,13 @@ def unravel(vector: chex.Array, like: Any) -> Any:
   """
   leaves, structure = jax.tree.flatten(like)
   ends = np.cumsum([math.prod(leaf.shape) for leaf in leaves])
-  return jax.tree.unflatten(structure, [
-      vector[end - math.prod(leaf.shape):end].reshape(leaf.shape)
-      for end, leaf in zip(ends.tolist(), leaves)])
+  return jax.tree.unflatten(
+    structure,
+    [
+      vector[end - math.prod(leaf.shape) : end].reshape(leaf.shape)
+      for end, leaf in zip(ends.tolist(), leaves)
+    ],
+  )
 
 
 def ravelled(state: TrainState) -> TrainState:
@@ -134,21 +156,26 @@ def ravelled(state: TrainState) -> TrainState:
   structure = jax.tree.structure(state.trainable)
   is_alike = lambda node: jax.tree.structure(node) == structure
   return state.replace(
-      trainable=ravel(state.trainable),
-      # Moments have the structure of what they are of; counters have not.
-      opt_state=jax.tree.map(
-          lambda node: ravel(node) if is_alike(node) else node,
-          state.opt_state, is_leaf=is_alike))
+    trainable=ravel(state.trainable),
+    # Moments have the structure of what they are of; counters have not.
+    opt_state=jax.tree.map(
+      lambda node: ravel(node) if is_alike(node) else node,
+      state.opt_state,
+      is_leaf=is_alike,
+    ),
+  )
 
 
 def unravelled(state: TrainState, like: Any) -> TrainState:
   """The inverse of `ravelled`; `like` as in `unravel`."""
   shape = state.trainable.shape
   return state.replace(
-      trainable=unravel(state.trainable, like),
-      opt_state=jax.tree.map(
-          lambda leaf: unravel(leaf, like) if leaf.shape == shape else leaf,
-          state.opt_state))
+    trainable=unravel(state.trainable, like),
+    opt_state=jax.tree.map(
+      lambda leaf: unravel(leaf, like) if leaf.shape == shape else leaf,
+      state.opt_state,
+    ),
+  )
 
 
 def numbers(trainable: Any) -> int:

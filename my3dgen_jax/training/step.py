@@ -2,27 +2,35 @@
 
 import dataclasses
 import functools
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from my3dgen_jax.config import (GeneratorConfig, LoraConfig, LossConfig,
-                                TuningConfig)
-from my3dgen_jax.training import state as state_lib
+from my3dgen_jax.config import (
+  GeneratorConfig,
+  LoraConfig,
+  LossConfig,
+  TuningConfig,
+)
 from my3dgen_jax.jobs.devices import AXIS, spread
-from my3dgen_jax.training.objective import TuningBatch, objective
+from my3dgen_jax.training import state as state_lib
+from my3dgen_jax.training.objective import objective, TuningBatch
 from my3dgen_jax.training.state import TrainState
-from my3dgen_jax.types import Network
+from my3dgen_jax.types import Array, Network
 
 # (state, frozen, networks, batch) -> (state, metrics)
-Step = Callable[..., Tuple[TrainState, Dict[str, jax.Array]]]
+Step = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
 
 
-def make_step(config: GeneratorConfig, tuning: TuningConfig, loss: LossConfig,
-              lora_config: Optional[LoraConfig],
-              devices: Sequence[jax.Device]) -> Step:
+def make_step(
+  config: GeneratorConfig,
+  tuning: TuningConfig,
+  loss: LossConfig,
+  lora_config: LoraConfig | None,
+  devices: Sequence[jax.Device],
+) -> Step:
   """Compiles `tuning_step` for devices.
 
   Args:
@@ -38,24 +46,39 @@ def make_step(config: GeneratorConfig, tuning: TuningConfig, loss: LossConfig,
     that returns the state and the metrics [D], the same on all devices.
   """
   # Runs that differ in what a step does not know share one program.
-  alike = dataclasses.replace(tuning, **{
-      name: getattr(TuningConfig, name) for name in (
-          "mode", "steps", "batch_size", "accumulation", "seed")})
+  alike = dataclasses.replace(
+    tuning,
+    **{
+      name: getattr(TuningConfig, name)
+      for name in ("mode", "steps", "batch_size", "accumulation", "seed")
+    },
+  )
   return _make_step(config, alike, loss, lora_config, tuple(devices))
 
 
 @functools.lru_cache(maxsize=8)
 def _make_step(config, tuning, loss, lora_config, devices):
-  step = functools.partial(tuning_step, config=config, tuning=tuning,
-                           loss=loss, lora_config=lora_config)
+  step = functools.partial(
+    tuning_step,
+    config=config,
+    tuning=tuning,
+    loss=loss,
+    lora_config=lora_config,
+  )
   return spread(step, devices=devices, donate=(0,))
 
 
-def tuning_step(state: TrainState, frozen: Any, networks: Dict[str, Network],
-                batch: TuningBatch, *, config: GeneratorConfig,
-                tuning: TuningConfig, loss: LossConfig,
-                lora_config: Optional[LoraConfig]
-                ) -> Tuple[TrainState, Dict[str, chex.Array]]:
+def tuning_step(
+  state: TrainState,
+  frozen: Any,
+  networks: dict[str, Network],
+  batch: TuningBatch,
+  *,
+  config: GeneratorConfig,
+  tuning: TuningConfig,
+  loss: LossConfig,
+  lora_config: LoraConfig | None,
+) -> tuple[TrainState, dict[str, Array]]:
   """One device's part: gradients of its photos, averaged over all devices.
 
   A step whose loss or gradient is not finite changes nothing.
@@ -78,38 +101,49 @@ def tuning_step(state: TrainState, frozen: Any, networks: Dict[str, Network],
   # Gradients are taken of the tree: those of slices would be as many sums of
   # padded vectors.
   trainable = state_lib.unravel(
-      state.trainable, state_lib.abstract_trainable(config, lora_config))
+    state.trainable, state_lib.abstract_trainable(config, lora_config)
+  )
 
   def mean_loss(trainable, part):
     losses, terms = objective(
-        state_lib.join(config, trainable, frozen, lora_config), part, loss,
-        lpips=networks.get("lpips"), identity=networks.get("identity"),
-        stratified=tuning.stratified)
+      state_lib.join(config, trainable, frozen, lora_config),
+      part,
+      loss,
+      lpips=networks.get("lpips"),
+      identity=networks.get("identity"),
+      stratified=tuning.stratified,
+    )
     return jnp.mean(losses), {"loss": losses, **terms}
 
   def gradient(part):
     grads, metrics = jax.grad(mean_loss, has_aux=True)(trainable, part)
-    return (state_lib.ravel(jax.lax.optimization_barrier(grads)),
-            jax.tree.map(jnp.mean, metrics))
+    return (
+      state_lib.ravel(jax.lax.optimization_barrier(grads)),
+      jax.tree.map(jnp.mean, metrics),
+    )
 
   parts = batch.image.shape[0]
   if parts == 1:  # a loop of one costs, and hides the step from XLA
     grads, metrics = gradient(jax.tree.map(lambda leaf: leaf[0], batch))
   else:
+
     def accumulate(total, part):
       grads, metrics = gradient(part)
       return total + grads, metrics
 
     grads, metrics = jax.lax.scan(
-        accumulate, jnp.zeros_like(state.trainable), batch)
+      accumulate, jnp.zeros_like(state.trainable), batch
+    )
     grads, metrics = grads / parts, jax.tree.map(jnp.mean, metrics)
   grads, metrics = jax.lax.pmean((grads, metrics), AXIS)
 
   norm = jnp.linalg.norm(grads)
   finite = jnp.isfinite(norm) & jnp.isfinite(metrics["loss"])
   updates, opt_state = state_lib.optimizer(tuning).update(
-      grads, state.opt_state, state.trainable)
-  new = TrainState(state.step + 1, optax.apply_updates(
-      state.trainable, updates), opt_state)
+    grads, state.opt_state, state.trainable
+  )
+  new = TrainState(
+    state.step + 1, optax.apply_updates(state.trainable, updates), opt_state
+  )
   state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
   return state, {**metrics, "gradient": norm, "finite": finite}

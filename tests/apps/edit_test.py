@@ -10,10 +10,10 @@ import sys
 import tempfile
 from unittest import mock
 
-from absl.testing import absltest, parameterized
 import chex
 import jax
 import numpy as np
+from absl.testing import absltest, parameterized
 from PIL import Image
 
 from my3dgen_jax import directions, latents, lora
@@ -25,21 +25,22 @@ from my3dgen_jax.config import LoraConfig
 from my3dgen_jax.data import provenance
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import CheckpointError, Interrupted, UserError
+from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.models.checkpoint import save_generator
 from my3dgen_jax.training import run_folder
-from my3dgen_jax.jobs.interrupts import StopRequest
 from tests.support import person
 from tests.support.persons import tiny_person, with_identity
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COUNT, W = 12, person.MODEL.w_dim  # as many anchors as span W
-CONFIG = EditConfig(samples=40, batch_size=4, strengths=(-1.0, 0.0, 1.0),
-                    unit="w")
+CONFIG = EditConfig(
+  samples=40, batch_size=4, strengths=(-1.0, 0.0, 1.0), unit="w"
+)
 
 
 def unit(*entries):
   vector = np.zeros(W, np.float32)
-  vector[:len(entries)] = entries
+  vector[: len(entries)] = entries
   return vector / np.linalg.norm(vector)
 
 
@@ -50,12 +51,12 @@ def brightness(pictures):
 def near_anchors(count, seed=0):
   """Latents about the person's: the tiny mapping network's lie at 0."""
   noise = np.random.default_rng(seed).standard_normal((count, W))
-  return (person.make(COUNT).ws[:, 0].mean(axis=0)
-          + 0.5 * noise).astype(np.float32)
+  return (person.make(COUNT).ws[:, 0].mean(axis=0) + 0.5 * noise).astype(
+    np.float32
+  )
 
 
 class Case(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     folder = tempfile.TemporaryDirectory()
@@ -66,8 +67,11 @@ class Case(parameterized.TestCase):
 
   def starts(self, *names, one=None, **changes):
     return edit.find_starts(
-        one or tiny_person(COUNT), names or ["photo00", "photo03.png"],
-        dataclasses.replace(CONFIG, **changes), report=self.lines.append)
+      one or tiny_person(COUNT),
+      names or ["photo00", "photo03.png"],
+      dataclasses.replace(CONFIG, **changes),
+      report=self.lines.append,
+    )
 
   def write_npz(self, name, **arrays):
     made = person.make(COUNT)
@@ -76,13 +80,13 @@ class Case(parameterized.TestCase):
 
 
 class FindTest(Case):
-
   def test_samples_do_not_depend_on_their_number(self):
     generator, key = tiny_person(COUNT).generator, jax.random.key(0)
     w = samples.sample_latents(key, generator, 7)
     self.assertEqual(w.shape, (7, W))
-    np.testing.assert_array_equal(samples.sample_latents(key, generator, 3),
-                                  w[:3])
+    np.testing.assert_array_equal(
+      samples.sample_latents(key, generator, 3), w[:3]
+    )
     middle = samples.sample_latents(key, generator, 2, truncation_psi=0.0)
     np.testing.assert_array_equal(*middle)
 
@@ -107,23 +111,26 @@ class FindTest(Case):
     scores = w @ unit(1, 2, 3)
     known = np.arange(600) % 2 == 0
     found = finding.find_direction(
-        w, {"smile": np.where(known, scores, np.nan)}, "smile")
+      w, {"smile": np.where(known, scores, np.nan)}, "smile"
+    )
     alone = directions.fit(w[known], scores[known], name="smile")
     np.testing.assert_array_equal(found.vector, alone.vector)
 
   def test_brightness_grows_along_its_direction(self):
     one = tiny_person(COUNT)
     w = near_anchors(200)
-    scores = labels.label(one, w, labels.Measure("bright", brightness),
-                          batch_size=20)
+    scores = labels.label(
+      one, w, labels.Measure("bright", brightness), batch_size=20
+    )
     bright = finding.find_direction(w, scores, "bright")
-    start, = self.starts("photo05", apply="w")
+    (start,) = self.starts("photo05", apply="w")
     strengths = bright.spread * np.linspace(-1, 1, 5)
     for apply in APPLIES:
       edited = edit.edit_strip(one, start, bright, strengths, apply=apply)
       self.assertTrue((np.diff(brightness(edited.images)) > 0).all(), apply)
-      image = render.synthesize(one.generator, start.ws[None],
-                                start.c[None]).image
+      image = render.synthesize(
+        one.generator, start.ws[None], start.c[None]
+      ).image
       np.testing.assert_allclose(edited.images[2], image[0], atol=1e-5)
 
   def test_labels_are_remembered(self):
@@ -134,12 +141,19 @@ class FindTest(Case):
       seen.append(len(pictures))
       if len(seen) == 2:
         stop.signal = signal.SIGTERM
-      return {"bright": brightness(pictures),
-              "red": np.mean(pictures[..., 0], axis=(1, 2))}
+      return {
+        "bright": brightness(pictures),
+        "red": np.mean(pictures[..., 0], axis=(1, 2)),
+      }
 
     label = lambda measure, **options: labels.label(
-        one, w, labels.Measure("mine", measure), batch_size=4,
-        cache=self.folder, **options)
+      one,
+      w,
+      labels.Measure("mine", measure),
+      batch_size=4,
+      cache=self.folder,
+      **options,
+    )
     with self.assertRaisesRegex(Interrupted, "after 8 of 22 samples"):
       label(measure, stop=stop)
     found = label(measure)
@@ -169,17 +183,21 @@ class FindTest(Case):
     w, names = samples.read_samples(folder, w_dim=W)
     self.assertEqual(names, [f"{i:04d}.png" for i in range(5)])
     self.assertCountEqual(os.listdir(folder), [*names, "samples.npz"])
-    np.testing.assert_array_equal(w, samples.sample_latents(
-        jax.random.key(0), one.generator, 5))
+    np.testing.assert_array_equal(
+      w, samples.sample_latents(jax.random.key(0), one.generator, 5)
+    )
     origin = provenance.read_origin(folder / "0003.png")
-    self.assertEqual((origin.task, origin.adapter), ("edit",
-                                                     one.origin.adapter))
+    self.assertEqual(
+      (origin.task, origin.adapter), ("edit", one.origin.adapter)
+    )
     self.assertEqual(dict(origin.details)["sample"], "3")
     table = self.folder / "smile.csv"
-    table.write_text("name,smile\n" + "".join(
-        f"{name},{i}\n" for i, name in enumerate(names)))
-    np.testing.assert_array_equal(directions.read_labels(table, names),
-                                  range(5))
+    table.write_text(
+      "name,smile\n" + "".join(f"{name},{i}\n" for i, name in enumerate(names))
+    )
+    np.testing.assert_array_equal(
+      directions.read_labels(table, names), range(5)
+    )
 
     # A stopped command goes on with what is missing.
     picture = (folder / "0002.png").read_bytes()
@@ -188,8 +206,10 @@ class FindTest(Case):
     samples.write_samples(one, config, folder)
     self.assertEqual((folder / "0002.png").read_bytes(), picture)
     self.assertEqual((folder / "0001.png").stat().st_mtime, 0)
-    for other in (dataclasses.replace(config, seed=1),
-                  dataclasses.replace(config, samples=6)):
+    for other in (
+      dataclasses.replace(config, seed=1),
+      dataclasses.replace(config, samples=6),
+    ):
       with self.assertRaisesRegex(UserError, "holds other samples"):
         samples.write_samples(one, other, folder)
     with self.assertRaisesRegex(UserError, "samples.npz: w: .*9"):
@@ -197,8 +217,9 @@ class FindTest(Case):
     # People of one base share W; those of another do not.
     base = one.origin.base
     samples.read_samples(folder, w_dim=W, base=base)
-    with self.assertRaisesRegex(CheckpointError, "samples.npz: holds samples "
-                                "of another base"):
+    with self.assertRaisesRegex(
+      CheckpointError, "samples.npz: holds samples of another base"
+    ):
       samples.read_samples(folder, w_dim=W, base="0" * len(base))
     np.savez(folder / "samples.npz", w=w, digest=one.digest)  # older ones
     samples.read_samples(folder, w_dim=W, base=base)
@@ -207,7 +228,6 @@ class FindTest(Case):
 
 
 class StartTest(Case):
-
   def test_photos(self):
     starts = self.starts("photo03", "photo00.png")
     self.assertEqual([start.name for start in starts], ["photo03", "photo00"])
@@ -228,14 +248,19 @@ class StartTest(Case):
     first, second, third = self.starts(plain, layered, outside)
     np.testing.assert_allclose(first.alpha, alpha[0], atol=1e-6)
     np.testing.assert_array_equal(second.ws, own)
-    np.testing.assert_array_equal(second.alpha, np.asarray(hull.project(
-        hull.latents(layers.mean(axis=0, keepdims=True))))[0])
+    np.testing.assert_array_equal(
+      second.alpha,
+      np.asarray(
+        hull.project(hull.latents(layers.mean(axis=0, keepdims=True)))
+      )[0],
+    )
     # Its weights are of other anchors: it is moved, and one is told.
     self.assertLen(self.lines, 1)
     self.assertRegex(self.lines[0], r"outside.npz: moved onto the hull, by 0.")
     np.testing.assert_allclose(
-        hull.latents(third.alpha[None])[0], third.ws, atol=1e-5)
-    fourth, = self.starts(outside, apply="w")
+      hull.latents(third.alpha[None])[0], third.ws, atol=1e-5
+    )
+    (fourth,) = self.starts(outside, apply="w")
     np.testing.assert_array_equal(fourth.ws, ws + 3)
     self.assertIsNone(fourth.alpha)
 
@@ -244,30 +269,50 @@ class StartTest(Case):
     ws = person.make(COUNT).ws[0] + 0.5
     place = self.write_npz("bent.npz", ws=ws)
     config = LoraConfig(rank=1, alpha=1.0)
-    bend = jax.tree.map(lambda leaf: leaf + 0.1, lora.init(
-        jax.random.key(0), person.MODEL, config))
-    lora.save(self.folder / "bent.safetensors", bend, config,
-              metadata={run_folder.BASE_DIGEST: one.digest})
-    start, = self.starts(place)
+    bend = jax.tree.map(
+      lambda leaf: leaf + 0.1,
+      lora.init(jax.random.key(0), person.MODEL, config),
+    )
+    lora.save(
+      self.folder / "bent.safetensors",
+      bend,
+      config,
+      metadata={run_folder.BASE_DIGEST: one.digest},
+    )
+    (start,) = self.starts(place)
     np.testing.assert_array_equal(start.ws, ws)  # stays the pivot
     merged = lora.merge_into_params(one.generator.variables, bend, config)
     edited = edit.edit_strip(one, start, Direction("x", unit(1)), [0.0])
-    np.testing.assert_allclose(edited.images[0], render.synthesize(
-        one.generator.replace(variables=merged), ws[None],
-        start.c[None]).image[0], atol=1e-5)
-    lora.save(self.folder / "bent.safetensors", bend, config,
-              metadata={run_folder.BASE_DIGEST: "other"})
+    np.testing.assert_allclose(
+      edited.images[0],
+      render.synthesize(
+        one.generator.replace(variables=merged), ws[None], start.c[None]
+      ).image[0],
+      atol=1e-5,
+    )
+    lora.save(
+      self.folder / "bent.safetensors",
+      bend,
+      config,
+      metadata={run_folder.BASE_DIGEST: "other"},
+    )
     with self.assertRaisesRegex(CheckpointError, "bent.*another generator"):
       self.starts(place)
     # A whole generator counts more than an adapter, and is looked at as well.
     for source, pattern in ((one.digest, None), ("other", "tuned from anoth")):
-      save_generator(self.folder / "bent_generator", person.MODEL, merged,
-                     source={"tuned_from": source}, overwrite=True)
+      save_generator(
+        self.folder / "bent_generator",
+        person.MODEL,
+        merged,
+        source={"tuned_from": source},
+        overwrite=True,
+      )
       if pattern is None:
-        start, = self.starts(place)
+        (start,) = self.starts(place)
         chex.assert_trees_all_equal(
-            jax.tree.map(np.asarray, start.generator.variables),
-            jax.tree.map(np.asarray, merged))
+          jax.tree.map(np.asarray, start.generator.variables),
+          jax.tree.map(np.asarray, merged),
+        )
       else:
         with self.assertRaisesRegex(CheckpointError, pattern):
           self.starts(place)
@@ -281,41 +326,47 @@ class StartTest(Case):
 
   def test_strengths_need_samples_that_differ(self):
     with self.assertRaisesRegex(UserError, "x: the 1 samples do not differ"):
-      finding.with_spread(tiny_person(COUNT), Direction("x", unit(1)),
-                          EditConfig(samples=1))
-    found = finding.with_spread(tiny_person(COUNT), Direction("x", unit(1)),
-                                EditConfig(samples=50))
+      finding.with_spread(
+        tiny_person(COUNT), Direction("x", unit(1)), EditConfig(samples=1)
+      )
+    found = finding.with_spread(
+      tiny_person(COUNT), Direction("x", unit(1)), EditConfig(samples=50)
+    )
     self.assertGreater(found.spread, 1e-5)
 
   def test_bad_ones(self):
     bare = dataclasses.replace(tiny_person(COUNT), anchors=None)
     ws = person.make(COUNT).ws[0]
     for names, one, pattern in (
-        (["photo99"], None, "none of 'photo99': runs/tiny has photo00.png"),
-        (["photo00"], bare, "none of 'photo00': .*bare checkpoint"),
-        (["all"], bare, "bare checkpoint"),
-        (["photo00", "photo00.png"], None, "'photo00' comes twice"),
-        (["nowhere.npz"], None, "nowhere.npz: missing"),
-        ([self.write_npz("a.npz")], None, "a.npz: holds no ws"),
-        ([self.write_npz("b.npz", ws=ws[:, :3])], None, "b.npz: ws: "),
-        ([self.write_npz("c.npz", ws=ws, c=np.zeros(25))], None, "c.npz: c"),
-        ([self.write_npz("d.npz", ws=ws)], bare, "no anchors")):
+      (["photo99"], None, "none of 'photo99': runs/tiny has photo00.png"),
+      (["photo00"], bare, "none of 'photo00': .*bare checkpoint"),
+      (["all"], bare, "bare checkpoint"),
+      (["photo00", "photo00.png"], None, "'photo00' comes twice"),
+      (["nowhere.npz"], None, "nowhere.npz: missing"),
+      ([self.write_npz("a.npz")], None, "a.npz: holds no ws"),
+      ([self.write_npz("b.npz", ws=ws[:, :3])], None, "b.npz: ws: "),
+      ([self.write_npz("c.npz", ws=ws, c=np.zeros(25))], None, "c.npz: c"),
+      ([self.write_npz("d.npz", ws=ws)], bare, "no anchors"),
+    ):
       with self.assertRaisesRegex(UserError, pattern) as caught:
         self.starts(*names, one=one)
       self.assertNotIn("\n", str(caught.exception))
 
 
 class EditTest(Case):
-
   def test_edges(self):
     one, beta = tiny_person(COUNT), 0.02
     start = self.starts()[0]._replace(
-        alpha=np.full(COUNT, 1 / COUNT, np.float32),
-        ws=np.mean(one.anchors.ws, axis=0))
+      alpha=np.full(COUNT, 1 / COUNT, np.float32),
+      ws=np.mean(one.anchors.ws, axis=0),
+    )
     strengths = np.linspace(-2, 2, 9)
-    walk = {edge: edit.edited_latents(
-        one, start, Direction("x", unit(1, -1)), strengths, edge=edge,
-        beta=beta) for edge in latents.EDGES}
+    walk = {
+      edge: edit.edited_latents(
+        one, start, Direction("x", unit(1, -1)), strengths, edge=edge, beta=beta
+      )
+      for edge in latents.EDGES
+    }
     for edge, (ws, alpha) in walk.items():
       np.testing.assert_allclose(alpha.sum(axis=1), 1, atol=1e-4)
       np.testing.assert_array_equal(ws[4], start.ws)
@@ -323,26 +374,43 @@ class EditTest(Case):
     gamma = one.hull(beta).coordinates(unit(1, -1)).gamma
     low, high = one.hull(beta).reach(start.alpha[None], gamma)
     along = (walk["stop"][0] - start.ws)[:, 0] @ unit(1, -1)
-    np.testing.assert_allclose(along, np.clip(strengths, low, high),
-                               rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+      along, np.clip(strengths, low, high), rtol=1e-3, atol=1e-4
+    )
     # Projected ones leave the line for what is nearest.
     far = lambda edge: np.linalg.norm(
-        walk[edge][0] - walk["continue"][0], axis=(1, 2))
+      walk[edge][0] - walk["continue"][0], axis=(1, 2)
+    )
     self.assertTrue((far("project") <= far("stop") + 1e-4).all())
     self.assertLess(far("project")[0], 0.95 * far("stop")[0])
 
   def test_whole(self):
     folder = person.write(self.folder / "person", count=COUNT)
     one = with_identity(tiny_person(COUNT), folder / "album")
-    config = dataclasses.replace(CONFIG, unit="spread", frames=3, turn=0.3,
-                                 yaw=0.2, video=".gif")
+    config = dataclasses.replace(
+      CONFIG, unit="spread", frames=3, turn=0.3, yaw=0.2, video=".gif"
+    )
     smile = Direction("a smile/x", unit(1, 2), accuracy=0.9, spread=0.25)
     summary = edit.write_edits(
-        one, self.starts(), smile, config, self.out,
-        measure=labels.Measure("bright", brightness), report=self.lines.append)
-    self.assertCountEqual(os.listdir(self.out), [
-        "strip.png", "edits.npz", "a_smile_x.npy", "summary.json",
-        "photo00.gif", "photo03.gif"])
+      one,
+      self.starts(),
+      smile,
+      config,
+      self.out,
+      measure=labels.Measure("bright", brightness),
+      report=self.lines.append,
+    )
+    self.assertCountEqual(
+      os.listdir(self.out),
+      [
+        "strip.png",
+        "edits.npz",
+        "a_smile_x.npy",
+        "summary.json",
+        "photo00.gif",
+        "photo03.gif",
+      ],
+    )
     for name in ("strip.png", "photo00.gif"):
       origin = provenance.read_origin(self.out / name)
       self.assertEqual(origin.task, "edit")
@@ -353,42 +421,62 @@ class EditTest(Case):
     with Image.open(self.out / "photo03.gif") as video:
       self.assertEqual(video.n_frames, 3)
     self.assertEqual(
-        json.loads((self.out / "summary.json").read_text()), summary)
+      json.loads((self.out / "summary.json").read_text()), summary
+    )
     self.assertGreater(summary["cosine"], 0.99)
     self.assertLen(self.lines, 2)  # no warning
     row = summary["starts"]["photo03"]
     self.assertCountEqual(row, ["id_sim", "bright", "reach"])
     self.assertEqual(len(row["id_sim"]), 3)
     self.assertBetween(0.0, *row["reach"])
-    self.assertAlmostEqual(summary["mean"]["bright"][2], np.mean([
-        start["bright"][2] for start in summary["starts"].values()]))
+    self.assertAlmostEqual(
+      summary["mean"]["bright"][2],
+      np.mean([start["bright"][2] for start in summary["starts"].values()]),
+    )
     with np.load(self.out / "edits.npz") as kept:
       self.assertEqual(kept["ws"].shape, (2, 3) + one.anchors.ws.shape[1:])
       self.assertEqual(kept["alpha"].shape, (2, 3, COUNT))
-      np.testing.assert_allclose(kept["ws"][1, 1], one.anchors.ws[3],
-                                 atol=1e-5)
+      np.testing.assert_allclose(kept["ws"][1, 1], one.anchors.ws[3], atol=1e-5)
       moved = kept["ws"][0, 2, 0] - kept["ws"][0, 1, 0]
       np.testing.assert_allclose(moved, 0.25 * smile.vector, atol=1e-3)
-      image = render.synthesize(one.generator, kept["ws"][0, 2:],
-                                kept["c"][0, 2:]).image
-      self.assertAlmostEqual(float(brightness(image)[0]), summary["starts"][
-          "photo00"]["bright"][2], places=5)
+      image = render.synthesize(
+        one.generator, kept["ws"][0, 2:], kept["c"][0, 2:]
+      ).image
+      self.assertAlmostEqual(
+        float(brightness(image)[0]),
+        summary["starts"]["photo00"]["bright"][2],
+        places=5,
+      )
       self.assertFalse(np.array_equal(kept["c"][0, 0], kept["c"][0, 2]))
-    found = directions.load(self.out / "a_smile_x.npy", w_dim=W,
-                            num_ws=one.anchors.ws.shape[1])
+    found = directions.load(
+      self.out / "a_smile_x.npy", w_dim=W, num_ws=one.anchors.ws.shape[1]
+    )
     np.testing.assert_allclose(found.vector, smile.vector, atol=1e-6)
 
   def test_warns_of_what_the_anchors_cannot_follow(self):
     one = tiny_person(3)
     config = dataclasses.replace(CONFIG, apply="alpha")
-    summary = edit.write_edits(one, [], Direction("age", unit(1), spread=1.0),
-                               config, self.out, report=self.lines.append)
+    summary = edit.write_edits(
+      one,
+      [],
+      Direction("age", unit(1), spread=1.0),
+      config,
+      self.out,
+      report=self.lines.append,
+    )
     self.assertLess(summary["cosine"], 0.9)
     self.assertRegex(self.lines[0], r"warning: age: .*3 anchors.*cosine 0\.")
     self.assertCountEqual(os.listdir(self.out), ["age.npy", "summary.json"])
-    self.assertNotIn("cosine", edit.write_edits(
-        one, [], Direction("age", unit(1), spread=1.0),
-        dataclasses.replace(config, apply="w"), self.out))
+    self.assertNotIn(
+      "cosine",
+      edit.write_edits(
+        one,
+        [],
+        Direction("age", unit(1), spread=1.0),
+        dataclasses.replace(config, apply="w"),
+        self.out,
+      ),
+    )
 
   def test_stops_before_anything_is_half_written(self):
     class Stop(StopRequest):
@@ -400,51 +488,67 @@ class EditTest(Case):
 
     with mock.patch("my3dgen_jax.jobs.interrupts.StopRequest", Stop):
       with self.assertRaisesRegex(Interrupted, "starts again"):
-        edit.write_edits(tiny_person(COUNT), self.starts(),
-                         Direction("x", unit(1), spread=1.0), CONFIG,
-                         self.out, report=self.lines.append)
+        edit.write_edits(
+          tiny_person(COUNT),
+          self.starts(),
+          Direction("x", unit(1), spread=1.0),
+          CONFIG,
+          self.out,
+          report=self.lines.append,
+        )
     self.assertEqual(os.listdir(self.out), ["x.npy"])
 
   def test_spread_is_measured_where_it_is_not_known(self):
     one = tiny_person(COUNT)
     rows = np.zeros((one.anchors.ws.shape[1], W), np.float32)
     rows[:] = unit(1, 2) / np.sqrt(len(rows))
-    plain, layered = (finding.with_spread(one, Direction("x", vector), CONFIG)
-                      for vector in (unit(1, 2), rows))
+    plain, layered = (
+      finding.with_spread(one, Direction("x", vector), CONFIG)
+      for vector in (unit(1, 2), rows)
+    )
     w = samples.sample_latents(jax.random.key(0), one.generator, CONFIG.samples)
     np.testing.assert_allclose(plain.spread, np.std(w @ unit(1, 2)), rtol=1e-4)
     # As many deviations lead as far, however the file is written.
-    np.testing.assert_allclose(plain.spread * plain.vector,
-                               layered.spread * layered.vector[0], rtol=1e-4)
+    np.testing.assert_allclose(
+      plain.spread * plain.vector, layered.spread * layered.vector[0], rtol=1e-4
+    )
 
   @parameterized.parameters(
-      ({"edge": "x"}, "edge: .*stop"), ({"unit": "x"}, "unit: "),
-      ({"apply": "x"}, "apply: "), ({"samples": 0}, "samples: "),
-      ({"strengths": ()}, "strengths: "), ({"beta": 2.0}, "beta: "),
-      ({"strengths": (float("nan"),)}, "strengths: "),
-      ({"share": 0.0}, "share: "), ({"turn": 9.0}, "yaw: "),
-      ({"video": ".avi"}, "video: "))
+    ({"edge": "x"}, "edge: .*stop"),
+    ({"unit": "x"}, "unit: "),
+    ({"apply": "x"}, "apply: "),
+    ({"samples": 0}, "samples: "),
+    ({"strengths": ()}, "strengths: "),
+    ({"beta": 2.0}, "beta: "),
+    ({"strengths": (float("nan"),)}, "strengths: "),
+    ({"share": 0.0}, "share: "),
+    ({"turn": 9.0}, "yaw: "),
+    ({"video": ".avi"}, "video: "),
+  )
   def test_settings(self, changes, pattern):
     with self.assertRaisesRegex(UserError, pattern):
       dataclasses.replace(CONFIG, **changes).validate()
 
 
 class CommandTest(Case):
-
   @parameterized.parameters(
-      ([], 2, "one of --direction, --labels and --demo_attribute"),
-      (["--labels=a.csv"], 2, "--samples"),
-      (["--direction=a.npy", "--samples=s"], 2, "--samples"),
-      (["--labels=a.csv", "--samples=s", "--without=age"], 2,
-       "--without: age"),
-      (["--direction=a.npy", "--strengths=1,x"], 2, "--strengths: "),
-      (["--direction=a.npy", "--beta=2"], 1, "beta: "),
-      (["--direction=a.npy", "--out=o"], 2, "--run, or a bare base"))
+    ([], 2, "one of --direction, --labels and --demo_attribute"),
+    (["--labels=a.csv"], 2, "--samples"),
+    (["--direction=a.npy", "--samples=s"], 2, "--samples"),
+    (["--labels=a.csv", "--samples=s", "--without=age"], 2, "--without: age"),
+    (["--direction=a.npy", "--strengths=1,x"], 2, "--strengths: "),
+    (["--direction=a.npy", "--beta=2"], 1, "beta: "),
+    (["--direction=a.npy", "--out=o"], 2, "--run, or a bare base"),
+  )
   def test_bad_flags_are_one_line(self, flags, code, text):
     result = subprocess.run(
-        [sys.executable, "-m", "my3dgen_jax.launch.edit", *flags],
-        cwd=self.folder, capture_output=True, text=True, check=False,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)})
+      [sys.executable, "-m", "my3dgen_jax.launch.edit", *flags],
+      cwd=self.folder,
+      capture_output=True,
+      text=True,
+      check=False,
+      env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+    )
     self.assertEqual(result.returncode, code, result.stderr)
     self.assertRegex(result.stderr, r"\Aerror: [^\n]+\n\Z")
     self.assertIn(text, result.stderr)
@@ -452,25 +556,41 @@ class CommandTest(Case):
 
   def run_command(self, *flags):
     result = subprocess.run(
-        [sys.executable, "-m", "my3dgen_jax.launch.edit", "--checkpoint=base",
-         "--count=60", *flags],
-        cwd=self.folder, capture_output=True, text=True, check=False,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)})
+      [
+        sys.executable,
+        "-m",
+        "my3dgen_jax.launch.edit",
+        "--checkpoint=base",
+        "--count=60",
+        *flags,
+      ],
+      cwd=self.folder,
+      capture_output=True,
+      text=True,
+      check=False,
+      env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+    )
     self.assertEqual(result.returncode, 0, result.stderr)
     return result.stdout
 
   def test_a_direction_of_labelled_samples(self):
     """Written, labelled but for some, and found."""
-    save_generator(self.folder / "base", person.MODEL,
-                   person.make(1).base.variables)
+    save_generator(
+      self.folder / "base", person.MODEL, person.make(1).base.variables
+    )
     self.run_command("--write_samples=samples")
     w, names = samples.read_samples(self.folder / "samples", w_dim=W)
     scores = w @ unit(1, 2, 3)
-    (self.folder / "smile.csv").write_text("name,smile\n" + "".join(
+    (self.folder / "smile.csv").write_text(
+      "name,smile\n"
+      + "".join(
         f"{name},{int(score > np.median(scores))}\n"
-        for name, score in list(zip(names, scores))[:50]))
-    said = self.run_command("--samples=samples", "--labels=smile.csv",
-                            "--out=out")
+        for name, score in list(zip(names, scores))[:50]
+      )
+    )
+    said = self.run_command(
+      "--samples=samples", "--labels=smile.csv", "--out=out"
+    )
     self.assertIn("smile: 50 of 60 samples have a label", said)
     self.assertIn("on the right side", said)
     self.assertTrue(list((self.folder / "out").glob("*.npy")))

@@ -4,16 +4,16 @@ import dataclasses
 import json
 import os
 import pathlib
-import signal
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from unittest import mock
 
-from absl.testing import absltest, parameterized
 import jax
 import numpy as np
+from absl.testing import absltest, parameterized
 from PIL import Image
 
 from my3dgen_jax.apps import enhance
@@ -23,8 +23,8 @@ from my3dgen_jax.config import HullFitConfig
 from my3dgen_jax.data import dataset_json, images, provenance
 from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.errors import Interrupted, UserError
-from my3dgen_jax.ops import blending, degradations
 from my3dgen_jax.jobs import interrupts
+from my3dgen_jax.ops import blending, degradations
 from my3dgen_jax.training import hull_fit
 from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.training.hull_fit import Degradation
@@ -33,16 +33,21 @@ from tests.support.persons import tiny_person, with_identity
 
 SIDE = 64
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-HULL = HullFitConfig(space="w", steps=60, batch_size=2, lpips_weight=0.0,
-                     learning_rate=0.03)
+HULL = HullFitConfig(
+  space="w", steps=60, batch_size=2, lpips_weight=0.0, learning_rate=0.03
+)
 CONFIG = tasks.EnhanceConfig(hull=HULL)
 
 
 def somebody():
   """A person with six anchors."""
   one = tiny_person(8)
-  return dataclasses.replace(one, anchors=Anchors(
-      one.anchors.names[:6], one.anchors.ws[:6], one.anchors.c[:6]))
+  return dataclasses.replace(
+    one,
+    anchors=Anchors(
+      one.anchors.names[:6], one.anchors.ws[:6], one.anchors.c[:6]
+    ),
+  )
 
 
 def dimmed(x):
@@ -51,9 +56,14 @@ def dimmed(x):
 
 def show(one, ws, c):
   """uint8 pictures, each by the program that the application uses."""
-  return images.to_uint8(np.concatenate([
-      render.synthesize(one.generator, ws[i:i + 1], c[i:i + 1]).image
-      for i in range(len(ws))]))
+  return images.to_uint8(
+    np.concatenate(
+      [
+        render.synthesize(one.generator, ws[i : i + 1], c[i : i + 1]).image
+        for i in range(len(ws))
+      ]
+    )
+  )
 
 
 class Case(parameterized.TestCase):
@@ -65,8 +75,9 @@ class Case(parameterized.TestCase):
     one, made = somebody(), person.make(8)
     hull = one.hull(0.0)
     cls.c = made.c[6:]
-    cls.photos = show(one, hull.latents(hull.sample(jax.random.key(3), 2)),
-                      cls.c)
+    cls.photos = show(
+      one, hull.latents(hull.sample(jax.random.key(3), 2)), cls.c
+    )
 
   def setUp(self):
     super().setUp()
@@ -82,16 +93,24 @@ class Case(parameterized.TestCase):
     for i, photo in enumerate(photos):
       images.write_png(folder / f"photo{i:02}.png", photo)
     for i, mask in enumerate(masks):
-      images.write_png(folder / f"photo{i:02}_mask.png",
-                       np.where(mask, 255, 0).astype(np.uint8))
-    dataset_json.write(folder / "dataset.json", dict(zip(
-        albums.names(len(photos)), self.c)))
+      images.write_png(
+        folder / f"photo{i:02}_mask.png",
+        np.where(mask, 255, 0).astype(np.uint8),
+      )
+    dataset_json.write(
+      folder / "dataset.json", dict(zip(albums.names(len(photos)), self.c))
+    )
     return open_album(folder, min_photos=1)
 
   def write(self, album, config=CONFIG, *, one=None, out=None, **options):
     return enhance.write_enhanced(
-        one or somebody(), album, config, out or self.out,
-        report=lambda line: None, **options)
+      one or somebody(),
+      album,
+      config,
+      out or self.out,
+      report=lambda line: None,
+      **options,
+    )
 
   def read(self, name, out=None):
     with Image.open((out or self.out) / name) as picture:
@@ -99,7 +118,6 @@ class Case(parameterized.TestCase):
 
 
 class EnhanceTest(Case):
-
   def assert_all_say_so(self, task):
     for path in self.out.glob("*.png"):
       origin = provenance.read_origin(path)
@@ -130,23 +148,26 @@ class EnhanceTest(Case):
       seen = self.read(f"photo{i:02}_input.png")
       self.assertEqual(set(seen[hole].ravel()), {127})
       # Better than the mean of the anchors, put in as seamlessly.
-      mean, = show(one, np.mean(one.anchors.ws, axis=0)[None],
-                   self.c[i:i + 1])
+      (mean,) = show(
+        one, np.mean(one.anchors.ws, axis=0)[None], self.c[i : i + 1]
+      )
       mean = blending.seamless(truth, mean, hole)
-      error = lambda image: np.mean((image[hole] - truth[hole])**2)
+      error = lambda image: np.mean((image[hole] - truth[hole]) ** 2)
       self.assertLess(error(result.astype(float)), 0.5 * error(mean))
       with np.load(self.out / f"photo{i:02}.npz") as kept:
         self.assertEqual(kept["alpha"].shape, (6,))
         self.assertEqual(str(kept["base"]), one.origin.base)
         np.testing.assert_array_equal(kept["c"], self.c[i])
         np.testing.assert_array_equal(kept["mask"][..., 0], hole)
-        shown, = show(one, kept["ws"][None], self.c[i:i + 1])
-      np.testing.assert_array_equal(self.read(f"photo{i:02}_generated.png"),
-                                    shown)
+        (shown,) = show(one, kept["ws"][None], self.c[i : i + 1])
+      np.testing.assert_array_equal(
+        self.read(f"photo{i:02}_generated.png"), shown
+      )
     self.assert_all_say_so("inpaint")
     self.assertEqual(self.read("sheet.png").shape[1], 4 * SIDE)
-    self.assertEqual(json.loads((self.out / "summary.json").read_text()),
-                     summary)
+    self.assertEqual(
+      json.loads((self.out / "summary.json").read_text()), summary
+    )
     row = summary["photos"]["photo01.png"]
     self.assertCountEqual(row, ["psnr", "psnr_hole", "id_sim"])
     self.assertGreater(row["psnr"], row["psnr_hole"])
@@ -154,8 +175,9 @@ class EnhanceTest(Case):
 
     # What is known already is not looked for again.
     before = (self.out / "photo00.png").read_bytes()
-    with mock.patch.object(hull_fit.HullFit, "step",
-                           side_effect=AssertionError("nothing to do")):
+    with mock.patch.object(
+      hull_fit.HullFit, "step", side_effect=AssertionError("nothing to do")
+    ):
       self.assertEqual(self.write(album, one=one), summary)
     self.assertEqual((self.out / "photo00.png").read_bytes(), before)
 
@@ -168,23 +190,27 @@ class EnhanceTest(Case):
     summary = self.write(self.album(), config, mask=path)
     small = []
     for i in range(2):
-      result, seen = self.read(f"photo{i:02}.png"), self.read(
-          f"photo{i:02}_input.png")
+      result, seen = (
+        self.read(f"photo{i:02}.png"),
+        self.read(f"photo{i:02}_input.png"),
+      )
       self.assertEqual(seen.shape, (16, 16, 3))
       small.append(seen)
-      large = np.asarray(Image.fromarray(seen).resize((SIDE, SIDE),
-                                                      Image.LANCZOS))
+      large = np.asarray(
+        Image.fromarray(seen).resize((SIDE, SIDE), Image.LANCZOS)
+      )
       difference = np.abs(result.astype(int) - large)[~mask]
       self.assertLess(difference.mean(), 2)
       truth = self.photos[i].astype(float)
-      error = lambda image: np.mean((image - truth)[mask]**2)
+      error = lambda image: np.mean((image - truth)[mask] ** 2)
       self.assertLess(error(result), error(large))
       self.assertLess(summary["photos"][f"photo{i:02}.png"]["grey_levels"], 1)
     self.assert_all_say_so("superresolution")
 
     # However small: a face of four pixels too.
-    tiny = dataclasses.replace(config, factor=16, hull=dataclasses.replace(
-        HULL, steps=2))
+    tiny = dataclasses.replace(
+      config, factor=16, hull=dataclasses.replace(HULL, steps=2)
+    )
     rows = self.write(self.album(name="twice"), tiny, out=self.folder / "tiny")
     self.assertLess(rows["mean"]["grey_levels"], 1)
 
@@ -192,8 +218,9 @@ class EnhanceTest(Case):
     album = self.album(small, name="small")
     config = dataclasses.replace(config, factor=None)
     whole = self.read("photo00.png")
-    with mock.patch.object(hull_fit.HullFit, "step",
-                           side_effect=AssertionError("nothing to do")):
+    with mock.patch.object(
+      hull_fit.HullFit, "step", side_effect=AssertionError("nothing to do")
+    ):
       again = self.write(album, config, mask=path)
     np.testing.assert_array_equal(self.read("photo00.png"), whole)
     self.assertCountEqual(again["mean"], ["grey_levels"])
@@ -205,20 +232,25 @@ class EnhanceTest(Case):
     place = self.folder / "small" / "photo00.png"
     for one in (photos.one_photo(place), photos.one_photo(place, camera)):
       np.testing.assert_array_equal(one.c[0], self.c[0])
-      np.testing.assert_array_equal(
-          images.to_uint8(one[0].image), small[0])
+      np.testing.assert_array_equal(images.to_uint8(one[0].image), small[0])
 
   def test_filled_borders_say_nothing(self):
     """A photo's own mask is no person's: black is not looked at."""
     mask = np.ones((SIDE, SIDE), bool)
     mask[:18] = False  # rows
     config = dataclasses.replace(
-        CONFIG, task="colour", everywhere=True,
-        hull=dataclasses.replace(HULL, steps=3))
+      CONFIG,
+      task="colour",
+      everywhere=True,
+      hull=dataclasses.replace(HULL, steps=3),
+    )
     found = []
     for name, fill in (("black", 0), ("white", 255)):
-      album = self.album(np.where(mask[..., None], self.photos,
-                                  np.uint8(fill)), [mask, mask], name)
+      album = self.album(
+        np.where(mask[..., None], self.photos, np.uint8(fill)),
+        [mask, mask],
+        name,
+      )
       summary = self.write(album, config, out=self.folder / f"of_{name}")
       self.assertLess(summary["mean"]["grey_levels"], 2)
       found.append(self.read("photo01.png", self.folder / f"of_{name}"))
@@ -228,10 +260,12 @@ class EnhanceTest(Case):
     # masks, here without the first 4.5 rows.
     half = np.zeros((1, SIDE, SIDE, 1), np.float32)
     half[:, :, :32] = 1
-    config = dataclasses.replace(config, task="superresolution", factor=4,
-                                 everywhere=False, feather=0.0)
-    with mock.patch.object(hull_fit.HullFit, "find", autospec=True,
-                           side_effect=hull_fit.HullFit.find) as find:
+    config = dataclasses.replace(
+      config, task="superresolution", factor=4, everywhere=False, feather=0.0
+    )
+    with mock.patch.object(
+      hull_fit.HullFit, "find", autospec=True, side_effect=hull_fit.HullFit.find
+    ) as find:
       self.write(album, config, segment=lambda x: half)
     known = find.call_args.args[1].mask
     self.assertEqual(known.shape, (2, 16, 16, 1))
@@ -249,8 +283,9 @@ class EnhanceTest(Case):
     images.write_png(place, np.where(mask, 255, 0).astype(np.uint8))
     camera = self.folder / "camera.json"
     camera.write_text(json.dumps(self.c[0].tolist()))
-    config = dataclasses.replace(CONFIG, hull=dataclasses.replace(
-        HULL, steps=1))
+    config = dataclasses.replace(
+      CONFIG, hull=dataclasses.replace(HULL, steps=1)
+    )
     album = photos.one_photo(path, camera)
     self.assertEqual(self.write(album, config)["mean"], {})
     result = self.read("portrait.png")
@@ -258,8 +293,9 @@ class EnhanceTest(Case):
     self.assertTrue((result[~mask] != self.photos[0][~mask]).any())
     # The same mask by a flag: the photo may lack what is there, too.
     self.assertEqual(self.write(album, config, mask=place)["mean"], {})
-    intact = self.write(album, dataclasses.replace(config, intact=True),
-                        mask=place)
+    intact = self.write(
+      album, dataclasses.replace(config, intact=True), mask=place
+    )
     self.assertCountEqual(intact["mean"], ["psnr", "psnr_hole"])
 
   def test_a_grey_file(self):
@@ -267,9 +303,10 @@ class EnhanceTest(Case):
     images.write_png(self.folder / "old.png", grey)
     camera = self.folder / "camera.json"
     camera.write_text(json.dumps(self.c[0].tolist()))
-    item, = photos.one_photo(self.folder / "old.png", camera)
+    (item,) = photos.one_photo(self.folder / "old.png", camera)
     np.testing.assert_array_equal(
-        images.to_uint8(item.image), np.repeat(grey[..., None], 3, axis=-1))
+      images.to_uint8(item.image), np.repeat(grey[..., None], 3, axis=-1)
+    )
 
   def test_a_degradation_of_ones_own(self):
     """With the person found by a function, and by none."""
@@ -277,46 +314,63 @@ class EnhanceTest(Case):
     half[:, :, :32] = 1
     config = dataclasses.replace(CONFIG, intact=True)
     own = Degradation("dimmed", dimmed)
-    summary = self.write(self.album(), config, degradation=own,
-                         segment=lambda x: half)
+    summary = self.write(
+      self.album(), config, degradation=own, segment=lambda x: half
+    )
     self.assert_all_say_so("dimmed")
     self.assertLess(summary["photos"]["photo00.png"]["grey_levels"], 64)
     result, seen = self.read("photo00.png"), self.read("photo00_input.png")
     np.testing.assert_array_equal(result[:, 32:], seen[:, 32:])
     config = dataclasses.replace(config, everywhere=True)
-    summary = self.write(open_album(self.folder / "album"), config,
-                         degradation=own)
+    summary = self.write(
+      open_album(self.folder / "album"), config, degradation=own
+    )
     row = summary["photos"]["photo00.png"]
     self.assertLess(row["grey_levels"], 1)
     self.assertGreater(row["psnr"], 35)
     with self.assertRaisesRegex(UserError, r"seen: shrunk 16 .*\[16, 16, 3\]"):
-      enhance.restore(somebody(), self.photos, self.c,
-                      tasks.degradation_of(dataclasses.replace(
-                          config, task="superresolution"), side=16), config)
+      enhance.restore(
+        somebody(),
+        self.photos,
+        self.c,
+        tasks.degradation_of(
+          dataclasses.replace(config, task="superresolution"), side=16
+        ),
+        config,
+      )
 
   def test_gradients_reach_the_weights(self):
     """Through the generator and every degradation: finite differences."""
     one = somebody()
     hull = one.hull(0.0)
     c, way = self.c[:1], np.array([[1, -1, 0.5, -0.5, 0.3, -0.3]], np.float32)
-    shown = lambda alpha: render.synthesize(
-        one.generator, hull.latents(alpha), c).image
+    shown = lambda alpha: (
+      render.synthesize(one.generator, hull.latents(alpha), c).image
+    )
     pull = jax.jit(lambda alpha, up: jax.vjp(shown, alpha)[1](up)[0])
     alpha = hull.sample(jax.random.key(1), 1)
     for task in tasks.TASKS[1:]:
       with self.subTest(task):
         degradation = tasks.degradation_of(
-            dataclasses.replace(CONFIG, task=task), side=16)
+          dataclasses.replace(CONFIG, task=task), side=16
+        )
         image = shown(alpha)
         again, back = jax.vjp(degradation.apply, image)
-        weights = np.random.default_rng(0).standard_normal(
-            again.shape).astype(np.float32)
-        value = lambda alpha: float(np.sum(np.asarray(
-            degradation.apply(shown(alpha)), np.float64) * weights))
+        weights = (
+          np.random.default_rng(0)
+          .standard_normal(again.shape)
+          .astype(np.float32)
+        )
+        value = lambda alpha: float(
+          np.sum(
+            np.asarray(degradation.apply(shown(alpha)), np.float64) * weights
+          )
+        )
         found = np.sum(np.asarray(pull(alpha, back(weights)[0])) * way)
         step = 2e-3
         expected = (value(alpha + step * way) - value(alpha - step * way)) / (
-            2 * step)
+          2 * step
+        )
         self.assertGreater(abs(expected), 1e-3)
         np.testing.assert_allclose(found, expected, rtol=0.03)
 
@@ -334,13 +388,15 @@ class BadInputTest(Case):
     path = self.folder / "mask.png"
     album = self.album()
     images.write_png(path, np.zeros((SIDE, SIDE), np.uint8))
-    self.assert_refused("photo00.png: .*nothing of the photo.*white", album,
-                        mask=path)
+    self.assert_refused(
+      "photo00.png: .*nothing of the photo.*white", album, mask=path
+    )
     images.write_png(path, np.full((SIDE, SIDE), 255, np.uint8))
     self.assert_refused("nothing to fill", album, mask=path)
     images.write_png(path, np.full((9, 9), 255, np.uint8))
-    self.assert_refused(r"mask.png: is 9x9, the photo is 64x64", album,
-                        mask=path)
+    self.assert_refused(
+      r"mask.png: is 9x9, the photo is 64x64", album, mask=path
+    )
     images.write_png(path, np.zeros((SIDE, SIDE, 3), np.uint8))
     self.assert_refused("mask.png: a mask must be grey", album, mask=path)
     path.write_bytes(b"no picture")
@@ -351,37 +407,49 @@ class BadInputTest(Case):
     larger = dataclasses.replace(CONFIG, task="superresolution")
     small = self.album(np.zeros((2, 9, 9, 3), np.uint8), name="small")
     self.assert_refused("small: .*9 pixels.*inpaint needs", small)
-    self.assert_refused("factor is for", small, dataclasses.replace(
-        larger, factor=2))
-    self.assert_refused("not intact", small, dataclasses.replace(
-        larger, intact=True))
+    self.assert_refused(
+      "factor is for", small, dataclasses.replace(larger, factor=2)
+    )
+    self.assert_refused(
+      "not intact", small, dataclasses.replace(larger, intact=True)
+    )
     large = self.album(np.zeros((2, 80, 80, 3), np.uint8), name="large")
     self.assert_refused("large: .*80 pixels.*makes 64", large)
     self.assert_refused("album: .*or a factor", self.album(), larger)
 
   @parameterized.parameters(
-      ({"factor": 0.5}, "factor: .*>= 1"), ({"task": "x"}, "task: "),
-      ({"sigma": 0.0}, "sigma: "), ({"quality": 200.0}, "quality: "),
-      ({"feather": -0.1}, "feather: "),
-      ({"agreement_steps": -1}, "agreement_steps: "),
-      ({"hull": dataclasses.replace(HULL, beta=2.0)}, "hull_beta: "))
+    ({"factor": 0.5}, "factor: .*>= 1"),
+    ({"task": "x"}, "task: "),
+    ({"sigma": 0.0}, "sigma: "),
+    ({"quality": 200.0}, "quality: "),
+    ({"feather": -0.1}, "feather: "),
+    ({"agreement_steps": -1}, "agreement_steps: "),
+    ({"hull": dataclasses.replace(HULL, beta=2.0)}, "hull_beta: "),
+  )
   def test_settings(self, changes, pattern):
-    self.assert_refused(pattern, self.album(),
-                        dataclasses.replace(CONFIG, **changes))
+    self.assert_refused(
+      pattern, self.album(), dataclasses.replace(CONFIG, **changes)
+    )
 
   def test_missing_parts(self):
-    self.assert_refused("no anchors.*--run", self.album(),
-                        one=dataclasses.replace(somebody(), anchors=None))
-    config = dataclasses.replace(CONFIG, hull=dataclasses.replace(
-        HULL, lpips_weight=1.0))
+    self.assert_refused(
+      "no anchors.*--run",
+      self.album(),
+      one=dataclasses.replace(somebody(), anchors=None),
+    )
+    config = dataclasses.replace(
+      CONFIG, hull=dataclasses.replace(HULL, lpips_weight=1.0)
+    )
     self.assert_refused("--lpips", open_album(self.folder / "album"), config)
     shutil.copy(self.folder / "album" / "photo00.png", self.folder)
-    with self.assertRaisesRegex(UserError, "photo00.png: has no camera: .*prep"
-                                "are"):
+    with self.assertRaisesRegex(
+      UserError, "photo00.png: has no camera: .*prepare"
+    ):
       photos.one_photo(self.folder / "photo00.png")
     shutil.copy(self.folder / "photo00.png", self.folder / "album/other.png")
-    with self.assertRaisesRegex(UserError, "dataset.json: has no camera of "
-                                "other.png"):
+    with self.assertRaisesRegex(
+      UserError, "dataset.json: has no camera of other.png"
+    ):
       photos.one_photo(self.folder / "album" / "other.png")
     camera = self.folder / "camera.json"
     camera.write_text("[1, 2]")
@@ -389,15 +457,20 @@ class BadInputTest(Case):
       photos.one_photo(self.folder / "photo00.png", camera)
 
   @parameterized.parameters(
-      ([], 2, "--album, or one by --small"),
-      (["--album=a", "--camera=c"], 2, "--camera is of --small"),
-      (["--album=a", "--out=o", "--factor=0.5"], 1, "factor: "),
-      (["--album=nowhere", "--out=o"], 1, "nowhere: no such"))
+    ([], 2, "--album, or one by --small"),
+    (["--album=a", "--camera=c"], 2, "--camera is of --small"),
+    (["--album=a", "--out=o", "--factor=0.5"], 1, "factor: "),
+    (["--album=nowhere", "--out=o"], 1, "nowhere: no such"),
+  )
   def test_the_command_says_it_in_a_line(self, flags, code, text):
     result = subprocess.run(
-        [sys.executable, "-m", "my3dgen_jax.launch.enhance", *flags],
-        cwd=self.folder, capture_output=True, text=True, check=False,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)})
+      [sys.executable, "-m", "my3dgen_jax.launch.enhance", *flags],
+      cwd=self.folder,
+      capture_output=True,
+      text=True,
+      check=False,
+      env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+    )
     self.assertEqual(result.returncode, code, result.stderr)
     self.assertRegex(result.stderr, r"\Aerror: [^\n]+\n\Z")
     self.assertIn(text, result.stderr)
@@ -405,7 +478,6 @@ class BadInputTest(Case):
 
 
 class PartsTest(parameterized.TestCase):
-
   def test_person_stands_before_the_background(self):
     depth = np.full((16, 16, 1), 3.0)
     depth += 0.05 * np.random.default_rng(0).standard_normal(depth.shape)
@@ -426,18 +498,25 @@ class PartsTest(parameterized.TestCase):
   def test_grey_becomes_three_channels(self):
     seen = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
     np.testing.assert_array_equal(
-        photos.lanczos(seen, 4), np.repeat(seen, 3, axis=-1))
+      photos.lanczos(seen, 4), np.repeat(seen, 3, axis=-1)
+    )
     self.assertEqual(photos.lanczos(seen, 9).shape, (9, 9, 3))
 
   def test_what_tasks_undo_have_names_of_their_own(self):
     config = dataclasses.replace(CONFIG, task="deblur", sigma=2.0)
     other = dataclasses.replace(config, sigma=3.0)
-    self.assertNotEqual(tasks.degradation_of(config, side=9).name,
-                        tasks.degradation_of(other, side=9).name)
+    self.assertNotEqual(
+      tasks.degradation_of(config, side=9).name,
+      tasks.degradation_of(other, side=9).name,
+    )
     with self.assertRaisesRegex(UserError, "inpaint"):
       tasks.degradation_of(CONFIG, side=9)
-    self.assertIs(tasks.degradation_of(dataclasses.replace(
-        config, task="colour"), side=9).apply, degradations.grey)
+    self.assertIs(
+      tasks.degradation_of(
+        dataclasses.replace(config, task="colour"), side=9
+      ).apply,
+      degradations.grey,
+    )
 
 
 if __name__ == "__main__":

@@ -7,41 +7,48 @@ import signal
 import tempfile
 from unittest import mock
 
-from absl.testing import absltest, parameterized
 import numpy as np
+from absl.testing import absltest, parameterized
 from PIL import Image
 
 from my3dgen_jax import lora
 from my3dgen_jax.apps import invert as app
-from my3dgen_jax.config import (HullFitConfig, LoraConfig, PivotConfig,
-                                ProjectionConfig)
+from my3dgen_jax.config import (
+  HullFitConfig,
+  LoraConfig,
+  PivotConfig,
+  ProjectionConfig,
+)
 from my3dgen_jax.data import provenance
 from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.errors import Interrupted, UserError
-from my3dgen_jax.losses.lpips import Lpips
 from my3dgen_jax.jobs import interrupts
+from my3dgen_jax.losses.lpips import Lpips
 from my3dgen_jax.types import Network
 from tests.support import classifiers, person
 from tests.support.persons import tiny_person, with_identity
 
 COUNT = 4
 SMALL = app.InvertConfig(
-    projection=ProjectionConfig(steps=6, batch_size=2, w_samples=100,
-                                learning_rate=0.05, mse_weight=1.0),
-    hull=HullFitConfig(steps=6, batch_size=2, learning_rate=0.02),
-    pivot=PivotConfig(steps=4, learning_rate=0.003, stop_lpips=0.0),
-    frames=2, video=".gif")
+  projection=ProjectionConfig(
+    steps=6, batch_size=2, w_samples=100, learning_rate=0.05, mse_weight=1.0
+  ),
+  hull=HullFitConfig(steps=6, batch_size=2, learning_rate=0.02),
+  pivot=PivotConfig(steps=4, learning_rate=0.003, stop_lpips=0.0),
+  frames=2,
+  video=".gif",
+)
 
 
 class InvertTest(parameterized.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
     folder = tempfile.TemporaryDirectory()
     cls.addClassCleanup(folder.cleanup)
-    place = person.write(pathlib.Path(folder.name) / "person", latents=False,
-                         count=COUNT)
+    place = person.write(
+      pathlib.Path(folder.name) / "person", latents=False, count=COUNT
+    )
     cls.place = place / "album"
 
   def setUp(self):
@@ -50,13 +57,19 @@ class InvertTest(parameterized.TestCase):
     self.addCleanup(folder.cleanup)
     self.out = pathlib.Path(folder.name) / "out"
     self.album = open_album(self.place).subset([0, 1])
-    self.person = with_identity(tiny_person(
-        COUNT, lpips=Network(classifiers.lpips_variables("alex"),
-                             Lpips("alex")), lpips_digest="alex"), self.place)
+    self.person = with_identity(
+      tiny_person(
+        COUNT,
+        lpips=Network(classifiers.lpips_variables("alex"), Lpips("alex")),
+        lpips_digest="alex",
+      ),
+      self.place,
+    )
 
   def write(self, config):
-    return app.write_inversions(self.person, self.album, config, self.out,
-                                report=lambda line: None)
+    return app.write_inversions(
+      self.person, self.album, config, self.out, report=lambda line: None
+    )
 
   @parameterized.parameters(*app.WAYS)
   def test_ways(self, way):
@@ -66,8 +79,9 @@ class InvertTest(parameterized.TestCase):
     (self.out / "photo01_generator").mkdir()
     summary = self.write(dataclasses.replace(SMALL, way=way))
     self.assertEqual(set(summary["mean"]), {"psnr", "lpips", "id_sim"})
-    self.assertEqual(json.loads((self.out / "summary.json").read_text()),
-                     summary)
+    self.assertEqual(
+      json.loads((self.out / "summary.json").read_text()), summary
+    )
     made = set()
     for name in ("photo00", "photo01"):
       for suffix in (".png", "_depth.png", "_orbit.gif"):
@@ -84,8 +98,9 @@ class InvertTest(parameterized.TestCase):
     if way == "pivot":
       loaded = lora.load(self.out / "photo00.safetensors", person.MODEL)
       self.assertEqual(loaded.config, LoraConfig(rank=1))
-      self.assertEqual(json.loads(loaded.metadata["on_top_of"])["adapter"],
-                       "0123456789abcdef")
+      self.assertEqual(
+        json.loads(loaded.metadata["on_top_of"])["adapter"], "0123456789abcdef"
+      )
 
   def test_goes_on(self):
     class Stop(interrupts.StopRequest):
@@ -99,19 +114,26 @@ class InvertTest(parameterized.TestCase):
     with mock.patch.object(interrupts, "StopRequest", Stop):
       with self.assertRaisesRegex(Interrupted, "the same command goes on"):
         self.write(config)
-    with mock.patch.object(app.HullFit, "step",
-                           side_effect=AssertionError("not remembered")):
+    with mock.patch.object(
+      app.HullFit, "step", side_effect=AssertionError("not remembered")
+    ):
       self.write(config)
 
   def test_what_is_missing(self):
-    for pattern, changes in (("--lpips", {"lpips": None}),
-                             ("--run", {"anchors": None})):
+    for pattern, changes in (
+      ("--lpips", {"lpips": None}),
+      ("--run", {"anchors": None}),
+    ):
       with self.assertRaisesRegex(UserError, pattern):
-        app.invert(dataclasses.replace(self.person, **changes), self.album,
-                   dataclasses.replace(SMALL, way="hull"))
+        app.invert(
+          dataclasses.replace(self.person, **changes),
+          self.album,
+          dataclasses.replace(SMALL, way="hull"),
+        )
     with self.assertRaisesRegex(UserError, "^way"):
-      app.invert(self.person, self.album,
-                 dataclasses.replace(SMALL, way="magic"))
+      app.invert(
+        self.person, self.album, dataclasses.replace(SMALL, way="magic")
+      )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from tests.support.runs import write_run
 
 
 class MovedTest(parameterized.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -44,8 +43,10 @@ class MovedTest(parameterized.TestCase):
       runs.load_subject(runs.Variant(self.run_folder))
     # Where it is now, whether the run or a flag says so.
     here = str(self.made / "lpips")
-    for one in (self.load({"lpips": here}),
-                self.load({"lpips": gone}, lpips=here)):
+    for one in (
+      self.load({"lpips": here}),
+      self.load({"lpips": gone}, lpips=here),
+    ):
       self.assertIs(one.need_lpips(), one.lpips)
       self.assertNotEqual(one.lpips_digest, "")
     with self.assertRaisesRegex(UserError, "run: images are .* by --lpips$"):
@@ -59,8 +60,11 @@ class MovedTest(parameterized.TestCase):
       self.assertIsNone(one.identity)
       self.assertEqual(warnings.getvalue(), "")  # until scores are wanted
       self.assertIsNone(one.reference())
-    self.assertRegex(warnings.getvalue(), "^warning: there are no identity "
-                     f"scores: {gone}: no such folder.*--identity\n$")
+    self.assertRegex(
+      warnings.getvalue(),
+      "^warning: there are no identity "
+      f"scores: {gone}: no such folder.*--identity\n$",
+    )
     with contextlib.redirect_stderr(io.StringIO()) as warnings:
       self.assertIsNone(self.load({}).reference())
     self.assertEqual(warnings.getvalue(), "")

@@ -18,14 +18,21 @@ from PIL import Image
 
 from my3dgen_jax import lora
 from my3dgen_jax.apps import personalize as app
-from my3dgen_jax.config import (ConfigError, LoraConfig, LossConfig,
-                                ProjectionConfig, TuningConfig)
-from my3dgen_jax.data import album_files
-from my3dgen_jax.data import dataset_json
+from my3dgen_jax.config import (
+  ConfigError,
+  LoraConfig,
+  LossConfig,
+  ProjectionConfig,
+  TuningConfig,
+)
+from my3dgen_jax.data import album_files, dataset_json
 from my3dgen_jax.errors import CheckpointError, Interrupted, UserError
-from my3dgen_jax.models.checkpoint import (generator_digest, load_generator,
-                                           save_generator)
 from my3dgen_jax.jobs import interrupts
+from my3dgen_jax.models.checkpoint import (
+  generator_digest,
+  load_generator,
+  save_generator,
+)
 from my3dgen_jax.training import loop, run_folder
 from tests.support import albums, person
 from tests.support.tiny import random_variables
@@ -41,8 +48,7 @@ class JobTest(parameterized.TestCase):
     super().setUpClass()
     folder = tempfile.TemporaryDirectory()
     cls.addClassCleanup(folder.cleanup)
-    cls.place = person.write(pathlib.Path(folder.name) / "person",
-                             count=COUNT)
+    cls.place = person.write(pathlib.Path(folder.name) / "person", count=COUNT)
 
   def setUp(self):
     super().setUp()
@@ -52,22 +58,36 @@ class JobTest(parameterized.TestCase):
     self.out = self.folder / "run"
 
   def config(self, *, steps=6, mode="lora", **changes):
-    return dataclasses.replace(app.PersonalizeConfig(
-        checkpoint=str(self.place / "base"), album=str(self.place / "album"),
-        out=str(self.out), lpips=str(self.place / "lpips"), test=3,
+    return dataclasses.replace(
+      app.PersonalizeConfig(
+        checkpoint=str(self.place / "base"),
+        album=str(self.place / "album"),
+        out=str(self.out),
+        lpips=str(self.place / "lpips"),
+        test=3,
         # The model was never trained to make its images of its raw ones.
         loss=LossConfig(raw_weight=0.0),
-        tuning=TuningConfig(mode=mode, steps=steps, batch_size=3,
-                            learning_rate=0.01),
-        devices=1, save_every=2, log_every=1, pictures=2), **changes)
+        tuning=TuningConfig(
+          mode=mode, steps=steps, batch_size=3, learning_rate=0.01
+        ),
+        devices=1,
+        save_every=2,
+        log_every=1,
+        pictures=2,
+      ),
+      **changes,
+    )
 
   def run_job(self, *, resume=False, **changes):
-    return app.personalize(self.config(**changes), resume=resume,
-                           flags="--x=1\n", report=lambda line: None)
+    return app.personalize(
+      self.config(**changes),
+      resume=resume,
+      flags="--x=1\n",
+      report=lambda line: None,
+    )
 
 
 class PersonalizeTest(JobTest):
-
   def test_marks_are_measured_apart(self):
     """Where the album says that they show, in photos that have any."""
     album = self.folder / "album"
@@ -75,7 +95,7 @@ class PersonalizeTest(JobTest):
     for path in album.glob("*.png"):
       side = Image.open(path).width
       marks = np.zeros((side, side), np.uint8)
-      marks[:side // 2] = 255
+      marks[: side // 2] = 255
       Image.fromarray(marks).save(path.with_name(f"{path.stem}_marks.png"))
     summary = self.run_job(mode="none", album=str(album))
     row = summary["pretrained"]
@@ -83,33 +103,52 @@ class PersonalizeTest(JobTest):
     table = app.describe(summary, "run").splitlines()
     self.assertRegex(table[0], r"LPIPS +PSNR +at marks +ID_sim$")
     self.assertIn(f"{row['psnr_marks']:.2f}", table[1])
-    self.assertNotIn("at marks", app.describe(
-        {**summary, **{name: {**summary[name], "psnr_marks": None}
-                       for name in ("pretrained", "personalized")}}, "run"))
+    self.assertNotIn(
+      "at marks",
+      app.describe(
+        {
+          **summary,
+          **{
+            name: {**summary[name], "psnr_marks": None}
+            for name in ("pretrained", "personalized")
+          },
+        },
+        "run",
+      ),
+    )
 
   def test_a_known_change_is_found(self):
     """Of views that tuning has not seen, at the paper's rate."""
     base = self.place / "base"
     digest = generator_digest(base)
-    summary = self.run_job(steps=400, save_every=500, tuning=TuningConfig(
-        steps=400, batch_size=3))
-    before, after = (10**(-summary[name]["psnr"] / 10) * 4
-                     + summary[name]["lpips"]
-                     for name in ("pretrained", "personalized"))
-    print(f"held-out loss: {before:.5f} -> {after:.5f}, "
-          f"{before / after:.1f} times less")
+    summary = self.run_job(
+      steps=400, save_every=500, tuning=TuningConfig(steps=400, batch_size=3)
+    )
+    before, after = (
+      10 ** (-summary[name]["psnr"] / 10) * 4 + summary[name]["lpips"]
+      for name in ("pretrained", "personalized")
+    )
+    print(
+      f"held-out loss: {before:.5f} -> {after:.5f}, "
+      f"{before / after:.1f} times less"
+    )
     self.assertLess(after, before / 10)
-    losses = [json.loads(line)["loss"] for line in
-              (self.out / "metrics.jsonl").read_text().splitlines()]
+    losses = [
+      json.loads(line)["loss"]
+      for line in (self.out / "metrics.jsonl").read_text().splitlines()
+    ]
     self.assertLess(np.mean(losses[-20:]), losses[0] / 10)
 
     self.assertEqual(summary["photos"], "held-out")
     self.assertEqual(summary["count"], 3)
     self.assertIsNone(summary["pretrained"]["id_sim"])
-    self.assertEqual(json.loads((self.out / "summary.json").read_text()),
-                     summary)
-    self.assertEqual(summary["adapter_bytes"],
-                     (self.out / "adapter.safetensors").stat().st_size)
+    self.assertEqual(
+      json.loads((self.out / "summary.json").read_text()), summary
+    )
+    self.assertEqual(
+      summary["adapter_bytes"],
+      (self.out / "adapter.safetensors").stat().st_size,
+    )
     picture = Image.open(self.out / "before_after.png")
     self.assertEqual(picture.width, 7 * 64)
     self.assertEqual((self.out / "run.flags").read_text(), "--x=1\n")
@@ -118,19 +157,20 @@ class PersonalizeTest(JobTest):
     adapter = lora.load(self.out / "adapter.safetensors", person.MODEL)
     self.assertEqual(adapter.metadata["base_sha256"], digest)
     self.assertEqual(adapter.metadata["steps"], "400")
-    self.assertEqual(lora.count(adapter.lora).total,
-                     summary["adapter_numbers"])
-    self.assertEqual(json.loads(adapter.metadata["settings"])["album"],
-                     str(self.place / "album"))
+    self.assertEqual(lora.count(adapter.lora).total, summary["adapter_numbers"])
+    self.assertEqual(
+      json.loads(adapter.metadata["settings"])["album"],
+      str(self.place / "album"),
+    )
 
     run = run_folder.load_run(self.out)
-    chex.assert_trees_all_equal(run.base.variables,
-                                load_generator(base)[1])
+    chex.assert_trees_all_equal(run.base.variables, load_generator(base)[1])
     self.assertLen(run.anchors.names, COUNT)
-    found = np.asarray(person.render(run.generator, run.anchors.ws,
-                                     run.anchors.c))
+    found = np.asarray(
+      person.render(run.generator, run.anchors.ws, run.anchors.c)
+    )
     truth = person.make(COUNT)
-    self.assertLess(np.mean((found - truth.photos)**2), 0.002)
+    self.assertLess(np.mean((found - truth.photos) ** 2), 0.002)
 
   def test_interrupted_runs_end_the_same(self):
     whole = self.out.with_name("whole")
@@ -153,41 +193,53 @@ class PersonalizeTest(JobTest):
     with self.assertRaisesRegex(UserError, "run: is not empty; --resume"):
       self.run_job()
     with self.assertRaisesRegex(
-        UserError, r"loss.mse_weight = 1.0, now it is 2.0"):
-      self.run_job(resume=True, loss=LossConfig(mse_weight=2.0,
-                                                raw_weight=0.0))
+      UserError, r"loss.mse_weight = 1.0, now it is 2.0"
+    ):
+      self.run_job(resume=True, loss=LossConfig(mse_weight=2.0, raw_weight=0.0))
     self.run_job(resume=True)
     for name in ("adapter.safetensors", "metrics.jsonl", "before_after.png"):
       if name == "adapter.safetensors":  # its settings name the folder
-        chex.assert_trees_all_equal(lora.load(self.out / name).lora,
-                                    lora.load(whole / name).lora)
+        chex.assert_trees_all_equal(
+          lora.load(self.out / name).lora, lora.load(whole / name).lora
+        )
       else:
-        self.assertEqual((self.out / name).read_bytes(),
-                         (whole / name).read_bytes())
-    summary = [json.loads((folder / "summary.json").read_text())
-               for folder in (self.out, whole)]
+        self.assertEqual(
+          (self.out / name).read_bytes(), (whole / name).read_bytes()
+        )
+    summary = [
+      json.loads((folder / "summary.json").read_text())
+      for folder in (self.out, whole)
+    ]
     for one in summary:
       del one["seconds"], one["tuning_seconds"], one["adapter_bytes"]
     self.assertEqual(*summary)
 
     # More steps go on from here; a finished run makes none.
-    with mock.patch.object(loop, "make_step",
-                           side_effect=AssertionError("nothing to do")):
+    with mock.patch.object(
+      loop, "make_step", side_effect=AssertionError("nothing to do")
+    ):
       self.run_job(resume=True)
     self.run_job(resume=True, steps=8)
-    steps = [json.loads(line)["step"] for line in
-             (self.out / "metrics.jsonl").read_text().splitlines()]
+    steps = [
+      json.loads(line)["step"]
+      for line in (self.out / "metrics.jsonl").read_text().splitlines()
+    ]
     self.assertEqual(steps, list(range(1, 9)))
 
   def test_full_tuning(self):
     summary = self.run_job(mode="full", steps=2)
     run = run_folder.load_run(self.out)
-    before, after = (network.variables["params"]
-                     for network in (run.base, run.generator))
-    chex.assert_trees_all_equal(before["backbone"]["mapping"],
-                                after["backbone"]["mapping"])
-    self.assertFalse(np.array_equal(before["decoder"]["fc0"]["kernel"],
-                                    after["decoder"]["fc0"]["kernel"]))
+    before, after = (
+      network.variables["params"] for network in (run.base, run.generator)
+    )
+    chex.assert_trees_all_equal(
+      before["backbone"]["mapping"], after["backbone"]["mapping"]
+    )
+    self.assertFalse(
+      np.array_equal(
+        before["decoder"]["fc0"]["kernel"], after["decoder"]["fc0"]["kernel"]
+      )
+    )
     self.assertGreater(summary["adapter_numbers"], 5000)
     self.assertNotEqual(summary["pretrained"], summary["personalized"])
 
@@ -206,7 +258,8 @@ class PersonalizeTest(JobTest):
   def test_not_finite(self):
     config = self.config(loss=LossConfig(mse_weight=1e38, raw_weight=0.0))
     with self.assertRaisesRegex(
-        UserError, "step 1 is not finite.*lower --learning_rate.*photo"):
+      UserError, "step 1 is not finite.*lower --learning_rate.*photo"
+    ):
       app.personalize(config, report=lambda line: None)
     self.assertEqual(os.listdir(self.out / "state"), ["00000000"])
 
@@ -215,8 +268,12 @@ class PersonalizeTest(JobTest):
     shutil.copytree(self.place / "album", album)
     for path in album.glob("*_latent.npy"):
       path.unlink()
-    config = dict(album=str(album), cache=str(self.folder / "cache"), steps=1,
-                  projection=ProjectionConfig(steps=3, w_samples=100))
+    config = dict(
+      album=str(album),
+      cache=str(self.folder / "cache"),
+      steps=1,
+      projection=ProjectionConfig(steps=3, w_samples=100),
+    )
     summary = self.run_job(**config)
     self.assertNotEqual(summary["pretrained"], summary["personalized"])
     # Twelve photos, and three of them by the person's own generator.
@@ -225,8 +282,9 @@ class PersonalizeTest(JobTest):
   def test_run_is_loaded_as_it_computed(self):
     self.run_job(steps=0, neural_rendering_resolution=40, dtype="bfloat16")
     run = run_folder.load_run(self.out)
-    self.assertEqual(run.generator.module.config.neural_rendering_resolution,
-                     40)
+    self.assertEqual(
+      run.generator.module.config.neural_rendering_resolution, 40
+    )
     self.assertEqual(run.generator.module.config.dtype, "bfloat16")
 
   def test_precision_may_change_when_a_run_goes_on(self):
@@ -242,8 +300,9 @@ class PersonalizeTest(JobTest):
     self.assertEqual(app.begun_precision(str(self.out)), "highest")
     self.run_job(mode="none", precision="default", resume=True)
     self.assertEqual(app.begun_precision(str(self.out)), "default")
-    self.assertEqual(run_folder.load_run(
-        self.out).generator.module.config.precision, "default")
+    self.assertEqual(
+      run_folder.load_run(self.out).generator.module.config.precision, "default"
+    )
 
   def test_resume_sees_changed_photos(self):
     album = self.folder / "album"
@@ -279,17 +338,20 @@ class PersonalizeTest(JobTest):
 
 
 class BadInputTest(JobTest):
-
   def make_album(self, **options):
-    return albums.make(self.folder / "album", **{
-        "count": 4, "size": 64, **options})
+    return albums.make(
+      self.folder / "album", **{"count": 4, "size": 64, **options}
+    )
 
   def assert_refused(self, pattern, **changes):
     with self.assertRaises((UserError, OSError)) as caught:
       self.run_job(**changes)
     error = caught.exception
-    text = (f"{error.filename}: {error.strerror}"
-            if isinstance(error, OSError) else str(error))
+    text = (
+      f"{error.filename}: {error.strerror}"
+      if isinstance(error, OSError)
+      else str(error)
+    )
     self.assertRegex(text, pattern)
     self.assertNotIn("\n", text)
     self.assertFalse(self.out.exists())
@@ -332,13 +394,17 @@ class BadInputTest(JobTest):
       np.save(folder / "photo02_latent.npy", np.zeros((1, 4, 9), np.float32))
 
     for damage, pattern in (
-        (no_photos, "album: holds no photos"),
-        (one_photo, "album: holds 1 photo, at least 2"),
-        (corrupt, "photo02.png: "), (grey, "photo02.png: .*grey"),
-        (transparent, "photo02.png: .*RGBA"),
-        (other_size, "photo02.png: .*32x32"),
-        (unlabelled, "photo02.png"), (absent, "photo02.png"),
-        (twice, "photo02"), (wide_latent, "photo02_latent.npy: ")):
+      (no_photos, "album: holds no photos"),
+      (one_photo, "album: holds 1 photo, at least 2"),
+      (corrupt, "photo02.png: "),
+      (grey, "photo02.png: .*grey"),
+      (transparent, "photo02.png: .*RGBA"),
+      (other_size, "photo02.png: .*32x32"),
+      (unlabelled, "photo02.png"),
+      (absent, "photo02.png"),
+      (twice, "photo02"),
+      (wide_latent, "photo02_latent.npy: "),
+    ):
       with self.subTest(damage.__name__):
         folder = self.make_album()
         damage(folder)
@@ -346,41 +412,51 @@ class BadInputTest(JobTest):
         shutil.rmtree(folder)
 
   def test_wrong_size_of_image(self):
-    self.assert_refused("photo00.png: .*32x32.*64x64", album=str(
-        self.make_album(size=32)))
+    self.assert_refused(
+      "photo00.png: .*32x32.*64x64", album=str(self.make_album(size=32))
+    )
 
   @parameterized.parameters(
-      ({"checkpoint": "/nowhere"}, "/nowhere: no such folder"),
-      ({"album": "/nowhere"}, "/nowhere: no such"),
-      ({"lpips": "/nowhere"}, "/nowhere: no such folder"),
-      ({"lpips": None}, "lpips: .*lpips_to_flax"),
-      ({"loss": LossConfig(identity_weight=1.0)}, "identity: .*arcface_to"),
-      ({"loss": LossConfig(lpips_weight=-1.0)}, "lpips_weight: "),
-      ({"devices": 9}, "devices: 9 are wanted, this machine has"),
-      ({"test": 12}, "12"), ({"neural_rendering_resolution": 16},
-                             "at least 31 pixels"),
-      ({"tuning": TuningConfig(batch_size=3, accumulation=2)},
-       "batch_size: .*multiple"),
-      ({"lora": LoraConfig(targets=("foo",))}, "lora_targets: foo fit no"),
-      ({"lora": LoraConfig(rank=0)}, "lora_rank: "),
-      ({"cache": "/proc/nowhere"}, "/proc/nowhere: cannot be written: .*--ca"),
-      ({"projection": ProjectionConfig(resolution=5)},
-       "anchor_resolution: .*power of two"),
-      ({"projection": ProjectionConfig(resolution=8)},
-       "anchor_resolution: LPIPS on AlexNet needs"),
-      ({"reference": 0, "identity": "/nowhere"}, "reference: selects no"))
+    ({"checkpoint": "/nowhere"}, "/nowhere: no such folder"),
+    ({"album": "/nowhere"}, "/nowhere: no such"),
+    ({"lpips": "/nowhere"}, "/nowhere: no such folder"),
+    ({"lpips": None}, "lpips: .*lpips_to_flax"),
+    ({"loss": LossConfig(identity_weight=1.0)}, "identity: .*arcface_to"),
+    ({"loss": LossConfig(lpips_weight=-1.0)}, "lpips_weight: "),
+    ({"devices": 9}, "devices: 9 are wanted, this machine has"),
+    ({"test": 12}, "12"),
+    ({"neural_rendering_resolution": 16}, "at least 31 pixels"),
+    (
+      {"tuning": TuningConfig(batch_size=3, accumulation=2)},
+      "batch_size: .*multiple",
+    ),
+    ({"lora": LoraConfig(targets=("foo",))}, "lora_targets: foo fit no"),
+    ({"lora": LoraConfig(rank=0)}, "lora_rank: "),
+    ({"cache": "/proc/nowhere"}, "/proc/nowhere: cannot be written: .*--ca"),
+    (
+      {"projection": ProjectionConfig(resolution=5)},
+      "anchor_resolution: .*power of two",
+    ),
+    (
+      {"projection": ProjectionConfig(resolution=8)},
+      "anchor_resolution: LPIPS on AlexNet needs",
+    ),
+    ({"reference": 0, "identity": "/nowhere"}, "reference: selects no"),
+  )
   def test_bad_settings(self, changes, pattern):
     if "neural_rendering_resolution" in changes:
       changes = {**changes, "loss": LossConfig()}
     self.assert_refused(pattern, **changes)
 
   def test_batches_that_do_not_divide(self):
-    self.assert_refused("batch_size: 3 does not divide over 2 devices",
-                        devices=2)
+    self.assert_refused(
+      "batch_size: 3 does not divide over 2 devices", devices=2
+    )
 
   def test_projection_without_lpips(self):
-    self.assert_refused("_latent.npy", album=str(self.make_album()),
-                        lpips=None, mode="none")
+    self.assert_refused(
+      "_latent.npy", album=str(self.make_album()), lpips=None, mode="none"
+    )
 
   def test_out_cannot_be_written(self):
     (self.folder / "file").write_text("")
@@ -397,8 +473,9 @@ class BadInputTest(JobTest):
 
   def test_full_disk(self):
     usage = collections.namedtuple("usage", "total used free")
-    with mock.patch.object(shutil, "disk_usage",
-                           lambda folder: usage(2**30, 2**30, 1000)):
+    with mock.patch.object(
+      shutil, "disk_usage", lambda folder: usage(2**30, 2**30, 1000)
+    ):
       with self.assertRaisesRegex(CheckpointError, "no space left: 1 MB"):
         self.run_job()
     # What was begun goes on once there is room.
@@ -411,16 +488,16 @@ class BadInputTest(JobTest):
 
 
 class ValidationTest(absltest.TestCase):
-
   def test_fields_are_named(self):
-    for config, field in ((TuningConfig(learning_rate=0.0), "learning_rate"),
-                          (TuningConfig(mode="some"), "mode"),
-                          (TuningConfig(beta2=1.0), "beta2"),
-                          (ProjectionConfig(steps=0), "anchor_steps"),
-                          (ProjectionConfig(space="z"), "anchor_space"),
-                          (ProjectionConfig(ramp_up=0.0), "anchor_ramp_up"),
-                          (LossConfig(mse_weight=0.0, lpips_weight=0.0),
-                           "mse_weight")):
+    for config, field in (
+      (TuningConfig(learning_rate=0.0), "learning_rate"),
+      (TuningConfig(mode="some"), "mode"),
+      (TuningConfig(beta2=1.0), "beta2"),
+      (ProjectionConfig(steps=0), "anchor_steps"),
+      (ProjectionConfig(space="z"), "anchor_space"),
+      (ProjectionConfig(ramp_up=0.0), "anchor_ramp_up"),
+      (LossConfig(mse_weight=0.0, lpips_weight=0.0), "mse_weight"),
+    ):
       with self.assertRaisesRegex(ConfigError, f"^{field}: "):
         config.validate()
 

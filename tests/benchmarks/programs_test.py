@@ -18,18 +18,24 @@ pytestmark = pytest.mark.usefixtures("both_ways")
 
 # As many layers as the published generators have; the sizes do not matter.
 LAYERS = dataclasses.replace(
-    TINY, neural_rendering_resolution=32,
-    backbone=dataclasses.replace(TINY.backbone, resolution=256,
-                                 channel_base=256),
-    superresolution=dataclasses.replace(TINY.superresolution,
-                                        input_resolution=32))
+  TINY,
+  neural_rendering_resolution=32,
+  backbone=dataclasses.replace(TINY.backbone, resolution=256, channel_base=256),
+  superresolution=dataclasses.replace(
+    TINY.superresolution, input_resolution=32
+  ),
+)
 
 
 class OperationsTest(parameterized.TestCase):
-
   @parameterized.parameters(
-      ("forward", 1, 2850), ("render", 1, 1650), ("full", 4, 9600),
-      ("projection", 4, 9900), ("pivotal", 1, 8150), ("hull_fit", 4, 6700))
+    ("forward", 1, 2850),
+    ("render", 1, 1650),
+    ("full", 4, 9600),
+    ("projection", 4, 9900),
+    ("pivotal", 1, 8150),
+    ("hull_fit", 4, 6700),
+  )
   def test_of_small_programs(self, name, batch, most):
     self.check(name, LAYERS, batch, most)
 
@@ -39,9 +45,11 @@ class OperationsTest(parameterized.TestCase):
 
   def check(self, name, config, batch, most):
     config = programs.for_accelerator(
-        programs.with_numbers(config, "float32", "default"))
+      programs.with_numbers(config, "float32", "default")
+    )
     text = programs.lowered(
-        programs.program(name, config, batch=batch)).as_text()
+      programs.program(name, config, batch=batch)
+    ).as_text()
     count = programs.counted(text)
     print(f"{name}: {count} operations")
     self.assertLessEqual(count, most)

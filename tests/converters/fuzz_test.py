@@ -12,9 +12,8 @@ import tempfile
 import time
 import tracemalloc
 
-from absl.testing import absltest
-from absl.testing import parameterized
 import numpy as np
+from absl.testing import absltest, parameterized
 
 from converters import names, settings, torch_reader, torch_to_flax
 from my3dgen_jax.config import GeneratorConfig, PRESETS
@@ -37,12 +36,12 @@ def _halves():
 
 
 _FORMS = {
-    "pickle": lambda: files.official_pickle(_ARRAYS, TINY),
-    "pickle_protocol_2": lambda: files.official_pickle(_ARRAYS, TINY,
-                                                       protocol=2),
-    "zip": lambda: files.zip_file({"g_ema": _halves()}),
-    "legacy": lambda: files.legacy_file(dict(
-        zip(_ARRAYS, files.sharing(list(_ARRAYS.values()))))),
+  "pickle": lambda: files.official_pickle(_ARRAYS, TINY),
+  "pickle_protocol_2": lambda: files.official_pickle(_ARRAYS, TINY, protocol=2),
+  "zip": lambda: files.zip_file({"g_ema": _halves()}),
+  "legacy": lambda: files.legacy_file(
+    dict(zip(_ARRAYS, files.sharing(list(_ARRAYS.values()))))
+  ),
 }
 
 
@@ -53,13 +52,14 @@ def _structure(data: bytes) -> np.ndarray:
     raw = array.tobytes()
     start = data.find(raw) if len(raw) >= 32 else -1
     while start >= 0:
-      is_structure[start:start + len(raw)] = False
+      is_structure[start : start + len(raw)] = False
       start = data.find(raw, start + len(raw))
   return np.flatnonzero(is_structure)
 
 
-def mutate(data: bytes, structure: np.ndarray,
-           rng: np.random.Generator) -> bytes:
+def mutate(
+  data: bytes, structure: np.ndarray, rng: np.random.Generator
+) -> bytes:
   """One to four random edits."""
   changed = bytearray(data)
 
@@ -76,16 +76,21 @@ def mutate(data: bytes, structure: np.ndarray,
 
   def extreme():
     at = place()
-    changed[at:at + 4] = bytes([int(rng.choice([0, 0x7F, 0xFF]))]) * 4
+    changed[at : at + 4] = bytes([int(rng.choice([0, 0x7F, 0xFF]))]) * 4
 
   def instruction():
-    changed[place()] = int(rng.choice(list(
-        b"().0125BCFGIJKLMNPQRSTUVX]abcdeghijlopqrstu}\x80\x81\x82\x85\x86\x87"
-        b"\x88\x89\x8a\x8c\x8f\x90\x92\x93\x94\x95")))
+    changed[place()] = int(
+      rng.choice(
+        list(
+          b"().0125BCFGIJKLMNPQRSTUVX]abcdeghijlopqrstu}\x80\x81\x82\x85\x86\x87"
+          b"\x88\x89\x8a\x8c\x8f\x90\x92\x93\x94\x95"
+        )
+      )
+    )
 
   def delete():
     at = place()
-    del changed[at:at + int(rng.integers(1, 16))]
+    del changed[at : at + int(rng.integers(1, 16))]
 
   def insert():
     at = place()
@@ -93,21 +98,29 @@ def mutate(data: bytes, structure: np.ndarray,
 
   def repeat():
     at = place()
-    changed[at:at] = changed[at:at + int(rng.integers(1, 200))]
+    changed[at:at] = changed[at : at + int(rng.integers(1, 200))]
 
   def swap():
     first, second = sorted((place(), place()))
-    size = min(int(rng.integers(1, 64)), second - first,
-               len(changed) - second)
-    block = changed[first:first + size]
-    changed[first:first + size] = changed[second:second + size]
-    changed[second:second + size] = block
+    size = min(int(rng.integers(1, 64)), second - first, len(changed) - second)
+    block = changed[first : first + size]
+    changed[first : first + size] = changed[second : second + size]
+    changed[second : second + size] = block
 
   def truncate():
-    del changed[place():]
+    del changed[place() :]
 
-  edits = (flip, replace, extreme, instruction, delete, insert, repeat, swap,
-           truncate)
+  edits = (
+    flip,
+    replace,
+    extreme,
+    instruction,
+    delete,
+    insert,
+    repeat,
+    swap,
+    truncate,
+  )
   weights = np.array([6, 4, 2, 4, 2, 2, 1, 2, 1]) / 24
   for _ in range(int(rng.integers(1, 5))):
     if not changed:
@@ -127,7 +140,6 @@ def _noting(case: str):
 
 
 class FuzzTest(parameterized.TestCase):
-
   @parameterized.parameters(*_FORMS)
   def test_conversion(self, form):
     data = _FORMS[form]()
@@ -153,8 +165,10 @@ class FuzzTest(parameterized.TestCase):
     print(f"{form}: {converted} of {_CASES} converted, the rest refused")
 
   def _shapes(self, converted):
-    return {place: (leaf.shape, leaf.dtype) for place, leaf in
-            names.flatten(converted.variables).items()}
+    return {
+      place: (leaf.shape, leaf.dtype)
+      for place, leaf in names.flatten(converted.variables).items()
+    }
 
   def _read(self, data: bytes, *, traced: bool):
     """The conversion, or None where it is refused as it should be."""
@@ -182,9 +196,17 @@ class FuzzTest(parameterized.TestCase):
       (folder / "tiny.json").write_text(json.dumps(TINY.to_dict()))
       out, err = io.StringIO(), io.StringIO()
       with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = torch_to_flax.main([
-            "torch_to_flax.py", "--input", str(folder / "in"), "--output",
-            str(folder / "out"), "--config", str(folder / "tiny.json")])
+        code = torch_to_flax.main(
+          [
+            "torch_to_flax.py",
+            "--input",
+            str(folder / "in"),
+            "--output",
+            str(folder / "out"),
+            "--config",
+            str(folder / "tiny.json"),
+          ]
+        )
       if succeeds:
         self.assertEqual((code, err.getvalue()), (0, ""))
         self.assertTrue((folder / "out" / "config.json").exists())

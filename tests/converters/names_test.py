@@ -2,25 +2,31 @@
 
 import dataclasses
 
-from absl.testing import absltest
-from absl.testing import parameterized
 import numpy as np
+from absl.testing import absltest, parameterized
 
 from converters import names, torch_to_flax
-from my3dgen_jax.config import (BackboneConfig, GeneratorConfig, PRESETS,
-                                SUPERRESOLUTION_MODULES)
+from my3dgen_jax.config import (
+  BackboneConfig,
+  GeneratorConfig,
+  PRESETS,
+  SUPERRESOLUTION_MODULES,
+)
 from tests.support import official_files, rule_weights
 from tests.support.tiny import TINY
 
-_SMALL = GeneratorConfig(neural_rendering_resolution=32,
-                         backbone=BackboneConfig(channel_base=1024,
-                                                 channel_max=32))
-_GOLDEN = (("ffhq512", PRESETS["ffhq512-128"]),
-           ("afhq512", PRESETS["afhqcats512-128"]), ("small", _SMALL))
+_SMALL = GeneratorConfig(
+  neural_rendering_resolution=32,
+  backbone=BackboneConfig(channel_base=1024, channel_max=32),
+)
+_GOLDEN = (
+  ("ffhq512", PRESETS["ffhq512-128"]),
+  ("afhq512", PRESETS["afhqcats512-128"]),
+  ("small", _SMALL),
+)
 
 
 class NamesTest(parameterized.TestCase):
-
   @parameterized.parameters(*_GOLDEN)
   def test_every_published_tensor(self, golden, config):
     """Names and shapes are those of the original, no more and no fewer."""
@@ -36,8 +42,13 @@ class NamesTest(parameterized.TestCase):
   @parameterized.parameters(*SUPERRESOLUTION_MODULES, "tiny")
   def test_every_module(self, module):
     """Against names and shapes that follow from the specification alone."""
-    config = TINY if module == "tiny" else dataclasses.replace(
-        _SMALL, superresolution=SUPERRESOLUTION_MODULES[module])
+    config = (
+      TINY
+      if module == "tiny"
+      else dataclasses.replace(
+        _SMALL, superresolution=SUPERRESOLUTION_MODULES[module]
+      )
+    )
     shapes = official_files.generator_shapes(config)
     expected = torch_to_flax.expected_tensors(config)
     filters = names.own_filter_names(expected, config.superresolution.module)
@@ -46,24 +57,45 @@ class NamesTest(parameterized.TestCase):
       self.assertEqual(shape, shapes[name], name)
 
   @parameterized.parameters(
-      ("backbone.synthesis.b8.conv0.weight", "params",
-       "backbone/synthesis/b8/conv0/kernel", (2, 3, 1, 1)),
-      ("backbone.mapping.fc0.weight", "params", "backbone/mapping/fc0/kernel",
-       (2, 3)),
-      ("backbone.mapping.w_avg", "buffers", "backbone/mapping/w_avg", (2,)),
-      ("backbone.synthesis.b4.const", "params", "backbone/synthesis/b4/const",
-       (5, 4, 4)),
-      ("decoder.net.0.weight", "params", "decoder/fc0/kernel", (2, 3)),
-      ("decoder.net.2.bias", "params", "decoder/fc1/bias", (2,)),
-      ("superresolution.block1.conv1.noise_const", "buffers",
-       "superresolution/block1/conv1/noise_const", (2, 3)),
-      ("superresolution.block1.conv1.noise_strength", "params",
-       "superresolution/block1/conv1/noise_strength", ()),
+    (
+      "backbone.synthesis.b8.conv0.weight",
+      "params",
+      "backbone/synthesis/b8/conv0/kernel",
+      (2, 3, 1, 1),
+    ),
+    (
+      "backbone.mapping.fc0.weight",
+      "params",
+      "backbone/mapping/fc0/kernel",
+      (2, 3),
+    ),
+    ("backbone.mapping.w_avg", "buffers", "backbone/mapping/w_avg", (2,)),
+    (
+      "backbone.synthesis.b4.const",
+      "params",
+      "backbone/synthesis/b4/const",
+      (5, 4, 4),
+    ),
+    ("decoder.net.0.weight", "params", "decoder/fc0/kernel", (2, 3)),
+    ("decoder.net.2.bias", "params", "decoder/fc1/bias", (2,)),
+    (
+      "superresolution.block1.conv1.noise_const",
+      "buffers",
+      "superresolution/block1/conv1/noise_const",
+      (2, 3),
+    ),
+    (
+      "superresolution.block1.conv1.noise_strength",
+      "params",
+      "superresolution/block1/conv1/noise_strength",
+      (),
+    ),
   )
   def test_place_and_layout(self, name, collection, path, shape):
     place = names.flax_path(name)
-    self.assertEqual((place.collection, "/".join(place.path)),
-                     (collection, path))
+    self.assertEqual(
+      (place.collection, "/".join(place.path)), (collection, path)
+    )
     array = np.arange(np.prod(shape, dtype=int), dtype="f4").reshape(shape)
     turned = names.to_flax(place, array)
     self.assertEqual(names.torch_shape(place, turned.shape), shape)
@@ -77,8 +109,10 @@ class NamesTest(parameterized.TestCase):
     self.assertEqual(names.unflatten(names.flatten(tree)), tree)
 
   def test_natural_order(self):
-    self.assertEqual(sorted(["b16.x", "b8.x", "b8"], key=names.natural_order),
-                     ["b8", "b8.x", "b16.x"])
+    self.assertEqual(
+      sorted(["b16.x", "b8.x", "b8"], key=names.natural_order),
+      ["b8", "b8.x", "b16.x"],
+    )
 
 
 if __name__ == "__main__":

@@ -11,9 +11,8 @@ import importlib.util
 import io
 import pickle
 
-from absl.testing import absltest
-from absl.testing import parameterized
 import numpy as np
+from absl.testing import absltest, parameterized
 
 from converters import torch_reader, torch_writer
 from my3dgen_jax.errors import CheckpointError
@@ -38,10 +37,11 @@ def _legacy(value) -> bytes:
 _FORMATS = {"zip": _zip, "legacy": _legacy, "pickle": pickle.dumps}
 
 
-@absltest.skipUnless(_HAS_TORCH, "PyTorch is not installed (a developer's "
-                     "check, see the file's first lines)")
+@absltest.skipUnless(
+  _HAS_TORCH,
+  "PyTorch is not installed (a developer's check, see the file's first lines)",
+)
 class RealTorchTest(parameterized.TestCase):
-
   def assert_reads(self, data: bytes, value):
     """Every tensor in nested dicts and lists has torch's numbers."""
     self._compare(torch_reader.loads(data), value)
@@ -65,9 +65,20 @@ class RealTorchTest(parameterized.TestCase):
       self.assertEqual(read, value)
 
   @parameterized.product(
-      form=list(_FORMATS),
-      dtype=["float64", "float32", "float16", "bfloat16", "int64", "int32",
-             "int16", "int8", "uint8", "bool"])
+    form=list(_FORMATS),
+    dtype=[
+      "float64",
+      "float32",
+      "float16",
+      "bfloat16",
+      "int64",
+      "int32",
+      "int16",
+      "int8",
+      "uint8",
+      "bool",
+    ],
+  )
   def test_dtypes(self, form, dtype):
     tensor = (10 * torch.randn(3, 4)).to(getattr(torch, dtype))
     self.assert_reads(_FORMATS[form]({"t": tensor}), {"t": tensor})
@@ -81,13 +92,18 @@ class RealTorchTest(parameterized.TestCase):
   def test_views(self, form):
     base = torch.arange(120.0).reshape(2, 3, 4, 5)
     value = {
-        "base": base, "transposed": base.transpose(1, 3),
-        "strided": base[:, ::2, 1:, ::3], "row": base[1, 2, 3],
-        "scalar": base[1, 1, 1, 1], "empty": base[:0], "zero": torch.zeros(()),
-        "channels_last": base.contiguous(memory_format=torch.channels_last),
-        "parameter": torch.nn.Parameter(base.clone()),
-        "list": [base[0], (base[1], None, 3, "x", 2.5, True)],
-        "size": tuple(base.shape), 7: base[0, 0],
+      "base": base,
+      "transposed": base.transpose(1, 3),
+      "strided": base[:, ::2, 1:, ::3],
+      "row": base[1, 2, 3],
+      "scalar": base[1, 1, 1, 1],
+      "empty": base[:0],
+      "zero": torch.zeros(()),
+      "channels_last": base.contiguous(memory_format=torch.channels_last),
+      "parameter": torch.nn.Parameter(base.clone()),
+      "list": [base[0], (base[1], None, 3, "x", 2.5, True)],
+      "size": tuple(base.shape),
+      7: base[0, 0],
     }
     self.assert_reads(_FORMATS[form](value), value)
 
@@ -104,9 +120,11 @@ class RealTorchTest(parameterized.TestCase):
 
   def _module(self):
     module = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(),
-        torch.nn.Sequential(torch.nn.Linear(4, 5, bias=False),
-                            torch.nn.PReLU()))
+      torch.nn.Conv2d(3, 4, 3),
+      torch.nn.BatchNorm2d(4),
+      torch.nn.ReLU(),
+      torch.nn.Sequential(torch.nn.Linear(4, 5, bias=False), torch.nn.PReLU()),
+    )
     module.register_buffer("kept", torch.ones(2))
     module.register_buffer("scratch", torch.ones(2), persistent=False)
     module.register_buffer("none", None)
@@ -125,8 +143,11 @@ class RealTorchTest(parameterized.TestCase):
     optimizer = torch.optim.Adam(module.parameters(), lr=0.1)
     module(torch.randn(2, 3, 6, 6)).sum().backward()
     optimizer.step()
-    value = {"model": module.state_dict(), "optimizer":
-             optimizer.state_dict(), "epoch": 3}
+    value = {
+      "model": module.state_dict(),
+      "optimizer": optimizer.state_dict(),
+      "epoch": 3,
+    }
     self.assert_reads(_FORMATS[form](value), value)
 
   def test_without_checksums(self):
@@ -146,11 +167,16 @@ class RealTorchTest(parameterized.TestCase):
 
   def test_torch_reads_what_we_write(self):
     rng = np.random.default_rng(0)
-    arrays = {"a.weight": rng.standard_normal((3, 4, 2, 2)),
-              "a.bias": rng.standard_normal(3), "scalar": np.array(0.5),
-              "empty": np.zeros((0, 3)), "turned": rng.random((3, 5)).T}
-    arrays = {name: np.asarray(array, np.float32)
-              for name, array in arrays.items()}
+    arrays = {
+      "a.weight": rng.standard_normal((3, 4, 2, 2)),
+      "a.bias": rng.standard_normal(3),
+      "scalar": np.array(0.5),
+      "empty": np.zeros((0, 3)),
+      "turned": rng.random((3, 5)).T,
+    }
+    arrays = {
+      name: np.asarray(array, np.float32) for name, array in arrays.items()
+    }
     buffer = io.BytesIO()
     torch_writer.write_state_dict(buffer, arrays)
     for options in ({"weights_only": True}, {"weights_only": False}):

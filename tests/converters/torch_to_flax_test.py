@@ -7,19 +7,18 @@ import io
 import json
 import os
 import pathlib
-import shutil
 import pickle
+import shutil
 import subprocess
 import sys
 import tempfile
-from unittest import mock
 import zipfile
+from unittest import mock
 
-from absl.testing import absltest
-from absl.testing import parameterized
 import jax
 import ml_dtypes
 import numpy as np
+from absl.testing import absltest, parameterized
 
 from converters import names, torch_reader, torch_to_flax
 from my3dgen_jax.config import BackboneConfig, GeneratorConfig, PRESETS
@@ -33,13 +32,13 @@ from tests.support.tiny import TINY
 _ROOT = pathlib.Path(__file__).parents[2]
 _CANARY = pathlib.Path("/tmp/my3dgen_canary_module_src")
 _ARRAYS = rule_weights.fill(files.generator_shapes(TINY))
-_SMALL = GeneratorConfig(neural_rendering_resolution=32,
-                         backbone=BackboneConfig(channel_base=1024,
-                                                 channel_max=32))
+_SMALL = GeneratorConfig(
+  neural_rendering_resolution=32,
+  backbone=BackboneConfig(channel_base=1024, channel_max=32),
+)
 
 
 class Exploit:
-
   def __init__(self, command: str):
     self._command = command
 
@@ -52,20 +51,21 @@ def _silent(line: str):
 
 
 def _read(data: bytes, config=TINY, **kwargs):
-  return torch_to_flax.read_generator(data, config=config, log=_silent,
-                                      **kwargs)
+  return torch_to_flax.read_generator(
+    data, config=config, log=_silent, **kwargs
+  )
 
 
 class ReadGeneratorTest(parameterized.TestCase):
-
   def assert_filled(self, converted, arrays=None):
     """Every parameter has the value that the rule gives its torch name."""
     arrays = _ARRAYS if arrays is None else arrays
     for place, leaf in names.flatten(converted.variables).items():
       self.assertEqual(leaf.dtype, np.float32)
       self.assertTrue(leaf.flags.c_contiguous)
-      np.testing.assert_array_equal(names.to_torch(place, leaf),
-                                    arrays[names.torch_name(place)])
+      np.testing.assert_array_equal(
+        names.to_torch(place, leaf), arrays[names.torch_name(place)]
+      )
 
   def assert_refused(self, data, *reasons, config=TINY, **kwargs):
     with self.assertRaises(CheckpointError) as caught:
@@ -81,13 +81,17 @@ class ReadGeneratorTest(parameterized.TestCase):
     self.assertFalse(_CANARY.exists(), "module_src was executed")
 
   @parameterized.named_parameters(
-      ("flat", lambda tensors: tensors),
-      ("state_dict", lambda tensors: {"state_dict": tensors, "epoch": 3}),
-      ("g_ema", lambda tensors: {"g_ema": tensors, "g": {}, "d": {}}),
-      ("G_ema", lambda tensors: {"G_ema": tensors, "G": {}}),
-      ("generator", lambda tensors: {"generator": {"state_dict": tensors}}),
-      ("parallel", lambda tensors: {f"module.module.{name}": tensor
-                                    for name, tensor in tensors.items()}),
+    ("flat", lambda tensors: tensors),
+    ("state_dict", lambda tensors: {"state_dict": tensors, "epoch": 3}),
+    ("g_ema", lambda tensors: {"g_ema": tensors, "g": {}, "d": {}}),
+    ("G_ema", lambda tensors: {"G_ema": tensors, "G": {}}),
+    ("generator", lambda tensors: {"generator": {"state_dict": tensors}}),
+    (
+      "parallel",
+      lambda tensors: {
+        f"module.module.{name}": tensor for name, tensor in tensors.items()
+      },
+    ),
   )
   def test_state_dicts(self, wrap):
     for write in (files.zip_file, files.legacy_file, files.plain_pickle):
@@ -116,26 +120,39 @@ class ReadGeneratorTest(parameterized.TestCase):
 
   def test_double_precision_warns(self):
     lines = []
-    doubles = {name: array.astype(np.float64)
-               for name, array in _ARRAYS.items()}
-    self.assert_filled(torch_to_flax.read_generator(
-        files.zip_file(doubles), config=TINY, log=lines.append))
+    doubles = {
+      name: array.astype(np.float64) for name, array in _ARRAYS.items()
+    }
+    self.assert_filled(
+      torch_to_flax.read_generator(
+        files.zip_file(doubles), config=TINY, log=lines.append
+      )
+    )
     self.assertLen(lines, 1)
     self.assertIn("float64", lines[0])
 
   def test_network(self):
-    other = {name: 2 * array for name, array in _ARRAYS.items()
-             if not name.endswith("resample_filter")}
-    data = files.plain_pickle({
+    other = {
+      name: 2 * array
+      for name, array in _ARRAYS.items()
+      if not name.endswith("resample_filter")
+    }
+    data = files.plain_pickle(
+      {
         "G": files.generator_object(other, TINY),
-        "G_ema": files.generator_object(_ARRAYS, TINY)})
+        "G_ema": files.generator_object(_ARRAYS, TINY),
+      }
+    )
     self.assert_filled(_read(data))
     self.assert_filled(_read(data, network="G"), {**_ARRAYS, **other})
     self.assert_refused(data, "no network X", "G, G_ema", network="X")
 
   def test_filters_may_be_absent(self):
-    tensors = {name: array for name, array in _ARRAYS.items()
-               if not name.endswith("resample_filter")}
+    tensors = {
+      name: array
+      for name, array in _ARRAYS.items()
+      if not name.endswith("resample_filter")
+    }
     self.assert_filled(_read(files.zip_file(tensors)))
 
   def test_settings_of_the_file(self):
@@ -149,23 +166,31 @@ class ReadGeneratorTest(parameterized.TestCase):
   def test_counts_of_the_published_generator(self):
     shapes = torch_to_flax.abstract_variables(PRESETS["ffhq512-128"])
     converted = torch_to_flax.Converted(PRESETS["ffhq512-128"], shapes, {})
-    self.assertEqual(converted.counts(), {
-        "mapping": 800_768, "backbone synthesis": 28_207_533,
-        "super-resolution": 1_649_578, "decoder": 4_257})
+    self.assertEqual(
+      converted.counts(),
+      {
+        "mapping": 800_768,
+        "backbone synthesis": 28_207_533,
+        "super-resolution": 1_649_578,
+        "decoder": 4_257,
+      },
+    )
 
   def _records(self, name):
     """Tensors with the shapes of a published generator, without numbers."""
     storage = torch_reader.StorageRecord(np.dtype("f4"), 0, None)
-    return {key: torch_reader.TensorRecord(storage, storage.dtype, 0, shape,
-                                           shape)
-            for key, shape in files.generator_shapes(PRESETS[name]).items()}
+    return {
+      key: torch_reader.TensorRecord(storage, storage.dtype, 0, shape, shape)
+      for key, shape in files.generator_shapes(PRESETS[name]).items()
+    }
 
   @parameterized.parameters("afhqcats512-128", "shapenetcars128-64")
   def test_only_preset_that_fits(self, name):
     lines = []
     self.assertEqual(
-        torch_to_flax.fitting_preset(self._records(name), lines.append),
-        PRESETS[name])
+      torch_to_flax.fitting_preset(self._records(name), lines.append),
+      PRESETS[name],
+    )
     self.assertIn(name, lines[0])
 
   def test_several_presets_fit(self):
@@ -173,8 +198,9 @@ class ReadGeneratorTest(parameterized.TestCase):
       torch_to_flax.fitting_preset(self._records("ffhq512-128"), _silent)
 
   def test_no_preset_fits(self):
-    self.assert_refused(files.zip_file(_ARRAYS), "no published", "--config",
-                        config=None)
+    self.assert_refused(
+      files.zip_file(_ARRAYS), "no published", "--config", config=None
+    )
 
   def test_wrong_tensors(self):
     tensors = dict(_ARRAYS)
@@ -184,57 +210,78 @@ class ReadGeneratorTest(parameterized.TestCase):
     for i in range(9):
       tensors[f"extra{i}"] = np.zeros(1, np.float32)
     self.assert_refused(
-        files.zip_file(tensors), "1 missing: decoder.net.0.bias",
-        "10 not part of the model: decoder.net.1.weight, extra0, extra1, …",
-        "decoder.net.2.bias [7] (expected [5])")
+      files.zip_file(tensors),
+      "1 missing: decoder.net.0.bias",
+      "10 not part of the model: decoder.net.1.weight, extra0, extra1, …",
+      "decoder.net.2.bias [7] (expected [5])",
+    )
 
   def test_transposed_shape_is_refused(self):
     name = "superresolution.block0.conv0.affine.weight"
     self.assertEqual(_ARRAYS[name].shape, (4, 4))
-    tensors = {**_ARRAYS, "backbone.mapping.embed.weight":
-               _ARRAYS["backbone.mapping.embed.weight"].T}
+    tensors = {
+      **_ARRAYS,
+      "backbone.mapping.embed.weight": _ARRAYS[
+        "backbone.mapping.embed.weight"
+      ].T,
+    }
     self.assert_refused(files.zip_file(tensors), "[25, 4] (expected [4, 25])")
 
   @parameterized.parameters(np.nan, np.inf, -np.inf)
   def test_not_finite(self, value):
-    for name in ("decoder.net.0.weight", "backbone.mapping.w_avg",
-                 "backbone.synthesis.b4.conv1.noise_strength"):
+    for name in (
+      "decoder.net.0.weight",
+      "backbone.mapping.w_avg",
+      "backbone.synthesis.b4.conv1.noise_strength",
+    ):
       array = _ARRAYS[name].copy()
       array[(0,) * array.ndim] = value
-      for write in (files.zip_file, files.legacy_file,
-                    lambda t: files.official_pickle(t, TINY)):
+      for write in (
+        files.zip_file,
+        files.legacy_file,
+        lambda t: files.official_pickle(t, TINY),
+      ):
         self.assert_refused(write({**_ARRAYS, name: array}), name, "NaN")
 
   def test_overflow(self):
     array = np.full(5, 1e300)
-    self.assert_refused(files.zip_file({
-        **_ARRAYS, "decoder.net.2.bias": array}), "decoder.net.2.bias", "inf")
+    self.assert_refused(
+      files.zip_file({**_ARRAYS, "decoder.net.2.bias": array}),
+      "decoder.net.2.bias",
+      "inf",
+    )
 
   def test_integers(self):
-    self.assert_refused(files.zip_file({
-        **_ARRAYS, "decoder.net.2.bias": np.zeros(5, np.int64)}),
-                        "decoder.net.2.bias is int64")
+    self.assert_refused(
+      files.zip_file({**_ARRAYS, "decoder.net.2.bias": np.zeros(5, np.int64)}),
+      "decoder.net.2.bias is int64",
+    )
 
   def test_other_filter(self):
     name = "backbone.synthesis.b8.conv0.resample_filter"
-    self.assert_refused(files.zip_file({**_ARRAYS, name: np.ones(
-        (4, 4), np.float32)}), name, "[1, 3, 3, 1]")
+    self.assert_refused(
+      files.zip_file({**_ARRAYS, name: np.ones((4, 4), np.float32)}),
+      name,
+      "[1, 3, 3, 1]",
+    )
 
   @parameterized.named_parameters(
-      ("number", 3, "holds 3"), ("nothing", {}, "no tensors"),
-      ("plain", {"a": 1}, "no tensors"),
-      ("stylegan", {"G_ema": files.persistent_object("Generator", {})},
-       "'Generator', not EG3D's TriPlaneGenerator"),
-      ("discriminator", {"D": files.persistent_object("Disc", {})}, "it has D"),
-      ("classifier", {"conv1.weight": np.zeros((3, 3), np.float32)},
-       "missing"),
+    ("number", 3, "holds 3"),
+    ("nothing", {}, "no tensors"),
+    ("plain", {"a": 1}, "no tensors"),
+    (
+      "stylegan",
+      {"G_ema": files.persistent_object("Generator", {})},
+      "'Generator', not EG3D's TriPlaneGenerator",
+    ),
+    ("discriminator", {"D": files.persistent_object("Disc", {})}, "it has D"),
+    ("classifier", {"conv1.weight": np.zeros((3, 3), np.float32)}, "missing"),
   )
   def test_other_contents(self, value, reason):
     self.assert_refused(files.plain_pickle(value), reason)
 
 
 class CommandTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     self._folder = tempfile.TemporaryDirectory()
@@ -254,8 +301,15 @@ class CommandTest(parameterized.TestCase):
 
   def _convert(self, data: bytes, *arguments):
     self.input.write_bytes(data)
-    return self._run("--input", self.input, "--output", self.output,
-                     "--config", self.config, *arguments)
+    return self._run(
+      "--input",
+      self.input,
+      "--output",
+      self.output,
+      "--config",
+      self.config,
+      *arguments,
+    )
 
   def assert_fails(self, result, *reasons):
     """One line on standard error, exit code 1, nothing left behind."""
@@ -266,8 +320,13 @@ class CommandTest(parameterized.TestCase):
     for reason in reasons:
       self.assertIn(str(reason), err)
     self.assertCountEqual(
-        [path.name for path in self.folder.iterdir()
-         if path not in (self.input, self.config)], self._kept())
+      [
+        path.name
+        for path in self.folder.iterdir()
+        if path not in (self.input, self.config)
+      ],
+      self._kept(),
+    )
 
   def _kept(self):
     return [name for name in ("kept",) if (self.folder / name).exists()]
@@ -280,8 +339,9 @@ class CommandTest(parameterized.TestCase):
       self.assertIn(expected, out)
     generator, variables = checkpoint.load_generator(self.output)
     self.assertEqual(generator.config, TINY)
-    jax.tree.map(np.testing.assert_array_equal, variables,
-                 _read(data).variables)
+    jax.tree.map(
+      np.testing.assert_array_equal, variables, _read(data).variables
+    )
     source = json.loads((self.output / "config.json").read_text())["source"]
     self.assertEqual(source["file"], "in.pkl")
     self.assertEqual(source["network"], "G_ema")
@@ -292,8 +352,13 @@ class CommandTest(parameterized.TestCase):
     self.assertEqual(self._convert(files.zip_file(_ARRAYS))[0], 0)
     other = self.folder / "other"
     code, _, _ = self._run(
-        "--input", self.input, "--output", other, "--config",
-        self.output / "config.json")
+      "--input",
+      self.input,
+      "--output",
+      other,
+      "--config",
+      self.output / "config.json",
+    )
     self.assertEqual(code, 0)
     self.assertEqual(checkpoint.load_config(other)[0], TINY)
 
@@ -305,33 +370,54 @@ class CommandTest(parameterized.TestCase):
     code, _, _ = self._convert(b"damaged", "--overwrite")
     self.assertEqual(code, 1)
     self.assertEqual(checkpoint.load_config(self.output)[0], TINY)
-    doubled = {name: array if name.endswith("filter") else 2 * array
-               for name, array in _ARRAYS.items()}
+    doubled = {
+      name: array if name.endswith("filter") else 2 * array
+      for name, array in _ARRAYS.items()
+    }
     code, _, _ = self._convert(files.zip_file(doubled), "--overwrite")
     self.assertEqual(code, 0)
     _, variables = checkpoint.load_generator(self.output)
     np.testing.assert_array_equal(
-        variables["buffers"]["backbone"]["mapping"]["w_avg"],
-        doubled["backbone.mapping.w_avg"])
-    self.assertCountEqual(os.listdir(self.folder),
-                          ["in.pkl", "out", "tiny.json"])
+      variables["buffers"]["backbone"]["mapping"]["w_avg"],
+      doubled["backbone.mapping.w_avg"],
+    )
+    self.assertCountEqual(
+      os.listdir(self.folder), ["in.pkl", "out", "tiny.json"]
+    )
 
   def test_other_folders_are_not_replaced(self):
     kept = self.folder / "kept"
     kept.mkdir()
     (kept / "thesis.txt").write_text("mine")
     self.input.write_bytes(files.zip_file(_ARRAYS))
-    self.assert_fails(self._run(
-        "--input", self.input, "--output", kept, "--config", self.config,
-        "--overwrite"), kept, "not a checkpoint folder")
+    self.assert_fails(
+      self._run(
+        "--input",
+        self.input,
+        "--output",
+        kept,
+        "--config",
+        self.config,
+        "--overwrite",
+      ),
+      kept,
+      "not a checkpoint folder",
+    )
     self.assertEqual((kept / "thesis.txt").read_text(), "mine")
 
   def test_the_input_is_not_replaced(self):
     self.assertEqual(self._convert(files.zip_file(_ARRAYS))[0], 0)
     inside = self.output / "in.pkl"
     inside.write_bytes(files.zip_file(_ARRAYS))
-    code, _, err = self._run("--input", inside, "--output", self.output,
-                             "--config", self.config, "--overwrite")
+    code, _, err = self._run(
+      "--input",
+      inside,
+      "--output",
+      self.output,
+      "--config",
+      self.config,
+      "--overwrite",
+    )
     self.assertEqual(code, 1)
     self.assertRegex(err, r"\Aerror: [^\n]*out: holds the input[^\n]*\n\Z")
     self.assertTrue(inside.exists())
@@ -340,34 +426,53 @@ class CommandTest(parameterized.TestCase):
     arrays = dict(_ARRAYS)
     name = "backbone.synthesis.b8.conv0.weight"
     arrays[name] = arrays[name][:, :2]
-    self.assert_fails(self._convert(files.zip_file(arrays)), self.input,
-                      f"{name} [4, 2, 3, 3] (expected [4, 4, 3, 3])")
+    self.assert_fails(
+      self._convert(files.zip_file(arrays)),
+      self.input,
+      f"{name} [4, 2, 3, 3] (expected [4, 4, 3, 3])",
+    )
 
   def test_file_too_large_for_memory(self):
     self.input.write_bytes(b"x")
     os.truncate(self.input, 2**42)  # a sparse file takes no space
     with mock.patch("builtins.open", side_effect=MemoryError):
-      code, _, err = self._run("--input", self.input, "--output",
-                               self.output)
+      code, _, err = self._run("--input", self.input, "--output", self.output)
     self.assertEqual(code, 1)
     self.assertIn("larger than the memory", err)
 
   def test_script(self):
     """As a user runs it, from another folder and without the package."""
     self.input.write_bytes(files.official_pickle(_ARRAYS, TINY))
-    command = [sys.executable, str(_ROOT / "converters" / "torch_to_flax.py"),
-               "--input", "in.pkl", "--output", "out"]
-    result = subprocess.run([*command, "--config", "tiny.json"], text=True,
-                            cwd=self.folder, capture_output=True, check=False)
+    command = [
+      sys.executable,
+      str(_ROOT / "converters" / "torch_to_flax.py"),
+      "--input",
+      "in.pkl",
+      "--output",
+      "out",
+    ]
+    result = subprocess.run(
+      [*command, "--config", "tiny.json"],
+      text=True,
+      cwd=self.folder,
+      capture_output=True,
+      check=False,
+    )
     self.assertEqual(result.returncode, 0, result.stderr)
     self.assertTrue((self.output / "config.json").exists())
     self.input.write_bytes(b"cposix\nsystem\n.")
-    result = subprocess.run([*command[:-1], "new/out"], text=True,
-                            cwd=self.folder, capture_output=True, check=False)
+    result = subprocess.run(
+      [*command[:-1], "new/out"],
+      text=True,
+      cwd=self.folder,
+      capture_output=True,
+      check=False,
+    )
     self.assertEqual(result.returncode, 1)
     self.assertEqual(result.stdout, "")
-    self.assertRegex(result.stderr,
-                     r"\Aerror: in.pkl: [^\n]*posix.system[^\n]*\n\Z")
+    self.assertRegex(
+      result.stderr, r"\Aerror: in.pkl: [^\n]*posix.system[^\n]*\n\Z"
+    )
     self.assertFalse((self.folder / "new").exists())
 
   def test_help(self):
@@ -376,38 +481,62 @@ class CommandTest(parameterized.TestCase):
     self.assertIn("--preset", out)
 
   @parameterized.named_parameters(
-      ("nothing", (), "--input is missing"),
-      ("output", ("--input", "x"), "--output is missing"),
-      ("unknown", ("--inptu", "x"), "inptu"),
-      ("rest", ("x",), "unexpected"),
-      ("both", ("--input", "x", "--output", "y", "--preset", "ffhq512-64",
-                "--config", "z"), "exclude"),
-      ("preset", ("--input", "x", "--output", "y", "--preset", "nose"),
-       "'nose'"),
-      ("absent", ("--input", "/nowhere/x.pkl", "--output", "/tmp/nowhere/y"),
-       "/nowhere/x.pkl: No such file"),
-      ("folder", ("--input", "/tmp", "--output", "/tmp/nowhere/y"),
-       "/tmp: is a folder"),
-      ("config", ("--input", "x", "--output", "y", "--config", "/nowhere.json"),
-       "/nowhere.json"),
+    ("nothing", (), "--input is missing"),
+    ("output", ("--input", "x"), "--output is missing"),
+    ("unknown", ("--inptu", "x"), "inptu"),
+    ("rest", ("x",), "unexpected"),
+    (
+      "both",
+      (
+        "--input",
+        "x",
+        "--output",
+        "y",
+        "--preset",
+        "ffhq512-64",
+        "--config",
+        "z",
+      ),
+      "exclude",
+    ),
+    ("preset", ("--input", "x", "--output", "y", "--preset", "nose"), "'nose'"),
+    (
+      "absent",
+      ("--input", "/nowhere/x.pkl", "--output", "/tmp/nowhere/y"),
+      "/nowhere/x.pkl: No such file",
+    ),
+    (
+      "folder",
+      ("--input", "/tmp", "--output", "/tmp/nowhere/y"),
+      "/tmp: is a folder",
+    ),
+    (
+      "config",
+      ("--input", "x", "--output", "y", "--config", "/nowhere.json"),
+      "/nowhere.json",
+    ),
   )
   def test_usage(self, arguments, reason):
     self.assert_fails(self._run(*arguments), reason)
 
   @parameterized.named_parameters(
-      ("text", "{", "JSON"), ("list", "[]", "table"),
-      ("field", '{"z_dimm": 3}', "z_dimm"), ("value", '{"z_dim": "x"}',
-                                             "z_dim"),
-      ("deep", "[" * 100_000, "JSON"))
+    ("text", "{", "JSON"),
+    ("list", "[]", "table"),
+    ("field", '{"z_dimm": 3}', "z_dimm"),
+    ("value", '{"z_dim": "x"}', "z_dim"),
+    ("deep", "[" * 100_000, "JSON"),
+  )
   def test_config_file(self, text, reason):
     self.config.write_text(text)
-    self.assert_fails(self._convert(files.zip_file(_ARRAYS)), self.config,
-                      reason)
+    self.assert_fails(
+      self._convert(files.zip_file(_ARRAYS)), self.config, reason
+    )
 
   def test_full_disk(self):
     usage = collections.namedtuple("usage", "total used free")
-    with mock.patch.object(shutil, "disk_usage",
-                           lambda folder: usage(2**30, 2**30, 1000)):
+    with mock.patch.object(
+      shutil, "disk_usage", lambda folder: usage(2**30, 2**30, 1000)
+    ):
       code, _, err = self._convert(files.zip_file(_ARRAYS))
     self.assertEqual(code, 1)
     self.assertRegex(err, r"\Aerror: [^\n]*out: no space left[^\n]*\n\Z")
@@ -416,8 +545,9 @@ class CommandTest(parameterized.TestCase):
   def test_output_below_a_file(self):
     self.input.write_bytes(files.zip_file(_ARRAYS))
     output = self.input / "out"
-    code, _, err = self._run("--input", self.input, "--output", output,
-                             "--config", self.config)
+    code, _, err = self._run(
+      "--input", self.input, "--output", output, "--config", self.config
+    )
     self.assertEqual(code, 1)
     self.assertRegex(err, r"\Aerror: [^\n]*in.pkl/out: [^\n]+\n\Z")
 
@@ -426,25 +556,35 @@ class CommandTest(parameterized.TestCase):
     canary = self.folder / "ran"
     command = f"touch {canary}"
     payloads = {
-        "posix.system": Raw(pickle.dumps(Exploit(command), 2)[2:-1]),
-        "builtins.eval": Call(Global("builtins", "eval"), (
-            f"open({str(canary)!r}, 'w')",)),
-        "subprocess.Popen": Call(Global("subprocess", "Popen"), (
-            ["touch", str(canary)],)),
+      "posix.system": Raw(pickle.dumps(Exploit(command), 2)[2:-1]),
+      "builtins.eval": Call(
+        Global("builtins", "eval"), (f"open({str(canary)!r}, 'w')",)
+      ),
+      "subprocess.Popen": Call(
+        Global("subprocess", "Popen"), (["touch", str(canary)],)
+      ),
     }
     for reason, payload in payloads.items():
       tensors = {**_ARRAYS, "evil": payload}
-      hidden = Call(Global("torch.storage", "_load_from_bytes"),
-                    (files.legacy_file(payload),))
+      hidden = Call(
+        Global("torch.storage", "_load_from_bytes"),
+        (files.legacy_file(payload),),
+      )
       weight = files.rebuild_call(hidden, Tensor.of(np.zeros(3, "f4")))
       for data in (
-          files.plain_pickle(payload), files.plain_pickle(tensors),
-          files.zip_file(tensors), files.legacy_file(tensors),
-          files.official_pickle({**_ARRAYS, "decoder.net.2.bias": weight},
-                                TINY),
-          files.official_pickle(_ARRAYS, TINY, generator=(
-              files.generator_object(_ARRAYS, TINY,
-                                     arguments={"evil": payload})))):
+        files.plain_pickle(payload),
+        files.plain_pickle(tensors),
+        files.zip_file(tensors),
+        files.legacy_file(tensors),
+        files.official_pickle({**_ARRAYS, "decoder.net.2.bias": weight}, TINY),
+        files.official_pickle(
+          _ARRAYS,
+          TINY,
+          generator=(
+            files.generator_object(_ARRAYS, TINY, arguments={"evil": payload})
+          ),
+        ),
+      ):
         self.assert_fails(self._convert(data), self.input, reason)
         self.assertFalse(canary.exists())
 
@@ -453,32 +593,43 @@ class CommandTest(parameterized.TestCase):
     self.assertEqual(_read(plain).config, TINY)
     climbing = files.zip_file(_ARRAYS, extra={"archive/../../evil": b"x"})
     self.assert_fails(self._convert(climbing), self.input, "points outside")
-    bomb = files.zip_file({**_ARRAYS, "zeros": np.zeros(10**7, np.float32)},
-                          compression=zipfile.ZIP_DEFLATED)
+    bomb = files.zip_file(
+      {**_ARRAYS, "zeros": np.zeros(10**7, np.float32)},
+      compression=zipfile.ZIP_DEFLATED,
+    )
     self.assert_fails(self._convert(bomb), self.input, "bomb")
     script = files.zip_file(_ARRAYS, extra={"archive/constants.pkl": b"N."})
     self.assert_fails(self._convert(script), self.input, "TorchScript")
-    self.assert_fails(self._convert(files.zip_file({}, extra={
-        "b/data.pkl": b"N."})), self.input, "no data.pkl")
+    self.assert_fails(
+      self._convert(files.zip_file({}, extra={"b/data.pkl": b"N."})),
+      self.input,
+      "no data.pkl",
+    )
 
   def test_truncation(self):
     rng = np.random.default_rng(1)
-    for data in (files.official_pickle(_ARRAYS, TINY), files.zip_file(_ARRAYS),
-                 files.legacy_file(_ARRAYS)):
+    for data in (
+      files.official_pickle(_ARRAYS, TINY),
+      files.zip_file(_ARRAYS),
+      files.legacy_file(_ARRAYS),
+    ):
       for size in rng.integers(1, len(data), 25):
         self.assert_fails(self._convert(data[:size]), self.input)
 
   def test_not_finite(self):
     array = np.full(5, np.nan, np.float32)
-    self.assert_fails(self._convert(files.zip_file({
-        **_ARRAYS, "decoder.net.2.bias": array})), self.input,
-                      "decoder.net.2.bias holds NaN")
+    self.assert_fails(
+      self._convert(files.zip_file({**_ARRAYS, "decoder.net.2.bias": array})),
+      self.input,
+      "decoder.net.2.bias holds NaN",
+    )
 
   def test_settings_that_do_not_fit(self):
     wider = dataclasses.replace(TINY, w_dim=8)
     self.config.write_text(json.dumps(wider.to_dict()))
-    self.assert_fails(self._convert(files.zip_file(_ARRAYS)), self.input,
-                      "of another shape")
+    self.assert_fails(
+      self._convert(files.zip_file(_ARRAYS)), self.input, "of another shape"
+    )
 
 
 if __name__ == "__main__":

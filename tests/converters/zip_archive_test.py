@@ -4,8 +4,7 @@ import io
 import struct
 import zipfile
 
-from absl.testing import absltest
-from absl.testing import parameterized
+from absl.testing import absltest, parameterized
 
 from converters.zip_archive import ZipArchive
 from my3dgen_jax.errors import CheckpointError
@@ -40,20 +39,22 @@ def _zip64(data: bytes) -> bytes:
   """The same archive with the directory records that torch writes."""
   end = data.rindex(b"PK\x05\x06")
   count, size, start = struct.unpack_from("<HII", data, end + 10)
-  record = struct.pack("<4sQ2H2I4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count,
-                       count, size, start)
+  record = struct.pack(
+    "<4sQ2H2I4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, size, start
+  )
   locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, end, 1)
-  wide = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF,
-                     0xFFFFFFFF, 0xFFFFFFFF, 0)
+  wide = struct.pack(
+    "<4s4H2IH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0
+  )
   return data[:end] + record + locator + wide
 
 
 class ZipArchiveTest(parameterized.TestCase):
-
   @parameterized.parameters(zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
   def test_reads(self, compression):
-    archive = ZipArchive(_zip({"a/one": b"first", "a/": b"", "b": b""},
-                              compression))
+    archive = ZipArchive(
+      _zip({"a/one": b"first", "a/": b"", "b": b""}, compression)
+    )
     self.assertCountEqual(archive, ["a/one", "a/", "b"])
     self.assertEqual(archive.read("a/one"), b"first")
     self.assertEqual(archive.read("b"), b"")
@@ -71,8 +72,10 @@ class ZipArchiveTest(parameterized.TestCase):
   def test_zip64_sizes(self):
     """An entry whose numbers are all in the zip64 field."""
     entry = _central(_PLAIN, 1)
-    packed, size, header = (struct.unpack_from("<I", _PLAIN, entry + offset)[0]
-                            for offset in (20, 24, 42))
+    packed, size, header = (
+      struct.unpack_from("<I", _PLAIN, entry + offset)[0]
+      for offset in (20, 24, 42)
+    )
     extra = struct.pack("<2H3Q", 1, 24, size, packed, header)
     data = _PLAIN
     for offset in (20, 24, 42):
@@ -95,8 +98,16 @@ class ZipArchiveTest(parameterized.TestCase):
     self.assertEqual(ZipArchive(data).read("a/one"), b"first")
 
   @parameterized.parameters(
-      "../evil", "a/../../evil", "/etc/passwd", "..\\evil", "C:evil",
-      "a//b", "./a", "..", "a\\b")
+    "../evil",
+    "a/../../evil",
+    "/etc/passwd",
+    "..\\evil",
+    "C:evil",
+    "a//b",
+    "./a",
+    "..",
+    "a\\b",
+  )
   def test_climbing_names(self, name):
     for data in (_zip({name: b"x"}), _zip64(_zip({name: b"x"}))):
       with self.assertRaisesRegex(CheckpointError, "outside the archive"):
@@ -109,8 +120,9 @@ class ZipArchiveTest(parameterized.TestCase):
         ZipArchive(data)
 
   def test_many_small_bombs(self):
-    data = _zip({f"a/{i}": bytes(60000) for i in range(300)},
-                zipfile.ZIP_DEFLATED)
+    data = _zip(
+      {f"a/{i}": bytes(60000) for i in range(300)}, zipfile.ZIP_DEFLATED
+    )
     with self.assertRaisesRegex(CheckpointError, "bomb"):
       ZipArchive(data)
 
@@ -138,15 +150,15 @@ class ZipArchiveTest(parameterized.TestCase):
       ZipArchive(data)
 
   @parameterized.named_parameters(
-      ("encrypted", 8, "<H", 1, "encrypted"),
-      ("method", 10, "<H", 14, "method 14"),
-      ("sizes", 24, "<I", 4, "two different sizes"),
-      ("disk", 34, "<H", 1, "parts"),
-      ("header", 42, "<I", 2**31, "outside"),
-      ("name", 46, "<B", 255, "no text"),
-      ("other_name", 46, "<B", 65, "disagree"),
-      ("signature", 0, "<B", 0, "damaged"),
-      ("name_size", 28, "<H", 9999, ""),
+    ("encrypted", 8, "<H", 1, "encrypted"),
+    ("method", 10, "<H", 14, "method 14"),
+    ("sizes", 24, "<I", 4, "two different sizes"),
+    ("disk", 34, "<H", 1, "parts"),
+    ("header", 42, "<I", 2**31, "outside"),
+    ("name", 46, "<B", 255, "no text"),
+    ("other_name", 46, "<B", 65, "disagree"),
+    ("signature", 0, "<B", 0, "damaged"),
+    ("name_size", 28, "<H", 9999, ""),
   )
   def test_directory(self, offset, layout, value, reason):
     data = _patched(_PLAIN, _central(_PLAIN, 0) + offset, layout, value)
@@ -154,8 +166,12 @@ class ZipArchiveTest(parameterized.TestCase):
       ZipArchive(data)
 
   @parameterized.named_parameters(
-      ("disk", 4, 1), ("count", 10, 3), ("both", 8, 1), ("size", 12, 99),
-      ("start", 16, 99))
+    ("disk", 4, 1),
+    ("count", 10, 3),
+    ("both", 8, 1),
+    ("size", 12, 99),
+    ("start", 16, 99),
+  )
   def test_end_record(self, offset, value):
     data = _patched(_PLAIN, len(_PLAIN) - 22 + offset, "<H", value)
     with self.assertRaises(CheckpointError):

@@ -15,8 +15,10 @@ from tests.support import albums
 
 
 def entries():
-  return [[name, label.tolist()]
-          for name, label in zip(albums.names(3), albums.labels(3))]
+  return [
+    [name, label.tolist()]
+    for name, label in zip(albums.names(3), albums.labels(3))
+  ]
 
 
 def broken(i, value):
@@ -27,7 +29,6 @@ def broken(i, value):
 
 
 class DatasetJsonTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     folder = tempfile.TemporaryDirectory()
@@ -64,56 +65,66 @@ class DatasetJsonTest(parameterized.TestCase):
     self.assertFalse(self.path.exists())
 
   @parameterized.parameters(
-      ("00\\a.png", "00/a.png"), ("./a.png", "a.png"),
-      ("Jose\u0301.png", "Jos\u00e9.png"), ("a.png", "a.png"))
+    ("00\\a.png", "00/a.png"),
+    ("./a.png", "a.png"),
+    ("Jose\u0301.png", "Jos\u00e9.png"),
+    ("a.png", "a.png"),
+  )
   def test_names_have_one_spelling(self, written, normal):
     text = json.dumps({"labels": [[written, entries()[0][1]]]})
     self.assertEqual(list(dataset_json.parse(text, "x")), [normal])
 
   @parameterized.parameters(
-      ("", "is no JSON"),
-      ("{", "is no JSON"),
-      (b"\xff\xfe\xfa", "is no JSON"),
-      ("[" * 100000, "is no JSON"),
-      ("[]", "holds no camera labels.* got \\[\\]"),
-      ("{}", "holds no camera labels"),
-      ('{"labels": null}', 'holds no camera labels.* got {"labels": null}'),
-      ('{"labels": {"a.png": 1}}', "holds no camera labels"),
-      ('{"labels": [1]}', r"entry 0: expected \[name, \[25 numbers\]\]"),
-      ('{"labels": [["a.png"]]}', "entry 0: expected"),
-      ('{"labels": [[7, []]]}', "entry 0: expected"),
-      ('{"labels": [["", []]]}', "entry 0: expected"),
-      ('{"labels": [["a.png", null]]}', r"entry 0 \('a.png'\).*got null"),
-      ('{"labels": [["a.png", [1, 2]]]}',
-       r"entry 0 \('a.png'\): expected 25 numbers .*, got 2"))
+    ("", "is no JSON"),
+    ("{", "is no JSON"),
+    (b"\xff\xfe\xfa", "is no JSON"),
+    ("[" * 100000, "is no JSON"),
+    ("[]", "holds no camera labels.* got \\[\\]"),
+    ("{}", "holds no camera labels"),
+    ('{"labels": null}', 'holds no camera labels.* got {"labels": null}'),
+    ('{"labels": {"a.png": 1}}', "holds no camera labels"),
+    ('{"labels": [1]}', r"entry 0: expected \[name, \[25 numbers\]\]"),
+    ('{"labels": [["a.png"]]}', "entry 0: expected"),
+    ('{"labels": [[7, []]]}', "entry 0: expected"),
+    ('{"labels": [["", []]]}', "entry 0: expected"),
+    ('{"labels": [["a.png", null]]}', r"entry 0 \('a.png'\).*got null"),
+    (
+      '{"labels": [["a.png", [1, 2]]]}',
+      r"entry 0 \('a.png'\): expected 25 numbers .*, got 2",
+    ),
+  )
   def test_bad_files(self, text, message):
-    with self.assertRaisesRegex(DatasetJsonError,
-                                f"^dir/dataset.json: {message}") as caught:
+    with self.assertRaisesRegex(
+      DatasetJsonError, f"^dir/dataset.json: {message}"
+    ) as caught:
       dataset_json.parse(text, "dir/dataset.json")
     self.assertNotIn("\n", str(caught.exception))
     self.assertLess(len(str(caught.exception)), 250)
 
   @parameterized.parameters(
-      (3, float("nan"), "number 3 must be finite, got NaN"),
-      (3, float("inf"), "number 3 must be finite"),
-      (3, 10**400, "number 3 must be finite"),
-      (3, 1e39, "number 3 must be finite"),
-      (3, "1", 'number 3 must be finite, got "1"'),
-      (3, None, "number 3 must be finite, got null"),
-      (3, True, "number 3 must be finite, got true"),
-      (0, 2.0, "cam2world is not a rigid camera"),
-      (15, 0.0, "the bottom row"),
-      (16, -1.0, "intrinsics must have positive focal"))
+    (3, float("nan"), "number 3 must be finite, got NaN"),
+    (3, float("inf"), "number 3 must be finite"),
+    (3, 10**400, "number 3 must be finite"),
+    (3, 1e39, "number 3 must be finite"),
+    (3, "1", 'number 3 must be finite, got "1"'),
+    (3, None, "number 3 must be finite, got null"),
+    (3, True, "number 3 must be finite, got true"),
+    (0, 2.0, "cam2world is not a rigid camera"),
+    (15, 0.0, "the bottom row"),
+    (16, -1.0, "intrinsics must have positive focal"),
+  )
   def test_bad_labels(self, i, value, message):
     text = json.dumps({"labels": broken(i, value)})
     with self.assertRaisesRegex(
-        DatasetJsonError, f"^here: entry 1 \\('photo01.png'\\): {message}"):
+      DatasetJsonError, f"^here: entry 1 \\('photo01.png'\\): {message}"
+    ):
       dataset_json.parse(text, "here")
 
   def test_a_name_twice(self):
     text = json.dumps({"labels": entries() + entries()[:1]})
     with self.assertRaisesRegex(
-        DatasetJsonError, r"^here: entry 3 \('photo00.png'\): .*twice"):
+      DatasetJsonError, r"^here: entry 3 \('photo00.png'\): .*twice"
+    ):
       dataset_json.parse(text, "here")
 
   def test_missing_file(self):

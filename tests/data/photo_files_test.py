@@ -5,11 +5,11 @@ import pathlib
 import struct
 import sys
 import tempfile
-from unittest import mock
 import zlib
+from unittest import mock
 
-from absl.testing import absltest, parameterized
 import numpy as np
+from absl.testing import absltest, parameterized
 from PIL import Image, ImageCms
 
 from my3dgen_jax.data import photo_files
@@ -25,24 +25,28 @@ def quarters(width=48, height=32):
   pixels = np.empty((height, width, 3), np.uint8)
   for row, colours in enumerate(((RED, GREEN), (BLUE, GREY))):
     for column, colour in enumerate(colours):
-      pixels[row * height // 2:(row + 1) * height // 2,
-             column * width // 2:(column + 1) * width // 2] = colour
+      pixels[
+        row * height // 2 : (row + 1) * height // 2,
+        column * width // 2 : (column + 1) * width // 2,
+      ] = colour
   return pixels
 
 
 def profile_with_red_as_green():
   """sRGB, but the primaries of red and green have changed places."""
   data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-  for old, new in ((b"rXYZ", b"?XYZ"), (b"gXYZ", b"rXYZ"),
-                   (b"?XYZ", b"gXYZ"), ("sRGB".encode("utf-16-be"),
-                                        "Mine".encode("utf-16-be"))):
+  for old, new in (
+    (b"rXYZ", b"?XYZ"),
+    (b"gXYZ", b"rXYZ"),
+    (b"?XYZ", b"gXYZ"),
+    ("sRGB".encode("utf-16-be"), "Mine".encode("utf-16-be")),
+  ):
     assert old in data
     data = data.replace(old, new, 1)
   return data
 
 
 class PhotoFilesTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     folder = tempfile.TemporaryDirectory()
@@ -60,26 +64,32 @@ class PhotoFilesTest(parameterized.TestCase):
     self.assertEqual(photo.pixels.shape[-1], 3)
     return photo.pixels
 
-  def assert_quarters(self, pixels, tolerance=0, colours=(
-      RED, GREEN, BLUE, GREY)):
+  def assert_quarters(
+    self, pixels, tolerance=0, colours=(RED, GREEN, BLUE, GREY)
+  ):
     height, width = pixels.shape[:2]
     for i, colour in enumerate(colours):
       y, x = (2 * (i // 2) + 1) * height // 4, (2 * (i % 2) + 1) * width // 4
       np.testing.assert_allclose(pixels[y, x], colour, atol=tolerance)
 
   @parameterized.parameters(
-      ("a.png", {}, 0), ("a.bmp", {}, 0), ("a.tif", {}, 0),
-      ("a.webp", {"lossless": True}, 0), ("a.jp2", {}, 0),
-      ("a.JPG", {"quality": 95}, 8),
-      ("a.jpg", {"quality": 95, "progressive": True}, 8))
+    ("a.png", {}, 0),
+    ("a.bmp", {}, 0),
+    ("a.tif", {}, 0),
+    ("a.webp", {"lossless": True}, 0),
+    ("a.jp2", {}, 0),
+    ("a.JPG", {"quality": 95}, 8),
+    ("a.jpg", {"quality": 95, "progressive": True}, 8),
+  )
   def test_formats(self, name, options, tolerance):
     path = self.saved(Image.fromarray(quarters()), name, **options)
     self.assert_quarters(self.read(path), tolerance)
 
   def test_several_pages(self):
     other = Image.new("RGB", (48, 32))
-    path = self.saved(Image.fromarray(quarters()), "a.tif", save_all=True,
-                      append_images=[other])
+    path = self.saved(
+      Image.fromarray(quarters()), "a.tif", save_all=True, append_images=[other]
+    )
     self.assert_quarters(self.read(path))
 
   @parameterized.parameters(*range(1, 9))
@@ -87,26 +97,36 @@ class PhotoFilesTest(parameterized.TestCase):
     # What a camera held so would store of the upright picture.
     upright = quarters()
     stored = {
-        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1],
-        4: upright[::-1], 5: upright.swapaxes(0, 1),
-        6: np.rot90(upright, 1), 7: upright[::-1, ::-1].swapaxes(0, 1),
-        8: np.rot90(upright, -1)}[orientation]
+      1: upright,
+      2: upright[:, ::-1],
+      3: upright[::-1, ::-1],
+      4: upright[::-1],
+      5: upright.swapaxes(0, 1),
+      6: np.rot90(upright, 1),
+      7: upright[::-1, ::-1].swapaxes(0, 1),
+      8: np.rot90(upright, -1),
+    }[orientation]
     exif = Image.Exif()
     exif[_ORIENTATION] = orientation
-    path = self.saved(Image.fromarray(np.ascontiguousarray(stored)), "a.png",
-                      exif=exif)
+    path = self.saved(
+      Image.fromarray(np.ascontiguousarray(stored)), "a.png", exif=exif
+    )
     np.testing.assert_array_equal(self.read(path), upright)
 
   def test_damaged_exif_is_no_obstacle(self):
-    path = self.saved(Image.fromarray(quarters()), "a.png",
-                      exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    path = self.saved(
+      Image.fromarray(quarters()),
+      "a.png",
+      exif=b"Exif\0\0II*\0\xff\xff\xff\xff",
+    )
     self.assert_quarters(self.read(path))
 
   def test_sixteen_bits(self):
     grey = np.tile(np.uint16([0, 127, 128, 257, 32896, 65535]), (4, 1))
     path = self.saved(Image.fromarray(grey), "a.png")
-    np.testing.assert_array_equal(self.read(path)[0, :, 1],
-                                  [0, 0, 0, 1, 128, 255])
+    np.testing.assert_array_equal(
+      self.read(path)[0, :, 1], [0, 0, 0, 1, 128, 255]
+    )
 
   def test_depths_that_say_nothing_of_light(self):
     for values in (np.float32([[0.5]]), np.int32([[70_000]])):
@@ -115,16 +135,21 @@ class PhotoFilesTest(parameterized.TestCase):
         self.read(path)
 
   def test_cmyk(self):
-    path = self.saved(Image.fromarray(quarters()).convert("CMYK"), "a.jpg",
-                      quality=95, subsampling=0)
+    path = self.saved(
+      Image.fromarray(quarters()).convert("CMYK"),
+      "a.jpg",
+      quality=95,
+      subsampling=0,
+    )
     self.assert_quarters(self.read(path), 12)
 
   def test_grey(self):
     for mode in ("L", "1"):
       image = Image.fromarray(quarters()[..., 0] // 128 * 255).convert(mode)
       path = self.saved(image, "a.png")
-      self.assert_quarters(self.read(path), colours=(
-          (255,) * 3, (0,) * 3, (0,) * 3, (0,) * 3))
+      self.assert_quarters(
+        self.read(path), colours=((255,) * 3, (0,) * 3, (0,) * 3, (0,) * 3)
+      )
 
   def test_transparency_lies_over_white(self):
     alpha = np.full((32, 48), 255, np.uint8)
@@ -134,8 +159,11 @@ class PhotoFilesTest(parameterized.TestCase):
     blue = tuple(round(255 + (value - 255) / 5) for value in BLUE)
     for name in ("a.png", "a.webp"):
       options = {"lossless": True, "exact": True} if "webp" in name else {}
-      self.assert_quarters(self.read(self.saved(over, name, **options)), 1, (
-          (255,) * 3, GREEN, blue, GREY))
+      self.assert_quarters(
+        self.read(self.saved(over, name, **options)),
+        1,
+        ((255,) * 3, GREEN, blue, GREY),
+      )
     path = self.saved(over.convert("LA"), "b.png")
     np.testing.assert_array_equal(self.read(path)[8, 8], (255,) * 3)
 
@@ -150,21 +178,28 @@ class PhotoFilesTest(parameterized.TestCase):
     image = Image.fromarray(quarters())
     path = self.saved(image, "a.png", icc_profile=profile_with_red_as_green())
     # Of the profile's dimmer colours, those of sRGB that look the same.
-    self.assert_quarters(self.read(path), 2, (GREEN[:1] + RED[:1] + RED[2:],
-                                              (240, 20, 20), BLUE, GREY))
+    self.assert_quarters(
+      self.read(path),
+      2,
+      (GREEN[:1] + RED[:1] + RED[2:], (240, 20, 20), BLUE, GREY),
+    )
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for profile in (srgb, b"nonsense", srgb[:200]):
       path = self.saved(image, "a.png", icc_profile=profile)
       self.assert_quarters(self.read(path))
-    grey = self.saved(image.convert("L"), "b.png",
-                      icc_profile=profile_with_red_as_green())
+    grey = self.saved(
+      image.convert("L"), "b.png", icc_profile=profile_with_red_as_green()
+    )
     self.assertEqual(self.read(grey).shape, (32, 48, 3))
 
   def test_huge_jpeg_is_decoded_smaller(self):
-    path = self.saved(Image.fromarray(quarters(640, 480)), "a.jpg",
-                      quality=95)
-    for limit, shrunk in ((640 * 480, 1), (640 * 480 - 1, 2),
-                          (640 * 480 // 16, 4), (4_800, 8)):
+    path = self.saved(Image.fromarray(quarters(640, 480)), "a.jpg", quality=95)
+    for limit, shrunk in (
+      (640 * 480, 1),
+      (640 * 480 - 1, 2),
+      (640 * 480 // 16, 4),
+      (4_800, 8),
+    ):
       with mock.patch.object(photo_files, "MAX_PIXELS", limit):
         photo = photo_files.read_photo(path)
       self.assertEqual(photo.shrunk, shrunk)
@@ -175,17 +210,17 @@ class PhotoFilesTest(parameterized.TestCase):
     png = self.saved(Image.fromarray(quarters()), "a.png")
     header = struct.pack(">4sII5s", b"IHDR", 20_000, 20_000, b"\x08\2\0\0\0")
     data = png.read_bytes()
-    png.write_bytes(data[:12] + header + struct.pack(">I", zlib.crc32(header))
-                    + data[33:])
+    png.write_bytes(
+      data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+    )
     jpeg = self.saved(Image.fromarray(quarters()), "a.jpg", progressive=True)
     data = bytearray(jpeg.read_bytes())
     place = data.index(b"\xff\xc2") + 5
-    data[place:place + 4] = struct.pack(">HH", 20_000, 20_000)
+    data[place : place + 4] = struct.pack(">HH", 20_000, 20_000)
     jpeg.write_bytes(data)
     for path in (png, jpeg):
       with mock.patch.object(Image.Image, "load") as load:
-        with self.assertRaisesRegex(UserError,
-                                    f"{path}: has too many pixels"):
+        with self.assertRaisesRegex(UserError, f"{path}: has too many pixels"):
           self.read(path)
       load.assert_not_called()
 
@@ -193,11 +228,13 @@ class PhotoFilesTest(parameterized.TestCase):
     whole = self.saved(Image.fromarray(quarters(200, 200)), "whole.jpg")
     data = whole.read_bytes()
     for name, content, reason in (
-        ("text.jpg", b"no photo\n" * 9, "is damaged, or no photo"),
-        ("cut.jpg", data[:len(data) // 2], "is cut off"),
-        ("head.jpg", data[:20], "."), ("empty.jpg", b"", "is empty"),
-        ("brand.heic", b"\0\0\0\x18ftypheic" + 20 * b"\0", "."),
-        ("page.pdf.jpg", b"%!PS-Adobe-3.0 EPSF\n" * 9, "no photo")):
+      ("text.jpg", b"no photo\n" * 9, "is damaged, or no photo"),
+      ("cut.jpg", data[: len(data) // 2], "is cut off"),
+      ("head.jpg", data[:20], "."),
+      ("empty.jpg", b"", "is empty"),
+      ("brand.heic", b"\0\0\0\x18ftypheic" + 20 * b"\0", "."),
+      ("page.pdf.jpg", b"%!PS-Adobe-3.0 EPSF\n" * 9, "no photo"),
+    ):
       path = self.folder / name
       path.write_bytes(content)
       with self.subTest(name):
@@ -209,16 +246,20 @@ class PhotoFilesTest(parameterized.TestCase):
   def test_what_is_no_file(self):
     pipe = self.folder / "pipe.jpg"
     os.mkfifo(pipe)
-    for path, reason in ((pipe, "no ordinary file"),
-                         (self.folder, "no ordinary file"),
-                         (self.folder / "gone.jpg", "No such file")):
+    for path, reason in (
+      (pipe, "no ordinary file"),
+      (self.folder, "no ordinary file"),
+      (self.folder / "gone.jpg", "No such file"),
+    ):
       with self.assertRaisesRegex(UserError, f"{path}: .*{reason}"):
         self.read(path)
 
   def test_unreadable(self):
     path = self.saved(Image.fromarray(quarters()), "a.jpg")
-    with mock.patch("builtins.open", side_effect=PermissionError(
-        13, "Permission denied", str(path))):
+    with mock.patch(
+      "builtins.open",
+      side_effect=PermissionError(13, "Permission denied", str(path)),
+    ):
       with self.assertRaisesRegex(UserError, "a.jpg: .*Permission denied"):
         self.read(path)
 
@@ -229,8 +270,9 @@ class PhotoFilesTest(parameterized.TestCase):
       with self.assertRaisesRegex(UserError, "a.heic: HEIC needs pillow-heif"):
         self.read(path)
     path.write_bytes(b"\0\0\0\x18ftypavif" + 20 * b"\0")
-    without = {name: value for name, value in Image.OPEN.items()
-               if name != "AVIF"}
+    without = {
+      name: value for name, value in Image.OPEN.items() if name != "AVIF"
+    }
     with mock.patch.object(Image, "OPEN", without):
       with self.assertRaisesRegex(UserError, "AVIF needs Pillow"):
         self.read(path)
@@ -249,27 +291,41 @@ class PhotoFilesTest(parameterized.TestCase):
       self.skipTest("pillow-heif is not installed")
     path = self.folder / "a.heic"
     pillow_heif.from_pillow(Image.fromarray(quarters(96, 64))).save(
-        path, quality=95)
+      path, quality=95
+    )
     self.assert_quarters(self.read(path), 12)
 
   def test_find(self):
-    for name in ("b/2.PNG", "b/1.jpg", "a.heic", "b-1.jpg", "notes.txt",
-                 ".hidden.jpg", "__MACOSX/b/1.jpg", ".trash/3.jpg", "c.MOV"):
+    for name in (
+      "b/2.PNG",
+      "b/1.jpg",
+      "a.heic",
+      "b-1.jpg",
+      "notes.txt",
+      ".hidden.jpg",
+      "__MACOSX/b/1.jpg",
+      ".trash/3.jpg",
+      "c.MOV",
+    ):
       path = self.folder / name
       path.parent.mkdir(exist_ok=True, parents=True)
       path.write_bytes(b"")
     found = photo_files.find(self.folder)
-    names = lambda paths: [path.relative_to(self.folder).as_posix()
-                           for path in paths]
-    self.assertEqual(names(found.photos),
-                     ["a.heic", "b/1.jpg", "b/2.PNG", "b-1.jpg"])
+    names = lambda paths: [
+      path.relative_to(self.folder).as_posix() for path in paths
+    ]
+    self.assertEqual(
+      names(found.photos), ["a.heic", "b/1.jpg", "b/2.PNG", "b-1.jpg"]
+    )
     self.assertEqual(names(found.videos), ["c.MOV"])
     self.assertEqual(found.others, 1)
-    self.assertEqual(names(photo_files.find(self.folder / "c.MOV").videos),
-                     ["c.MOV"])
-    self.assertEqual(names(photo_files.find(
-        self.folder, without=self.folder / "b").photos),
-                     ["a.heic", "b-1.jpg"])
+    self.assertEqual(
+      names(photo_files.find(self.folder / "c.MOV").videos), ["c.MOV"]
+    )
+    self.assertEqual(
+      names(photo_files.find(self.folder, without=self.folder / "b").photos),
+      ["a.heic", "b-1.jpg"],
+    )
     with self.assertRaisesRegex(UserError, "gone: no such folder"):
       photo_files.find(self.folder / "gone")
 
@@ -277,6 +333,7 @@ class PhotoFilesTest(parameterized.TestCase):
     def walk(place, onerror):
       onerror(PermissionError(13, "Permission denied", "secret"))
       return iter([(str(place), [], ["a.jpg"])])
+
     with mock.patch.object(os, "walk", walk):
       found = photo_files.find(self.folder)
     self.assertEqual(found.unreadable, ("secret: Permission denied",))

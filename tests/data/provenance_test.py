@@ -21,19 +21,38 @@ from my3dgen_jax.data import provenance
 from my3dgen_jax.data.provenance import Origin
 from my3dgen_jax.errors import UserError
 
-ORIGIN = Origin("0123456789abcdef", "ffhq-0042", "edit",
-                (("seed", "3"), ("direction", "smile +2")))
-IPTC = (b"http://cv.iptc.org/newscodes/digitalsourcetype/"
-        b"trainedAlgorithmicMedia")
-HOSTILE = ("\"'<&>", "line\nbreak\r\nand\ttab\r", "😀 é 漢", "]]>", "-->",
-           "<?xpacket end?>", "&lt;", "</rdf:li>", " around ", "a=b=c",
-           "<!DOCTYPE x>", "-metadata", "\x85\u2028\ufffd")
+ORIGIN = Origin(
+  "0123456789abcdef",
+  "ffhq-0042",
+  "edit",
+  (("seed", "3"), ("direction", "smile +2")),
+)
+IPTC = b"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+HOSTILE = (
+  "\"'<&>",
+  "line\nbreak\r\nand\ttab\r",
+  "😀 é 漢",
+  "]]>",
+  "-->",
+  "<?xpacket end?>",
+  "&lt;",
+  "</rdf:li>",
+  " around ",
+  "a=b=c",
+  "<!DOCTYPE x>",
+  "-metadata",
+  "\x85\u2028\ufffd",
+)
 
 
 def smooth(height, width, number=1):
   """Frames that codecs keep well, uint8 [number, height, width, 3]."""
-  y, x, t = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width),
-                        np.linspace(0, 1, number), indexing="ij")
+  y, x, t = np.meshgrid(
+    np.linspace(0, 1, height),
+    np.linspace(0, 1, width),
+    np.linspace(0, 1, number),
+    indexing="ij",
+  )
   frames = np.stack([x, y, 0.5 + 0.5 * np.sin(3 * x + 4 * t)], axis=-1)
   return (255 * np.moveaxis(frames, 2, 0)).astype(np.uint8)
 
@@ -48,7 +67,7 @@ def boxes_of(data):
   start = 0
   while start < len(data):
     size, kind = struct.unpack_from(">I4s", data, start)
-    yield kind, data[start + 8:start + size]
+    yield kind, data[start + 8 : start + size]
     start += size
 
 
@@ -58,7 +77,6 @@ def broken(frames):
 
 
 class SyntheticTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     folder = tempfile.TemporaryDirectory()
@@ -83,18 +101,23 @@ class SyntheticTest(parameterized.TestCase):
     path = self.folder.parent / "program"
     pid = self.folder.parent / "pid"
     path.write_text(
-        f"#!/bin/sh\necho $$ > {pid}.new\nmv {pid}.new {pid}\n{script}")
+      f"#!/bin/sh\necho $$ > {pid}.new\nmv {pid}.new {pid}\n{script}"
+    )
     path.chmod(0o755)
-    self.enter_context(mock.patch.object(
-        imageio_ffmpeg, "get_ffmpeg_exe", return_value=str(path)))
+    self.enter_context(
+      mock.patch.object(
+        imageio_ffmpeg, "get_ffmpeg_exe", return_value=str(path)
+      )
+    )
 
   def assert_program_ended(self):
     number = int((self.folder.parent / "pid").read_text())
     with self.assertRaises(ProcessLookupError):
       os.kill(number, 0)
 
-  @parameterized.parameters("a.png", "a.jpg", "a.JPEG", "a.mp4", "a.gif",
-                            "a.webp")
+  @parameterized.parameters(
+    "a.png", "a.jpg", "a.JPEG", "a.mp4", "a.gif", "a.webp"
+  )
   def test_says_what_made_it(self, name):
     path = self.folder / name
     if path.suffix.lower() in provenance.PICTURES:
@@ -105,18 +128,22 @@ class SyntheticTest(parameterized.TestCase):
     self.assertEqual(os.listdir(self.folder), [name])
     # As tools that know no format look for XMP.
     data = path.read_bytes()
-    packets = re.findall(rb"<\?xpacket begin.*<\?xpacket end=\"w\"\?>", data,
-                         re.DOTALL)
+    packets = re.findall(
+      rb"<\?xpacket begin.*<\?xpacket end=\"w\"\?>", data, re.DOTALL
+    )
     self.assertLen(packets, 1)
     document = minidom.parseString(packets[0])
-    source, = document.getElementsByTagNameNS(
-        "http://iptc.org/std/Iptc4xmpExt/2008-02-29/", "DigitalSourceType")
+    (source,) = document.getElementsByTagNameNS(
+      "http://iptc.org/std/Iptc4xmpExt/2008-02-29/", "DigitalSourceType"
+    )
     self.assertEqual(source.firstChild.data.encode(), IPTC)
-    software, = document.getElementsByTagNameNS(
-        "http://ns.adobe.com/xap/1.0/", "CreatorTool")
+    (software,) = document.getElementsByTagNameNS(
+      "http://ns.adobe.com/xap/1.0/", "CreatorTool"
+    )
     self.assertEqual(software.firstChild.data, provenance.SOFTWARE)
-    description, = document.getElementsByTagNameNS(
-        "http://purl.org/dc/elements/1.1/", "description")
+    (description,) = document.getElementsByTagNameNS(
+      "http://purl.org/dc/elements/1.1/", "description"
+    )
     sentence = description.getElementsByTagName("rdf:li")[0].firstChild.data
     self.assertStartsWith(sentence, "Synthetic ")
     self.assertIn("adapter 0123456789abcdef, base ffhq-0042", sentence)
@@ -138,8 +165,11 @@ class SyntheticTest(parameterized.TestCase):
 
   @parameterized.parameters(((32, 48, 3),), ((32, 48, 1),), ((32, 48),))
   def test_jpeg(self, shape):
-    picture = smooth(32, 48)[0] if shape[2:] == (3,) else smooth(
-        32, 48)[0, :, :, 0].reshape(shape)
+    picture = (
+      smooth(32, 48)[0]
+      if shape[2:] == (3,)
+      else smooth(32, 48)[0, :, :, 0].reshape(shape)
+    )
     path = self.write("a.jpg", frames=[picture])
     image = Image.open(path)
     self.assertGreater(psnr(np.asarray(image).reshape(shape), picture), 40)
@@ -147,8 +177,8 @@ class SyntheticTest(parameterized.TestCase):
     # The segment's length counts itself, not its marker.
     data = path.read_bytes()
     start = data.index(b"\xff\xe1")
-    length, = struct.unpack_from(">H", data, start + 2)
-    segment = data[start + 4:start + 2 + length]
+    (length,) = struct.unpack_from(">H", data, start + 2)
+    segment = data[start + 4 : start + 2 + length]
     self.assertStartsWith(segment, b"http://ns.adobe.com/xap/1.0/\0<?xpacket")
     self.assertEndsWith(segment, b'<?xpacket end="w"?>')
 
@@ -162,11 +192,13 @@ class SyntheticTest(parameterized.TestCase):
     self.assertEqual(about["size"], even[::-1])
     self.assertEqual(about["fps"], 24)
     self.assertStartsWith(about["pix_fmt"], "yuv420p(tv, bt709")
-    decoded = [np.frombuffer(frame, np.uint8).reshape(*even, 3)
-               for frame in reader]
+    decoded = [
+      np.frombuffer(frame, np.uint8).reshape(*even, 3) for frame in reader
+    ]
     self.assertLen(decoded, number)
-    padded = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)),
-                    mode="edge")
+    padded = np.pad(
+      frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge"
+    )
     for frame, original in zip(decoded, padded):
       self.assertGreater(psnr(frame, original), 30)
 
@@ -175,8 +207,9 @@ class SyntheticTest(parameterized.TestCase):
     kinds = [kind for kind, _ in boxes]
     self.assertLess(kinds.index(b"moov"), kinds.index(b"mdat"))
     self.assertEqual(kinds[-1], b"uuid")
-    self.assertEqual(boxes[-1][1][:16].hex(),
-                     "be7acfcb97a942e89c71999491e3afac")
+    self.assertEqual(
+      boxes[-1][1][:16].hex(), "be7acfcb97a942e89c71999491e3afac"
+    )
 
   def test_mp4_quality(self):
     """Twelve more make it much smaller."""
@@ -185,8 +218,13 @@ class SyntheticTest(parameterized.TestCase):
     for crf in (17, 29):
       path = self.folder / f"{crf}.mp4"
       provenance.write_video(path, frames, ORIGIN, crf=crf)
-      sizes.append(sum(len(data) for kind, data in boxes_of(
-          path.read_bytes()) if kind == b"mdat"))
+      sizes.append(
+        sum(
+          len(data)
+          for kind, data in boxes_of(path.read_bytes())
+          if kind == b"mdat"
+        )
+      )
     self.assertLess(sizes[1], 0.7 * sizes[0])
     for crf in (-1, 52, 1.5):
       with self.assertRaisesRegex(UserError, "crf: expected a whole number"):
@@ -195,8 +233,11 @@ class SyntheticTest(parameterized.TestCase):
   def test_mp4_comments(self):
     path = self.write("a.mp4")
     result = subprocess.run(
-        [imageio_ffmpeg.get_ffmpeg_exe(), "-i", path, "-f", "ffmetadata",
-         "-"], capture_output=True, text=True, check=True)
+      [imageio_ffmpeg.get_ffmpeg_exe(), "-i", path, "-f", "ffmetadata", "-"],
+      capture_output=True,
+      text=True,
+      check=True,
+    )
     self.assertIn("\ncomment=Synthetic video, ", result.stdout)
     self.assertIn(IPTC.decode(), result.stdout)
     self.assertIn("\ndescription=Synthetic video, ", result.stdout)
@@ -234,16 +275,24 @@ class SyntheticTest(parameterized.TestCase):
   @parameterized.parameters("a.png", "a.jpg", "a.mp4", "a.gif", "a.webp")
   def test_hostile_text(self, name):
     together = "".join(HOSTILE)
-    origin = Origin(together, together, together, tuple(
-        itertools.product(HOSTILE, HOSTILE)) + (("", ""),))
+    origin = Origin(
+      together,
+      together,
+      together,
+      tuple(itertools.product(HOSTILE, HOSTILE)) + (("", ""),),
+    )
     path = self.write(name, origin)
     self.assertEqual(provenance.read_origin(path), origin)
 
   @parameterized.parameters("\0", "\x1b[2J", "\ud800", "\uffff")
   def test_text_that_xml_cannot_hold(self, text):
-    for arguments in ((text, "b", "t"), ("a", text, "t"), ("a", "b", text),
-                      ("a", "b", "t", (("key", text),)),
-                      ("a", "b", "t", ((text, "value"),))):
+    for arguments in (
+      (text, "b", "t"),
+      ("a", text, "t"),
+      ("a", "b", text),
+      ("a", "b", "t", (("key", text),)),
+      ("a", "b", "t", ((text, "value"),)),
+    ):
       with self.assertRaisesRegex(UserError, "metadata can hold") as caught:
         Origin(*arguments)
       self.assertTrue(str(caught.exception).isprintable())
@@ -296,7 +345,8 @@ class SyntheticTest(parameterized.TestCase):
     # It ends, so frames go one by one, and not on when nobody takes them.
     frames = itertools.repeat(smooth(64, 64)[0])
     with self.assertRaisesRegex(
-        UserError, "a.mp4: ffmpeg cannot write it: Conversion failed!$"):
+      UserError, "a.mp4: ffmpeg cannot write it: Conversion failed!$"
+    ):
       self.write("a.mp4", frames=frames)
     self.assertEmpty(os.listdir(self.folder))
     self.assert_program_ended()
@@ -323,33 +373,44 @@ class SyntheticTest(parameterized.TestCase):
     self.assert_program_ended()
 
   @parameterized.parameters(
-      ({"imageio_ffmpeg": None}, "needs imageio-ffmpeg"),
-      ({}, "needs ffmpeg"))
+    ({"imageio_ffmpeg": None}, "needs imageio-ffmpeg"), ({}, "needs ffmpeg")
+  )
   def test_no_ffmpeg(self, modules, message):
-    self.enter_context(mock.patch.object(
-        imageio_ffmpeg, "get_ffmpeg_exe", side_effect=RuntimeError("none")))
+    self.enter_context(
+      mock.patch.object(
+        imageio_ffmpeg, "get_ffmpeg_exe", side_effect=RuntimeError("none")
+      )
+    )
     frames = iter(smooth(16, 16, 2))
     with mock.patch.dict(sys.modules, modules):
-      with self.assertRaisesRegex(UserError, f"a.mp4: .*{message}: pip install "
-                                  "imageio-ffmpeg"):
+      with self.assertRaisesRegex(
+        UserError, f"a.mp4: .*{message}: pip install imageio-ffmpeg"
+      ):
         self.write("a.mp4", frames=frames)
     self.assertLen(list(frames), 2)  # none was drawn in vain
     self.assertEmpty(os.listdir(self.folder))
 
   @parameterized.parameters(
-      ([], "there are no frames"),
-      ([np.zeros((4, 4, 3), np.uint8), np.zeros((4, 6, 3), np.uint8)],
-       "frame 1 has 4 x 6 pixels, the others 4 x 4"),
-      ([np.zeros((4, 4, 3))], "frame 0: expected uint8"),
-      ([np.zeros((4, 4), np.uint8)], "frame 0: expected uint8"))
+    ([], "there are no frames"),
+    (
+      [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 6, 3), np.uint8)],
+      "frame 1 has 4 x 6 pixels, the others 4 x 4",
+    ),
+    ([np.zeros((4, 4, 3))], "frame 0: expected uint8"),
+    ([np.zeros((4, 4), np.uint8)], "frame 0: expected uint8"),
+  )
   def test_wrong_frames(self, frames, message):
     for name in ("a.mp4", "a.gif", "a.webp"):
       with self.assertRaisesRegex(UserError, f"{name}: {message}"):
         self.write(name, frames=frames)
     self.assertEmpty(os.listdir(self.folder))
 
-  @parameterized.parameters(((4, 4, 3), float), ((4, 4, 4), np.uint8),
-                            ((4,), np.uint8), ((1, 4, 4, 3), np.uint8))
+  @parameterized.parameters(
+    ((4, 4, 3), float),
+    ((4, 4, 4), np.uint8),
+    ((4,), np.uint8),
+    ((1, 4, 4, 3), np.uint8),
+  )
   def test_wrong_pictures(self, shape, dtype):
     for name in ("a.png", "a.jpg"):
       with self.assertRaisesRegex(UserError, f"{name}: expected an image"):
@@ -357,12 +418,18 @@ class SyntheticTest(parameterized.TestCase):
     self.assertEmpty(os.listdir(self.folder))
 
   @parameterized.parameters(
-      ("a.mp4", 0), ("a.mp4", -1), ("a.mp4", float("nan")),
-      ("a.mp4", float("inf")), ("a.gif", 60), ("a.webp", 2000))
+    ("a.mp4", 0),
+    ("a.mp4", -1),
+    ("a.mp4", float("nan")),
+    ("a.mp4", float("inf")),
+    ("a.gif", 60),
+    ("a.webp", 2000),
+  )
   def test_wrong_rates(self, name, fps):
     with self.assertRaisesRegex(UserError, f"{name}: fps must lie in"):
-      provenance.write_video(self.folder / name, smooth(16, 16, 2), ORIGIN,
-                            fps=fps)
+      provenance.write_video(
+        self.folder / name, smooth(16, 16, 2), ORIGIN, fps=fps
+      )
     self.assertEmpty(os.listdir(self.folder))
 
   def test_wrong_suffixes(self):
@@ -375,7 +442,6 @@ class SyntheticTest(parameterized.TestCase):
 
 
 class ReadOriginTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     folder = tempfile.TemporaryDirectory()
@@ -393,7 +459,8 @@ class ReadOriginTest(parameterized.TestCase):
 
   def assert_refused(self, reason):
     with self.assertRaisesRegex(
-        UserError, f"a.png: does not say that my3dgen_jax made it: {reason}"):
+      UserError, f"a.png: does not say that my3dgen_jax made it: {reason}"
+    ):
       provenance.read_origin(self.path)
 
   @parameterized.parameters("PNG", "JPEG", "WEBP", "GIF")
@@ -410,8 +477,9 @@ class ReadOriginTest(parameterized.TestCase):
       provenance.read_origin(self.path)
 
   def test_damaged_videos(self):
-    provenance.write_video(self.path.with_suffix(".mp4"), smooth(16, 16, 2),
-                          ORIGIN)
+    provenance.write_video(
+      self.path.with_suffix(".mp4"), smooth(16, 16, 2), ORIGIN
+    )
     data = self.path.with_suffix(".mp4").read_bytes()
     for end in (8, 12, len(data) // 2, len(data) - 1):
       self.path.write_bytes(data[:end])
@@ -424,9 +492,11 @@ class ReadOriginTest(parameterized.TestCase):
   def test_mp4_boxes_of_others(self):
     start = struct.pack(">I4s", 8, b"ftyp")
     uuid = bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + self.packet
-    for box in (struct.pack(">I4s", len(uuid) + 8, b"uuid") + uuid,
-                struct.pack(">I4sQ", 1, b"uuid", len(uuid) + 16) + uuid,
-                struct.pack(">I4s", 0, b"uuid") + uuid):
+    for box in (
+      struct.pack(">I4s", len(uuid) + 8, b"uuid") + uuid,
+      struct.pack(">I4sQ", 1, b"uuid", len(uuid) + 16) + uuid,
+      struct.pack(">I4s", 0, b"uuid") + uuid,
+    ):
       other = struct.pack(">I4s", 24, b"uuid") + bytes(16)
       self.path.write_bytes(start + other + box)
       self.assertEqual(provenance.read_origin(self.path), ORIGIN)
@@ -435,11 +505,15 @@ class ReadOriginTest(parameterized.TestCase):
     """As attributes, and structures as descriptions, with room at the end."""
     packet = re.sub(rb"\s*<my3dgen:(Adapter|Base|Task)>.*", b"", self.packet)
     packet = packet.replace(
-        b'rdf:about=""', b'rdf:about="" my3dgen:Adapter="0123456789abcdef" '
-        b'my3dgen:Base="ffhq-0042" my3dgen:Task="edit"')
+      b'rdf:about=""',
+      b'rdf:about="" my3dgen:Adapter="0123456789abcdef" '
+      b'my3dgen:Base="ffhq-0042" my3dgen:Task="edit"',
+    )
     packet = re.sub(
-        rb'<rdf:li rdf:parseType="Resource">(.*?)</rdf:li>',
-        rb"<rdf:li><rdf:Description>\1</rdf:Description></rdf:li>", packet)
+      rb'<rdf:li rdf:parseType="Resource">(.*?)</rdf:li>',
+      rb"<rdf:li><rdf:Description>\1</rdf:Description></rdf:li>",
+      packet,
+    )
     self.assertNotEqual(packet, self.packet)
     self.put(packet + b" " * 2000 + b"\0")
     self.assertEqual(provenance.read_origin(self.path), ORIGIN)
@@ -449,27 +523,36 @@ class ReadOriginTest(parameterized.TestCase):
     self.assert_refused("its XMP metadata is another program's")
 
   @parameterized.parameters(
-      ("utf-8", "its XMP metadata holds declarations"),
-      ("utf-16", "'utf-8' codec can't decode"),
-      ("utf-7", "not well-formed"))
+    ("utf-8", "its XMP metadata holds declarations"),
+    ("utf-16", "'utf-8' codec can't decode"),
+    ("utf-7", "not well-formed"),
+  )
   def test_declarations(self, encoding, reason):
-    text = (f'<?xml version="1.0" encoding="{encoding}"?>'
-            '<!DOCTYPE x [<!ENTITY a "aaaa">]><x>&a;</x>')
+    text = (
+      f'<?xml version="1.0" encoding="{encoding}"?>'
+      '<!DOCTYPE x [<!ENTITY a "aaaa">]><x>&a;</x>'
+    )
     packet = text.encode(encoding)
     if encoding == "utf-7":  # which may write any character as a number
       packet = packet.replace(b"<!", b"+ADwAIQ-")
     self.put(packet)
     self.assert_refused(reason)
 
-  @parameterized.parameters((b"", ""), (b"<x>", "no element|unclosed"),
-                            (b"<x/>" + b" \n" * 2**20, "its XMP .* too long"))
+  @parameterized.parameters(
+    (b"", ""),
+    (b"<x>", "no element|unclosed"),
+    (b"<x/>" + b" \n" * 2**20, "its XMP .* too long"),
+  )
   def test_odd_packets(self, packet, reason):
     self.put(packet)
     self.assert_refused(reason)
 
   def test_empty_values(self):
-    self.put(self.packet.replace(b"<my3dgen:Task>edit</my3dgen:Task>",
-                                 b"<my3dgen:Task/>"))
+    self.put(
+      self.packet.replace(
+        b"<my3dgen:Task>edit</my3dgen:Task>", b"<my3dgen:Task/>"
+      )
+    )
     self.assert_refused("task: is empty")
 
 

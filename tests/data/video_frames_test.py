@@ -5,8 +5,8 @@ import sys
 import tempfile
 from unittest import mock
 
-from absl.testing import absltest
 import numpy as np
+from absl.testing import absltest
 
 from my3dgen_jax.data import photo_files, video_frames
 from my3dgen_jax.errors import UserError
@@ -22,8 +22,13 @@ SIZE = (96, 64)
 
 def write(path, frames, *options):
   writer = imageio_ffmpeg.write_frames(
-      str(path), SIZE, fps=FPS, macro_block_size=16, codec="libx264",
-      output_params=["-crf", "1", "-pix_fmt", "yuv444p", *options])
+    str(path),
+    SIZE,
+    fps=FPS,
+    macro_block_size=16,
+    codec="libx264",
+    output_params=["-crf", "1", "-pix_fmt", "yuv444p", *options],
+  )
   writer.send(None)
   for frame in frames:
     writer.send(frame)
@@ -40,7 +45,6 @@ def frame(level, sharp):
 
 
 class VideoFramesTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     if imageio_ffmpeg is None:
@@ -67,15 +71,26 @@ class VideoFramesTest(absltest.TestCase):
 
   def test_upright_videos(self):
     half = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
-    half[:, :SIZE[0] // 2] = 200
+    half[:, : SIZE[0] // 2] = 200
     write(self.path, [half] * 4)
     turned = self.path.with_name("turned.mp4")
     # As a phone that was held upright marks it.
     imageio_ffmpeg._utils.subprocess.run(  # pylint: disable=protected-access
-        [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error",
-         "-display_rotation", "90", "-i", str(self.path), "-c", "copy",
-         str(turned)], check=True)
-    one, = video_frames.candidates(turned, count=1)
+      [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-v",
+        "error",
+        "-display_rotation",
+        "90",
+        "-i",
+        str(self.path),
+        "-c",
+        "copy",
+        str(turned),
+      ],
+      check=True,
+    )
+    (one,) = video_frames.candidates(turned, count=1)
     self.assertEqual(one.pixels.shape, (SIZE[0], SIZE[1], 3))
     halves = one.pixels[:40].mean(), one.pixels[56:].mean()
     self.assertGreater(abs(halves[0] - halves[1]), 150)
@@ -91,10 +106,16 @@ class VideoFramesTest(absltest.TestCase):
       list(video_frames.candidates(self.path.with_name("gone.mp4"), count=1))
 
   def test_cut_off(self):
-    write(self.path, [frame(50 + i, True) for i in range(40)],
-          "-movflags", "frag_keyframe+empty_moov", "-g", "5")
+    write(
+      self.path,
+      [frame(50 + i, True) for i in range(40)],
+      "-movflags",
+      "frag_keyframe+empty_moov",
+      "-g",
+      "5",
+    )
     data = self.path.read_bytes()
-    self.path.write_bytes(data[:len(data) // 2])
+    self.path.write_bytes(data[: len(data) // 2])
     self.assertBetween(len(self.candidates(count=40)), 3, 19)
 
   def test_too_large(self):

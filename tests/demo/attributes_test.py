@@ -19,8 +19,9 @@ from tests.support import golden
 def trained():
   """Of a regressor of five numbers."""
   images = np.zeros((1, 128, 128, 3), np.float32)
-  return jax.jit(attributes.Regressor(5).init)(jax.random.key(0),
-                                               images)["params"]
+  return jax.jit(attributes.Regressor(5).init)(jax.random.key(0), images)[
+    "params"
+  ]
 
 
 @functools.cache
@@ -29,23 +30,25 @@ def images():
 
 
 class AttributesTest(absltest.TestCase):
-
   def test_are_the_first_outputs_of_training(self):
     variables = attributes.of_training(trained())
     found = jax.jit(attributes.Attributes().apply)(variables, images())
-    logits = jax.jit(attributes.Regressor(5).apply)({"params": trained()},
-                                                    images())
+    logits = jax.jit(attributes.Regressor(5).apply)(
+      {"params": trained()}, images()
+    )
     self.assertEqual(tuple(found), ("age", "smile"))
     for i, name in enumerate(attributes.NAMES):
-      np.testing.assert_allclose(found[name], jax.nn.sigmoid(logits[:, i]),
-                                 rtol=1e-4)
+      np.testing.assert_allclose(
+        found[name], jax.nn.sigmoid(logits[:, i]), rtol=1e-4
+      )
 
   def test_larger_photos_are_averaged(self):
     variables = attributes.of_training(trained())
     large = images().repeat(2, axis=1).repeat(2, axis=2)
     apply = jax.jit(attributes.Attributes().apply)
-    chex.assert_trees_all_close(apply(variables, images()),
-                                apply(variables, large), rtol=1e-4)
+    chex.assert_trees_all_close(
+      apply(variables, images()), apply(variables, large), rtol=1e-4
+    )
 
   def test_refuses_other_arrays(self):
     variables = attributes.of_training(trained())
@@ -55,7 +58,6 @@ class AttributesTest(absltest.TestCase):
 
 
 class FilesTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     folder = tempfile.TemporaryDirectory()
@@ -64,14 +66,16 @@ class FilesTest(absltest.TestCase):
     self.variables = attributes.of_training(trained())
 
   def test_round_trip(self):
-    attributes.save_attributes(self.folder, self.variables,
-                               source={"demo": {"seed": 1}})
+    attributes.save_attributes(
+      self.folder, self.variables, source={"demo": {"seed": 1}}
+    )
     loaded = attributes.load_attributes(self.folder)
     chex.assert_trees_all_equal(loaded.variables, self.variables)
     found = loaded(images())
     self.assertEqual(found["smile"].shape, (2,))
-    self.assertLess(os.path.getsize(self.folder / "weights.safetensors"),
-                    600_000)
+    self.assertLess(
+      os.path.getsize(self.folder / "weights.safetensors"), 600_000
+    )
 
   def test_existing_folder_is_kept_unless_told(self):
     attributes.save_attributes(self.folder, self.variables)
@@ -86,7 +90,8 @@ class FilesTest(absltest.TestCase):
   def test_other_variables(self):
     with self.assertRaisesRegex(CheckpointError, "regressor/last"):
       attributes.save_attributes(
-          self.folder, {"params": {"regressor": trained()}})
+        self.folder, {"params": {"regressor": trained()}}
+      )
 
 
 if __name__ == "__main__":

@@ -23,12 +23,15 @@ def who(plan):
 
 def has(person):
   """[N, kinds], which marks people have."""
-  return np.stack([np.any(getattr(person.marks, kind) != 0, axis=-1)
-                   for kind in people.MARKS], axis=-1)
+  return np.stack(
+    [
+      np.any(getattr(person.marks, kind) != 0, axis=-1) for kind in people.MARKS
+    ],
+    axis=-1,
+  )
 
 
 class SubjectsTest(absltest.TestCase):
-
   def test_twins_share_all_but_marks(self):
     plan = dataclasses.replace(PLAN, people=50, photos=2)
     person, c, label, owner = who(plan)
@@ -36,8 +39,9 @@ class SubjectsTest(absltest.TestCase):
     np.testing.assert_array_equal(owner, np.arange(200) // 4)
     by_owner = lambda x: x.reshape(50, 2, 2, -1)
     identity, photo = by_owner(person.identity), by_owner(person.photo)
-    np.testing.assert_array_equal(identity, np.broadcast_to(
-        identity[:, :1, :1], identity.shape))
+    np.testing.assert_array_equal(
+      identity, np.broadcast_to(identity[:, :1, :1], identity.shape)
+    )
     self.assertLen(np.unique(photo.reshape(200, -1), axis=0), 200)
     self.assertLen(np.unique(c, axis=0), 200)
     marks = by_owner(has(person))
@@ -60,7 +64,6 @@ class SubjectsTest(absltest.TestCase):
 
 
 class FilesTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = pathlib.Path(tempfile.mkdtemp()) / "people"

@@ -9,10 +9,10 @@ from my3dgen_jax.demo import people, prior
 
 
 class PriorTest(absltest.TestCase):
-
   def people(self, count=6):
     return jax.vmap(lambda key: people.sample_person(key, kinds=()))(
-        jax.random.split(jax.random.key(0), count))
+      jax.random.split(jax.random.key(0), count)
+    )
 
   def test_true_latents_tell_who_it_is(self):
     person = self.people()

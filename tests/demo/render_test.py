@@ -14,8 +14,9 @@ from my3dgen_jax.ops.rendering import rays
 RESOLUTION = 64
 
 # One ray a pixel: with the album's test, one compilation serves all.
-render_small = functools.partial(render.render, resolution=RESOLUTION,
-                                 supersampling=1)
+render_small = functools.partial(
+  render.render, resolution=RESOLUTION, supersampling=1
+)
 
 
 def person_of(seed, kinds=()):
@@ -35,7 +36,6 @@ def with_trait(person, **values):
 
 
 class FieldTest(absltest.TestCase):
-
   def test_distances_grow_no_faster_than_places(self):
     keys = jax.random.split(jax.random.key(0))
     a = jax.random.uniform(keys[0], (4000, 3), minval=-0.45, maxval=0.45)
@@ -50,16 +50,20 @@ class FieldTest(absltest.TestCase):
 
   def test_surface_points(self):
     person = person_of(5, people.MARKS)
-    drawn = points.surface_points(jax.random.key(0), person, 1200,
-                                  face_weight=0.6)
-    self.assertLess(np.abs(jax.jit(heads.sdf)(person, drawn.points)).max(),
-                    2e-3)
+    drawn = points.surface_points(
+      jax.random.key(0), person, 1200, face_weight=0.6
+    )
+    self.assertLess(
+      np.abs(jax.jit(heads.sdf)(person, drawn.points)).max(), 2e-3
+    )
     self.assertLess(np.abs(drawn.points).max(), 0.5)
-    np.testing.assert_allclose(np.linalg.norm(drawn.normals, axis=-1), 1,
-                               atol=1e-4)
+    np.testing.assert_allclose(
+      np.linalg.norm(drawn.normals, axis=-1), 1, atol=1e-4
+    )
     self.assertLessEqual(np.abs(drawn.colour).max(), 1)
-    again = points.surface_points(jax.random.key(0), person, 1200,
-                                  face_weight=0.6)
+    again = points.surface_points(
+      jax.random.key(0), person, 1200, face_weight=0.6
+    )
     np.testing.assert_array_equal(drawn.points, again.points)
     # More than half are asked to lie on the face's front.
     self.assertGreater(np.mean(drawn.points[:, 2] > 0.08), 0.5)
@@ -77,19 +81,22 @@ class FieldTest(absltest.TestCase):
 
 
 class RenderTest(absltest.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
     # One call for all, so that the test compiles once.
     plain = person_of(7).replace(
-        photo=jnp.zeros(len(people.PHOTO)), marks=people.no_marks())
+      photo=jnp.zeros(len(people.PHOTO)), marks=people.no_marks()
+    )
     plain = with_trait(plain, hair_part=0.0)
     mole = jnp.array([1.0, 0.07, -0.06, 0.013])
     c = people.face_camera(0.35, 0.1)
     cls.persons = batch_of(
-        plain, plain, plain.replace(marks=plain.marks.replace(mole=mole)),
-        person_of(8, people.MARKS))
+      plain,
+      plain,
+      plain.replace(marks=plain.marks.replace(mole=mole)),
+      person_of(8, people.MARKS),
+    )
     cls.c = jnp.stack([c, cameras.mirror(c), c, people.face_camera(-0.4, 0)])
     cls.result = jax.tree.map(np.asarray, render_small(cls.persons, cls.c))
 
@@ -104,16 +111,21 @@ class RenderTest(absltest.TestCase):
 
   def test_masks_have_no_holes(self):
     for mask in self.result.mask[..., 0]:
-      inside = np.minimum.reduce([mask[1:-1, :-2], mask[1:-1, 2:],
-                                  mask[:-2, 1:-1], mask[2:, 1:-1]]) == 1
+      inside = (
+        np.minimum.reduce(
+          [mask[1:-1, :-2], mask[1:-1, 2:], mask[:-2, 1:-1], mask[2:, 1:-1]]
+        )
+        == 1
+      )
       self.assertTrue((mask[1:-1, 1:-1][inside] == 1).all())
 
   def test_depth_lies_on_the_surface(self):
     shot = rays.generate_rays(*cameras.unpack_label(self.c), RESOLUTION)
     for n in (0, 3):
       person = jax.tree.map(lambda x, n=n: x[n], self.persons)
-      places = shot.origins[n] + (self.result.depth[n].reshape(-1, 1)
-                                  * shot.directions[n])
+      places = shot.origins[n] + (
+        self.result.depth[n].reshape(-1, 1) * shot.directions[n]
+      )
       off = np.abs(jax.jit(heads.sdf)(person, places))
       hit = np.asarray(self.result.mask[n]).reshape(-1) == 1
       self.assertLess(off[hit].max(), 2e-3)
@@ -133,11 +145,13 @@ class RenderTest(absltest.TestCase):
     self.assertLess(np.ptp(changed, axis=0).max(), 10)
 
   def test_supersampling_averages(self):
-    half = render.render(self.persons, self.c, resolution=RESOLUTION // 2,
-                         supersampling=2)
+    half = render.render(
+      self.persons, self.c, resolution=RESOLUTION // 2, supersampling=2
+    )
     self.assertEqual(half.image.shape, (4, 32, 32, 3))
     np.testing.assert_allclose(
-        half.mask[1, 3, 7], self.result.mask[1, 6:8, 14:16].mean(), atol=1e-6)
+      half.mask[1, 3, 7], self.result.mask[1, 6:8, 14:16].mean(), atol=1e-6
+    )
     self.assertGreater(len(np.unique(np.asarray(half.mask))), 3)
 
   def test_deterministic(self):

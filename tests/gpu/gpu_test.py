@@ -34,7 +34,6 @@ _TOLERANCES = {"float32": 2e-5, "tf32": 2e-3, "bfloat16": 3e-2}
 
 
 class GpuTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     if not _WANTED:
@@ -48,20 +47,26 @@ class GpuTest(parameterized.TestCase):
     generator = Generator(config)
     variables = jax.device_put(golden.small_variables())
     ws = jax.jit(functools.partial(generator.apply, method="mapping"))(
-        variables, golden.draw("input.z", (2, 512)), file["c"])
-    out = jax.jit(functools.partial(
-        generator.apply, method="synthesis", neural_rendering_resolution=32))(
-            variables, ws, file["c"])
-    for name, image, step in (("image", out.image, 4),
-                              ("image_raw", out.image_raw, 1),
-                              ("image_depth", out.image_depth, 1)):
+      variables, golden.draw("input.z", (2, 512)), file["c"]
+    )
+    out = jax.jit(
+      functools.partial(
+        generator.apply, method="synthesis", neural_rendering_resolution=32
+      )
+    )(variables, ws, file["c"])
+    for name, image, step in (
+      ("image", out.image, 4),
+      ("image_raw", out.image_raw, 1),
+      ("image_depth", out.image_depth, 1),
+    ):
       found = np.asarray(image).transpose(0, 3, 1, 2)[:, :, ::step, ::step]
       error = golden.relative_error(found, file[f"det_{name}"])
       print(f"{numbers} {name}: {error:.1e}")
       self.assertLess(error, _TOLERANCES[numbers], name)
 
-  @parameterized.parameters("tuning", "full", "projection", "pivotal",
-                            "hull_fit")
+  @parameterized.parameters(
+    "tuning", "full", "projection", "pivotal", "hull_fit"
+  )
   def test_a_step_of_each_kind(self, name):
     """The loss of a step here is what it is on a CPU."""
     config = programs.with_numbers(LAYERS, "float32", "highest")
@@ -71,8 +76,10 @@ class GpuTest(parameterized.TestCase):
       arguments = jax.device_put(gpu.filled(one.arguments), device)
       start = time.perf_counter()
       state, loss = jax.block_until_ready(jax.jit(one.function)(*arguments))
-      print(f"{name} on {device.platform}: "
-            f"{time.perf_counter() - start:.1f} s to the first step")
+      print(
+        f"{name} on {device.platform}: "
+        f"{time.perf_counter() - start:.1f} s to the first step"
+      )
       return jax.tree.map(np.asarray, (state, loss))
 
     state, loss = run(jax.local_devices()[0])
@@ -88,12 +95,21 @@ class GpuTest(parameterized.TestCase):
     with tempfile.TemporaryDirectory() as folder:
       start = time.perf_counter()
       subprocess.run(
-          [sys.executable, "-m", "my3dgen_jax.launch.personalize",
-           "--flagfile=demo.flags", f"--out={folder}/demo", "--cache="],
-          check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        [
+          sys.executable,
+          "-m",
+          "my3dgen_jax.launch.personalize",
+          "--flagfile=demo.flags",
+          f"--out={folder}/demo",
+          "--cache=",
+        ],
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+      )
       print(f"demo.flags: {time.perf_counter() - start:.0f} s")
       summary = json.loads(
-          (pathlib.Path(folder) / "demo" / "summary.json").read_text())
+        (pathlib.Path(folder) / "demo" / "summary.json").read_text()
+      )
     before, after = summary["pretrained"], summary["personalized"]
     print(f"pretrained {before}, personalized {after}")
     self.assertLess(after["lpips"], 0.7 * before["lpips"])

@@ -11,20 +11,20 @@ from my3dgen_jax.jobs import devices
 
 
 class DevicesTest(absltest.TestCase):
-
   def test_layout(self):
     two = devices.local_devices(2)
     tree = {"a": np.arange(6.0).reshape(2, 3)}
     np.testing.assert_array_equal(
-        devices.first(devices.replicate(tree, two))["a"], tree["a"])
+      devices.first(devices.replicate(tree, two))["a"], tree["a"]
+    )
     np.testing.assert_array_equal(
-        devices.first(devices.scatter(tree, two))["a"], [0, 1, 2])
+      devices.first(devices.scatter(tree, two))["a"], [0, 1, 2]
+    )
 
   def test_one_compilation(self):
     two = devices.local_devices(2)
     calls = []
-    step = devices.spread(lambda x, y: calls.append(0) or (x + y),
-                          devices=two)
+    step = devices.spread(lambda x, y: calls.append(0) or (x + y), devices=two)
     state = devices.replicate(np.ones(3), two)
     other = devices.scatter(np.ones((2, 3)), two)
     for _ in range(3):
@@ -62,8 +62,9 @@ class DevicesTest(absltest.TestCase):
     listener = lambda event, duration, **_: heard.append(event)
     jax.monitoring.register_event_duration_secs_listener(listener)
     jax.jit(lambda x: x * 3.25 + 1)(np.float32(2))
-    self.assertTrue([event for event in heard if event.endswith(
-        "backend_compile_duration")])
+    self.assertTrue(
+      [event for event in heard if event.endswith("backend_compile_duration")]
+    )
 
   def test_too_many(self):
     with self.assertRaisesRegex(UserError, "devices: 99 are wanted"):

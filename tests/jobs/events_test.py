@@ -6,9 +6,9 @@ import struct
 import tempfile
 from unittest import mock
 
-from absl.testing import absltest, parameterized
 import jax.numpy as jnp
 import numpy as np
+from absl.testing import absltest, parameterized
 
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs import events
@@ -37,7 +37,7 @@ def records(data):
   while data:
     length, check = struct.unpack("<QI", data[:12])
     assert check == masked(data[:8])
-    payload, rest = data[12:12 + length], data[12 + length:]
+    payload, rest = data[12 : 12 + length], data[12 + length :]
     assert struct.unpack("<I", rest[:4])[0] == masked(payload)
     yield payload
     data = rest[4:]
@@ -45,6 +45,7 @@ def records(data):
 
 def message(data):
   """Field number to value, of a message in which none is repeated."""
+
   def varint():
     nonlocal data
     value, shift = 0, 0
@@ -65,8 +66,11 @@ def message(data):
     size = {1: 8, 5: 4}[key & 7] if key & 7 != 2 else varint()
     value, data = data[:size], data[size:]
     assert len(value) == size
-    fields[key >> 3] = (value if key & 7 == 2 else struct.unpack(
-        "<d" if size == 8 else "<f", value)[0])
+    fields[key >> 3] = (
+      value
+      if key & 7 == 2
+      else struct.unpack("<d" if size == 8 else "<f", value)[0]
+    )
   return fields
 
 
@@ -79,12 +83,15 @@ def value_of(event):
 
 
 class ChecksumTest(parameterized.TestCase):
-
   @parameterized.parameters(
-      # RFC 3720, appendix B.4, and the usual check value.
-      (b"123456789", 0xE3069283), (b"", 0), (bytes(32), 0x8A9136AA),
-      (b"\xff" * 32, 0x62A8AB43), (bytes(range(32)), 0x46DD794E),
-      (bytes(reversed(range(32))), 0x113FDB5C))
+    # RFC 3720, appendix B.4, and the usual check value.
+    (b"123456789", 0xE3069283),
+    (b"", 0),
+    (bytes(32), 0x8A9136AA),
+    (b"\xff" * 32, 0x62A8AB43),
+    (bytes(range(32)), 0x46DD794E),
+    (bytes(reversed(range(32))), 0x113FDB5C),
+  )
   def test_known(self, data, expected):
     self.assertEqual(events.crc32c(data), expected)
     self.assertEqual(crc(data), expected)
@@ -97,7 +104,6 @@ class ChecksumTest(parameterized.TestCase):
 
 
 class EventsTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     folder = tempfile.TemporaryDirectory()
@@ -109,13 +115,19 @@ class EventsTest(parameterized.TestCase):
       pass
     self.assertStartsWith(writer.path.name, "events.out.tfevents.1700000000.")
     self.assertEqual(os.listdir(self.folder), [writer.path.name])
-    self.assertEqual(read(writer.path),
-                     [{1: 1700000000.5, 3: b"brain.Event:2"}])
+    self.assertEqual(
+      read(writer.path), [{1: 1700000000.5, 3: b"brain.Event:2"}]
+    )
 
   @parameterized.parameters(
-      (0.25, 0.25), (np.float64(-3), -3), (jnp.float32(2), 2),
-      (np.array(7), 7), (float("inf"), np.inf), (1e300, np.inf),
-      (float("nan"), np.nan))
+    (0.25, 0.25),
+    (np.float64(-3), -3),
+    (jnp.float32(2), 2),
+    (np.array(7), 7),
+    (float("inf"), np.inf),
+    (1e300, np.inf),
+    (float("nan"), np.nan),
+  )
   def test_scalar(self, value, expected):
     with EventWriter(self.folder) as writer:
       writer.scalar("loss/lpips", value, 300, wall_time=5.0)
@@ -155,8 +167,9 @@ class EventsTest(parameterized.TestCase):
     writer.scalar("loss", 3, 3)
     writer.close()
     writer.close()
-    self.assertEqual([event.get(2) for event in read(writer.path)],
-                     [None, 0, 1, 2, 3])
+    self.assertEqual(
+      [event.get(2) for event in read(writer.path)], [None, 0, 1, 2, 3]
+    )
 
   def test_another_writer_is_another_file(self):
     paths = []

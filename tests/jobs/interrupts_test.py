@@ -9,7 +9,6 @@ from my3dgen_jax.jobs.interrupts import stopping_gently
 
 
 class InterruptsTest(parameterized.TestCase):
-
   @parameterized.parameters(signal.SIGTERM, signal.SIGINT)
   def test_flag(self, number):
     before = signal.getsignal(number)

@@ -9,7 +9,6 @@ from my3dgen_jax.jobs.logs import MetricsLog
 
 
 class LogsTest(absltest.TestCase):
-
   def test_a_resumed_log_is_an_uninterrupted_one(self):
     with tempfile.TemporaryDirectory() as folder:
       whole, cut = (pathlib.Path(folder) / name for name in ("a", "b"))
@@ -23,8 +22,10 @@ class LogsTest(absltest.TestCase):
       with MetricsLog(cut, step=1) as log:
         for step in (2, 3):
           log.write(step, {"loss": 1 / step})
-      self.assertEqual((whole / "metrics.jsonl").read_text(),
-                       (cut / "metrics.jsonl").read_text())
+      self.assertEqual(
+        (whole / "metrics.jsonl").read_text(),
+        (cut / "metrics.jsonl").read_text(),
+      )
       self.assertLen(list(cut.glob("events.*")), 2)
 
 

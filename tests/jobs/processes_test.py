@@ -8,12 +8,11 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from my3dgen_jax.errors import FlagError, Interrupted, UserError
-from my3dgen_jax.jobs import channel, processes
+from my3dgen_jax.jobs import channel, processes, words
 from tests.support import jobs
 
 
 class AloneTest(absltest.TestCase):
-
   def test_nothing_is_waited_for(self):
     self.assertEqual((processes.count(), processes.index()), (1, 0))
     self.assertTrue(processes.is_first())
@@ -28,12 +27,12 @@ class AloneTest(absltest.TestCase):
 
 
 class StartTest(parameterized.TestCase):
-
   def start(self, place, index, count=2, timeout=0.5):
     processes.start(place, count=count, index=index, timeout=timeout)
 
-  @parameterized.parameters("here", "here:", ":9", "here:0", "here:70000",
-                            "here:port", "")
+  @parameterized.parameters(
+    "here", "here:", ":9", "here:0", "here:70000", "here:port", ""
+  )
   def test_address(self, place):
     with self.assertRaisesRegex(FlagError, "HOST:PORT"):
       self.start(place, 0)
@@ -63,18 +62,23 @@ class StartTest(parameterized.TestCase):
     with socket.socket() as other:
       other.bind(("127.0.0.1", 0))
       other.listen()
-      threading.Thread(target=lambda: other.accept()[0].sendall(
-          b"HTTP/1.1 400 Bad Request\r\n\r\n" * 9)).start()
+      threading.Thread(
+        target=lambda: other.accept()[0].sendall(
+          b"HTTP/1.1 400 Bad Request\r\n\r\n" * 9
+        )
+      ).start()
       with self.assertRaisesRegex(UserError, "is not process 0"):
         self.start("127.0.0.1:%d" % other.getsockname()[1], 1)
 
   def test_strangers_are_not_let_in(self):
     port = jobs.free_port()
+
     def knock():
       time.sleep(0.1)
       with socket.create_connection(("127.0.0.1", port)) as stranger:
         stranger.sendall(b"GET / HTTP/1.1\r\n\r\n" * 9)
         time.sleep(0.3)
+
     threading.Thread(target=knock).start()
     with self.assertRaisesRegex(FlagError, "process 1 did not come"):
       self.start(f"127.0.0.1:{port}", 0, timeout=1.0)
@@ -83,11 +87,13 @@ class StartTest(parameterized.TestCase):
     pattern = "process 0 has 2, process 1 has 3"
     place = f"127.0.0.1:{jobs.free_port()}"
     said = []
+
     def join():
       try:
         self.start(place, 1, count=3, timeout=5.0)
       except FlagError as error:
         said.append(str(error))
+
     thread = threading.Thread(target=join)
     thread.start()
     with self.assertRaisesRegex(FlagError, pattern):
@@ -103,8 +109,10 @@ class TalkTest(absltest.TestCase):
     super().setUp()
     port, deadline = jobs.free_port(), time.monotonic() + 10
     self.jobs = [processes._Job(i, 3) for i in range(3)]
-    threads = [threading.Thread(target=job.join, args=(
-        "127.0.0.1", port, deadline)) for job in self.jobs[1:]]
+    threads = [
+      threading.Thread(target=job.join, args=("127.0.0.1", port, deadline))
+      for job in self.jobs[1:]
+    ]
     for thread in threads:
       thread.start()
     self.jobs[0].wait_for_others("127.0.0.1", port, deadline)
@@ -136,7 +144,7 @@ class TalkTest(absltest.TestCase):
     self.assertEqual([job.asked for job in self.jobs], [15, 15, 15])
 
   def test_whoever_waits_hears_of_an_end(self):
-    said = processes._said(1, 143, "stopped at step 3", 15)
+    said = words.said(1, 143, "stopped at step 3", 15)
     self.jobs[1].tell_all(processes._END, said)
     for job, peer in ((self.jobs[0], 2), (self.jobs[2], 0)):
       with self.assertRaisesRegex(Interrupted, "stopped at step 3"):

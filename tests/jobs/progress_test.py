@@ -6,11 +6,10 @@ import threading
 from absl.testing import absltest, parameterized
 
 from my3dgen_jax.jobs import progress as progress_lib
-from my3dgen_jax.jobs.progress import Progress, Waiting, compiling, duration
+from my3dgen_jax.jobs.progress import compiling, duration, Progress, Waiting
 
 
 class Terminal(io.StringIO):
-
   def isatty(self):
     return True
 
@@ -25,10 +24,13 @@ class Clock:
 
 
 class ProgressTest(parameterized.TestCase):
-
   @parameterized.parameters(
-      (0.4, "0 s"), (59.4, "59 s"), (60, "1 min 00 s"), (3599, "59 min 59 s"),
-      (18_120, "5 h 02 min"))
+    (0.4, "0 s"),
+    (59.4, "59 s"),
+    (60, "1 min 00 s"),
+    (3599, "59 min 59 s"),
+    (18_120, "5 h 02 min"),
+  )
   def test_duration(self, seconds, text):
     self.assertEqual(duration(seconds), text)
 
@@ -40,10 +42,13 @@ class ProgressTest(parameterized.TestCase):
       progress.update(done, f"loss {1 / done:.2f}")
     lines = file.getvalue().splitlines()
     self.assertEqual(lines[0], "tuning: 1 of 100 (1 %), loss 1.00")
-    self.assertEqual(lines[1], "tuning: 31 of 100 (31 %), 1 images/s, "
-                     "1 min 09 s left, loss 0.03")
-    self.assertEqual(lines[-1], "tuning: 100 of 100 (100 %), 1 images/s, "
-                     "loss 0.01")
+    self.assertEqual(
+      lines[1],
+      "tuning: 31 of 100 (31 %), 1 images/s, 1 min 09 s left, loss 0.03",
+    )
+    self.assertEqual(
+      lines[-1], "tuning: 100 of 100 (100 %), 1 images/s, loss 0.01"
+    )
     self.assertLen(lines, 5)
 
   def test_terminal_has_one(self):
@@ -58,8 +63,9 @@ class ProgressTest(parameterized.TestCase):
   def test_speed_is_of_this_process_without_its_first_step(self):
     """That one waits for the program."""
     file, clock = io.StringIO(), Clock()
-    progress = Progress("tuning", 100, "images", start=90, file=file,
-                        clock=clock)
+    progress = Progress(
+      "tuning", 100, "images", start=90, file=file, clock=clock
+    )
     clock.now = 200.0
     progress.update(92)
     clock.now = 240.0
@@ -69,15 +75,18 @@ class ProgressTest(parameterized.TestCase):
     progress.update(98)
     clock.now = 300.0
     progress.update(100)
-    self.assertEqual(file.getvalue().splitlines(), [
+    self.assertEqual(
+      file.getvalue().splitlines(),
+      [
         "tuning: 92 of 100 (92 %)",
         "tuning: 94 of 100 (94 %), 0.05 images/s, 2 min 00 s left",
         "tuning: 98 of 100 (98 %), 0.05 images/s, 40 s left",
-        "tuning: 100 of 100 (100 %), 0.06 images/s"])
+        "tuning: 100 of 100 (100 %), 0.06 images/s",
+      ],
+    )
 
 
 class WaitingTest(parameterized.TestCase):
-
   def wait(self, file, seconds, done=True):
     clock = Clock()
     waiting = Waiting("tuning", file=file, clock=clock)
@@ -92,9 +101,15 @@ class WaitingTest(parameterized.TestCase):
       self.assertEqual(self.wait(file, 1), "")
 
   def test_file_has_few_lines(self):
-    self.assertEqual(self.wait(io.StringIO(), 70).splitlines(), [
-        "tuning: compiling … 2 s", "tuning: compiling … 32 s",
-        "tuning: compiling … 1 min 02 s", "tuning: compiled in 1 min 10 s"])
+    self.assertEqual(
+      self.wait(io.StringIO(), 70).splitlines(),
+      [
+        "tuning: compiling … 2 s",
+        "tuning: compiling … 32 s",
+        "tuning: compiling … 1 min 02 s",
+        "tuning: compiled in 1 min 10 s",
+      ],
+    )
 
   def test_terminal_has_one(self):
     text = self.wait(Terminal(), 12)
@@ -104,19 +119,23 @@ class WaitingTest(parameterized.TestCase):
     self.assertEndsWith(text, "\rtuning: compiled in 12 s\x1b[K\n")
 
   def test_stopped(self):
-    self.assertEqual(self.wait(io.StringIO(), 5, done=False).splitlines(), [
-        "tuning: compiling … 2 s", "tuning: compiling … 5 s"])
+    self.assertEqual(
+      self.wait(io.StringIO(), 5, done=False).splitlines(),
+      ["tuning: compiling … 2 s", "tuning: compiling … 5 s"],
+    )
 
   def test_another_wait(self):
     file, clock = io.StringIO(), Clock()
-    waiting = Waiting("devices", doing="starting", done="started", file=file,
-                      clock=clock)
+    waiting = Waiting(
+      "devices", doing="starting", done="started", file=file, clock=clock
+    )
     clock.now = 3.0
     waiting.tick()
     clock.now = 9.0
     waiting.end()
-    self.assertEqual(file.getvalue(),
-                     "devices: starting … 3 s\ndevices: started in 9 s\n")
+    self.assertEqual(
+      file.getvalue(), "devices: starting … 3 s\ndevices: started in 9 s\n"
+    )
 
   def test_around_a_program(self):
     file, before = io.StringIO(), threading.active_count()
@@ -132,7 +151,6 @@ class WaitingTest(parameterized.TestCase):
     seen = threading.Event()
 
     class File(io.StringIO):
-
       def write(self, text):
         seen.set()
         return super().write(text)
@@ -141,8 +159,11 @@ class WaitingTest(parameterized.TestCase):
     with absltest.mock.patch.object(progress_lib, "_PATIENCE", 0.0):
       with compiling("tuning", file=file):
         self.assertTrue(seen.wait(60))
-    self.assertRegex(file.getvalue(), r"\Atuning: compiling … \d+ s\n(?s:.*)"
-                     r"tuning: compiled in \d+ s\n\Z")
+    self.assertRegex(
+      file.getvalue(),
+      r"\Atuning: compiling … \d+ s\n(?s:.*)"
+      r"tuning: compiled in \d+ s\n\Z",
+    )
 
 
 if __name__ == "__main__":

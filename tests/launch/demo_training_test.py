@@ -12,18 +12,27 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class DemoTrainingTest(parameterized.TestCase):
-
   @parameterized.parameters(
-      ("pretrain_demo", "--crop_steps=-1", "crop_steps: expected a number"),
-      ("pretrain_demo", "--points=7", "points: expected a multiple of 5"),
-      ("train_demo_networks", "--people=0", "people"))
+    ("pretrain_demo", "--crop_steps=-1", "crop_steps: expected a number"),
+    ("pretrain_demo", "--points=7", "points: expected a multiple of 5"),
+    ("train_demo_networks", "--people=0", "people"),
+  )
   def test_bad_settings(self, command, flag, pattern):
     with tempfile.TemporaryDirectory() as folder:
       out = pathlib.Path(folder) / "out"
       done = subprocess.run(
-          [sys.executable, "-m", f"my3dgen_jax.launch.{command}",
-           f"--out={out}", flag], check=False, capture_output=True, text=True,
-          env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)})
+        [
+          sys.executable,
+          "-m",
+          f"my3dgen_jax.launch.{command}",
+          f"--out={out}",
+          flag,
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+      )
       self.assertIn(done.returncode, (1, 2), done.stderr)
       self.assertRegex(done.stderr, rf"\Aerror: [^\n]*{pattern}[^\n]*\n\Z")
       self.assertFalse(out.exists())

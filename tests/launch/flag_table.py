@@ -11,7 +11,7 @@ import json
 import os
 import pkgutil
 import sys
-from typing import Any, Dict, List
+from typing import Any
 from unittest import mock
 
 from absl import app, flags
@@ -19,14 +19,16 @@ from absl import app, flags
 PACKAGE = "my3dgen_jax.launch"
 
 
-def commands() -> List[str]:
+def commands() -> list[str]:
   """The names of all commands."""
   return sorted(
-      info.name for info in pkgutil.iter_modules(
-          importlib.import_module(PACKAGE).__path__) if not info.ispkg)
+    info.name
+    for info in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__)
+    if not info.ispkg
+  )
 
 
-def flags_of(command: str) -> Dict[str, Dict[str, Any]]:
+def flags_of(command: str) -> dict[str, dict[str, Any]]:
   """What the flags of a command are, by their names."""
   for name in list(flags.FLAGS):
     delattr(flags.FLAGS, name)
@@ -38,7 +40,7 @@ def flags_of(command: str) -> Dict[str, Dict[str, Any]]:
   return {name: _described(flags.FLAGS[name]) for name in flags.FLAGS}
 
 
-def _described(flag: flags.Flag) -> Dict[str, Any]:
+def _described(flag: flags.Flag) -> dict[str, Any]:
   found = {"kind": flag.flag_type(), "default": flag.default}
   for name in ("lower_bound", "upper_bound", "enum_values"):
     value = getattr(flag.parser, name, None)
@@ -47,13 +49,21 @@ def _described(flag: flags.Flag) -> Dict[str, Any]:
   return found
 
 
-def _as_json(table: Dict[str, Dict[str, Any]]) -> str:
+def _as_json(table: dict[str, dict[str, Any]]) -> str:
   """A line for each flag."""
-  return "{\n" + ",\n".join(
-      f"{json.dumps(command)}: {{\n" + ",\n".join(
-          f"  {json.dumps(name)}: {json.dumps(flag)}"
-          for name, flag in sorted(found.items())) + "\n}"
-      for command, found in table.items()) + "\n}"
+  return (
+    "{\n"
+    + ",\n".join(
+      f"{json.dumps(command)}: {{\n"
+      + ",\n".join(
+        f"  {json.dumps(name)}: {json.dumps(flag)}"
+        for name, flag in sorted(found.items())
+      )
+      + "\n}"
+      for command, found in table.items()
+    )
+    + "\n}"
+  )
 
 
 if __name__ == "__main__":

@@ -15,13 +15,16 @@ MOST_LINES = 60  # of a command, its docstring aside
 
 
 class FlagsTest(parameterized.TestCase):
-
   def test_names_kinds_defaults_and_bounds(self):
     """`flag_table` says how to write the table again."""
     result = subprocess.run(
-        [sys.executable, "-m", "tests.launch.flag_table"], cwd=ROOT,
-        capture_output=True, text=True, check=True,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"})
+      [sys.executable, "-m", "tests.launch.flag_table"],
+      cwd=ROOT,
+      capture_output=True,
+      text=True,
+      check=True,
+      env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
     found, known = json.loads(result.stdout), json.loads(TABLE.read_text())
     self.assertEqual(set(found), set(known))
     for command, flags in known.items():
@@ -32,7 +35,8 @@ class FlagsTest(parameterized.TestCase):
       text = path.read_text()
       docstring = ast.parse(text).body[0]
       self.assertLessEqual(
-          len(text.splitlines()) - docstring.end_lineno, MOST_LINES, path)
+        len(text.splitlines()) - docstring.end_lineno, MOST_LINES, path
+      )
 
 
 if __name__ == "__main__":

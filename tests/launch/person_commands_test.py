@@ -12,42 +12,43 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class PersonCommandsTest(parameterized.TestCase):
-
   @parameterized.parameters(
-      ("invert", ["--out=o"], 2, "--album is missing"),
-      ("invert", ["--album=a"], 2, "--out is missing"),
-      ("invert", ["--album=a", "--out=o"], 2, "give a run by --run"),
-      ("invert", ["--album=a", "--out=o", "--way=hull"], 2,
-       "--run is missing"),
-      ("invert", ["--album=a", "--out=o", "--yaw=nan"], 1, "yaw: "),
-      ("invert", ["--album=a", "--out=o", "--run=nowhere"], 1, "nowhere"),
-      ("interpolate", ["--out=o", "--run=nowhere"], 1, "nowhere"),
-      ("interpolate", ["--run=nowhere"], 2, "--out is missing"),
-      ("interpolate", ["--out=o", "--run=r", "--frames=1"], 2, "--frames=1"),
-      ("synthesize", ["--out=o", "--run=nowhere"], 1, "nowhere"),
-      ("synthesize", ["--out=o"], 2, "--run is missing"),
-      ("synthesize", ["--out=o", "--run=r", "--count=0"], 2, "count"),
-      ("mesh", ["--seeds=1"], 2, "--out is missing: the file"),
-      ("mesh", ["--out=a.ply"], 2, "give one of --latents"),
-      ("mesh", ["--out=a.ply", "--seeds=1", "--latents=photo"], 2,
-       "give one of"),
-      ("mesh", ["--out=a.fbx", "--seeds=1"], 1, "must end in .ply"),
-      ("mesh", ["--out=a.ply", "--seeds=1"], 2, "give a run by --run"),
-      ("mesh", ["--out=a.ply", "--seeds=x"], 2, "--seeds: "),
-      ("mesh", ["--out=a.ply", "--seeds=1", "--run=nowhere"], 1, "nowhere"),
-      ("mesh", ["--out=a.ply", "--seeds=1", "--resolution=4"], 2,
-       "resolution"),
-      ("mesh", ["--out=a.ply", "--seeds=1", "--crop=-1"], 1, "crop: "),
-      ("report", [], 2, "--run is missing"),
-      ("report", ["--run=nowhere"], 1, "nowhere"),
-      ("report", ["--run=nowhere", "--pretrained"], 2, "--pretrained: "),
-      ("report", ["--run=nowhere", "--out=elsewhere"], 2, "--out: "))
+    ("invert", ["--out=o"], 2, "--album is missing"),
+    ("invert", ["--album=a"], 2, "--out is missing"),
+    ("invert", ["--album=a", "--out=o"], 2, "give a run by --run"),
+    ("invert", ["--album=a", "--out=o", "--way=hull"], 2, "--run is missing"),
+    ("invert", ["--album=a", "--out=o", "--yaw=nan"], 1, "yaw: "),
+    ("invert", ["--album=a", "--out=o", "--run=nowhere"], 1, "nowhere"),
+    ("interpolate", ["--out=o", "--run=nowhere"], 1, "nowhere"),
+    ("interpolate", ["--run=nowhere"], 2, "--out is missing"),
+    ("interpolate", ["--out=o", "--run=r", "--frames=1"], 2, "--frames=1"),
+    ("synthesize", ["--out=o", "--run=nowhere"], 1, "nowhere"),
+    ("synthesize", ["--out=o"], 2, "--run is missing"),
+    ("synthesize", ["--out=o", "--run=r", "--count=0"], 2, "count"),
+    ("mesh", ["--seeds=1"], 2, "--out is missing: the file"),
+    ("mesh", ["--out=a.ply"], 2, "give one of --latents"),
+    ("mesh", ["--out=a.ply", "--seeds=1", "--latents=photo"], 2, "give one of"),
+    ("mesh", ["--out=a.fbx", "--seeds=1"], 1, "must end in .ply"),
+    ("mesh", ["--out=a.ply", "--seeds=1"], 2, "give a run by --run"),
+    ("mesh", ["--out=a.ply", "--seeds=x"], 2, "--seeds: "),
+    ("mesh", ["--out=a.ply", "--seeds=1", "--run=nowhere"], 1, "nowhere"),
+    ("mesh", ["--out=a.ply", "--seeds=1", "--resolution=4"], 2, "resolution"),
+    ("mesh", ["--out=a.ply", "--seeds=1", "--crop=-1"], 1, "crop: "),
+    ("report", [], 2, "--run is missing"),
+    ("report", ["--run=nowhere"], 1, "nowhere"),
+    ("report", ["--run=nowhere", "--pretrained"], 2, "--pretrained: "),
+    ("report", ["--run=nowhere", "--out=elsewhere"], 2, "--out: "),
+  )
   def test_a_line(self, command, flags, code, text):
     with tempfile.TemporaryDirectory() as folder:
       result = subprocess.run(
-          [sys.executable, "-m", f"my3dgen_jax.launch.{command}", *flags],
-          cwd=folder, capture_output=True, text=True, check=False,
-          env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)})
+        [sys.executable, "-m", f"my3dgen_jax.launch.{command}", *flags],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+      )
       self.assertEqual(os.listdir(folder), [])
     self.assertRegex(result.stderr, r"\Aerror: [^\n]+\n\Z")
     self.assertIn(text, result.stderr)

@@ -9,8 +9,8 @@ import tempfile
 import time
 
 import chex
-from absl.testing import absltest
 import numpy as np
+from absl.testing import absltest
 
 from my3dgen_jax import lora
 from my3dgen_jax.training import run_folder
@@ -20,7 +20,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class PersonalizeCommandTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     folder = tempfile.TemporaryDirectory()
@@ -29,10 +28,13 @@ class PersonalizeCommandTest(absltest.TestCase):
 
   def start(self, *flags):
     return subprocess.Popen(
-        [sys.executable, "-m", "my3dgen_jax.launch.personalize", *flags],
-        cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env={**os.environ, "JAX_PLATFORMS": "cpu",
-                        "PYTHONPATH": str(ROOT)})
+      [sys.executable, "-m", "my3dgen_jax.launch.personalize", *flags],
+      cwd=self.folder,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+      env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+    )
 
   def run_command(self, *flags):
     process = self.start(*flags)
@@ -49,26 +51,51 @@ class PersonalizeCommandTest(absltest.TestCase):
   def test_killed_and_stopped_at_any_moment(self):
     """With anchors to be found: the same as an uninterrupted run."""
     person.write(self.folder / "person", latents=False, count=4)
-    (self.folder / "job.flags").write_text("\n".join([
-        "--checkpoint=person/base", "--album=person/album",
-        "--lpips=person/lpips", "--test=1", "--devices=1", "--batch_size=1",
-        "--raw_weight=0", "--anchor_steps=20", "--anchor_w_samples=100",
-        "--anchor_batch_size=4", "--steps=60", "--save_every=5",
-        "--log_every=1", "--pictures=1"]))
-    code, out, err = self.run_command("--flagfile=job.flags", "--out=whole",
-                                      "--cache=cache1")
+    (self.folder / "job.flags").write_text(
+      "\n".join(
+        [
+          "--checkpoint=person/base",
+          "--album=person/album",
+          "--lpips=person/lpips",
+          "--test=1",
+          "--devices=1",
+          "--batch_size=1",
+          "--raw_weight=0",
+          "--anchor_steps=20",
+          "--anchor_w_samples=100",
+          "--anchor_batch_size=4",
+          "--steps=60",
+          "--save_every=5",
+          "--log_every=1",
+          "--pictures=1",
+        ]
+      )
+    )
+    code, out, err = self.run_command(
+      "--flagfile=job.flags", "--out=whole", "--cache=cache1"
+    )
     self.assertEqual((code, err), (0, ""))
-    self.assertRegex(out, r"(?s)3 photos to tune on, 1 held out.*anchors: 80 "
-                     r"of 80.*tuning: 60 of 60.*LPIPS +PSNR.*pretrained.*"
-                     r"personalized.*2220 numbers.*before_after.png.*"
-                     r"report/index.html")
+    self.assertRegex(
+      out,
+      r"(?s)3 photos to tune on, 1 held out.*anchors: 80 "
+      r"of 80.*tuning: 60 of 60.*LPIPS +PSNR.*pretrained.*"
+      r"personalized.*2220 numbers.*before_after.png.*"
+      r"report/index.html",
+    )
 
-    flags = ("--flagfile=job.flags", "--out=run", "--cache=cache2", "--resume",
-             "--noreport")
+    flags = (
+      "--flagfile=job.flags",
+      "--out=run",
+      "--cache=cache2",
+      "--resume",
+      "--noreport",
+    )
     run = self.folder / "run"
-    for path, number in ((run / "config.json", signal.SIGTERM),
-                         (run / "state" / "00000005", signal.SIGKILL),
-                         (run / "state" / "00000020", signal.SIGTERM)):
+    for path, number in (
+      (run / "config.json", signal.SIGTERM),
+      (run / "state" / "00000005", signal.SIGKILL),
+      (run / "state" / "00000020", signal.SIGTERM),
+    ):
       process = self.start(*flags)
       self.wait_for(path, process)
       process.send_signal(number)
@@ -85,9 +112,11 @@ class PersonalizeCommandTest(absltest.TestCase):
       self.assertEqual((run / name).read_bytes(), (whole / name).read_bytes())
     adapter = lora.load(run / "adapter.safetensors")
     chex.assert_trees_all_equal(
-        adapter.lora, lora.load(whole / "adapter.safetensors").lora)
-    loaded = [run_folder.Anchors.load(folder / "anchors.npz")
-              for folder in (run, whole)]
+      adapter.lora, lora.load(whole / "adapter.safetensors").lora
+    )
+    loaded = [
+      run_folder.Anchors.load(folder / "anchors.npz") for folder in (run, whole)
+    ]
     np.testing.assert_array_equal(loaded[0].ws, loaded[1].ws)
 
     # The flags that are kept repeat the run, elsewhere.
@@ -97,8 +126,9 @@ class PersonalizeCommandTest(absltest.TestCase):
     code, _, err = self.run_command("--flagfile=run/run.flags", "--out=again")
     self.assertEqual((code, err), (0, ""))
     chex.assert_trees_all_equal(
-        adapter.lora,
-        lora.load(self.folder / "again" / "adapter.safetensors").lora)
+      adapter.lora,
+      lora.load(self.folder / "again" / "adapter.safetensors").lora,
+    )
 
   def assert_fails(self, code, pattern, *flags):
     found, out, err = self.run_command(*flags)
@@ -113,8 +143,7 @@ class PersonalizeCommandTest(absltest.TestCase):
     """Found by name from any folder; the album is what is missing."""
     for name in ("obama", "cat"):
       self.assert_fails(1, "no such folder", f"--flagfile={name}.flags")
-    self.assert_fails(2, "--out is missing", "--flagfile=demo.flags",
-                      "--out=")
+    self.assert_fails(2, "--out is missing", "--flagfile=demo.flags", "--out=")
     # One of that name in the current folder comes first.
     (self.folder / "cat.flags").write_text("--mode=some")
     self.assert_fails(2, "mode", "--flagfile", "cat.flags")

@@ -2,9 +2,9 @@
 
 from unittest import mock
 
+import jax
 from absl import flags
 from absl.testing import absltest, flagsaver, parameterized
-import jax
 
 from my3dgen_jax.apps.person import load_person
 from my3dgen_jax.demo import shipped
@@ -12,7 +12,6 @@ from my3dgen_jax.launch.support import cli
 
 
 class PrecisionTest(parameterized.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -21,8 +20,9 @@ class PrecisionTest(parameterized.TestCase):
     if not flags.FLAGS.is_parsed():
       flags.FLAGS.mark_as_parsed()
 
-  @parameterized.parameters(("cpu", None), ("gpu", "default"),
-                            ("tpu", "default"))
+  @parameterized.parameters(
+    ("cpu", None), ("gpu", "default"), ("tpu", "default")
+  )
   def test_what_suits_the_device(self, backend, expected):
     with mock.patch.object(jax, "default_backend", return_value=backend):
       with flagsaver.flagsaver(precision=None):
@@ -34,8 +34,9 @@ class PrecisionTest(parameterized.TestCase):
 
   @parameterized.parameters((None, "highest"), ("default", "default"))
   def test_all_networks_of_a_person(self, wanted, expected):
-    person = load_person(checkpoint=shipped.PRIOR, lpips=shipped.LPIPS,
-                         precision=wanted)
+    person = load_person(
+      checkpoint=shipped.PRIOR, lpips=shipped.LPIPS, precision=wanted
+    )
     self.assertEqual(person.generator.module.config.precision, expected)
     self.assertEqual(person.lpips.module.precision, expected)
 

@@ -20,7 +20,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class PrepareCommandTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     folder = tempfile.TemporaryDirectory()
@@ -29,21 +28,36 @@ class PrepareCommandTest(absltest.TestCase):
 
   def run_command(self, **flags):
     return subprocess.run(
-        [sys.executable, "-m", "my3dgen_jax.launch.prepare",
-         f"--photos={self.folder}", f"--out={self.folder / 'out'}",
-         *(f"--{name}={value}" for name, value in flags.items())],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"})
+      [
+        sys.executable,
+        "-m",
+        "my3dgen_jax.launch.prepare",
+        f"--photos={self.folder}",
+        f"--out={self.folder / 'out'}",
+        *(f"--{name}={value}" for name, value in flags.items()),
+      ],
+      cwd=ROOT,
+      capture_output=True,
+      text=True,
+      check=False,
+      env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
 
   def test_album(self):
     c = dotted_faces.label(10)
-    dotted_faces.save(self.folder, "me.png", dotted_faces.photo(
-        (c, (60, 60), 128)))
+    dotted_faces.save(
+      self.folder, "me.png", dotted_faces.photo((c, (60, 60), 128))
+    )
     (self.folder / "text.jpg").write_text("no photo")
     points = self.folder / "points.json"
-    points.write_text(json.dumps({name: (
-        dotted_faces.points_of(c) * 128 + 60).tolist()
-                                  for name in ("me.png", "text.jpg")}))
+    points.write_text(
+      json.dumps(
+        {
+          name: (dotted_faces.points_of(c) * 128 + 60).tolist()
+          for name in ("me.png", "text.jpg")
+        }
+      )
+    )
     result = self.run_command(detections=points, size=64, workers=1)
     self.assertEqual((result.returncode, result.stderr), (0, ""))
     self.assertIn("1 of 2 kept", result.stdout)
@@ -55,8 +69,10 @@ class PrepareCommandTest(absltest.TestCase):
     self.assertRegex(result.stderr, "^error: .*holds no photos.*\n$")
 
   def test_missing_flags(self):
-    for config, name in ((PrepareConfig(), "photos"),
-                         (PrepareConfig(photos="x"), "out")):
+    for config, name in (
+      (PrepareConfig(), "photos"),
+      (PrepareConfig(photos="x"), "out"),
+    ):
       with mock.patch.object(prepare, "_CONFIG", return_value=config):
         with self.assertRaisesRegex(FlagError, f"--{name} is missing"):
           prepare.main()

@@ -17,13 +17,12 @@ from my3dgen_jax.data import provenance
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch.support import cli
 from tests.support import person, runs
-from tests.support.tiny import TINY, random_variables
+from tests.support.tiny import random_variables, TINY
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class RenderCommandTest(parameterized.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -42,20 +41,35 @@ class RenderCommandTest(parameterized.TestCase):
   def run_command(self, **changes):
     flags = {"checkpoint": self.checkpoint, "out": self.out, **changes}
     return subprocess.run(
-        [sys.executable, "-m", "my3dgen_jax.launch.render",
-         *(f"--{name}={value}" for name, value in flags.items()
-           if value is not None)],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"})
+      [
+        sys.executable,
+        "-m",
+        "my3dgen_jax.launch.render",
+        *(
+          f"--{name}={value}"
+          for name, value in flags.items()
+          if value is not None
+        ),
+      ],
+      cwd=ROOT,
+      capture_output=True,
+      text=True,
+      check=False,
+      env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
 
   def test_pictures(self):
-    result = self.run_command(seeds="0,2-3", yaw="-0.35,0.35", grid=True,
-                              truncation_psi=1.0)
+    result = self.run_command(
+      seeds="0,2-3", yaw="-0.35,0.35", grid=True, truncation_psi=1.0
+    )
     self.assertEqual(result.returncode, 0, result.stderr)
     self.assertEqual(result.stderr, "")
-    names = {f"seed{seed:04d}_yaw{yaw}_pitch+0.00_{kind}.png"
-             for seed in (0, 2, 3) for yaw in ("-0.35", "+0.35")
-             for kind in frames.KINDS}
+    names = {
+      f"seed{seed:04d}_yaw{yaw}_pitch+0.00_{kind}.png"
+      for seed in (0, 2, 3)
+      for yaw in ("-0.35", "+0.35")
+      for kind in frames.KINDS
+    }
     names |= {f"grid_{kind}.png" for kind in frames.KINDS}
     self.assertEqual(set(os.listdir(self.out)), names)
     self.assertIn("seed0003 (3 of 3)", result.stdout)
@@ -66,39 +80,53 @@ class RenderCommandTest(parameterized.TestCase):
     # The picture is the generator's, to the rounding of eight bits.
     z = np.random.RandomState(2).randn(1, TINY.z_dim)
     apply = my3dgen_jax.Generator(TINY).apply
-    front, side = (render.view_labels(TINY.rendering, [yaw], [0.0])
-                   for yaw in (0.0, 0.35))
+    front, side = (
+      render.view_labels(TINY.rendering, [yaw], [0.0]) for yaw in (0.0, 0.35)
+    )
     ws = apply(self.variables, z, front, method="mapping")
-    image = np.asarray(apply(self.variables, ws, side,
-                             method="synthesis").image[0])
+    image = np.asarray(
+      apply(self.variables, ws, side, method="synthesis").image[0]
+    )
     np.testing.assert_allclose(
-        read("seed0002_yaw+0.35_pitch+0.00_image.png"),
-        np.clip((image + 1) * 127.5, 0, 255), atol=0.51)
+      read("seed0002_yaw+0.35_pitch+0.00_image.png"),
+      np.clip((image + 1) * 127.5, 0, 255),
+      atol=0.51,
+    )
     np.testing.assert_array_equal(
-        read("grid_image.png")[16:32, 16:],
-        read("seed0002_yaw+0.35_pitch+0.00_image.png"))
+      read("grid_image.png")[16:32, 16:],
+      read("seed0002_yaw+0.35_pitch+0.00_image.png"),
+    )
 
   @parameterized.named_parameters(
-      ("checkpoint", dict(checkpoint="/nowhere"), 1, "/nowhere: no such"),
-      ("no_checkpoint", dict(checkpoint=None), 2, "--checkpoint"),
-      ("seeds", dict(seeds="0-x"), 2, "--seeds: expected whole numbers"),
-      ("yaw", dict(yaw="0,left"), 2, "--yaw: expected numbers"),
-      ("pitch", dict(pitch="2"), 2, "--pitch: expected numbers between"),
-      ("twice", dict(yaw="0.3,0.3"), 1, "two views are the same"),
-      ("psi", dict(truncation_psi="nan"), 1, "truncation_psi: holds NaN"),
-      ("kinds", dict(kinds="images"), 2, "kinds"),
-      ("camera", dict(camera="/nowhere.json"), 1, "/nowhere.json: cannot be"),
-      ("angles", dict(camera="own", yaw="0.1"), 1, "yaw, pitch: cameras of"),
-      ("compare", dict(compare=True), 2, "--run is missing"),
-      ("latents", dict(latents="photo003"), 1, "latents: there is none of "),
-      ("way", dict(seeds="1", between="linear"), 1, "latents: a way between"),
-      ("both", dict(between="linear", direction="d.npy"), 2,
-       "--between and --direction: give one of them"),
-      ("what", dict(seeds="1", latents="photo003"), 2,
-       "--seeds and --latents: give one of them"),
-      ("direction", dict(direction="/nowhere.npy"), 1, "/nowhere.npy"),
-      ("unknown", dict(yaws="0"), 2, "Unknown command line flag 'yaws'"),
-      ("out", dict(out="/proc/nowhere"), 1, "/proc/nowhere: "))
+    ("checkpoint", dict(checkpoint="/nowhere"), 1, "/nowhere: no such"),
+    ("no_checkpoint", dict(checkpoint=None), 2, "--checkpoint"),
+    ("seeds", dict(seeds="0-x"), 2, "--seeds: expected whole numbers"),
+    ("yaw", dict(yaw="0,left"), 2, "--yaw: expected numbers"),
+    ("pitch", dict(pitch="2"), 2, "--pitch: expected numbers between"),
+    ("twice", dict(yaw="0.3,0.3"), 1, "two views are the same"),
+    ("psi", dict(truncation_psi="nan"), 1, "truncation_psi: holds NaN"),
+    ("kinds", dict(kinds="images"), 2, "kinds"),
+    ("camera", dict(camera="/nowhere.json"), 1, "/nowhere.json: cannot be"),
+    ("angles", dict(camera="own", yaw="0.1"), 1, "yaw, pitch: cameras of"),
+    ("compare", dict(compare=True), 2, "--run is missing"),
+    ("latents", dict(latents="photo003"), 1, "latents: there is none of "),
+    ("way", dict(seeds="1", between="linear"), 1, "latents: a way between"),
+    (
+      "both",
+      dict(between="linear", direction="d.npy"),
+      2,
+      "--between and --direction: give one of them",
+    ),
+    (
+      "what",
+      dict(seeds="1", latents="photo003"),
+      2,
+      "--seeds and --latents: give one of them",
+    ),
+    ("direction", dict(direction="/nowhere.npy"), 1, "/nowhere.npy"),
+    ("unknown", dict(yaws="0"), 2, "Unknown command line flag 'yaws'"),
+    ("out", dict(out="/proc/nowhere"), 1, "/proc/nowhere: "),
+  )
   def test_bad_input_is_one_line(self, changes, code, message):
     result = self.run_command(**changes)
     self.assertEqual(result.returncode, code)
@@ -118,49 +146,74 @@ class RenderCommandTest(parameterized.TestCase):
   def test_near_views_have_names_of_their_own(self):
     result = self.run_command(seeds=0, yaw="0.351,0.354", kinds="raw")
     self.assertEqual(result.returncode, 0, result.stderr)
-    self.assertCountEqual(os.listdir(self.out), [
+    self.assertCountEqual(
+      os.listdir(self.out),
+      [
         "seed0000_yaw+0.351_pitch+0.000_raw.png",
-        "seed0000_yaw+0.354_pitch+0.000_raw.png"])
-
+        "seed0000_yaw+0.354_pitch+0.000_raw.png",
+      ],
+    )
 
   def test_turning_edits(self):
     """Seeds, along a direction, from an orbit, as videos."""
     direction = self.out.parent / "smile.npy"
     np.save(direction, np.eye(TINY.w_dim, dtype=np.float32)[0])
     result = self.run_command(
-        seeds=1, direction=direction, strengths="-1,1", unit="w",
-        camera="orbit", pitch="0", frames=3, format="gif", side=20)
+      seeds=1,
+      direction=direction,
+      strengths="-1,1",
+      unit="w",
+      camera="orbit",
+      pitch="0",
+      frames=3,
+      format="gif",
+      side=20,
+    )
     self.assertEqual(result.returncode, 0, result.stderr)
-    self.assertEqual(os.listdir(self.out),
-                     ["seed0001_smile_orbit_image.gif"])
+    self.assertEqual(os.listdir(self.out), ["seed0001_smile_orbit_image.gif"])
     with Image.open(self.out / "seed0001_smile_orbit_image.gif") as video:
       self.assertEqual((video.n_frames, video.width), (3, 40))
-    details = dict(provenance.read_origin(
-        self.out / "seed0001_smile_orbit_image.gif").details)
+    details = dict(
+      provenance.read_origin(
+        self.out / "seed0001_smile_orbit_image.gif"
+      ).details
+    )
     self.assertEqual(details["strengths"], "-1, +1")
     self.assertEqual(details["truncation_psi"], "0.7")
 
 
 class RenderRunTest(absltest.TestCase):
-
   def test_a_photo_compared(self):
     with tempfile.TemporaryDirectory() as folder:
       folder = pathlib.Path(folder)
       base = person.write(folder / "files", count=1) / "base"
       run = runs.write_run(folder / "run", base)
       result = subprocess.run(
-          [sys.executable, "-m", "my3dgen_jax.launch.render", f"--run={run}",
-           "--latents=photo01,0", "--compare", "--camera=own", "--kinds=raw",
-           f"--out={folder / 'out'}"],
-          cwd=ROOT, capture_output=True, text=True, check=False,
-          env={**os.environ, "JAX_PLATFORMS": "cpu"})
+        [
+          sys.executable,
+          "-m",
+          "my3dgen_jax.launch.render",
+          f"--run={run}",
+          "--latents=photo01,0",
+          "--compare",
+          "--camera=own",
+          "--kinds=raw",
+          f"--out={folder / 'out'}",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+      )
       self.assertEqual(result.returncode, 0, result.stderr)
-      self.assertCountEqual(os.listdir(folder / "out"), [
-          f"photo0{i}_compared_own_raw.png" for i in range(2)])
+      self.assertCountEqual(
+        os.listdir(folder / "out"),
+        [f"photo0{i}_compared_own_raw.png" for i in range(2)],
+      )
 
 
 class FlagsTest(parameterized.TestCase):
-
   def test_numbers(self):
     self.assertEqual(cli.numbers("yaw", ["-0.5", " 1e-1"], 1), [-0.5, 0.1])
     for bad in ([], ["nan"], ["inf"], [""], ["1.1"], ["-1.1"]):
@@ -168,10 +221,19 @@ class FlagsTest(parameterized.TestCase):
         cli.numbers("yaw", bad, 1.0)
 
   def test_whole_numbers(self):
-    self.assertEqual(cli.whole_numbers("seeds", ["3", "5-7", "1-1"]),
-                     [3, 5, 6, 7, 1])
-    for bad in ([], ["-3"], ["4-2"], ["1-2-3"], ["1.5"], ["0-9999999999"],
-                ["0-4000000000"], ["9" * 5000]):
+    self.assertEqual(
+      cli.whole_numbers("seeds", ["3", "5-7", "1-1"]), [3, 5, 6, 7, 1]
+    )
+    for bad in (
+      [],
+      ["-3"],
+      ["4-2"],
+      ["1-2-3"],
+      ["1.5"],
+      ["0-9999999999"],
+      ["0-4000000000"],
+      ["9" * 5000],
+    ):
       with self.assertRaisesRegex(FlagError, "--seeds"):
         cli.whole_numbers("seeds", bad)
 

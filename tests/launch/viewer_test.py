@@ -26,28 +26,34 @@ def command(*flags):
 
 
 class RefusalsTest(parameterized.TestCase):
-
   @parameterized.parameters(
-      ([], 2, "give a run by --run"),
-      (["--run=nowhere"], 1, "nowhere: there is no such run"),
-      (["--run=nowhere", "--share"], 2, "--token"),
-      (["--run=nowhere", "--token=short"], 1, "token: expected 8"),
-      (["--run=nowhere", "--port=0"], 2, "--port=0"),
-      (["--run=nowhere", "--yaw=nan"], 1, "yaw: "),
-      (["--run=nowhere", "--mesh=xyz"], 2, "mesh"))
+    ([], 2, "give a run by --run"),
+    (["--run=nowhere"], 1, "nowhere: there is no such run"),
+    (["--run=nowhere", "--share"], 2, "--token"),
+    (["--run=nowhere", "--token=short"], 1, "token: expected 8"),
+    (["--run=nowhere", "--port=0"], 2, "--port=0"),
+    (["--run=nowhere", "--yaw=nan"], 1, "yaw: "),
+    (["--run=nowhere", "--mesh=xyz"], 2, "mesh"),
+  )
   def test_a_line(self, flags, code, text):
     with tempfile.TemporaryDirectory() as folder:
-      result = subprocess.run(command(*flags), cwd=folder, env=ENVIRONMENT,
-                              capture_output=True, text=True, check=False)
+      result = subprocess.run(
+        command(*flags),
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+      )
     self.assertRegex(result.stderr, r"\Aerror: [^\n]+\n\Z")
     self.assertIn(text, result.stderr)
     self.assertEqual(result.returncode, code, result.stderr)
 
 
-@unittest.skipIf(importlib.util.find_spec("viser") is None,
-                 "viser is not installed")
+@unittest.skipIf(
+  importlib.util.find_spec("viser") is None, "viser is not installed"
+)
 class ServerTest(absltest.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -63,9 +69,16 @@ class ServerTest(absltest.TestCase):
       taken.listen()
       port = taken.getsockname()[1]
       server = subprocess.Popen(
-          command(f"--run={self.run_folder}", f"--port={port}",
-                  f"--out={self.folder / 'out'}"), env=ENVIRONMENT, text=True,
-          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        command(
+          f"--run={self.run_folder}",
+          f"--port={port}",
+          f"--out={self.folder / 'out'}",
+        ),
+        env=ENVIRONMENT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+      )
       self.addCleanup(server.communicate)
       self.addCleanup(server.kill)
       lines = []
@@ -76,8 +89,9 @@ class ServerTest(absltest.TestCase):
       said = "".join(lines)
       self.assertIn("compiling", said)
       self.assertIn(f"port {port} is in use; taking {found[1]}", said)
-      connection = http.client.HTTPConnection("127.0.0.1", int(found[1]),
-                                              timeout=30)
+      connection = http.client.HTTPConnection(
+        "127.0.0.1", int(found[1]), timeout=30
+      )
       connection.request("GET", "/")
       self.assertEqual(connection.getresponse().status, 200)
       connection.close()
@@ -92,13 +106,19 @@ class ServerTest(absltest.TestCase):
     away = self.folder / "away"
     adapter.rename(away)
     try:
-      result = subprocess.run(command(f"--run={self.run_folder}"),
-                              env=ENVIRONMENT, capture_output=True, text=True,
-                              check=False, timeout=120)
+      result = subprocess.run(
+        command(f"--run={self.run_folder}"),
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+      )
     finally:
       away.rename(adapter)
-    self.assertRegex(result.stderr,
-                     r"\Aerror: [^\n]+still being written[^\n]+\n\Z")
+    self.assertRegex(
+      result.stderr, r"\Aerror: [^\n]+still being written[^\n]+\n\Z"
+    )
     self.assertEqual(result.returncode, 1)
 
 

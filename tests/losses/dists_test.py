@@ -9,14 +9,23 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.losses import dists as dists_lib
-from my3dgen_jax.losses.dists import (CHANNELS, WEIGHTS_FILE, Dists,
-                                      abstract_variables, hanning_pool,
-                                      load_dists, save_dists)
+from my3dgen_jax.losses.dists import (
+  abstract_variables,
+  CHANNELS,
+  Dists,
+  hanning_pool,
+  load_dists,
+  save_dists,
+  WEIGHTS_FILE,
+)
 from tests.support import classifiers, golden
+
+pytestmark = pytest.mark.numbers
 
 # 1.4e-6 is what is measured. The original subtracts a mean of similarities
 # from 1, which leaves 6e-8 of 0.07 uncertain.
@@ -36,14 +45,20 @@ def jitted(dtype="float32"):
 @functools.cache
 def gradient():
   """Value and gradient by the first image: f(variables, x, y)."""
-  return jax.jit(jax.value_and_grad(
-      lambda variables, x, y: Dists().apply(variables, x, y).sum(),
-      argnums=1))
+  return jax.jit(
+    jax.value_and_grad(
+      lambda variables, x, y: Dists().apply(variables, x, y).sum(), argnums=1
+    )
+  )
 
 
 def images(rows=slice(None)):
-  return [golden.to_nhwc(np.tanh(golden.draw(
-      f"input.metric.{name}", (2, 3, 64, 64))))[rows] for name in "xy"]
+  return [
+    golden.to_nhwc(
+      np.tanh(golden.draw(f"input.metric.{name}", (2, 3, 64, 64)))
+    )[rows]
+    for name in "xy"
+  ]
 
 
 def by_the_paper(features_x, features_y, alpha, beta):
@@ -55,8 +70,7 @@ def by_the_paper(features_x, features_y, alpha, beta):
     mean_x, mean_y = x.mean((0, 1)), y.mean((0, 1))
     covariance = (x * y).mean((0, 1)) - mean_x * mean_y
     texture = (2 * mean_x * mean_y + 1e-6) / (mean_x**2 + mean_y**2 + 1e-6)
-    structure = (2 * covariance + 1e-6) / (
-        x.var((0, 1)) + y.var((0, 1)) + 1e-6)
+    structure = (2 * covariance + 1e-6) / (x.var((0, 1)) + y.var((0, 1)) + 1e-6)
     part = slice(start, start + x.shape[-1])
     total += alpha[part] @ texture + beta[part] @ structure
     start = part.stop
@@ -64,13 +78,13 @@ def by_the_paper(features_x, features_y, alpha, beta):
 
 
 class GoldenTest(absltest.TestCase):
-
   def test_original(self):
     x, y = images()
     distance = jitted()(variables(), x, y)
     self.assertEqual(distance.dtype, jnp.float32)
-    golden.assert_close(distance, golden.load("metrics")["dists"], _RELATIVE,
-                        "metrics: dists")
+    golden.assert_close(
+      distance, golden.load("metrics")["dists"], _RELATIVE, "metrics: dists"
+    )
     # The original says -1.2e-7.
     np.testing.assert_array_equal(jitted()(variables(), x, x), 0)
 
@@ -80,13 +94,16 @@ class GoldenTest(absltest.TestCase):
     distance = half(variables(), x, y)
     self.assertEqual(distance.dtype, jnp.float32)
     # 8 bits; 4e-3 is what is measured.
-    golden.assert_close(distance, golden.load("metrics")["dists"], 1e-2,
-                        "metrics: dists in bfloat16")
+    golden.assert_close(
+      distance,
+      golden.load("metrics")["dists"],
+      1e-2,
+      "metrics: dists in bfloat16",
+    )
     np.testing.assert_array_equal(half(variables(), x, x), 0)
 
 
 class PropertyTest(parameterized.TestCase):
-
   def distance(self, x, y):
     return jitted()(variables(), x, y)
 
@@ -94,32 +111,45 @@ class PropertyTest(parameterized.TestCase):
     """Weights that differ from channel to channel, features known."""
     x, y = images(slice(1))
     params = dict(variables()["params"])
-    params["alpha"], params["beta"] = np.random.default_rng(0).uniform(
-        size=(2, sum(CHANNELS))).astype(np.float32)
+    params["alpha"], params["beta"] = (
+      np.random.default_rng(0)
+      .uniform(size=(2, sum(CHANNELS)))
+      .astype(np.float32)
+    )
     # pylint: disable-next=protected-access
-    features = jax.jit(lambda variables, x: Dists().apply(
-        variables, x, method=Dists._features))
+    features = jax.jit(
+      lambda variables, x: Dists().apply(variables, x, method=Dists._features)
+    )
     expected = by_the_paper(
-        *([layer[0] for layer in features({"params": params}, image)]
-          for image in (x, y)), params["alpha"], params["beta"])
-    np.testing.assert_allclose(jitted()({"params": params}, x, y), [expected],
-                               rtol=1e-5)
+      *(
+        [layer[0] for layer in features({"params": params}, image)]
+        for image in (x, y)
+      ),
+      params["alpha"],
+      params["beta"],
+    )
+    np.testing.assert_allclose(
+      jitted()({"params": params}, x, y), [expected], rtol=1e-5
+    )
 
   def test_symmetric(self):
     x, y = images()
-    np.testing.assert_allclose(self.distance(x, y), self.distance(y, x),
-                               rtol=1e-5)
+    np.testing.assert_allclose(
+      self.distance(x, y), self.distance(y, x), rtol=1e-5
+    )
 
   def test_batch_is_its_rows(self):
     x, y = images()
-    rows = [self.distance(x[i:i + 1], y[i:i + 1])[0] for i in range(2)]
+    rows = [self.distance(x[i : i + 1], y[i : i + 1])[0] for i in range(2)]
     np.testing.assert_allclose(self.distance(x, y), rows, rtol=1e-5)
 
   def test_one_image_against_many(self):
     x, y = images()
     np.testing.assert_allclose(
-        self.distance(x, y[:1]),
-        self.distance(x, np.concatenate([y[:1], y[:1]])), rtol=1e-5)
+      self.distance(x, y[:1]),
+      self.distance(x, np.concatenate([y[:1], y[:1]])),
+      rtol=1e-5,
+    )
 
   def test_equal_images_have_no_gradient(self):
     x, _ = images(slice(1))
@@ -153,8 +183,10 @@ class PropertyTest(parameterized.TestCase):
     x, y = (0.5 * image for image in images(slice(1)))
     moved = np.roll(x, (5, 9), axis=(1, 2))
     self.assertLess(self.distance(x, moved)[0], self.distance(x, y)[0])
-    self.assertLess(self.distance(x, moved)[0],
-                    0.5 * self.distance(x, 0.2 * x + 0.8 * y.mean())[0])
+    self.assertLess(
+      self.distance(x, moved)[0],
+      0.5 * self.distance(x, 0.2 * x + 0.8 * y.mean())[0],
+    )
 
   def test_traced_once(self):
     @jax.jit
@@ -168,17 +200,21 @@ class PropertyTest(parameterized.TestCase):
 
 
 class PoolingTest(parameterized.TestCase):
-
   @parameterized.parameters((4, 5), (1, 2), (8, 8))
   def test_against_windows(self, height, width):
     x = golden.draw("pool", (1, height, width, 2))
     window = np.hanning(5)[1:-1]
-    weights = np.outer(window, window) / window.sum()**2
-    squares = np.pad(np.float64(x[0])**2, ((1, 1), (1, 1), (0, 0)))
-    expected = np.sqrt([[np.tensordot(
-        weights, squares[i:i + 3, j:j + 3], axes=2)
-                         for j in range(0, width, 2)]
-                        for i in range(0, height, 2)])
+    weights = np.outer(window, window) / window.sum() ** 2
+    squares = np.pad(np.float64(x[0]) ** 2, ((1, 1), (1, 1), (0, 0)))
+    expected = np.sqrt(
+      [
+        [
+          np.tensordot(weights, squares[i : i + 3, j : j + 3], axes=2)
+          for j in range(0, width, 2)
+        ]
+        for i in range(0, height, 2)
+      ]
+    )
     np.testing.assert_allclose(hanning_pool(x)[0], expected, rtol=1e-5)
 
   def test_constant(self):
@@ -192,13 +228,12 @@ class PoolingTest(parameterized.TestCase):
 
 
 class RefusedTest(parameterized.TestCase):
-
   @parameterized.named_parameters(
-      ("rank", "x", lambda x: {"x": x[0]}),
-      ("channels", "x", lambda x: {"x": x[..., :1]}),
-      ("nan", "x", lambda x: {"x": x * np.nan}),
-      ("size", "y", lambda x: {"y": x[:, :8]}),
-      ("rows", "y", lambda x: {"y": np.concatenate([x, x])}),
+    ("rank", "x", lambda x: {"x": x[0]}),
+    ("channels", "x", lambda x: {"x": x[..., :1]}),
+    ("nan", "x", lambda x: {"x": x * np.nan}),
+    ("size", "y", lambda x: {"y": x[:, :8]}),
+    ("rows", "y", lambda x: {"y": np.concatenate([x, x])}),
   )
   def test_arguments(self, name, change):
     x = np.zeros((1, 16, 16, 3), np.float32)
@@ -236,17 +271,26 @@ class FilesTest(absltest.TestCase):
 
   def test_refused(self):
     with self.assertRaisesRegex(
-        CheckpointError, "no such folder; expected a folder that converters/"
-        "dists_to_flax.py"):
+      CheckpointError,
+      "no such folder; expected a folder that converters/dists_to_flax.py",
+    ):
       load_dists(self.folder)
     with self.assertRaisesRegex(CheckpointError, "alpha is missing"):
-      save_dists(self.folder, {"params": {
-          name: leaf for name, leaf in variables()["params"].items()
-          if name != "alpha"}})
+      save_dists(
+        self.folder,
+        {
+          "params": {
+            name: leaf
+            for name, leaf in variables()["params"].items()
+            if name != "alpha"
+          }
+        },
+      )
 
   def test_shapes(self):
-    chex.assert_trees_all_equal_shapes_and_dtypes(abstract_variables(),
-                                                  variables())
+    chex.assert_trees_all_equal_shapes_and_dtypes(
+      abstract_variables(), variables()
+    )
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ import re
 import tempfile
 from unittest import mock
 
-from absl.testing import absltest, parameterized
 import flax.linen as nn
 import jax
 import numpy as np
+from absl.testing import absltest, parameterized
 
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.losses import dists, identity, lpips, metrics
@@ -28,15 +28,25 @@ def pictures():
 
 
 class EntriesTest(parameterized.TestCase):
-
   def test_names(self):
     self.assertContainsSubset(
-        ("lpips_alex", "lpips_vgg", "lpips_squeeze", "dists", "ir_se50",
-         "mobilefacenet", "psnr", "ssim"), METRICS)
+      (
+        "lpips_alex",
+        "lpips_vgg",
+        "lpips_squeeze",
+        "dists",
+        "ir_se50",
+        "mobilefacenet",
+        "psnr",
+        "ssim",
+      ),
+      METRICS,
+    )
     # Every network has an entry.
     self.assertContainsSubset(identity.NETWORKS, METRICS)
     self.assertContainsSubset(
-        [f"lpips_{backbone}" for backbone in lpips.BACKBONES], METRICS)
+      [f"lpips_{backbone}" for backbone in lpips.BACKBONES], METRICS
+    )
 
   @parameterized.parameters(*METRICS)
   def test_entry(self, name):
@@ -64,8 +74,9 @@ class EntriesTest(parameterized.TestCase):
           continue  # the same code as their neighbours', and slow
         network = self.network(name)
         measure = jax.jit(METRICS[name].measure)
-        gain = METRICS[name].better * (measure(network, x, near)
-                                       - measure(network, x, far))
+        gain = METRICS[name].better * (
+          measure(network, x, near) - measure(network, x, far)
+        )
         self.assertEqual(gain.shape, (2,))
         self.assertGreater(gain.min(), 0)
 
@@ -76,18 +87,20 @@ class EntriesTest(parameterized.TestCase):
     if not weights.converter:
       return weights.load(_ROOT / weights.files["folder"].name)
     module, variables = {
-        "lpips_alex": lambda: (lpips.Lpips("alex"),
-                               classifiers.lpips_variables("alex")),
-        "dists": lambda: (dists.Dists(), classifiers.dists_variables()),
-        "mobilefacenet": lambda: (
-            identity.Identity("mobilefacenet"), faces.variables(
-                faces.mobilefacenet_state_dict(), "mobilefacenet")),
+      "lpips_alex": lambda: (
+        lpips.Lpips("alex"),
+        classifiers.lpips_variables("alex"),
+      ),
+      "dists": lambda: (dists.Dists(), classifiers.dists_variables()),
+      "mobilefacenet": lambda: (
+        identity.Identity("mobilefacenet"),
+        faces.variables(faces.mobilefacenet_state_dict(), "mobilefacenet"),
+      ),
     }[name]()
     return metrics.Network(jax.device_put(variables), module)
 
 
 class MissingTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     folder = tempfile.TemporaryDirectory()
@@ -96,23 +109,40 @@ class MissingTest(parameterized.TestCase):
 
   def test_nothing(self):
     self.assertIsNone(metrics.missing(["psnr"], {}))
-    self.assertIsNone(metrics.missing(
-        ["ir_se_small"], {"ir_se_small": _ROOT / "my3dgen_jax/demo/weights/"
-                          "identity"}))
+    self.assertIsNone(
+      metrics.missing(
+        ["ir_se_small"],
+        {"ir_se_small": _ROOT / "my3dgen_jax/demo/weights/identity"},
+      )
+    )
 
   @parameterized.parameters(
-      ("lpips_vgg", "vgg16-397923af.pth (download.pytorch.org",
-       "vgg.pth (github.com/richzhang/PerceptualSimilarity",
-       "python converters/lpips_to_flax.py --backbone_file vgg16-397923af.pth "
-       "--linear_file vgg.pth --output checkpoints/lpips_vgg"),
-      ("dists", "vgg16-397923af.pth", "weights.pt (github.com/dingkeyan93/",
-       "python converters/dists_to_flax.py --backbone_file vgg16-397923af.pth "
-       "--weight_file weights.pt --output checkpoints/dists"),
-      ("ir_se50", "model_ir_se50.pth (github.com/TreB1eN/",
-       "python converters/arcface_to_flax.py --weight_file model_ir_se50.pth "
-       "--output checkpoints/ir_se50"),
-      ("mobilefacenet", "mobilefacenet.pt (github.com/foamliu/MobileFaceNet",
-       "--weight_file mobilefacenet.pt --output checkpoints/mobilefacenet"))
+    (
+      "lpips_vgg",
+      "vgg16-397923af.pth (download.pytorch.org",
+      "vgg.pth (github.com/richzhang/PerceptualSimilarity",
+      "python converters/lpips_to_flax.py --backbone_file vgg16-397923af.pth "
+      "--linear_file vgg.pth --output checkpoints/lpips_vgg",
+    ),
+    (
+      "dists",
+      "vgg16-397923af.pth",
+      "weights.pt (github.com/dingkeyan93/",
+      "python converters/dists_to_flax.py --backbone_file vgg16-397923af.pth "
+      "--weight_file weights.pt --output checkpoints/dists",
+    ),
+    (
+      "ir_se50",
+      "model_ir_se50.pth (github.com/TreB1eN/",
+      "python converters/arcface_to_flax.py --weight_file model_ir_se50.pth "
+      "--output checkpoints/ir_se50",
+    ),
+    (
+      "mobilefacenet",
+      "mobilefacenet.pt (github.com/foamliu/MobileFaceNet",
+      "--weight_file mobilefacenet.pt --output checkpoints/mobilefacenet",
+    ),
+  )
   def test_file_place_and_command(self, name, *parts):
     text = str(metrics.missing([name, "psnr"], {}))
     self.assertStartsWith(text, f"{name}: no folder of weights is given")
@@ -131,24 +161,27 @@ class MissingTest(parameterized.TestCase):
     names = ("lpips_alex", "dists", "mobilefacenet")
     with self.assertRaises(UserError) as caught:
       metrics.load(names, {})
-    self.assertEqual(re.findall(r"(\w+): no folder", str(caught.exception)),
-                     list(names))
+    self.assertEqual(
+      re.findall(r"(\w+): no folder", str(caught.exception)), list(names)
+    )
 
   def test_library(self):
     entry = dataclasses.replace(METRICS["ssim"], library="no_such_module")
     with mock.patch.dict(METRICS, {"ssim": entry}):
       self.assertRegex(
-          str(metrics.missing(["ssim"], {})), "^ssim: the module "
-          r'no_such_module is missing, pip install "my3dgen-jax\[evaluate\]"$')
+        str(metrics.missing(["ssim"], {})),
+        "^ssim: the module "
+        r'no_such_module is missing, pip install "my3dgen-jax\[evaluate\]"$',
+      )
 
   def test_unknown(self):
-    with self.assertRaisesRegex(UserError, "^metrics: expected some of lpips_"
-                                ".*ssim, got 'fid'$"):
+    with self.assertRaisesRegex(
+      UserError, "^metrics: expected some of lpips_.*ssim, got 'fid'$"
+    ):
       metrics.missing(["psnr", "fid"], {})
 
 
 class LoadTest(absltest.TestCase):
-
   def test_loaded(self):
     folder = _ROOT / "my3dgen_jax" / "demo" / "weights" / "lpips"
     networks = metrics.load(["lpips_small", "psnr"], {"lpips_small": folder})
@@ -157,15 +190,20 @@ class LoadTest(absltest.TestCase):
     network = lpips.load_lpips(folder)
     module, variables = network.module, network.variables
     np.testing.assert_allclose(
-        METRICS["lpips_small"].measure(networks["lpips_small"], x, near),
-        module.apply(variables, x, near), rtol=1e-5)
+      METRICS["lpips_small"].measure(networks["lpips_small"], x, near),
+      module.apply(variables, x, near),
+      rtol=1e-5,
+    )
 
   def test_another_network(self):
     folder = _ROOT / "my3dgen_jax" / "demo" / "weights"
-    for name, kind, found in (("lpips_alex", "lpips", "small"),
-                              ("mobilefacenet", "identity", "ir_se_small")):
-      with self.assertRaisesRegex(CheckpointError, f"{kind}: holds {found}, "
-                                  "expected "):
+    for name, kind, found in (
+      ("lpips_alex", "lpips", "small"),
+      ("mobilefacenet", "identity", "ir_se_small"),
+    ):
+      with self.assertRaisesRegex(
+        CheckpointError, f"{kind}: holds {found}, expected "
+      ):
         metrics.load([name], {name: folder / kind})
 
   def test_another_identity_network_is_an_entry(self):
@@ -175,24 +213,33 @@ class LoadTest(absltest.TestCase):
 
       @nn.compact
       def __call__(self, x):
-        return x.mean(axis=(1, 2)) * self.param("scale", nn.initializers.ones,
-                                                (3,))
+        return x.mean(axis=(1, 2)) * self.param(
+          "scale", nn.initializers.ones, (3,)
+        )
 
     entry = identity.Network("Means", Means, 8)
     with mock.patch.dict(identity.NETWORKS, {"means": entry}):
       # pylint: disable=protected-access
-      with mock.patch.dict(METRICS, {"means": metrics._identity(
-          "means", "converters/arcface_to_flax.py",
-          weight_file=metrics.File("means.pt", "nowhere"))}):
+      with mock.patch.dict(
+        METRICS,
+        {
+          "means": metrics._identity(
+            "means",
+            "converters/arcface_to_flax.py",
+            weight_file=metrics.File("means.pt", "nowhere"),
+          )
+        },
+      ):
         with tempfile.TemporaryDirectory() as folder:
           path = pathlib.Path(folder) / "means"
           identity.save_identity(
-              path, "means", {"params": {"scale": np.ones(3, np.float32)}})
+            path, "means", {"params": {"scale": np.ones(3, np.float32)}}
+          )
           networks = metrics.load(["means"], {"means": path})
         x, _ = pictures()
         np.testing.assert_allclose(
-            METRICS["means"].measure(networks["means"], x, 0.5 * x), 1,
-            rtol=1e-5)
+          METRICS["means"].measure(networks["means"], x, 0.5 * x), 1, rtol=1e-5
+        )
 
 
 if __name__ == "__main__":

@@ -14,11 +14,10 @@ from absl.testing import absltest, parameterized
 
 import my3dgen_jax
 from my3dgen_jax.models import checkpoint
-from tests.support.tiny import TINY, random_variables
+from tests.support.tiny import random_variables, TINY
 
 
 class CheckpointTest(parameterized.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -40,8 +39,7 @@ class CheckpointTest(parameterized.TestCase):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
   def assert_refused(self, message):
-    with self.assertRaisesRegex(my3dgen_jax.CheckpointError,
-                                message) as caught:
+    with self.assertRaisesRegex(my3dgen_jax.CheckpointError, message) as caught:
       my3dgen_jax.load_generator(self.folder)
     self.assertStartsWith(str(caught.exception), str(self.parent))
     self.assertNotIn("\n", str(caught.exception))
@@ -51,8 +49,10 @@ class CheckpointTest(parameterized.TestCase):
     generator, variables = my3dgen_jax.load_generator(self.folder)
     self.assertEqual(generator.config, TINY)
     chex.assert_trees_all_equal(variables, self.variables)
-    self.assertEqual(my3dgen_jax.load_config(self.folder),
-                     (TINY, {"file": "a.pkl", "sha256": "0"}))
+    self.assertEqual(
+      my3dgen_jax.load_config(self.folder),
+      (TINY, {"file": "a.pkl", "sha256": "0"}),
+    )
     self.assertEqual(os.listdir(self.parent), ["tiny"])
 
   def test_digest_is_of_the_weights(self):
@@ -60,8 +60,7 @@ class CheckpointTest(parameterized.TestCase):
     digest = checkpoint.generator_digest(self.folder)
     self.assertRegex(digest, "^[0-9a-f]{64}$")
     shutil.copytree(self.folder, self.parent / "copy")
-    self.assertEqual(checkpoint.generator_digest(self.parent / "copy"),
-                     digest)
+    self.assertEqual(checkpoint.generator_digest(self.parent / "copy"), digest)
     self.variables["params"]["decoder"]["fc0"]["bias"] += 1
     self.save(overwrite=True)
     self.assertNotEqual(checkpoint.generator_digest(self.folder), digest)
@@ -91,41 +90,44 @@ class CheckpointTest(parameterized.TestCase):
   def test_other_things_are_not_replaced(self):
     self.folder.mkdir()
     (self.folder / "thesis.tex").write_text("")
-    with self.assertRaisesRegex(my3dgen_jax.CheckpointError,
-                                "not a checkpoint folder"):
+    with self.assertRaisesRegex(
+      my3dgen_jax.CheckpointError, "not a checkpoint folder"
+    ):
       self.save(overwrite=True)
     self.assertEqual(os.listdir(self.folder), ["thesis.tex"])
 
   def test_a_checkpoint_with_something_beside_it_is_not_replaced(self):
     self.save()
     (self.folder / "mine.pkl").write_text("")
-    with self.assertRaisesRegex(my3dgen_jax.CheckpointError,
-                                "holds mine.pkl beside the checkpoint"):
+    with self.assertRaisesRegex(
+      my3dgen_jax.CheckpointError, "holds mine.pkl beside the checkpoint"
+    ):
       self.save(overwrite=True)
     self.assertIn("mine.pkl", os.listdir(self.folder))
 
   def test_nan_is_not_saved(self):
     bias = self.variables["params"]["decoder"]["fc0"]["bias"]
-    self.variables["params"]["decoder"]["fc0"]["bias"] = bias.at[1].set(
-        np.nan)
-    with self.assertRaisesRegex(my3dgen_jax.CheckpointError,
-                                "params/decoder/fc0/bias holds NaN"):
+    self.variables["params"]["decoder"]["fc0"]["bias"] = bias.at[1].set(np.nan)
+    with self.assertRaisesRegex(
+      my3dgen_jax.CheckpointError, "params/decoder/fc0/bias holds NaN"
+    ):
       self.save()
     self.assertEmpty(os.listdir(self.parent))
 
   def test_wrong_variables_are_not_written(self):
     del self.variables["params"]["decoder"]
     with self.assertRaisesRegex(
-        my3dgen_jax.CheckpointError,
-        "params/decoder/fc0/bias is missing|params/decoder/fc0/kernel"):
+      my3dgen_jax.CheckpointError,
+      "params/decoder/fc0/bias is missing|params/decoder/fc0/kernel",
+    ):
       self.save()
     self.assertEmpty(os.listdir(self.parent))
 
   def test_full_disk(self):
-    with mock.patch.object(shutil, "disk_usage",
-                           return_value=mock.Mock(free=1000)):
-      with self.assertRaisesRegex(my3dgen_jax.CheckpointError,
-                                  "no space left"):
+    with mock.patch.object(
+      shutil, "disk_usage", return_value=mock.Mock(free=1000)
+    ):
+      with self.assertRaisesRegex(my3dgen_jax.CheckpointError, "no space left"):
         self.save()
     self.assertEmpty(os.listdir(self.parent))
 
@@ -139,8 +141,9 @@ class CheckpointTest(parameterized.TestCase):
       return rename(path, target)
 
     with mock.patch.object(pathlib.Path, "rename", fail_for_new):
-      with self.assertRaisesRegex(my3dgen_jax.CheckpointError,
-                                  "tiny: Input/output error"):
+      with self.assertRaisesRegex(
+        my3dgen_jax.CheckpointError, "tiny: Input/output error"
+      ):
         self.save(overwrite=True)
     my3dgen_jax.load_generator(self.folder)
     self.assertEqual(os.listdir(self.parent), ["tiny"])
@@ -150,8 +153,10 @@ class CheckpointTest(parameterized.TestCase):
     other = TINY.to_dict()
     other["backbone"]["channel_max"] = 2
     self.edit_config(generator=other)
-    self.assert_refused("another architecture than config.json says: "
-                        "params/backbone.* has shape .*, expected")
+    self.assert_refused(
+      "another architecture than config.json says: "
+      "params/backbone.* has shape .*, expected"
+    )
     other["mapping"]["num_layers"] = 3
     other["backbone"]["channel_max"] = 4
     self.edit_config(generator=other)
@@ -181,8 +186,11 @@ class CheckpointTest(parameterized.TestCase):
     self.assert_refused("variables: missing")
 
   def files(self, pattern):
-    found = [path for path in (self.folder / "variables").rglob(pattern)
-             if path.is_file()]
+    found = [
+      path
+      for path in (self.folder / "variables").rglob(pattern)
+      if path.is_file()
+    ]
     self.assertNotEmpty(found)
     return found
 

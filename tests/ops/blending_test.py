@@ -1,7 +1,7 @@
 """A part of one image in another: known answers."""
 
-from absl.testing import absltest, parameterized
 import numpy as np
+from absl.testing import absltest, parameterized
 
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import blending
@@ -10,15 +10,15 @@ from my3dgen_jax.ops import blending
 def case(seed=0, shape=(20, 30)):
   rng = np.random.default_rng(seed)
   generated = rng.standard_normal(shape + (3,))
-  y, x = np.mgrid[:shape[0], :shape[1]]
+  y, x = np.mgrid[: shape[0], : shape[1]]
   ramp = np.stack([0.1 * x - 0.2 * y + 3, 0.05 * y, 0 * x - 1.0], axis=-1)
   return generated, ramp
 
 
 class SeamlessTest(parameterized.TestCase):
-
-  @parameterized.parameters(([(5, 9, 7, 20)],), ([(1, 3, 1, 3),
-                                                 (10, 19, 3, 28)],))
+  @parameterized.parameters(
+    ([(5, 9, 7, 20)],), ([(1, 3, 1, 3), (10, 19, 3, 28)],)
+  )
   def test_a_linear_offset_is_healed(self, boxes):
     """A plane is harmonic: it is what the smoothest addition must be."""
     generated, ramp = case()
@@ -49,13 +49,13 @@ class SeamlessTest(parameterized.TestCase):
     generated, ramp = case()
     hole = np.zeros(generated.shape[:2], bool)
     np.testing.assert_array_equal(
-        blending.seamless(ramp, generated, hole), ramp)
+      blending.seamless(ramp, generated, hole), ramp
+    )
     with self.assertRaisesRegex(UserError, "hole: .*nothing"):
       blending.seamless(ramp, generated, ~hole)
 
 
 class EdgeTest(absltest.TestCase):
-
   def test_soft_inside_and_nothing_outside(self):
     mask = np.zeros((40, 40), bool)
     mask[10:30, 10:30] = True
@@ -67,7 +67,8 @@ class EdgeTest(absltest.TestCase):
     self.assertTrue((np.diff(row) >= 0).all())
     np.testing.assert_array_equal(blending.edge_weights(mask, 0), mask)
     np.testing.assert_array_equal(
-        blending.edge_weights(np.ones((3, 3), bool), 2), 1)
+      blending.edge_weights(np.ones((3, 3), bool), 2), 1
+    )
 
 
 if __name__ == "__main__":

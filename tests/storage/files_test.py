@@ -10,7 +10,6 @@ from my3dgen_jax.storage.files import is_leftover, replacing
 
 
 class ReplacingTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     folder = tempfile.TemporaryDirectory()
@@ -22,8 +21,9 @@ class ReplacingTest(absltest.TestCase):
     with replacing(self.path) as file:
       file.write(b"new")
       self.assertEqual(self.path.read_text(), "old")
-      self.assertLen([name for name in os.listdir(self.path.parent)
-                      if is_leftover(name)], 1)
+      self.assertLen(
+        [name for name in os.listdir(self.path.parent) if is_leftover(name)], 1
+      )
     self.assertEqual(self.path.read_text(), "new")
     self.assertFalse(is_leftover(self.path))
 

@@ -8,8 +8,8 @@ Usage:
 import functools
 import io
 import pathlib
-from typing import Mapping, Optional, Tuple
 import zipfile
+from collections.abc import Mapping
 
 import numpy as np
 from PIL import Image
@@ -27,15 +27,21 @@ def labels(count: int, *, seed: int = 0) -> np.ndarray:
 def _labels(seed: int) -> np.ndarray:
   # All of one shape, because JAX compiles anew for each.
   yaw, pitch = np.random.default_rng(seed).uniform(-1, 1, (2, 64))
-  return np.asarray(cameras.pack_label(
+  return np.asarray(
+    cameras.pack_label(
       cameras.look_at(0.4 * yaw, 0.2 * pitch, (0.0, 0.0, 0.2), 2.7),
-      cameras.intrinsics_from_focal(4.2647)))
+      cameras.intrinsics_from_focal(4.2647),
+    )
+  )
 
 
 def picture(seed: int, size: int) -> np.ndarray:
   """A photo's pixels, uint8 [size, size, 3]; another for each seed."""
-  return np.random.default_rng(seed).integers(
-      0, 256, (size, size, 3)).astype(np.uint8)
+  return (
+    np.random.default_rng(seed)
+    .integers(0, 256, (size, size, 3))
+    .astype(np.uint8)
+  )
 
 
 def png(pixels: np.ndarray, **options) -> bytes:
@@ -45,9 +51,16 @@ def png(pixels: np.ndarray, **options) -> bytes:
   return file.getvalue()
 
 
-def make(folder: pathlib.Path, *, count: int = 4, size: int = 16,
-         latents: Optional[Tuple[int, int]] = None, masks: bool = False,
-         extension: str = ".png", seed: int = 0) -> pathlib.Path:
+def make(
+  folder: pathlib.Path,
+  *,
+  count: int = 4,
+  size: int = 16,
+  latents: tuple[int, int] | None = None,
+  masks: bool = False,
+  extension: str = ".png",
+  seed: int = 0,
+) -> pathlib.Path:
   """Makes an album.
 
   Args:
@@ -67,33 +80,39 @@ def make(folder: pathlib.Path, *, count: int = 4, size: int = 16,
     stem = folder / f"photo{i:02}"
     Image.fromarray(picture(seed + i, size)).save(f"{stem}{extension}")
     if latents is not None:
-      np.save(f"{stem}_latent.npy", rng.standard_normal(
-          (1, *latents)).astype(np.float32))
+      np.save(
+        f"{stem}_latent.npy",
+        rng.standard_normal((1, *latents)).astype(np.float32),
+      )
     if masks:
       mask = np.full((size, size), 255, np.uint8)
-      mask[:size // 2, :size // 2] = 0
+      mask[: size // 2, : size // 2] = 0
       Image.fromarray(mask).save(f"{stem}_mask.png")
-  dataset_json.write(folder / "dataset.json", dict(zip(
-      names(count, extension=extension), labels(count, seed=seed))))
+  dataset_json.write(
+    folder / "dataset.json",
+    dict(zip(names(count, extension=extension), labels(count, seed=seed))),
+  )
   return folder
 
 
-def names(count: int, *, extension: str = ".png") -> Tuple[str, ...]:
+def names(count: int, *, extension: str = ".png") -> tuple[str, ...]:
   """What `make` calls its photos."""
   return tuple(f"photo{i:02}{extension}" for i in range(count))
 
 
-def relabel(folder: pathlib.Path,
-            changes: Mapping[str, Optional[np.ndarray]]):
+def relabel(folder: pathlib.Path, changes: Mapping[str, np.ndarray | None]):
   """Adds labels by photo name, or removes those that are None."""
   known = dataset_json.read(folder / "dataset.json")
   known.update(changes)
-  dataset_json.write(folder / "dataset.json", {
-      name: label for name, label in known.items() if label is not None})
+  dataset_json.write(
+    folder / "dataset.json",
+    {name: label for name, label in known.items() if label is not None},
+  )
 
 
-def zip_folder(folder: pathlib.Path, path: pathlib.Path, *,
-               prefix: str = "") -> pathlib.Path:
+def zip_folder(
+  folder: pathlib.Path, path: pathlib.Path, *, prefix: str = ""
+) -> pathlib.Path:
   """Packs a folder's files; their names in the zip begin with `prefix`."""
   with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
     for file in sorted(folder.rglob("*")):

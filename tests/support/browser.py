@@ -6,7 +6,8 @@ import io
 import os
 import shutil
 import time
-from typing import Any, Callable, Iterator, List, Optional
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,8 +17,12 @@ _PANEL = 330  # pixels at the right
 _MARGIN = 330  # at the left, where messages pop up
 _PATIENCE = 60.0  # seconds
 # Chromium draws on the processor where there is no GPU.
-_ARGUMENTS = ("--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader",
-              "--enable-unsafe-swiftshader")
+_ARGUMENTS = (
+  "--no-sandbox",
+  "--use-gl=angle",
+  "--use-angle=swiftshader",
+  "--enable-unsafe-swiftshader",
+)
 # Pictures that reach the screen, as opposed to those that are sent.
 _COUNTER = """
 window.__uploads = [];
@@ -34,7 +39,7 @@ for (const kind of [WebGLRenderingContext, WebGL2RenderingContext])
 """
 
 
-def missing() -> Optional[str]:
+def missing() -> str | None:
   """Why there is no browser here, or None."""
   for name in ("viser", "playwright"):
     if importlib.util.find_spec(name) is None:
@@ -44,19 +49,24 @@ def missing() -> Optional[str]:
   return None
 
 
-def executable() -> Optional[str]:
+def executable() -> str | None:
   """Chromium's program; $CHROMIUM names another."""
-  return os.environ.get("CHROMIUM") or shutil.which("chromium") or (
-      shutil.which("google-chrome"))
+  return (
+    os.environ.get("CHROMIUM")
+    or shutil.which("chromium")
+    or (shutil.which("google-chrome"))
+  )
 
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Any]:
   """A running browser of Playwright's."""
   from playwright import sync_api  # pylint: disable=import-outside-toplevel
+
   with sync_api.sync_playwright() as playwright:
     browser = playwright.chromium.launch(
-        executable_path=executable(), args=list(_ARGUMENTS), headless=True)
+      executable_path=executable(), args=list(_ARGUMENTS), headless=True
+    )
     try:
       yield browser
     finally:
@@ -74,12 +84,14 @@ class Window:
   def __init__(self, browser: Any, address: str, *, wait: bool = True):
     """Opens the address, and waits until a face is shown if `wait`."""
     self._context = browser.new_context(
-        viewport={"width": WIDTH, "height": HEIGHT}, accept_downloads=True)
+      viewport={"width": WIDTH, "height": HEIGHT}, accept_downloads=True
+    )
     self.page = self._context.new_page()
-    self.problems: List[str] = []
+    self.problems: list[str] = []
     page, note = self.page, self.problems.append
-    page.on("console", lambda one: note(one.text)
-            if one.type == "error" else None)
+    page.on(
+      "console", lambda one: note(one.text) if one.type == "error" else None
+    )
     page.on("pageerror", lambda error: note(str(error)))
     page.on("requestfailed", lambda request: note(request.url))
     page.add_init_script(_COUNTER)
@@ -95,7 +107,7 @@ class Window:
     """Whether a picture is shown, and it is refined."""
     return "rays," in self.page.locator("body").inner_text()
 
-  def uploads(self) -> List[Any]:
+  def uploads(self) -> list[Any]:
     """(milliseconds, width, height) of each picture that was shown."""
     return self.page.evaluate("window.__uploads")
 
@@ -126,13 +138,24 @@ class Window:
 
   def face(self) -> np.ndarray:
     """What is in the middle, uint8 [H, W, 3]."""
-    shot = self.page.screenshot(clip={
-        "x": _MARGIN, "y": 0, "width": WIDTH - _PANEL - _MARGIN,
-        "height": HEIGHT})
+    shot = self.page.screenshot(
+      clip={
+        "x": _MARGIN,
+        "y": 0,
+        "width": WIDTH - _PANEL - _MARGIN,
+        "height": HEIGHT,
+      }
+    )
     return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"))
 
-  def drag(self, right: float, down: float = 0.0, *, steps: int = 10,
-           pause: float = 0.02):
+  def drag(
+    self,
+    right: float,
+    down: float = 0.0,
+    *,
+    steps: int = 10,
+    pause: float = 0.02,
+  ):
     """Drags the face by pixels."""
     x, y = (WIDTH - _PANEL) / 2, HEIGHT / 2
     mouse = self.page.mouse
@@ -164,9 +187,12 @@ class Window:
 
   def row(self, label: str) -> Any:
     """A control with its label."""
-    return self.page.locator("label").get_by_text(
-        label, exact=True).or_(self.page.locator(
-            f"label:text-is('{label}')")).first.locator("xpath=../../..")
+    return (
+      self.page.locator("label")
+      .get_by_text(label, exact=True)
+      .or_(self.page.locator(f"label:text-is('{label}')"))
+      .first.locator("xpath=../../..")
+    )
 
   def choose(self, label: str, option: str):
     """Chooses in a list."""
@@ -182,8 +208,7 @@ class Window:
     self.page.get_by_role("button", name=label, exact=True).click()
 
 
-def until(condition: Callable[[], bool], what: str,
-          seconds: float = _PATIENCE):
+def until(condition: Callable[[], bool], what: str, seconds: float = _PATIENCE):
   """Waits; raises AssertionError that names what did not come."""
   ended = time.monotonic() + seconds
   while not condition():

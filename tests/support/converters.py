@@ -7,7 +7,8 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-from typing import Any, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 from absl.testing import parameterized
 
@@ -38,11 +39,10 @@ class ConverterCase(parameterized.TestCase):
   def name(self) -> str:
     return self.converter.__name__.rpartition(".")[2] + ".py"
 
-  def main(self, *args: Any) -> Tuple[int, str]:
+  def main(self, *args: Any) -> tuple[int, str]:
     """The command: its exit status, and all that it prints."""
     output = io.StringIO()
-    with contextlib.redirect_stderr(output), contextlib.redirect_stdout(
-        output):
+    with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
       code = self.converter.main([self.name, *map(str, args)])
     return code, output.getvalue()
 
@@ -60,15 +60,18 @@ class ConverterCase(parameterized.TestCase):
   def assert_damage_refused(self, path: pathlib.Path):
     """A file that is missing, no checkpoint or cut short is refused."""
     data = path.read_bytes()
-    for damaged, reason in ((b"", "is empty"),
-                            (b"<html>", "is it a PyTorch file"),
-                            (data[:len(data) // 2], ""), (data[:-30], "")):
+    for damaged, reason in (
+      (b"", "is empty"),
+      (b"<html>", "is it a PyTorch file"),
+      (data[: len(data) // 2], ""),
+      (data[:-30], ""),
+    ):
       path.write_bytes(damaged)
       self.assert_refused(path, reason)
     path.unlink()
     self.assert_refused(path, "No such file")
 
-  def assert_bad_flags(self, *cases: Tuple[Sequence[str], str]):
+  def assert_bad_flags(self, *cases: tuple[Sequence[str], str]):
     """Commands that end with one line that says a reason."""
     for flags, reason in cases:
       code, text = self.main(*flags)
@@ -79,15 +82,20 @@ class ConverterCase(parameterized.TestCase):
   def assert_overwrites_when_asked_alone(self):
     """The second command of two is refused without --overwrite."""
     self.assertEqual(self.main(*self.flags())[0], 0)
-    self.assertEqual(self.main(*self.flags()), (
-        1, f"error: {self.output}: exists already (--overwrite replaces "
-        "it)\n"))
+    self.assertEqual(
+      self.main(*self.flags()),
+      (1, f"error: {self.output}: exists already (--overwrite replaces it)\n"),
+    )
     self.assertEqual(self.main(*self.flags(), "--overwrite")[0], 0)
 
   def assert_runs_as_script(self, flag: str):
     """From the repository, without the package on the path."""
     result = subprocess.run(
-        [sys.executable, f"converters/{self.name}", "--help"], cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": ""}, capture_output=True, text=True,
-        check=True)
+      [sys.executable, f"converters/{self.name}", "--help"],
+      cwd=ROOT,
+      env={**os.environ, "PYTHONPATH": ""},
+      capture_output=True,
+      text=True,
+      check=True,
+    )
     self.assertIn(flag, result.stdout)

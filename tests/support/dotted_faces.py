@@ -28,14 +28,21 @@ def label(yaw, pitch=0.0):
   yaw, pitch = np.radians(yaw), np.radians(pitch)
   cam2world = cameras.look_at(0.0, 0.0, radius=2.7)
   turn = np.eye(4)
-  turn[:3, :3] = np.array([
-      [np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0],
-      [-np.sin(yaw), 0, np.cos(yaw)]]) @ np.array([
-          [1, 0, 0], [0, np.cos(pitch), np.sin(pitch)],
-          [0, -np.sin(pitch), np.cos(pitch)]])
-  return np.asarray(cameras.pack_label(
-      turn @ np.asarray(cam2world), cameras.intrinsics_from_focal(
-          cameras.FACE_FOCAL)))
+  turn[:3, :3] = np.array(
+    [[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]]
+  ) @ np.array(
+    [
+      [1, 0, 0],
+      [0, np.cos(pitch), np.sin(pitch)],
+      [0, -np.sin(pitch), np.cos(pitch)],
+    ]
+  )
+  return np.asarray(
+    cameras.pack_label(
+      turn @ np.asarray(cam2world),
+      cameras.intrinsics_from_focal(cameras.FACE_FOCAL),
+    )
+  )
 
 
 def points_of(c, domain="face"):
@@ -46,8 +53,9 @@ def points_of(c, domain="face"):
   return cameras.FACE_FOCAL * there[:, :2] / there[:, 2:] + 0.5
 
 
-def photo(*faces, size=(320, 240), seed=0, grey=False, radius=3.0,
-          domain="face"):
+def photo(
+  *faces, size=(320, 240), seed=0, grey=False, radius=3.0, domain="face"
+):
   """A photo, [H, W, 3] uint8.
 
   Args:
@@ -59,10 +67,11 @@ def photo(*faces, size=(320, 240), seed=0, grey=False, radius=3.0,
     domain: whose faces.
   """
   pixels = np.random.default_rng(seed).integers(
-      60, 200, (size[1], size[0], 3), np.uint8)
+    60, 200, (size[1], size[0], 3), np.uint8
+  )
   if grey:
     pixels[...] = pixels[..., :1]
-  y, x = np.mgrid[:size[1], :size[0]] + 0.5
+  y, x = np.mgrid[: size[1], : size[0]] + 0.5
   for j, (c, corner, side) in enumerate(faces):
     for i, point in enumerate(points_of(c, domain) * side + corner):
       dot = np.hypot(x - point[0], y - point[1]) < radius
@@ -84,9 +93,15 @@ def find(image):
     if i == int(i) and j == int(j):
       faces[j].setdefault(i, []).append((x + 0.5, y + 0.5))
   count = len(looks.DOMAINS["face"]().points.points)
-  return largest_first([
-      Face(np.array([np.mean(dots[i], axis=0) for i in range(count)]),
-           score=0.9) for dots in faces.values() if len(dots) == count])
+  return largest_first(
+    [
+      Face(
+        np.array([np.mean(dots[i], axis=0) for i in range(count)]), score=0.9
+      )
+      for dots in faces.values()
+      if len(dots) == count
+    ]
+  )
 
 
 def detector():
@@ -101,21 +116,23 @@ def missing():
 
 class Identity:
   """Tells people apart by the colour of a face's middle."""
+
   network = "mobilefacenet"
 
   def embed_faces(self, variables, faces):
     del variables
     colour = faces[:, 36:76, 36:76].mean(axis=(1, 2))
-    return colour / (colour ** 2).sum(axis=1, keepdims=True) ** 0.5
+    return colour / (colour**2).sum(axis=1, keepdims=True) ** 0.5
 
 
 def tinted(pixels, face, colour):
   """The photo with its noise about a face's nose in one colour."""
   c, corner, side = face
   centre = points_of(c)[2] * side + corner
-  y, x = np.mgrid[:pixels.shape[0], :pixels.shape[1]] + 0.5
+  y, x = np.mgrid[: pixels.shape[0], : pixels.shape[1]] + 0.5
   near = (np.hypot(x - centre[0], y - centre[1]) < side / 6) & (
-      pixels[..., 0] < 255)
+    pixels[..., 0] < 255
+  )
   result = pixels.copy()
   result[near] = np.clip(pixels[near] * 0.3 + np.array(colour) * 0.7, 0, 250)
   return result
@@ -131,7 +148,7 @@ def save(folder, name, pixels):
 
 def blurred(pixels, sigma):
   """The photo out of focus, its dots as they were."""
-  soft = ndimage.gaussian_filter(pixels.astype(np.float64),
-                                 (sigma, sigma, 0))
-  return np.where(pixels[..., :1] == 255, pixels, np.minimum(
-      soft, 250).astype(np.uint8))
+  soft = ndimage.gaussian_filter(pixels.astype(np.float64), (sigma, sigma, 0))
+  return np.where(
+    pixels[..., :1] == 255, pixels, np.minimum(soft, 250).astype(np.uint8)
+  )

@@ -4,8 +4,9 @@ Source: ../shared/golden/README.md, `metrics.npz`.
 """
 
 import functools
-from typing import Any, Dict, Mapping, Sequence
 import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,21 +17,29 @@ from tests.support import classifiers, golden
 
 # Of the same making, but small.
 TINY = identity.Network(
-    "IR-SE-50", functools.partial(arcface.IrSe, channels=(16, 32),
-                                  units=(2, 1), features=8), arcface.SIDE)
+  "IR-SE-50",
+  functools.partial(arcface.IrSe, channels=(16, 32), units=(2, 1), features=8),
+  arcface.SIDE,
+)
 
 
-def state_dict(network: str, shapes: Mapping[str, Sequence[int]]
-               ) -> Dict[str, np.ndarray]:
+def state_dict(
+  network: str, shapes: Mapping[str, Sequence[int]]
+) -> dict[str, np.ndarray]:
   """Torch's names and layouts, with the counters that batch norm keeps.
 
   Args:
     network: a key of `identity.NETWORKS`, which seeds the numbers.
     shapes: by name.
   """
-  return {name: _tensor(f"{network}.{name}", tuple(shape),
-                        f"{name.rpartition('.')[0]}.running_mean" in shapes)
-          for name, shape in shapes.items()}
+  return {
+    name: _tensor(
+      f"{network}.{name}",
+      tuple(shape),
+      f"{name.rpartition('.')[0]}.running_mean" in shapes,
+    )
+    for name, shape in shapes.items()
+  }
 
 
 def _tensor(name: str, shape: Sequence[int], normalises: bool) -> np.ndarray:
@@ -46,13 +55,16 @@ def _tensor(name: str, shape: Sequence[int], normalises: bool) -> np.ndarray:
   return classifiers.weight(name, shape)
 
 
-def tiny_state_dict() -> Dict[str, np.ndarray]:
+def tiny_state_dict() -> dict[str, np.ndarray]:
   """Of `TINY`, to be called while it stands in the registry's place."""
-  shapes = {name: want.shape
-            for name, want in arcface_to_flax.expected_tensors(
-                "ir_se50").items()}
-  return {**state_dict("ir_se50", shapes), "input_layer.1.num_batches_tracked":
-          np.array(0)}
+  shapes = {
+    name: want.shape
+    for name, want in arcface_to_flax.expected_tensors("ir_se50").items()
+  }
+  return {
+    **state_dict("ir_se50", shapes),
+    "input_layer.1.num_batches_tracked": np.array(0),
+  }
 
 
 @functools.cache
@@ -64,28 +76,44 @@ def ir_se50_state_dict() -> Mapping[str, np.ndarray]:
 @functools.cache
 def mobilefacenet_state_dict() -> Mapping[str, np.ndarray]:
   """Of the golden MobileFaceNet, whose rounding errors do not grow."""
-  return {name: array * np.float32(0.3) if name.endswith("conv.3.weight")
-          else array for name, array in state_dict(
-              "mobilefacenet", golden.shapes("mobilefacenet")).items()}
+  return {
+    name: array * np.float32(0.3) if name.endswith("conv.3.weight") else array
+    for name, array in state_dict(
+      "mobilefacenet", golden.shapes("mobilefacenet")
+    ).items()
+  }
 
 
-def ir_se50(scale: float = 1.0) -> Dict[str, Any]:
+def ir_se50(scale: float = 1.0) -> dict[str, Any]:
   """Variables of the golden IR-SE-50.
 
   Args:
     scale: multiplies the last normalisation of each unit.
   """
-  return variables({
-      name: array * np.float32(scale) if name.endswith("res_layer.4.weight")
-      else array for name, array in ir_se50_state_dict().items()})
+  return variables(
+    {
+      name: array * np.float32(scale)
+      if name.endswith("res_layer.4.weight")
+      else array
+      for name, array in ir_se50_state_dict().items()
+    }
+  )
 
 
-def variables(tensors: Mapping[str, np.ndarray],
-              network: str = "ir_se50") -> Dict[str, Any]:
+def variables(
+  tensors: Mapping[str, np.ndarray], network: str = "ir_se50"
+) -> dict[str, Any]:
   """What the converter makes of a state dict."""
-  return arcface_to_flax.fill(network, {
+  return arcface_to_flax.fill(
+    network,
+    {
       name: TensorRecord(
-          StorageRecord(array.dtype, array.size, array.tobytes()),
-          array.dtype, 0, array.shape,
-          tuple(stride // array.itemsize for stride in array.strides))
-      for name, array in tensors.items()})
+        StorageRecord(array.dtype, array.size, array.tobytes()),
+        array.dtype,
+        0,
+        array.shape,
+        tuple(stride // array.itemsize for stride in array.strides),
+      )
+      for name, array in tensors.items()
+    },
+  )

@@ -6,7 +6,8 @@ import json
 import os
 import pathlib
 import zlib
-from typing import Any, Mapping, Tuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -29,14 +30,15 @@ def load(name: str) -> Mapping[str, np.ndarray]:
     return dict(file)
 
 
-def shapes(name: str) -> Mapping[str, Tuple[int, ...]]:
+def shapes(name: str) -> Mapping[str, tuple[int, ...]]:
   """Torch names and shapes: "ffhq512", "afhq512" or "small"."""
   text = (FOLDER / f"{name}_state_dict_shapes.json").read_text()
   return {key: tuple(shape) for key, shape in json.loads(text).items()}
 
 
-def variables(torch_shapes: Mapping[str, Tuple[int, ...]], *,
-              prefix: str = "") -> Any:
+def variables(
+  torch_shapes: Mapping[str, tuple[int, ...]], *, prefix: str = ""
+) -> Any:
   """Flax variables filled by the rule.
 
   Args:
@@ -44,7 +46,8 @@ def variables(torch_shapes: Mapping[str, Tuple[int, ...]], *,
     prefix: put before each name to seed its numbers.
   """
   filled = rule_weights.fill(
-      {prefix + name: shape for name, shape in torch_shapes.items()})
+    {prefix + name: shape for name, shape in torch_shapes.items()}
+  )
   leaves = {}
   for name, array in filled.items():
     if not name.endswith(".resample_filter"):
@@ -61,11 +64,12 @@ def small_variables() -> Any:
 def small_config() -> config_lib.GeneratorConfig:
   """FFHQ but for narrow layers in the backbone."""
   return dataclasses.replace(
-      config_lib.preset("ffhqrebalanced512-128"),
-      backbone=config_lib.BackboneConfig(channel_base=1024, channel_max=32))
+    config_lib.preset("ffhqrebalanced512-128"),
+    backbone=config_lib.BackboneConfig(channel_base=1024, channel_max=32),
+  )
 
 
-def draw(name: str, shape: Tuple[int, ...]) -> np.ndarray:
+def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
   """The input of that name, float32."""
   rng = np.random.default_rng(zlib.crc32(name.encode()))
   return rng.standard_normal(shape).astype(np.float32)
@@ -73,10 +77,14 @@ def draw(name: str, shape: Tuple[int, ...]) -> np.ndarray:
 
 def two_cameras() -> np.ndarray:
   """The labels of the gradient and ws files, [2, 25]."""
-  return np.asarray(cameras.pack_label(
-      cameras.look_at(np.array([-0.35, 0.35]), np.array([0.25, -0.25]),
-                      (0.0, 0.0, 0.2), 2.7),
-      cameras.intrinsics_from_focal(4.2647)))
+  return np.asarray(
+    cameras.pack_label(
+      cameras.look_at(
+        np.array([-0.35, 0.35]), np.array([0.25, -0.25]), (0.0, 0.0, 0.2), 2.7
+      ),
+      cameras.intrinsics_from_focal(4.2647),
+    )
+  )
 
 
 def to_nhwc(array: np.ndarray) -> np.ndarray:
@@ -91,8 +99,9 @@ def relative_error(actual: Any, expected: np.ndarray) -> float:
   return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
 
 
-def assert_close(actual: Any, expected: np.ndarray, tolerance: float,
-                 label: str):
+def assert_close(
+  actual: Any, expected: np.ndarray, tolerance: float, label: str
+):
   """Fails unless the relative error is below the tolerance.
 
   Args:

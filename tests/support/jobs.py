@@ -5,7 +5,6 @@ import pathlib
 import socket
 import subprocess
 import sys
-from typing import List, Tuple
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -17,30 +16,46 @@ def free_port() -> int:
     return one.getsockname()[1]
 
 
-def start(folder: pathlib.Path, *flags: str,
-          command: str = "personalize") -> subprocess.Popen:
+def start(
+  folder: pathlib.Path, *flags: str, command: str = "personalize"
+) -> subprocess.Popen:
   """Starts a command of `my3dgen_jax.launch` in a folder."""
   environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
   environment["XLA_FLAGS"] = " ".join(  # --cpu_devices says how many
-      flag for flag in environment.get("XLA_FLAGS", "").split()
-      if "device_count" not in flag)
+    flag
+    for flag in environment.get("XLA_FLAGS", "").split()
+    if "device_count" not in flag
+  )
   return subprocess.Popen(
-      [sys.executable, "-m", f"my3dgen_jax.launch.{command}", *flags],
-      cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-      env=environment)
+    [sys.executable, "-m", f"my3dgen_jax.launch.{command}", *flags],
+    cwd=folder,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    env=environment,
+  )
 
 
-def start_all(folder: pathlib.Path, *flags: str,
-              count: int = 2) -> List[subprocess.Popen]:
+def start_all(
+  folder: pathlib.Path, *flags: str, count: int = 2
+) -> list[subprocess.Popen]:
   """Starts the processes of a job."""
   port = free_port()
-  return [start(folder, *flags, f"--coordinator=127.0.0.1:{port}",
-                f"--num_processes={count}", f"--process_id={i}")
-          for i in range(count)]
+  return [
+    start(
+      folder,
+      *flags,
+      f"--coordinator=127.0.0.1:{port}",
+      f"--num_processes={count}",
+      f"--process_id={i}",
+    )
+    for i in range(count)
+  ]
 
 
-def results(processes: List[subprocess.Popen], *, timeout: float = 240
-            ) -> List[Tuple[int, str, str]]:
+def results(
+  processes: list[subprocess.Popen], *, timeout: float = 240
+) -> list[tuple[int, str, str]]:
   """Exit codes, and what was said on stdout and stderr.
 
   Raises: subprocess.TimeoutExpired; all are killed then.

@@ -13,8 +13,9 @@ import dataclasses
 import io
 import re
 import struct
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,9 +29,11 @@ raise RuntimeError('this source was executed')
 """
 
 _STORAGE_NAMES = {
-    "float32": "FloatStorage", "float16": "HalfStorage",
-    "float64": "DoubleStorage", "int64": "LongStorage",
-    "bfloat16": "BFloat16Storage",
+  "float32": "FloatStorage",
+  "float16": "HalfStorage",
+  "float64": "DoubleStorage",
+  "int64": "LongStorage",
+  "bfloat16": "BFloat16Storage",
 }
 
 
@@ -50,7 +53,7 @@ class Call:
   """`function(*arguments)`, then `state` set on the result."""
 
   function: Any
-  arguments: Tuple
+  arguments: tuple
   state: Any = None
 
 
@@ -59,7 +62,7 @@ class New:
   """`cls.__new__(cls)`, then its items and state set."""
 
   cls: Global
-  items: Optional[Mapping] = None
+  items: Mapping | None = None
   state: Any = None
 
 
@@ -67,7 +70,7 @@ class New:
 class Persistent:
   """Something outside the pickle."""
 
-  identity: Tuple
+  identity: tuple
 
 
 @dataclasses.dataclass(eq=False)
@@ -82,9 +85,9 @@ class Pickler:
 
   def __init__(self, protocol: int):
     self._protocol = protocol
-    self._parts: List[bytes] = []
-    self._memo: Dict[int, int] = {}
-    self._kept: List[Any] = []  # so that no id is used twice
+    self._parts: list[bytes] = []
+    self._memo: dict[int, int] = {}
+    self._kept: list[Any] = []  # so that no id is used twice
 
   def dump(self, value: Any) -> bytes:
     """The whole pickle."""
@@ -117,7 +120,7 @@ class Pickler:
   def _write_int(self, value: int):
     if 0 <= value < 256:
       self._emit(b"K", bytes([value]))
-    elif -2**31 <= value < 2**31:
+    elif -(2**31) <= value < 2**31:
       self._emit(b"J", struct.pack("<i", value))
     else:
       raw = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
@@ -134,8 +137,9 @@ class Pickler:
     if self._protocol >= 3:
       self._emit(b"B", struct.pack("<I", len(value)), value)
     else:
-      self._write(Call(Global("_codecs", "encode"),
-                       (value.decode("latin-1"), "latin1")))
+      self._write(
+        Call(Global("_codecs", "encode"), (value.decode("latin-1"), "latin1"))
+      )
 
   def _write_object(self, value: Any):
     if isinstance(value, tuple):
@@ -216,8 +220,8 @@ class Tensor:
   """A view of a storage; strides and offset in elements."""
 
   storage: np.ndarray  # 1-D
-  shape: Tuple[int, ...]
-  strides: Tuple[int, ...]
+  shape: tuple[int, ...]
+  strides: tuple[int, ...]
   offset: int = 0
 
   @classmethod
@@ -239,50 +243,72 @@ class Tensor:
     plain = cls.of(array)
     storage = np.full(1 + step * array.size, 7, array.dtype)
     storage[1::step] = plain.storage
-    return cls(storage, array.shape,
-               tuple(step * stride for stride in plain.strides), offset=1)
+    return cls(
+      storage,
+      array.shape,
+      tuple(step * stride for stride in plain.strides),
+      offset=1,
+    )
 
 
-def sharing(arrays: Sequence[np.ndarray]) -> List[Tensor]:
+def sharing(arrays: Sequence[np.ndarray]) -> list[Tensor]:
   """Tensors that lie one after the other in a single storage."""
   storage = np.concatenate([array.reshape(-1) for array in arrays])
   tensors, offset = [], 0
   for array in arrays:
-    tensors.append(Tensor(storage, array.shape, Tensor.of(array).strides,
-                          offset))
+    tensors.append(
+      Tensor(storage, array.shape, Tensor.of(array).strides, offset)
+    )
     offset += array.size
   return tensors
 
 
 def rebuild_call(storage: Any, tensor: Tensor) -> Call:
   """How torch pickles a tensor, whatever stands for its storage."""
-  return Call(Global("torch._utils", "_rebuild_tensor_v2"),
-              (storage, tensor.offset, tensor.shape, tensor.strides, False,
-               Call(Global("collections", "OrderedDict"), ())))
+  return Call(
+    Global("torch._utils", "_rebuild_tensor_v2"),
+    (
+      storage,
+      tensor.offset,
+      tensor.shape,
+      tensor.strides,
+      False,
+      Call(Global("collections", "OrderedDict"), ()),
+    ),
+  )
 
 
 def parameter_call(tensor: Any) -> Call:
-  return Call(Global("torch._utils", "_rebuild_parameter"),
-              (tensor, True, Call(Global("collections", "OrderedDict"), ())))
+  return Call(
+    Global("torch._utils", "_rebuild_parameter"),
+    (tensor, True, Call(Global("collections", "OrderedDict"), ())),
+  )
 
 
 class _Storages:
   """Numbers the storages of a file."""
 
   def __init__(self):
-    self.arrays: Dict[str, np.ndarray] = {}
-    self._keys: Dict[int, str] = {}
+    self.arrays: dict[str, np.ndarray] = {}
+    self._keys: dict[int, str] = {}
 
   def persistent(self, array: np.ndarray) -> Persistent:
     key = self._keys.setdefault(id(array), str(len(self._keys)))
     self.arrays[key] = array
-    return Persistent(("storage", Global("torch", _STORAGE_NAMES[
-        array.dtype.name]), key, "cpu", array.size))
+    return Persistent(
+      (
+        "storage",
+        Global("torch", _STORAGE_NAMES[array.dtype.name]),
+        key,
+        "cpu",
+        array.size,
+      )
+    )
 
 
 def _with_tensors(value: Any, storage_node) -> Any:
   """Replaces the `Tensor`s in plain data and nodes."""
-  done: Dict[int, Any] = {}
+  done: dict[int, Any] = {}
 
   def visit(node: Any) -> Any:
     if id(node) in done:
@@ -305,7 +331,7 @@ def _with_tensors(value: Any, storage_node) -> Any:
     kept.append(node)
     return result
 
-  kept: List[Any] = []
+  kept: list[Any] = []
   return visit(value)
 
 
@@ -319,20 +345,35 @@ def legacy_file(value: Any, *, little_endian: bool = True) -> bytes:
   return _legacy(value, storages.arrays, little_endian)
 
 
-def _legacy(value: Any, arrays: Mapping[str, np.ndarray],
-            little_endian: bool = True) -> bytes:
-  parts = [pickled(0x1950A86A20F9469CFC6C, 2), pickled(1001, 2),
-           pickled({"protocol_version": 1001, "little_endian": little_endian,
-                    "type_sizes": {"short": 2, "int": 4, "long": 4}}, 2),
-           pickled(value, 2), pickled(sorted(arrays), 2)]
+def _legacy(
+  value: Any, arrays: Mapping[str, np.ndarray], little_endian: bool = True
+) -> bytes:
+  parts = [
+    pickled(0x1950A86A20F9469CFC6C, 2),
+    pickled(1001, 2),
+    pickled(
+      {
+        "protocol_version": 1001,
+        "little_endian": little_endian,
+        "type_sizes": {"short": 2, "int": 4, "long": 4},
+      },
+      2,
+    ),
+    pickled(value, 2),
+    pickled(sorted(arrays), 2),
+  ]
   for key in sorted(arrays):
     parts += [struct.pack("<q", arrays[key].size), arrays[key].tobytes()]
   return b"".join(parts)
 
 
-def zip_file(value: Any, *, compression: int = zipfile.ZIP_STORED,
-             byteorder: bytes = b"little",
-             extra: Optional[Mapping[str, bytes]] = None) -> bytes:
+def zip_file(
+  value: Any,
+  *,
+  compression: int = zipfile.ZIP_STORED,
+  byteorder: bytes = b"little",
+  extra: Mapping[str, bytes] | None = None,
+) -> bytes:
   """torch.save since 1.6; `extra` entries are added as they are named."""
   storages = _Storages()
   value = _with_tensors(value, storages.persistent)
@@ -352,13 +393,15 @@ def embedded_storage(array: np.ndarray) -> Call:
   """A storage inside a plain pickle: a legacy file as bytes."""
   storages = _Storages()
   node = storages.persistent(array)
-  return Call(Global("torch.storage", "_load_from_bytes"),
-              (_legacy(node, storages.arrays),))
+  return Call(
+    Global("torch.storage", "_load_from_bytes"),
+    (_legacy(node, storages.arrays),),
+  )
 
 
 def plain_pickle(value: Any, protocol: int = 4) -> bytes:
   """pickle.dump of data with tensors; a storage met twice is written once."""
-  nodes: Dict[int, Call] = {}
+  nodes: dict[int, Call] = {}
 
   def storage_node(array: np.ndarray) -> Call:
     if id(array) not in nodes:
@@ -372,50 +415,79 @@ def plain_pickle(value: Any, protocol: int = 4) -> bytes:
 
 
 def easy_dict(items: Mapping) -> New:
-  return New(Global("dnnlib.util", "EasyDict"),
-             {key: easy_dict(item) if isinstance(item, dict) else item
-              for key, item in items.items()})
+  return New(
+    Global("dnnlib.util", "EasyDict"),
+    {
+      key: easy_dict(item) if isinstance(item, dict) else item
+      for key, item in items.items()
+    },
+  )
 
 
-def persistent_object(class_name: str, state: Mapping, *,
-                      source: str = HOSTILE_SOURCE) -> Call:
+def persistent_object(
+  class_name: str, state: Mapping, *, source: str = HOSTILE_SOURCE
+) -> Call:
   """A module as NVIDIA's torch_utils.persistence pickles it."""
-  return Call(Global("torch_utils.persistence", "_reconstruct_persistent_obj"),
-              (New(Global("dnnlib.util", "EasyDict"), {
-                  "type": "class", "version": 6, "module_src": source,
-                  "class_name": class_name, "state": dict(state)}),))
+  return Call(
+    Global("torch_utils.persistence", "_reconstruct_persistent_obj"),
+    (
+      New(
+        Global("dnnlib.util", "EasyDict"),
+        {
+          "type": "class",
+          "version": 6,
+          "module_src": source,
+          "class_name": class_name,
+          "state": dict(state),
+        },
+      ),
+    ),
+  )
 
 
 def plain_object(module: str, name: str, state: Mapping) -> New:
   return New(Global(module, name), None, dict(state))
 
 
-def _module_state(parameters: Mapping, buffers: Mapping, modules: Mapping
-                  ) -> Dict[str, Any]:
+def _module_state(
+  parameters: Mapping, buffers: Mapping, modules: Mapping
+) -> dict[str, Any]:
   def ordered(items: Mapping) -> New:
     return New(Global("collections", "OrderedDict"), dict(items))
 
   return {
-      "training": False, "_parameters": ordered(parameters),
-      "_buffers": ordered(buffers), "_non_persistent_buffers_set": set(),
-      "_backward_hooks": ordered({}), "_modules": ordered(modules),
+    "training": False,
+    "_parameters": ordered(parameters),
+    "_buffers": ordered(buffers),
+    "_non_persistent_buffers_set": set(),
+    "_backward_hooks": ordered({}),
+    "_modules": ordered(modules),
   }
 
 
 _BUFFERS = ("resample_filter", "noise_const", "w_avg")
 _CLASSES = {
-    "decoder": "OSGDecoder", "backbone": "Generator",
-    "synthesis": "SynthesisNetwork", "mapping": "MappingNetwork",
-    "affine": "FullyConnectedLayer", "torgb": "ToRGBLayer",
-    "conv0": "SynthesisLayer", "conv1": "SynthesisLayer",
-    "fully_connected_layer": "FullyConnectedLayer",
-    "synthesis_layer": "SynthesisLayer", "to_rgb_layer": "ToRGBLayer",
+  "decoder": "OSGDecoder",
+  "backbone": "Generator",
+  "synthesis": "SynthesisNetwork",
+  "mapping": "MappingNetwork",
+  "affine": "FullyConnectedLayer",
+  "torgb": "ToRGBLayer",
+  "conv0": "SynthesisLayer",
+  "conv1": "SynthesisLayer",
+  "fully_connected_layer": "FullyConnectedLayer",
+  "synthesis_layer": "SynthesisLayer",
+  "to_rgb_layer": "ToRGBLayer",
 }
 
 
-def module_tree(tensors: Mapping[str, Any], class_name: str,
-                state: Optional[Mapping] = None, *,
-                lora: Optional[Mapping] = None) -> Call:
+def module_tree(
+  tensors: Mapping[str, Any],
+  class_name: str,
+  state: Mapping | None = None,
+  *,
+  lora: Mapping | None = None,
+) -> Call:
   """The modules that have these tensors, as persistent objects.
 
   Args:
@@ -424,9 +496,9 @@ def module_tree(tensors: Mapping[str, Any], class_name: str,
     state: more of its attributes.
     lora: more attributes of every module that has a LoRA pair.
   """
-  parameters: Dict[str, Any] = {}
-  buffers: Dict[str, Any] = {}
-  children: Dict[str, Dict[str, Any]] = {}
+  parameters: dict[str, Any] = {}
+  buffers: dict[str, Any] = {}
+  children: dict[str, dict[str, Any]] = {}
   for name, tensor in tensors.items():
     head, _, rest = name.partition(".")
     if rest:
@@ -435,80 +507,110 @@ def module_tree(tensors: Mapping[str, Any], class_name: str,
       buffers[head] = tensor
     else:
       parameters[head] = parameter_call(tensor)
-  modules: Dict[str, Any] = {}
+  modules: dict[str, Any] = {}
   for name, inner in children.items():
     if name == "net":  # a Sequential, with a softplus without tensors in it
       modules[name] = plain_object(
-          "torch.nn.modules.container", "Sequential", _module_state({}, {}, {
-              "0": module_tree(_inside("0", inner), "FullyConnectedLayer"),
-              "1": plain_object("torch.nn.modules.activation", "Softplus",
-                                {**_module_state({}, {}, {}), "beta": 1,
-                                 "threshold": 20}),
-              "2": module_tree(_inside("2", inner), "FullyConnectedLayer")}))
+        "torch.nn.modules.container",
+        "Sequential",
+        _module_state(
+          {},
+          {},
+          {
+            "0": module_tree(_inside("0", inner), "FullyConnectedLayer"),
+            "1": plain_object(
+              "torch.nn.modules.activation",
+              "Softplus",
+              {**_module_state({}, {}, {}), "beta": 1, "threshold": 20},
+            ),
+            "2": module_tree(_inside("2", inner), "FullyConnectedLayer"),
+          },
+        ),
+      )
     else:
-      modules[name] = module_tree(inner, _CLASSES.get(name, "SynthesisBlock"),
-                                  lora=lora)
+      modules[name] = module_tree(
+        inner, _CLASSES.get(name, "SynthesisBlock"), lora=lora
+      )
   if "lora_A" in parameters:
     class_name = "LayerWrapper"
     state = {**(lora or {}), **(state or {})}
-  return persistent_object(class_name, {
-      **_module_state(parameters, buffers, modules), **(state or {})})
+  return persistent_object(
+    class_name, {**_module_state(parameters, buffers, modules), **(state or {})}
+  )
 
 
-def _inside(name: str, tensors: Mapping[str, Any]) -> Dict[str, Any]:
-  return {key.removeprefix(f"{name}."): tensor
-          for key, tensor in tensors.items() if key.startswith(f"{name}.")}
+def _inside(name: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+  return {
+    key.removeprefix(f"{name}."): tensor
+    for key, tensor in tensors.items()
+    if key.startswith(f"{name}.")
+  }
 
 
-def rendering_kwargs(config: GeneratorConfig) -> Dict[str, Any]:
+def rendering_kwargs(config: GeneratorConfig) -> dict[str, Any]:
   """What EG3D's training script stores for such a generator."""
   rendering = config.rendering
   return {
-      "image_resolution": config.img_resolution,
-      "disparity_space_sampling": False,
-      "clamp_mode": "softplus",
-      "superresolution_module":
-          f"training.superresolution.{config.superresolution.module}",
-      "c_gen_conditioning_zero": config.mapping.zero_label,
-      "gpc_reg_prob": 0.5,
-      "c_scale": config.mapping.c_scale,
-      "superresolution_noise_mode": config.superresolution.noise_mode,
-      "density_reg": 0.25, "density_reg_p_dist": 0.004, "reg_type": "l1",
-      "decoder_lr_mul": config.decoder.lr_multiplier,
-      "sr_antialias": config.superresolution.antialias,
-      "depth_resolution": rendering.depth_resolution,
-      "depth_resolution_importance": rendering.depth_resolution_importance,
-      "ray_start": rendering.ray_start, "ray_end": rendering.ray_end,
-      "box_warp": rendering.box_warp, "white_back": rendering.white_back,
-      "avg_camera_radius": rendering.avg_camera_radius,
-      "avg_camera_pivot": list(rendering.avg_camera_pivot),
+    "image_resolution": config.img_resolution,
+    "disparity_space_sampling": False,
+    "clamp_mode": "softplus",
+    "superresolution_module": f"training.superresolution.{config.superresolution.module}",
+    "c_gen_conditioning_zero": config.mapping.zero_label,
+    "gpc_reg_prob": 0.5,
+    "c_scale": config.mapping.c_scale,
+    "superresolution_noise_mode": config.superresolution.noise_mode,
+    "density_reg": 0.25,
+    "density_reg_p_dist": 0.004,
+    "reg_type": "l1",
+    "decoder_lr_mul": config.decoder.lr_multiplier,
+    "sr_antialias": config.superresolution.antialias,
+    "depth_resolution": rendering.depth_resolution,
+    "depth_resolution_importance": rendering.depth_resolution_importance,
+    "ray_start": rendering.ray_start,
+    "ray_end": rendering.ray_end,
+    "box_warp": rendering.box_warp,
+    "white_back": rendering.white_back,
+    "avg_camera_radius": rendering.avg_camera_radius,
+    "avg_camera_pivot": list(rendering.avg_camera_pivot),
   }
 
 
-def init_kwargs(config: GeneratorConfig, rendering: Any) -> Dict[str, Any]:
+def init_kwargs(config: GeneratorConfig, rendering: Any) -> dict[str, Any]:
   """The constructor's arguments of such a generator."""
   return {
-      "z_dim": config.z_dim, "c_dim": config.c_dim, "w_dim": config.w_dim,
-      "img_resolution": config.img_resolution,
-      "img_channels": config.img_channels,
-      "mapping_kwargs": easy_dict({"num_layers": config.mapping.num_layers}),
-      "rendering_kwargs": rendering,
-      "channel_base": config.backbone.channel_base,
-      "channel_max": config.backbone.channel_max,
-      "fused_modconv_default": "inference_only", "num_fp16_res": 0,
-      "conv_clamp": config.backbone.conv_clamp,
-      "sr_num_fp16_res": 4 if config.superresolution.clamp else 0,
-      "sr_kwargs": easy_dict({"channel_base": 32768, "channel_max": 512,
-                              "fused_modconv_default": "inference_only"}),
+    "z_dim": config.z_dim,
+    "c_dim": config.c_dim,
+    "w_dim": config.w_dim,
+    "img_resolution": config.img_resolution,
+    "img_channels": config.img_channels,
+    "mapping_kwargs": easy_dict({"num_layers": config.mapping.num_layers}),
+    "rendering_kwargs": rendering,
+    "channel_base": config.backbone.channel_base,
+    "channel_max": config.backbone.channel_max,
+    "fused_modconv_default": "inference_only",
+    "num_fp16_res": 0,
+    "conv_clamp": config.backbone.conv_clamp,
+    "sr_num_fp16_res": 4 if config.superresolution.clamp else 0,
+    "sr_kwargs": easy_dict(
+      {
+        "channel_base": 32768,
+        "channel_max": 512,
+        "fused_modconv_default": "inference_only",
+      }
+    ),
   }
 
 
-def generator_object(tensors: Mapping[str, Any], config: GeneratorConfig, *,
-                     class_name: str = "TriPlaneGenerator",
-                     rendering: Optional[Mapping] = None,
-                     arguments: Optional[Mapping] = None,
-                     positional: Sequence[Any] = (),
-                     lora: Optional[Mapping] = None) -> Call:
+def generator_object(
+  tensors: Mapping[str, Any],
+  config: GeneratorConfig,
+  *,
+  class_name: str = "TriPlaneGenerator",
+  rendering: Mapping | None = None,
+  arguments: Mapping | None = None,
+  positional: Sequence[Any] = (),
+  lora: Mapping | None = None,
+) -> Call:
   """A whole generator.
 
   Args:
@@ -521,60 +623,96 @@ def generator_object(tensors: Mapping[str, Any], config: GeneratorConfig, *,
     positional: constructor arguments given by position.
     lora: attributes of My3DGen's wrappers, see `lora_state`.
   """
-  shared = easy_dict(rendering_kwargs(config) if rendering is None
-                     else rendering)
+  shared = easy_dict(
+    rendering_kwargs(config) if rendering is None else rendering
+  )
   keywords = {**init_kwargs(config, shared), **(arguments or {})}
-  keywords = {key: value for key, value in keywords.items()
-              if value is not Ellipsis}
+  keywords = {
+    key: value for key, value in keywords.items() if value is not Ellipsis
+  }
   renderer = plain_object(
-      "training.volumetric_rendering.renderer", "ImportanceRenderer",
-      {**_module_state({}, {}, {"ray_marcher": plain_object(
-          "training.volumetric_rendering.ray_marcher", "MipRayMarcher2",
-          _module_state({}, {}, {}))}),
-       "plane_axes": Tensor.of(np.eye(3, dtype=np.float32)[None])})
-  tree = module_tree(tensors, class_name, {
-      "z_dim": config.z_dim, "rendering_kwargs": shared,
+    "training.volumetric_rendering.renderer",
+    "ImportanceRenderer",
+    {
+      **_module_state(
+        {},
+        {},
+        {
+          "ray_marcher": plain_object(
+            "training.volumetric_rendering.ray_marcher",
+            "MipRayMarcher2",
+            _module_state({}, {}, {}),
+          )
+        },
+      ),
+      "plane_axes": Tensor.of(np.eye(3, dtype=np.float32)[None]),
+    },
+  )
+  tree = module_tree(
+    tensors,
+    class_name,
+    {
+      "z_dim": config.z_dim,
+      "rendering_kwargs": shared,
       "neural_rendering_resolution": config.neural_rendering_resolution,
-      "_last_planes": None, "_init_args": tuple(positional),
-      "_init_kwargs": New(Global("dnnlib.util", "EasyDict"), keywords)},
-      lora=lora)
+      "_last_planes": None,
+      "_init_args": tuple(positional),
+      "_init_kwargs": New(Global("dnnlib.util", "EasyDict"), keywords),
+    },
+    lora=lora,
+  )
   modules = tree.arguments[0].items["state"]["_modules"]
   modules.items["renderer"] = renderer
   modules.items["ray_sampler"] = plain_object(
-      "training.volumetric_rendering.ray_sampler", "RaySampler",
-      _module_state({}, {}, {}))
+    "training.volumetric_rendering.ray_sampler",
+    "RaySampler",
+    _module_state({}, {}, {}),
+  )
   return tree
 
 
-def official_pickle(tensors: Mapping[str, Any], config: GeneratorConfig, *,
-                    protocol: int = 4, generator: Optional[Any] = None
-                    ) -> bytes:
+def official_pickle(
+  tensors: Mapping[str, Any],
+  config: GeneratorConfig,
+  *,
+  protocol: int = 4,
+  generator: Any | None = None,
+) -> bytes:
   """A file like NVIDIA's, `tensors` being those of G_ema."""
   if generator is None:
     generator = generator_object(tensors, config)
   tiny = np.arange(6, dtype=np.float32).reshape(2, 3)
-  discriminator = module_tree({"b4.fc.weight": Tensor.of(tiny)},
-                              "DualDiscriminator")
-  augment = module_tree({"p": Tensor.of(np.float32([0.5])[0])},
-                        "AugmentPipe")
-  return plain_pickle({
+  discriminator = module_tree(
+    {"b4.fc.weight": Tensor.of(tiny)}, "DualDiscriminator"
+  )
+  augment = module_tree({"p": Tensor.of(np.float32([0.5])[0])}, "AugmentPipe")
+  return plain_pickle(
+    {
       "G": module_tree({"weight": Tensor.of(tiny)}, "TriPlaneGenerator"),
       "D": discriminator,
       "G_ema": generator,
       "augment_pipe": augment,
-      "training_set_kwargs": easy_dict({
+      "training_set_kwargs": easy_dict(
+        {
           "class_name": "training.dataset.ImageFolderDataset",
-          "path": "/data/ffhq.zip", "use_labels": True, "max_size": 69957,
-          "resolution": config.img_resolution, "xflip": False}),
-  }, protocol)
+          "path": "/data/ffhq.zip",
+          "use_labels": True,
+          "max_size": 69957,
+          "resolution": config.img_resolution,
+          "xflip": False,
+        }
+      ),
+    },
+    protocol,
+  )
 
 
 # Names and shapes, written from the specification alone.
 
 
-def generator_shapes(config: GeneratorConfig) -> Dict[str, Tuple[int, ...]]:
+def generator_shapes(config: GeneratorConfig) -> dict[str, tuple[int, ...]]:
   """Every tensor of EG3D's generator with this config."""
-  shapes: Dict[str, Tuple[int, ...]] = {}
+  shapes: dict[str, tuple[int, ...]] = {}
   w_dim = config.w_dim
 
   def layer(name: str, inputs: int, outputs: int, size: int, kernel: int):
@@ -603,26 +741,37 @@ def generator_shapes(config: GeneratorConfig) -> Dict[str, Tuple[int, ...]]:
   backbone, sr = config.backbone, config.superresolution
   channels = 0
   for size in backbone.block_resolutions:
-    block(f"backbone.synthesis.b{size}", channels, backbone.channels(size),
-          size, 3 * backbone.plane_channels)
+    block(
+      f"backbone.synthesis.b{size}",
+      channels,
+      backbone.channels(size),
+      size,
+      3 * backbone.plane_channels,
+    )
     channels = backbone.channels(size)
   shapes["backbone.mapping.w_avg"] = (w_dim,)
   full("backbone.mapping.embed", config.c_dim, w_dim)
   for i in range(config.mapping.num_layers):
-    full(f"backbone.mapping.fc{i}",
-         config.z_dim + w_dim if i == 0 else w_dim, w_dim)
+    full(
+      f"backbone.mapping.fc{i}",
+      config.z_dim + w_dim if i == 0 else w_dim,
+      w_dim,
+    )
   features, size = config.decoder.color_features, sr.input_resolution
   if sr.module != "SuperresolutionHybrid8XDC":
     shapes["superresolution.resample_filter"] = (4, 4)
   for i, (outputs, up) in enumerate(zip(sr.channels, sr.up)):
     size *= 2 if up else 1
-    block(f"superresolution.block{i}", features, outputs, size,
-          config.img_channels)
+    block(
+      f"superresolution.block{i}", features, outputs, size, config.img_channels
+    )
     features = outputs
-  full("decoder.net.0", backbone.plane_channels,
-       config.decoder.hidden_features)
-  full("decoder.net.2", config.decoder.hidden_features,
-       1 + config.decoder.color_features)
+  full("decoder.net.0", backbone.plane_channels, config.decoder.hidden_features)
+  full(
+    "decoder.net.2",
+    config.decoder.hidden_features,
+    1 + config.decoder.color_features,
+  )
   return shapes
 
 
@@ -633,18 +782,23 @@ def wrapped_name(name: str) -> str:
   segments = []
   for segment in name.split("."):
     segments.append(segment)
-    segments += {"synthesis": ["synthesis"],
-                 "superresolution": ["superresolution_module"],
-                 "conv0": ["synthesis_layer"], "conv1": ["synthesis_layer"],
-                 "torgb": ["to_rgb_layer"],
-                 "affine": ["fully_connected_layer"]}.get(segment, (
-                     ["synthesis_block"] if re.fullmatch(r"b\d+|block\d",
-                                                         segment) else []))
+    segments += {
+      "synthesis": ["synthesis"],
+      "superresolution": ["superresolution_module"],
+      "conv0": ["synthesis_layer"],
+      "conv1": ["synthesis_layer"],
+      "torgb": ["to_rgb_layer"],
+      "affine": ["fully_connected_layer"],
+    }.get(
+      segment,
+      (["synthesis_block"] if re.fullmatch(r"b\d+|block\d", segment) else []),
+    )
   return ".".join(segments)
 
 
-def wrapped_shapes(config: GeneratorConfig, rank: int, layout: str
-                   ) -> Dict[str, Tuple[int, ...]]:
+def wrapped_shapes(
+  config: GeneratorConfig, rank: int, layout: str
+) -> dict[str, tuple[int, ...]]:
   """Every tensor of the wrapped generator, LoRA pairs included.
 
   Args:
@@ -652,21 +806,24 @@ def wrapped_shapes(config: GeneratorConfig, rank: int, layout: str
     rank: LoRA's r.
     layout: "kernel", "rank" or "original", see `LoraConfig.conv_rank`.
   """
-  shapes: Dict[str, Tuple[int, ...]] = {}
+  shapes: dict[str, tuple[int, ...]] = {}
   for name, shape in generator_shapes(config).items():
     shapes[wrapped_name(name)] = shape
     layer, _, leaf = wrapped_name(name).rpartition(".")
     if leaf == "weight" and wrapped_name(name) != name:
       outputs, inputs, size = (*shape, 1)[:3]
       rho = rank if layout == "rank" else rank * size
-      rows, columns = ((outputs * size, inputs * size) if layout == "original"
-                       else (outputs, inputs * size**2))
+      rows, columns = (
+        (outputs * size, inputs * size)
+        if layout == "original"
+        else (outputs, inputs * size**2)
+      )
       wrapper = layer.rpartition(".")[0]
       shapes[f"{wrapper}.lora_A"] = (rho, columns)
       shapes[f"{wrapper}.lora_B"] = (rows, rho)
   return shapes
 
 
-def lora_state(rank: int, alpha: float) -> Dict[str, Any]:
+def lora_state(rank: int, alpha: float) -> dict[str, Any]:
   """What a wrapper of My3DGen says of itself."""
   return {"r": rank, "lora_alpha": alpha, "scaling": alpha / rank}

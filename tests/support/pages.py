@@ -2,7 +2,6 @@
 
 import html.parser
 import re
-from typing import Dict, List
 
 # Elements without an end tag.
 _VOID = {"meta", "img", "br", "hr", "link", "input", "source"}
@@ -21,10 +20,10 @@ class Page(html.parser.HTMLParser):
 
   def __init__(self):
     super().__init__()
-    self.tags: List[str] = []
-    self.images: List[Dict[str, str]] = []
+    self.tags: list[str] = []
+    self.images: list[dict[str, str]] = []
     self.words = ""
-    self._open: List[str] = []
+    self._open: list[str] = []
     self._ids = set()
 
   def handle_starttag(self, tag, attrs):
@@ -47,7 +46,8 @@ class Page(html.parser.HTMLParser):
 
   def handle_endtag(self, tag):
     assert self._open and self._open[-1] == tag, (
-        f"</{tag}> where {self._open[-1:]} is open")
+      f"</{tag}> where {self._open[-1:]} is open"
+    )
     self._open.pop()
 
   def handle_data(self, data):
@@ -69,8 +69,10 @@ def check_page(text: str) -> Page:
   page.close()
   assert text.startswith("<!DOCTYPE html>\n")
   assert page.tags[:2] == ["html", "head"]
-  assert not re.search(r"@import|url\(|https?:", re.sub(
-      r"https?://\S*digitalsourcetype\S*", "", text)), "asks for something"
+  assert not re.search(
+    r"@import|url\(|https?:",
+    re.sub(r"https?://\S*digitalsourcetype\S*", "", text),
+  ), "asks for something"
   try:
     import html5lib
   except ImportError:

@@ -14,9 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from my3dgen_jax import lora
-from my3dgen_jax.config import (BackboneConfig, DecoderConfig, GeneratorConfig,
-                                LoraConfig, RenderConfig,
-                                SuperresolutionConfig)
+from my3dgen_jax.config import (
+  BackboneConfig,
+  DecoderConfig,
+  GeneratorConfig,
+  LoraConfig,
+  RenderConfig,
+  SuperresolutionConfig,
+)
 from my3dgen_jax.data import dataset_json, images
 from my3dgen_jax.losses.lpips import save_lpips
 from my3dgen_jax.models.checkpoint import save_generator
@@ -26,14 +31,21 @@ from tests.support import albums, classifiers
 from tests.support.tiny import random_variables
 
 MODEL = GeneratorConfig(
-    z_dim=8, w_dim=8, neural_rendering_resolution=32,
-    backbone=BackboneConfig(resolution=8, plane_channels=4, channel_base=64,
-                            channel_max=8),
-    decoder=DecoderConfig(hidden_features=8, color_features=8),
-    rendering=RenderConfig(depth_resolution=4, depth_resolution_importance=4),
-    superresolution=SuperresolutionConfig(
-        module="SuperresolutionHybrid8X", input_resolution=32, channels=(8, 8),
-        up=(False, True)))
+  z_dim=8,
+  w_dim=8,
+  neural_rendering_resolution=32,
+  backbone=BackboneConfig(
+    resolution=8, plane_channels=4, channel_base=64, channel_max=8
+  ),
+  decoder=DecoderConfig(hidden_features=8, color_features=8),
+  rendering=RenderConfig(depth_resolution=4, depth_resolution_importance=4),
+  superresolution=SuperresolutionConfig(
+    module="SuperresolutionHybrid8X",
+    input_resolution=32,
+    channels=(8, 8),
+    up=(False, True),
+  ),
+)
 LORA = LoraConfig(rank=1)
 
 
@@ -62,10 +74,12 @@ def make(count: int = 8, seed: int = 0) -> Person:
   variables = random_variables(seed, MODEL)
   params = variables["params"]
   # So dim that photos of 8 bits keep what the model makes, and of contrast.
-  for block, gain in ((params["superresolution"]["block0"]["torgb"], 0.1),
-                      (params["superresolution"]["block1"]["torgb"], 0.1),
-                      (params["decoder"]["fc0"], 4.0),
-                      (params["decoder"]["fc1"], 1.5)):
+  for block, gain in (
+    (params["superresolution"]["block0"]["torgb"], 0.1),
+    (params["superresolution"]["block1"]["torgb"], 0.1),
+    (params["decoder"]["fc0"], 4.0),
+    (params["decoder"]["fc1"], 1.5),
+  ):
     block["kernel"] = gain * block["kernel"]
   for resolution in MODEL.backbone.block_resolutions:
     block = params["backbone"]["synthesis"][f"b{resolution}"]
@@ -73,16 +87,24 @@ def make(count: int = 8, seed: int = 0) -> Person:
       block[name]["noise_strength"] = jnp.float32(0.1)
   change = lora.init(jax.random.key(seed), MODEL, LORA)
   change = jax.tree_util.tree_map_with_path(
-      lambda path, leaf: leaf + _SIZES.get(path[-1].key, 0.0)
-      * rng.standard_normal(leaf.shape).astype(np.float32), change)
+    lambda path, leaf: (
+      leaf
+      + _SIZES.get(path[-1].key, 0.0)
+      * rng.standard_normal(leaf.shape).astype(np.float32)
+    ),
+    change,
+  )
   base = Network(variables, Generator(MODEL))
-  true = Network(lora.merge_into_params(variables, change, LORA),
-                 Generator(MODEL))
+  true = Network(
+    lora.merge_into_params(variables, change, LORA), Generator(MODEL)
+  )
   # One person's latents lie close together.
-  ws = (rng.standard_normal((1, 1, MODEL.w_dim))
-        + 0.2 * rng.standard_normal((count, 1, MODEL.w_dim)))
+  ws = rng.standard_normal((1, 1, MODEL.w_dim)) + 0.2 * rng.standard_normal(
+    (count, 1, MODEL.w_dim)
+  )
   ws = np.broadcast_to(ws, (count, MODEL.num_ws, MODEL.w_dim)).astype(
-      np.float32)
+    np.float32
+  )
   c = albums.labels(count, seed=seed)
   return Person(base, true, ws, c, np.asarray(render(true, ws, c)))
 
@@ -97,8 +119,9 @@ def render(generator: Network, ws: Any, c: Any) -> jax.Array:
   return generator(jnp.asarray(ws), jnp.asarray(c), method="synthesis").image
 
 
-def write(folder: pathlib.Path, *, latents: bool = True,
-          count: int = 8) -> pathlib.Path:
+def write(
+  folder: pathlib.Path, *, latents: bool = True, count: int = 8
+) -> pathlib.Path:
   """Writes `base/`, `lpips/` and `album/` to a new folder."""
   person = make(count)
   folder.mkdir(parents=True)
@@ -107,10 +130,12 @@ def write(folder: pathlib.Path, *, latents: bool = True,
   album = folder / "album"
   album.mkdir()
   for i in range(count):
-    images.write_png(album / f"photo{i:02}.png",
-                     images.to_uint8(person.photos[i]))
+    images.write_png(
+      album / f"photo{i:02}.png", images.to_uint8(person.photos[i])
+    )
     if latents:
-      np.save(album / f"photo{i:02}_latent.npy", person.ws[i:i + 1])
-  dataset_json.write(album / "dataset.json",
-                     dict(zip(albums.names(count), person.c)))
+      np.save(album / f"photo{i:02}_latent.npy", person.ws[i : i + 1])
+  dataset_json.write(
+    album / "dataset.json", dict(zip(albums.names(count), person.c))
+  )
   return folder

@@ -26,8 +26,7 @@ class Colours:
     return mean / jnp.linalg.norm(mean, axis=-1, keepdims=True)
 
 
-def tiny_person(count: int = 4, *, devices: int = 1,
-                **changes: Any) -> Person:
+def tiny_person(count: int = 4, *, devices: int = 1, **changes: Any) -> Person:
   """A person of `person.make(count)`, whose photos' latents are its anchors.
 
   Args:
@@ -36,12 +35,19 @@ def tiny_person(count: int = 4, *, devices: int = 1,
     **changes: of the fields of `Person`.
   """
   made = person.make(count)
-  return dataclasses.replace(Person(
-      name="runs/tiny", generator=made.true, digest="tiny",
-      origin=Origin(adapter="0123456789abcdef", base="fedcba9876543210",
-                    task="load"),
+  return dataclasses.replace(
+    Person(
+      name="runs/tiny",
+      generator=made.true,
+      digest="tiny",
+      origin=Origin(
+        adapter="0123456789abcdef", base="fedcba9876543210", task="load"
+      ),
       anchors=Anchors(albums.names(count), made.ws, made.c),
-      devices=devices_lib.local_devices(devices)), **changes)
+      devices=devices_lib.local_devices(devices),
+    ),
+    **changes,
+  )
 
 
 def with_identity(one: Person, album: Any) -> Person:
@@ -52,9 +58,16 @@ def with_identity(one: Person, album: Any) -> Person:
     album: folder of the photos.
   """
   model = one.generator.module.config
-  opened = open_album(album, num_ws=model.num_ws, w_dim=model.w_dim,
-                      min_photos=1)
+  opened = open_album(
+    album, num_ws=model.num_ws, w_dim=model.w_dim, min_photos=1
+  )
   return dataclasses.replace(
-      one, identity=Network({}, Colours()), settings={"album": str(album)},
-      photos={"reference": {name: opened.digest(i)
-                            for i, name in enumerate(opened.names)}})
+    one,
+    identity=Network({}, Colours()),
+    settings={"album": str(album)},
+    photos={
+      "reference": {
+        name: opened.digest(i) for i, name in enumerate(opened.names)
+      }
+    },
+  )

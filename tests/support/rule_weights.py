@@ -6,8 +6,8 @@ weights".
 
 import json
 import pathlib
-from typing import Dict, Mapping, Sequence
 import zlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -37,12 +37,11 @@ def weight(name: str, shape: Sequence[int]) -> np.ndarray:
   return np.asarray(array, np.float32)
 
 
-def fill(shapes: Mapping[str, Sequence[int]]) -> Dict[str, np.ndarray]:
+def fill(shapes: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
   """Arrays for all names of a state dict."""
   return {name: weight(name, shape) for name, shape in shapes.items()}
 
 
-def golden_shapes(name: str) -> Dict[str, Sequence[int]]:
+def golden_shapes(name: str) -> dict[str, Sequence[int]]:
   """Names and shapes of "ffhq512", "afhq512" or "small"."""
-  return json.loads(
-      (_GOLDEN / f"{name}_state_dict_shapes.json").read_text())
+  return json.loads((_GOLDEN / f"{name}_state_dict_shapes.json").read_text())

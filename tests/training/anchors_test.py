@@ -14,22 +14,22 @@ from absl.testing import absltest
 from my3dgen_jax.config import ProjectionConfig
 from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.errors import CheckpointError, Interrupted, UserError
+from my3dgen_jax.jobs import devices
+from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.losses.lpips import Lpips
 from my3dgen_jax.training import anchors as anchors_lib
-from my3dgen_jax.jobs import devices
 from my3dgen_jax.training import projection
 from my3dgen_jax.training.anchors import AnchorFinder, Anchors
 from my3dgen_jax.training.photo_fits import Targets
-from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.types import Network
 from tests.support import classifiers, person
 
-CONFIG = ProjectionConfig(steps=40, batch_size=2, w_samples=1000,
-                          learning_rate=0.05, mse_weight=1.0)
+CONFIG = ProjectionConfig(
+  steps=40, batch_size=2, w_samples=1000, learning_rate=0.05, mse_weight=1.0
+)
 
 
 class AnchorsTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     folder = tempfile.TemporaryDirectory()
@@ -39,34 +39,43 @@ class AnchorsTest(absltest.TestCase):
     self.album = open_album(place / "album")
 
   def finder(self, config=CONFIG, cache="cache", num_devices=1, **changes):
-    return AnchorFinder(**{
-        "config": config, "generator": person.make(3).true,
+    return AnchorFinder(
+      **{
+        "config": config,
+        "generator": person.make(3).true,
         "identity": "true",
         "lpips": Network(classifiers.lpips_variables("alex"), Lpips("alex")),
         "lpips_identity": "alex",
         "devices": devices.local_devices(num_devices),
-        "cache": cache and self.folder / cache, **changes})
+        "cache": cache and self.folder / cache,
+        **changes,
+      }
+    )
 
   def find(self, *arguments, stop=None, **changes):
     return self.finder(*arguments, **changes).find(
-        self.album, stop or StopRequest())
+      self.album, stop or StopRequest()
+    )
 
   def test_found_and_remembered(self):
     config = dataclasses.replace(CONFIG, steps=100)
     found = self.find(config)
     self.assertEqual(found.names, self.album.names)
     self.assertEqual(found.ws.shape, (3, person.MODEL.num_ws, 8))
-    np.testing.assert_array_equal(found.ws, found.ws[:, :1].repeat(
-        person.MODEL.num_ws, 1))
+    np.testing.assert_array_equal(
+      found.ws, found.ws[:, :1].repeat(person.MODEL.num_ws, 1)
+    )
     # They show the photos better than the mean of W does.
     true = person.make(3).true
     photos = person.make(3).photos
     start = np.broadcast_to(self.finder()._statistics.mean, found.ws.shape)
-    error = lambda ws: float(np.mean(
-        (np.asarray(person.render(true, ws, found.c)) - photos)**2))
+    error = lambda ws: float(
+      np.mean((np.asarray(person.render(true, ws, found.c)) - photos) ** 2)
+    )
     self.assertLess(error(found.ws), 0.5 * error(start))
-    with mock.patch.object(projection, "Projector",
-                           side_effect=AssertionError("not remembered")):
+    with mock.patch.object(
+      projection, "Projector", side_effect=AssertionError("not remembered")
+    ):
       np.testing.assert_array_equal(self.find(config).ws, found.ws)
 
   def test_devices_find_the_same(self):
@@ -86,8 +95,9 @@ class AnchorsTest(absltest.TestCase):
       return step(*arguments)
 
     with mock.patch.object(projection.Projector, "step", step_and_stop):
-      with self.assertRaisesRegex(Interrupted, "photo00.png, photo01.png at "
-                                  "step 20 of 40"):
+      with self.assertRaisesRegex(
+        Interrupted, "photo00.png, photo01.png at step 20 of 40"
+      ):
         self.find(stop=stop)
       found = self.find()
     self.assertLen(calls, 40 + 40)  # two batches, and no step twice
@@ -111,13 +121,18 @@ class AnchorsTest(absltest.TestCase):
   def test_key_depends_on_all_that_matters(self):
     batch = self.album.batch([0, 1])
     targets = Targets(batch.image, batch.c, None)
-    key = lambda row=0, **changes: self.finder(**changes)._key_of(
-        targets, row)
-    others = [key(), key(1), key(identity="b"), key(lpips_identity="b"),
-              key(config=dataclasses.replace(CONFIG, steps=41))]
+    key = lambda row=0, **changes: self.finder(**changes)._key_of(targets, row)
+    others = [
+      key(),
+      key(1),
+      key(identity="b"),
+      key(lpips_identity="b"),
+      key(config=dataclasses.replace(CONFIG, steps=41)),
+    ]
     self.assertLen(set(others), len(others))
     self.assertEqual(
-        key(), key(config=dataclasses.replace(CONFIG, batch_size=3)))
+      key(), key(config=dataclasses.replace(CONFIG, batch_size=3))
+    )
 
   def test_damaged_memory_is_forgotten(self):
     found = self.find()
@@ -126,23 +141,27 @@ class AnchorsTest(absltest.TestCase):
     np.testing.assert_array_equal(self.find().ws, found.ws)
 
   def test_not_finite(self):
-    lpips = Network(jax.tree.map(lambda leaf: leaf * np.nan,
-                                 classifiers.lpips_variables("alex")),
-                    Lpips("alex"))
+    lpips = Network(
+      jax.tree.map(
+        lambda leaf: leaf * np.nan, classifiers.lpips_variables("alex")
+      ),
+      Lpips("alex"),
+    )
     with self.assertRaisesRegex(UserError, "photo00.png: its fit did"):
       self.find(lpips=lpips, cache=None)
 
 
 class FileTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     folder = tempfile.TemporaryDirectory()
     self.addCleanup(folder.cleanup)
     self.path = pathlib.Path(folder.name) / "anchors.npz"
     self.anchors = Anchors(
-        ("a.png", "b/c.png"), np.ones((2, 3, 4), np.float32) * [[[1]], [[2]]],
-        np.zeros((2, 25), np.float32))
+      ("a.png", "b/c.png"),
+      np.ones((2, 3, 4), np.float32) * [[[1]], [[2]]],
+      np.zeros((2, 25), np.float32),
+    )
 
   def test_round_trip(self):
     self.anchors.save(self.path)

@@ -19,13 +19,15 @@ from my3dgen_jax.training import state as state_lib
 def make(step=0, size=3):
   trainable = {"a": {"b": jnp.arange(float(size))}}
   state = state_lib.unravelled(
-      state_lib.init_state(trainable, TuningConfig()), trainable)
-  return state.replace(step=jnp.int32(step), opt_state=jax.tree.map(
-      lambda leaf: leaf + step, state.opt_state))
+    state_lib.init_state(trainable, TuningConfig()), trainable
+  )
+  return state.replace(
+    step=jnp.int32(step),
+    opt_state=jax.tree.map(lambda leaf: leaf + step, state.opt_state),
+  )
 
 
 class CheckpointTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     folder = tempfile.TemporaryDirectory()
@@ -38,8 +40,7 @@ class CheckpointTest(absltest.TestCase):
       checkpoint.save_state(self.folder, make(step), seconds=2.0 * step)
     self.assertEqual(checkpoint.steps(self.folder), [10, 15])
     saved = checkpoint.load_state(self.folder, make())
-    chex.assert_trees_all_equal(saved.state, jax.tree.map(np.asarray,
-                                                          make(15)))
+    chex.assert_trees_all_equal(saved.state, jax.tree.map(np.asarray, make(15)))
     self.assertEqual(saved.seconds, 30.0)
 
   def test_what_a_kill_leaves_is_removed(self):

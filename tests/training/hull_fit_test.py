@@ -2,22 +2,23 @@
 
 import dataclasses
 
-from absl.testing import absltest, parameterized
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl.testing import absltest, parameterized
 
 from my3dgen_jax import latents
 from my3dgen_jax.config import HullFitConfig
-from my3dgen_jax.ops.resize import resize_bilinear
 from my3dgen_jax.jobs import devices
-from my3dgen_jax.training.hull_fit import Degradation, HullFit
 from my3dgen_jax.jobs.interrupts import StopRequest
+from my3dgen_jax.ops.resize import resize_bilinear
+from my3dgen_jax.training.hull_fit import Degradation, HullFit
 from my3dgen_jax.training.photo_fits import Targets
 from tests.support import person
 
-CONFIG = HullFitConfig(space="w", steps=150, batch_size=2, lpips_weight=0.0,
-                       learning_rate=0.02)
+CONFIG = HullFitConfig(
+  space="w", steps=150, batch_size=2, lpips_weight=0.0, learning_rate=0.02
+)
 
 
 def smaller(images):
@@ -25,13 +26,17 @@ def smaller(images):
 
 
 class HullFitTest(parameterized.TestCase):
-
   def fit(self, targets, config=CONFIG, num_devices=1, **changes):
     made = person.make(8)
     hull = latents.Hull.of(made.ws[:6], config.beta)
-    fit = HullFit(config=config, hull=hull, generator=made.true,
-                  identity="true", devices=devices.local_devices(num_devices),
-                  **changes)
+    fit = HullFit(
+      config=config,
+      hull=hull,
+      generator=made.true,
+      identity="true",
+      devices=devices.local_devices(num_devices),
+      **changes,
+    )
     found = fit.find(targets, ["a", "b"], StopRequest())
     return hull, found
 
@@ -50,8 +55,12 @@ class HullFitTest(parameterized.TestCase):
     hull, found = self.fit(targets, dataclasses.replace(CONFIG, space=space))
     np.testing.assert_allclose(found.alpha.sum(axis=1), 1, atol=1e-6)
     self.assertGreaterEqual(found.alpha.min(), -hull.beta - 1e-6)
-    error = lambda ws: float(np.mean((np.asarray(person.render(
-        person.make(8).true, ws, targets.c)) - image)**2))
+    error = lambda ws: float(
+      np.mean(
+        (np.asarray(person.render(person.make(8).true, ws, targets.c)) - image)
+        ** 2
+      )
+    )
     start = hull.latents(np.full((2, 6), 1 / 6))
     self.assertLess(error(found.latents(hull)), 0.2 * error(start))
     self.assertEqual(found.offsets is None, space == "w")
@@ -59,10 +68,13 @@ class HullFitTest(parameterized.TestCase):
   def test_through_a_degradation(self):
     targets, image = self.targets()
     seen = targets.replace(image=np.asarray(smaller(image)))
-    hull, found = self.fit(
-        seen, degradation=Degradation("smaller", smaller))
-    error = lambda ws: float(np.mean((np.asarray(person.render(
-        person.make(8).true, ws, targets.c)) - image)**2))
+    hull, found = self.fit(seen, degradation=Degradation("smaller", smaller))
+    error = lambda ws: float(
+      np.mean(
+        (np.asarray(person.render(person.make(8).true, ws, targets.c)) - image)
+        ** 2
+      )
+    )
     start = hull.latents(np.full((2, 6), 1 / 6))
     self.assertLess(error(found.latents(hull)), 0.5 * error(start))
 
@@ -85,16 +97,20 @@ class HullFitTest(parameterized.TestCase):
 
 
 class DistanceTest(absltest.TestCase):
-
   def test_degradations_have_names_in_the_memory(self):
     made = person.make(8)
     fit = lambda degradation: HullFit(
-        config=CONFIG, hull=latents.Hull.of(made.ws), generator=made.true,
-        identity="true", devices=devices.local_devices(1),
-        degradation=degradation).description()
+      config=CONFIG,
+      hull=latents.Hull.of(made.ws),
+      generator=made.true,
+      identity="true",
+      devices=devices.local_devices(1),
+      degradation=degradation,
+    ).description()
     self.assertNotEqual(fit(None), fit(Degradation("x", jnp.abs)))
-    self.assertNotEqual(fit(Degradation("y", jnp.abs)),
-                        fit(Degradation("x", jnp.abs)))
+    self.assertNotEqual(
+      fit(Degradation("y", jnp.abs)), fit(Degradation("x", jnp.abs))
+    )
 
 
 if __name__ == "__main__":

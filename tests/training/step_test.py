@@ -16,7 +16,7 @@ from my3dgen_jax.training import state as state_lib
 from my3dgen_jax.training.objective import TuningBatch
 from my3dgen_jax.training.step import make_step
 from tests.support import albums
-from tests.support.tiny import TINY, random_variables
+from tests.support.tiny import random_variables, TINY
 
 LORA = LoraConfig()
 TUNING = TuningConfig(batch_size=4)
@@ -28,40 +28,48 @@ def photos(seed=0):
   rng = np.random.default_rng(seed)
   side = TINY.img_resolution
   return TuningBatch(
-      image=rng.uniform(-1, 1, (4, side, side, 3)).astype(np.float32),
-      c=albums.labels(4),
-      ws=rng.standard_normal((4, TINY.num_ws, 4)).astype(np.float32),
-      key=np.arange(8, dtype=np.uint32).reshape(4, 2))
+    image=rng.uniform(-1, 1, (4, side, side, 3)).astype(np.float32),
+    c=albums.labels(4),
+    ws=rng.standard_normal((4, TINY.num_ws, 4)).astype(np.float32),
+    key=np.arange(8, dtype=np.uint32).reshape(4, 2),
+  )
 
 
 class Runner:
   """A compiled step and a fresh state."""
 
-  def __init__(self, num_devices=1, accumulation=1, lora_config=LORA,
-               dtype="float32"):
+  def __init__(
+    self, num_devices=1, accumulation=1, lora_config=LORA, dtype="float32"
+  ):
     config = dataclasses.replace(TINY, dtype=dtype)
     self.devices = devices_lib.local_devices(num_devices)
     self.accumulation = accumulation
     self.base = random_variables()
-    trainable, frozen = state_lib.split(jax.random.key(0), config, self.base,
-                                        lora_config)
-    self.start = jax.tree.map(np.asarray, state_lib.unravelled(
-        state_lib.init_state(trainable, TUNING), trainable))
+    trainable, frozen = state_lib.split(
+      jax.random.key(0), config, self.base, lora_config
+    )
+    self.start = jax.tree.map(
+      np.asarray,
+      state_lib.unravelled(state_lib.init_state(trainable, TUNING), trainable),
+    )
     self.frozen = devices_lib.replicate(frozen, self.devices)
     self.step = make_step(config, TUNING, LOSS, lora_config, self.devices)
 
   def run(self, *batches):
-    state = devices_lib.replicate(state_lib.ravelled(self.start),
-                                  self.devices)
+    state = devices_lib.replicate(state_lib.ravelled(self.start), self.devices)
     metrics = None
     for batch in batches:
       batch = devices_lib.scatter(
-          shard(batch, num_devices=len(self.devices),
-                accumulation=self.accumulation), self.devices)
+        shard(
+          batch, num_devices=len(self.devices), accumulation=self.accumulation
+        ),
+        self.devices,
+      )
       state, metrics = self.step(state, self.frozen, {}, batch)
-    return (state_lib.unravelled(devices_lib.first(state),
-                                 self.start.trainable),
-            devices_lib.first(metrics))
+    return (
+      state_lib.unravelled(devices_lib.first(state), self.start.trainable),
+      devices_lib.first(metrics),
+    )
 
 
 runner = functools.cache(Runner)
@@ -73,7 +81,6 @@ def is_unused(path):
 
 
 class StepTest(parameterized.TestCase):
-
   @parameterized.parameters((2, 1), (4, 1), (1, 2))
   def test_devices_and_parts_agree(self, num_devices, accumulation):
     batches = [photos(seed) for seed in range(3)]
@@ -81,8 +88,9 @@ class StepTest(parameterized.TestCase):
     many, many_metrics = runner(num_devices, accumulation).run(*batches)
     chex.assert_trees_all_close(many.trainable, one.trainable, atol=2e-5)
     chex.assert_trees_all_close(many_metrics, one_metrics, rtol=1e-5)
-    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), one.trainable,
-                         runner().start.trainable)
+    moved = jax.tree.map(
+      lambda a, b: np.abs(a - b).max(), one.trainable, runner().start.trainable
+    )
     self.assertGreater(max(jax.tree.leaves(moved)), 1e-3)
 
   def test_not_finite_changes_nothing(self):
@@ -99,8 +107,7 @@ class StepTest(parameterized.TestCase):
     state, metrics = runner(dtype="bfloat16").run(photos())
     self.assertTrue(metrics["finite"])
     np.testing.assert_allclose(metrics["loss"], exact["loss"], rtol=0.02)
-    np.testing.assert_allclose(metrics["gradient"], exact["gradient"],
-                               rtol=0.1)
+    np.testing.assert_allclose(metrics["gradient"], exact["gradient"], rtol=0.1)
     for leaf in jax.tree.leaves(state.trainable):
       self.assertEqual(leaf.dtype, np.float32)
 
@@ -112,11 +119,11 @@ class StepTest(parameterized.TestCase):
   def test_everything_personal_gets_a_gradient(self):
     state, _ = runner().run(photos(), photos(1))
     for (path, leaf), old in zip(
-        jax.tree_util.tree_leaves_with_path(state.trainable),
-        jax.tree.leaves(runner().start.trainable)):
+      jax.tree_util.tree_leaves_with_path(state.trainable),
+      jax.tree.leaves(runner().start.trainable),
+    ):
       if not is_unused(path):
-        self.assertTrue((leaf != old).any(),
-                        jax.tree_util.keystr(path))
+        self.assertTrue((leaf != old).any(), jax.tree_util.keystr(path))
 
   def test_full_tuning_moves_all_but_the_mapping(self):
     full = runner(1, 1, None)
@@ -124,41 +131,47 @@ class StepTest(parameterized.TestCase):
     self.assertTrue(metrics["finite"])
     self.assertNotIn("mapping", state.trainable["backbone"])
     for path, leaf in jax.tree_util.tree_leaves_with_path(
-        jax.tree.map(lambda a, b: np.abs(a - b).max(), state.trainable,
-                     full.start.trainable)):
+      jax.tree.map(
+        lambda a, b: np.abs(a - b).max(), state.trainable, full.start.trainable
+      )
+    ):
       if not is_unused(path):
         self.assertGreater(leaf, 0, jax.tree_util.keystr(path))
-    joined = state_lib.join(TINY, state.trainable,
-                            devices_lib.first(full.frozen), None)
+    joined = state_lib.join(
+      TINY, state.trainable, devices_lib.first(full.frozen), None
+    )
     chex.assert_trees_all_equal_shapes(joined.variables, full.base)
 
 
 class VectorTest(parameterized.TestCase):
-
   @parameterized.parameters(LORA, None)
   def test_trees_and_vectors(self, lora_config):
     """A state is the same numbers in both forms, moments too."""
-    trainable, _ = state_lib.split(jax.random.key(0), TINY,
-                                   random_variables(), lora_config)
+    trainable, _ = state_lib.split(
+      jax.random.key(0), TINY, random_variables(), lora_config
+    )
     chex.assert_trees_all_equal_shapes_and_dtypes(
-        trainable, state_lib.abstract_trainable(TINY, lora_config))
+      trainable, state_lib.abstract_trainable(TINY, lora_config)
+    )
     vectors = state_lib.init_state(trainable, TUNING)
-    self.assertEqual(vectors.trainable.shape,
-                     (state_lib.numbers(trainable),))
-    vectors = vectors.replace(opt_state=jax.tree.map(
+    self.assertEqual(vectors.trainable.shape, (state_lib.numbers(trainable),))
+    vectors = vectors.replace(
+      opt_state=jax.tree.map(
         lambda leaf: leaf + 1 + jnp.arange(leaf.size).reshape(leaf.shape),
-        vectors.opt_state))
+        vectors.opt_state,
+      )
+    )
     trees = state_lib.unravelled(vectors, trainable)
     chex.assert_trees_all_equal(trees.trainable, trainable)
     chex.assert_trees_all_equal_shapes(trees.opt_state[0].mu, trainable)
     # As one optimises trees by hand, and as earlier versions kept them.
     chex.assert_trees_all_equal_shapes(
-        trees.opt_state, state_lib.optimizer(TUNING).init(trainable))
+      trees.opt_state, state_lib.optimizer(TUNING).init(trainable)
+    )
     chex.assert_trees_all_equal(state_lib.ravelled(trees), vectors)
 
 
 class OptimizerTest(absltest.TestCase):
-
   def test_lazy_correction(self):
     """4 of 5 steps: rate 0.002, decay 0.99^0.8."""
     trainable = {"a": jnp.ones(1)}
@@ -166,14 +179,16 @@ class OptimizerTest(absltest.TestCase):
     opt_state = optimizer.init(trainable)
     updates, opt_state = optimizer.update({"a": jnp.full(1, 2.0)}, opt_state)
     self.assertAlmostEqual(float(updates["a"][0]), -0.002, places=7)
-    self.assertAlmostEqual(float(opt_state[0].nu["a"][0]),
-                           4 * (1 - 0.99**0.8), places=6)
+    self.assertAlmostEqual(
+      float(opt_state[0].nu["a"][0]), 4 * (1 - 0.99**0.8), places=6
+    )
 
   def test_without(self):
     optimizer = state_lib.optimizer(TuningConfig(lazy_interval=0))
     trainable = {"a": jnp.ones(1)}
-    updates, _ = optimizer.update({"a": jnp.full(1, 2.0)},
-                                  optimizer.init(trainable))
+    updates, _ = optimizer.update(
+      {"a": jnp.full(1, 2.0)}, optimizer.init(trainable)
+    )
     self.assertAlmostEqual(float(updates["a"][0]), -0.0025, places=7)
 
 

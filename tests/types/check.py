@@ -32,14 +32,26 @@ _LINE = re.compile(r"(?P<file>[\w/]+\.py):\d+:\d+: error\[")
 def find() -> tuple[dict[str, int], str]:
   """Errors of each file, and ty's own words."""
   done = subprocess.run(
-    [pathlib.Path(sys.executable).with_name("ty"), "check",
-     "--python", sys.prefix, "--output-format", "concise"],
-    cwd=_ROOT, capture_output=True, text=True, check=False)
+    [
+      pathlib.Path(sys.executable).with_name("ty"),
+      "check",
+      "--python",
+      sys.prefix,
+      "--output-format",
+      "concise",
+    ],
+    cwd=_ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   if done.returncode not in (0, 1):
     sys.exit(f"error: ty ended with {done.returncode}: {done.stderr}")
   counts = collections.Counter(
-    match["file"] for match in map(_LINE.match, done.stdout.splitlines())
-    if match)
+    match["file"]
+    for match in map(_LINE.match, done.stdout.splitlines())
+    if match
+  )
   return dict(sorted(counts.items())), done.stdout
 
 
@@ -59,9 +71,10 @@ def main(update: bool):
   if worse:
     sys.exit(f"error: more type errors than before: {', '.join(worse)}")
   fewer = sum(known.values()) - sum(found.values())
-  print(f"types: {sum(found.values())} known errors, none in public modules"
-        + (f"; {fewer} fewer than before, keep that by --update" if fewer
-           else ""))
+  print(
+    f"types: {sum(found.values())} known errors, none in public modules"
+    + (f"; {fewer} fewer than before, keep that by --update" if fewer else "")
+  )
 
 
 if __name__ == "__main__":

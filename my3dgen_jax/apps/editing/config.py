@@ -1,7 +1,7 @@
 """How directions are found and followed: what a user chooses."""
 
 import dataclasses
-from typing import Literal, Tuple
+from typing import Literal
 
 from my3dgen_jax import latents
 from my3dgen_jax.apps.rendering import render
@@ -21,60 +21,96 @@ class EditConfig:
   """How directions are found and followed."""
 
   samples: int = setting(
-      10_000, "Samples of the generator that a direction is found among, "
-      ">= 1.", low=1)
+    10_000,
+    "Samples of the generator that a direction is found among, >= 1.",
+    low=1,
+  )
   truncation_psi: float = setting(
-      1.0, "Truncation of the samples; 1: none, 0: the mean face.")
+    1.0, "Truncation of the samples; 1: none, 0: the mean face."
+  )
   seed: int = setting(0, "Seed of the samples, >= 0.", low=0)
   batch_size: int = setting(
-      4, "Pictures at a time, over all devices, >= 1.", low=1)
+    4, "Pictures at a time, over all devices, >= 1.", low=1
+  )
   share: float = setting(
-      0.1, "Share of the samples that is told apart: those with the highest "
-      "scores from as many with the lowest; at most 0.5.")
-  strengths: Tuple[float, ...] = setting(
-      (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0), "Strengths of the edit, one "
-      "column each, in the unit of --unit.", low=-1000, high=1000)
+    0.1,
+    "Share of the samples that is told apart: those with the highest "
+    "scores from as many with the lowest; at most 0.5.",
+  )
+  strengths: tuple[float, ...] = setting(
+    (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0),
+    "Strengths of the edit, one column each, in the unit of --unit.",
+    low=-1000,
+    high=1000,
+  )
   unit: Literal["spread", "w"] = setting(
-      "spread", "Unit of strengths: spread: standard deviations of the samples "
-      "along the direction; w: lengths in W.")
+    "spread",
+    "Unit of strengths: spread: standard deviations of the samples "
+    "along the direction; w: lengths in W.",
+  )
   apply: Literal["alpha", "w"] = setting(
-      "alpha", "How a direction is followed: alpha: as weights of the "
-      "anchors, as far as they can; w: it is added to w.")
+    "alpha",
+    "How a direction is followed: alpha: as weights of the "
+    "anchors, as far as they can; w: it is added to w.",
+  )
   edge: Literal["stop", "continue", "project"] = setting(
-      "continue", "What an edit does where the hull ends: it stops, continues, "
-      "or is projected onto the hull. Photos of the run lie at its end "
-      "already: stop hardly moves them.")
+    "continue",
+    "What an edit does where the hull ends: it stops, continues, "
+    "or is projected onto the hull. Photos of the run lie at its end "
+    "already: stop hardly moves them.",
+  )
   beta: float = setting(
-      0.02, "Depth below 0 that anchors' weights may reach, in [0, 1].")
+    0.02, "Depth below 0 that anchors' weights may reach, in [0, 1]."
+  )
   turn: float = setting(
-      0.0, "Yaw of the camera at the last strength, radians, from -turn at the "
-      "first one; 0: the camera stays.")
+    0.0,
+    "Yaw of the camera at the last strength, radians, from -turn at the "
+    "first one; 0: the camera stays.",
+  )
   frames: int = setting(
-      0, "Frames of a video for each start, in which the strength goes from "
-      "the first to the last and back; 0: no video.", low=0)
+    0,
+    "Frames of a video for each start, in which the strength goes from "
+    "the first to the last and back; 0: no video.",
+    low=0,
+  )
   yaw: float = setting(
-      0.0, "Angle that the video's camera turns to either side, radians.")
+    0.0, "Angle that the video's camera turns to either side, radians."
+  )
   pitch: float = setting(
-      0.0, "Angle that the video's camera turns up and down, radians.")
+    0.0, "Angle that the video's camera turns up and down, radians."
+  )
   video: str = setting(
-      ".mp4", "Format of the video.", choices=provenance.VIDEOS)
+    ".mp4", "Format of the video.", choices=provenance.VIDEOS
+  )
 
   def validate(self) -> "EditConfig":
     """Checks every field; raises UserError that names one."""
-    for name, known in (("unit", UNITS), ("apply", APPLIES),
-                        ("edge", latents.EDGES), ("video", provenance.VIDEOS)):
+    for name, known in (
+      ("unit", UNITS),
+      ("apply", APPLIES),
+      ("edge", latents.EDGES),
+      ("video", provenance.VIDEOS),
+    ):
       if getattr(self, name) not in known:
-        raise UserError(f"{name}: expected one of {', '.join(known)}, got "
-                        f"{getattr(self, name)!r}")
-    for name, low, high in (("samples", 1, _MOST), ("seed", 0, 2**32 - 1),
-                            ("batch_size", 1, _MOST), ("frames", 0, 100_000)):
+        raise UserError(
+          f"{name}: expected one of {', '.join(known)}, got "
+          f"{getattr(self, name)!r}"
+        )
+    for name, low, high in (
+      ("samples", 1, _MOST),
+      ("seed", 0, 2**32 - 1),
+      ("batch_size", 1, _MOST),
+      ("frames", 0, 100_000),
+    ):
       checks.whole_number(name, getattr(self, name), low, high)
     checks.as_float32("truncation_psi", self.truncation_psi, ())
     checks.as_float32("strengths", self.strengths, ("T",))
     for name, low, high in (("share", 1e-6, 0.5), ("beta", 0, 1)):
       if not low <= getattr(self, name) <= high:
-        raise UserError(f"{name}: expected a number in [{low}, {high}], got "
-                        f"{getattr(self, name)}")
+        raise UserError(
+          f"{name}: expected a number in [{low}, {high}], got "
+          f"{getattr(self, name)}"
+        )
     render.check_reach(self.yaw, self.pitch)
     render.check_reach(self.turn, 0.0)
     return self

@@ -1,9 +1,8 @@
 """Directions among labelled samples, and how far samples spread."""
 
 import dataclasses
-from typing import Mapping, Sequence, Union
+from collections.abc import Mapping, Sequence
 
-import chex
 import numpy as np
 
 from my3dgen_jax import directions
@@ -12,13 +11,19 @@ from my3dgen_jax.apps.editing.samples import samples_of
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import UserError
+from my3dgen_jax.types import Array
 
 _LEAST_SPREAD = 1e-6  # in W
 
 
-def find_direction(w: chex.Array, scores: Mapping[str, chex.Array], name: str,
-                   *, without: Sequence[Union[str, Direction]] = (),
-                   share: float = 0.1) -> Direction:
+def find_direction(
+  w: Array,
+  scores: Mapping[str, Array],
+  name: str,
+  *,
+  without: Sequence[str | Direction] = (),
+  share: float = 0.1,
+) -> Direction:
   """The direction in which an attribute grows while others stay.
 
   Args:
@@ -34,26 +39,29 @@ def find_direction(w: chex.Array, scores: Mapping[str, chex.Array], name: str,
 
   def fitted(name: str) -> Direction:
     known = ~np.isnan(scores[name])
-    return directions.fit(w[known], scores[name][known], name=name,
-                          share=share)
+    return directions.fit(w[known], scores[name][known], name=name, share=share)
 
   own = fitted(name)
-  free = without_others(own, [fitted(one) if isinstance(one, str) else one
-                              for one in without])
+  free = without_others(
+    own, [fitted(one) if isinstance(one, str) else one for one in without]
+  )
   return dataclasses.replace(free, spread=_spread(free.vector, w))
 
 
-def without_others(direction: Direction, others: Sequence[Direction]
-                   ) -> Direction:
+def without_others(
+  direction: Direction, others: Sequence[Direction]
+) -> Direction:
   """As `directions.conditioned`; the accuracy is the one before."""
   if not others:
     return direction
-  return dataclasses.replace(directions.conditioned(direction, others),
-                             accuracy=direction.accuracy)
+  return dataclasses.replace(
+    directions.conditioned(direction, others), accuracy=direction.accuracy
+  )
 
 
-def with_spread(person: Person, direction: Direction,
-                config: EditConfig) -> Direction:
+def with_spread(
+  person: Person, direction: Direction, config: EditConfig
+) -> Direction:
   """A direction that knows how far samples spread along it.
 
   Raises: UserError: they do not.
@@ -62,14 +70,16 @@ def with_spread(person: Person, direction: Direction,
   if spread is None:
     spread = _spread(direction.vector, samples_of(person, config))
   if not spread > _LEAST_SPREAD:
-    raise UserError(f"{direction.name}: the {config.samples} samples do not "
-                    "differ along it, so strengths cannot count their "
-                    "standard deviations; draw more, raise truncation_psi, or "
-                    "give strengths as lengths (unit w)")
+    raise UserError(
+      f"{direction.name}: the {config.samples} samples do not "
+      "differ along it, so strengths cannot count their "
+      "standard deviations; draw more, raise truncation_psi, or "
+      "give strengths as lengths (unit w)"
+    )
   return dataclasses.replace(direction, spread=spread)
 
 
-def _spread(vector: np.ndarray, w: chex.Array) -> float:
+def _spread(vector: np.ndarray, w: Array) -> float:
   """The standard deviation of samples along a direction in W or W+."""
   along = np.asarray(w, np.float64) @ np.atleast_2d(vector).sum(axis=0)
   return float(np.std(along))

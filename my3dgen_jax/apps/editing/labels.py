@@ -7,20 +7,20 @@ import json
 import os
 import pathlib
 import time
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
+from collections.abc import Callable, Mapping
+from typing import Any
 
-import chex
 import numpy as np
 
 from my3dgen_jax.apps.editing.config import EditConfig
-from my3dgen_jax.apps.editing.samples import (pictures_from_the_front,
-                                              samples_of)
+from my3dgen_jax.apps.editing.samples import pictures_from_the_front, samples_of
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.errors import CheckpointError, UserError
-from my3dgen_jax.jobs.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.jobs.interrupts import stopping_gently, StopRequest
 from my3dgen_jax.jobs.progress import Progress
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.training.photo_fits import read_npz
+from my3dgen_jax.types import Array
 
 _FORMAT = 1  # of remembered labels
 _SAVE_SECONDS = 60.0
@@ -37,12 +37,18 @@ class Measure:
   """
 
   name: str
-  apply: Callable[[chex.Array], Any]
+  apply: Callable[[Array], Any]
 
 
-def label(person: Person, w: chex.Array, measure: Measure, *,
-          batch_size: int = 4, stop: Optional[StopRequest] = None,
-          cache: Optional[pathlib.Path] = None) -> Dict[str, np.ndarray]:
+def label(
+  person: Person,
+  w: Array,
+  measure: Measure,
+  *,
+  batch_size: int = 4,
+  stop: StopRequest | None = None,
+  cache: pathlib.Path | None = None,
+) -> dict[str, np.ndarray]:
   """Measures pictures of latents from the front.
 
   Args:
@@ -70,8 +76,10 @@ def label(person: Person, w: chex.Array, measure: Measure, *,
   while done < len(w):
     batch = np.stack(list(itertools.islice(shown, batch_size)))
     found = measured(measure, batch)
-    scores = {name: np.concatenate([scores.get(name, values[:0]), values])
-              for name, values in found.items()}
+    scores = {
+      name: np.concatenate([scores.get(name, values[:0]), values])
+      for name, values in found.items()
+    }
     done += len(batch)
     progress.update(done)
     late = time.monotonic() - saved > _SAVE_SECONDS
@@ -81,14 +89,15 @@ def label(person: Person, w: chex.Array, measure: Measure, *,
         np.savez(file, **scores)
       saved = time.monotonic()
     if done < len(w):
-      stop.raise_if_wanted(f"stopped after {done} of {len(w)} samples; the "
-                           "same command goes on")
+      stop.raise_if_wanted(
+        f"stopped after {done} of {len(w)} samples; the same command goes on"
+      )
   return scores
 
 
-def label_samples(person: Person, measure: Measure, config: EditConfig,
-                  out: Union[str, os.PathLike]
-                  ) -> Tuple[np.ndarray, Dict[str, np.ndarray]]:
+def label_samples(
+  person: Person, measure: Measure, config: EditConfig, out: str | os.PathLike
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
   """Samples and their labels, see `sample_latents` and `label`.
 
   Args:
@@ -103,15 +112,21 @@ def label_samples(person: Person, measure: Measure, config: EditConfig,
   config.validate()
   w = samples_of(person, config)
   with stopping_gently() as stop:
-    scores = label(person, w, measure, batch_size=config.batch_size,
-                   stop=stop,
-                   cache=pathlib.Path(out).expanduser() / "unfinished")
-    stop.raise_if_wanted("stopped when all samples had their labels; the same "
-                         "command goes on")
+    scores = label(
+      person,
+      w,
+      measure,
+      batch_size=config.batch_size,
+      stop=stop,
+      cache=pathlib.Path(out).expanduser() / "unfinished",
+    )
+    stop.raise_if_wanted(
+      "stopped when all samples had their labels; the same command goes on"
+    )
   return w, scores
 
 
-def measured(measure: Measure, batch: np.ndarray) -> Dict[str, np.ndarray]:
+def measured(measure: Measure, batch: np.ndarray) -> dict[str, np.ndarray]:
   """What a measure says of pictures.
 
   Args:
@@ -128,23 +143,31 @@ def measured(measure: Measure, batch: np.ndarray) -> Dict[str, np.ndarray]:
   for name, values in found.items():
     values = np.asarray(values, np.float64)
     if values.shape != (len(batch),) or not np.isfinite(values).all():
-      raise UserError(f"{measure.name}: {name}: expected {len(batch)} finite "
-                      f"numbers, one a picture, got {list(values.shape)}")
+      raise UserError(
+        f"{measure.name}: {name}: expected {len(batch)} finite "
+        f"numbers, one a picture, got {list(values.shape)}"
+      )
     result[name] = values
   return result
 
 
 def _label_key(person: Person, w: np.ndarray, measure: Measure) -> str:
   """What labels depend on, hashed."""
-  digest = hashlib.sha256(json.dumps(
-      [_FORMAT, measure.name, person.digest,
-       person.generator.module.config.to_dict()]).encode())
+  digest = hashlib.sha256(
+    json.dumps(
+      [
+        _FORMAT,
+        measure.name,
+        person.digest,
+        person.generator.module.config.to_dict(),
+      ]
+    ).encode()
+  )
   digest.update(np.ascontiguousarray(w))
   return digest.hexdigest()[:32]
 
 
-def _recall(path: Optional[pathlib.Path], count: int
-            ) -> Dict[str, np.ndarray]:
+def _recall(path: pathlib.Path | None, count: int) -> dict[str, np.ndarray]:
   """Labels that are remembered, as many of each; none: {}."""
   try:
     scores = read_npz(path) if path else {}

@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from typing import Iterator, List, Optional, Tuple, Union
+from collections.abc import Iterator
 
 import chex
 import jax
@@ -24,8 +24,13 @@ SAMPLES_FILE = "samples.npz"
 _SAMPLES_AT_ONCE = 1000
 
 
-def sample_latents(key: chex.PRNGKey, generator: Network, count: int, *,
-                   truncation_psi: float = 1.0) -> np.ndarray:
+def sample_latents(
+  key: chex.PRNGKey,
+  generator: Network,
+  count: int,
+  *,
+  truncation_psi: float = 1.0,
+) -> np.ndarray:
   """Draws latents, for labels of the average camera.
 
   Args:
@@ -42,22 +47,30 @@ def sample_latents(key: chex.PRNGKey, generator: Network, count: int, *,
   @jax.jit
   def sample(generator, key):
     z = jax.random.normal(key, (_SAMPLES_AT_ONCE, config.z_dim))
-    return generator(z, front, truncation_psi=truncation_psi,
-                     method="mapping")[:, 0]
+    return generator(z, front, truncation_psi=truncation_psi, method="mapping")[
+      :, 0
+    ]
 
-  parts = [np.asarray(sample(generator, jax.random.fold_in(key, i)))
-           for i in range(-(-count // _SAMPLES_AT_ONCE))]
+  parts = [
+    np.asarray(sample(generator, jax.random.fold_in(key, i)))
+    for i in range(-(-count // _SAMPLES_AT_ONCE))
+  ]
   return np.concatenate(parts)[:count]
 
 
 def samples_of(person: Person, config: EditConfig) -> np.ndarray:
   """The samples that a config asks for, [N, w_dim]."""
-  return sample_latents(jax.random.key(config.seed), person.generator,
-                        config.samples, truncation_psi=config.truncation_psi)
+  return sample_latents(
+    jax.random.key(config.seed),
+    person.generator,
+    config.samples,
+    truncation_psi=config.truncation_psi,
+  )
 
 
-def pictures_from_the_front(person: Person, w: np.ndarray,
-                            batch_size: int) -> Iterator[np.ndarray]:
+def pictures_from_the_front(
+  person: Person, w: np.ndarray, batch_size: int
+) -> Iterator[np.ndarray]:
   """Draws latents as the average camera sees them.
 
   Args:
@@ -72,14 +85,17 @@ def pictures_from_the_front(person: Person, w: np.ndarray,
   model = person.generator.module.config
   front = render.view_labels(model.rendering, [0.0], [0.0])
   return render.synthesize_many(
-      person.generator,
-      np.broadcast_to(w[:, None], (len(w), model.num_ws, model.w_dim)),
-      np.broadcast_to(front, (len(w), front.shape[1])),
-      devices=person.devices, batch_size=batch_size)
+    person.generator,
+    np.broadcast_to(w[:, None], (len(w), model.num_ws, model.w_dim)),
+    np.broadcast_to(front, (len(w), front.shape[1])),
+    devices=person.devices,
+    batch_size=batch_size,
+  )
 
 
-def write_samples(person: Person, config: EditConfig,
-                  folder: Union[str, os.PathLike]):
+def write_samples(
+  person: Person, config: EditConfig, folder: str | os.PathLike
+):
   """Draws samples for people, or for programs of theirs, to label.
 
   Args:
@@ -99,33 +115,50 @@ def write_samples(person: Person, config: EditConfig,
   if path.exists():
     known = read_npz(path)
     if str(known.get("digest")) != person.digest or not np.array_equal(
-        known.get("w"), w):
+      known.get("w"), w
+    ):
       raise UserError(f"{folder}: holds other samples; choose another folder")
   folder.mkdir(parents=True, exist_ok=True)
   names = _sample_names(len(w))
   with stopping_gently() as stop:
     if not path.exists():
       with replacing(path) as file:
-        np.savez(file, w=w, digest=person.digest, seed=config.seed,
-                 truncation_psi=config.truncation_psi, base=person.origin.base)
-    missing = [i for i, name in enumerate(names)
-               if not (folder / name).exists()]
-    progress = Progress("samples", len(w), "pictures",
-                        start=len(w) - len(missing))
+        np.savez(
+          file,
+          w=w,
+          digest=person.digest,
+          seed=config.seed,
+          truncation_psi=config.truncation_psi,
+          base=person.origin.base,
+        )
+    missing = [
+      i for i, name in enumerate(names) if not (folder / name).exists()
+    ]
+    progress = Progress(
+      "samples", len(w), "pictures", start=len(w) - len(missing)
+    )
     shown = pictures_from_the_front(person, w[missing], config.batch_size)
     for done, (i, image) in enumerate(zip(missing, shown), progress.start + 1):
       provenance.write_picture(
-          folder / names[i], images.to_uint8(image),
-          person.made("edit", sample=i, seed=config.seed,
-                      truncation_psi=config.truncation_psi))
+        folder / names[i],
+        images.to_uint8(image),
+        person.made(
+          "edit",
+          sample=i,
+          seed=config.seed,
+          truncation_psi=config.truncation_psi,
+        ),
+      )
       progress.update(done)
       if done < len(w):
-        stop.raise_if_wanted(f"stopped after {done} of {len(w)} samples; the "
-                             "same command goes on")
+        stop.raise_if_wanted(
+          f"stopped after {done} of {len(w)} samples; the same command goes on"
+        )
 
 
-def read_samples(folder: Union[str, os.PathLike], *, w_dim: int,
-                 base: Optional[str] = None) -> Tuple[np.ndarray, List[str]]:
+def read_samples(
+  folder: str | os.PathLike, *, w_dim: int, base: str | None = None
+) -> tuple[np.ndarray, list[str]]:
   """The latents of `write_samples`, and their pictures' names.
 
   Args:
@@ -140,15 +173,18 @@ def read_samples(folder: Union[str, os.PathLike], *, w_dim: int,
   arrays = read_npz(path)
   w = arrays.get("w")
   if w is None:
-    raise CheckpointError(f"{path}: holds no w; expected a folder that "
-                          "--write_samples has written")
+    raise CheckpointError(
+      f"{path}: holds no w; expected a folder that --write_samples has written"
+    )
   if base and str(arrays.get("base", base)) != base:
-    raise CheckpointError(f"{path}: holds samples of another base generator; "
-                          "write and label samples of this one")
+    raise CheckpointError(
+      f"{path}: holds samples of another base generator; "
+      "write and label samples of this one"
+    )
   w = np.asarray(checks.as_float32(f"{path}: w", w, ("N", w_dim)))
   return w, _sample_names(len(w))
 
 
-def _sample_names(count: int) -> List[str]:
+def _sample_names(count: int) -> list[str]:
   digits = max(4, len(str(count - 1)))
   return [f"{i:0{digits}d}.png" for i in range(count)]

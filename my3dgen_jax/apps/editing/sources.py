@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from typing import Callable, List, Optional, Tuple, Union
+from collections.abc import Callable
 
 import numpy as np
 
@@ -23,49 +23,62 @@ _TABLE = ".csv"
 class DirectionSource:
   """Where a direction comes from, and what is to stay along it."""
 
-  direction: Optional[str] = setting(None, "File of a direction, .npy.")
-  labels: Optional[str] = setting(
-      None, "CSV file of labels: a name of --samples and a score per line.")
-  samples: Optional[str] = setting(
-      None, "Folder of samples that --write_samples has written.")
-  attribute: Optional[str] = None  # one of `measurable`, in place of labels
-  without: Tuple[str, ...] = setting(
-      (), "Attributes that are to stay: .npy files, .csv files of the same "
-      "samples, or attributes of procedural people.")
-  measurable: Tuple[str, ...] = ()  # attributes that a `Measure` knows
+  direction: str | None = setting(None, "File of a direction, .npy.")
+  labels: str | None = setting(
+    None, "CSV file of labels: a name of --samples and a score per line."
+  )
+  samples: str | None = setting(
+    None, "Folder of samples that --write_samples has written."
+  )
+  attribute: str | None = None  # one of `measurable`, in place of labels
+  without: tuple[str, ...] = setting(
+    (),
+    "Attributes that are to stay: .npy files, .csv files of the same "
+    "samples, or attributes of procedural people.",
+  )
+  measurable: tuple[str, ...] = ()  # attributes that a `Measure` knows
 
   @property
-  def tables(self) -> List[str]:
+  def tables(self) -> list[str]:
     """The files of labels."""
-    return [one for one in [self.labels or "", *self.without]
-            if one.endswith(_TABLE)]
+    return [
+      one for one in [self.labels or "", *self.without] if one.endswith(_TABLE)
+    ]
 
   @property
-  def measured(self) -> List[str]:
+  def measured(self) -> list[str]:
     """The attributes that a `Measure` labels samples by, sorted."""
     return sorted({self.attribute, *self.without} & set(self.measurable))
 
   def validate(self) -> "DirectionSource":
     """Checks what was given together; raises FlagError that names flags."""
     if sum(map(bool, (self.direction, self.labels, self.attribute))) != 1:
-      raise FlagError("give one of --direction, --labels and "
-                      "--demo_attribute")
+      raise FlagError("give one of --direction, --labels and --demo_attribute")
     if bool(self.tables) != bool(self.samples):
-      raise FlagError("--samples, the folder of --write_samples, and labels of "
-                      f"it ({_TABLE}) go together; one of them is missing")
+      raise FlagError(
+        "--samples, the folder of --write_samples, and labels of "
+        f"it ({_TABLE}) go together; one of them is missing"
+      )
     if self.measured and self.tables:
-      raise FlagError(f"--without: {', '.join(self.measured)} would be found "
-                      "among other samples than those of --samples; give "
-                      "labels of them")
+      raise FlagError(
+        f"--without: {', '.join(self.measured)} would be found "
+        "among other samples than those of --samples; give "
+        "labels of them"
+      )
     if self.measured or self.tables:
       directions.check_fitting()
     return self
 
 
-def direction_from(person: Person, source: DirectionSource,
-                   config: EditConfig, out: Union[str, os.PathLike], *,
-                   measure: Optional[labels.Measure] = None,
-                   report: Callable[[str], None] = print) -> Direction:
+def direction_from(
+  person: Person,
+  source: DirectionSource,
+  config: EditConfig,
+  out: str | os.PathLike,
+  *,
+  measure: labels.Measure | None = None,
+  report: Callable[[str], None] = print,
+) -> Direction:
   """Reads a direction, or finds it among labeled samples.
 
   Args:
@@ -79,34 +92,49 @@ def direction_from(person: Person, source: DirectionSource,
   Raises: UserError, CheckpointError: names the file.
   """
   model = person.generator.module.config
-  load = lambda path: directions.load(path, w_dim=model.w_dim,
-                                      num_ws=model.num_ws)
+  load = lambda path: directions.load(
+    path, w_dim=model.w_dim, num_ws=model.num_ws
+  )
   name = lambda path: pathlib.Path(path).stem
   tables = source.tables
   # Files first: a wrong one should not be noticed after the samples.
   given = source.direction and load(source.direction)
-  without = [one if one in source.measurable else name(one)
-             if one in tables else load(one) for one in source.without]
+  without = [
+    one
+    if one in source.measurable
+    else name(one)
+    if one in tables
+    else load(one)
+    for one in source.without
+  ]
   w, scores = None, {}
   if tables:
-    w, names = read_samples(source.samples, w_dim=model.w_dim,
-                            base=person.origin.base)
-    scores = {name(one): directions.read_labels(one, names, partly=True)
-              for one in tables}
+    w, names = read_samples(
+      source.samples, w_dim=model.w_dim, base=person.origin.base
+    )
+    scores = {
+      name(one): directions.read_labels(one, names, partly=True)
+      for one in tables
+    }
     for one, values in scores.items():
-      report(f"{one}: {np.isfinite(values).sum()} of {len(names)} samples have "
-             "a label")
+      report(
+        f"{one}: {np.isfinite(values).sum()} of {len(names)} samples have "
+        "a label"
+      )
   elif measure:
     w, scores = labels.label_samples(person, measure, config, out)
   found = lambda one, **options: finding.find_direction(
-      w, scores, one, share=config.share, **options)
+    w, scores, one, share=config.share, **options
+  )
   if given:
-    direction = finding.without_others(given, [
-        found(one) if isinstance(one, str) else one for one in without])
+    direction = finding.without_others(
+      given, [found(one) if isinstance(one, str) else one for one in without]
+    )
   else:
-    direction = found(source.attribute or name(source.labels),
-                      without=without)
+    direction = found(source.attribute or name(source.labels), without=without)
   if direction.accuracy is not None:
-    report(f"{direction.name}: {100 * direction.accuracy:.1f} % of the samples "
-           "that were held out are on the right side")
+    report(
+      f"{direction.name}: {100 * direction.accuracy:.1f} % of the samples "
+      "that were held out are on the right side"
+    )
   return direction

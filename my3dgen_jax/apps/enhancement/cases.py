@@ -1,14 +1,18 @@
 """An album's photos as one task: what is seen, known, and the truth."""
 
 import os
-from typing import List, NamedTuple, Optional, Union
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from my3dgen_jax.apps.enhancement import masks
-from my3dgen_jax.apps.enhancement.tasks import (ENLARGE, INPAINT,
-                                                EnhanceConfig, degradation_of)
+from my3dgen_jax.apps.enhancement.tasks import (
+  degradation_of,
+  EnhanceConfig,
+  ENLARGE,
+  INPAINT,
+)
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.data import images
 from my3dgen_jax.data.album import Album
@@ -32,15 +36,19 @@ class Case(NamedTuple):
 
   kind: str
   seen: np.ndarray
-  truth: List[Optional[np.ndarray]]
-  masks: List[Optional[np.ndarray]]
-  degradation: Optional[Degradation]
-  known: Optional[np.ndarray] = None
+  truth: list[np.ndarray | None]
+  masks: list[np.ndarray | None]
+  degradation: Degradation | None
+  known: np.ndarray | None = None
 
 
-def case_of(person: Person, album: Album, config: EnhanceConfig,
-            mask: Optional[Union[str, os.PathLike]],
-            degradation: Optional[Degradation]) -> Case:
+def case_of(
+  person: Person,
+  album: Album,
+  config: EnhanceConfig,
+  mask: str | os.PathLike | None,
+  degradation: Degradation | None,
+) -> Case:
   """Degrades what is intact, and checks the rest.
 
   Args:
@@ -54,26 +62,40 @@ def case_of(person: Person, album: Album, config: EnhanceConfig,
   """
   side = person.generator.module.config.img_resolution
   if album.img_resolution > side:
-    raise UserError(f"{album.place}: its photos have {album.img_resolution} "
-                    f"pixels a side, the generator makes {side}; make them "
-                    "smaller")
+    raise UserError(
+      f"{album.place}: its photos have {album.img_resolution} "
+      f"pixels a side, the generator makes {side}; make them "
+      "smaller"
+    )
   is_small = album.img_resolution < side
   if is_small and (config.task != ENLARGE or config.factor is not None):
     raise UserError(
-        f"{album.place}: its photos have {album.img_resolution} pixels a "
-        f"side, the generator makes {side}" + (
-            "; factor is for photos of that size" if config.task == ENLARGE
-            else f"; task {config.task} needs photos of that size"))
-  if degradation is None and config.task == ENLARGE and not is_small and (
-      config.factor is None):
-    raise UserError(f"{album.place}: its photos are as large as what the "
-                    "generator makes; give smaller ones, or a factor to make "
-                    "them smaller by")
+      f"{album.place}: its photos have {album.img_resolution} pixels a "
+      f"side, the generator makes {side}"
+      + (
+        "; factor is for photos of that size"
+        if config.task == ENLARGE
+        else f"; task {config.task} needs photos of that size"
+      )
+    )
+  if (
+    degradation is None
+    and config.task == ENLARGE
+    and not is_small
+    and (config.factor is None)
+  ):
+    raise UserError(
+      f"{album.place}: its photos are as large as what the "
+      "generator makes; give smaller ones, or a factor to make "
+      "them smaller by"
+    )
   given = None if mask is None else masks.read_mask(mask, side)
   items = list(album)
   photos = np.stack([images.to_uint8(item.image) for item in items])
-  own = [None if photo.mask is None else item.mask
-         for photo, item in zip(album.photos, items)]
+  own = [
+    None if photo.mask is None else item.mask
+    for photo, item in zip(album.photos, items)
+  ]
   regions = [given] * len(items)
   if degradation is None and config.task == INPAINT:
     usual = ~masks.centre_hole(side)
@@ -82,9 +104,13 @@ def case_of(person: Person, album: Album, config: EnhanceConfig,
     # One mask for several photos is a trial; for one it may be its damage.
     is_trial = given is not None and len(items) > 1
     known = [config.intact or is_trial or one is None for one in regions]
-    return Case(INPAINT, photos, [photo if one else None
-                                  for photo, one in zip(photos, known)],
-                [usual if one is None else one for one in regions], None)
+    return Case(
+      INPAINT,
+      photos,
+      [photo if one else None for photo, one in zip(photos, known)],
+      [usual if one is None else one for one in regions],
+      None,
+    )
   small = album.img_resolution
   if config.task == ENLARGE and config.factor is not None:
     small = max(round(side / config.factor), 1)
@@ -92,15 +118,30 @@ def case_of(person: Person, album: Album, config: EnhanceConfig,
   degradation = degradation or degradation_of(config, side=small)
   degrade = jax.jit(degradation.apply)
   if config.intact and is_small:
-    raise UserError(f"{album.place}: small photos are not intact; give those "
-                    "of the generator's size, and a factor")
+    raise UserError(
+      f"{album.place}: small photos are not intact; give those "
+      "of the generator's size, and a factor"
+    )
   if config.intact or (config.task == ENLARGE and config.factor is not None):
     seen = images.to_uint8(degrade(images.to_float(photos)))
-    return Case(kind, seen, list(photos), regions, degradation,
-                masks.known_shares(own, seen))
-  channels = jax.eval_shape(degradation.apply, jax.ShapeDtypeStruct(
-      (1, side, side, 3), np.float32)).shape[-1]
+    return Case(
+      kind,
+      seen,
+      list(photos),
+      regions,
+      degradation,
+      masks.known_shares(own, seen),
+    )
+  channels = jax.eval_shape(
+    degradation.apply, jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
+  ).shape[-1]
   if channels == 1:
     photos = images.to_uint8(degradations.grey(images.to_float(photos)))
-  return Case(kind, photos, [None] * len(photos), regions, degradation,
-              masks.known_shares(own, photos))
+  return Case(
+    kind,
+    photos,
+    [None] * len(photos),
+    regions,
+    degradation,
+    masks.known_shares(own, photos),
+  )

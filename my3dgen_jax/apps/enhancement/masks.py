@@ -2,14 +2,14 @@
 
 import os
 import pathlib
-from typing import Optional, Sequence, Union
+from collections.abc import Sequence
 
-import chex
 import numpy as np
 from PIL import Image
 
 from my3dgen_jax.data.album_files import failures_named
 from my3dgen_jax.errors import UserError
+from my3dgen_jax.types import Array
 
 # Of images as EG3D aligns them: eyes, nose and mouth. Rows and columns, first
 # and last, shares of the side.
@@ -20,12 +20,13 @@ def centre_hole(side: int) -> np.ndarray:
   """The hole that covers eyes, nose and mouth: [side, side] bool."""
   hole = np.zeros((side, side), bool)
   (top, bottom), (left, right) = (
-      [round(share * side) for share in pair] for pair in CENTRE)
+    [round(share * side) for share in pair] for pair in CENTRE
+  )
   hole[top:bottom, left:right] = True
   return hole
 
 
-def by_depth(depth: chex.Array, side: int) -> np.ndarray:
+def by_depth(depth: Array, side: int) -> np.ndarray:
   """Where something stands in front of the background.
 
   The threshold is the distance that splits the near from the far with the
@@ -48,7 +49,7 @@ def by_depth(depth: chex.Array, side: int) -> np.ndarray:
   total = np.cumsum(values)
   near = total[:-1] / count
   far = (total[-1] - total[:-1]) / (len(values) - count)
-  between = count * (len(values) - count) * (far - near)**2
+  between = count * (len(values) - count) * (far - near) ** 2
   # All at one distance: there is no background.
   threshold = values[np.argmax(between)] if len(values) > 1 else values[0]
   is_near = (seen & (depth <= threshold)).astype(np.float32)
@@ -56,7 +57,7 @@ def by_depth(depth: chex.Array, side: int) -> np.ndarray:
   return np.asarray(large) >= 0.5
 
 
-def read_mask(path: Union[str, os.PathLike], side: int) -> np.ndarray:
+def read_mask(path: str | os.PathLike, side: int) -> np.ndarray:
   """Reads a mask as albums have them.
 
   Args:
@@ -69,17 +70,21 @@ def read_mask(path: Union[str, os.PathLike], side: int) -> np.ndarray:
   path = pathlib.Path(path).expanduser()
   with failures_named(str(path)), Image.open(path) as picture:
     if picture.mode not in ("L", "1"):
-      raise UserError(f"{path}: a mask must be grey, of 8 bits or 1, got mode "
-                      f"{picture.mode}")
+      raise UserError(
+        f"{path}: a mask must be grey, of 8 bits or 1, got mode {picture.mode}"
+      )
     mask = np.asarray(picture.convert("L"))
   if mask.shape != (side, side):
-    raise UserError(f"{path}: is {mask.shape[1]}x{mask.shape[0]}, the photo "
-                    f"is {side}x{side}; they must be of one size")
+    raise UserError(
+      f"{path}: is {mask.shape[1]}x{mask.shape[0]}, the photo "
+      f"is {side}x{side}; they must be of one size"
+    )
   return mask >= 128
 
 
-def known_shares(own: Sequence[Optional[np.ndarray]], seen: np.ndarray
-                 ) -> Optional[np.ndarray]:
+def known_shares(
+  own: Sequence[np.ndarray | None], seen: np.ndarray
+) -> np.ndarray | None:
   """The share of each pixel seen that photos' own masks say is known.
 
   What `prepare` has mirrored beyond a photo's border is not.
@@ -97,6 +102,6 @@ def known_shares(own: Sequence[Optional[np.ndarray]], seen: np.ndarray
   for i, mask in enumerate(own):
     if mask is not None:
       known[i, ..., 0] = Image.fromarray(
-          np.ascontiguousarray(mask[..., 0])).resize((width, height),
-                                                     Image.BOX)
+        np.ascontiguousarray(mask[..., 0])
+      ).resize((width, height), Image.BOX)
   return np.clip(known, 0, 1)  # means may end a rounding beyond

@@ -1,25 +1,70 @@
 """Photos of any size, in colours or grey, as enhancing takes them."""
 
+import dataclasses
 import functools
 import io
 import json
 import os
 import pathlib
-from typing import BinaryIO, Optional, Union
+from collections.abc import Callable
+from typing import BinaryIO, Literal
 
 import numpy as np
 from PIL import Image
 
+from my3dgen_jax.config import setting
 from my3dgen_jax.data import dataset_json, photo_files
 from my3dgen_jax.data.album import Album
-from my3dgen_jax.data.album_files import MASK_SUFFIX, File, Photo, stem
-from my3dgen_jax.errors import UserError
+from my3dgen_jax.data.album_files import File, MASK_SUFFIX, Photo, stem
+from my3dgen_jax.data.faces import mediapipe_models
+from my3dgen_jax.errors import FlagError, UserError
 
 _GREY_MODES = ("L", "LA", "1", "I;16")
 
 
-def one_photo(path: Union[str, os.PathLike],
-              camera: Optional[Union[str, os.PathLike]] = None) -> Album:
+@dataclasses.dataclass(frozen=True)
+class PhotoSource:
+  """One photo in place of an album, and who finds the person in photos."""
+
+  small: str | None = setting(
+    None,
+    "File of one photo, of any size, in colors or grey, in place of an album.",
+  )
+  camera: str | None = setting(
+    None,
+    "File of --small's camera: JSON, 25 numbers; default: dataset.json beside "
+    "the photo.",
+  )
+  mask: str | None = setting(
+    None,
+    "Grey picture of the generator's size: white where the photo is known "
+    "(inpaint; default: NAME_mask.png beside the photo) or where the person is "
+    "(other tasks; default: --segmenter finds it).",
+  )
+  segmenter: Literal["depth", "mediapipe"] = setting(
+    "depth",
+    "What finds the person where there is no --mask: the generator's depth, "
+    "or MediaPipe's model.",
+  )
+
+  def validate(self, *, has_album: bool) -> "PhotoSource":
+    """Returns itself; FlagError: not one of a photo and an album is given."""
+    if has_album == bool(self.small):
+      raise FlagError("give photos by --album, or one by --small")
+    if self.camera and not self.small:
+      raise FlagError("--camera is of --small; albums have a dataset.json")
+    return self
+
+  def person_finder(self) -> Callable[[np.ndarray], np.ndarray] | None:
+    """MediaPipe's, see `mediapipe_models.person_segmenter`; None: depth's."""
+    if self.segmenter == "depth":
+      return None
+    return mediapipe_models.person_segmenter()
+
+
+def one_photo(
+  path: str | os.PathLike, camera: str | os.PathLike | None = None
+) -> Album:
   """An album of one photo, of any size, in colours or grey.
 
   Args:
@@ -30,12 +75,17 @@ def one_photo(path: Union[str, os.PathLike],
   Raises: UserError: there is no camera; AlbumError: the photo cannot be used.
   """
   path = pathlib.Path(path).expanduser()
-  place = pathlib.Path(camera).expanduser() if camera else (
-      path.parent / dataset_json.FILE_NAME)
+  place = (
+    pathlib.Path(camera).expanduser()
+    if camera
+    else (path.parent / dataset_json.FILE_NAME)
+  )
   if not camera and not place.exists():
-    raise UserError(f"{path}: has no camera: there is no {place.name} beside "
-                    "it; give one by --camera, a file of 25 numbers, or let "
-                    "prepare make one from the photo")
+    raise UserError(
+      f"{path}: has no camera: there is no {place.name} beside "
+      "it; give one by --camera, a file of 25 numbers, or let "
+      "prepare make one from the photo"
+    )
   text = place.read_text(encoding="utf-8", errors="replace")
   try:
     is_list = isinstance(json.loads(text), list)
@@ -46,22 +96,31 @@ def one_photo(path: Union[str, os.PathLike],
   labels = dataset_json.parse(text, str(place))
   name = dataset_json.normal_name(path.name)
   if name not in labels:
-    raise UserError(f"{place}: has no camera of {path.name}; add its label, "
-                    "or let prepare make one from the photo")
+    raise UserError(
+      f"{place}: has no camera of {path.name}; add its label, "
+      "or let prepare make one from the photo"
+    )
   place = path.with_name(stem(path.name) + MASK_SUFFIX)
   mask = None
   # A label makes `me_with_mask.png` another photo.
   if place.exists() and dataset_json.normal_name(place.name) not in labels:
     mask = File(str(place), lambda: open(place, "rb"))
-  return Album.from_photos(str(path), [Photo(
-      path.name, labels[name],
-      File(str(path), functools.partial(_open_photo, path)), mask)],
-                           min_photos=1)
+  return Album.from_photos(
+    str(path),
+    [
+      Photo(
+        path.name,
+        labels[name],
+        File(str(path), functools.partial(_open_photo, path)),
+        mask,
+      )
+    ],
+    min_photos=1,
+  )
 
 
 def _open_photo(path: pathlib.Path) -> BinaryIO:
-  """A photo's file, or a PNG of three equal channels in place of a grey one.
-  """
+  """A photo's file, or a PNG of three equal channels in place of a grey one."""
   with Image.open(path) as picture:
     is_grey = picture.mode in _GREY_MODES
   if not is_grey:
@@ -86,5 +145,8 @@ def lanczos(seen: np.ndarray, side: int) -> np.ndarray:
     seen = np.broadcast_to(seen, seen.shape[:-1] + (3,))
   if seen.shape[:2] == (side, side):
     return np.array(seen)
-  return np.asarray(Image.fromarray(np.ascontiguousarray(seen)).resize(
-      (side, side), Image.LANCZOS))
+  return np.asarray(
+    Image.fromarray(np.ascontiguousarray(seen)).resize(
+      (side, side), Image.LANCZOS
+    )
+  )

@@ -7,7 +7,8 @@ import json
 import pathlib
 import shutil
 import time
-from typing import Any, Callable, Dict, Optional, Tuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +16,11 @@ from my3dgen_jax._version import __version__
 from my3dgen_jax.apps.evaluation import protocols, runs
 from my3dgen_jax.apps.evaluation.protocols import Subject
 from my3dgen_jax.apps.evaluation.runs import Variant
-from my3dgen_jax.apps.evaluation.settings import (EvaluateConfig, judge_digest,
-                                                  judges_of)
+from my3dgen_jax.apps.evaluation.settings import (
+  EvaluateConfig,
+  judge_digest,
+  judges_of,
+)
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.jobs import devices
 from my3dgen_jax.jobs.interrupts import StopRequest
@@ -35,8 +39,13 @@ class Bench:
   A generator is loaded when something about it is not known yet.
   """
 
-  def __init__(self, config: EvaluateConfig, out: pathlib.Path,
-               stop: StopRequest, report: Callable[[str], None]):
+  def __init__(
+    self,
+    config: EvaluateConfig,
+    out: pathlib.Path,
+    stop: StopRequest,
+    report: Callable[[str], None],
+  ):
     """Starts with nothing loaded.
 
     Args:
@@ -47,8 +56,8 @@ class Bench:
     """
     self._config, self._out = config, out / _MEASURED
     self._stop, self._report = stop, report
-    self._loaded: Tuple[Optional[Variant], Optional[Subject]] = None, None
-    self._seconds: Dict[pathlib.Path, float] = {}
+    self._loaded: tuple[Variant | None, Subject | None] = None, None
+    self._seconds: dict[pathlib.Path, float] = {}
     self.measured = 0  # just now
 
   @property
@@ -60,25 +69,33 @@ class Bench:
     """Removes what only unfinished measurements need."""
     shutil.rmtree(self._out / _UNFINISHED, ignore_errors=True)
 
-  def __call__(self, name: str, variant: Variant) -> Dict[str, Any]:
+  def __call__(self, name: str, variant: Variant) -> dict[str, Any]:
     """A measurement; `name` is a function of `protocols`."""
     key = self._key(name, variant)
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str)
-                            .encode()).hexdigest()[:16]
+    digest = hashlib.sha256(
+      json.dumps(key, sort_keys=True, default=str).encode()
+    ).hexdigest()[:16]
     path = self._out / f"{name}-{digest}.json"
     if not path.is_file():
       self._stop.raise_if_wanted("stopped; the same command goes on")
       began = time.monotonic()
       measure = getattr(protocols, name)
       if name == "editing":
-        measure = functools.partial(measure,
-                                    directions=self._config.directions)
-      values = measure(self._subject(variant), self._config.protocol,
-                       self._config.seed)
+        measure = functools.partial(measure, directions=self._config.directions)
+      values = measure(
+        self._subject(variant), self._config.protocol, self._config.seed
+      )
       seconds = time.monotonic() - began
       path.parent.mkdir(parents=True, exist_ok=True)
-      run_folder.write_json(path, {"of": str(variant.folder), "key": key,
-                                   "values": values, "seconds": seconds})
+      run_folder.write_json(
+        path,
+        {
+          "of": str(variant.folder),
+          "key": key,
+          "values": values,
+          "seconds": seconds,
+        },
+      )
       self.measured += 1
       base = " (base)" if variant.pretrained else ""
       self._report(f"{variant.folder}{base}: {name}, {duration(seconds)}")
@@ -86,29 +103,49 @@ class Bench:
     self._seconds[path] = found["seconds"]
     return found["values"]
 
-  def _key(self, name: str, variant: Variant) -> Dict[str, Any]:
+  def _key(self, name: str, variant: Variant) -> dict[str, Any]:
     """All that a measurement depends on."""
     protocol = dataclasses.asdict(self._config.protocol)
-    return {"measure": name, "protocol": protocol, "seed": self._config.seed,
-            "format": [_FORMAT, __version__], **_identity(variant),
-            # Measurements of earlier versions know of none.
-            **({"precision": self._config.precision}
-               if self._config.precision else {}), **{
-                kind: judge_digest(folder) for kind, folder
-                in judges_of(self._config, variant.folder).items()},
-            "directions": [] if name != "editing" else [
-                (one.name, hashlib.sha256(np.ascontiguousarray(
-                    one.vector)).hexdigest(), one.spread)
-                for one in self._config.directions]}
+    return {
+      "measure": name,
+      "protocol": protocol,
+      "seed": self._config.seed,
+      "format": [_FORMAT, __version__],
+      **_identity(variant),
+      # Measurements of earlier versions know of none.
+      **(
+        {"precision": self._config.precision} if self._config.precision else {}
+      ),
+      **{
+        kind: judge_digest(folder)
+        for kind, folder in judges_of(self._config, variant.folder).items()
+      },
+      "directions": []
+      if name != "editing"
+      else [
+        (
+          one.name,
+          hashlib.sha256(np.ascontiguousarray(one.vector)).hexdigest(),
+          one.spread,
+        )
+        for one in self._config.directions
+      ],
+    }
 
   def _subject(self, variant: Variant) -> Subject:
     if self._loaded[0] != variant:
       self._loaded = None, None
       devices.forget_programs()
-      self._loaded = variant, runs.load_subject(
-          variant, stop=self._stop, cache=self._out / _UNFINISHED,
+      self._loaded = (
+        variant,
+        runs.load_subject(
+          variant,
+          stop=self._stop,
+          cache=self._out / _UNFINISHED,
           precision=self._config.precision,
-          **judges_of(self._config, variant.folder))
+          **judges_of(self._config, variant.folder),
+        ),
+      )
     return self._loaded[1]
 
   def person(self, variant: Variant) -> Person:
@@ -116,13 +153,15 @@ class Bench:
     return self._subject(variant).person
 
 
-def _identity(variant: Variant) -> Dict[str, Any]:
+def _identity(variant: Variant) -> dict[str, Any]:
   """What tells a generator, its anchors and its photos from others."""
   config = run_folder.read_config(variant.folder)
-  found = {"base": config[run_folder.BASE_DIGEST],
-           "generator": config["generator"], "photos": config["photos"],
-           "anchors": run_folder.file_digest(
-               variant.folder / run_folder.ANCHORS_FILE)}
+  found = {
+    "base": config[run_folder.BASE_DIGEST],
+    "generator": config["generator"],
+    "photos": config["photos"],
+    "anchors": run_folder.file_digest(variant.folder / run_folder.ANCHORS_FILE),
+  }
   if variant.pretrained:
     return found
   if config["settings"]["tuning"]["mode"] == "full":

@@ -1,12 +1,15 @@
 """What an evaluation needs, looked for before anything is measured."""
 
 import pathlib
-from typing import List, Sequence
+from collections.abc import Sequence
 
 from my3dgen_jax.apps.evaluation import plots
 from my3dgen_jax.apps.evaluation.runs import Runs
-from my3dgen_jax.apps.evaluation.settings import (EvaluateConfig, judge_digest,
-                                                  judges_of)
+from my3dgen_jax.apps.evaluation.settings import (
+  EvaluateConfig,
+  judge_digest,
+  judges_of,
+)
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.losses import metrics
 from my3dgen_jax.training import run_folder
@@ -27,27 +30,40 @@ def check(people: Sequence[Runs], config: EvaluateConfig):
   for runs in people[1:]:
     for kind, folder in judges_of(config, runs.main).items():
       if judge_digest(folder) != judge_digest(judges_of(config, first)[kind]):
-        raise UserError(f"{runs.main}: was measured by other weights of "
-                        f"{kind} than {first}; give one folder for all by "
-                        f"--{kind}")
+        raise UserError(
+          f"{runs.main}: was measured by other weights of "
+          f"{kind} than {first}; give one folder for all by "
+          f"--{kind}"
+        )
     if "4" in config.tables and _base(runs.main) != _base(first):
-      raise UserError(f"{runs.main}: has another base than {first}, and a "
-                      "direction is of one base; measure them apart, or leave "
-                      "table 4 out")
+      raise UserError(
+        f"{runs.main}: has another base than {first}, and a "
+        "direction is of one base; measure them apart, or leave "
+        "table 4 out"
+      )
 
 
 def _base(folder: pathlib.Path) -> str:
   return run_folder.read_config(folder)[run_folder.BASE_DIGEST]
 
 
-def _used(runs: Runs, names: Sequence[str]) -> List[pathlib.Path]:
+def _used(runs: Runs, names: Sequence[str]) -> list[pathlib.Path]:
   """The runs of a person that tables look at."""
-  axes = {"5": "rank", "6": "photos", "layout": "layout",
-          "lpips": "lpips_weight"}
-  compared = [folder for name in names if name in axes
-              for folder in runs.variants[axes[name]].values()]
-  return list(dict.fromkeys(
-      [runs.main, *([runs.full] if runs.full else []), *compared]))
+  axes = {
+    "5": "rank",
+    "6": "photos",
+    "layout": "layout",
+    "lpips": "lpips_weight",
+  }
+  compared = [
+    folder
+    for name in names
+    if name in axes
+    for folder in runs.variants[axes[name]].values()
+  ]
+  return list(
+    dict.fromkeys([runs.main, *([runs.full] if runs.full else []), *compared])
+  )
 
 
 def _check_run(folder: pathlib.Path, config: EvaluateConfig):
@@ -59,15 +75,22 @@ def _check_run(folder: pathlib.Path, config: EvaluateConfig):
     folders["dists"] = weights["dists"]
   error = metrics.missing(list(folders), folders)
   if error is not None:
-    raise UserError(f"{folder}: {error} | then give the folders by --lpips, "
-                    "--identity, --dists")
-  for part, remedy in (("test", "which are what is inverted and enhanced"),
-                       ("reference", "which tell whether it is the person")):
+    raise UserError(
+      f"{folder}: {error} | then give the folders by --lpips, "
+      "--identity, --dists"
+    )
+  for part, remedy in (
+    ("test", "which are what is inverted and enhanced"),
+    ("reference", "which tell whether it is the person"),
+  ):
     if not content["photos"][part]:
-      raise UserError(f"{folder}: has no {part} photos, {remedy}; personalize "
-                      f"with --{part}=10")
+      raise UserError(
+        f"{folder}: has no {part} photos, {remedy}; personalize "
+        f"with --{part}=10"
+      )
   for name in ("checkpoint", "album"):
     place = pathlib.Path(content["settings"][name]).expanduser()
     if not place.exists():
-      raise UserError(f"{folder}: its {name}, {place}, is not there any more; "
-                      "restore it")
+      raise UserError(
+        f"{folder}: its {name}, {place}, is not there any more; restore it"
+      )

@@ -3,24 +3,27 @@
 Source: My3DGen, section 4.2.
 """
 
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from my3dgen_jax.jobs.interrupts import StopRequest
-from my3dgen_jax.types import Network
+from my3dgen_jax.types import Array, Network
 
 STOPPED = "stopped; the same command goes on"
 
 _ROWS = 8  # images that one is compared with at a time
 
 
-def lpips_diversity(lpips: Network, shown: Sequence[chex.Array],
-                    photos: Sequence[chex.Array],
-                    stop: Optional[StopRequest] = None) -> Dict[str, float]:
+def lpips_diversity(
+  lpips: Network,
+  shown: Sequence[Array],
+  photos: Sequence[Array],
+  stop: StopRequest | None = None,
+) -> dict[str, float]:
   """`diversity` by LPIPS.
 
   Args:
@@ -37,23 +40,28 @@ def lpips_diversity(lpips: Network, shown: Sequence[chex.Array],
   nearest = []
   for image in shown:
     stop.raise_if_wanted(STOPPED)
-    nearest.append(int(np.argmin(
-        _to_all(lpips, looks, _features(lpips, image[None])))))
+    nearest.append(
+      int(np.argmin(_to_all(lpips, looks, _features(lpips, image[None]))))
+    )
 
   def between(members):
     stop.raise_if_wanted(STOPPED)
     # Features of one group at a time: a thousand images' would be gigabytes.
     known = [_features(lpips, shown[i][None]) for i in members]
-    found = [_to_all(lpips, known[i + 1:], known[i])
-             for i in range(len(members) - 1)]
+    found = [
+      _to_all(lpips, known[i + 1 :], known[i]) for i in range(len(members) - 1)
+    ]
     return np.concatenate(found) if found else np.zeros(0)
 
-  return {"diversity": diversity(nearest, between),
-          "groups": float(np.sum(np.bincount(nearest) >= 3))}
+  return {
+    "diversity": diversity(nearest, between),
+    "groups": float(np.sum(np.bincount(nearest) >= 3)),
+  }
 
 
-def diversity(nearest: Sequence[int],
-              between: Callable[[List[int]], chex.Array]) -> float:
+def diversity(
+  nearest: Sequence[int], between: Callable[[list[int]], Array]
+) -> float:
   """How different images are that resemble the same photo.
 
   Args:
@@ -65,16 +73,18 @@ def diversity(nearest: Sequence[int],
     0, photos without any image count for nothing.
   Source: My3DGen, section 4.2.
   """
-  groups: Dict[int, List[int]] = {}
+  groups: dict[int, list[int]] = {}
   for i, photo in enumerate(nearest):
     groups.setdefault(photo, []).append(i)
-  spreads = [float(np.std(between(members))) if len(members) > 1 else 0.0
-             for members in groups.values()]
+  spreads = [
+    float(np.std(between(members))) if len(members) > 1 else 0.0
+    for members in groups.values()
+  ]
   return float(np.mean(spreads))
 
 
 @jax.jit
-def _features(lpips: Network, x: chex.Array) -> Any:
+def _features(lpips: Network, x: Array) -> Any:
   return lpips(x, method="features")
 
 
@@ -82,7 +92,7 @@ def _to_all(lpips: Network, many: Sequence[Any], one: Any) -> np.ndarray:
   """Distances of one image's features to others', [len(many)]."""
   found = []
   for first in range(0, len(many), _ROWS):
-    rows = list(many[first:first + _ROWS])
+    rows = list(many[first : first + _ROWS])
     count = len(rows)
     rows += rows[-1:] * (_ROWS - count)  # one shape, one program
     found.append(np.asarray(_distances(lpips, rows, one))[:count])

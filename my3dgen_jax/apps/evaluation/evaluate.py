@@ -10,28 +10,38 @@ Source: My3DGen, tables 1 to 6, figures 4 and 9, appendix D.
 import os
 import pathlib
 import time
-from typing import Callable, List, Sequence, Union
+from collections.abc import Callable, Sequence
 
 from my3dgen_jax.apps.evaluation import report as report_lib
 from my3dgen_jax.apps.evaluation import tables
 from my3dgen_jax.apps.evaluation.cache import Bench
 from my3dgen_jax.apps.evaluation.checks import check
-from my3dgen_jax.apps.evaluation.paper_tables import (READ_OFF, TABLES,
-                                                      with_gaps)
-from my3dgen_jax.apps.evaluation.runs import Runs, find_people
+from my3dgen_jax.apps.evaluation.paper_tables import READ_OFF, TABLES, with_gaps
+from my3dgen_jax.apps.evaluation.runs import find_people, Runs
 from my3dgen_jax.apps.evaluation.settings import EvaluateConfig
 from my3dgen_jax.apps.evaluation.tables import Table
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs.interrupts import stopping_gently
 from my3dgen_jax.storage.files import replacing
 
-__all__ = ["EvaluateConfig", "Runs", "TABLES", "check", "evaluate",
-           "find_people"]
+__all__ = [
+  "EvaluateConfig",
+  "Runs",
+  "TABLES",
+  "check",
+  "evaluate",
+  "find_people",
+]
 
 
-def evaluate(people: Sequence[Runs], config: EvaluateConfig,
-             out: Union[str, os.PathLike], *, header: Sequence[str] = (),
-             report: Callable[[str], None] = print) -> List[Table]:
+def evaluate(
+  people: Sequence[Runs],
+  config: EvaluateConfig,
+  out: str | os.PathLike,
+  *,
+  header: Sequence[str] = (),
+  report: Callable[[str], None] = print,
+) -> list[Table]:
   """Measures people into a folder; a stopped one goes on.
 
   Args:
@@ -48,9 +58,11 @@ def evaluate(people: Sequence[Runs], config: EvaluateConfig,
   config.validate()
   check(people, config)
   if "4" in config.tables and not config.directions:
-    raise UserError("directions: table 4 edits along directions; give .npy "
-                    "files, which launch.edit finds, by --directions, or "
-                    "leave table 4 out")
+    raise UserError(
+      "directions: table 4 edits along directions; give .npy "
+      "files, which launch.edit finds, by --directions, or "
+      "leave table 4 out"
+    )
   out = pathlib.Path(out).expanduser()
   out.mkdir(parents=True, exist_ok=True)
   began = time.monotonic()
@@ -62,15 +74,16 @@ def evaluate(people: Sequence[Runs], config: EvaluateConfig,
         if name not in READ_OFF:
           TABLES[name]([runs], bench)
       report(f"{runs.name}: {i + 1} of {len(people)} people")
-    found = [with_gaps(TABLES[name](people, bench))
-             for name in config.tables]
+    found = [with_gaps(TABLES[name](people, bench)) for name in config.tables]
     bench.clean_up()
     if "layout" in config.tables:
       report_lib.draw_layouts(people, bench, out)
   names = [runs.name for runs in people]
   report_lib.write_values(found, names, config, out)
-  lines = [*header, *report_lib.lines_about(people, config, bench,
-                                            time.monotonic() - began)]
+  lines = [
+    *header,
+    *report_lib.lines_about(people, config, bench, time.monotonic() - began),
+  ]
   with replacing(out / report_lib.REPORT_FILE) as file:
     file.write(report_lib.to_report(found, lines).encode())
   for table in found:

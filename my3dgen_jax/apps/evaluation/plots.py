@@ -2,14 +2,15 @@
 
 import functools
 import pathlib
-from typing import Any, Callable, Dict
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from my3dgen_jax.apps.evaluation import tables
 from my3dgen_jax.apps.evaluation.tables import Table
+from my3dgen_jax.errors import one_line, UserError
 from my3dgen_jax.storage.files import replacing
-from my3dgen_jax.errors import UserError, one_line
 
 
 def has_picture(table: Table) -> bool:
@@ -21,10 +22,13 @@ def check():
   """Raises UserError where matplotlib is missing."""
   try:
     import matplotlib.figure  # pylint: disable=import-outside-toplevel
+
     del matplotlib
   except ImportError as error:
-    raise UserError('figures need matplotlib: pip install '
-                    f'"my3dgen-jax[evaluate]" ({one_line(error)})') from error
+    raise UserError(
+      "figures need matplotlib: pip install "
+      f'"my3dgen-jax[evaluate]" ({one_line(error)})'
+    ) from error
 
 
 def draw(table: Table, out: pathlib.Path):
@@ -43,6 +47,7 @@ def draw(table: Table, out: pathlib.Path):
   # pylint: disable=import-outside-toplevel
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
+
   figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
   FigureCanvasAgg(figure)
   axes = figure.add_subplot()
@@ -62,11 +67,16 @@ def _curve(table: Table, axes: Any):
     found = [tables.estimate(row[name]) for name in columns]
     if None in found:
       continue
-    line, = axes.plot(weight, [one.mean for one in found], marker="o",
-                      label=title)
-    axes.fill_between(weight, [one.low for one in found],
-                      [one.high for one in found], alpha=0.15,
-                      color=line.get_color())
+    (line,) = axes.plot(
+      weight, [one.mean for one in found], marker="o", label=title
+    )
+    axes.fill_between(
+      weight,
+      [one.low for one in found],
+      [one.high for one in found],
+      alpha=0.15,
+      color=line.get_color(),
+    )
   axes.set_xlabel("weight of the second anchor")
   axes.set_ylabel("ID_sim")
 
@@ -78,13 +88,14 @@ def _bars(table: Table, axes: Any, *, unit: str):
   for i, (title, row) in enumerate(table.rows.items()):
     found = [tables.estimate(row[one.name]) for one in table.columns]
     means = [np.nan if one is None else one.mean for one in found]
-    axes.bar(place + width * (i - (len(table.rows) - 1) / 2), means, width,
-             label=title)
+    axes.bar(
+      place + width * (i - (len(table.rows) - 1) / 2), means, width, label=title
+    )
   axes.set_xticks(place, [one.title for one in table.columns], rotation=45)
   axes.set_ylabel(unit)
 
 
-_FIGURES: Dict[str, Callable[[Table, Any], None]] = {
-    "figure4": _curve,
-    "figure9": functools.partial(_bars, unit="change, per cent"),
+_FIGURES: dict[str, Callable[[Table, Any], None]] = {
+  "figure4": _curve,
+  "figure9": functools.partial(_bars, unit="change, per cent"),
 }

@@ -9,9 +9,9 @@ Source: My3DGen, section 4 and appendix D.
 
 import dataclasses
 import pathlib
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
-import chex
 import jax
 import numpy as np
 
@@ -19,17 +19,17 @@ from my3dgen_jax import latents
 from my3dgen_jax.apps import edit, enhance, invert, synthesize
 from my3dgen_jax.apps.editing.config import EditConfig
 from my3dgen_jax.apps.enhancement import masks, tasks
-from my3dgen_jax.apps.evaluation.diversity import STOPPED, lpips_diversity
-from my3dgen_jax.apps.rendering import render
-from my3dgen_jax.losses import scores
+from my3dgen_jax.apps.evaluation.diversity import lpips_diversity, STOPPED
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.losses.scores import IdentityScore
+from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.config import HullFitConfig, PivotConfig, ProjectionConfig
 from my3dgen_jax.data import images
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.jobs.interrupts import StopRequest
-from my3dgen_jax.types import Network
+from my3dgen_jax.losses import scores
+from my3dgen_jax.losses.scores import IdentityScore
+from my3dgen_jax.types import Array, Network
 
 YAW, PITCH = 0.35, 0.25  # of random views, radians about the front
 
@@ -62,43 +62,68 @@ class Protocol:
   weights: int
   images: int
   starts: int
-  strengths: Tuple[float, ...]
+  strengths: tuple[float, ...]
   projection: ProjectionConfig
   pivot: PivotConfig
   hull: HullFitConfig
 
-  def sizes(self) -> Dict[str, Any]:
+  def sizes(self) -> dict[str, Any]:
     """What is printed with a table."""
     projection, pivot, hull = self.projection, self.pivot, self.hull
     noise = "with" if projection.optimize_noise else "without"
-    until = (f"at most, until LPIPS is {pivot.stop_lpips:g}"
-             if pivot.stop_lpips else "each")
-    return {"photos": self.photos, "views": self.views, "pairs": self.pairs,
-            "weights": self.weights, "images": self.images,
-            "starts": self.starts, "strengths": self.strengths,
-            "projection": f"{projection.steps} steps of "
-                          f"{projection.learning_rate:g}, squared differences "
-                          f"times {projection.mse_weight:g}, {noise} noise "
-                          "maps",
-            f"tuning ({pivot.mode})": f"{pivot.steps} steps of "
-                                      f"{pivot.learning_rate:g} {until}",
-            "hull": f"{hull.steps} steps of {hull.learning_rate:g}"}
+    until = (
+      f"at most, until LPIPS is {pivot.stop_lpips:g}"
+      if pivot.stop_lpips
+      else "each"
+    )
+    return {
+      "photos": self.photos,
+      "views": self.views,
+      "pairs": self.pairs,
+      "weights": self.weights,
+      "images": self.images,
+      "starts": self.starts,
+      "strengths": self.strengths,
+      "projection": f"{projection.steps} steps of "
+      f"{projection.learning_rate:g}, squared differences "
+      f"times {projection.mse_weight:g}, {noise} noise "
+      "maps",
+      f"tuning ({pivot.mode})": f"{pivot.steps} steps of "
+      f"{pivot.learning_rate:g} {until}",
+      "hull": f"{hull.steps} steps of {hull.learning_rate:g}",
+    }
 
 
 # Steps and rates are those of the demo, where they are enough. Tuning goes on
 # to its end: where it stops at an LPIPS, that is the LPIPS of every setting.
 QUICK = Protocol(
-    name="quick", photos=2, views=4, pairs=4, weights=5, images=100, starts=3,
-    strengths=(-2.0, 2.0),
-    projection=ProjectionConfig(steps=30, learning_rate=0.1, mse_weight=2.0,
-                                optimize_noise=False),
-    pivot=PivotConfig(steps=60, learning_rate=0.005, stop_lpips=0.0),
-    hull=HullFitConfig(steps=100, learning_rate=0.02))
+  name="quick",
+  photos=2,
+  views=4,
+  pairs=4,
+  weights=5,
+  images=100,
+  starts=3,
+  strengths=(-2.0, 2.0),
+  projection=ProjectionConfig(
+    steps=30, learning_rate=0.1, mse_weight=2.0, optimize_noise=False
+  ),
+  pivot=PivotConfig(steps=60, learning_rate=0.005, stop_lpips=0.0),
+  hull=HullFitConfig(steps=100, learning_rate=0.02),
+)
 FULL = Protocol(
-    name="full", photos=10, views=20, pairs=10, weights=10, images=1000,
-    starts=10, strengths=(-3.0, -2.0, -1.0, 1.0, 2.0, 3.0),
-    projection=ProjectionConfig(steps=600), pivot=PivotConfig(mode="full"),
-    hull=HullFitConfig())
+  name="full",
+  photos=10,
+  views=20,
+  pairs=10,
+  weights=10,
+  images=1000,
+  starts=10,
+  strengths=(-3.0, -2.0, -1.0, 1.0, 2.0, 3.0),
+  projection=ProjectionConfig(steps=600),
+  pivot=PivotConfig(mode="full"),
+  hull=HullFitConfig(),
+)
 PROTOCOLS = {one.name: one for one in (QUICK, FULL)}
 
 
@@ -120,60 +145,78 @@ class Subject:
   photos: Album
   trained: Album
   score: IdentityScore
-  dists: Optional[Network] = None
+  dists: Network | None = None
   stop: StopRequest = dataclasses.field(default_factory=StopRequest)
-  cache: Optional[pathlib.Path] = None
+  cache: pathlib.Path | None = None
 
   def chosen(self, count: int) -> Album:
     """So many of the held-out photos, or all."""
     return self.photos.subset(range(min(count, len(self.photos))))
 
 
-def inversion(subject: Subject, protocol: Protocol, seed: int
-              ) -> Dict[str, float]:
+def inversion(
+  subject: Subject, protocol: Protocol, seed: int
+) -> dict[str, float]:
   """Table 1: photos inverted by pivotal tuning.
 
   Returns: "lpips", "psnr" and "dists" of the photo's own view, mean; "id_sim"
     of random views.
   """
-  return _inverted(subject, protocol, seed, invert.InvertConfig(
-      way="pivot", projection=protocol.projection, pivot=protocol.pivot))
+  return _inverted(
+    subject,
+    protocol,
+    seed,
+    invert.InvertConfig(
+      way="pivot", projection=protocol.projection, pivot=protocol.pivot
+    ),
+  )
 
 
-def reprojection(subject: Subject, protocol: Protocol, seed: int
-                 ) -> Dict[str, float]:
+def reprojection(
+  subject: Subject, protocol: Protocol, seed: int
+) -> dict[str, float]:
   """Appendix D: photos looked for in the hull, the weights unchanged.
 
   Returns: as `inversion`.
   """
-  return _inverted(subject, protocol, seed, invert.InvertConfig(
-      way="hull", hull=protocol.hull))
+  return _inverted(
+    subject, protocol, seed, invert.InvertConfig(way="hull", hull=protocol.hull)
+  )
 
 
-def _inverted(subject: Subject, protocol: Protocol, seed: int,
-              config: invert.InvertConfig) -> Dict[str, float]:
+def _inverted(
+  subject: Subject, protocol: Protocol, seed: int, config: invert.InvertConfig
+) -> dict[str, float]:
   # Each generator looks for them itself, also where a latent lies beside.
   photos = subject.chosen(protocol.photos).without_latents()
   rows = []
-  for i, (photo, one) in enumerate(zip(photos, invert.invert(
-      subject.person, photos, config, stop=subject.stop,
-      cache=subject.cache))):
-    image = render.synthesize(one.generator, one.ws[None],
-                              photo.c[None]).image[0]
-    row = scores.compare(image, photo.image, lpips=subject.person.lpips,
-                         mask=photo.mask)
+  for i, (photo, one) in enumerate(
+    zip(
+      photos,
+      invert.invert(
+        subject.person, photos, config, stop=subject.stop, cache=subject.cache
+      ),
+    )
+  ):
+    image = render.synthesize(one.generator, one.ws[None], photo.c[None]).image[
+      0
+    ]
+    row = scores.compare(
+      image, photo.image, lpips=subject.person.lpips, mask=photo.mask
+    )
     if subject.dists is not None:
-      row["dists"] = float(_distance(subject.dists, image[None],
-                                     photo.image[None])[0])
+      row["dists"] = float(
+        _distance(subject.dists, image[None], photo.image[None])[0]
+      )
     c = random_views(subject.person, protocol.views, (seed, i))
     row["id_sim"] = _views_score(subject, one.generator, one.ws, c)
     rows.append(row)
-  return {name: float(np.mean([row[name] for row in rows]))
-          for name in rows[0]}
+  return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
-def interpolation(subject: Subject, protocol: Protocol, seed: int
-                  ) -> Dict[str, Any]:
+def interpolation(
+  subject: Subject, protocol: Protocol, seed: int
+) -> dict[str, Any]:
   """Figure 4: between pairs of anchors, from random views.
 
   All weights of a pair are seen from the same views, so that nothing but the
@@ -186,17 +229,24 @@ def interpolation(subject: Subject, protocol: Protocol, seed: int
   curves = []
   for pair in range(protocol.pairs):
     subject.stop.raise_if_wanted(STOPPED)
-    first, second = rng.choice(len(anchors.names), 2,
-                               replace=len(anchors.names) < 2)
+    first, second = rng.choice(
+      len(anchors.names), 2, replace=len(anchors.names) < 2
+    )
     c = random_views(subject.person, protocol.views, (seed, pair))
-    curves.append(interpolation_curve(
-        subject, anchors.ws[first], anchors.ws[second], protocol.weights, c))
-  return {"id_sim": float(np.mean(curves)),
-          "curve": np.mean(curves, axis=0).tolist()}
+    curves.append(
+      interpolation_curve(
+        subject, anchors.ws[first], anchors.ws[second], protocol.weights, c
+      )
+    )
+  return {
+    "id_sim": float(np.mean(curves)),
+    "curve": np.mean(curves, axis=0).tolist(),
+  }
 
 
-def interpolation_curve(subject: Subject, a: chex.Array, b: chex.Array,
-                        weights: int, c: chex.Array) -> List[float]:
+def interpolation_curve(
+  subject: Subject, a: Array, b: Array, weights: int, c: Array
+) -> list[float]:
   """The identity score on the way from a to b.
 
   Args:
@@ -209,35 +259,51 @@ def interpolation_curve(subject: Subject, a: chex.Array, b: chex.Array,
   Returns: a mean over the views for each latent.
   """
   t = np.linspace(0, 1, weights, dtype=np.float32)
-  return [_views_score(subject, subject.person.generator, ws, c)
-          for ws in np.asarray(latents.between(a, b, t))]
+  return [
+    _views_score(subject, subject.person.generator, ws, c)
+    for ws in np.asarray(latents.between(a, b, t))
+  ]
 
 
-def synthesis(subject: Subject, protocol: Protocol, seed: int
-              ) -> Dict[str, float]:
+def synthesis(
+  subject: Subject, protocol: Protocol, seed: int
+) -> dict[str, float]:
   """Table 2: random latents of the hull from random cameras.
 
   Returns: "id_sim", mean; "diversity" and "groups", see `lpips_diversity`.
   """
   person = subject.person
   samples = synthesize.draw(
-      person, range(protocol.images), synthesize.SynthesizeConfig(
-          seed=seed, yaw=YAW, pitch=PITCH))
+    person,
+    range(protocol.images),
+    synthesize.SynthesizeConfig(seed=seed, yaw=YAW, pitch=PITCH),
+  )
   shown = []
   for image in render.synthesize_many(
-      person.generator, samples.ws, samples.c, devices=person.devices,
-      batch_size=_BATCH):
+    person.generator,
+    samples.ws,
+    samples.c,
+    devices=person.devices,
+    batch_size=_BATCH,
+  ):
     subject.stop.raise_if_wanted(STOPPED)
     shown.append(image)
   # One by one, as the reference photos: one program looks at all.
   found = [float(subject.score(image[None])[0]) for image in shown]
-  return {"id_sim": float(np.mean(found)), **lpips_diversity(
-      person.need_lpips(), shown, [item.image for item in subject.trained],
-      subject.stop)}
+  return {
+    "id_sim": float(np.mean(found)),
+    **lpips_diversity(
+      person.need_lpips(),
+      shown,
+      [item.image for item in subject.trained],
+      subject.stop,
+    ),
+  }
 
 
-def enhancement(subject: Subject, protocol: Protocol, seed: int
-                ) -> Dict[str, float]:
+def enhancement(
+  subject: Subject, protocol: Protocol, seed: int
+) -> dict[str, float]:
   """Table 3: the centre filled in, and small photos enlarged.
 
   Photos are made 16 times smaller (512 to 32), but not below 16 pixels, and
@@ -253,16 +319,19 @@ def enhancement(subject: Subject, protocol: Protocol, seed: int
   side = seen.shape[1]
   holes = np.repeat(masks.centre_hole(side)[None], len(seen), axis=0)
   config = tasks.EnhanceConfig(hull=protocol.hull)
-  common = {"names": photos.names, "stop": subject.stop,
-            "cache": subject.cache}
+  common = {"names": photos.names, "stop": subject.stop, "cache": subject.cache}
   filled = enhance.inpaint(person, seen, c, holes, config, **common)
   config = dataclasses.replace(config, task=tasks.ENLARGE, agreement_steps=0)
   degradation = tasks.degradation_of(config, side=small_side(side))
-  small = images.to_uint8(degradation.apply(
-      np.stack([item.image for item in photos])))
+  small = images.to_uint8(
+    degradation.apply(np.stack([item.image for item in photos]))
+  )
   large = enhance.restore(person, small, c, degradation, config, **common)
-  of = lambda results: float(np.mean([
-      subject.score(images.to_float(one.image)[None])[0] for one in results]))
+  of = lambda results: float(
+    np.mean(
+      [subject.score(images.to_float(one.image)[None])[0] for one in results]
+    )
+  )
   return {"inpainting": of(filled), "superresolution": of(large)}
 
 
@@ -271,8 +340,13 @@ def small_side(side: int) -> int:
   return max(side // _FACTOR, min(_LEAST, side))
 
 
-def editing(subject: Subject, protocol: Protocol, seed: int, *,
-            directions: Sequence[Direction]) -> Dict[str, float]:
+def editing(
+  subject: Subject,
+  protocol: Protocol,
+  seed: int,
+  *,
+  directions: Sequence[Direction],
+) -> dict[str, float]:
   """Table 4: anchors edited in alpha-space.
 
   Directions must know their spread, see `editing.finding.with_spread`.
@@ -283,19 +357,26 @@ def editing(subject: Subject, protocol: Protocol, seed: int, *,
   person = subject.person
   rng = np.random.default_rng(seed)
   count = len(person.anchors.names)
-  names = [person.anchors.names[i]
-           for i in np.sort(rng.permutation(count)[:protocol.starts])]
-  starts = edit.find_starts(person, names, EditConfig(),
-                            report=lambda line: None)
-  found: Dict[str, List[float]] = {}
-  score = lambda shown: [float(subject.score(image[None])[0])
-                         for image in shown]
+  names = [
+    person.anchors.names[i]
+    for i in np.sort(rng.permutation(count)[: protocol.starts])
+  ]
+  starts = edit.find_starts(
+    person, names, EditConfig(), report=lambda line: None
+  )
+  found: dict[str, list[float]] = {}
+  score = lambda shown: [
+    float(subject.score(image[None])[0]) for image in shown
+  ]
   for start in starts:
     subject.stop.raise_if_wanted(STOPPED)
     for direction in directions:
       strengths = direction.spread * np.array((0.0,) + protocol.strengths)
-      values = score(edit.edit_strip(person, start, direction, strengths,
-                                     batch_size=_BATCH).images)
+      values = score(
+        edit.edit_strip(
+          person, start, direction, strengths, batch_size=_BATCH
+        ).images
+      )
       found.setdefault("unedited", []).append(values[0])
       found.setdefault(direction.name, []).extend(values[1:])
       found.setdefault("id_sim", []).extend(values[1:])
@@ -310,20 +391,30 @@ def random_views(person: Person, count: int, seed: Any) -> np.ndarray:
     count: how many.
     seed: of NumPy's generator.
   """
-  yaw, pitch = np.random.default_rng(seed).uniform(
-      -1, 1, (2, count)).astype(np.float32)
-  return render.about_front(person.generator, person.anchors.c[0], YAW * yaw,
-                            PITCH * pitch)
+  yaw, pitch = (
+    np.random.default_rng(seed).uniform(-1, 1, (2, count)).astype(np.float32)
+  )
+  return render.about_front(
+    person.generator, person.anchors.c[0], YAW * yaw, PITCH * pitch
+  )
 
 
-def _views_score(subject: Subject, generator: Network, ws: chex.Array,
-                 c: chex.Array) -> float:
+def _views_score(
+  subject: Subject, generator: Network, ws: Array, c: Array
+) -> float:
   """The identity score of a latent's views, mean."""
-  return float(np.mean([
-      subject.score(output.image)[0] for _, _, output
-      in render.render_views(generator, np.asarray(ws)[None], c)]))
+  return float(
+    np.mean(
+      [
+        subject.score(output.image)[0]
+        for _, _, output in render.render_views(
+          generator, np.asarray(ws)[None], c
+        )
+      ]
+    )
+  )
 
 
 @jax.jit
-def _distance(network: Network, x: chex.Array, y: chex.Array) -> jax.Array:
+def _distance(network: Network, x: Array, y: Array) -> jax.Array:
   return network(x, y)

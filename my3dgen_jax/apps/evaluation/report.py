@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import List, Optional, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -26,8 +26,12 @@ _PIXELS = 4  # views of the picture of layouts
 _LEVEL = int(100 * tables.LEVEL)
 
 
-def write_values(found: Sequence[Table], people: Sequence[str],
-                 config: EvaluateConfig, out: pathlib.Path):
+def write_values(
+  found: Sequence[Table],
+  people: Sequence[str],
+  config: EvaluateConfig,
+  out: pathlib.Path,
+):
   """Writes each table's CSV and figure, and the values of all as JSON.
 
   Args:
@@ -42,17 +46,26 @@ def write_values(found: Sequence[Table], people: Sequence[str],
     with replacing(out / f"{table.name}.csv") as file:
       file.write(tables.to_csv(table, people).encode())
     plots.draw(table, out)
-  run_folder.write_json(out / VALUES_FILE, {
-      "people": people, "protocol": dataclasses.asdict(config.protocol),
-      "seed": config.seed, "tables": {
-          table.name: {title: {name: _as_json(values)
-                               for name, values in row.items()}
-                       for title, row in table.rows.items()}
-          for table in found}})
+  run_folder.write_json(
+    out / VALUES_FILE,
+    {
+      "people": people,
+      "protocol": dataclasses.asdict(config.protocol),
+      "seed": config.seed,
+      "tables": {
+        table.name: {
+          title: {name: _as_json(values) for name, values in row.items()}
+          for title, row in table.rows.items()
+        }
+        for table in found
+      },
+    },
+  )
 
 
-def lines_about(people: Sequence[Runs], config: EvaluateConfig, bench: Bench,
-                seconds: float) -> List[str]:
+def lines_about(
+  people: Sequence[Runs], config: EvaluateConfig, bench: Bench, seconds: float
+) -> list[str]:
   """Lines for the report: networks, people, protocol, and time.
 
   Args:
@@ -62,26 +75,32 @@ def lines_about(people: Sequence[Runs], config: EvaluateConfig, bench: Bench,
     seconds: that the command took.
   """
   names = [runs.name for runs in people]
-  return [*_networks(people, config),
-          f"{len(people)} people: {', '.join(names)}.",
-          f"Protocol {config.protocol.name}: " + ", ".join(
-              f"{key} {value}" for key, value
-              in config.protocol.sizes().items()) + f"; seed {config.seed}.",
-          f"Measuring took {duration(bench.seconds)} in all; this command "
-          f"made {bench.measured} of the measurements, in "
-          f"{duration(seconds)}."]
+  return [
+    *_networks(people, config),
+    f"{len(people)} people: {', '.join(names)}.",
+    f"Protocol {config.protocol.name}: "
+    + ", ".join(
+      f"{key} {value}" for key, value in config.protocol.sizes().items()
+    )
+    + f"; seed {config.seed}.",
+    f"Measuring took {duration(bench.seconds)} in all; this command "
+    f"made {bench.measured} of the measurements, in "
+    f"{duration(seconds)}.",
+  ]
 
 
-def _networks(people: Sequence[Runs], config: EvaluateConfig) -> List[str]:
+def _networks(people: Sequence[Runs], config: EvaluateConfig) -> list[str]:
   """Which networks have judged."""
   folders = judges_of(config, people[0].main)
   perceptual = lpips_lib.load_lpips(folders["lpips"]).module
   judge = identity_lib.load_identity(folders["identity"]).module
-  return [f"LPIPS on {perceptual.backbone}; ID_sim by "
-          f"{identity_lib.NETWORKS[judge.network].title}."]
+  return [
+    f"LPIPS on {perceptual.backbone}; ID_sim by "
+    f"{identity_lib.NETWORKS[judge.network].title}."
+  ]
 
 
-def _as_json(values: Sequence[float]) -> List[Optional[float]]:
+def _as_json(values: Sequence[float]) -> list[float | None]:
   """NaN is no JSON."""
   return [None if np.isnan(value) else float(value) for value in values]
 
@@ -103,13 +122,19 @@ def draw_layouts(people: Sequence[Runs], bench: Bench, out: pathlib.Path):
       person = bench.person(Variant(folder))
       count = min(_PIXELS, len(person.anchors.names))
       shown = render.synthesize_many(
-          person.generator, person.anchors.ws[:count],
-          person.anchors.c[:count], devices=person.devices, batch_size=count)
+        person.generator,
+        person.anchors.ws[:count],
+        person.anchors.c[:count],
+        devices=person.devices,
+        batch_size=count,
+      )
       rows.append([images.to_uint8(image) for image in shown])
     grid = images.make_grid([list(column) for column in zip(*rows)])
     provenance.write_picture(
-        out / LAYOUTS_FILE, images.with_titles(grid, sorted(layouts)),
-        person.made("evaluate", person=runs.name, kind="layouts"))
+      out / LAYOUTS_FILE,
+      images.with_titles(grid, sorted(layouts)),
+      person.made("evaluate", person=runs.name, kind="layouts"),
+    )
     return
 
 
@@ -120,11 +145,17 @@ def to_report(found: Sequence[Table], lines: Sequence[str]) -> str:
     found: the tables.
     lines: about the evaluation.
   """
-  parts = ["# Results", "", *(f"{line}  " for line in lines), "",
-           f"Means over people with {_LEVEL} % confidence intervals "
-           f"(bootstrap over people; of fewer than {tables.FEW} people it is "
-           "hardly more than their range); ↑ more is better, ↓ less is. "
-           "ID_sim is the largest cosine with any reference photo.", ""]
+  parts = [
+    "# Results",
+    "",
+    *(f"{line}  " for line in lines),
+    "",
+    f"Means over people with {_LEVEL} % confidence intervals "
+    f"(bootstrap over people; of fewer than {tables.FEW} people it is "
+    "hardly more than their range); ↑ more is better, ↓ less is. "
+    "ID_sim is the largest cosine with any reference photo.",
+    "",
+  ]
   for table in found:
     parts += [tables.to_markdown(table), ""]
     if plots.has_picture(table):

@@ -3,8 +3,8 @@
 import math
 import os
 import pathlib
-from typing import (Any, Dict, List, Mapping, NamedTuple, Optional, Sequence,
-                    Union)
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from flax import traverse_util
 
@@ -46,30 +46,44 @@ class Runs(NamedTuple):
 
   name: str
   main: pathlib.Path
-  full: Optional[pathlib.Path]
-  variants: Dict[str, Dict[Any, pathlib.Path]]
+  full: pathlib.Path | None
+  variants: dict[str, dict[Any, pathlib.Path]]
 
 
 # What runs are compared by -> where `_content` says it.
-AXES = {"rank": "settings.lora.rank", "layout": "settings.lora.conv_rank",
-        "lpips_weight": "settings.loss.lpips_weight",
-        "photos": "photos.train"}
+AXES = {
+  "rank": "settings.lora.rank",
+  "layout": "settings.lora.conv_rank",
+  "lpips_weight": "settings.loss.lpips_weight",
+  "photos": "photos.train",
+}
 # What tuning all weights may have of its own.
 _OF_MODE = ("settings.tuning.", "settings.lora.")
 
 
-def _content(config: Mapping[str, Any]) -> Dict[str, Any]:
+def _content(config: Mapping[str, Any]) -> dict[str, Any]:
   """What a run was made of, by dotted names, from its config."""
-  settings = {name: value for name, value in config["settings"].items()
-              if name not in CIRCUMSTANCES}
-  photos = {part: tuple(sorted(names.items()))
-            for part, names in config["photos"].items()}
-  return traverse_util.flatten_dict({
-      "settings": settings, "photos": photos, "weights": config["weights"],
-      "base": config[run_folder.BASE_DIGEST]}, sep=".")
+  settings = {
+    name: value
+    for name, value in config["settings"].items()
+    if name not in CIRCUMSTANCES
+  }
+  photos = {
+    part: tuple(sorted(names.items()))
+    for part, names in config["photos"].items()
+  }
+  return traverse_util.flatten_dict(
+    {
+      "settings": settings,
+      "photos": photos,
+      "weights": config["weights"],
+      "base": config[run_folder.BASE_DIGEST],
+    },
+    sep=".",
+  )
 
 
-def _different(a: Mapping[str, Any], b: Mapping[str, Any]) -> List[str]:
+def _different(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
   return sorted(name for name in {*a, *b} if a.get(name) != b.get(name))
 
 
@@ -78,7 +92,7 @@ def _value(axis: str, content: Mapping[str, Any]) -> Any:
   return len(value) if axis == "photos" else value
 
 
-def find_people(places: Sequence[Union[str, os.PathLike]]) -> List[Runs]:
+def find_people(places: Sequence[str | os.PathLike]) -> list[Runs]:
   """Looks up runs.
 
   Args:
@@ -92,62 +106,85 @@ def find_people(places: Sequence[Union[str, os.PathLike]]) -> List[Runs]:
   names = [person.name for person in people]
   for person in people:
     if names.count(person.name) > 1:
-      raise UserError(f"runs: two people are called {person.name!r}; rename "
-                      "a folder")
+      raise UserError(
+        f"runs: two people are called {person.name!r}; rename a folder"
+      )
   return people
 
 
 def _runs_of(place: pathlib.Path) -> Runs:
-  folders = [place] if run_folder.is_run(place) else sorted(
-      filter(run_folder.is_run, place.iterdir() if place.is_dir() else ()))
+  folders = (
+    [place]
+    if run_folder.is_run(place)
+    else sorted(
+      filter(run_folder.is_run, place.iterdir() if place.is_dir() else ())
+    )
+  )
   configs = {folder: run_folder.read_config(folder) for folder in folders}
   mode = lambda folder: configs[folder]["settings"]["tuning"]["mode"]
   loras = [folder for folder in folders if mode(folder) == "lora"]
   wholes = [folder for folder in folders if mode(folder) == "full"]
   if not loras:
-    raise UserError(f"{place}: expected a run of launch.personalize with an "
-                    "adapter (--mode=lora), or a folder of runs; there is "
-                    "none")
+    raise UserError(
+      f"{place}: expected a run of launch.personalize with an "
+      "adapter (--mode=lora), or a folder of runs; there is "
+      "none"
+    )
   main = _one_of(place, loras, _MAIN)
   for folder in loras + wholes:
     if not (folder / run_folder.SUMMARY_FILE).is_file():
-      raise UserError(f"{folder}: is not finished; the command that began it "
-                      "goes on with --resume")
+      raise UserError(
+        f"{folder}: is not finished; the command that began it "
+        "goes on with --resume"
+      )
   contents = {folder: _content(configs[folder]) for folder in loras + wholes}
-  variants: Dict[str, Dict[Any, pathlib.Path]] = {
-      axis: {_value(axis, contents[main]): main} for axis in AXES}
+  variants: dict[str, dict[Any, pathlib.Path]] = {
+    axis: {_value(axis, contents[main]): main} for axis in AXES
+  }
   for folder in loras:
     different = _different(contents[folder], contents[main])
     for axis in AXES:
       if different == [AXES[axis]]:
         value = _value(axis, contents[folder])
         if value in variants[axis]:
-          raise UserError(f"{folder}: compares nothing that "
-                          f"{variants[axis][value]} does not; remove one")
+          raise UserError(
+            f"{folder}: compares nothing that "
+            f"{variants[axis][value]} does not; remove one"
+          )
         variants[axis][value] = folder
   full = _one_of(place, wholes, _WHOLE) if wholes else None
   for name in _different(contents[full], contents[main]) if full else ():
     if not name.startswith(_OF_MODE):
-      raise UserError(f"{full}: has another {name} than {main}, so they "
-                      "cannot be compared; personalize one of them again")
+      raise UserError(
+        f"{full}: has another {name} than {main}, so they "
+        "cannot be compared; personalize one of them again"
+      )
   return Runs(place.name, main, full, variants)
 
 
-def _one_of(place: pathlib.Path, folders: Sequence[pathlib.Path],
-            name: str) -> pathlib.Path:
+def _one_of(
+  place: pathlib.Path, folders: Sequence[pathlib.Path], name: str
+) -> pathlib.Path:
   called = [folder for folder in folders if folder.name == name]
   if not called and len(folders) > 1:
-    raise UserError(f"{place}: has {len(folders)} runs of one kind "
-                    f"({', '.join(folder.name for folder in folders)}); call "
-                    f"the one that counts {name!r}")
+    raise UserError(
+      f"{place}: has {len(folders)} runs of one kind "
+      f"({', '.join(folder.name for folder in folders)}); call "
+      f"the one that counts {name!r}"
+    )
   return (called or list(folders))[0]
 
 
-def load_subject(variant: Variant, *, stop: Optional[StopRequest] = None,
-                 cache: Optional[pathlib.Path] = None,
-                 lpips: Optional[str] = None, identity: Optional[str] = None,
-                 dists: Optional[str] = None,
-                 precision: Optional[str] = None) -> Subject:
+def load_subject(
+  variant: Variant,
+  *,
+  stop: StopRequest | None = None,
+  cache: pathlib.Path | None = None,
+  lpips: str | None = None,
+  identity: str | None = None,
+  dists: str | None = None,
+  precision: str | None = None,
+) -> Subject:
   """Reads what protocols need.
 
   Args:
@@ -161,28 +198,40 @@ def load_subject(variant: Variant, *, stop: Optional[StopRequest] = None,
 
   Raises: UserError, CheckpointError, AlbumError: names what is missing.
   """
-  person = load_person(run=variant.folder, pretrained=variant.pretrained,
-                       lpips=lpips, identity=identity, precision=precision)
+  person = load_person(
+    run=variant.folder,
+    pretrained=variant.pretrained,
+    lpips=lpips,
+    identity=identity,
+    precision=precision,
+  )
   person.need_lpips()
-  reference, photos = (person.photos_of(part)
-                       for part in ("reference", "test"))
+  reference, photos = (person.photos_of(part) for part in ("reference", "test"))
   score = IdentityScore.of(person.identity, reference)
   if score is None:
-    raise UserError(f"{variant.folder}: has no reference photos, or no "
-                    "network that compares people with them; give one by "
-                    "--identity")
+    raise UserError(
+      f"{variant.folder}: has no reference photos, or no "
+      "network that compares people with them; give one by "
+      "--identity"
+    )
   if not photos:
-    raise UserError(f"{variant.folder}: has no held-out photos, which are "
-                    "what is inverted and enhanced; personalize with "
-                    "--test=10")
-  return Subject(person=person, photos=photos,
-                 trained=person.photos_of("train"), score=score,
-                 dists=dists and metrics.load(
-                     ["dists"], {"dists": dists})["dists"],
-                 stop=stop or StopRequest(), cache=cache)
+    raise UserError(
+      f"{variant.folder}: has no held-out photos, which are "
+      "what is inverted and enhanced; personalize with "
+      "--test=10"
+    )
+  return Subject(
+    person=person,
+    photos=photos,
+    trained=person.photos_of("train"),
+    score=score,
+    dists=dists and metrics.load(["dists"], {"dists": dists})["dists"],
+    stop=stop or StopRequest(),
+    cache=cache,
+  )
 
 
-def blocks(variant: Variant) -> Dict[str, float]:
+def blocks(variant: Variant) -> dict[str, float]:
   """Figure 9: how much the weights of each block have changed, per cent.
 
   Returns: see `lora.relative_change`.
@@ -195,10 +244,12 @@ def blocks(variant: Variant) -> Dict[str, float]:
   return lora_lib.relative_difference(base, run.generator.variables["params"])
 
 
-def cost(variant: Variant) -> Dict[str, float]:
+def cost(variant: Variant) -> dict[str, float]:
   """What tuning took: "seconds", "numbers" that were tuned, "megabytes"."""
   summary = run_folder.read_json(variant.folder / run_folder.SUMMARY_FILE)
   # Earlier versions did not write the seconds of tuning alone.
-  return {"seconds": summary.get("tuning_seconds", math.nan),
-          "numbers": summary["adapter_numbers"],
-          "megabytes": summary["adapter_bytes"] / 1e6}
+  return {
+    "seconds": summary.get("tuning_seconds", math.nan),
+    "numbers": summary["adapter_numbers"],
+    "megabytes": summary["adapter_bytes"] / 1e6,
+  }

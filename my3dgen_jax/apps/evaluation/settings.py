@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-from typing import Dict, Optional, Tuple
 
 from my3dgen_jax.apps.evaluation import protocols
 from my3dgen_jax.apps.evaluation.paper_tables import TABLES
@@ -20,20 +19,24 @@ ALL = "all"  # tables
 class EvaluateConfig:
   """What is measured, and how."""
 
-  tables: Tuple[str, ...] = setting(
-      REQUIRED, f"Tables to make: {ALL}, or some of {', '.join(TABLES)}.")
+  tables: tuple[str, ...] = setting(
+    REQUIRED, f"Tables to make: {ALL}, or some of {', '.join(TABLES)}."
+  )
   protocol: Protocol = protocols.QUICK  # how much is looked at
   seed: int = setting(0, "Seed of latents, views and pairs, >= 0.", low=0)
-  directions: Tuple[Direction, ...] = ()  # that edits follow
-  lpips: Optional[str] = setting(
-      None, "Folder of LPIPS's weights; default: each run's.")
-  identity: Optional[str] = setting(
-      None, "Folder of a face recognition network; default: each run's.")
-  dists: Optional[str] = setting(
-      None, "Folder of DISTS's weights; default: none, which leaves its column "
-      "empty.")
+  directions: tuple[Direction, ...] = ()  # that edits follow
+  lpips: str | None = setting(
+    None, "Folder of LPIPS's weights; default: each run's."
+  )
+  identity: str | None = setting(
+    None, "Folder of a face recognition network; default: each run's."
+  )
+  dists: str | None = setting(
+    None,
+    "Folder of DISTS's weights; default: none, which leaves its column empty.",
+  )
   # Of products, see `GeneratorConfig`; None: each run's own.
-  precision: Optional[str] = None
+  precision: str | None = None
 
   def with_all_named(self) -> "EvaluateConfig":
     """The same with every table's name in place of `ALL`."""
@@ -45,13 +48,16 @@ class EvaluateConfig:
     """Checks the names; raises UserError."""
     unknown = [name for name in self.tables if name not in TABLES]
     if unknown or not self.tables:
-      raise UserError(f"tables: expected some of {', '.join(TABLES)}, got "
-                      f"{', '.join(unknown) or 'none'}")
+      raise UserError(
+        f"tables: expected some of {', '.join(TABLES)}, got "
+        f"{', '.join(unknown) or 'none'}"
+      )
     return self
 
 
-def judges_of(config: EvaluateConfig, folder: pathlib.Path
-              ) -> Dict[str, Optional[str]]:
+def judges_of(
+  config: EvaluateConfig, folder: pathlib.Path
+) -> dict[str, str | None]:
   """Folders of the networks that judge a run.
 
   Args:
@@ -61,12 +67,15 @@ def judges_of(config: EvaluateConfig, folder: pathlib.Path
   Returns: "lpips", "identity" and "dists"; None: that is not measured.
   """
   settings = run_folder.read_config(folder)["settings"]
-  return {"lpips": config.lpips or settings["lpips"],
-          "identity": config.identity or settings["identity"],
-          "dists": config.dists}
+  return {
+    "lpips": config.lpips or settings["lpips"],
+    "identity": config.identity or settings["identity"],
+    "dists": config.dists,
+  }
 
 
-def judge_digest(folder: Optional[str]) -> Optional[str]:
+def judge_digest(folder: str | None) -> str | None:
   """What tells a network's weights from others; None: there is no network."""
   return folder and run_folder.file_digest(
-      pathlib.Path(folder).expanduser() / WEIGHTS_FILE)
+    pathlib.Path(folder).expanduser() / WEIGHTS_FILE
+  )

@@ -4,7 +4,8 @@ import csv
 import dataclasses
 import io
 import math
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -49,9 +50,9 @@ class Table:
 
   name: str
   title: str
-  columns: Tuple[Column, ...]
-  rows: Dict[str, Dict[str, Sequence[float]]]
-  notes: Tuple[str, ...] = ()
+  columns: tuple[Column, ...]
+  rows: dict[str, dict[str, Sequence[float]]]
+  notes: tuple[str, ...] = ()
 
 
 class Estimate(NamedTuple):
@@ -70,7 +71,7 @@ class Estimate(NamedTuple):
   count: int
 
 
-def estimate(values: Sequence[float], *, seed: int = 0) -> Optional[Estimate]:
+def estimate(values: Sequence[float], *, seed: int = 0) -> Estimate | None:
   """A mean and its interval, by the bootstrap over people (percentiles).
 
   Args:
@@ -87,9 +88,11 @@ def estimate(values: Sequence[float], *, seed: int = 0) -> Optional[Estimate]:
   if len(values) == 1:
     return Estimate(float(values[0]), math.nan, math.nan, 1)
   drawn = np.random.default_rng(seed).integers(
-      len(values), size=(_RESAMPLES, len(values)))
-  low, high = np.quantile(values[drawn].mean(axis=1),
-                          [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    len(values), size=(_RESAMPLES, len(values))
+  )
+  low, high = np.quantile(
+    values[drawn].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+  )
   return Estimate(float(values.mean()), float(low), float(high), len(values))
 
 
@@ -104,8 +107,9 @@ def cell(values: Sequence[float], digits: int) -> str:
   return text
 
 
-def difference(table: Table, column: str, row: str, other: str
-               ) -> Optional[Estimate]:
+def difference(
+  table: Table, column: str, row: str, other: str
+) -> Estimate | None:
   """How much a row has more than another, person by person.
 
   Args:
@@ -117,8 +121,9 @@ def difference(table: Table, column: str, row: str, other: str
   Returns: of row - other; None: a row or its values are missing.
   """
   try:
-    a, b = (np.asarray(table.rows[name][column], np.float64)
-            for name in (row, other))
+    a, b = (
+      np.asarray(table.rows[name][column], np.float64) for name in (row, other)
+    )
   except KeyError:
     return None
   return estimate(a - b)
@@ -126,13 +131,20 @@ def difference(table: Table, column: str, row: str, other: str
 
 def to_markdown(table: Table) -> str:
   """The table as text, with its title and notes."""
-  lines = [f"### {table.title}", "",
-           "| | " + " | ".join(one.heading for one in table.columns) + " |",
-           "|---" * (len(table.columns) + 1) + "|"]
+  lines = [
+    f"### {table.title}",
+    "",
+    "| | " + " | ".join(one.heading for one in table.columns) + " |",
+    "|---" * (len(table.columns) + 1) + "|",
+  ]
   for title, values in table.rows.items():
-    lines.append(f"| {title} | " + " | ".join(
-        cell(values.get(one.name, ()), one.digits)
-        for one in table.columns) + " |")
+    lines.append(
+      f"| {title} | "
+      + " | ".join(
+        cell(values.get(one.name, ()), one.digits) for one in table.columns
+      )
+      + " |"
+    )
   if table.notes:
     lines += [""] + [f"- {note}" for note in table.notes]
   return "\n".join(lines) + "\n"
@@ -156,7 +168,7 @@ def to_csv(table: Table, people: Sequence[str]) -> str:
   return text.getvalue()
 
 
-def verdict(found: Optional[Estimate], better: int) -> str:
+def verdict(found: Estimate | None, better: int) -> str:
   """What an estimated difference says, in a word or two."""
   if found is None or found.count < 2:
     return "not known"
@@ -165,8 +177,10 @@ def verdict(found: Optional[Estimate], better: int) -> str:
   return "better" if (found.mean > 0) == (better > 0) else "worse"
 
 
-def merged(columns: Sequence[str], rows: Sequence[Dict[str, float]]
-           ) -> Dict[str, List[float]]:
+def merged(
+  columns: Sequence[str], rows: Sequence[dict[str, float]]
+) -> dict[str, list[float]]:
   """Rows of people to values by column, NaN where one is missing."""
-  return {name: [float(row.get(name, math.nan)) for row in rows]
-          for name in columns}
+  return {
+    name: [float(row.get(name, math.nan)) for row in rows] for name in columns
+  }

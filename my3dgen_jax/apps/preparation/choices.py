@@ -1,14 +1,15 @@
 """Which faces and photos the album keeps, and for what."""
 
 import pathlib
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
 from my3dgen_jax.apps.preparation.config import PrepareConfig
 from my3dgen_jax.apps.preparation.looks import Seen
-from my3dgen_jax.apps.preparation.records import Record, printable
+from my3dgen_jax.apps.preparation.records import printable, Record
 from my3dgen_jax.data import album_files, images
 from my3dgen_jax.data.faces import photo_quality, pose_spread
 from my3dgen_jax.errors import UserError
@@ -23,8 +24,12 @@ _BATCH = 16  # faces that a recognition network sees at a time
 _ALIGNED_NETWORKS = ("ir_se50", "mobilefacenet")
 
 
-def choose_faces(records: Sequence[Record], domain: str, network: Any,
-                 report: Callable[[str], None]):
+def choose_faces(
+  records: Sequence[Record],
+  domain: str,
+  network: Any,
+  report: Callable[[str], None],
+):
   """Fills in which face of a photo counts.
 
   Args:
@@ -34,19 +39,32 @@ def choose_faces(records: Sequence[Record], domain: str, network: Any,
       face counts.
     report: called with lines about what it came to.
   """
-  seen = [(i, face) for i, record in enumerate(records)
-          if record.look is not None for face in record.look.faces]
-  several = sum(record.look is not None and len(record.look.faces) > 1
-                for record in records)
+  seen = [
+    (i, face)
+    for i, record in enumerate(records)
+    if record.look is not None
+    for face in record.look.faces
+  ]
+  several = sum(
+    record.look is not None and len(record.look.faces) > 1 for record in records
+  )
   if network is None:
     for record in records:
       if record.look is not None and record.look.faces:
         record.seen = record.look.faces[0]
-    report("whose faces they are is not checked" + (
+    report(
+      "whose faces they are is not checked"
+      + (
         ": that needs a face recognition network (--identity)"
-        if domain == "face" else "") + (
-            f"; of {several} photos that show several, the largest face is "
-            "taken" if several else ""))
+        if domain == "face"
+        else ""
+      )
+      + (
+        f"; of {several} photos that show several, the largest face is taken"
+        if several
+        else ""
+      )
+    )
     return
   embeddings, photos = _embed(network, records, seen), [i for i, _ in seen]
   mine, similarity = photo_quality.find_person(embeddings, photos)
@@ -62,13 +80,16 @@ def choose_faces(records: Sequence[Record], domain: str, network: Any,
     report(f"{several} photos show several faces; the person's was taken")
   other = photo_quality.photos_of_another(embeddings, photos, mine)
   if other and other >= _RIVAL * mine.sum():
-    report(f"another person is in {other} photos, the album's in {mine.sum()}:"
-           " kept.png shows whether it is the right one; if not, add photos "
-           "of the right one or take out some of the other")
+    report(
+      f"another person is in {other} photos, the album's in {mine.sum()}:"
+      " kept.png shows whether it is the right one; if not, add photos "
+      "of the right one or take out some of the other"
+    )
 
 
-def _embed(network: Any, records: Sequence[Record],
-           seen: Sequence[Tuple[int, Seen]]) -> np.ndarray:
+def _embed(
+  network: Any, records: Sequence[Record], seen: Sequence[tuple[int, Seen]]
+) -> np.ndarray:
   """What a recognition network makes of faces, [N, features]."""
   module, variables = network.module, network.variables
   if module.network in _ALIGNED_NETWORKS:
@@ -76,15 +97,19 @@ def _embed(network: Any, records: Sequence[Record],
     pictures = lambda i, face: face.recognition
   else:
     function = jax.jit(module.embed)
-    pictures = lambda i, face: records[i].look.crop(
-        records[i].look.faces.index(face)).image
+    pictures = lambda i, face: (
+      records[i].look.crop(records[i].look.faces.index(face)).image
+    )
   result = []
   for start in range(0, len(seen), _BATCH):
-    batch = np.stack([pictures(*one) for one in seen[start:start + _BATCH]])
+    batch = np.stack([pictures(*one) for one in seen[start : start + _BATCH]])
     # Always one shape, which compiles once.
     padding = [(0, _BATCH - len(batch))] + [(0, 0)] * 3
-    result.append(np.asarray(function(variables, images.to_float(
-        np.pad(batch, padding))))[:len(batch)])
+    result.append(
+      np.asarray(function(variables, images.to_float(np.pad(batch, padding))))[
+        : len(batch)
+      ]
+    )
   return np.concatenate(result) if result else np.zeros((0, 1))
 
 
@@ -109,9 +134,12 @@ def set_aside(records: Sequence[Record], config: PrepareConfig):
   if unknown:
     raise UserError(f"keep: there is no photo {sorted(unknown)[0]!r}")
   if config.duplicate < 1:
-    for i, other in zip(range(len(free)), photo_quality.duplicates(
-        [record.seen.quality for record in free],
-        threshold=config.duplicate)):
+    for i, other in zip(
+      range(len(free)),
+      photo_quality.duplicates(
+        [record.seen.quality for record in free], threshold=config.duplicate
+      ),
+    ):
       if other is not None:
         free[i].reason = f"{LOOKS_LIKE} {free[other].file}"
   _choose_frames([record for record in free if record.kept], config)
@@ -120,8 +148,13 @@ def set_aside(records: Sequence[Record], config: PrepareConfig):
 def _names(record: Record) -> set:
   """What a user may call a photo."""
   base = record.file.rpartition("/")[2]
-  return {record.file, record.name, base, album_files.stem(base),
-          f"{record.name}.png"}
+  return {
+    record.file,
+    record.name,
+    base,
+    album_files.stem(base),
+    f"{record.name}.png",
+  }
 
 
 def _fault(seen: Seen, config: PrepareConfig) -> str:
@@ -131,14 +164,20 @@ def _fault(seen: Seen, config: PrepareConfig) -> str:
   if seen.cut_off > _MOST_CUT_OFF:
     return "the photo cuts the face off"
   if quality.inside < config.min_inside:
-    return (f"only {quality.inside:.0%} of the crop is in the photo "
-            f"(min_inside {config.min_inside:g})")
+    return (
+      f"only {quality.inside:.0%} of the crop is in the photo "
+      f"(min_inside {config.min_inside:g})"
+    )
   if scale < config.min_scale:
-    return (f"tiny: {quality.side:.0f} pixels for {config.size} "
-            f"(min_scale {config.min_scale:g})")
+    return (
+      f"tiny: {quality.side:.0f} pixels for {config.size} "
+      f"(min_scale {config.min_scale:g})"
+    )
   if quality.sharpness < config.min_sharpness:
-    return (f"blurred: {quality.sharpness:.2f} "
-            f"(min_sharpness {config.min_sharpness:g})")
+    return (
+      f"blurred: {quality.sharpness:.2f} "
+      f"(min_sharpness {config.min_sharpness:g})"
+    )
   # A cat may be black and white itself.
   if config.domain == "face" and quality.colour < config.min_colour:
     return f"grey: {quality.colour:.1f} (min_colour {config.min_colour:g})"
@@ -147,21 +186,23 @@ def _fault(seen: Seen, config: PrepareConfig) -> str:
 
 def _choose_frames(records: Sequence[Record], config: PrepareConfig):
   """Sets aside frames of a video, but for those that spread the poses."""
-  videos: Dict[pathlib.Path, List[Record]] = {}
+  videos: dict[pathlib.Path, list[Record]] = {}
   for record in records:
     if record.video is not None:
       videos.setdefault(record.video, []).append(record)
   for frames in videos.values():
     chosen = pose_spread.farthest(
-        np.array([record.angles[:2] for record in frames]),
-        np.array([record.seen.quality.sharpness for record in frames]),
-        config.frames)
+      np.array([record.angles[:2] for record in frames]),
+      np.array([record.seen.quality.sharpness for record in frames]),
+      config.frames,
+    )
     for i in set(range(len(frames))) - set(chosen):
       frames[i].reason = "other frames show this pose"
 
 
-def split(kept: Sequence[Record], config: PrepareConfig,
-          report: Callable[[str], None]):
+def split(
+  kept: Sequence[Record], config: PrepareConfig, report: Callable[[str], None]
+):
   """Fills in which part of the album each photo is.
 
   Args:
@@ -172,12 +213,20 @@ def split(kept: Sequence[Record], config: PrepareConfig,
   counts = {}
   for part in ("test", "reference"):
     value = getattr(config, part)
-    counts[part] = int(value) if value >= 1 else (
+    counts[part] = (
+      int(value)
+      if value >= 1
+      else (
         max(1, round(value * len(kept)))
-        if value and len(kept) >= _LEAST_SPLIT else 0)
+        if value and len(kept) >= _LEAST_SPLIT
+        else 0
+      )
+    )
   if sum(counts.values()) > len(kept) // 2:
-    report(f"{sum(counts.values())} photos for test and reference would leave "
-           f"too few of {len(kept)}: there are none")
+    report(
+      f"{sum(counts.values())} photos for test and reference would leave "
+      f"too few of {len(kept)}: there are none"
+    )
     counts = dict.fromkeys(counts, 0)
   for record in kept:
     record.part = "train"

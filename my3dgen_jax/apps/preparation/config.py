@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Literal, Tuple
+from typing import Literal
 
 from my3dgen_jax.apps.preparation import looks
 from my3dgen_jax.config import ConfigError, setting
@@ -14,42 +14,61 @@ class PrepareConfig:
   """How photos become an album."""
 
   photos: str = setting(
-      "", "Folder of photos and videos, with all folders in it; or one video.")
+    "", "Folder of photos and videos, with all folders in it; or one video."
+  )
   out: str = setting("", "Folder to write; the album is in its album/.")
   size: int = setting(
-      512, "Side of the crops, pixels, 16 to 4096: the generator's.")
+    512, "Side of the crops, pixels, 16 to 4096: the generator's."
+  )
   domain: Literal["face", "cat"] = setting(
-      "face", "Whose faces to find: face (of people) or cat.")
+    "face", "Whose faces to find: face (of people) or cat."
+  )
   detections: str = setting(
-      "", "Landmarks to use instead of a detector: a folder of NAME.txt (cats: "
-      "NAME.jpg.cat), or a JSON file. Cats' are looked for beside the photos.")
+    "",
+    "Landmarks to use instead of a detector: a folder of NAME.txt (cats: "
+    "NAME.jpg.cat), or a JSON file. Cats' are looked for beside the photos.",
+  )
   identity: str = setting(
-      "", "Folder of a face recognition network, to set other people aside; "
-      "none: no such check.")
+    "",
+    "Folder of a face recognition network, to set other people aside; "
+    "none: no such check.",
+  )
   min_sharpness: float = setting(
-      photo_quality.MIN_SHARPNESS, "Least sharpness of a face, in [0, 1]; "
-      "blurred faces have less.")
+    photo_quality.MIN_SHARPNESS,
+    "Least sharpness of a face, in [0, 1]; blurred faces have less.",
+  )
   min_colour: float = setting(
-      photo_quality.MIN_COLOUR, "Least colour of a photo of people, in "
-      "[0, 255]; grey and sepia photos have less.")
+    photo_quality.MIN_COLOUR,
+    "Least colour of a photo of people, in "
+    "[0, 255]; grey and sepia photos have less.",
+  )
   min_scale: float = setting(
-      0.4, "Least number of the photo's pixels for each of the crop's, along a "
-      "side.")
+    0.4,
+    "Least number of the photo's pixels for each of the crop's, along a side.",
+  )
   min_inside: float = setting(
-      0.5, "Least share of the crop that lies in the photo, in [0, 1]; the "
-      "rest is filled and masked.")
+    0.5,
+    "Least share of the crop that lies in the photo, in [0, 1]; the "
+    "rest is filled and masked.",
+  )
   duplicate: float = setting(
-      photo_quality.DUPLICATE, "Least correlation of two faces, in [0, 1], at "
-      "which one repeats the other; 1: none does.")
+    photo_quality.DUPLICATE,
+    "Least correlation of two faces, in [0, 1], at "
+    "which one repeats the other; 1: none does.",
+  )
   frames: int = setting(60, "Frames to take from each video, at most; >= 1.")
   test: float = setting(
-      0.1, "Photos to hold out: a share below 1, or a number.")
+    0.1, "Photos to hold out: a share below 1, or a number."
+  )
   reference: float = setting(
-      0.1, "Photos to compare identity with: a share below 1, or a number.")
+    0.1, "Photos to compare identity with: a share below 1, or a number."
+  )
   mirror: bool = setting(
-      False, "Add mirrored copies of the photos to learn from.")
-  keep: Tuple[str, ...] = setting(
-      (), "Names of photos that no check may set aside.")
+    False, "Add mirrored copies of the photos to learn from."
+  )
+  keep: tuple[str, ...] = setting(
+    (), "Names of photos that no check may set aside."
+  )
   workers: int = setting(0, "Processes to use; 0: one for each core.")
   overwrite: bool = setting(False, "Replace the album in --out.")
 
@@ -57,28 +76,43 @@ class PrepareConfig:
     """Checks the fields; raises ConfigError that names one."""
     for name in ("photos", "out"):
       if not getattr(self, name):
-        raise ConfigError(f"{name}: is missing: the folder "
-                          + ("to write" if name == "out" else "of photos"))
+        raise ConfigError(
+          f"{name}: is missing: the folder "
+          + ("to write" if name == "out" else "of photos")
+        )
     if self.domain not in looks.DOMAINS:
-      raise ConfigError("domain: expected one of "
-                        f"{', '.join(looks.DOMAINS)}, got {self.domain!r}")
+      raise ConfigError(
+        "domain: expected one of "
+        f"{', '.join(looks.DOMAINS)}, got {self.domain!r}"
+      )
     for name, low, high in (
-        ("size", 16, 4096), ("frames", 1, 10_000), ("workers", 0, 256)):
+      ("size", 16, 4096),
+      ("frames", 1, 10_000),
+      ("workers", 0, 256),
+    ):
       value = getattr(self, name)
       if value != int(value) or not low <= value <= high:
-        raise ConfigError(f"{name}: expected a whole number from {low} to "
-                          f"{high}, got {value}")
+        raise ConfigError(
+          f"{name}: expected a whole number from {low} to {high}, got {value}"
+        )
     for name, high in (
-        ("min_sharpness", 1), ("min_colour", 255), ("min_scale", math.inf),
-        ("min_inside", 1), ("duplicate", 1)):
+      ("min_sharpness", 1),
+      ("min_colour", 255),
+      ("min_scale", math.inf),
+      ("min_inside", 1),
+      ("duplicate", 1),
+    ):
       if not 0 <= getattr(self, name) <= high:
-        raise ConfigError(f"{name}: expected a number from 0 to {high}, got "
-                          f"{getattr(self, name)}")
+        raise ConfigError(
+          f"{name}: expected a number from 0 to {high}, got "
+          f"{getattr(self, name)}"
+        )
     for name in ("test", "reference"):
       value = getattr(self, name)
       if not 0 <= value < 2**31 or value > 1 and value != int(value):
-        raise ConfigError(f"{name}: expected a share below 1 or a whole "
-                          f"number, got {value}")
+        raise ConfigError(
+          f"{name}: expected a share below 1 or a whole number, got {value}"
+        )
     if self.domain != "face" and self.identity:
       raise ConfigError("identity: tells people apart, not cats; leave it out")
     return self

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 import textwrap
-from typing import List, Optional, Sequence, Union
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -32,14 +32,15 @@ class Tile:
     colour: of the text.
   """
 
-  image: Optional[np.ndarray]
+  image: np.ndarray | None
   title: str
   text: str = ""
   colour: str = "black"
 
 
-def write(folder: Union[str, os.PathLike], name: str, tiles: Sequence[Tile]
-          ) -> List[str]:
+def write(
+  folder: str | os.PathLike, name: str, tiles: Sequence[Tile]
+) -> list[str]:
   """Writes `NAME.png` and, of many photos, `NAME_2.png` and so on.
 
   Args:
@@ -54,8 +55,9 @@ def write(folder: Union[str, os.PathLike], name: str, tiles: Sequence[Tile]
   for start in range(0, len(tiles), _PAGE):
     number = start // _PAGE + 1
     names.append(f"{name}.png" if number == 1 else f"{name}_{number}.png")
-    images.write_png(pathlib.Path(folder) / names[-1],
-                     sheet(tiles[start:start + _PAGE]))
+    images.write_png(
+      pathlib.Path(folder) / names[-1], sheet(tiles[start : start + _PAGE])
+    )
   return names
 
 
@@ -64,8 +66,11 @@ def sheet(tiles: Sequence[Tile]) -> np.ndarray:
   columns = min(_COLUMNS, len(tiles))
   width = _SIDE + _GAP
   height = _SIDE + _LINES * _LINE_HEIGHT + _GAP
-  page = Image.new("RGB", (columns * width + _GAP,
-                           -(-len(tiles) // columns) * height + _GAP), "white")
+  page = Image.new(
+    "RGB",
+    (columns * width + _GAP, -(-len(tiles) // columns) * height + _GAP),
+    "white",
+  )
   draw = ImageDraw.Draw(page)
   font = ImageFont.load_default(_FONT)
   for i, tile in enumerate(tiles):
@@ -74,13 +79,18 @@ def sheet(tiles: Sequence[Tile]) -> np.ndarray:
     page.paste("lightgrey", (left, top, left + _SIDE, top + _SIDE))
     if tile.image is not None:
       image = Image.fromarray(small(tile.image))
-      page.paste(image, (left + (_SIDE - image.width) // 2,
-                         top + (_SIDE - image.height) // 2))
-    lines = [_shortened(tile.title), *textwrap.wrap(
-        tile.text, _LETTERS, max_lines=_LINES - 1, placeholder=" …")]
+      page.paste(
+        image,
+        (left + (_SIDE - image.width) // 2, top + (_SIDE - image.height) // 2),
+      )
+    lines = [
+      _shortened(tile.title),
+      *textwrap.wrap(
+        tile.text, _LETTERS, max_lines=_LINES - 1, placeholder=" …"
+      ),
+    ]
     for n, line in enumerate(lines):
-      draw.text((left, top + _SIDE + n * _LINE_HEIGHT), line, tile.colour,
-                font)
+      draw.text((left, top + _SIDE + n * _LINE_HEIGHT), line, tile.colour, font)
   return np.asarray(page)
 
 
@@ -100,4 +110,4 @@ def small(image: np.ndarray) -> np.ndarray:
 
 def _shortened(title: str) -> str:
   """The end says more than the beginning: names are numbered there."""
-  return title if len(title) <= _LETTERS else "…" + title[1 - _LETTERS:]
+  return title if len(title) <= _LETTERS else "…" + title[1 - _LETTERS :]

@@ -1,7 +1,7 @@
 """Landmarks that a user gives, and whose photo they belong to."""
 
 import pathlib
-from typing import Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 from my3dgen_jax.apps.preparation.config import PrepareConfig
 from my3dgen_jax.apps.preparation.records import Record, relative_name
@@ -11,8 +11,9 @@ from my3dgen_jax.data.faces.landmarks import Face, Given
 from my3dgen_jax.errors import UserError
 
 
-def known_faces(config: PrepareConfig, photos: Sequence[pathlib.Path]
-                ) -> Optional[Given]:
+def known_faces(
+  config: PrepareConfig, photos: Sequence[pathlib.Path]
+) -> Given | None:
   """Reads landmarks that were given.
 
   Args:
@@ -37,18 +38,22 @@ def known_faces(config: PrepareConfig, photos: Sequence[pathlib.Path]
   if not cat:
     return None
   root = pathlib.Path(config.photos).expanduser()
-  beside = [(relative_name(path, root), path.with_name(path.name
-                                                       + cat_face.SUFFIX))
-            for path in photos]
+  beside = [
+    (relative_name(path, root), path.with_name(path.name + cat_face.SUFFIX))
+    for path in photos
+  ]
   beside = [(name, path) for name, path in beside if path.exists()]
   if not beside:
-    raise UserError(f"{config.photos}: cats need landmarks, NAME.jpg"
-                    f"{cat_face.SUFFIX} beside NAME.jpg; or give --detections")
+    raise UserError(
+      f"{config.photos}: cats need landmarks, NAME.jpg"
+      f"{cat_face.SUFFIX} beside NAME.jpg; or give --detections"
+    )
   return landmarks.read_files(beside, count)
 
 
-def faces_of(record: Record, known: Given,
-             owners: Dict[str, List[Record]]) -> Optional[List[Face]]:
+def faces_of(
+  record: Record, known: Given, owners: dict[str, list[Record]]
+) -> list[Face] | None:
   """What is said about a photo, and about no other.
 
   Args:
@@ -58,8 +63,11 @@ def faces_of(record: Record, known: Given,
 
   Returns: None if there is nothing that can be used; the record says why then.
   """
-  names = [name for name in _landmark_names(record)
-           if name in known.faces or name in known.faults]
+  names = [
+    name
+    for name in _landmark_names(record)
+    if name in known.faces or name in known.faults
+  ]
   for name in names:
     if len(owners[name]) > 1 or owners[name][0] is not record:
       continue
@@ -69,24 +77,26 @@ def faces_of(record: Record, known: Given,
     return None
   if names:
     other = next(other for other in owners[names[0]] if other is not record)
-    record.reason = (f"landmarks of {names[0]!r} may be those of "
-                     f"{other.file}; name both with their folders, in a JSON "
-                     "file")
+    record.reason = (
+      f"landmarks of {names[0]!r} may be those of "
+      f"{other.file}; name both with their folders, in a JSON "
+      "file"
+    )
   else:
     record.reason = "has no landmarks in what was given"
   return None
 
 
-def _landmark_names(record: Record) -> Tuple[str, ...]:
+def _landmark_names(record: Record) -> tuple[str, ...]:
   """Its path in its folder or its name, with or without ending."""
   names = record.file, record.file.rpartition("/")[2]
   return (*names, *(album_files.stem(name) for name in names), record.name)
 
 
-def owners_of(records: Sequence[Record]) -> Dict[str, List[Record]]:
+def owners_of(records: Sequence[Record]) -> dict[str, list[Record]]:
   """The photos that a name may stand for; a whole path is one photo's."""
-  whole: Dict[str, List[Record]] = {}
-  parts: Dict[str, List[Record]] = {}
+  whole: dict[str, list[Record]] = {}
+  parts: dict[str, list[Record]] = {}
   for record in records:
     whole.setdefault(record.file, []).append(record)
     for name in set(_landmark_names(record)):

@@ -7,21 +7,27 @@ next time: a library may have been missing, or memory.
 """
 
 import collections
-from concurrent import futures
-from concurrent.futures.process import BrokenProcessPool
 import contextlib
 import multiprocessing
 import os
 import pathlib
 import signal
 import threading
-from typing import (Any, Callable, Deque, Dict, Iterator, List, Optional,
-                    Sequence, Tuple)
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 import jax
 
-from my3dgen_jax.apps.preparation.looks import (Look, Looking, Task, key_of,
-                                                load, look_and_keep)
+from my3dgen_jax.apps.preparation.looks import (
+  key_of,
+  load,
+  Look,
+  look_and_keep,
+  Looking,
+  Task,
+)
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs.interrupts import StopRequest
 
@@ -32,9 +38,14 @@ _LOST = "was lost while it was looked at"
 _STOPPED = "stopped while looking at photos; the same command goes on"
 
 
-def look_at_all(tasks: Sequence[Task], looking: Looking, *, workers: int,
-                stop: StopRequest, done: Callable[[int, bool], None]
-                ) -> List[Look]:
+def look_at_all(
+  tasks: Sequence[Task],
+  looking: Looking,
+  *,
+  workers: int,
+  stop: StopRequest,
+  done: Callable[[int, bool], None],
+) -> list[Look]:
   """Looks at photos, or remembers what was seen in them.
 
   Args:
@@ -49,17 +60,17 @@ def look_at_all(tasks: Sequence[Task], looking: Looking, *, workers: int,
   Raises: Interrupted: `stop` was wanted; what was seen is remembered.
   """
   looking.cache.mkdir(parents=True, exist_ok=True)
-  looks: List[Optional[Look]] = [None] * len(tasks)
-  paths: List[Optional[pathlib.Path]] = []
+  looks: list[Look | None] = [None] * len(tasks)
+  paths: list[pathlib.Path | None] = []
   finished = 0
 
-  def finish(i: int, remembered: bool, reason: Optional[str] = None):
+  def finish(i: int, remembered: bool, reason: str | None = None):
     nonlocal finished
     looks[i] = Look(None, reason) if reason is not None else _loaded(paths[i])
     finished += 1
     done(finished, remembered)
 
-  waiting: Deque[int] = collections.deque()
+  waiting: collections.deque[int] = collections.deque()
   for i, task in enumerate(tasks):
     stop.raise_if_wanted(_STOPPED)
     try:
@@ -81,7 +92,7 @@ def look_at_all(tasks: Sequence[Task], looking: Looking, *, workers: int,
   return [Look(None, _LOST) if look is None else look for look in looks]
 
 
-def _loaded(path: pathlib.Path) -> Optional[Look]:
+def _loaded(path: pathlib.Path) -> Look | None:
   try:
     return load(path)
   # Not there, or damaged by whatever: it is made anew.
@@ -89,10 +100,14 @@ def _loaded(path: pathlib.Path) -> Optional[Look]:
     return None
 
 
-def _in_this_process(tasks: Sequence[Task], paths: Sequence[Any],
-                     waiting: Deque[int], looking: Looking, workers: int,
-                     stop: StopRequest
-                     ) -> Iterator[Tuple[int, Optional[str]]]:
+def _in_this_process(
+  tasks: Sequence[Task],
+  paths: Sequence[Any],
+  waiting: collections.deque[int],
+  looking: Looking,
+  workers: int,
+  stop: StopRequest,
+) -> Iterator[tuple[int, str | None]]:
   del workers, stop
   with _muted(looking.cache):
     detector = looking.make_detector and looking.make_detector()
@@ -118,17 +133,22 @@ def _redirect(cache: pathlib.Path):
     os.dup2(log.fileno(), 2)
 
 
-def _in_processes(tasks: Sequence[Task], paths: Sequence[Any],
-                  waiting: Deque[int], looking: Looking, workers: int,
-                  stop: StopRequest) -> Iterator[Tuple[int, Optional[str]]]:
+def _in_processes(
+  tasks: Sequence[Task],
+  paths: Sequence[Any],
+  waiting: collections.deque[int],
+  looking: Looking,
+  workers: int,
+  stop: StopRequest,
+) -> Iterator[tuple[int, str | None]]:
   """Yields the index of each photo, and why it was not looked at, or None."""
-  suspects: Deque[int] = collections.deque()
+  suspects: collections.deque[int] = collections.deque()
   while waiting or suspects:
     # What a process was looking at when it ended is looked at alone: so it is
     # known who ended it.
     alone = bool(suspects)
     queue, many = (suspects, 1) if alone else (waiting, workers)
-    running: Dict[futures.Future, int] = {}
+    running: dict[futures.Future, int] = {}
     pool = _pool(min(many, len(queue)), looking)
     try:
       while queue or running:
@@ -136,8 +156,9 @@ def _in_processes(tasks: Sequence[Task], paths: Sequence[Any],
           i = queue[0]
           running[pool.submit(_work, tasks[i], paths[i])] = i
           queue.popleft()  # not before: a broken pool takes nothing
-        ready, _ = futures.wait(running, timeout=0.5,
-                                return_when=futures.FIRST_COMPLETED)
+        ready, _ = futures.wait(
+          running, timeout=0.5, return_when=futures.FIRST_COMPLETED
+        )
         for future in ready:
           reason = future.result()
           yield running.pop(future), reason
@@ -145,8 +166,13 @@ def _in_processes(tasks: Sequence[Task], paths: Sequence[Any],
     except BrokenProcessPool:
       if alone:
         for i in running.values():  # one, or none: it ended between photos
-          yield i, (f"ends the process that looks at it; see "
-                    f"{looking.cache / _LOG_FILE}")
+          yield (
+            i,
+            (
+              f"ends the process that looks at it; see "
+              f"{looking.cache / _LOG_FILE}"
+            ),
+          )
       else:
         suspects.extend(running.values())
     finally:
@@ -156,12 +182,15 @@ def _in_processes(tasks: Sequence[Task], paths: Sequence[Any],
 def _pool(workers: int, looking: Looking) -> futures.ProcessPoolExecutor:
   # Forked processes would share the threads' locks of JAX and MediaPipe.
   return futures.ProcessPoolExecutor(
-      workers, mp_context=multiprocessing.get_context("spawn"),
-      initializer=_start, initargs=(looking,))
+    workers,
+    mp_context=multiprocessing.get_context("spawn"),
+    initializer=_start,
+    initargs=(looking,),
+  )
 
 
 # Of a worker process: how it looks, and with what.
-_WORKER: Dict[str, Any] = {}
+_WORKER: dict[str, Any] = {}
 
 
 def _start(looking: Looking):
@@ -186,7 +215,7 @@ def _end_with_parent():
     os._exit(1)  # pylint: disable=protected-access
 
 
-def _work(task: Task, path: pathlib.Path) -> Optional[str]:
+def _work(task: Task, path: pathlib.Path) -> str | None:
   if _WORKER["error"]:
     raise _WORKER["error"]
   return look_and_keep(task, path, _WORKER["looking"], _WORKER["detector"])

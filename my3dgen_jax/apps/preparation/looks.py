@@ -4,23 +4,30 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
-from typing import (Any, Callable, Dict, List, Literal, Mapping, NamedTuple,
-                    Optional, Sequence, Tuple)
 import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from my3dgen_jax.data import photo_files
-from my3dgen_jax.data.faces import (cat_face, face_align, face_pose, landmarks,
-                                    photo_quality)
+from my3dgen_jax.data.faces import (
+  cat_face,
+  face_align,
+  face_pose,
+  landmarks,
+  photo_quality,
+)
 from my3dgen_jax.data.faces.face_align import Crop
 from my3dgen_jax.data.faces.landmarks import Face
 from my3dgen_jax.data.faces.photo_quality import Quality
-from my3dgen_jax.errors import UserError, one_line
+from my3dgen_jax.errors import one_line, UserError
 from my3dgen_jax.storage.files import replacing
 
 DOMAINS: Mapping[str, Callable[[], face_pose.Domain]] = {
-    "face": face_pose.people, "cat": cat_face.cats}
+  "face": face_pose.people,
+  "cat": cat_face.cats,
+}
 
 _FORMAT = 2  # of what is kept; another one forgets all
 _MOST_FACES = 6  # of a photo, the largest; a crowd is no album
@@ -44,7 +51,7 @@ class Looking:
   cache: pathlib.Path
   size: int
   domain: Literal["face", "cat"]
-  make_detector: Optional[MakeDetector]
+  make_detector: MakeDetector | None
 
 
 class Task(NamedTuple):
@@ -56,7 +63,7 @@ class Task(NamedTuple):
   """
 
   path: pathlib.Path
-  faces: Optional[List[Face]] = None
+  faces: list[Face] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,7 +82,7 @@ class Seen:
   label: np.ndarray
   quality: Quality
   cut_off: float
-  recognition: Optional[np.ndarray]
+  recognition: np.ndarray | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,17 +95,18 @@ class Look:
     faces: the largest first.
   """
 
-  path: Optional[pathlib.Path]
+  path: pathlib.Path | None
   reason: str
-  faces: Tuple[Seen, ...] = ()
+  faces: tuple[Seen, ...] = ()
 
   def crop(self, index: int) -> Crop:
     """The crop of a face, decoded anew each time."""
     with np.load(self.path) as file:
-      return Crop(file[f"crop{index}"],
-                  file[f"mask{index}"].astype(np.float32)[..., None])
+      return Crop(
+        file[f"crop{index}"], file[f"mask{index}"].astype(np.float32)[..., None]
+      )
 
-  def small(self) -> Optional[np.ndarray]:
+  def small(self) -> np.ndarray | None:
     """The whole photo, made small, where no face was found; or None."""
     if self.path is None:
       return None
@@ -111,14 +119,26 @@ def key_of(task: Task, looking: Looking) -> str:
 
   Raises: UserError: the photo cannot be read.
   """
-  known = ["found"] if task.faces is None else [
-      text for face in task.faces for text in (
-          face.points.tobytes().hex(),
-          "" if face.dense is None else face.dense.tobytes().hex())]
+  known = (
+    ["found"]
+    if task.faces is None
+    else [
+      text
+      for face in task.faces
+      for text in (
+        face.points.tobytes().hex(),
+        "" if face.dense is None else face.dense.tobytes().hex(),
+      )
+    ]
+  )
   detector = looking.make_detector
-  settings = [_FORMAT, looking.size, looking.domain,
-              None if task.faces is not None or detector is None
-              else _name(detector), known]
+  settings = [
+    _FORMAT,
+    looking.size,
+    looking.domain,
+    None if task.faces is not None or detector is None else _name(detector),
+    known,
+  ]
   digest = hashlib.sha256(repr(settings).encode())
   if not task.path.is_file():  # opening a named pipe would wait for ever
     raise UserError(f"{task.path}: is no ordinary file")
@@ -127,8 +147,7 @@ def key_of(task: Task, looking: Looking) -> str:
       while block := file.read(2**20):
         digest.update(block)
   except OSError as error:
-    raise UserError(f"{task.path}: cannot be read: {error.strerror}"
-                    ) from None
+    raise UserError(f"{task.path}: cannot be read: {error.strerror}") from None
   return digest.hexdigest()[:32]
 
 
@@ -138,8 +157,9 @@ def _name(function: Any) -> str:
   return f"{function.__module__}.{function.__qualname__}"
 
 
-def look(task: Task, looking: Looking,
-         detector: Optional[landmarks.Detector]) -> Dict[str, Any]:
+def look(
+  task: Task, looking: Looking, detector: landmarks.Detector | None
+) -> dict[str, Any]:
   """Looks at one photo.
 
   Args:
@@ -179,27 +199,30 @@ def look(task: Task, looking: Looking,
   return _arrays(seen, photo.shrunk)
 
 
-def _see(pixels: np.ndarray, face: Face, looking: Looking
-         ) -> Tuple[Seen, Crop]:
+def _see(pixels: np.ndarray, face: Face, looking: Looking) -> tuple[Seen, Crop]:
   domain = DOMAINS[looking.domain]()
-  alignment = face_align.align(face.points, size=looking.size,
-                               framing=domain.framing)
+  alignment = face_align.align(
+    face.points, size=looking.size, framing=domain.framing
+  )
   crop = alignment.crop(pixels)
-  label = face_pose.label(face.moved(alignment.to_crop), size=looking.size,
-                          domain=domain)
+  label = face_pose.label(
+    face.moved(alignment.to_crop), size=looking.size, domain=domain
+  )
   points = face.points if face.dense is None else face.dense[:, :2]
   size = np.array(pixels.shape[1::-1])
   cut_off = float(np.mean(((points < 0) | (points > size)).any(axis=1)))
   recognition = None
   if len(face.points) == landmarks.FACE_POINTS:
     recognition = photo_quality.recognition_face(pixels, face.points)
-  return Seen(face, label, photo_quality.measure(pixels, alignment), cut_off,
-              recognition), crop
+  return Seen(
+    face, label, photo_quality.measure(pixels, alignment), cut_off, recognition
+  ), crop
 
 
 def _small(pixels: np.ndarray) -> np.ndarray:
   # pylint: disable-next=import-outside-toplevel
   from PIL import Image
+
   image = Image.fromarray(pixels)
   image.thumbnail((_SMALL, _SMALL))
   return np.asarray(image)
@@ -209,22 +232,31 @@ _NUMBERS = ("sharpness", "colour", "side", "inside")
 _ARRAYS = ("thumbnail", "thumbnail_mask")
 
 
-def _arrays(faces: Sequence[Tuple[Seen, Crop]], shrunk: int
-            ) -> Dict[str, Any]:
+def _arrays(faces: Sequence[tuple[Seen, Crop]], shrunk: int) -> dict[str, Any]:
   """What the cache keeps; `load` is the way back."""
-  result: Dict[str, Any] = {"reason": "", "count": len(faces)}
+  result: dict[str, Any] = {"reason": "", "count": len(faces)}
   for i, (seen, crop) in enumerate(faces):
     face = seen.face.moved(lambda points: points * shrunk)
     arrays = {
-        "points": face.points, "dense": face.dense, "box": face.box,
-        "score": face.score, "label": seen.label,
-        "numbers": [getattr(seen.quality, name) for name in _NUMBERS]
-                   + [seen.cut_off],
-        **{name: getattr(seen.quality, name) for name in _ARRAYS},
-        "recognition": seen.recognition, "crop": crop.image,
-        "mask": crop.mask[..., 0] > 0}
-    result.update({f"{name}{i}": np.asarray(array)
-                   for name, array in arrays.items() if array is not None})
+      "points": face.points,
+      "dense": face.dense,
+      "box": face.box,
+      "score": face.score,
+      "label": seen.label,
+      "numbers": [getattr(seen.quality, name) for name in _NUMBERS]
+      + [seen.cut_off],
+      **{name: getattr(seen.quality, name) for name in _ARRAYS},
+      "recognition": seen.recognition,
+      "crop": crop.image,
+      "mask": crop.mask[..., 0] > 0,
+    }
+    result.update(
+      {
+        f"{name}{i}": np.asarray(array)
+        for name, array in arrays.items()
+        if array is not None
+      }
+    )
   return result
 
 
@@ -237,25 +269,40 @@ def load(path: pathlib.Path) -> Look:
     reason = str(file["reason"])
     faces = []
     for i in range(int(file["count"]) if "count" in file.files else 0):
-      optional = {name: file[f"{name}{i}"] if f"{name}{i}" in file.files
-                  else None for name in ("dense", "box", "score")}
+      optional = {
+        name: file[f"{name}{i}"] if f"{name}{i}" in file.files else None
+        for name in ("dense", "box", "score")
+      }
       *numbers, cut_off = file[f"numbers{i}"].tolist()
-      faces.append(Seen(
-          face=Face(points=file[f"points{i}"], dense=optional["dense"],
-                    box=None if optional["box"] is None
-                    else tuple(optional["box"].tolist()),
-                    score=None if optional["score"] is None
-                    else float(optional["score"])),
+      faces.append(
+        Seen(
+          face=Face(
+            points=file[f"points{i}"],
+            dense=optional["dense"],
+            box=None
+            if optional["box"] is None
+            else tuple(optional["box"].tolist()),
+            score=None
+            if optional["score"] is None
+            else float(optional["score"]),
+          ),
           label=file[f"label{i}"],
-          quality=Quality(*numbers, *(file[f"{name}{i}"]
-                                      for name in _ARRAYS)),
-          cut_off=cut_off, recognition=file[f"recognition{i}"]
-          if f"recognition{i}" in file.files else None))
+          quality=Quality(*numbers, *(file[f"{name}{i}"] for name in _ARRAYS)),
+          cut_off=cut_off,
+          recognition=file[f"recognition{i}"]
+          if f"recognition{i}" in file.files
+          else None,
+        )
+      )
   return Look(path, reason, tuple(faces))
 
 
-def look_and_keep(task: Task, path: pathlib.Path, looking: Looking,
-                  detector: Optional[landmarks.Detector]) -> Optional[str]:
+def look_and_keep(
+  task: Task,
+  path: pathlib.Path,
+  looking: Looking,
+  detector: landmarks.Detector | None,
+) -> str | None:
   """Looks at one photo and writes what it saw.
 
   Args:

@@ -4,17 +4,31 @@ import csv
 import io
 import pathlib
 import re
-from typing import Callable, Dict, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from my3dgen_jax.apps.preparation.choices import LOOKS_LIKE
-from my3dgen_jax.apps.preparation.records import Record, printable
+from my3dgen_jax.apps.preparation.records import printable, Record
 from my3dgen_jax.data import album_files, photo_files
 
-_COLUMNS = ("file", "name", "status", "part", "reason", "faces", "yaw",
-            "pitch", "roll", "crop_pixels", "inside", "sharpness", "colour",
-            "similarity", "score")
+_COLUMNS = (
+  "file",
+  "name",
+  "status",
+  "part",
+  "reason",
+  "faces",
+  "yaw",
+  "pitch",
+  "roll",
+  "crop_pixels",
+  "inside",
+  "sharpness",
+  "colour",
+  "similarity",
+  "score",
+)
 
 
 def csv_text(records: Sequence[Record]) -> str:
@@ -23,23 +37,32 @@ def csv_text(records: Sequence[Record]) -> str:
   writer = csv.DictWriter(text, _COLUMNS, restval="", lineterminator="\n")
   writer.writeheader()
   for record in records:
-    writer.writerow({
-        "file": record.file, "name": record.name,
+    writer.writerow(
+      {
+        "file": record.file,
+        "name": record.name,
         "status": "kept" if record.kept else "set aside",
-        "part": record.part, "reason": record.reason,
+        "part": record.part,
+        "reason": record.reason,
         "faces": len(record.look.faces) if record.look else 0,
-        **(_numbers(record) if record.seen else {})})
+        **(_numbers(record) if record.seen else {}),
+      }
+    )
   return printable(text.getvalue())
 
 
-def _numbers(record: Record) -> Dict[str, str]:
+def _numbers(record: Record) -> dict[str, str]:
   seen = record.seen
   yaw, pitch, roll = record.angles
-  result = {"yaw": f"{yaw:.1f}", "pitch": f"{pitch:.1f}",
-            "roll": f"{roll:.1f}", "crop_pixels": f"{seen.quality.side:.0f}",
-            "inside": f"{seen.quality.inside:.3f}",
-            "sharpness": f"{seen.quality.sharpness:.3f}",
-            "colour": f"{seen.quality.colour:.1f}"}
+  result = {
+    "yaw": f"{yaw:.1f}",
+    "pitch": f"{pitch:.1f}",
+    "roll": f"{roll:.1f}",
+    "crop_pixels": f"{seen.quality.side:.0f}",
+    "inside": f"{seen.quality.inside:.3f}",
+    "sharpness": f"{seen.quality.sharpness:.3f}",
+    "colour": f"{seen.quality.colour:.1f}",
+  }
   if record.similarity is not None:
     result["similarity"] = f"{record.similarity:.3f}"
   if seen.face.score is not None:
@@ -47,8 +70,12 @@ def _numbers(record: Record) -> Dict[str, str]:
   return result
 
 
-def tell(records: Sequence[Record], found: photo_files.Found,
-         out: pathlib.Path, report: Callable[[str], None]):
+def tell(
+  records: Sequence[Record],
+  found: photo_files.Found,
+  out: pathlib.Path,
+  report: Callable[[str], None],
+):
   """Says how many photos were kept, why others were not, and the poses.
 
   Args:
@@ -58,24 +85,33 @@ def tell(records: Sequence[Record], found: photo_files.Found,
     report: called with each line.
   """
   kept = [record for record in records if record.kept]
-  counts: Dict[str, int] = {}
+  counts: dict[str, int] = {}
   for record in records:
     if not record.kept:
       kind = re.split(r"[:(]", record.reason)[0].strip()
       if kind.startswith(LOOKS_LIKE):
         kind = "near duplicate"
       counts[kind] = counts.get(kind, 0) + 1
-  parts = {part: sum(record.part == part for record in kept)
-           for part in ("train", "test", "reference")}
-  report(f"{len(kept)} of {len(records)} kept"
-         + (" (" + ", ".join(f"{part} {count}" for part, count
-                             in parts.items()) + ")" if kept else "")
-         + (f"; {found.others} other files passed over" if found.others
-            else ""))
+  parts = {
+    part: sum(record.part == part for record in kept)
+    for part in ("train", "test", "reference")
+  }
+  report(
+    f"{len(kept)} of {len(records)} kept"
+    + (
+      " (" + ", ".join(f"{part} {count}" for part, count in parts.items()) + ")"
+      if kept
+      else ""
+    )
+    + (f"; {found.others} other files passed over" if found.others else "")
+  )
   for kind, count in sorted(counts.items(), key=lambda item: -item[1]):
     report(f"set aside {count}: {kind}")
   if kept:
     angles = np.array([record.angles for record in kept])
-    report("yaw {:+.0f} to {:+.0f} degrees, pitch {:+.0f} to {:+.0f}".format(
-        *(f(angles[:, i]) for i in (0, 1) for f in (np.min, np.max))))
+    report(
+      "yaw {:+.0f} to {:+.0f} degrees, pitch {:+.0f} to {:+.0f}".format(
+        *(f(angles[:, i]) for i in (0, 1) for f in (np.min, np.max))
+      )
+    )
     report(f"album: {out / album_files.ALBUM_FOLDER}")

@@ -14,27 +14,33 @@ out of them: no place, no time, no device.
 
 import os
 import pathlib
-from typing import Callable, List, Optional, Sequence
+from collections.abc import Callable, Sequence
 
-from my3dgen_jax.apps.preparation import (choices, given_landmarks, outcome,
-                                          results)
+from my3dgen_jax.apps.preparation import (
+  choices,
+  given_landmarks,
+  outcome,
+  results,
+)
 from my3dgen_jax.apps.preparation.config import PrepareConfig
 from my3dgen_jax.apps.preparation.look_workers import look_at_all
 from my3dgen_jax.apps.preparation.looks import Looking, MakeDetector, Task
-from my3dgen_jax.apps.preparation.records import (Record, find_records,
-                                                  printable)
+from my3dgen_jax.apps.preparation.records import find_records, printable, Record
 from my3dgen_jax.data import album_files, photo_files
 from my3dgen_jax.data.faces import mediapipe_models
 from my3dgen_jax.data.faces.landmarks import Given
 from my3dgen_jax.errors import UserError
-from my3dgen_jax.jobs.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.jobs.interrupts import stopping_gently, StopRequest
 from my3dgen_jax.jobs.progress import Progress
 from my3dgen_jax.losses import identity as identity_lib
 
 
-def prepare(config: PrepareConfig, *,
-            make_detector: MakeDetector = mediapipe_models.face_detector,
-            report: Callable[[str], None] = print) -> List[Record]:
+def prepare(
+  config: PrepareConfig,
+  *,
+  make_detector: MakeDetector = mediapipe_models.face_detector,
+  report: Callable[[str], None] = print,
+) -> list[Record]:
   """Makes an album.
 
   A script that calls it with several workers must do so below `if __name__ ==
@@ -56,16 +62,21 @@ def prepare(config: PrepareConfig, *,
   tell = lambda line: report(printable(line))
   out = pathlib.Path(config.out).expanduser()
   if (out / album_files.ALBUM_FOLDER).exists() and not config.overwrite:
-    raise UserError(f"{out}: holds an album already; --overwrite makes it "
-                    "anew, another --out keeps both")
+    raise UserError(
+      f"{out}: holds an album already; --overwrite makes it "
+      "anew, another --out keeps both"
+    )
   if out.exists() and any(out.iterdir()) and not results.is_ours(out):
     raise UserError(f"{out}: holds other things; give a new folder")
   found = photo_files.find(config.photos, without=out)
   if not found.photos and not found.videos:
-    raise UserError(f"{config.photos}: holds no photos "
-                    f"({', '.join(photo_files.EXTENSIONS[:6])}, …)")
-  network = identity_lib.load_identity(
-      config.identity) if config.identity else None
+    raise UserError(
+      f"{config.photos}: holds no photos "
+      f"({', '.join(photo_files.EXTENSIONS[:6])}, …)"
+    )
+  network = (
+    identity_lib.load_identity(config.identity) if config.identity else None
+  )
   known = given_landmarks.known_faces(config, found.photos)
   work = out / results.UNFINISHED
   work.mkdir(parents=True, exist_ok=True)
@@ -81,18 +92,26 @@ def prepare(config: PrepareConfig, *,
     results.write(records, config, out)
   outcome.tell(records, found, out, tell)
   if not any(record.kept for record in records):
-    raise UserError(f"{config.photos}: no photo is left for an album; "
-                    f"{out / results.REPORT_FILE} says why")
+    raise UserError(
+      f"{config.photos}: no photo is left for an album; "
+      f"{out / results.REPORT_FILE} says why"
+    )
   return records
 
 
-def _look(records: Sequence[Record], config: PrepareConfig,
-          known: Optional[Given], work: pathlib.Path,
-          make_detector: MakeDetector, stop: StopRequest):
+def _look(
+  records: Sequence[Record],
+  config: PrepareConfig,
+  known: Given | None,
+  work: pathlib.Path,
+  make_detector: MakeDetector,
+  stop: StopRequest,
+):
   """Fills in what is seen."""
   to_see, tasks = [], []
   owners = given_landmarks.owners_of(
-      [record for record in records if not record.reason])
+    [record for record in records if not record.reason]
+  )
   for record in records:
     faces = None
     if known is not None and not record.reason:
@@ -101,8 +120,11 @@ def _look(records: Sequence[Record], config: PrepareConfig,
       to_see.append(record)
       tasks.append(Task(record.path, faces))
   looking = Looking(
-      cache=work / "looks", size=config.size, domain=config.domain,
-      make_detector=make_detector if known is None else None)
+    cache=work / "looks",
+    size=config.size,
+    domain=config.domain,
+    make_detector=make_detector if known is None else None,
+  )
   progress = Progress("photos", len(tasks), "photos")
 
   def done(count: int, remembered: bool):
@@ -111,8 +133,9 @@ def _look(records: Sequence[Record], config: PrepareConfig,
     progress.update(count)
 
   workers = min(config.workers or _cores(), max(1, len(tasks)))
-  for record, look in zip(to_see, look_at_all(
-      tasks, looking, workers=workers, stop=stop, done=done)):
+  for record, look in zip(
+    to_see, look_at_all(tasks, looking, workers=workers, stop=stop, done=done)
+  ):
     record.look, record.reason = look, look.reason
 
 

@@ -4,12 +4,16 @@ import dataclasses
 import hashlib
 import pathlib
 import re
-from typing import Callable, List, Optional, Tuple
+from collections.abc import Callable
 
 from my3dgen_jax.apps.preparation.config import PrepareConfig
 from my3dgen_jax.apps.preparation.looks import Look, Seen
-from my3dgen_jax.data import (album_files, dataset_json, photo_files,
-                              video_frames)
+from my3dgen_jax.data import (
+  album_files,
+  dataset_json,
+  photo_files,
+  video_frames,
+)
 from my3dgen_jax.data.faces import pose_spread
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs.interrupts import StopRequest
@@ -40,11 +44,11 @@ class Record:
   file: str
   name: str
   path: pathlib.Path
-  video: Optional[pathlib.Path] = None
-  look: Optional[Look] = None
-  seen: Optional[Seen] = None
+  video: pathlib.Path | None = None
+  look: Look | None = None
+  seen: Seen | None = None
   reason: str = ""
-  similarity: Optional[float] = None
+  similarity: float | None = None
   part: str = ""
 
   @property
@@ -52,14 +56,18 @@ class Record:
     return self.seen is not None and not self.reason
 
   @property
-  def angles(self) -> Tuple[float, float, float]:
+  def angles(self) -> tuple[float, float, float]:
     """Yaw, pitch and roll, degrees."""
     return pose_spread.angles(self.seen.label)
 
 
-def find_records(config: PrepareConfig, found: photo_files.Found,
-                 work: pathlib.Path, stop: StopRequest,
-                 report: Callable[[str], None]) -> List[Record]:
+def find_records(
+  config: PrepareConfig,
+  found: photo_files.Found,
+  work: pathlib.Path,
+  stop: StopRequest,
+  report: Callable[[str], None],
+) -> list[Record]:
   """Lists photos and candidate frames, with names that the album can have.
 
   Args:
@@ -74,20 +82,24 @@ def find_records(config: PrepareConfig, found: photo_files.Found,
   Raises: Interrupted: `stop` was wanted; frames so far are remembered.
   """
   root = pathlib.Path(config.photos).expanduser()
-  records = [Record(relative_name(path, root), "", path)
-             for path in found.photos]
+  records = [
+    Record(relative_name(path, root), "", path) for path in found.photos
+  ]
   for video in found.videos:
     file = relative_name(video, root)
     try:
       frames = _frames(video, config, work, stop)
     except UserError as error:
-      records.append(Record(file, "", video, reason=str(error).removeprefix(
-          f"{video}: ")))
+      records.append(
+        Record(file, "", video, reason=str(error).removeprefix(f"{video}: "))
+      )
       report(str(error))
       continue
     report(f"{file}: {len(frames)} frames to choose from")
-    records += [Record(f"{file} at {int(path.stem) / 1000:.1f} s", "", path,
-                       video) for path in frames]
+    records += [
+      Record(f"{file} at {int(path.stem) / 1000:.1f} s", "", path, video)
+      for path in frames
+    ]
   taken = set()
   for record in records:
     base = name = _safe_name(record.file)
@@ -113,12 +125,19 @@ def printable(text: str) -> str:
 
 def _safe_name(file: str) -> str:
   """A name for the album: flat, and none that has a meaning there."""
-  name = album_files.stem(file) if pathlib.PurePosixPath(
-      file).suffix.lower() in photo_files.EXTENSIONS else file
+  name = (
+    album_files.stem(file)
+    if pathlib.PurePosixPath(file).suffix.lower() in photo_files.EXTENSIONS
+    else file
+  )
   name = short(re.sub(r"[^\w-]+", "_", name).strip("_") or "photo")
   # "me_mask" beside "me" would be taken for its mask.
-  for suffix in (album_files.MASK_SUFFIX, album_files.MARKS_SUFFIX,
-                 album_files.LATENT_SUFFIX, MIRRORED_SUFFIX):
+  for suffix in (
+    album_files.MASK_SUFFIX,
+    album_files.MARKS_SUFFIX,
+    album_files.LATENT_SUFFIX,
+    MIRRORED_SUFFIX,
+  ):
     if name.endswith(album_files.stem(suffix) or suffix):
       name += "_"
   return name
@@ -131,32 +150,41 @@ def short(name: str) -> str:
     return name
   start = hashlib.sha256(data).hexdigest()[:8] + "_"
   # What is left of a character that is cut is no UTF-8.
-  return start + data[len(start) - _LONGEST_NAME:].decode(errors="ignore")
+  return start + data[len(start) - _LONGEST_NAME :].decode(errors="ignore")
 
 
-def _frames(video: pathlib.Path, config: PrepareConfig, work: pathlib.Path,
-            stop: StopRequest) -> List[pathlib.Path]:
+def _frames(
+  video: pathlib.Path,
+  config: PrepareConfig,
+  work: pathlib.Path,
+  stop: StopRequest,
+) -> list[pathlib.Path]:
   """Candidate frames as files, named by their milliseconds."""
   # pylint: disable-next=import-outside-toplevel
   from PIL import Image
+
   count = _FRAMES_AT_HAND * config.frames
   try:
     facts = video.stat()
   except OSError as error:
     raise UserError(f"{video}: cannot be read: {error.strerror}") from None
   # To hash gigabytes would take as long as to decode them.
-  key = short(re.sub(r"\W+", "_", f"{video.stem}-{facts.st_size}-"
-                     f"{facts.st_mtime_ns}-{count}"))
+  key = short(
+    re.sub(
+      r"\W+", "_", f"{video.stem}-{facts.st_size}-{facts.st_mtime_ns}-{count}"
+    )
+  )
   folder = work / "frames" / key
   complete = folder / "complete"
   if not complete.exists():
     folder.mkdir(parents=True, exist_ok=True)
     for frame in video_frames.candidates(video, count=count):
-      stop.raise_if_wanted("stopped while reading a video; the same command "
-                           "goes on")
+      stop.raise_if_wanted(
+        "stopped while reading a video; the same command goes on"
+      )
       with replacing(folder / f"{round(1000 * frame.seconds):08d}.jpg") as f:
         Image.fromarray(frame.pixels).save(
-            f, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)
+          f, format="JPEG", quality=_JPEG_QUALITY, subsampling=0
+        )
     complete.touch()
-  return sorted(path for path in folder.glob("*.jpg")
-                if not is_leftover(path))
+  return sorted(path for path in folder.glob("*.jpg") if not is_leftover(path))

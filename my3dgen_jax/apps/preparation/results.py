@@ -3,7 +3,7 @@
 import pathlib
 import re
 import shutil
-from typing import Iterator, Optional, Sequence, Tuple
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -22,8 +22,7 @@ TEST_FILE, REFERENCE_FILE = "test.txt", "reference.txt"
 UNFINISHED = "unfinished"
 
 
-def write(records: Sequence[Record], config: PrepareConfig,
-          out: pathlib.Path):
+def write(records: Sequence[Record], config: PrepareConfig, out: pathlib.Path):
   """Writes everything aside, then puts it in its place.
 
   Args:
@@ -39,22 +38,43 @@ def write(records: Sequence[Record], config: PrepareConfig,
   others = [record for record in records if not record.kept]
   if kept:
     _write_album(kept, config, fresh / album_files.ALBUM_FOLDER)
-  _write_crops([(record, record.name) for record in others
-                if record.seen is not None], fresh / SET_ASIDE_FOLDER)
+  _write_crops(
+    [(record, record.name) for record in others if record.seen is not None],
+    fresh / SET_ASIDE_FOLDER,
+  )
   (fresh / REPORT_FILE).write_text(outcome.csv_text(records), encoding="utf-8")
-  landmarks.write_json(fresh / LANDMARKS_FILE, {
+  landmarks.write_json(
+    fresh / LANDMARKS_FILE,
+    {
       record.file: [seen.face for seen in record.look.faces]
-      for record in records if record.look is not None
-      and record.look.path is not None and record.video is None})
-  contact_sheets.write(fresh, "kept", [
-      Tile(_picture(record), record.name,
-           "yaw {:+.0f}° pitch {:+.0f}°".format(*record.angles)
-           + ("" if record.part == "train" else f", {record.part}"),
-           "black" if record.part == "train" else "darkblue")
-      for record in kept])
-  contact_sheets.write(fresh, "set_aside", [
+      for record in records
+      if record.look is not None
+      and record.look.path is not None
+      and record.video is None
+    },
+  )
+  contact_sheets.write(
+    fresh,
+    "kept",
+    [
+      Tile(
+        _picture(record),
+        record.name,
+        "yaw {:+.0f}° pitch {:+.0f}°".format(*record.angles)
+        + ("" if record.part == "train" else f", {record.part}"),
+        "black" if record.part == "train" else "darkblue",
+      )
+      for record in kept
+    ],
+  )
+  contact_sheets.write(
+    fresh,
+    "set_aside",
+    [
       Tile(_picture(record), record.name, record.reason, "darkred")
-      for record in others])
+      for record in others
+    ],
+  )
   _put_in_place(fresh, out)
 
 
@@ -63,20 +83,25 @@ def _index(record: Record) -> int:
   return record.look.faces.index(record.seen)
 
 
-def _picture(record: Record) -> Optional[np.ndarray]:
+def _picture(record: Record) -> np.ndarray | None:
   """For the contact sheets, small; what was filled up is dimmed."""
   if record.seen is not None:
     crop = record.look.crop(_index(record))
     return contact_sheets.small(
-        np.where(crop.mask > 0, crop.image, crop.image // 2 + 64))
+      np.where(crop.mask > 0, crop.image, crop.image // 2 + 64)
+    )
   return record.look.small() if record.look is not None else None
 
 
-def _write_album(kept: Sequence[Record], config: PrepareConfig,
-                 folder: pathlib.Path):
+def _write_album(
+  kept: Sequence[Record], config: PrepareConfig, folder: pathlib.Path
+):
   named = [(record, record.name) for record in kept]
-  mirrored = [(record, record.name + MIRRORED_SUFFIX) for record in kept
-              if config.mirror and record.part == "train"]
+  mirrored = [
+    (record, record.name + MIRRORED_SUFFIX)
+    for record in kept
+    if config.mirror and record.part == "train"
+  ]
   _write_crops(named + mirrored, folder)
   for part, file in (("test", TEST_FILE), ("reference", REFERENCE_FILE)):
     lines = [f"{record.name}.png\n" for record in kept if record.part == part]
@@ -85,7 +110,7 @@ def _write_album(kept: Sequence[Record], config: PrepareConfig,
   open_album(folder, img_resolution=config.size, min_photos=1)
 
 
-def _write_crops(named: Sequence[Tuple[Record, str]], folder: pathlib.Path):
+def _write_crops(named: Sequence[tuple[Record, str]], folder: pathlib.Path):
   """Writes crops, masks and labels; where the name says so, mirrored."""
   folder.mkdir(parents=True, exist_ok=True)
   labels = {}
@@ -97,8 +122,9 @@ def _write_crops(named: Sequence[Tuple[Record, str]], folder: pathlib.Path):
       label = np.asarray(cameras.mirror(label))
     images.write_png(folder / f"{name}.png", np.ascontiguousarray(image))
     if not mask.all():
-      images.write_png(folder / (name + album_files.MASK_SUFFIX),
-                       np.uint8(255) * (mask > 0))
+      images.write_png(
+        folder / (name + album_files.MASK_SUFFIX), np.uint8(255) * (mask > 0)
+      )
     labels[f"{name}.png"] = label
   dataset_json.write(folder / dataset_json.FILE_NAME, labels)
 
@@ -121,13 +147,17 @@ def _put_in_place(fresh: pathlib.Path, out: pathlib.Path):
 def is_ours(out: pathlib.Path) -> bool:
   """Whether a folder holds what `prepare` has written, or has begun to."""
   return (out / UNFINISHED).is_dir() or all(
-      (out / name).exists() for name in (REPORT_FILE, LANDMARKS_FILE))
+    (out / name).exists() for name in (REPORT_FILE, LANDMARKS_FILE)
+  )
 
 
 def _results(out: pathlib.Path) -> Iterator[pathlib.Path]:
   """What an earlier `prepare` left."""
   for path in list(out.iterdir()):
-    if (path.name in (album_files.ALBUM_FOLDER, SET_ASIDE_FOLDER, REPORT_FILE,
-                      LANDMARKS_FILE)
-        or re.fullmatch(r"(kept|set_aside)(_\d+)?\.png", path.name)):
+    if path.name in (
+      album_files.ALBUM_FOLDER,
+      SET_ASIDE_FOLDER,
+      REPORT_FILE,
+      LANDMARKS_FILE,
+    ) or re.fullmatch(r"(kept|set_aside)(_\d+)?\.png", path.name):
       yield path

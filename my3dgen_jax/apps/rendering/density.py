@@ -1,9 +1,9 @@
 """The density of a latent on a regular grid."""
 
 import math
-from typing import Any, Callable, NamedTuple, Optional, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-import chex
 import jax
 import numpy as np
 
@@ -11,7 +11,7 @@ from my3dgen_jax.apps.rendering import frames
 from my3dgen_jax.config import RenderConfig
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras, checks
-from my3dgen_jax.types import Network
+from my3dgen_jax.types import Array, Network
 
 MIN_RESOLUTION, MAX_RESOLUTION = 8, 1024
 # What lies outside of the grid; EG3D writes the same around its volumes.
@@ -47,10 +47,15 @@ class Volume(NamedTuple):
     return self.sigma[1:-1, 1:-1, 1:-1]
 
 
-def extract_volume(network: Network, ws: chex.Array, *, resolution: int = 256,
-                   crop: Optional[float] = None,
-                   devices: Sequence[jax.Device] = (),
-                   report: Optional[Report] = None) -> Volume:
+def extract_volume(
+  network: Network,
+  ws: Array,
+  *,
+  resolution: int = 256,
+  crop: float | None = None,
+  devices: Sequence[jax.Device] = (),
+  report: Report | None = None,
+) -> Volume:
   """Density of a latent on a grid.
 
   Some planes of the grid at a time, so that it takes little more memory than
@@ -59,28 +64,32 @@ def extract_volume(network: Network, ws: chex.Array, *, resolution: int = 256,
 
   Raises: UserError that names the argument which does not fit.
   """
-  resolution = checks.whole_number("resolution", resolution, MIN_RESOLUTION,
-                                   MAX_RESOLUTION)
+  resolution = checks.whole_number(
+    "resolution", resolution, MIN_RESOLUTION, MAX_RESOLUTION
+  )
   rendering = network.module.config.rendering
-  side = (default_side(rendering) if crop is None
-          else finite_number("crop", crop))
+  side = (
+    default_side(rendering) if crop is None else finite_number("crop", crop)
+  )
   if not 0 < side <= rendering.box_warp:
-    raise UserError(f"crop: expected world units in (0, "
-                    f"{rendering.box_warp:g}], the box's side, got {side:g}")
+    raise UserError(
+      f"crop: expected world units in (0, "
+      f"{rendering.box_warp:g}], the box's side, got {side:g}"
+    )
   axis = np.linspace(-side / 2, side / 2, resolution, dtype=np.float32)
   sigma = np.full((resolution + 2,) * 3, EMPTY, np.float32)
   inner = sigma[1:-1, 1:-1, 1:-1]
   planes = frames.planes_of(network, one_latent(ws))
   devices = tuple(devices) or tuple(jax.local_devices())
-  everywhere = [jax.device_put((network, planes), device)
-                for device in devices]
+  everywhere = [jax.device_put((network, planes), device) for device in devices]
   rows = max(1, min(resolution, _POINTS // resolution**2))
   firsts = list(range(0, resolution, rows))
 
   def start(index):
     # The last block is as thick as the others, or it would be compiled anew.
-    chosen = np.minimum(np.arange(firsts[index], firsts[index] + rows),
-                        resolution - 1)
+    chosen = np.minimum(
+      np.arange(firsts[index], firsts[index] + rows), resolution - 1
+    )
     return _density(*everywhere[index % len(devices)], axis[chosen], axis)
 
   # Each device has a block in hand while the host copies another.
@@ -89,7 +98,7 @@ def extract_volume(network: Network, ws: chex.Array, *, resolution: int = 256,
     block = waiting.pop(0)
     if index + len(devices) < len(firsts):
       waiting.append(start(index + len(devices)))
-    inner[first:first + rows] = np.asarray(block)[:resolution - first]
+    inner[first : first + rows] = np.asarray(block)[: resolution - first]
     if report is not None:
       report(min(first + rows, resolution), resolution)
   return Volume(sigma, side)
@@ -117,23 +126,28 @@ def default_side(rendering: RenderConfig) -> float:
 
 def finite_number(name: str, value: Any) -> float:
   """A setting as a number; raises UserError that names it."""
-  if isinstance(value, bool) or not isinstance(value, (
-      int, float, np.number)) or not math.isfinite(value):
+  if (
+    isinstance(value, bool)
+    or not isinstance(value, (int, float, np.number))
+    or not math.isfinite(value)
+  ):
     raise UserError(f"{name}: expected a finite number, got {value!r}")
   return float(value)
 
 
-def one_latent(ws: chex.Array) -> np.ndarray:
+def one_latent(ws: Array) -> np.ndarray:
   """One latent, [1, num_ws, w_dim]; raises UserError if there are more."""
   ws = np.asarray(ws)
   ws = ws[None] if ws.ndim == 2 else ws
   if ws.ndim != 3 or len(ws) != 1:
-    raise UserError(f"ws: expected one latent, [num_ws, w_dim], got "
-                    f"{list(ws.shape)}")
+    raise UserError(
+      f"ws: expected one latent, [num_ws, w_dim], got {list(ws.shape)}"
+    )
   return ws
 
 
 @jax.jit
-def _density(network: Network, planes: chex.Array, x: chex.Array,
-             axis: chex.Array) -> jax.Array:
+def _density(
+  network: Network, planes: Array, x: Array, axis: Array
+) -> jax.Array:
   return network(planes, x, axis, axis, method="density_grid")

@@ -1,37 +1,37 @@
 """Frames of faces that turn or change, as arrays and as pictures."""
 
 import functools
-from typing import (Any, Callable, Dict, Iterator, Optional, Sequence,
-                    Tuple)
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-import chex
 import jax
 import numpy as np
 
 from my3dgen_jax.data import images
 from my3dgen_jax.data.iterator import shard
 from my3dgen_jax.errors import UserError
-from my3dgen_jax.ops import cameras, checks
-from my3dgen_jax.ops.rendering import normals as normals_lib
 from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.jobs.progress import compiling
-from my3dgen_jax.types import Network
+from my3dgen_jax.ops import cameras, checks
+from my3dgen_jax.ops.rendering import normals as normals_lib
+from my3dgen_jax.types import Array, Network
 
 KINDS = ("image", "raw", "depth", "normals")
 IMAGE, RAW, DEPTH, NORMALS = KINDS
 _AT_ONCE = 4  # frames on each accelerator
 
-Frame = Dict[str, np.ndarray]  # by kind
+Frame = dict[str, np.ndarray]  # by kind
 
 
 @jax.jit
-def planes_of(network: Network, ws: chex.Array) -> jax.Array:
+def planes_of(network: Network, ws: Array) -> jax.Array:
   """Planes of latents, see `Generator.planes`."""
   return network(ws, method="planes")
 
 
-def render_frames(network: Network, ws: chex.Array, c: chex.Array,
-                  **options: Any) -> Iterator[Frame]:
+def render_frames(
+  network: Network, ws: Array, c: Array, **options: Any
+) -> Iterator[Frame]:
   """Frames of a camera that moves, of a latent that does, or of both.
 
   Args:
@@ -45,14 +45,18 @@ def render_frames(network: Network, ws: chex.Array, c: chex.Array,
     `ops.rendering.normals`, as far as asked for.
   Raises: UserError: names the argument; at once, not with the first frame.
   """
-  return (frame for frame, in render_panels([(network, ws)], c, **options))
+  return (frame for (frame,) in render_panels([(network, ws)], c, **options))
 
 
-def render_panels(panels: Sequence[Tuple[Network, chex.Array]], c: chex.Array,
-                  *, kinds: Sequence[str] = (IMAGE,),
-                  devices: Sequence[jax.Device] = (), batch_size: int = 0,
-                  neural_rendering_resolution: Optional[int] = None
-                  ) -> Iterator[Tuple[Frame, ...]]:
+def render_panels(
+  panels: Sequence[tuple[Network, Array]],
+  c: Array,
+  *,
+  kinds: Sequence[str] = (IMAGE,),
+  devices: Sequence[jax.Device] = (),
+  batch_size: int = 0,
+  neural_rendering_resolution: int | None = None,
+) -> Iterator[tuple[Frame, ...]]:
   """Frames of several faces that the same camera sees.
 
   One program makes them all, in batches of one size that share the devices.
@@ -79,29 +83,50 @@ def render_panels(panels: Sequence[Tuple[Network, chex.Array]], c: chex.Array,
     checks.check_rows("ws", ws, count, "c")
   for kind in kinds:
     if kind not in KINDS:
-      raise UserError(f"kinds: expected some of {', '.join(KINDS)}, got "
-                      f"{kind!r}")
+      raise UserError(
+        f"kinds: expected some of {', '.join(KINDS)}, got {kind!r}"
+      )
   devices = tuple(devices) or tuple(jax.local_devices())
   most = batch_size or len(devices) * (
-      1 if devices[0].platform == "cpu" else _AT_ONCE)
+    1 if devices[0].platform == "cpu" else _AT_ONCE
+  )
   size = -(-min(most, count) // len(devices)) * len(devices)
   program = _frames_on(devices, tuple(kinds), neural_rendering_resolution)
   c = np.broadcast_to(c, (count, c.shape[1]))
   networks = {id(network): network for network, _ in panels}
 
   def frames():
-    everywhere = {key: devices_lib.replicate(network, devices)
-                  for key, network in networks.items()}
-    yield from zip(*(
-        _frames(network, everywhere[id(network)], np.asarray(ws), c, devices,
-                size, program) for network, ws in panels))
+    everywhere = {
+      key: devices_lib.replicate(network, devices)
+      for key, network in networks.items()
+    }
+    yield from zip(
+      *(
+        _frames(
+          network,
+          everywhere[id(network)],
+          np.asarray(ws),
+          c,
+          devices,
+          size,
+          program,
+        )
+        for network, ws in panels
+      )
+    )
 
   return frames()
 
 
-def _frames(network: Network, everywhere: Network, ws: np.ndarray,
-            c: np.ndarray, devices: Tuple[jax.Device, ...], size: int,
-            program: Callable[..., Dict[str, jax.Array]]) -> Iterator[Frame]:
+def _frames(
+  network: Network,
+  everywhere: Network,
+  ws: np.ndarray,
+  c: np.ndarray,
+  devices: tuple[jax.Device, ...],
+  size: int,
+  program: Callable[..., dict[str, jax.Array]],
+) -> Iterator[Frame]:
   """Frames of one panel; `everywhere` is the network on all devices."""
   still, count = len(ws) == 1, len(c)
   planes = latent = None
@@ -113,44 +138,57 @@ def _frames(network: Network, everywhere: Network, ws: np.ndarray,
   def start(first):
     rows = np.minimum(np.arange(first, first + size), count - 1)
     views = (c[rows],) if still else (c[rows], ws[rows])
-    views = devices_lib.scatter(shard(views, num_devices=len(devices)),
-                                devices)
-    return program(everywhere, planes, latent if still else views[1],
-                   views[0])
+    views = devices_lib.scatter(shard(views, num_devices=len(devices)), devices)
+    return program(everywhere, planes, latent if still else views[1], views[0])
 
   with compiling("frames"):
     ahead = start(0)
   for first in range(0, count, size):
     # While the caller writes these frames, the devices work on the next.
-    batch, ahead = ahead, (start(first + size) if first + size < count
-                           else None)
-    batch = {kind: np.asarray(array).reshape((size,) + array.shape[2:])
-             for kind, array in batch.items()}
+    batch, ahead = (
+      ahead,
+      (start(first + size) if first + size < count else None),
+    )
+    batch = {
+      kind: np.asarray(array).reshape((size,) + array.shape[2:])
+      for kind, array in batch.items()
+    }
     for i in range(min(size, count - first)):
       yield {kind: array[i] for kind, array in batch.items()}
 
 
 @functools.cache
-def _frames_on(devices: Tuple[jax.Device, ...], kinds: Tuple[str, ...],
-               resolution: Optional[int]
-               ) -> Callable[..., Dict[str, jax.Array]]:
+def _frames_on(
+  devices: tuple[jax.Device, ...],
+  kinds: tuple[str, ...],
+  resolution: int | None,
+) -> Callable[..., dict[str, jax.Array]]:
   """Arrays [D, N, …] by kind; one program for all callers."""
+
   def frames(network, planes, ws, c):
     if planes is None:
       planes = network(ws, method="planes")
-    output = network(planes, ws, c, method="render_planes",
-                     neural_rendering_resolution=resolution)
-    made = {IMAGE: lambda: output.image, RAW: lambda: output.image_raw,
-            DEPTH: lambda: output.image_depth,
-            NORMALS: lambda: normals_lib.normals_from_depth(
-                output.image_depth, c)}
+    output = network(
+      planes,
+      ws,
+      c,
+      method="render_planes",
+      neural_rendering_resolution=resolution,
+    )
+    made = {
+      IMAGE: lambda: output.image,
+      RAW: lambda: output.image_raw,
+      DEPTH: lambda: output.image_depth,
+      NORMALS: lambda: normals_lib.normals_from_depth(output.image_depth, c),
+    }
     return {kind: made[kind]() for kind in kinds}
 
   return devices_lib.spread(frames, devices=devices)
 
 
-def picture_of(kind: str, array: np.ndarray,
-               limits: Optional[Tuple[float, float]] = None) -> np.ndarray:
+def picture_of(
+  kind: str, array: np.ndarray, limits: tuple[float, float] | None = None
+) -> np.ndarray:
   """A picture of an array of `render_frames`.
 
   Args:
@@ -166,7 +204,9 @@ def picture_of(kind: str, array: np.ndarray,
   return images.depth_to_uint8(array, *(limits or depth_limits([array])))
 
 
-def depth_limits(arrays: Sequence[np.ndarray]) -> Tuple[float, float]:
+def depth_limits(arrays: Sequence[np.ndarray]) -> tuple[float, float]:
   """The smallest and the largest depth: one scale for all."""
-  return (float(min(array.min() for array in arrays)),
-          float(max(array.max() for array in arrays)))
+  return (
+    float(min(array.min() for array in arrays)),
+    float(max(array.max() for array in arrays)),
+  )

@@ -11,16 +11,25 @@ import dataclasses
 import functools
 import os
 import pathlib
-from typing import Any, Callable, List, Optional, Sequence, Union
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.apps.rendering.density import (MAX_RESOLUTION, MIN_RESOLUTION,
-                                                extract_volume, finite_number)
-from my3dgen_jax.apps.rendering.mesh_files import (VOLUME, check_libraries,
-                                                   check_path, write_mesh,
-                                                   write_volume)
+from my3dgen_jax.apps.rendering.density import (
+  extract_volume,
+  finite_number,
+  MAX_RESOLUTION,
+  MIN_RESOLUTION,
+)
+from my3dgen_jax.apps.rendering.mesh_files import (
+  check_libraries,
+  check_path,
+  VOLUME,
+  write_mesh,
+  write_volume,
+)
 from my3dgen_jax.apps.rendering.stations import Station
-from my3dgen_jax.apps.rendering.surface import LEVEL, extract_mesh
+from my3dgen_jax.apps.rendering.surface import extract_mesh, LEVEL
 from my3dgen_jax.config import setting
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs.progress import Progress
@@ -32,30 +41,42 @@ class MeshConfig:
   """How surfaces are made."""
 
   resolution: int = setting(
-      256, "Points of the grid along a side.", low=MIN_RESOLUTION,
-      high=MAX_RESOLUTION)
+    256,
+    "Points of the grid along a side.",
+    low=MIN_RESOLUTION,
+    high=MAX_RESOLUTION,
+  )
   level: float = setting(LEVEL, "Raw density on the surface.")
-  crop: Optional[float] = setting(
-      None, "Side of the cube about the world's origin, world units, > 0; "
-      "default: what the average camera of faces sees.")
+  crop: float | None = setting(
+    None,
+    "Side of the cube about the world's origin, world units, > 0; "
+    "default: what the average camera of faces sees.",
+  )
   all_components: bool = setting(
-      False, "Keep what floats about, and the background, not the largest "
-      "piece alone.")
+    False,
+    "Keep what floats about, and the background, not the largest piece alone.",
+  )
 
   def validate(self) -> "MeshConfig":
     """Checks every field; raises UserError that names one."""
-    checks.whole_number("resolution", self.resolution, MIN_RESOLUTION,
-                        MAX_RESOLUTION)
+    checks.whole_number(
+      "resolution", self.resolution, MIN_RESOLUTION, MAX_RESOLUTION
+    )
     finite_number("level", self.level)
     if self.crop is not None and finite_number("crop", self.crop) <= 0:
       raise UserError(f"crop: expected a number > 0, got {self.crop:g}")
     return self
 
 
-def write_latents(person: Person, found: Sequence[Station],
-                  config: MeshConfig, out: Union[str, os.PathLike], *,
-                  report: Callable[[str], None] = print,
-                  **details: Any) -> List[pathlib.Path]:
+def write_latents(
+  person: Person,
+  found: Sequence[Station],
+  config: MeshConfig,
+  out: str | os.PathLike,
+  *,
+  report: Callable[[str], None] = print,
+  **details: Any,
+) -> list[pathlib.Path]:
   """Writes the surface or the density of each latent.
 
   Args:
@@ -81,27 +102,43 @@ def write_latents(person: Person, found: Sequence[Station],
     raise UserError(f"{out.parent}: the folder cannot be written")
   paths = []
   for one in found:
-    path = out if len(found) == 1 else out.with_name(
-        f"{out.stem}_{one.name}{out.suffix}")
+    path = (
+      out
+      if len(found) == 1
+      else out.with_name(f"{out.stem}_{one.name}{out.suffix}")
+    )
     network = one.generator or person.generator
-    made = functools.partial(person.made, latent=one.name,
-                             resolution=config.resolution, **details)
+    made = functools.partial(
+      person.made, latent=one.name, resolution=config.resolution, **details
+    )
     progress = Progress(one.name, config.resolution, "planes")
-    options = dict(resolution=config.resolution, crop=config.crop,
-                   devices=person.devices,
-                   report=lambda done, _, line=progress: line.update(done))
+    options = dict(
+      resolution=config.resolution,
+      crop=config.crop,
+      devices=person.devices,
+      report=lambda done, _, line=progress: line.update(done),
+    )
     if check_path(path) == VOLUME:
       density = extract_volume(network, one.ws, **options)
       write_volume(path, density, made("density"))
-      line = (f"density from {density.inner.min():.4g} to "
-              f"{density.inner.max():.4g}; the mesh's level is {LEVEL:g}")
+      line = (
+        f"density from {density.inner.min():.4g} to "
+        f"{density.inner.max():.4g}; the mesh's level is {LEVEL:g}"
+      )
     else:
-      mesh = extract_mesh(network, one.ws, level=config.level,
-                          largest_only=not config.all_components, **options)
+      mesh = extract_mesh(
+        network,
+        one.ws,
+        level=config.level,
+        largest_only=not config.all_components,
+        **options,
+      )
       write_mesh(path, mesh, made("mesh", level=config.level))
-      line = (f"{len(mesh.vertices)} vertices, {len(mesh.faces)} triangles"
-              + ("; STL holds no colours: .ply, .obj and .glb do"
-                 if check_path(path) == ".stl" else ""))
+      line = f"{len(mesh.vertices)} vertices, {len(mesh.faces)} triangles" + (
+        "; STL holds no colours: .ply, .obj and .glb do"
+        if check_path(path) == ".stl"
+        else ""
+      )
     report(f"{path}: {line}")
     paths.append(path)
   return paths

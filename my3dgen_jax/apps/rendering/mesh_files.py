@@ -3,7 +3,8 @@
 import dataclasses
 import os
 import pathlib
-from typing import Any, BinaryIO, List, Sequence, Union
+from collections.abc import Sequence
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -23,7 +24,7 @@ _STL_HEADER = 80
 _COLOUR = "_colour"  # of vertices, before glTF's own name takes its place
 
 
-def write_mesh(path: Union[str, os.PathLike], mesh: Mesh, origin: Origin):
+def write_mesh(path: str | os.PathLike, mesh: Mesh, origin: Origin):
   """Writes a mesh that says what made it; the file is whole or absent.
 
   PLY, OBJ and GLB hold colours, STL has no place for them. Comments say that
@@ -42,26 +43,29 @@ def write_mesh(path: Union[str, os.PathLike], mesh: Mesh, origin: Origin):
   path = pathlib.Path(path)
   suffix = check_path(path, MESHES)
   trimesh = library("trimesh")
-  coloured = {"vertex_colors": mesh.colours} if suffix in (
-      ".ply", ".obj") else {}
-  made = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False,
-                         **coloured)
+  coloured = (
+    {"vertex_colors": mesh.colours} if suffix in (".ply", ".obj") else {}
+  )
+  made = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, **coloured)
   # ASCII, and one line: names of photos may be anything.
   lines = [ascii(line)[1:-1] for line in _statement(origin)]
   if suffix == ".ply":
     data = made.export(file_type="ply", vertex_normal=False)
     first, second, rest = data.split(b"\n", 2)
-    data = b"\n".join([first, second, *(f"comment {line}".encode()
-                                        for line in lines), rest])
+    data = b"\n".join(
+      [first, second, *(f"comment {line}".encode() for line in lines), rest]
+    )
   elif suffix == ".obj":
-    data = made.export(file_type="obj", header="\n# ".join(lines),
-                       include_normals=False).encode()
+    data = made.export(
+      file_type="obj", header="\n# ".join(lines), include_normals=False
+    ).encode()
   elif suffix == ".glb":
     data = _glb(made, mesh.colours, origin)
   else:
     data = made.export(file_type="stl")
-    data = lines[0].encode()[:_STL_HEADER].ljust(_STL_HEADER) + data[
-        _STL_HEADER:]
+    data = (
+      lines[0].encode()[:_STL_HEADER].ljust(_STL_HEADER) + data[_STL_HEADER:]
+    )
   with replacing(path) as file:
     file.write(data)
 
@@ -69,8 +73,9 @@ def write_mesh(path: Union[str, os.PathLike], mesh: Mesh, origin: Origin):
 def _glb(made: Any, colours: np.ndarray, origin: Origin) -> bytes:
   """Binary glTF; its colours are linear, for which 8 bits would not do."""
   share = colours.astype(np.float64) / 255
-  linear = np.where(share <= 0.04045, share / 12.92,
-                    ((share + 0.055) / 1.055)**2.4)
+  linear = np.where(
+    share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4
+  )
   made.vertex_attributes[_COLOUR] = linear.astype(np.float32)
 
   def finish(tree):
@@ -80,20 +85,26 @@ def _glb(made: Any, colours: np.ndarray, origin: Origin) -> bytes:
         attributes["COLOR_0"] = attributes.pop(_COLOUR)
         primitive["material"] = 0
     # The default material is of bare metal, which shows hardly any colour.
-    tree["materials"] = [{"pbrMetallicRoughness": {
-        "metallicFactor": 0.0, "roughnessFactor": 1.0}}]
-    tree["asset"].update(generator=provenance.SOFTWARE, extras={
+    tree["materials"] = [
+      {"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}}
+    ]
+    tree["asset"].update(
+      generator=provenance.SOFTWARE,
+      extras={
         "comment": _statement(origin)[0],
         "digitalSourceType": provenance.SOURCE_TYPE,
-        **dataclasses.asdict(origin), "details": dict(origin.details)})
+        **dataclasses.asdict(origin),
+        "details": dict(origin.details),
+      },
+    )
 
   # Without normals every triangle would be shown flat.
-  return made.export(file_type="glb", include_normals=True,
-                     tree_postprocessor=finish)
+  return made.export(
+    file_type="glb", include_normals=True, tree_postprocessor=finish
+  )
 
 
-def write_volume(path: Union[str, os.PathLike], volume: Volume,
-                 origin: Origin):
+def write_volume(path: str | os.PathLike, volume: Volume, origin: Origin):
   """Writes density as an MRC volume, as EG3D's scripts do for ChimeraX.
 
   Its axes are theirs: sections go along -x, rows along y, columns along z, so
@@ -123,17 +134,19 @@ def _write_mrc(mrc: Any, file: BinaryIO, volume: Volume, origin: Origin):
   mrc.set_data(np.flip(volume.sigma, 0))
   mrc.voxel_size = 1.0
   mrc.header.nlabl = 0
-  for line in (*_statement(origin, "volume"),
-               f"voxel: {volume.step:.6g} world units; "
-               "sections -x, rows y, columns z"):
+  for line in (
+    *_statement(origin, "volume"),
+    f"voxel: {volume.step:.6g} world units; sections -x, rows y, columns z",
+  ):
     for start in range(0, len(line), _MRC_LABEL):
       if mrc.header.nlabl < len(mrc.header.label):
-        mrc.add_label(ascii(line)[1:-1][start:start + _MRC_LABEL])
+        mrc.add_label(ascii(line)[1:-1][start : start + _MRC_LABEL])
   mrc.flush()
 
 
-def check_path(path: Union[str, os.PathLike],
-               known: Sequence[str] = (*MESHES, VOLUME)) -> str:
+def check_path(
+  path: str | os.PathLike, known: Sequence[str] = (*MESHES, VOLUME)
+) -> str:
   """The suffix of a file to write, in small letters.
 
   Raises: UserError: it is not known.
@@ -144,7 +157,7 @@ def check_path(path: Union[str, os.PathLike],
   return suffix
 
 
-def check_libraries(path: Union[str, os.PathLike]):
+def check_libraries(path: str | os.PathLike):
   """Whether a file can be written here, before there is anything to write.
 
   Raises: UserError: another suffix, or what is missing.
@@ -156,9 +169,11 @@ def check_libraries(path: Union[str, os.PathLike]):
     library("trimesh")
 
 
-def _statement(origin: Origin, kind: str = "mesh") -> List[str]:
+def _statement(origin: Origin, kind: str = "mesh") -> list[str]:
   """What made a file, in sentences for its comments."""
-  return [f"Synthetic {kind}, generated by {provenance.SOFTWARE}: task "
-          f"{origin.task}, adapter {origin.adapter}, base {origin.base}.",
-          provenance.SOURCE_TYPE,
-          *(f"{key}: {value}" for key, value in origin.details)]
+  return [
+    f"Synthetic {kind}, generated by {provenance.SOFTWARE}: task "
+    f"{origin.task}, adapter {origin.adapter}, base {origin.base}.",
+    provenance.SOURCE_TYPE,
+    *(f"{key}: {value}" for key, value in origin.details),
+  ]

@@ -15,5 +15,6 @@ def library(name: str) -> Any:
   except ImportError as error:
     package = name.partition(".")[0]
     package = _PACKAGES.get(package, package)
-    raise UserError(f"meshes need {package}: pip install \".[mesh]\", or pip "
-                    f"install {package}") from error
+    raise UserError(
+      f'meshes need {package}: pip install ".[mesh]", or pip install {package}'
+    ) from error

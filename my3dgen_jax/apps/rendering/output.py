@@ -2,27 +2,36 @@
 
 import os
 import pathlib
-from typing import (Callable, Dict, Iterator, List, Optional, Sequence, Tuple,
-                    Union)
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.rendering import frames
 from my3dgen_jax.apps.rendering.scenes import Scene
-from my3dgen_jax.apps.rendering.shots import (GRID, STILL, RenderFilesConfig,
-                                              Shot, find_shots)
+from my3dgen_jax.apps.rendering.shots import (
+  find_shots,
+  GRID,
+  RenderFilesConfig,
+  Shot,
+  STILL,
+)
 from my3dgen_jax.data import images, provenance
-from my3dgen_jax.jobs.interrupts import StopRequest, stopping_gently
+from my3dgen_jax.jobs.interrupts import stopping_gently, StopRequest
 from my3dgen_jax.jobs.progress import Progress
 
 _COLUMNS = 9  # of a grid's row that shows frames on the way
 _LEAST_SIDE = 128  # pixels; above smaller pictures there is no room for a title
 
 
-def write(person: Person, scenes: Sequence[Scene], config: RenderFilesConfig,
-          out: Union[str, os.PathLike], *,
-          report: Callable[[str], None] = print):
+def write(
+  person: Person,
+  scenes: Sequence[Scene],
+  config: RenderFilesConfig,
+  out: str | os.PathLike,
+  *,
+  report: Callable[[str], None] = print,
+):
   """Renders scenes into a folder.
 
   Args:
@@ -46,9 +55,10 @@ def write(person: Person, scenes: Sequence[Scene], config: RenderFilesConfig,
   shots = [find_shots(rendering, scene, config) for scene in scenes]
   out = pathlib.Path(out).expanduser()
   out.mkdir(parents=True, exist_ok=True)
-  rows: Dict[str, List[List[np.ndarray]]] = {kind: [] for kind in config.made}
-  progress = Progress("frames", sum(len(shot.c) for some in shots
-                                    for shot in some), "frames")
+  rows: dict[str, list[list[np.ndarray]]] = {kind: [] for kind in config.made}
+  progress = Progress(
+    "frames", sum(len(shot.c) for some in shots for shot in some), "frames"
+  )
   with stopping_gently() as stop:
     done = 0
     for i, (scene, some) in enumerate(zip(scenes, shots)):
@@ -59,16 +69,24 @@ def write(person: Person, scenes: Sequence[Scene], config: RenderFilesConfig,
         done += len(shot.c)
       count = sum(len(shot.c) for shot in some)
       what = "views" if config.camera == GRID else "frames"
-      report(f"{scene.name} ({i + 1} of {len(scenes)}): {count} {what} in "
-             f"{out}")
+      report(
+        f"{scene.name} ({i + 1} of {len(scenes)}): {count} {what} in {out}"
+      )
     if config.grid:
       for kind in config.made:
         provenance.write_picture(
-            out / f"grid_{kind}{STILL}", images.make_grid(rows[kind]),
-            person.made("render", scenes=", ".join(
-                scene.name for scene in scenes), camera=config.camera))
-      report(f"grid of {len(rows[config.made[0]])} x "
-             f"{len(rows[config.made[0]][0])} in {out}")
+          out / f"grid_{kind}{STILL}",
+          images.make_grid(rows[kind]),
+          person.made(
+            "render",
+            scenes=", ".join(scene.name for scene in scenes),
+            camera=config.camera,
+          ),
+        )
+      report(
+        f"grid of {len(rows[config.made[0]])} x "
+        f"{len(rows[config.made[0]][0])} in {out}"
+      )
 
 
 class _Drawer:
@@ -78,19 +96,29 @@ class _Drawer:
   wait until then, depths because they need one scale.
   """
 
-  def __init__(self, person: Person, shot: Shot, config: RenderFilesConfig,
-               out: pathlib.Path, stop: StopRequest, progress: Progress,
-               done: int):
+  def __init__(
+    self,
+    person: Person,
+    shot: Shot,
+    config: RenderFilesConfig,
+    out: pathlib.Path,
+    stop: StopRequest,
+    progress: Progress,
+    done: int,
+  ):
     self._person, self._shot, self._config = person, shot, config
     self._out, self._stop = out, stop
     self._progress, self._done = progress, done
-    self._kept: Dict[str, List[List[np.ndarray]]] = {}
+    self._kept: dict[str, list[list[np.ndarray]]] = {}
     count = len(shot.c)
     columns = count if config.camera == GRID else min(count, _COLUMNS)
-    self._shown = set(np.rint(np.linspace(0, count - 1, columns)).astype(int)
-                      if config.grid else ())
+    self._shown = set(
+      np.rint(np.linspace(0, count - 1, columns)).astype(int)
+      if config.grid
+      else ()
+    )
 
-  def draw(self) -> Dict[str, List[np.ndarray]]:
+  def draw(self) -> dict[str, list[np.ndarray]]:
     """Writes all kinds; returns those pictures of each that a grid shows."""
     kinds = self._config.made
     first, *others = sorted(kinds, key=lambda kind: kind == frames.DEPTH)
@@ -111,32 +139,42 @@ class _Drawer:
       row[kind] = self._write(kind, iter(kept), limits)
     return row
 
-  def _arrays(self, first: str, kinds: Sequence[str]
-              ) -> Iterator[List[np.ndarray]]:
+  def _arrays(
+    self, first: str, kinds: Sequence[str]
+  ) -> Iterator[list[np.ndarray]]:
     """Arrays of all panels a frame, of one kind; keeps those of the others."""
     shown = frames.render_panels(
-        [(panel.generator, panel.ws) for panel in self._shot.scene.panels],
-        self._shot.c, kinds=kinds, devices=self._person.devices,
-        batch_size=self._config.batch_size,
-        neural_rendering_resolution=self._config.neural_rendering_resolution)
+      [(panel.generator, panel.ws) for panel in self._shot.scene.panels],
+      self._shot.c,
+      kinds=kinds,
+      devices=self._person.devices,
+      batch_size=self._config.batch_size,
+      neural_rendering_resolution=self._config.neural_rendering_resolution,
+    )
     for i, faces in enumerate(shown):
       self._stop.raise_if_wanted(
-          f"stopped at frame {i} of {len(self._shot.c)} of "
-          f"{self._shot.scene.name}; the same command starts again")
+        f"stopped at frame {i} of {len(self._shot.c)} of "
+        f"{self._shot.scene.name}; the same command starts again"
+      )
       for kind, kept in self._kept.items():
         kept.append([face[kind] for face in faces])
       yield [face[first] for face in faces]
       self._progress.update(self._done + i + 1)
 
-  def _write(self, kind: str, arrays: Iterator[List[np.ndarray]],
-             limits: Optional[Tuple[float, float]]) -> List[np.ndarray]:
+  def _write(
+    self,
+    kind: str,
+    arrays: Iterator[list[np.ndarray]],
+    limits: tuple[float, float] | None,
+  ) -> list[np.ndarray]:
     """Writes one kind; returns the grid's row."""
     shot, row = self._shot, []
 
     def pictures():
       for i, faces in enumerate(arrays):
-        picture = self._picture([frames.picture_of(kind, face, limits)
-                                 for face in faces])
+        picture = self._picture(
+          [frames.picture_of(kind, face, limits) for face in faces]
+        )
         if i in self._shown:
           row.append(picture)
         yield picture
@@ -144,21 +182,25 @@ class _Drawer:
     if self._config.format != STILL:
       path = self._out / f"{shot.name}_{kind}{self._config.format}"
       provenance.write_video(
-          path, map(images.as_colours, pictures()), self._made(
-              camera=self._config.camera), fps=self._config.fps,
-          crf=self._config.crf)
+        path,
+        map(images.as_colours, pictures()),
+        self._made(camera=self._config.camera),
+        fps=self._config.fps,
+        crf=self._config.crf,
+      )
       return row
     # Pictures first: the last one's successor is asked for then, which ends
     # the work and says so.
     for picture, name, view in zip(pictures(), shot.frames, shot.views):
-      provenance.write_picture(self._out / f"{name}_{kind}{STILL}", picture,
-                              self._made(view=view))
+      provenance.write_picture(
+        self._out / f"{name}_{kind}{STILL}", picture, self._made(view=view)
+      )
     return row
 
   def _made(self, **details: str) -> provenance.Origin:
     return self._person.made("render", **self._shot.scene.details, **details)
 
-  def _picture(self, faces: List[np.ndarray]) -> np.ndarray:
+  def _picture(self, faces: list[np.ndarray]) -> np.ndarray:
     """One picture of all panels, with titles if there are several."""
     side = self._config.side or None
     if len(faces) == 1:
@@ -168,8 +210,13 @@ class _Drawer:
     faces = [images.as_colours(images.fitted(face, side)) for face in faces]
     rows = []
     for row in self._shot.scene.rows:
-      rows.append([images.with_titles(
-          images.make_grid([faces[:len(row)]]),
-          [panel.title for panel in row])])
-      faces = faces[len(row):]
+      rows.append(
+        [
+          images.with_titles(
+            images.make_grid([faces[: len(row)]]),
+            [panel.title for panel in row],
+          )
+        ]
+      )
+      faces = faces[len(row) :]
     return images.make_grid(rows)

@@ -3,7 +3,8 @@
 import functools
 import math
 import pathlib
-from typing import Any, Callable, Iterator, Optional, Sequence, Tuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import chex
 import jax
@@ -15,10 +16,10 @@ from my3dgen_jax.data import images, provenance
 from my3dgen_jax.data.iterator import shard
 from my3dgen_jax.data.provenance import Origin
 from my3dgen_jax.errors import UserError
-from my3dgen_jax.ops import cameras
 from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.jobs.progress import compiling
-from my3dgen_jax.types import Network, RenderOutput
+from my3dgen_jax.ops import cameras
+from my3dgen_jax.types import Array, Network, RenderOutput
 
 
 def latents_of_seeds(seeds: Sequence[int], z_dim: int) -> np.ndarray:
@@ -27,13 +28,17 @@ def latents_of_seeds(seeds: Sequence[int], z_dim: int) -> np.ndarray:
   NumPy's old generator, because EG3D's scripts draw their seeds' latents with
   it: seed 7 here is the face that seed 7 is there.
   """
-  return np.stack([np.random.RandomState(seed).randn(z_dim) for seed in seeds]
-                  ).astype(np.float32)
+  return np.stack(
+    [np.random.RandomState(seed).randn(z_dim) for seed in seeds]
+  ).astype(np.float32)
 
 
-def view_labels(config: RenderConfig, yaws: Sequence[float],
-                pitches: Sequence[float],
-                focal: float = cameras.FACE_FOCAL) -> jax.Array:
+def view_labels(
+  config: RenderConfig,
+  yaws: Sequence[float],
+  pitches: Sequence[float],
+  focal: float = cameras.FACE_FOCAL,
+) -> jax.Array:
   """Labels of cameras around the average one, every yaw at every pitch.
 
   Args:
@@ -44,13 +49,15 @@ def view_labels(config: RenderConfig, yaws: Sequence[float],
 
   Returns: c, [len(pitches) * len(yaws), 25], yaw changing fastest.
   """
-  pitch, yaw = (grid.ravel() for grid in
-                np.meshgrid(pitches, yaws, indexing="ij"))
+  pitch, yaw = (
+    grid.ravel() for grid in np.meshgrid(pitches, yaws, indexing="ij")
+  )
   return camera_paths.label(config, yaw, pitch, focal=focal)
 
 
-def label_about_front(config: RenderConfig, c: chex.Array, yaw: chex.Numeric,
-                      pitch: chex.Numeric) -> jax.Array:
+def label_about_front(
+  config: RenderConfig, c: Array, yaw: chex.Numeric, pitch: chex.Numeric
+) -> jax.Array:
   """Cameras around the average one with the lens of another; may be jitted.
 
   Args:
@@ -63,26 +70,33 @@ def label_about_front(config: RenderConfig, c: chex.Array, yaw: chex.Numeric,
   """
   _, intrinsics = cameras.unpack_label(c)
   return cameras.pack_label(
-      cameras.look_at(yaw, pitch, config.avg_camera_pivot,
-                      config.avg_camera_radius), intrinsics)
+    cameras.look_at(
+      yaw, pitch, config.avg_camera_pivot, config.avg_camera_radius
+    ),
+    intrinsics,
+  )
 
 
-def about_front(generator: Network, c: chex.Array, yaw: chex.Array,
-                pitch: chex.Array) -> np.ndarray:
+def about_front(
+  generator: Network, c: Array, yaw: Array, pitch: Array
+) -> np.ndarray:
   """Cameras about the average one with the lens of `c`, [len(yaw), 25]."""
   yaw, pitch = np.broadcast_arrays(np.asarray(yaw, np.float32), pitch)
-  return np.asarray(label_about_front(
-      generator.module.config.rendering, c, yaw,
-      np.asarray(pitch, np.float32)))
+  return np.asarray(
+    label_about_front(
+      generator.module.config.rendering, c, yaw, np.asarray(pitch, np.float32)
+    )
+  )
 
 
-def orbit(generator: Network, c: chex.Array, **options: Any) -> np.ndarray:
+def orbit(generator: Network, c: Array, **options: Any) -> np.ndarray:
   """`orbit_about` the average camera of a generator."""
   return orbit_about(generator.module.config.rendering, c, **options)
 
 
-def orbit_about(config: RenderConfig, c: chex.Array, *, frames: int,
-                yaw: float, pitch: float) -> np.ndarray:
+def orbit_about(
+  config: RenderConfig, c: Array, *, frames: int, yaw: float, pitch: float
+) -> np.ndarray:
   """Cameras on a closed way about the front, with the lens of another.
 
   Args:
@@ -95,9 +109,14 @@ def orbit_about(config: RenderConfig, c: chex.Array, *, frames: int,
   Returns: [frames, 25].
   """
   angle = np.linspace(0, 2 * np.pi, frames, endpoint=False)
-  return np.asarray(label_about_front(
-      config, c, np.asarray(yaw * np.sin(angle), np.float32),
-      np.asarray(pitch * np.sin(2 * angle), np.float32)))
+  return np.asarray(
+    label_about_front(
+      config,
+      c,
+      np.asarray(yaw * np.sin(angle), np.float32),
+      np.asarray(pitch * np.sin(2 * angle), np.float32),
+    )
+  )
 
 
 def check_reach(yaw: float, pitch: float):
@@ -105,16 +124,23 @@ def check_reach(yaw: float, pitch: float):
 
   Raises: UserError that names the angle.
   """
-  for name, value, most in (("yaw", yaw, math.pi), ("pitch", pitch,
-                                                    math.pi / 2)):
+  for name, value, most in (
+    ("yaw", yaw, math.pi),
+    ("pitch", pitch, math.pi / 2),
+  ):
     if not 0 <= value <= most:
-      raise UserError(f"{name}: expected radians in [0, {most:.4g}], got "
-                      f"{value}")
+      raise UserError(
+        f"{name}: expected radians in [0, {most:.4g}], got {value}"
+      )
 
 
-def render_views(network: Network, ws: chex.Array, c: chex.Array, *,
-                 neural_rendering_resolution: Optional[int] = None
-                 ) -> Iterator[Tuple[int, int, RenderOutput]]:
+def render_views(
+  network: Network,
+  ws: Array,
+  c: Array,
+  *,
+  neural_rendering_resolution: int | None = None,
+) -> Iterator[tuple[int, int, RenderOutput]]:
   """Renders every latent from every camera; planes once a latent.
 
   Args:
@@ -127,23 +153,35 @@ def render_views(network: Network, ws: chex.Array, c: chex.Array, *,
   """
   cameras.check_label(c)
   for i in range(ws.shape[0]):
-    planes = frames.planes_of(network, ws[i:i + 1])
+    planes = frames.planes_of(network, ws[i : i + 1])
     for v in range(c.shape[0]):
-      yield i, v, _from_planes(
-          network, planes, ws[i:i + 1], c[v:v + 1],
-          neural_rendering_resolution=neural_rendering_resolution)
+      yield (
+        i,
+        v,
+        _from_planes(
+          network,
+          planes,
+          ws[i : i + 1],
+          c[v : v + 1],
+          neural_rendering_resolution=neural_rendering_resolution,
+        ),
+      )
 
 
 @jax.jit
-def synthesize(network: Network, ws: chex.Array,
-               c: chex.Array) -> RenderOutput:
+def synthesize(network: Network, ws: Array, c: Array) -> RenderOutput:
   """Each latent from its own camera: [N, num_ws, w_dim], [N, 25]."""
   return network(ws, c, method="synthesis")
 
 
-def synthesize_many(network: Network, ws: chex.Array, c: chex.Array, *,
-                    devices: Sequence[jax.Device],
-                    batch_size: int) -> Iterator[np.ndarray]:
+def synthesize_many(
+  network: Network,
+  ws: Array,
+  c: Array,
+  *,
+  devices: Sequence[jax.Device],
+  batch_size: int,
+) -> Iterator[np.ndarray]:
   """Each latent from its own camera, in batches that share the devices.
 
   All batches are of one size, the last filled up, so that one program makes
@@ -166,44 +204,68 @@ def synthesize_many(network: Network, ws: chex.Array, c: chex.Array, *,
 
   def start(first):
     rows = np.minimum(np.arange(first, first + size), count - 1)
-    batch = shard((np.asarray(ws)[rows], np.asarray(c)[rows]),
-                  num_devices=len(devices))
+    batch = shard(
+      (np.asarray(ws)[rows], np.asarray(c)[rows]), num_devices=len(devices)
+    )
     return _synthesis_on(tuple(devices))(
-        network, *devices_lib.scatter(batch, devices))
+      network, *devices_lib.scatter(batch, devices)
+    )
 
   with compiling("pictures"):
     ahead = start(0)
   for first in range(0, count, size):
     # While the caller writes this batch, the devices work on the next.
-    batch, ahead = ahead, (start(first + size) if first + size < count
-                           else None)
+    batch, ahead = (
+      ahead,
+      (start(first + size) if first + size < count else None),
+    )
     yield from np.asarray(batch).reshape((size,) + batch.shape[2:])[
-        :count - first]
+      : count - first
+    ]
 
 
 @functools.cache
-def _synthesis_on(devices: Tuple[jax.Device, ...]) -> Callable[..., jax.Array]:
+def _synthesis_on(devices: tuple[jax.Device, ...]) -> Callable[..., jax.Array]:
   """Images [D, N, H, W, 3] of [D, N, …]; one program for all callers."""
   return devices_lib.spread(
-      lambda network, ws, c: network(ws, c, method="synthesis").image,
-      devices=devices)
+    lambda network, ws, c: network(ws, c, method="synthesis").image,
+    devices=devices,
+  )
 
 
 @functools.partial(jax.jit, static_argnames="neural_rendering_resolution")
-def _from_planes(network: Network, planes: chex.Array, ws: chex.Array,
-                 c: chex.Array, *, neural_rendering_resolution: Optional[int]
-                 ) -> RenderOutput:
-  return network(planes, ws, c, method="render_planes",
-                 neural_rendering_resolution=neural_rendering_resolution)
+def _from_planes(
+  network: Network,
+  planes: Array,
+  ws: Array,
+  c: Array,
+  *,
+  neural_rendering_resolution: int | None,
+) -> RenderOutput:
+  return network(
+    planes,
+    ws,
+    c,
+    method="render_planes",
+    neural_rendering_resolution=neural_rendering_resolution,
+  )
 
 
-def render_video(network: Network, ws: chex.Array, c: chex.Array,
-                 out: pathlib.Path, *, fps: float, kind: str = frames.IMAGE,
-                 origin: Origin,
-                 neural_rendering_resolution: Optional[int] = None,
-                 report: Optional[Callable[[int, int], None]] = None,
-                 devices: Sequence[jax.Device] = (),
-                 side: Optional[int] = None, crf: int = 17):
+def render_video(
+  network: Network,
+  ws: Array,
+  c: Array,
+  out: pathlib.Path,
+  *,
+  fps: float,
+  kind: str = frames.IMAGE,
+  origin: Origin,
+  neural_rendering_resolution: int | None = None,
+  report: Callable[[int, int], None] | None = None,
+  devices: Sequence[jax.Device] = (),
+  side: int | None = None,
+  crf: int = 17,
+):
   """Writes a video of one face, or of one a frame; whole or not at all.
 
   Args:
@@ -224,8 +286,13 @@ def render_video(network: Network, ws: chex.Array, c: chex.Array,
   Raises: UserError: as `frames.render_frames` and `provenance.write_video`.
   """
   shown = frames.render_frames(
-      network, ws, c, kinds=(kind,), devices=devices,
-      neural_rendering_resolution=neural_rendering_resolution)
+    network,
+    ws,
+    c,
+    kinds=(kind,),
+    devices=devices,
+    neural_rendering_resolution=neural_rendering_resolution,
+  )
   total = max(len(ws), len(c))
 
   def reported():
@@ -239,6 +306,14 @@ def render_video(network: Network, ws: chex.Array, c: chex.Array,
     arrays = list(arrays)
     limits = frames.depth_limits(arrays)
   provenance.write_video(
-      out, (images.as_colours(images.fitted(
-          frames.picture_of(kind, array, limits), side)) for array in arrays),
-      origin, fps=fps, crf=crf)
+    out,
+    (
+      images.as_colours(
+        images.fitted(frames.picture_of(kind, array, limits), side)
+      )
+      for array in arrays
+    ),
+    origin,
+    fps=fps,
+    crf=crf,
+  )

@@ -1,8 +1,8 @@
 """What can be rendered: seeds, photos' latents, ways between, and edits."""
 
 import dataclasses
-from typing import (Callable, Dict, List, Literal, Mapping, NamedTuple,
-                    Optional, Sequence, Tuple)
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -10,8 +10,8 @@ from my3dgen_jax import directions
 from my3dgen_jax.apps import edit, interpolate
 from my3dgen_jax.apps.editing.config import EditConfig
 from my3dgen_jax.apps.editing.finding import with_spread
-from my3dgen_jax.apps.rendering import render, stations
 from my3dgen_jax.apps.person import Person
+from my3dgen_jax.apps.rendering import render, stations
 from my3dgen_jax.apps.rendering.stations import Station
 from my3dgen_jax.config import part, setting
 from my3dgen_jax.directions import Direction
@@ -28,17 +28,23 @@ _FIRST_SEEDS = (0, 1, 2, 3)
 class LatentsConfig:
   """Whose faces are shown: latents by their names, or random ones."""
 
-  latents: Tuple[str, ...] = setting(
-      (), "Latents to show: photos of the run (names, numbers from 0, or "
-      "all), or files of launch.invert.")
-  seeds: Tuple[int, ...] = setting(
-      (), "Seeds of random faces to show: 0-3, or 1,5,8-10.")
+  latents: tuple[str, ...] = setting(
+    (),
+    "Latents to show: photos of the run (names, numbers from 0, or "
+    "all), or files of launch.invert.",
+  )
+  seeds: tuple[int, ...] = setting(
+    (), "Seeds of random faces to show: 0-3, or 1,5,8-10."
+  )
   truncation_psi: float = setting(
-      0.7, "Truncation of random faces; 1: none, 0: the mean face.", low=-10,
-      high=10)
-  truncation_cutoff: Optional[int] = setting(
-      None, "Rows of ws that are truncated, of random faces; default: all.",
-      low=0)
+    0.7,
+    "Truncation of random faces; 1: none, 0: the mean face.",
+    low=-10,
+    high=10,
+  )
+  truncation_cutoff: int | None = setting(
+    None, "Rows of ws that are truncated, of random faces; default: all.", low=0
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +52,20 @@ class ScenesConfig:
   """What is shown: faces, the way between them, or edits of each."""
 
   latents: LatentsConfig = part(LatentsConfig())
-  between: Optional[Literal["linear", "spherical"]] = setting(
-      None, "Way along the latents: linear: straight; spherical: along great "
-      "circles about their mean.")
-  direction: Optional[str] = setting(
-      None, "Direction of edits to show side by side, a .npy file.")
+  between: Literal["linear", "spherical"] | None = setting(
+    None,
+    "Way along the latents: linear: straight; spherical: along great "
+    "circles about their mean.",
+  )
+  direction: str | None = setting(
+    None, "Direction of edits to show side by side, a .npy file."
+  )
   edit: EditConfig = part(EditConfig(), fields=("strengths", "unit"))
-  apply: Optional[Literal["alpha", "w"]] = setting(
-      None, "How the direction is followed, see launch.edit; default: w for a "
-      "bare checkpoint, else alpha.")
+  apply: Literal["alpha", "w"] | None = setting(
+    None,
+    "How the direction is followed, see launch.edit; default: w for a "
+    "bare checkpoint, else alpha.",
+  )
 
 
 class Panel(NamedTuple):
@@ -82,12 +93,12 @@ class Scene(NamedTuple):
   """
 
   name: str
-  rows: Tuple[Tuple[Panel, ...], ...]
+  rows: tuple[tuple[Panel, ...], ...]
   c: np.ndarray
   details: Mapping[str, object]
 
   @property
-  def panels(self) -> List[Panel]:
+  def panels(self) -> list[Panel]:
     """All of them, row by row."""
     return [panel for row in self.rows for panel in row]
 
@@ -97,9 +108,13 @@ class Scene(NamedTuple):
     return max(len(panel.ws) for panel in self.panels)
 
 
-def of_seeds(person: Person, seeds: Sequence[int], *,
-             focal: float = cameras.FACE_FOCAL, **truncation: object
-             ) -> List[Station]:
+def of_seeds(
+  person: Person,
+  seeds: Sequence[int],
+  *,
+  focal: float = cameras.FACE_FOCAL,
+  **truncation: object,
+) -> list[Station]:
   """Random faces of a generator, seen from the front.
 
   Args:
@@ -112,21 +127,28 @@ def of_seeds(person: Person, seeds: Sequence[int], *,
   """
   config = person.generator.module.config
   front = render.view_labels(config.rendering, [0.0], [0.0], focal)
-  ws = person.generator(render.latents_of_seeds(seeds, config.z_dim), front,
-                        method="mapping", **truncation)
-  return [Station(f"seed{seed:04d}", one, np.asarray(front[0]))
-          for seed, one in zip(seeds, np.asarray(ws))]
+  ws = person.generator(
+    render.latents_of_seeds(seeds, config.z_dim),
+    front,
+    method="mapping",
+    **truncation,
+  )
+  return [
+    Station(f"seed{seed:04d}", one, np.asarray(front[0]))
+    for seed, one in zip(seeds, np.asarray(ws))
+  ]
 
 
-def find(person: Person, names: Sequence[str]) -> List[Station]:
+def find(person: Person, names: Sequence[str]) -> list[Station]:
   """Latents by their names, see `stations.look_up_all`."""
   return stations.with_file_names(
-      stations.look_up_all(person, names, flag="latents"), flag="latents")
+    stations.look_up_all(person, names, flag="latents"), flag="latents"
+  )
 
 
-def look_up(person: Person, config: LatentsConfig, *,
-            focal: float = cameras.FACE_FOCAL
-            ) -> Tuple[List[Station], Dict[str, object]]:
+def look_up(
+  person: Person, config: LatentsConfig, *, focal: float = cameras.FACE_FOCAL
+) -> tuple[list[Station], dict[str, object]]:
   """Latents by their names, or random ones where there are no names.
 
   Args:
@@ -141,13 +163,21 @@ def look_up(person: Person, config: LatentsConfig, *,
   if config.latents:
     return find(person, config.latents), {}
   return of_seeds(
-      person, config.seeds, focal=focal, truncation_psi=config.truncation_psi,
-      truncation_cutoff=config.truncation_cutoff), {
-          "truncation_psi": config.truncation_psi}
+    person,
+    config.seeds,
+    focal=focal,
+    truncation_psi=config.truncation_psi,
+    truncation_cutoff=config.truncation_cutoff,
+  ), {"truncation_psi": config.truncation_psi}
 
 
-def find_scenes(person: Person, config: ScenesConfig, *, frames: int,
-                focal: Optional[float] = None) -> List[Scene]:
+def find_scenes(
+  person: Person,
+  config: ScenesConfig,
+  *,
+  frames: int,
+  focal: float | None = None,
+) -> list[Scene]:
   """The scenes that a config asks for.
 
   Args:
@@ -164,23 +194,28 @@ def find_scenes(person: Person, config: ScenesConfig, *, frames: int,
     latents = dataclasses.replace(latents, seeds=_FIRST_SEEDS)
   found, details = look_up(person, latents, focal=focal or cameras.FACE_FOCAL)
   if config.between:
-    scenes = [way(person, found, frames=frames,
-                  spherical=config.between == "spherical")]
+    scenes = [
+      way(person, found, frames=frames, spherical=config.between == "spherical")
+    ]
   elif config.direction:
     model = person.generator.module.config
     scenes = edits(
-        person, found,
-        directions.load(config.direction, w_dim=model.w_dim,
-                        num_ws=model.num_ws),
-        dataclasses.replace(config.edit, apply=config.apply or (
-            "alpha" if person.anchors is not None else "w")))
+      person,
+      found,
+      directions.load(config.direction, w_dim=model.w_dim, num_ws=model.num_ws),
+      dataclasses.replace(
+        config.edit,
+        apply=config.apply or ("alpha" if person.anchors is not None else "w"),
+      ),
+    )
   else:
     scenes = stills(person, found)
-  return [scene._replace(details={**scene.details, **details})
-          for scene in scenes]
+  return [
+    scene._replace(details={**scene.details, **details}) for scene in scenes
+  ]
 
 
-def stills(person: Person, found: Sequence[Station]) -> List[Scene]:
+def stills(person: Person, found: Sequence[Station]) -> list[Scene]:
   """Each latent by itself.
 
   Args:
@@ -188,13 +223,20 @@ def stills(person: Person, found: Sequence[Station]) -> List[Scene]:
     found: of `of_seeds` or `find`. One with a generator that
       was bent to its photo is shown by that.
   """
-  return [Scene(one.name, ((Panel(one.name, one.generator or person.generator,
-                                  one.ws[None]),),), one.c[None],
-                {"latent": one.name}) for one in found]
+  return [
+    Scene(
+      one.name,
+      ((Panel(one.name, one.generator or person.generator, one.ws[None]),),),
+      one.c[None],
+      {"latent": one.name},
+    )
+    for one in found
+  ]
 
 
-def way(person: Person, found: Sequence[Station], *, frames: int,
-        spherical: bool) -> Scene:
+def way(
+  person: Person, found: Sequence[Station], *, frames: int, spherical: bool
+) -> Scene:
   """The way along latents; its own cameras go from each photo's to the next's.
 
   Args:
@@ -206,21 +248,37 @@ def way(person: Person, found: Sequence[Station], *, frames: int,
   Raises: UserError: there are fewer.
   """
   if len(found) < 2:
-    raise UserError("latents: a way between them needs at least two, got "
-                    f"{len(found)}")
+    raise UserError(
+      f"latents: a way between them needs at least two, got {len(found)}"
+    )
   interpolate.warn_of_bent(found)
-  path = interpolate.find_path(person, found, interpolate.InterpolateConfig(
-      frames=frames, spherical=spherical, camera="photos"))
+  path = interpolate.find_path(
+    person,
+    found,
+    interpolate.InterpolateConfig(
+      frames=frames, spherical=spherical, camera="photos"
+    ),
+  )
   names = [one.name for one in found]
-  return Scene(f"{names[0]}_to_{names[-1]}", ((Panel(
-      "", person.generator, path.ws),),), path.c, {
-          "latents": ", ".join(names),
-          "between": "spherical" if spherical else "straight"})
+  return Scene(
+    f"{names[0]}_to_{names[-1]}",
+    ((Panel("", person.generator, path.ws),),),
+    path.c,
+    {
+      "latents": ", ".join(names),
+      "between": "spherical" if spherical else "straight",
+    },
+  )
 
 
-def edits(person: Person, found: Sequence[Station], direction: Direction,
-          config: EditConfig, *,
-          report: Callable[[str], None] = print) -> List[Scene]:
+def edits(
+  person: Person,
+  found: Sequence[Station],
+  direction: Direction,
+  config: EditConfig,
+  *,
+  report: Callable[[str], None] = print,
+) -> list[Scene]:
   """Each latent at all strengths of an edit, side by side.
 
   Args:
@@ -241,17 +299,34 @@ def edits(person: Person, found: Sequence[Station], direction: Direction,
   for one in found:
     start = edit.ready(person, one, config, report=report)
     ws, _ = edit.edited_latents(
-        person, start, direction, unit * np.array(config.strengths),
-        apply=config.apply, edge=config.edge, beta=config.beta)
+      person,
+      start,
+      direction,
+      unit * np.array(config.strengths),
+      apply=config.apply,
+      edge=config.edge,
+      beta=config.beta,
+    )
     row = tuple(
-        Panel(f"{strength:+.3g}", one.generator or person.generator, w[None])
-        for strength, w in zip(config.strengths, ws))
-    details: Dict[str, object] = {
-        "latent": one.name, "direction": direction.name,
-        "strengths": ", ".join(panel.title for panel in row),
-        "unit": config.unit, "apply": config.apply, "edge": config.edge}
-    scenes.append(Scene(f"{one.name}_{edit.file_name(direction.name)}",
-                        (row,), one.c[None], details))
+      Panel(f"{strength:+.3g}", one.generator or person.generator, w[None])
+      for strength, w in zip(config.strengths, ws)
+    )
+    details: dict[str, object] = {
+      "latent": one.name,
+      "direction": direction.name,
+      "strengths": ", ".join(panel.title for panel in row),
+      "unit": config.unit,
+      "apply": config.apply,
+      "edge": config.edge,
+    }
+    scenes.append(
+      Scene(
+        f"{one.name}_{edit.file_name(direction.name)}",
+        (row,),
+        one.c[None],
+        details,
+      )
+    )
   return scenes
 
 
@@ -265,15 +340,21 @@ def compared(scene: Scene, base: Network) -> Scene:
   Returns: one row of two if the scene is one panel; else a row of the base's
     panels above the person's.
   """
-  row, = scene.rows
+  (row,) = scene.rows
   if len(row) == 1:
-    rows = (row[0]._replace(title=PRETRAINED, generator=base),
-            row[0]._replace(title=PERSONALIZED)),
+    rows = (
+      (
+        row[0]._replace(title=PRETRAINED, generator=base),
+        row[0]._replace(title=PERSONALIZED),
+      ),
+    )
   else:
     titled = lambda name, **changes: tuple(
-        panel._replace(title=f"{name} {panel.title}", **changes)
-        for panel in row)
+      panel._replace(title=f"{name} {panel.title}", **changes) for panel in row
+    )
     rows = (titled(PRETRAINED, generator=base), titled(PERSONALIZED))
   return scene._replace(
-      name=f"{scene.name}_compared", rows=rows,
-      details={**scene.details, "compare": f"{PRETRAINED}, {PERSONALIZED}"})
+    name=f"{scene.name}_compared",
+    rows=rows,
+    details={**scene.details, "compare": f"{PRETRAINED}, {PERSONALIZED}"},
+  )

@@ -1,7 +1,8 @@
 """Latents that one starts from: anchors of a run, and inverted photos."""
 
 import pathlib
-from typing import List, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,8 +40,8 @@ class Station(NamedTuple):
   name: str
   ws: np.ndarray
   c: np.ndarray
-  alpha: Optional[np.ndarray] = None
-  generator: Optional[Network] = None
+  alpha: np.ndarray | None = None
+  generator: Network | None = None
 
 
 def look_up(person: Person, name: str, *, flag: str) -> Station:
@@ -63,18 +64,27 @@ def look_up(person: Person, name: str, *, flag: str) -> Station:
   rows.update((photo, i) for i, photo in enumerate(known))
   if name not in rows:
     listed = ", ".join(known[:_LISTED]) + ", …" * (len(known) > _LISTED)
-    there = (f"{person.name} has {listed}" if known
-             else f"{person.name} is a bare checkpoint, without any")
-    raise UserError(f"{flag}: there is none of {name!r}: {there}; a file of "
-                    f"launch.invert ends in {LATENT_SUFFIX}")
+    there = (
+      f"{person.name} has {listed}"
+      if known
+      else f"{person.name} is a bare checkpoint, without any"
+    )
+    raise UserError(
+      f"{flag}: there is none of {name!r}: {there}; a file of "
+      f"launch.invert ends in {LATENT_SUFFIX}"
+    )
   row = rows[name]
-  return Station(known[row], np.asarray(person.anchors.ws[row]),
-                 np.asarray(person.anchors.c[row]),
-                 np.eye(len(known), dtype=np.float32)[row])
+  return Station(
+    known[row],
+    np.asarray(person.anchors.ws[row]),
+    np.asarray(person.anchors.c[row]),
+    np.eye(len(known), dtype=np.float32)[row],
+  )
 
 
-def look_up_all(person: Person, names: Sequence[str], *,
-                flag: str) -> List[Station]:
+def look_up_all(
+  person: Person, names: Sequence[str], *, flag: str
+) -> list[Station]:
   """Finds latents.
 
   Args:
@@ -85,8 +95,11 @@ def look_up_all(person: Person, names: Sequence[str], *,
   Raises: UserError, CheckpointError: names what is not there.
   """
   if person.anchors is not None:
-    names = [photo for name in names for photo in (
-        person.anchors.names if name == ALL else [name])]
+    names = [
+      photo
+      for name in names
+      for photo in (person.anchors.names if name == ALL else [name])
+    ]
   return [look_up(person, name, flag=flag) for name in names]
 
 
@@ -97,7 +110,7 @@ def public_name(station: Station) -> str:
   return station.name
 
 
-def with_file_names(found: Sequence[Station], *, flag: str) -> List[Station]:
+def with_file_names(found: Sequence[Station], *, flag: str) -> list[Station]:
   """The same under names that can be those of files.
 
   Args:
@@ -106,12 +119,18 @@ def with_file_names(found: Sequence[Station], *, flag: str) -> List[Station]:
 
   Raises: UserError: one comes twice.
   """
-  called = [public_name(one) if one.name.endswith(LATENT_SUFFIX)
-            else stem(one.name).replace("/", "_") for one in found]
+  called = [
+    public_name(one)
+    if one.name.endswith(LATENT_SUFFIX)
+    else stem(one.name).replace("/", "_")
+    for one in found
+  ]
   for name in called:
     if called.count(name) > 1:
-      raise UserError(f"{flag}: {name!r} comes twice; give each once, and "
-                      "files names of their own")
+      raise UserError(
+        f"{flag}: {name!r} comes twice; give each once, and "
+        "files names of their own"
+      )
   return [one._replace(name=name) for one, name in zip(found, called)]
 
 
@@ -120,22 +139,32 @@ def _of_file(person: Person, path: pathlib.Path) -> Station:
   model = person.generator.module.config
   for name in ("ws", "c"):
     if name not in arrays:
-      raise CheckpointError(f"{path}: holds no {name}; expected a file that "
-                            "launch.invert has written")
+      raise CheckpointError(
+        f"{path}: holds no {name}; expected a file that "
+        "launch.invert has written"
+      )
   if str(arrays.get("base", person.origin.base)) != person.origin.base:
-    raise CheckpointError(f"{path}: is a latent of another base generator; "
-                          "name the run that the photo was inverted with")
-  ws = np.asarray(checks.as_float32(f"{path}: ws", arrays["ws"],
-                                    (model.num_ws, model.w_dim)))
+    raise CheckpointError(
+      f"{path}: is a latent of another base generator; "
+      "name the run that the photo was inverted with"
+    )
+  ws = np.asarray(
+    checks.as_float32(f"{path}: ws", arrays["ws"], (model.num_ws, model.w_dim))
+  )
   c = checks.as_float32(f"{path}: c", arrays["c"], (cameras.LABEL_SIZE,))
   c = np.asarray(cameras.check_label(c[None], f"{path}: c"))[0]
-  return Station(str(path), ws, c,
-                 _of_same_anchors(person, ws, arrays.get("alpha")),
-                 _bent(person, path))
+  return Station(
+    str(path),
+    ws,
+    c,
+    _of_same_anchors(person, ws, arrays.get("alpha")),
+    _bent(person, path),
+  )
 
 
-def _of_same_anchors(person: Person, ws: np.ndarray,
-                     alpha: Optional[np.ndarray]) -> Optional[np.ndarray]:
+def _of_same_anchors(
+  person: Person, ws: np.ndarray, alpha: np.ndarray | None
+) -> np.ndarray | None:
   """Weights if they are of this person's anchors; those of others mislead."""
   if person.anchors is None or alpha is None:
     return None
@@ -148,14 +177,16 @@ def _of_same_anchors(person: Person, ws: np.ndarray,
   return alpha.astype(np.float32)
 
 
-def _bent(person: Person, path: pathlib.Path) -> Optional[Network]:
+def _bent(person: Person, path: pathlib.Path) -> Network | None:
   """The generator that pivotal tuning bent to a photo, or None."""
   adapter = path.with_suffix(".safetensors")
   folder = path.with_name(f"{path.stem}_generator")
   if folder.is_dir():
     if load_config(folder)[1].get(TUNED_FROM) != person.digest:
-      raise CheckpointError(f"{folder}: was tuned from another generator; name "
-                            "the run that the photo was inverted with")
+      raise CheckpointError(
+        f"{folder}: was tuned from another generator; name "
+        "the run that the photo was inverted with"
+      )
     generator, variables = load_generator(folder)
     return Network(variables, generator)
   if not adapter.exists():
@@ -163,8 +194,13 @@ def _bent(person: Person, path: pathlib.Path) -> Optional[Network]:
   model = person.generator.module.config
   found = lora_lib.load(adapter, model)
   if found.metadata.get(run_folder.BASE_DIGEST) != person.digest:
-    raise CheckpointError(f"{adapter}: goes on top of another generator; name "
-                          "the run that the photo was inverted with")
-  return Network(lora_lib.merge_into_params(
-      person.generator.variables, found.lora, found.config),
-                 person.generator.module)
+    raise CheckpointError(
+      f"{adapter}: goes on top of another generator; name "
+      "the run that the photo was inverted with"
+    )
+  return Network(
+    lora_lib.merge_into_params(
+      person.generator.variables, found.lora, found.config
+    ),
+    person.generator.module,
+  )

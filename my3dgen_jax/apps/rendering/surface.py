@@ -4,20 +4,24 @@ It lies in EG3D's world, see `apps.rendering.mesh`.
 """
 
 import dataclasses
-from typing import Optional, Sequence, Tuple
+from collections.abc import Sequence
 
-import chex
 import jax
 import numpy as np
 
 from my3dgen_jax.apps.rendering import frames
-from my3dgen_jax.apps.rendering.density import (EMPTY, Report, Volume,
-                                                extract_volume, finite_number,
-                                                one_latent)
+from my3dgen_jax.apps.rendering.density import (
+  EMPTY,
+  extract_volume,
+  finite_number,
+  one_latent,
+  Report,
+  Volume,
+)
 from my3dgen_jax.apps.rendering.mesh_libraries import library
 from my3dgen_jax.data import images
 from my3dgen_jax.errors import UserError
-from my3dgen_jax.types import Network
+from my3dgen_jax.types import Array, Network
 
 # Raw density on the surface: the level at which EG3D's scripts cut their
 # shapes, so that both show the same. The demo's prior comes closest to its
@@ -42,11 +46,17 @@ class Mesh:
   colours: np.ndarray
 
 
-def extract_mesh(network: Network, ws: chex.Array, *, resolution: int = 256,
-                 level: float = LEVEL, largest_only: bool = True,
-                 crop: Optional[float] = None,
-                 devices: Sequence[jax.Device] = (),
-                 report: Optional[Report] = None) -> Mesh:
+def extract_mesh(
+  network: Network,
+  ws: Array,
+  *,
+  resolution: int = 256,
+  level: float = LEVEL,
+  largest_only: bool = True,
+  crop: float | None = None,
+  devices: Sequence[jax.Device] = (),
+  report: Report | None = None,
+) -> Mesh:
   """The surface where a latent's raw density is `level`, in its colours.
 
   What the cube cuts is closed flat along its faces, so that the mesh is
@@ -70,15 +80,21 @@ def extract_mesh(network: Network, ws: chex.Array, *, resolution: int = 256,
       level; names it.
   """
   library("skimage.measure")  # before the work
-  density = extract_volume(network, ws, resolution=resolution, crop=crop,
-                           devices=devices, report=report)
+  density = extract_volume(
+    network,
+    ws,
+    resolution=resolution,
+    crop=crop,
+    devices=devices,
+    report=report,
+  )
   vertices, faces = surface(density, level)
   if largest_only:
     vertices, faces = largest_piece(vertices, faces, density.side)
   return Mesh(vertices, faces, _colours(network, ws, vertices))
 
 
-def surface(volume: Volume, level: float) -> Tuple[np.ndarray, np.ndarray]:
+def surface(volume: Volume, level: float) -> tuple[np.ndarray, np.ndarray]:
   """Marching cubes: vertices [V, 3] in world units, and faces [F, 3].
 
   Raises: UserError: no surface at this level, or no scikit-image.
@@ -88,18 +104,21 @@ def surface(volume: Volume, level: float) -> Tuple[np.ndarray, np.ndarray]:
   level = finite_number("level", level)
   low, high = float(volume.inner.min()), float(volume.inner.max())
   if not max(low, EMPTY) < level < high:
-    raise UserError(f"level: there is no surface at {level:g}: the density "
-                    f"lies between {low:.4g} and {high:.4g}")
+    raise UserError(
+      f"level: there is no surface at {level:g}: the density "
+      f"lies between {low:.4g} and {high:.4g}"
+    )
   vertices, faces, _, _ = measure.marching_cubes(
-      volume.sigma, level, gradient_direction="ascent",
-      allow_degenerate=False)
+    volume.sigma, level, gradient_direction="ascent", allow_degenerate=False
+  )
   # The shell's points have the index 0.
   vertices = (vertices - 1) * np.float32(volume.step) - volume.side / 2
   return vertices.astype(np.float32), np.ascontiguousarray(faces, np.int32)
 
 
-def largest_piece(vertices: np.ndarray, faces: np.ndarray, side: float
-                  ) -> Tuple[np.ndarray, np.ndarray]:
+def largest_piece(
+  vertices: np.ndarray, faces: np.ndarray, side: float
+) -> tuple[np.ndarray, np.ndarray]:
   """The connected piece with the largest surface inside of the cube.
 
   Where the cube cuts does not count: a thin wall behind a head would gain more
@@ -114,14 +133,21 @@ def largest_piece(vertices: np.ndarray, faces: np.ndarray, side: float
   """
   # pylint: disable-next=import-outside-toplevel
   from scipy import sparse
+
   count = len(vertices)
   edges = sparse.coo_matrix(
-      (np.ones(2 * len(faces), bool),
-       (np.tile(faces[:, 0], 2), faces[:, 1:].T.ravel())), (count, count))
+    (
+      np.ones(2 * len(faces), bool),
+      (np.tile(faces[:, 0], 2), faces[:, 1:].T.ravel()),
+    ),
+    (count, count),
+  )
   _, piece = sparse.csgraph.connected_components(edges, directed=False)
   corners = vertices[faces]
-  area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0],
-                                 corners[:, 2] - corners[:, 0]), axis=-1)
+  area = np.linalg.norm(
+    np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]),
+    axis=-1,
+  )
   cut = (np.abs(corners) >= side / 2).all(axis=1).any(axis=-1)
   areas = np.bincount(piece[faces[:, 0]], np.where(cut, 0, area))
   kept = piece == np.argmax(areas)
@@ -129,21 +155,18 @@ def largest_piece(vertices: np.ndarray, faces: np.ndarray, side: float
   return vertices[kept], rows[faces[kept[faces[:, 0]]]]
 
 
-def _colours(network: Network, ws: chex.Array,
-             vertices: np.ndarray) -> np.ndarray:
+def _colours(network: Network, ws: Array, vertices: np.ndarray) -> np.ndarray:
   """The field's colour at vertices, [V, 3] uint8, as `image_raw` has it."""
   planes = frames.planes_of(network, one_latent(ws))
   parts = []
   for first in range(0, len(vertices), _VERTICES):
-    chosen = np.minimum(np.arange(first, first + _VERTICES),
-                        len(vertices) - 1)
+    chosen = np.minimum(np.arange(first, first + _VERTICES), len(vertices) - 1)
     part = _colours_at(network, planes, vertices[None, chosen])
-    parts.append(np.asarray(part)[:len(vertices) - first])
+    parts.append(np.asarray(part)[: len(vertices) - first])
   return images.to_uint8(np.concatenate(parts) * 2 - 1)
 
 
 @jax.jit
-def _colours_at(network: Network, planes: chex.Array,
-                points: chex.Array) -> jax.Array:
+def _colours_at(network: Network, planes: Array, points: Array) -> jax.Array:
   rgb = network(planes, points, method="query").rgb
-  return rgb[0, :, :network.module.config.img_channels]
+  return rgb[0, :, : network.module.config.img_channels]

@@ -8,7 +8,7 @@ phone.
 import base64
 import html
 import math
-from typing import Iterable, List, Mapping, Optional, Sequence, Tuple
+from collections.abc import Iterable, Mapping, Sequence
 
 _MOST_POINTS = 400  # of a curve; there are no more pixels
 # Of a curve's picture, in its own units.
@@ -52,8 +52,9 @@ summary { cursor: pointer; font-weight: bold; }
 
 def text(value: object) -> str:
   """Any value as text of the page; what no page can hold is left out."""
-  return html.escape("".join(
-      char for char in str(value) if char.isprintable() or char == "\n"))
+  return html.escape(
+    "".join(char for char in str(value) if char.isprintable() or char == "\n")
+  )
 
 
 def page(title: str, parts: Iterable[str]) -> str:
@@ -64,25 +65,29 @@ def page(title: str, parts: Iterable[str]) -> str:
     parts: of the body, as the functions here make them.
   """
   body = "\n".join(parts)
-  return ("<!DOCTYPE html>\n"
-          '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-          '<meta name="viewport" content="width=device-width, '
-          'initial-scale=1">\n'
-          f"<title>{text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
-          f"<body>\n<main>\n<h1>{text(title)}</h1>\n{body}\n</main>\n</body>\n"
-          "</html>\n")
+  return (
+    "<!DOCTYPE html>\n"
+    '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+    '<meta name="viewport" content="width=device-width, '
+    'initial-scale=1">\n'
+    f"<title>{text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
+    f"<body>\n<main>\n<h1>{text(title)}</h1>\n{body}\n</main>\n</body>\n"
+    "</html>\n"
+  )
 
 
 def section(title: str, *parts: str) -> str:
   """A heading and what belongs to it."""
-  return "\n".join(["<section>", f"<h2>{text(title)}</h2>", *parts,
-                    "</section>"])
+  return "\n".join(
+    ["<section>", f"<h2>{text(title)}</h2>", *parts, "</section>"]
+  )
 
 
 def folded(title: str, *parts: str) -> str:
   """What is shown when its title is pressed."""
-  return "\n".join(["<details>", f"<summary>{text(title)}</summary>", *parts,
-                    "</details>"])
+  return "\n".join(
+    ["<details>", f"<summary>{text(title)}</summary>", *parts, "</details>"]
+  )
 
 
 def paragraph(sentence: str) -> str:
@@ -90,8 +95,13 @@ def paragraph(sentence: str) -> str:
   return f"<p>{text(sentence)}</p>"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], *,
-          caption: str = "", words: bool = False) -> str:
+def table(
+  header: Sequence[str],
+  rows: Iterable[Sequence[str]],
+  *,
+  caption: str = "",
+  words: bool = False,
+) -> str:
   """A table that scrolls where it is too wide.
 
   Args:
@@ -105,17 +115,31 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *,
   lines = [paragraph(caption)] if caption else []
   lines += ['<div class="wide">', "<table>"]
   first, *others = header
-  lines += ["<thead><tr>", f'<th scope="col">{text(first)}</th>', *(
-      f'<th scope="col" class="{kind}">{text(cell)}</th>'
-      for cell in others), "</tr></thead>", "<tbody>"]
+  lines += [
+    "<thead><tr>",
+    f'<th scope="col">{text(first)}</th>',
+    *(f'<th scope="col" class="{kind}">{text(cell)}</th>' for cell in others),
+    "</tr></thead>",
+    "<tbody>",
+  ]
   for name, *cells in rows:
-    lines.append("<tr>" + f'<th scope="row">{text(name)}</th>' + "".join(
-        f'<td class="{kind}">{text(cell)}</td>' for cell in cells) + "</tr>")
+    lines.append(
+      "<tr>"
+      + f'<th scope="row">{text(name)}</th>'
+      + "".join(f'<td class="{kind}">{text(cell)}</td>' for cell in cells)
+      + "</tr>"
+    )
   return "\n".join([*lines, "</tbody>", "</table>", "</div>"])
 
 
-def picture(data: bytes, kind: str, alt: str, size: Tuple[int, int], *,
-            large: bool = False) -> str:
+def picture(
+  data: bytes,
+  kind: str,
+  alt: str,
+  size: tuple[int, int],
+  *,
+  large: bool = False,
+) -> str:
   """A picture inside of the page.
 
   Args:
@@ -126,22 +150,26 @@ def picture(data: bytes, kind: str, alt: str, size: Tuple[int, int], *,
     large: full of detail, so that it scrolls rather than shrinks.
   """
   width, height = size
-  tag = (f'<img src="{_inside(data, kind)}" alt="{text(alt)}" '
-         f'width="{width}" height="{height}"')
+  tag = (
+    f'<img src="{_inside(data, kind)}" alt="{text(alt)}" '
+    f'width="{width}" height="{height}"'
+  )
   if large:
     return f'<div class="wide">{tag} class="large"></div>'
   return f"{tag}>"
 
 
-def film(data: bytes, kind: str, alt: str, size: Tuple[int, int]) -> str:
+def film(data: bytes, kind: str, alt: str, size: tuple[int, int]) -> str:
   """A video, or a picture that moves, inside of the page; as `picture`."""
   if kind.startswith("image/"):
     return f'<figure class="film">{picture(data, kind, alt, size)}</figure>'
   width, height = size
-  return (f'<figure class="film"><video src="{_inside(data, kind)}" '
-          f'width="{width}" height="{height}" aria-label="{text(alt)}" '
-          "controls loop muted autoplay playsinline></video>"
-          f"<figcaption>{text(alt)}</figcaption></figure>")
+  return (
+    f'<figure class="film"><video src="{_inside(data, kind)}" '
+    f'width="{width}" height="{height}" aria-label="{text(alt)}" '
+    "controls loop muted autoplay playsinline></video>"
+    f"<figcaption>{text(alt)}</figcaption></figure>"
+  )
 
 
 def tiles(figures: Iterable[str], *, pairs: bool = False) -> str:
@@ -152,11 +180,13 @@ def tiles(figures: Iterable[str], *, pairs: bool = False) -> str:
 
 def pair(left: str, right: str, caption: str) -> str:
   """Two pictures, and what they are."""
-  return (f'<figure><div class="pair">{left}{right}</div>'
-          f"<figcaption>{text(caption)}</figcaption></figure>")
+  return (
+    f'<figure><div class="pair">{left}{right}</div>'
+    f"<figcaption>{text(caption)}</figcaption></figure>"
+  )
 
 
-def curve(name: str, points: Sequence[Tuple[float, float]]) -> str:
+def curve(name: str, points: Sequence[tuple[float, float]]) -> str:
   """A number over the steps, drawn as SVG; from 0 or below to the largest.
 
   Args:
@@ -166,7 +196,7 @@ def curve(name: str, points: Sequence[Tuple[float, float]]) -> str:
   points = [point for point in points if all(map(math.isfinite, point))]
   if not points:
     return ""
-  thinned = points[::-(-len(points) // _MOST_POINTS)]
+  thinned = points[:: -(-len(points) // _MOST_POINTS)]
   if thinned[-1] != points[-1]:
     thinned.append(points[-1])
   steps = [step for step, _ in points]
@@ -174,30 +204,46 @@ def curve(name: str, points: Sequence[Tuple[float, float]]) -> str:
   values = [value for _, value in points]
   low, high = min(0.0, *values), max(values)
   right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
-  x = lambda step: _LEFT + (step - first) / ((last - first) or 1) * (
-      right - _LEFT)
-  y = lambda value: bottom - (value - low) / ((high - low) or 1) * (
-      bottom - _TOP)
+  x = lambda step: (
+    _LEFT + (step - first) / ((last - first) or 1) * (right - _LEFT)
+  )
+  y = lambda value: (
+    bottom - (value - low) / ((high - low) or 1) * (bottom - _TOP)
+  )
   line = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in thinned)
-  label = (f"{name} over the steps: from {values[0]:.4g} at step {steps[0]:g} "
-           f"to {values[-1]:.4g} at step {steps[-1]:g}")
-  marks = [f'<text x="{_LEFT - 4}" y="{y(value) + 4:.1f}" '
-           f'text-anchor="end">{value:.3g}</text>' for value in (low, high)]
-  marks += [f'<text x="{x(step):.1f}" y="{_HEIGHT - 6}" '
-            f'text-anchor="{anchor}">{step:g}</text>'
-            for step, anchor in ((first, "start"), (last, "end"))]
-  return "\n".join([
-      "<figure>", f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+  label = (
+    f"{name} over the steps: from {values[0]:.4g} at step {steps[0]:g} "
+    f"to {values[-1]:.4g} at step {steps[-1]:g}"
+  )
+  marks = [
+    f'<text x="{_LEFT - 4}" y="{y(value) + 4:.1f}" '
+    f'text-anchor="end">{value:.3g}</text>'
+    for value in (low, high)
+  ]
+  marks += [
+    f'<text x="{x(step):.1f}" y="{_HEIGHT - 6}" '
+    f'text-anchor="{anchor}">{step:g}</text>'
+    for step, anchor in ((first, "start"), (last, "end"))
+  ]
+  return "\n".join(
+    [
+      "<figure>",
+      f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
       f'aria-label="{text(label)}">',
       f'<line x1="{_LEFT}" y1="{bottom}" x2="{right}" y2="{bottom}"></line>',
       f'<line x1="{_LEFT}" y1="{_TOP}" x2="{_LEFT}" y2="{bottom}"></line>',
-      f'<polyline points="{line}"></polyline>', *marks, "</svg>",
+      f'<polyline points="{line}"></polyline>',
+      *marks,
+      "</svg>",
       f"<figcaption>{text(name)}: {values[-1]:.4g} at the end</figcaption>",
-      "</figure>"])
+      "</figure>",
+    ]
+  )
 
 
-def settings(values: Mapping[str, object], prefix: str = ""
-             ) -> List[Tuple[str, str]]:
+def settings(
+  values: Mapping[str, object], prefix: str = ""
+) -> list[tuple[str, str]]:
   """Nested settings as rows of a table: dotted name and value."""
   rows = []
   for name, value in values.items():
@@ -208,7 +254,7 @@ def settings(values: Mapping[str, object], prefix: str = ""
   return rows
 
 
-def _said(value: Optional[object]) -> str:
+def _said(value: object | None) -> str:
   if value is None:
     return "-"
   if isinstance(value, (list, tuple)):

@@ -10,26 +10,37 @@ import json
 import os
 import pathlib
 import tempfile
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from my3dgen_jax._version import __version__
-from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.apps.reports.page import (curve, film, folded, page, pair,
-                                           paragraph, picture, section,
-                                           settings, table, tiles)
-from my3dgen_jax.losses.scores import IdentityScore
+from my3dgen_jax.apps.rendering import render
+from my3dgen_jax.apps.reports.page import (
+  curve,
+  film,
+  folded,
+  page,
+  pair,
+  paragraph,
+  picture,
+  section,
+  settings,
+  table,
+  tiles,
+)
 from my3dgen_jax.data import images, provenance
 from my3dgen_jax.data.album import Album
-from my3dgen_jax.storage.files import is_leftover, replacing
 from my3dgen_jax.data.provenance import Origin
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.jobs import logs
-from my3dgen_jax.training import run_folder
 from my3dgen_jax.jobs.progress import Progress
+from my3dgen_jax.losses.scores import IdentityScore
+from my3dgen_jax.storage.files import is_leftover, replacing
+from my3dgen_jax.training import run_folder
 
 FOLDER, FILE = "report", "index.html"
 
@@ -42,13 +53,21 @@ _FRAMES, _FPS = 48, 16
 _YAW, _PITCH = 0.4, 0.1  # radians
 _QUALITY = 85  # of photos, JPEG
 _CRF = 21
-_SCORES = (("id_sim", "ID_sim", 3), ("lpips", "LPIPS", 4),
-           ("psnr", "PSNR, dB", 2), ("psnr_marks", "PSNR at marks, dB", 2))
+_SCORES = (
+  ("id_sim", "ID_sim", 3),
+  ("lpips", "LPIPS", 4),
+  ("psnr", "PSNR, dB", 2),
+  ("psnr_marks", "PSNR at marks, dB", 2),
+)
 _WHO = ("pretrained", "personalized")
 
 
-def write_report(person: Person, run: Union[str, os.PathLike], *,
-                 report: Callable[[str], None] = print) -> pathlib.Path:
+def write_report(
+  person: Person,
+  run: str | os.PathLike,
+  *,
+  report: Callable[[str], None] = print,
+) -> pathlib.Path:
   """Writes the page of a finished run; whole, or as it was before.
 
   What is not there any more, such as the photos, is left out, and the page
@@ -68,8 +87,10 @@ def write_report(person: Person, run: Union[str, os.PathLike], *,
   config = run_folder.read_config(run)
   path = run / run_folder.SUMMARY_FILE
   if not path.exists():
-    raise CheckpointError(f"{path}: missing; the run is not finished: "
-                          "personalize --resume goes on with it")
+    raise CheckpointError(
+      f"{path}: missing; the run is not finished: "
+      "personalize --resume goes on with it"
+    )
   summary = run_folder.read_json(path)
   try:
     parts = [_overview(config, summary), _scores(summary)]
@@ -78,15 +99,25 @@ def write_report(person: Person, run: Union[str, os.PathLike], *,
     raise CheckpointError(f"{path}: is not the summary of a run") from None
   with tempfile.TemporaryDirectory() as folder:
     folder = pathlib.Path(folder)
-    parts += [_turntable(person, folder),
-              _before_after(person, run, folder),
-              _curves(run), each,
-              _anchors(person, folder, report), _settings(config, run)]
+    parts += [
+      _turntable(person, folder),
+      _before_after(person, run, folder),
+      _curves(run),
+      each,
+      _anchors(person, folder, report),
+      _settings(config, run),
+    ]
   name = run.resolve().name
-  text = page(f"{name}: a person's own generator", [
+  text = page(
+    f"{name}: a person's own generator",
+    [
       *filter(None, parts),
-      paragraph(f"Written by my3dgen_jax {__version__}. All pictures but the "
-                "photos are synthetic, and say so in their metadata.")])
+      paragraph(
+        f"Written by my3dgen_jax {__version__}. All pictures but the "
+        "photos are synthetic, and say so in their metadata."
+      ),
+    ],
+  )
   out = run / FOLDER
   out.mkdir(exist_ok=True)
   for left in filter(is_leftover, out.iterdir()):
@@ -99,49 +130,77 @@ def write_report(person: Person, run: Union[str, os.PathLike], *,
 def _overview(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
   """What was made of what, in sentences."""
   photos, mode = config["photos"], config["settings"]["tuning"]["mode"]
-  made = {"none": "Nothing was tuned",
-          "full": "All weights were tuned"}.get(mode, "An adapter was tuned")
-  size = (f": {summary['adapter_numbers']:,} numbers, "
-          f"{summary['adapter_bytes'] / 1e6:.2f} MB"
-          if summary["adapter_numbers"] else "")
+  made = {"none": "Nothing was tuned", "full": "All weights were tuned"}.get(
+    mode, "An adapter was tuned"
+  )
+  size = (
+    f": {summary['adapter_numbers']:,} numbers, "
+    f"{summary['adapter_bytes'] / 1e6:.2f} MB"
+    if summary["adapter_numbers"]
+    else ""
+  )
   held = len(photos["test"])
-  return "\n".join([
-      paragraph(f"{made} on {len(photos['train'])} photos{size}. The whole "
-                f"run took {summary['seconds']:.0f} seconds."),
-      paragraph(f"Numbers are of {summary['count']} {summary['photos']} "
-                "photos" + ("." if held else ", which the generator has "
-                            "learned from: hold some out by --test."))])
+  return "\n".join(
+    [
+      paragraph(
+        f"{made} on {len(photos['train'])} photos{size}. The whole "
+        f"run took {summary['seconds']:.0f} seconds."
+      ),
+      paragraph(
+        f"Numbers are of {summary['count']} {summary['photos']} "
+        "photos"
+        + (
+          "."
+          if held
+          else ", which the generator has "
+          "learned from: hold some out by --test."
+        )
+      ),
+    ]
+  )
 
 
-def _number(value: Optional[float], digits: int) -> str:
+def _number(value: float | None, digits: int) -> str:
   return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _scores(summary: Mapping[str, Any]) -> str:
   """Means, before and after."""
-  shown = [(key, title, digits) for key, title, digits in _SCORES
-           if any(summary[who].get(key) is not None for who in _WHO)]
-  rows = [[who, *(_number(summary[who].get(key), digits)
-                  for key, _, digits in shown)] for who in _WHO]
-  return section("Before and after, in numbers", table(
-      ["", *(title for _, title, _ in shown)], rows,
+  shown = [
+    (key, title, digits)
+    for key, title, digits in _SCORES
+    if any(summary[who].get(key) is not None for who in _WHO)
+  ]
+  rows = [
+    [who, *(_number(summary[who].get(key), digits) for key, _, digits in shown)]
+    for who in _WHO
+  ]
+  return section(
+    "Before and after, in numbers",
+    table(
+      ["", *(title for _, title, _ in shown)],
+      rows,
       caption=f"Means of {summary['count']} {summary['photos']} photos. More "
-      "is better, but for LPIPS, a distance."))
+      "is better, but for LPIPS, a distance.",
+    ),
+  )
 
 
 def _turntable(person: Person, folder: pathlib.Path) -> str:
   """The face that is most like all others, turned."""
   anchors = person.anchors
-  away = np.linalg.norm(np.asarray(anchors.ws - anchors.ws.mean(axis=0)),
-                        axis=(1, 2))
+  away = np.linalg.norm(
+    np.asarray(anchors.ws - anchors.ws.mean(axis=0)), axis=(1, 2)
+  )
   row = int(np.argmin(away))
   try:
     provenance.check_video(".mp4")
     out, kind = folder / "turn.mp4", "video/mp4"
   except UserError:
     out, kind = folder / "turn.webp", "image/webp"
-  c = render.orbit(person.generator, anchors.c[row], frames=_FRAMES, yaw=_YAW,
-                   pitch=_PITCH)
+  c = render.orbit(
+    person.generator, anchors.c[row], frames=_FRAMES, yaw=_YAW, pitch=_PITCH
+  )
   progress = Progress("report: turning", _FRAMES, "frames")
   side = min(_FILM_SIDE, person.generator.module.config.img_resolution)
 
@@ -149,20 +208,33 @@ def _turntable(person: Person, folder: pathlib.Path) -> str:
     # The program that draws the anchors too: another one, which keeps the
     # planes, takes longer to compile than it saves in so few frames.
     for done in range(_FRAMES):
-      image = render.synthesize(person.generator, anchors.ws[row:row + 1],
-                                c[done:done + 1]).image[0]
+      image = render.synthesize(
+        person.generator, anchors.ws[row : row + 1], c[done : done + 1]
+      ).image[0]
       progress.update(done + 1)
       yield images.fitted(images.to_uint8(image), side)
 
-  provenance.write_video(out, frames(), person.made(
-      "report", latent=anchors.names[row]), fps=_FPS, crf=_CRF)
-  return section("From all sides", film(
-      out.read_bytes(), kind, f"The generator's face of "
-      f"{anchors.names[row]}, turning to both sides", (side, side)))
+  provenance.write_video(
+    out,
+    frames(),
+    person.made("report", latent=anchors.names[row]),
+    fps=_FPS,
+    crf=_CRF,
+  )
+  return section(
+    "From all sides",
+    film(
+      out.read_bytes(),
+      kind,
+      f"The generator's face of {anchors.names[row]}, turning to both sides",
+      (side, side),
+    ),
+  )
 
 
-def _before_after(person: Person, run: pathlib.Path,
-                  folder: pathlib.Path) -> str:
+def _before_after(
+  person: Person, run: pathlib.Path, folder: pathlib.Path
+) -> str:
   """The run's own picture, smaller."""
   path = run / run_folder.PICTURE_FILE
   if not path.exists():
@@ -170,22 +242,34 @@ def _before_after(person: Person, run: pathlib.Path,
   with Image.open(path) as opened:
     array = np.asarray(opened.convert("RGB"))
   array = images.fitted(array, min(_PICTURE_SIDE, array.shape[1]))
-  return section("Before and after, in pictures", paragraph(
+  return section(
+    "Before and after, in pictures",
+    paragraph(
       "Each row: a photo; what the pretrained generator shows for it, from "
       "its own camera and from both sides; and the same of the personalized "
-      "one."),
-                 _synthetic(folder, array, person.made("report"),
-                            "A grid: photos, and what the pretrained and the "
-                            "personalized generator show for them from three "
-                            "sides", large=True))
+      "one."
+    ),
+    _synthetic(
+      folder,
+      array,
+      person.made("report"),
+      "A grid: photos, and what the pretrained and the "
+      "personalized generator show for them from three "
+      "sides",
+      large=True,
+    ),
+  )
 
 
 def _curves(run: pathlib.Path) -> str:
   """What the log holds of tuning."""
-  found: Dict[str, List[Tuple[float, float]]] = {}
+  found: dict[str, list[tuple[float, float]]] = {}
   path = run / logs.METRICS_FILE
-  text = path.read_text(encoding="utf-8", errors="replace") if (
-      path.exists()) else ""
+  text = (
+    path.read_text(encoding="utf-8", errors="replace")
+    if (path.exists())
+    else ""
+  )
   for line in text.splitlines():
     try:
       values = json.loads(line)
@@ -197,9 +281,13 @@ def _curves(run: pathlib.Path) -> str:
   if not found:
     return ""
   order = sorted(found, key=lambda name: (name != "loss", name == "gradient"))
-  return section("Tuning", paragraph(
-      "The loss, its parts, and the length of its gradient over the steps."),
-                 tiles(curve(name, found[name]) for name in order))
+  return section(
+    "Tuning",
+    paragraph(
+      "The loss, its parts, and the length of its gradient over the steps."
+    ),
+    tiles(curve(name, found[name]) for name in order),
+  )
 
 
 def _each(summary: Mapping[str, Any]) -> str:
@@ -207,30 +295,54 @@ def _each(summary: Mapping[str, Any]) -> str:
   each = summary.get("each")
   title = "Photo by photo"
   if not isinstance(each, Mapping) or not each:
-    return section(title, paragraph(
-        "This run was made by a version that kept nothing but means."))
-  has = lambda key: any(key in row for rows in each.values()
-                        for row in rows.values())
+    return section(
+      title,
+      paragraph("This run was made by a version that kept nothing but means."),
+    )
+  has = lambda key: any(
+    key in row for rows in each.values() for row in rows.values()
+  )
   shown = [(key, name, digits) for key, name, digits in _SCORES if has(key)]
-  header = ["photo", *(f"{name}, {who}" for _, name, _ in shown
-                       for who in _WHO)]
-  rows = [[photo, *(_number(of[who].get(key), digits)
-                    for key, _, digits in shown for who in _WHO)]
-          for photo, of in each.items()]
-  return section(title, table(
-      header, rows, caption=f"The {summary['photos']} photos." + (
-          " ID_sim is the largest cosine with a reference photo."
-          if has("id_sim") else " Without --identity there is no ID_sim.")))
+  header = [
+    "photo",
+    *(f"{name}, {who}" for _, name, _ in shown for who in _WHO),
+  ]
+  rows = [
+    [
+      photo,
+      *(
+        _number(of[who].get(key), digits)
+        for key, _, digits in shown
+        for who in _WHO
+      ),
+    ]
+    for photo, of in each.items()
+  ]
+  return section(
+    title,
+    table(
+      header,
+      rows,
+      caption=f"The {summary['photos']} photos."
+      + (
+        " ID_sim is the largest cosine with a reference photo."
+        if has("id_sim")
+        else " Without --identity there is no ID_sim."
+      ),
+    ),
+  )
 
 
-def _anchors(person: Person, folder: pathlib.Path,
-             report: Callable[[str], None]) -> str:
+def _anchors(
+  person: Person, folder: pathlib.Path, report: Callable[[str], None]
+) -> str:
   """Photos beside what the person's generator shows for their latents."""
   anchors = person.anchors
   count = len(anchors.names)
-  chosen = np.unique(np.linspace(0, count - 1, min(count, _MOST_PAIRS)
-                                 ).astype(int))
-  album: Optional[Album] = None
+  chosen = np.unique(
+    np.linspace(0, count - 1, min(count, _MOST_PAIRS)).astype(int)
+  )
+  album: Album | None = None
   try:
     album = person.photos_of("train")
     album.verify()
@@ -242,36 +354,58 @@ def _anchors(person: Person, folder: pathlib.Path,
   figures = []
   for done, row in enumerate(chosen):
     name = anchors.names[row]
-    image = np.asarray(render.synthesize(
-        person.generator, anchors.ws[row:row + 1],
-        anchors.c[row:row + 1]).image)
+    image = np.asarray(
+      render.synthesize(
+        person.generator, anchors.ws[row : row + 1], anchors.c[row : row + 1]
+      ).image
+    )
     caption = name
     if score is not None:
       caption += f", ID_sim {float(score(image)[0]):.3f}"
-    shown = _synthetic(folder, _small(images.to_uint8(image[0])), person.made(
-        "report", latent=name), f"What the generator shows for {name}")
-    photo = "" if album is None else _photo(_small(images.to_uint8(
-        album[album.names.index(name)].image)), f"The photo {name}")
+    shown = _synthetic(
+      folder,
+      _small(images.to_uint8(image[0])),
+      person.made("report", latent=name),
+      f"What the generator shows for {name}",
+    )
+    photo = (
+      ""
+      if album is None
+      else _photo(
+        _small(images.to_uint8(album[album.names.index(name)].image)),
+        f"The photo {name}",
+      )
+    )
     figures.append(pair(photo, shown, caption))
     progress.update(done + 1)
   more = f" {len(chosen)} of {count} are shown." if len(chosen) < count else ""
-  return section("Anchors", paragraph(
+  return section(
+    "Anchors",
+    paragraph(
       f"A latent was found for each photo; together they span what the person "
       f"can look like. {'Left the photo, right' if album else 'Shown is'} "
-      f"what the personalized generator makes of its latent.{more}"),
-                 tiles(figures, pairs=True))
+      f"what the personalized generator makes of its latent.{more}"
+    ),
+    tiles(figures, pairs=True),
+  )
 
 
 def _settings(config: Mapping[str, Any], run: pathlib.Path) -> str:
   """All that the run was told, folded."""
-  rows = [("base, SHA-256", str(config[run_folder.BASE_DIGEST])),
-          ("my3dgen_jax", str(config["version"])),
-          *settings(config["settings"])]
-  parts = [folded("Every setting", table(["setting", "value"], rows,
-                                         words=True))]
+  rows = [
+    ("base, SHA-256", str(config[run_folder.BASE_DIGEST])),
+    ("my3dgen_jax", str(config["version"])),
+    *settings(config["settings"]),
+  ]
+  parts = [
+    folded("Every setting", table(["setting", "value"], rows, words=True))
+  ]
   adapter = run / run_folder.ADAPTER_FILE
-  files = [(path.name, f"{path.stat().st_size:,} bytes") for path in (
-      adapter, run / run_folder.ANCHORS_FILE) if path.exists()]
+  files = [
+    (path.name, f"{path.stat().st_size:,} bytes")
+    for path in (adapter, run / run_folder.ANCHORS_FILE)
+    if path.exists()
+  ]
   if files:
     parts.append(folded("Files", table(["file", "size"], files)))
   return section("Settings", *parts)
@@ -288,10 +422,17 @@ def _photo(array: np.ndarray, alt: str) -> str:
   return picture(file.getvalue(), "image/jpeg", alt, array.shape[1::-1])
 
 
-def _synthetic(folder: pathlib.Path, array: np.ndarray, origin: Origin,
-               alt: str, *, large: bool = False) -> str:
+def _synthetic(
+  folder: pathlib.Path,
+  array: np.ndarray,
+  origin: Origin,
+  alt: str,
+  *,
+  large: bool = False,
+) -> str:
   """A picture that says what made it."""
   path = folder / "picture.jpg"
   provenance.write_picture(path, array, origin)
-  return picture(path.read_bytes(), "image/jpeg", alt, array.shape[1::-1],
-                 large=large)
+  return picture(
+    path.read_bytes(), "image/jpeg", alt, array.shape[1::-1], large=large
+  )

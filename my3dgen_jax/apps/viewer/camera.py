@@ -1,14 +1,15 @@
 """The camera of one browser window: read, set, and brought back."""
 
 import time
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
-import chex
 import numpy as np
 
 from my3dgen_jax.apps.viewer import orbits
 from my3dgen_jax.apps.viewer.orbits import Limits, Orbit
 from my3dgen_jax.config import RenderConfig
+from my3dgen_jax.types import Array
 
 _SETTLING = 0.4  # seconds until a browser's camera is where it was put
 _ARRIVING = 2.0  # seconds that a new window's camera may take to the front
@@ -46,7 +47,8 @@ class BrowserCamera:
     """
     camera = self._client.camera
     camera.min_orbit_distance, camera.max_orbit_distance = (
-        orbits.zoom_distances(self._config))
+      orbits.zoom_distances(self._config)
+    )
     # viser's own first camera may win over the one that it was told, and
     # would then be kept as if somebody had turned the face there.
     self._arriving = time.monotonic() + _ARRIVING
@@ -73,8 +75,11 @@ class BrowserCamera:
       if not in_front or time.monotonic() > self._settled:
         self._arriving = 0.0
     settled = time.monotonic() > self._settled
-    if self._photo is not None and settled and (
-        not orbits.same_orbit(self._orbit(), self._photo[1])):
+    if (
+      self._photo is not None
+      and settled
+      and (not orbits.same_orbit(self._orbit(), self._photo[1]))
+    ):
       self._photo = None
     return camera.image_width, camera.image_height, self.label().tobytes()
 
@@ -83,7 +88,7 @@ class BrowserCamera:
     self._photo = None
     self._set_pose(*orbits.pose_of_orbit(orbit, self._config))
 
-  def go_to_photo(self, c: chex.Array):
+  def go_to_photo(self, c: Array):
     """Looks exactly as a photo was taken, until somebody drags.
 
     Args:
@@ -98,17 +103,19 @@ class BrowserCamera:
   def rest(self):
     """Brings the camera back from far beyond the limits."""
     camera = self._client.camera
-    pose = orbits.rested_pose(camera.position, camera.look_at, self._config,
-                              self._limits)
+    pose = orbits.rested_pose(
+      camera.position, camera.look_at, self._config, self._limits
+    )
     if pose is not None and self._photo is None and not self._arriving:
       self._set_pose(*pose)
 
   def _orbit(self) -> Orbit:
     camera = self._client.camera
-    return orbits.orbit_of_pose(camera.position, camera.look_at, self._config,
-                                self._limits)
+    return orbits.orbit_of_pose(
+      camera.position, camera.look_at, self._config, self._limits
+    )
 
-  def _set_pose(self, position: chex.Array, look_at: chex.Array):
+  def _set_pose(self, position: Array, look_at: Array):
     self._settled = time.monotonic() + _SETTLING
     camera = self._client.camera
     with self._client.atomic():

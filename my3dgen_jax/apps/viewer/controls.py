@@ -1,6 +1,7 @@
 """The panel of one browser window: its controls, and what they say."""
 
-from typing import Any, Callable, NamedTuple, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.viewer import scene
@@ -41,9 +42,17 @@ class Actions(NamedTuple):
 class Controls:
   """The panel; `refresh` fills it before it is read."""
 
-  def __init__(self, gui: Any, news: News, actions: Actions, *,
-               names: Sequence[str], person: str,
-               directions: Sequence[Direction], video_seconds: float):
+  def __init__(
+    self,
+    gui: Any,
+    news: News,
+    actions: Actions,
+    *,
+    names: Sequence[str],
+    person: str,
+    directions: Sequence[Direction],
+    video_seconds: float,
+  ):
     """Builds the panel in the browser.
 
     Args:
@@ -61,8 +70,10 @@ class Controls:
     self._who = gui.add_dropdown("Person", names, initial_value=person)
     self._who.on_update(news.guarded(lambda _: actions.choose_person()))
     self._personal = self._checkbox(
-        "Personalized", True, "Off: what the pretrained prior makes of the "
-        "same latent.")
+      "Personalized",
+      True,
+      "Off: what the pretrained prior makes of the same latent.",
+    )
     with gui.add_folder("Face"):
       self._add_face()
     self._edits: dict[str, Any] = {}
@@ -70,19 +81,23 @@ class Controls:
       with gui.add_folder("Edits") as self._edit_folder:
         self._add_edits(directions, actions)
     with gui.add_folder("Camera"):
-      self._button("The photo's camera", actions.to_photo, "As the chosen "
-                   "photo was taken.")
+      self._button(
+        "The photo's camera", actions.to_photo, "As the chosen photo was taken."
+      )
       self._button("From the front", actions.to_front)
     with gui.add_folder("Picture", expand_by_default=False):
       self._kind = self._dropdown("Show", list(scene.SHOWN))
       self._moving = self._dropdown(
-          "Rays, moving", [""], "Side of what is rendered; raw: without "
-          "super-resolution.")
+        "Rays, moving",
+        [""],
+        "Side of what is rendered; raw: without super-resolution.",
+      )
       self._still = self._dropdown("Rays, still", [""])
     with gui.add_folder("Save"):
       self._button("Picture", actions.save_picture)
-      self._button("Video", actions.save_video,
-                   f"{video_seconds:.0f} seconds of turning.")
+      self._button(
+        "Video", actions.save_video, f"{video_seconds:.0f} seconds of turning."
+      )
       self._button("Mesh", actions.save_mesh)
 
   # Building.
@@ -91,50 +106,83 @@ class Controls:
     self._start = self._dropdown("Start", list(scene.STARTS))
     self._first = self._dropdown("Photo", [""], "An anchor of the person.")
     self._second = self._dropdown("Second photo", [""])
-    self._way = self._slider("Way", 0.0, 1.0, 0.01, 0.0, "From the first "
-                             "photo to the second.")
-    self._slots = [self._dropdown(f"Anchor {i + 1}", [""])
-                   for i in range(_SLOTS)]
-    self._weights = [self._slider(
-        f"α {i + 1}", 0.0, 1.0, 0.01, 1.0 if i == 0 else 0.0, "Its share; "
-        "all shares are divided by their sum.") for i in range(_SLOTS)]
-    self._seed = self._heard(self._gui.add_number(
-        "Seed", 0, min=0, max=_LARGEST_SEED, step=1))
-    self._truncation = self._slider("Truncation", 0.0, 1.0, 0.01, 1.0, "1: "
-                                    "the face as it is; 0: the generator's "
-                                    "mean.")
+    self._way = self._slider(
+      "Way", 0.0, 1.0, 0.01, 0.0, "From the first photo to the second."
+    )
+    self._slots = [
+      self._dropdown(f"Anchor {i + 1}", [""]) for i in range(_SLOTS)
+    ]
+    self._weights = [
+      self._slider(
+        f"α {i + 1}",
+        0.0,
+        1.0,
+        0.01,
+        1.0 if i == 0 else 0.0,
+        "Its share; all shares are divided by their sum.",
+      )
+      for i in range(_SLOTS)
+    ]
+    self._seed = self._heard(
+      self._gui.add_number("Seed", 0, min=0, max=_LARGEST_SEED, step=1)
+    )
+    self._truncation = self._slider(
+      "Truncation",
+      0.0,
+      1.0,
+      0.01,
+      1.0,
+      "1: the face as it is; 0: the generator's mean.",
+    )
 
   def _add_edits(self, directions: Sequence[Direction], actions: Actions):
     for direction in directions:
       self._edits[direction.name] = self._slider(
-          direction.name.split(" without ")[0].capitalize(), -_STRONGEST,
-          _STRONGEST, 0.05, 0.0, "In standard deviations of the prior's "
-          "faces.")
-    self._within = self._checkbox("Keep likeness", True, "Edits go as far "
-                                  "as the person's photos tell.")
+        direction.name.split(" without ")[0].capitalize(),
+        -_STRONGEST,
+        _STRONGEST,
+        0.05,
+        0.0,
+        "In standard deviations of the prior's faces.",
+      )
+    self._within = self._checkbox(
+      "Keep likeness", True, "Edits go as far as the person's photos tell."
+    )
     self._button("No edits", actions.reset_edits)
 
   def _heard(self, handle: Any) -> Any:
     handle.on_update(lambda _: self._news.heard())
     return handle
 
-  def _slider(self, label: str, low: float, high: float, step: float,
-              value: float, hint: str) -> Any:
-    return self._heard(self._gui.add_slider(label, low, high, step, value,
-                                            hint=hint))
+  def _slider(
+    self,
+    label: str,
+    low: float,
+    high: float,
+    step: float,
+    value: float,
+    hint: str,
+  ) -> Any:
+    return self._heard(
+      self._gui.add_slider(label, low, high, step, value, hint=hint)
+    )
 
-  def _dropdown(self, label: str, options: Sequence[str],
-                hint: str | None = None) -> Any:
-    return self._heard(self._gui.add_dropdown(
-        label, options, initial_value=None, hint=hint))
+  def _dropdown(
+    self, label: str, options: Sequence[str], hint: str | None = None
+  ) -> Any:
+    return self._heard(
+      self._gui.add_dropdown(label, options, initial_value=None, hint=hint)
+    )
 
   def _checkbox(self, label: str, value: bool, hint: str) -> Any:
     return self._heard(self._gui.add_checkbox(label, value, hint=hint))
 
-  def _button(self, label: str, act: Callable[[], None],
-              hint: str | None = None):
+  def _button(
+    self, label: str, act: Callable[[], None], hint: str | None = None
+  ):
     self._gui.add_button(label, hint=hint).on_click(
-        self._news.guarded(lambda _: act()))
+      self._news.guarded(lambda _: act())
+    )
 
   # Setting.
 
@@ -147,8 +195,15 @@ class Controls:
     with self._news.silently():
       self._who.value = person
 
-  def refresh(self, own: Person, *, names: Sequence[str], person: str,
-              moving: Level, editable: bool):
+  def refresh(
+    self,
+    own: Person,
+    *,
+    names: Sequence[str],
+    person: str,
+    moving: Level,
+    editable: bool,
+  ):
     """Fills what depends on who is shown; nobody is called.
 
     Args:
@@ -169,16 +224,19 @@ class Controls:
         handle.options = photos
         # The mix begins with other photos than the way ends at.
         handle.value = photos[(0, -1, *range(_SLOTS))[i] % len(photos)]
-      levels = [Level(*level) for level in scene.levels_of(
-          own.generator.module.config)]
+      levels = [
+        Level(*level) for level in scene.levels_of(own.generator.module.config)
+      ]
       full = levels[0].resolution
-      finer = [Level(full * factor) for factor in (2,)
-               if full * factor <= _MOST_RAYS]
+      finer = [
+        Level(full * factor) for factor in (2,) if full * factor <= _MOST_RAYS
+      ]
       self._levels = {str(level): level for level in [*finer, *levels]}
       self._moving.options = [str(level) for level in levels]
       self._moving.value = str(moving if moving in levels else levels[-1])
-      self._still.options = [str(level) for level in [*finer, *levels]
-                             if level.shown == "image"]
+      self._still.options = [
+        str(level) for level in [*finer, *levels] if level.shown == "image"
+      ]
       self._still.value = str(levels[0])
       if self._edits:
         self._edit_folder.visible = editable
@@ -224,15 +282,21 @@ class Controls:
       directions: the edits that fit the person.
     """
     return Choice(
-        start=self._start.value, first=self._first.value,
-        second=self._second.value, way=float(self._way.value),
-        weights=tuple((slot.value, float(weight.value)) for slot, weight in
-                      zip(self._slots, self._weights)),
-        seed=int(self._seed.value or 0),
-        truncation=float(self._truncation.value),
-        edits=tuple((one.name, float(self._edits[one.name].value))
-                    for one in directions),
-        within=bool(self._edits and self._within.value))
+      start=self._start.value,
+      first=self._first.value,
+      second=self._second.value,
+      way=float(self._way.value),
+      weights=tuple(
+        (slot.value, float(weight.value))
+        for slot, weight in zip(self._slots, self._weights)
+      ),
+      seed=int(self._seed.value or 0),
+      truncation=float(self._truncation.value),
+      edits=tuple(
+        (one.name, float(self._edits[one.name].value)) for one in directions
+      ),
+      within=bool(self._edits and self._within.value),
+    )
 
   def levels(self) -> tuple[Level, Level]:
     """How fine pictures are while something moves, and at rest.

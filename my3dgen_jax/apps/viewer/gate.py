@@ -18,7 +18,8 @@ import ipaddress
 import re
 import socket
 import urllib.parse
-from typing import Any, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from my3dgen_jax.errors import UserError
 
@@ -39,7 +40,7 @@ class Answer(NamedTuple):
   """
 
   status: http.HTTPStatus
-  headers: Tuple[Tuple[str, str], ...]
+  headers: tuple[tuple[str, str], ...]
   text: str
 
 
@@ -49,13 +50,16 @@ def check_token(token: str):
   Raises: UserError.
   """
   if not _TOKEN.fullmatch(token):
-    raise UserError("token: expected 8 to 128 letters, digits or -._~, as "
-                    "python -c 'import secrets; "
-                    "print(secrets.token_urlsafe())' prints them")
+    raise UserError(
+      "token: expected 8 to 128 letters, digits or -._~, as "
+      "python -c 'import secrets; "
+      "print(secrets.token_urlsafe())' prints them"
+    )
 
 
-def judge(path: str, headers: Mapping[str, str], *, token: Optional[str],
-          host: str) -> Optional[Answer]:
+def judge(
+  path: str, headers: Mapping[str, str], *, token: str | None, host: str
+) -> Answer | None:
   """Decides on a request.
 
   With a token: whoever brings it in the address (?token=…) gets a cookie and
@@ -78,19 +82,29 @@ def judge(path: str, headers: Mapping[str, str], *, token: Optional[str],
   cookie = f"{_COOKIE}_{secret[:_MARK]}"
   given = urllib.parse.parse_qs(path.partition("?")[2]).get("token")
   if given and hmac.compare_digest(_secret(given[-1]), secret):
-    return Answer(http.HTTPStatus.SEE_OTHER, (
-        ("Location", "/"), ("Cache-Control", "no-store"),
-        ("Set-Cookie", f"{cookie}={secret}; Path=/; HttpOnly; "
-                       "SameSite=Lax")), "")
-  if any(name == cookie and hmac.compare_digest(value.encode(),
-                                                secret.encode())
-         for name, value in _cookies(headers.get("cookie", ""))):
+    return Answer(
+      http.HTTPStatus.SEE_OTHER,
+      (
+        ("Location", "/"),
+        ("Cache-Control", "no-store"),
+        ("Set-Cookie", f"{cookie}={secret}; Path=/; HttpOnly; SameSite=Lax"),
+      ),
+      "",
+    )
+  if any(
+    name == cookie and hmac.compare_digest(value.encode(), secret.encode())
+    for name, value in _cookies(headers.get("cookie", ""))
+  ):
     return None
-  return Answer(http.HTTPStatus.FORBIDDEN, (), "This viewer needs a token: "
-                "open the whole address that it printed, with ?token=…\n")
+  return Answer(
+    http.HTTPStatus.FORBIDDEN,
+    (),
+    "This viewer needs a token: "
+    "open the whole address that it printed, with ?token=…\n",
+  )
 
 
-def _cookies(header: str) -> Iterator[Tuple[str, str]]:
+def _cookies(header: str) -> Iterator[tuple[str, str]]:
   """Names and values; http.cookies drops all if one is not of its liking.
 
   Other servers of this machine leave theirs, too: ports are no difference.
@@ -100,17 +114,25 @@ def _cookies(header: str) -> Iterator[Tuple[str, str]]:
     yield name, value
 
 
-def _same_site(headers: Mapping[str, str], host: str) -> Optional[Answer]:
+def _same_site(headers: Mapping[str, str], host: str) -> Answer | None:
   asked, origin = headers.get("host", ""), headers.get("origin")
   if origin is not None and origin.partition("://")[2] != asked:
-    return Answer(http.HTTPStatus.FORBIDDEN, (), "Pages of other sites may "
-                  "not look at this viewer; --token lets them through that "
-                  "know it.\n")
+    return Answer(
+      http.HTTPStatus.FORBIDDEN,
+      (),
+      "Pages of other sites may "
+      "not look at this viewer; --token lets them through that "
+      "know it.\n",
+    )
   # A name that leads here, but is not ours, belongs to somebody's page.
   if is_local(host) and not is_local(_without_port(asked)):
-    return Answer(http.HTTPStatus.FORBIDDEN, (), "This viewer listens for "
-                  f"this machine alone, not as {_without_port(asked)!r}; say "
-                  "--host, or --token.\n")
+    return Answer(
+      http.HTTPStatus.FORBIDDEN,
+      (),
+      "This viewer listens for "
+      f"this machine alone, not as {_without_port(asked)!r}; say "
+      "--host, or --token.\n",
+    )
   return None
 
 
@@ -133,7 +155,7 @@ def _secret(token: str) -> str:
 
 
 @contextlib.contextmanager
-def guarding(*, token: Optional[str], host: str) -> Iterator[None]:
+def guarding(*, token: str | None, host: str) -> Iterator[None]:
   """Within the block, servers of websockets begin with `judge`.
 
   Args:
@@ -145,20 +167,35 @@ def guarding(*, token: Optional[str], host: str) -> Iterator[None]:
   import websockets.asyncio.server as library
   from websockets.datastructures import Headers
   from websockets.http11 import Response
+
   serve = library.serve
 
-  def guarded(*arguments: Any, process_request: Any = None,
-              **options: Any) -> Any:
+  def guarded(
+    *arguments: Any, process_request: Any = None, **options: Any
+  ) -> Any:
     def process(connection: Any, request: Any) -> Any:
-      answer = judge(request.path, dict(request.headers.raw_items()),
-                     token=token, host=host)
+      answer = judge(
+        request.path, dict(request.headers.raw_items()), token=token, host=host
+      )
       if answer is None:
-        return process_request(connection, request) if process_request else (
-            None)
+        return (
+          process_request(connection, request) if process_request else (None)
+        )
       body = answer.text.encode()
-      return Response(answer.status.value, answer.status.phrase, Headers([
-          *answer.headers, ("Content-Type", "text/plain; charset=utf-8"),
-          ("Content-Length", str(len(body))), ("Connection", "close")]), body)
+      return Response(
+        answer.status.value,
+        answer.status.phrase,
+        Headers(
+          [
+            *answer.headers,
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+            ("Connection", "close"),
+          ]
+        ),
+        body,
+      )
+
     return serve(*arguments, process_request=process, **options)
 
   library.serve = guarded
@@ -178,20 +215,29 @@ def check_guarded(port: int, host: str):
   Raises: UserError: nobody stopped us.
   """
   strange = {"Host": "stranger.invalid", "Origin": "http://other.invalid"}
-  for upgrade in ({}, {"Upgrade": "websocket", "Connection": "Upgrade",
-                       "Sec-WebSocket-Version": "13",
-                       "Sec-WebSocket-Key": "c3RyYW5nZXIgaXMgaGVyZQ=="}):
+  for upgrade in (
+    {},
+    {
+      "Upgrade": "websocket",
+      "Connection": "Upgrade",
+      "Sec-WebSocket-Version": "13",
+      "Sec-WebSocket-Key": "c3RyYW5nZXIgaXMgaGVyZQ==",
+    },
+  ):
     connection = http.client.HTTPConnection(
-        reachable(host), port, timeout=_TRY_SECONDS)
+      reachable(host), port, timeout=_TRY_SECONDS
+    )
     try:
       connection.request("GET", "/", headers={**strange, **upgrade})
       status = connection.getresponse().status
     finally:
       connection.close()
     if status != http.HTTPStatus.FORBIDDEN:
-      raise UserError("viser: this version lets everybody in, whatever we "
-                      "check; install the one that we know: pip install "
-                      "'viser>=1.1,<2'")
+      raise UserError(
+        "viser: this version lets everybody in, whatever we "
+        "check; install the one that we know: pip install "
+        "'viser>=1.1,<2'"
+      )
 
 
 def reachable(host: str) -> str:
@@ -219,11 +265,16 @@ def free_port(host: str, port: int) -> int:
       continue
     except OSError as error:
       if error.errno != errno.EADDRINUSE:
-        raise UserError(f"host: cannot listen on {host!r}: "
-                        f"{error.strerror}") from None
+        raise UserError(
+          f"host: cannot listen on {host!r}: {error.strerror}"
+        ) from None
   raise UserError(f"port: none from {port} to {last - 1} is free on {host}")
 
 
-def _addresses(host: str, port: int) -> List[Tuple[Any, Any]]:
-  return [(family, address) for family, _, _, _, address in socket.getaddrinfo(
-      host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)]
+def _addresses(host: str, port: int) -> list[tuple[Any, Any]]:
+  return [
+    (family, address)
+    for family, _, _, _, address in socket.getaddrinfo(
+      host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+  ]

@@ -6,9 +6,10 @@ being loaded keeps one of them busy.
 
 import contextlib
 import threading
-from typing import Any, Callable, Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from my3dgen_jax.errors import UserError, one_line
+from my3dgen_jax.errors import one_line, UserError
 
 
 class News:
@@ -18,9 +19,15 @@ class News:
     lock: held by whoever reads or sets the window's controls.
   """
 
-  def __init__(self, *, face: Callable[[], None], camera: Callable[[], None],
-               tell: Callable[[str], None],
-               warn: Callable[[Exception], None], closed: threading.Event):
+  def __init__(
+    self,
+    *,
+    face: Callable[[], None],
+    camera: Callable[[], None],
+    tell: Callable[[str], None],
+    warn: Callable[[Exception], None],
+    closed: threading.Event,
+  ):
     """Nothing is called before something is heard.
 
     Args:
@@ -39,6 +46,7 @@ class News:
 
   def guarded(self, act: Callable[[Any], None]) -> Callable[[Any], None]:
     """A callback for viser whose failures are shown in its window."""
+
     def run(event: Any):
       if self._ignored():
         return
@@ -53,6 +61,7 @@ class News:
         self._tell(one_line(error))
         self._warn(error)
       self._catch_up()
+
     return run
 
   def heard(self, *, camera: bool = False):
@@ -84,7 +93,8 @@ class News:
   def _catch_up(self):
     """Shows what is new, unless another thread of the window will."""
     while (self._camera_news or self._face_news) and (
-        self.lock.acquire(blocking=False)):
+      self.lock.acquire(blocking=False)
+    ):
       try:
         # Cleared before the controls are read, and only what was seen: what
         # another thread has to tell meanwhile stays.

@@ -6,15 +6,14 @@ Pure functions, no browser and no server: `camera` applies them to a window.
 import dataclasses
 import functools
 import math
-from typing import Optional, Tuple
 
-import chex
 import jax
 import numpy as np
 
 from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.config import RenderConfig, setting
 from my3dgen_jax.ops import cameras
+from my3dgen_jax.types import Array
 
 _FREE = 0.7  # share of a limit that angles go through as they are
 # A browser's camera turns all around; a generator's does not go far, so it
@@ -40,7 +39,7 @@ class Orbit:
   yaw: float = 0.0
   pitch: float = 0.0
   zoom: float = 1.0
-  shift: Tuple[float, float] = (0.0, 0.0)
+  shift: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +47,11 @@ class Limits:
   """How far a camera turns."""
 
   yaw: float = setting(
-      0.6, "Largest angle of the camera to either side, radians.")
+    0.6, "Largest angle of the camera to either side, radians."
+  )
   pitch: float = setting(
-      0.35, "Largest angle of the camera up and down, radians.")
+    0.35, "Largest angle of the camera up and down, radians."
+  )
 
   def validate(self) -> "Limits":
     """Checks both; raises UserError that names one."""
@@ -70,8 +71,7 @@ def soft_limit(angle: float, limit: float) -> float:
   if beyond <= 0:
     return angle
   room = limit - free
-  return math.copysign(free + room * math.tanh(beyond / max(room, 1e-9)),
-                       angle)
+  return math.copysign(free + room * math.tanh(beyond / max(room, 1e-9)), angle)
 
 
 def distance(config: RenderConfig) -> float:
@@ -84,9 +84,14 @@ def field_of_view(focal: float = cameras.FACE_FOCAL) -> float:
   return 2 * math.atan(0.5 / focal)
 
 
-def orbit_of_pose(position: chex.Array, look_at: chex.Array,
-                  config: RenderConfig, limits: Limits, *,
-                  focal: float = cameras.FACE_FOCAL) -> Orbit:
+def orbit_of_pose(
+  position: Array,
+  look_at: Array,
+  config: RenderConfig,
+  limits: Limits,
+  *,
+  focal: float = cameras.FACE_FOCAL,
+) -> Orbit:
   """What a browser's orbiting camera means for a generator's.
 
   A generator knows one distance, so coming nearer becomes a longer lens, and
@@ -109,14 +114,16 @@ def orbit_of_pose(position: chex.Array, look_at: chex.Array,
   right = np.array([z, 0.0, -x]) / max(math.hypot(x, z), 1e-6)
   down = np.cross(right, [x, y, z])
   moved = np.asarray(look_at, np.float64) - config.avg_camera_pivot
-  shift = [max(min(-focal * float(axis @ moved) / far, zoom / 2), -zoom / 2)
-           for axis in (right, down)]
+  shift = [
+    max(min(-focal * float(axis @ moved) / far, zoom / 2), -zoom / 2)
+    for axis in (right, down)
+  ]
   return Orbit(yaw, pitch, zoom, (shift[0], shift[1]))
 
 
-def rested_pose(position: chex.Array, look_at: chex.Array,
-                config: RenderConfig, limits: Limits
-                ) -> Optional[Tuple[np.ndarray, np.ndarray]]:
+def rested_pose(
+  position: Array, look_at: Array, config: RenderConfig, limits: Limits
+) -> tuple[np.ndarray, np.ndarray] | None:
   """Where a browser's camera belongs that went so far that nothing changes.
 
   From there the next drag back is seen at once.
@@ -133,8 +140,10 @@ def rested_pose(position: chex.Array, look_at: chex.Array,
   far = max(float(np.linalg.norm(away)), 1e-6)
   x, y, z = away / far
   yaw, pitch = _angles(x, y, z)
-  ends = [math.copysign(min(abs(angle), _ENOUGH * limit), angle)
-          for angle, limit in ((yaw, limits.yaw), (pitch, limits.pitch))]
+  ends = [
+    math.copysign(min(abs(angle), _ENOUGH * limit), angle)
+    for angle, limit in ((yaw, limits.yaw), (pitch, limits.pitch))
+  ]
   if np.allclose(ends, [yaw, pitch], atol=_SAME):
     return None
   orbit = Orbit(*ends, zoom=distance(config) / far)
@@ -143,8 +152,9 @@ def rested_pose(position: chex.Array, look_at: chex.Array,
   return pose + moved, pivot + moved
 
 
-def pose_of_orbit(orbit: Orbit, config: RenderConfig
-                  ) -> Tuple[np.ndarray, np.ndarray]:
+def pose_of_orbit(
+  orbit: Orbit, config: RenderConfig
+) -> tuple[np.ndarray, np.ndarray]:
   """Where a browser's camera is put to show an orbit, its shift aside.
 
   Returns: position [3] and the point that is looked at, [3], world units.
@@ -153,31 +163,43 @@ def pose_of_orbit(orbit: Orbit, config: RenderConfig
   height = math.asin(max(min(-2 * orbit.pitch / math.pi, 1), -1)) / _TURN
   height = max(min(height, _STEEPEST), -_STEEPEST)
   pivot = np.array(config.avg_camera_pivot, np.float64)
-  away = np.array([math.cos(height) * math.sin(azimuth), math.sin(height),
-                   math.cos(height) * math.cos(azimuth)])
+  away = np.array(
+    [
+      math.cos(height) * math.sin(azimuth),
+      math.sin(height),
+      math.cos(height) * math.cos(azimuth),
+    ]
+  )
   return pivot + distance(config) / orbit.zoom * away, pivot
 
 
-def label_of_orbit(orbit: Orbit, config: RenderConfig, *,
-                   focal: float = cameras.FACE_FOCAL) -> np.ndarray:
+def label_of_orbit(
+  orbit: Orbit, config: RenderConfig, *, focal: float = cameras.FACE_FOCAL
+) -> np.ndarray:
   """The label [25] of an orbit."""
-  return np.asarray(_label(np.array(
-      [orbit.yaw, orbit.pitch, focal * orbit.zoom, *orbit.shift], np.float32),
-                           config))
+  return np.asarray(
+    _label(
+      np.array(
+        [orbit.yaw, orbit.pitch, focal * orbit.zoom, *orbit.shift], np.float32
+      ),
+      config,
+    )
+  )
 
 
 @functools.partial(jax.jit, static_argnames="config")
-def _label(numbers: chex.Array, config: RenderConfig) -> jax.Array:
+def _label(numbers: Array, config: RenderConfig) -> jax.Array:
   """Of yaw, pitch, focal length, and shift to the right and down."""
-  cam2world = cameras.look_at(numbers[0], numbers[1], config.avg_camera_pivot,
-                              config.avg_camera_radius)
+  cam2world = cameras.look_at(
+    numbers[0], numbers[1], config.avg_camera_pivot, config.avg_camera_radius
+  )
   intrinsics = cameras.intrinsics_from_focal(numbers[2])
-  return cameras.pack_label(cam2world,
-                            intrinsics.at[:2, 2].add(numbers[3:]))
+  return cameras.pack_label(cam2world, intrinsics.at[:2, 2].add(numbers[3:]))
 
 
-def orbit_of_label(c: chex.Array, config: RenderConfig, *,
-                   focal: float = cameras.FACE_FOCAL) -> Orbit:
+def orbit_of_label(
+  c: Array, config: RenderConfig, *, focal: float = cameras.FACE_FOCAL
+) -> Orbit:
   """The orbit that comes closest to a photo's camera.
 
   Args:
@@ -194,20 +216,24 @@ def orbit_of_label(c: chex.Array, config: RenderConfig, *,
 
 def same_orbit(a: Orbit, b: Orbit) -> bool:
   """Whether nobody would see the difference."""
-  return bool(np.allclose([a.yaw, a.pitch, a.zoom, *a.shift],
-                          [b.yaw, b.pitch, b.zoom, *b.shift], atol=_SAME))
+  return bool(
+    np.allclose(
+      [a.yaw, a.pitch, a.zoom, *a.shift],
+      [b.yaw, b.pitch, b.zoom, *b.shift],
+      atol=_SAME,
+    )
+  )
 
 
-def _angles(x: float, y: float, z: float) -> Tuple[float, float]:
+def _angles(x: float, y: float, z: float) -> tuple[float, float]:
   """Yaw and pitch of a browser's camera in the direction (x, y, z)."""
   # look_at's pitch is that of uniformly spread cameras: a camera's height is
   # -2 pitch / pi.
   height = math.asin(max(min(y, 1.0), -1.0))
-  return (_TURN * math.atan2(x, z),
-          -math.pi / 2 * math.sin(_TURN * height))
+  return (_TURN * math.atan2(x, z), -math.pi / 2 * math.sin(_TURN * height))
 
 
-def zoom_distances(config: RenderConfig) -> Tuple[float, float]:
+def zoom_distances(config: RenderConfig) -> tuple[float, float]:
   """The nearest and the farthest that a browser's camera may come."""
   return distance(config) / _NEAREST, distance(config) / _FARTHEST
 

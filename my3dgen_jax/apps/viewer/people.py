@@ -13,20 +13,20 @@ import dataclasses
 import os
 import pathlib
 import threading
-from typing import (Any, Dict, List, NamedTuple, Optional, Sequence, Tuple,
-                    Union)
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 
 from my3dgen_jax import lora as lora_lib
-from my3dgen_jax.apps.person import Person, load_person
+from my3dgen_jax.apps.person import load_person, Person
 from my3dgen_jax.data.provenance import Origin
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.models.checkpoint import weights_digest
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.types import Network
 
-PathLike = Union[str, os.PathLike]
+PathLike = str | os.PathLike
 
 _SUFFIX = ".safetensors"
 _DEEPEST = 2  # folders of runs, a folder a person
@@ -63,10 +63,14 @@ class Place:
 class People:
   """People by name; may be asked by several threads."""
 
-  def __init__(self, places: Sequence[PathLike], *,
-               checkpoint: Optional[PathLike] = None,
-               devices: Sequence[jax.Device] = (),
-               precision: Optional[str] = None):
+  def __init__(
+    self,
+    places: Sequence[PathLike],
+    *,
+    checkpoint: PathLike | None = None,
+    devices: Sequence[jax.Device] = (),
+    precision: str | None = None,
+  ):
     """Looks what there is; loads nothing.
 
     Args:
@@ -82,10 +86,11 @@ class People:
     self._devices = tuple(devices) or tuple(jax.local_devices())
     self._options = {"devices": self._devices, "precision": precision}
     self._lock = threading.Lock()
-    self._bases: Dict[str, Person] = {}
-    self._loaded: "collections.OrderedDict[Any, Shown]" = (
-        collections.OrderedDict())
-    self._places: Dict[str, Place] = {}
+    self._bases: dict[str, Person] = {}
+    self._loaded: collections.OrderedDict[Any, Shown] = (
+      collections.OrderedDict()
+    )
+    self._places: dict[str, Place] = {}
     self.look_again()
 
   def look_again(self):
@@ -103,19 +108,21 @@ class People:
 
   def _check_base(self, place: Place):
     if self._checkpoint is None:
-      raise UserError(f"{place.path}: an adapter alone does not say where its "
-                      "base is; name that by --checkpoint")
+      raise UserError(
+        f"{place.path}: an adapter alone does not say where its "
+        "base is; name that by --checkpoint"
+      )
 
-  def names(self) -> List[str]:
+  def names(self) -> list[str]:
     """All that can be chosen."""
     return list(self._places)
 
-  def first(self) -> Tuple[str, List[str]]:
+  def first(self) -> tuple[str, list[str]]:
     """The first who can be loaded, and why those before cannot.
 
     Raises: UserError, CheckpointError: nobody can; says it of the first.
     """
-    failures: List[UserError] = []
+    failures: list[UserError] = []
     for name in self.names():
       try:
         self.load(name)
@@ -139,8 +146,9 @@ class People:
         if key not in self._loaded:
           self._loaded[key] = self._read(place)
       except OSError as error:  # e.g. a disk that is gone
-        raise UserError(f"{error.filename or place.path}: "
-                        f"{error.strerror or error}") from None
+        raise UserError(
+          f"{error.filename or place.path}: {error.strerror or error}"
+        ) from None
       self._loaded.move_to_end(key)
       while len(self._loaded) > _KEPT:
         self._loaded.popitem(last=False)
@@ -150,69 +158,108 @@ class People:
     if place.kind == "adapter":
       return self._of_adapter(place)
     if place.kind == "base":
-      person = self._on_device(load_person(
-          checkpoint=place.path, **self._options))
+      person = self._on_device(
+        load_person(checkpoint=place.path, **self._options)
+      )
       return Shown(person, person)
     check_finished(place.path)
     digest = run_folder.read_config(place.path)[run_folder.BASE_DIGEST]
-    own = self._on_device(load_person(
-        run=place.path, checkpoint=self._checkpoint, **self._options))
+    own = self._on_device(
+      load_person(run=place.path, checkpoint=self._checkpoint, **self._options)
+    )
     if digest not in self._bases:
-      self._bases[digest] = self._on_device(load_person(
-          run=place.path, checkpoint=self._checkpoint, pretrained=True,
-          **self._options))
+      self._bases[digest] = self._on_device(
+        load_person(
+          run=place.path,
+          checkpoint=self._checkpoint,
+          pretrained=True,
+          **self._options,
+        )
+      )
     base = self._bases[digest]
     if base.generator.module.config != own.generator.module.config:
       # A run may compute in another dtype than others of its base.
-      base = dataclasses.replace(base, generator=Network(
-          base.generator.variables, own.generator.module))
-    return Shown(own, dataclasses.replace(
-        own, generator=base.generator, digest=digest,
-        origin=dataclasses.replace(own.origin, adapter="none")))
+      base = dataclasses.replace(
+        base, generator=Network(base.generator.variables, own.generator.module)
+      )
+    return Shown(
+      own,
+      dataclasses.replace(
+        own,
+        generator=base.generator,
+        digest=digest,
+        origin=dataclasses.replace(own.origin, adapter="none"),
+      ),
+    )
 
   def _of_adapter(self, place: Place) -> Shown:
     """An adapter on the base that --checkpoint names; it has no anchors."""
     self._check_base(place)
     key = str(self._checkpoint)
     if key not in self._bases:
-      self._bases[key] = self._on_device(load_person(
-          checkpoint=self._checkpoint, **self._options))
+      self._bases[key] = self._on_device(
+        load_person(checkpoint=self._checkpoint, **self._options)
+      )
     base = dataclasses.replace(self._bases[key], name=str(place.path))
     found = lora_lib.load(place.path, base.generator.module.config)
     wanted = found.metadata.get(run_folder.BASE_DIGEST, base.digest)
     if wanted != base.digest:
       raise CheckpointError(
-          f"{place.path}: is an adapter of another base "
-          f"({wanted[:run_folder.ID_LENGTH]}) than {self._checkpoint} "
-          f"({base.digest[:run_folder.ID_LENGTH]}); name its own by "
-          "--checkpoint")
-    variables = lora_lib.merge_into_params(base.generator.variables,
-                                           found.lora, found.config)
-    return Shown(dataclasses.replace(
-        base, generator=Network(variables, base.generator.module),
-        digest=weights_digest(variables), origin=Origin(
-            adapter=weights_digest(found.lora)[:run_folder.ID_LENGTH],
-            base=base.origin.base, task="load")), base)
+        f"{place.path}: is an adapter of another base "
+        f"({wanted[: run_folder.ID_LENGTH]}) than {self._checkpoint} "
+        f"({base.digest[: run_folder.ID_LENGTH]}); name its own by "
+        "--checkpoint"
+      )
+    variables = lora_lib.merge_into_params(
+      base.generator.variables, found.lora, found.config
+    )
+    return Shown(
+      dataclasses.replace(
+        base,
+        generator=Network(variables, base.generator.module),
+        digest=weights_digest(variables),
+        origin=Origin(
+          adapter=weights_digest(found.lora)[: run_folder.ID_LENGTH],
+          base=base.origin.base,
+          task="load",
+        ),
+      ),
+      base,
+    )
 
   def _on_device(self, person: Person) -> Person:
     """Weights on the device once, and without what a viewer does not use."""
     return dataclasses.replace(
-        person, lpips=None, identity=None,
-        generator=jax.device_put(person.generator, self._devices[0]))
+      person,
+      lpips=None,
+      identity=None,
+      generator=jax.device_put(person.generator, self._devices[0]),
+    )
 
 
-def _times_of(place: Place) -> Tuple[int, ...]:
+def _times_of(place: Place) -> tuple[int, ...]:
   """When what lies there was written, as files tell it."""
   # Runs that tune all weights, or none, have no adapter, but a summary.
-  paths = [place.path / name for name in (
-      run_folder.ADAPTER_FILE, run_folder.ANCHORS_FILE,
-      run_folder.SUMMARY_FILE)] if place.kind == "run" else [place.path]
-  return tuple(path.stat().st_mtime_ns if path.exists() else 0
-               for path in paths)
+  paths = (
+    [
+      place.path / name
+      for name in (
+        run_folder.ADAPTER_FILE,
+        run_folder.ANCHORS_FILE,
+        run_folder.SUMMARY_FILE,
+      )
+    ]
+    if place.kind == "run"
+    else [place.path]
+  )
+  return tuple(
+    path.stat().st_mtime_ns if path.exists() else 0 for path in paths
+  )
 
 
-def find_places(roots: Sequence[pathlib.Path], suffix: str = _SUFFIX
-                ) -> List[Place]:
+def find_places(
+  roots: Sequence[pathlib.Path], suffix: str = _SUFFIX
+) -> list[Place]:
   """Runs and adapters in folders, each by a name of its own.
 
   Args:
@@ -221,24 +268,29 @@ def find_places(roots: Sequence[pathlib.Path], suffix: str = _SUFFIX
 
   Raises: UserError: a root does not exist, or holds nothing.
   """
-  found: List[Tuple[pathlib.Path, str]] = []
+  found: list[tuple[pathlib.Path, str]] = []
   for root in roots:
     if not root.exists():
       raise UserError(f"{root}: there is no such run or folder of runs")
     here = _inside(root, suffix, _DEEPEST)
     if not here:
-      raise UserError(f"{root}: holds no run of launch.personalize, and no "
-                      f"adapter ({suffix})")
+      raise UserError(
+        f"{root}: holds no run of launch.personalize, and no adapter ({suffix})"
+      )
     found += here
-  different: Dict[pathlib.Path, Tuple[pathlib.Path, str]] = {}
+  different: dict[pathlib.Path, tuple[pathlib.Path, str]] = {}
   for path, kind in found:  # one may be named twice, e.g. by its whole path
     different.setdefault(path.resolve(), (path, kind))
   found = list(different.values())
-  return [Place(name, path, kind) for name, (path, kind) in
-          zip(short_names([path for path, _ in found]), found)]
+  return [
+    Place(name, path, kind)
+    for name, (path, kind) in zip(
+      short_names([path for path, _ in found]), found
+    )
+  ]
 
 
-def short_names(paths: Sequence[pathlib.Path]) -> List[str]:
+def short_names(paths: Sequence[pathlib.Path]) -> list[str]:
   """What tells paths apart: the fewest last parts, without common ends.
 
   Two runs a/lora and b/lora are a and b.
@@ -246,23 +298,28 @@ def short_names(paths: Sequence[pathlib.Path]) -> List[str]:
   Args:
     paths: all different.
   """
-  parts = [(path.with_suffix("") if path.suffix == _SUFFIX else path
-            ).absolute().parts for path in paths]
+  parts = [
+    (path.with_suffix("") if path.suffix == _SUFFIX else path).absolute().parts
+    for path in paths
+  ]
   if len(set(parts)) < len(parts):  # ann, and beside it ann.safetensors
     parts = [path.absolute().parts for path in paths]
   while len(parts) > 1 and len({part[-1] for part in parts}) == 1:
     parts = [part[:-1] for part in parts]
-  def name(part: Tuple[str, ...]) -> str:
+
+  def name(part: tuple[str, ...]) -> str:
     for count in range(1, len(part) + 1):
       short = part[-count:]
       if sum(other[-count:] == short for other in parts) == 1:
         return "/".join(short)
     return "/".join(part)
+
   return [name(part) for part in parts]
 
 
-def _inside(root: pathlib.Path, suffix: str, deep: int
-            ) -> List[Tuple[pathlib.Path, str]]:
+def _inside(
+  root: pathlib.Path, suffix: str, deep: int
+) -> list[tuple[pathlib.Path, str]]:
   """Paths and kinds below a root, in order of their names."""
   try:
     if root.is_file():
@@ -277,8 +334,12 @@ def _inside(root: pathlib.Path, suffix: str, deep: int
     return []  # a generator's folder has a config.json, too
   except OSError:
     return []  # not ours to read
-  return [one for child in children if not child.name.startswith(".")
-          for one in _inside(child, suffix, deep - 1)]
+  return [
+    one
+    for child in children
+    if not child.name.startswith(".")
+    for one in _inside(child, suffix, deep - 1)
+  ]
 
 
 def check_finished(folder: pathlib.Path):
@@ -287,12 +348,16 @@ def check_finished(folder: pathlib.Path):
   Raises: CheckpointError: it is still being written, or was stopped.
   """
   mode = run_folder.read_config(folder)["settings"]["tuning"]["mode"]
-  parts = [run_folder.ANCHORS_FILE, {
-      "lora": run_folder.ADAPTER_FILE,
-      "full": run_folder.GENERATOR_FOLDER}.get(mode)]
+  parts = [
+    run_folder.ANCHORS_FILE,
+    {"lora": run_folder.ADAPTER_FILE, "full": run_folder.GENERATOR_FOLDER}.get(
+      mode
+    ),
+  ]
   for part in filter(None, parts):
     if not (folder / part).exists():
       raise CheckpointError(
-          f"{folder}: has no {part} yet: the run is still being written, or "
-          "was stopped; choose it again when it has ended, or go on with it "
-          "by --resume")
+        f"{folder}: has no {part} yet: the run is still being written, or "
+        "was stopped; choose it again when it has ended, or go on with it "
+        "by --resume"
+      )

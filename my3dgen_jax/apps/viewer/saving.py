@@ -6,7 +6,8 @@ import pathlib
 import re
 import tempfile
 import threading
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 
@@ -18,7 +19,7 @@ from my3dgen_jax.apps.viewer.scene import Choice
 from my3dgen_jax.apps.viewer.workers import Renderer, Request
 from my3dgen_jax.data import provenance
 from my3dgen_jax.data.provenance import Origin
-from my3dgen_jax.errors import UserError, one_line
+from my3dgen_jax.errors import one_line, UserError
 
 HIDDEN_SECONDS = 6.0  # of a notification
 MOST_SAVING = 4  # files of one window at a time
@@ -39,10 +40,16 @@ class _Gone(Exception):
 class Savings:
   """Files that a window asks for: made in turn, and sent to its browser."""
 
-  def __init__(self, client: Any, *, out: str | None,
-               submit: Callable[[Callable[[], None]], None],
-               tell: Callable[[str, str], None],
-               warn: Callable[[Exception], None], closed: threading.Event):
+  def __init__(
+    self,
+    client: Any,
+    *,
+    out: str | None,
+    submit: Callable[[Callable[[], None]], None],
+    tell: Callable[[str, str], None],
+    warn: Callable[[Exception], None],
+    closed: threading.Event,
+  ):
     """Nothing is saved yet.
 
     Args:
@@ -71,10 +78,12 @@ class Savings:
     Raises: UserError: the window has too many files in the making.
     """
     if not self._saving.acquire(blocking=False):
-      raise UserError(f"{MOST_SAVING} files are being made already; wait for "
-                      "one")
+      raise UserError(
+        f"{MOST_SAVING} files are being made already; wait for one"
+      )
     note = self._client.add_notification(
-        f"{stem}{suffix}", "is being made", loading=True)
+      f"{stem}{suffix}", "is being made", loading=True
+    )
 
     def report(done: int, total: int):
       if self._closed.is_set():
@@ -96,15 +105,20 @@ class Savings:
         self._saving.release()
         if not self._closed.is_set():
           note.remove()
+
     self._submit(job)
 
-  def _finish(self, stem: str, suffix: str,
-              write: Callable[[pathlib.Path], None]):
+  def _finish(
+    self, stem: str, suffix: str, write: Callable[[pathlib.Path], None]
+  ):
     """Writes a file and sends it; raises OSError, UserError."""
     out = self._out
     with contextlib.ExitStack() as stack:
-      folder = pathlib.Path(out).expanduser() if out else pathlib.Path(
-          stack.enter_context(tempfile.TemporaryDirectory()))
+      folder = (
+        pathlib.Path(out).expanduser()
+        if out
+        else pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+      )
       path = folder / f"{stem}_{next(self._numbers):03d}{suffix}"
       while path.exists():
         path = folder / f"{stem}_{next(self._numbers):03d}{suffix}"
@@ -114,18 +128,22 @@ class Savings:
       raise _Gone()
     self._client.send_file_download(path.name, content, save_immediately=True)
     self._client.add_notification(
-        path.name, f"saved in {out}" if out else "sent to the browser",
-        auto_close_seconds=HIDDEN_SECONDS)
+      path.name,
+      f"saved in {out}" if out else "sent to the browser",
+      auto_close_seconds=HIDDEN_SECONDS,
+    )
 
 
 def picture_writer(request: Request, renderer: Renderer) -> Writer:
   """A writer of the still picture that a request describes."""
   return lambda path, origin, _: provenance.write_picture(
-      path, renderer.draw(request, request.still), origin)
+    path, renderer.draw(request, request.still), origin
+  )
 
 
-def video_writer(request: Request, *, limits: Limits,
-                 devices: Sequence[jax.Device]) -> Writer:
+def video_writer(
+  request: Request, *, limits: Limits, devices: Sequence[jax.Device]
+) -> Writer:
   """A writer of a turn around what a request describes.
 
   Args:
@@ -133,22 +151,43 @@ def video_writer(request: Request, *, limits: Limits,
     limits: how far the camera turns at most.
     devices: the devices to use.
   """
-  c = render.orbit(request.network, request.c, frames=_FRAMES,
-                   yaw=min(_VIDEO_YAW, limits.yaw),
-                   pitch=min(_VIDEO_PITCH, limits.pitch))
+  c = render.orbit(
+    request.network,
+    request.c,
+    frames=_FRAMES,
+    yaw=min(_VIDEO_YAW, limits.yaw),
+    pitch=min(_VIDEO_PITCH, limits.pitch),
+  )
   return lambda path, origin, report: render.render_video(
-      request.network, request.ws[None], c, path, fps=_FPS,
-      kind=request.still.shown, origin=origin,
-      neural_rendering_resolution=request.still.resolution, report=report,
-      devices=devices)
+    request.network,
+    request.ws[None],
+    c,
+    path,
+    fps=_FPS,
+    kind=request.still.shown,
+    origin=origin,
+    neural_rendering_resolution=request.still.resolution,
+    report=report,
+    devices=devices,
+  )
 
 
 def mesh_writer(request: Request, *, devices: Sequence[jax.Device]) -> Writer:
   """A writer of the head's surface that a request describes."""
+
   def write(path: pathlib.Path, origin: Origin, report: Report):
-    write_mesh(path, extract_mesh(
-        request.network, request.ws[None], resolution=_MESH_RESOLUTION,
-        report=report, devices=devices), origin)
+    write_mesh(
+      path,
+      extract_mesh(
+        request.network,
+        request.ws[None],
+        resolution=_MESH_RESOLUTION,
+        report=report,
+        devices=devices,
+      ),
+      origin,
+    )
+
   return write
 
 

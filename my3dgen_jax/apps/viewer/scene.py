@@ -4,19 +4,19 @@ Pure functions, no browser and no server: `window` puts controls around them.
 """
 
 import dataclasses
-from typing import Dict, Literal, Mapping, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
-import chex
 import jax
 import numpy as np
 
-from my3dgen_jax.apps.rendering import frames, render
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.apps.rendering.stations import Station, look_up
+from my3dgen_jax.apps.rendering import frames, render
+from my3dgen_jax.apps.rendering.stations import look_up, Station
 from my3dgen_jax.config import GeneratorConfig
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import UserError
-from my3dgen_jax.types import Network
+from my3dgen_jax.types import Array, Network
 
 STARTS = ("a photo", "between two", "a mix", "the mean face", "a seed")
 SHOWN = frames.KINDS
@@ -45,15 +45,16 @@ class Choice:
     within: edits go as far as the person's anchors can follow them.
   """
 
-  start: Literal["a photo", "between two", "a mix", "the mean face",
-                 "a seed"] = "the mean face"
+  start: Literal[
+    "a photo", "between two", "a mix", "the mean face", "a seed"
+  ] = "the mean face"
   first: str = ""
   second: str = ""
   way: float = 0.0
-  weights: Tuple[Tuple[str, float], ...] = ()
+  weights: tuple[tuple[str, float], ...] = ()
   seed: int = 0
   truncation: float = 1.0
-  edits: Tuple[Tuple[str, float], ...] = ()
+  edits: tuple[tuple[str, float], ...] = ()
   within: bool = True
 
 
@@ -75,8 +76,9 @@ def barycentric(weights: Sequence[float]) -> np.ndarray:
   return weights / total
 
 
-def alpha_of(person: Person, weights: Sequence[Tuple[str, float]]
-             ) -> np.ndarray:
+def alpha_of(
+  person: Person, weights: Sequence[tuple[str, float]]
+) -> np.ndarray:
   """Weights of all of a person's anchors, [N], in the personal hull.
 
   Args:
@@ -95,10 +97,14 @@ def alpha_of(person: Person, weights: Sequence[Tuple[str, float]]
   return alpha
 
 
-def latents_of(person: Person, choice: Choice,
-               steps: Mapping[str, np.ndarray], *,
-               mean: np.ndarray, sampled: Mapping[int, np.ndarray]
-               ) -> np.ndarray:
+def latents_of(
+  person: Person,
+  choice: Choice,
+  steps: Mapping[str, np.ndarray],
+  *,
+  mean: np.ndarray,
+  sampled: Mapping[int, np.ndarray],
+) -> np.ndarray:
   """The latent that controls choose.
 
   Args:
@@ -112,15 +118,18 @@ def latents_of(person: Person, choice: Choice,
   Raises: UserError: names the control.
   """
   if choice.start not in starts_of(person):
-    raise UserError(f"start: {person.name} has no photos to start from; "
-                    "choose the mean face or a seed")
+    raise UserError(
+      f"start: {person.name} has no photos to start from; "
+      "choose the mean face or a seed"
+    )
   rows = person.generator.module.config.num_ws
   mean = np.asarray(mean, np.float32)
   if choice.start == "a photo":
     ws = _of_photo(person, choice.first, flag="photo").ws
   elif choice.start == "between two":
-    ws = _mixed(person, ((choice.first, 1 - choice.way),
-                         (choice.second, choice.way)))
+    ws = _mixed(
+      person, ((choice.first, 1 - choice.way), (choice.second, choice.way))
+    )
   elif choice.start == "a mix":
     ws = _mixed(person, choice.weights)
   elif choice.start == "a seed":
@@ -141,14 +150,15 @@ def _of_photo(person: Person, name: str, *, flag: str) -> Station:
   return look_up(person, name, flag=flag)
 
 
-def _mixed(person: Person,
-           weights: Sequence[Tuple[str, float]]) -> np.ndarray:
-  return np.asarray(
-      person.hull(BETA).latents(alpha_of(person, weights)[None]))[0]
+def _mixed(person: Person, weights: Sequence[tuple[str, float]]) -> np.ndarray:
+  return np.asarray(person.hull(BETA).latents(alpha_of(person, weights)[None]))[
+    0
+  ]
 
 
-def edit_steps(person: Person, directions: Sequence[Direction], *,
-               within: bool) -> Dict[str, np.ndarray]:
+def edit_steps(
+  person: Person, directions: Sequence[Direction], *, within: bool
+) -> dict[str, np.ndarray]:
   """What a standard deviation of each direction adds to ws.
 
   Args:
@@ -161,15 +171,18 @@ def edit_steps(person: Person, directions: Sequence[Direction], *,
   Returns: [num_ws, w_dim] by the direction's name.
   Source: MyStyle, section 3.3; see `apps.edit`.
   """
-  shape = (person.generator.module.config.num_ws,
-           person.generator.module.config.w_dim)
+  shape = (
+    person.generator.module.config.num_ws,
+    person.generator.module.config.w_dim,
+  )
   steps = {}
   for direction in directions:
     step = np.broadcast_to(direction.vector, shape)
     if within and person.anchors is not None:
       gamma = person.hull(BETA).coordinates(direction.vector).gamma
-      step = np.einsum("n,nld->ld", np.asarray(gamma),
-                       np.asarray(person.anchors.ws))
+      step = np.einsum(
+        "n,nld->ld", np.asarray(gamma), np.asarray(person.anchors.ws)
+      )
     steps[direction.name] = np.asarray(direction.spread * step, np.float32)
   return steps
 
@@ -189,11 +202,11 @@ def sampled_w(generator: Network, seed: int) -> np.ndarray:
 
 
 @jax.jit
-def _mapped(generator: Network, z: chex.Array, c: chex.Array) -> jax.Array:
+def _mapped(generator: Network, z: Array, c: Array) -> jax.Array:
   return generator(z, c, method="mapping")
 
 
-def describe(choice: Choice) -> Dict[str, str]:
+def describe(choice: Choice) -> dict[str, str]:
   """What a saved picture's metadata tell of a choice."""
   found = {"start": choice.start}
   if choice.start in ("a photo", "between two"):
@@ -203,21 +216,26 @@ def describe(choice: Choice) -> Dict[str, str]:
   if choice.start == "a mix":
     shares = barycentric([weight for _, weight in choice.weights])
     found["weights"] = ", ".join(
-        f"{name} {share:.3f}"
-        for (name, _), share in zip(choice.weights, shares) if share)
+      f"{name} {share:.3f}"
+      for (name, _), share in zip(choice.weights, shares)
+      if share
+    )
   if choice.start == "a seed":
     found["seed"] = str(choice.seed)
   if choice.truncation != 1:
     found["truncation_psi"] = f"{choice.truncation:.3f}"
-  found.update((f"edit {name}", f"{strength:+.2f}")
-               for name, strength in choice.edits if strength)
+  found.update(
+    (f"edit {name}", f"{strength:+.2f}")
+    for name, strength in choice.edits
+    if strength
+  )
   return found
 
 
 # Pictures.
 
 
-def levels_of(config: GeneratorConfig) -> Sequence[Tuple[int, str]]:
+def levels_of(config: GeneratorConfig) -> Sequence[tuple[int, str]]:
   """What may be shown while a face moves, the finest first.
 
   Returns: (side of image_raw, of `SHOWN`); super-resolution is left out where
@@ -246,10 +264,11 @@ def framed(picture: np.ndarray, width: int, height: int) -> np.ndarray:
   side = picture.shape[0]
   shorter = max(min(width, height), 1)
   rows, columns = (
-      min(max(side, round(side * extent / shorter)), _LONGEST * side)
-      for extent in (height, width))
+    min(max(side, round(side * extent / shorter)), _LONGEST * side)
+    for extent in (height, width)
+  )
   frame = np.empty((rows, columns, 3), np.uint8)
   frame[:] = _MARGIN
   top, left = (rows - side) // 2, (columns - side) // 2
-  frame[top:top + side, left:left + side] = picture
+  frame[top : top + side, left : left + side] = picture
   return frame

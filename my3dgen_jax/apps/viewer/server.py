@@ -16,20 +16,21 @@ import functools
 import io
 import threading
 import warnings
-from typing import Any, Callable, Dict, Optional, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.rendering.mesh_files import MESHES
 from my3dgen_jax.apps.viewer import gate, orbits
-from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.viewer.orbits import Limits, Orbit
 from my3dgen_jax.apps.viewer.people import People
 from my3dgen_jax.apps.viewer.window import Window
 from my3dgen_jax.apps.viewer.workers import Renderer
 from my3dgen_jax.config import part, setting
 from my3dgen_jax.data import provenance
-from my3dgen_jax.storage.files import make_writable
 from my3dgen_jax.directions import Direction
-from my3dgen_jax.errors import UserError, one_line
+from my3dgen_jax.errors import one_line, UserError
+from my3dgen_jax.storage.files import make_writable
 
 _TITLE = "My3DGen"
 
@@ -40,18 +41,26 @@ class ViewerConfig:
 
   host: str = setting("127.0.0.1", "Host name or address to listen on.")
   port: int = setting(
-      8080, "Port to listen on, or the next free one after it.", low=1,
-      high=2**16 - 1)
-  token: Optional[str] = setting(
-      None, "Token that a browser must bring: at least 8 letters and digits; "
-      "default: none.")
+    8080,
+    "Port to listen on, or the next free one after it.",
+    low=1,
+    high=2**16 - 1,
+  )
+  token: str | None = setting(
+    None,
+    "Token that a browser must bring: at least 8 letters and digits; "
+    "default: none.",
+  )
   share: bool = setting(
-      False, "Serve through viser's public service, too; needs a --token.")
-  out: Optional[str] = setting(
-      None, "Folder where saved files are kept, besides going to the browser.")
+    False, "Serve through viser's public service, too; needs a --token."
+  )
+  out: str | None = setting(
+    None, "Folder where saved files are kept, besides going to the browser."
+  )
   limits: Limits = part(Limits())
   video: str = setting(
-      ".mp4", "Format of saved videos.", choices=provenance.VIDEOS)
+    ".mp4", "Format of saved videos.", choices=provenance.VIDEOS
+  )
   mesh: str = setting(".glb", "Format of saved meshes.", choices=MESHES)
 
   def validate(self) -> "ViewerConfig":
@@ -60,15 +69,19 @@ class ViewerConfig:
     if self.token is not None:
       gate.check_token(self.token)
     if self.share and self.token is None:
-      raise UserError("share: anybody on the internet could look; give a "
-                      "--token, too")
+      raise UserError(
+        "share: anybody on the internet could look; give a --token, too"
+      )
     if not 1 <= self.port < 2**16:
-      raise UserError(f"port: expected a whole number from 1 to 65535, got "
-                      f"{self.port}")
+      raise UserError(
+        f"port: expected a whole number from 1 to 65535, got {self.port}"
+      )
     for name, known in (("video", provenance.VIDEOS), ("mesh", MESHES)):
       if getattr(self, name) not in known:
-        raise UserError(f"{name}: expected one of {', '.join(known)}, got "
-                        f"{getattr(self, name)!r}")
+        raise UserError(
+          f"{name}: expected one of {', '.join(known)}, got "
+          f"{getattr(self, name)!r}"
+        )
     return self
 
 
@@ -85,9 +98,14 @@ class Viewer:
     still: what is shown when it rests.
   """
 
-  def __init__(self, people: People, config: ViewerConfig, *,
-               directions: Sequence[Direction] = (),
-               report: Callable[[str], None] = print):
+  def __init__(
+    self,
+    people: People,
+    config: ViewerConfig,
+    *,
+    directions: Sequence[Direction] = (),
+    report: Callable[[str], None] = print,
+  ):
     """Compiles what windows begin with; nothing is served yet.
 
     Args:
@@ -102,8 +120,9 @@ class Viewer:
     names = [one.name for one in directions]
     for name in names:
       if names.count(name) > 1:
-        raise UserError(f"directions: {name!r} comes twice; give files names "
-                        "of their own")
+        raise UserError(
+          f"directions: {name!r} comes twice; give files names of their own"
+        )
     self.people, self.directions, self.report = people, directions, report
     if config.out is not None:
       make_writable(config.out, "name another folder by --out")
@@ -115,8 +134,9 @@ class Viewer:
     self.renderer = Renderer(report=report)
     self.moving, self.still = self.renderer.prepare(shown.own.generator)
     self._jobs = concurrent.futures.ThreadPoolExecutor(
-        1, thread_name_prefix="viewer save")
-    self._windows: Dict[int, Window] = {}
+      1, thread_name_prefix="viewer save"
+    )
+    self._windows: dict[int, Window] = {}
     self._lock = threading.Lock()
     self._server: Any = None
     self.port = 0
@@ -138,10 +158,13 @@ class Viewer:
     if port != config.port:
       self.report(f"port {config.port} is in use; taking {port}")
     # viser prints a panel of its own, with an address without the token.
-    with gate.guarding(token=config.token, host=config.host), (
-        contextlib.redirect_stdout(io.StringIO())):
+    with (
+      gate.guarding(token=config.token, host=config.host),
+      contextlib.redirect_stdout(io.StringIO()),
+    ):
       self._server = server = viser.ViserServer(
-          host=config.host, port=port, label=_TITLE, verbose=False)
+        host=config.host, port=port, label=_TITLE, verbose=False
+      )
     try:
       self.port = server.get_port()
       gate.check_guarded(self.port, config.host)
@@ -156,19 +179,26 @@ class Viewer:
         with contextlib.redirect_stdout(io.StringIO()):
           address = share(verbose=False)
         if address is None:
-          raise UserError("share: viser's service (share.viser.studio) does "
-                          "not answer; leave --share out, and forward the "
-                          "port, e.g. by ssh -L")
+          raise UserError(
+            "share: viser's service (share.viser.studio) does "
+            "not answer; leave --share out, and forward the "
+            "port, e.g. by ssh -L"
+          )
     except BaseException:
       self.stop()
       raise
     return address.rstrip("/") + (
-        f"/?token={config.token}" if config.token else "")
+      f"/?token={config.token}" if config.token else ""
+    )
 
   def _set_up(self, server: Any):
     """What is the same for all windows."""
-    server.gui.configure_theme(dark_mode=True, show_logo=False,
-                               show_share_button=False, control_width="medium")
+    server.gui.configure_theme(
+      dark_mode=True,
+      show_logo=False,
+      show_share_button=False,
+      control_width="medium",
+    )
     server.gui.main_panel.dock_right()
     server.scene.set_up_direction("+y")
     rendering = self.people.load(self.person).own.generator.module.config
@@ -190,8 +220,9 @@ class Viewer:
       window.open()
     # One window's failure is no other's: whatever it is, the server goes on.
     except Exception as error:  # pylint: disable=broad-exception-caught
-      client.add_notification("Nobody can be shown", one_line(error),
-                              color="red")
+      client.add_notification(
+        "Nobody can be shown", one_line(error), color="red"
+      )
       if not isinstance(error, UserError):
         self.report(f"warning: {type(error).__name__}: {one_line(error)}")
 
@@ -225,8 +256,9 @@ def _import_viser() -> Any:
   try:
     import viser  # pylint: disable=import-outside-toplevel
   except ImportError as error:
-    raise UserError("the viewer needs viser: pip install \".[viewer]\" "
-                    f"({one_line(error)})") from error
+    raise UserError(
+      f'the viewer needs viser: pip install ".[viewer]" ({one_line(error)})'
+    ) from error
   # A window that has closed is told something now and then before we know.
   warnings.filterwarnings("ignore", "Queued .* on a closed connection")
   return viser

@@ -23,8 +23,11 @@ def serve(viewer: Viewer, stop: StopRequest, *, open_browser: bool = False):
   """
   address = viewer.start()
   if not gate.is_local(viewer.config.host) and viewer.config.token is None:
-    print("warning: whoever reaches this machine can look; --token lets in "
-          "only those who know it", file=sys.stderr)
+    print(
+      "warning: whoever reaches this machine can look; --token lets in "
+      "only those who know it",
+      file=sys.stderr,
+    )
   print(f"open {address} (Ctrl-C ends it)", flush=True)
   if open_browser and _has_screen():
     webbrowser.open(address)
@@ -36,4 +39,5 @@ def serve(viewer: Viewer, stop: StopRequest, *, open_browser: bool = False):
 def _has_screen() -> bool:
   """Without one, a browser in the terminal would take it over."""
   return sys.platform != "linux" or any(
-      os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+  )

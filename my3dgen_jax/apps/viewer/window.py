@@ -1,7 +1,8 @@
 """One browser window: its panel, its camera and its files, tied together."""
 
 import threading
-from typing import Any, Callable, Protocol, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -16,7 +17,7 @@ from my3dgen_jax.apps.viewer.people import People, Shown
 from my3dgen_jax.apps.viewer.scene import Choice
 from my3dgen_jax.apps.viewer.workers import Frame, Level, Renderer, Request
 from my3dgen_jax.directions import Direction
-from my3dgen_jax.errors import UserError, one_line
+from my3dgen_jax.errors import one_line, UserError
 
 _SHARPEST = 1600  # pixels that a still picture is enlarged to at most
 _QUALITY, _MOVING_QUALITY = 95, 85  # of JPEG
@@ -68,12 +69,22 @@ class Window:
     self._steps: dict[bool, dict[str, np.ndarray]] = {}
     self._face: tuple[Any, np.ndarray] | None = None  # the last latent
     self._last: tuple[int, int, bytes] | None = None  # the last view
-    self._news = News(face=self._changed, camera=self._moved, tell=self._tell,
-                      warn=self._warn, closed=self._closed)
+    self._news = News(
+      face=self._changed,
+      camera=self._moved,
+      tell=self._tell,
+      warn=self._warn,
+      closed=self._closed,
+    )
     self._camera = BrowserCamera(client, viewer.config.limits)
     self._savings = saving.Savings(
-        client, out=viewer.config.out, submit=viewer.save, tell=self._tell,
-        warn=self._warn, closed=self._closed)
+      client,
+      out=viewer.config.out,
+      submit=viewer.save,
+      tell=self._tell,
+      warn=self._warn,
+      closed=self._closed,
+    )
     self._controls: Controls | None = None
 
   def open(self):
@@ -86,10 +97,14 @@ class Window:
         self._person, _ = people.first()
         self._shown = people.load(self._person)
       self._controls = Controls(
-          self._client.gui, self._news, self._actions(),
-          names=people.names(), person=self._person,
-          directions=self._viewer.directions,
-          video_seconds=saving.VIDEO_SECONDS)
+        self._client.gui,
+        self._news,
+        self._actions(),
+        names=people.names(),
+        person=self._person,
+        directions=self._viewer.directions,
+        video_seconds=saving.VIDEO_SECONDS,
+      )
       self._refresh()
       self._camera.begin(lambda _: self._news.heard(camera=True))
       self._put_camera(Orbit())
@@ -101,20 +116,25 @@ class Window:
 
   def _actions(self) -> Actions:
     return Actions(
-        choose_person=self._choose_person, reset_edits=self._reset_edits,
-        to_photo=self._to_photo, to_front=lambda: self._put_camera(Orbit()),
-        save_picture=self._save_picture, save_video=self._save_video,
-        save_mesh=self._save_mesh)
+      choose_person=self._choose_person,
+      reset_edits=self._reset_edits,
+      to_photo=self._to_photo,
+      to_front=lambda: self._put_camera(Orbit()),
+      save_picture=self._save_picture,
+      save_video=self._save_video,
+      save_mesh=self._save_mesh,
+    )
 
   def _tell(self, message: str, title: str = "That does not work"):
     if not self._closed.is_set():
       self._client.add_notification(
-          title, message, color="red",
-          auto_close_seconds=saving.HIDDEN_SECONDS)
+        title, message, color="red", auto_close_seconds=saving.HIDDEN_SECONDS
+      )
 
   def _warn(self, error: Exception):
-    self._viewer.report(f"warning: {self._name}: {type(error).__name__}: "
-                        f"{one_line(error)}")
+    self._viewer.report(
+      f"warning: {self._name}: {type(error).__name__}: {one_line(error)}"
+    )
 
   # Whom and what it shows.
 
@@ -124,9 +144,9 @@ class Window:
       return
     note = None
     try:
-      note = self._client.add_notification(name, "is being loaded",
-                                           loading=True,
-                                           with_close_button=False)
+      note = self._client.add_notification(
+        name, "is being loaded", loading=True, with_close_button=False
+      )
       shown = self._viewer.people.load(name)
       self._shown, self._person = shown, name
       self._refresh()
@@ -142,9 +162,12 @@ class Window:
     """Sets what depends on who is shown."""
     own = self._shown.own
     self._controls.refresh(
-        own, names=self._viewer.people.names(), person=self._person,
-        moving=self._viewer.moving,
-        editable=bool(self._viewer.directions_of(own)))
+      own,
+      names=self._viewer.people.names(),
+      person=self._person,
+      moving=self._viewer.moving,
+      editable=bool(self._viewer.directions_of(own)),
+    )
     self._steps, self._face = {}, None
     self._camera.use(own.generator.module.config.rendering)
 
@@ -161,8 +184,9 @@ class Window:
     photo = self._controls.photo
     if own.anchors is None or photo is None:
       raise UserError("choose a photo as the start: its camera is known")
-    self._camera.go_to_photo(np.asarray(
-        own.anchors.c[own.anchors.names.index(photo)], np.float32))
+    self._camera.go_to_photo(
+      np.asarray(own.anchors.c[own.anchors.names.index(photo)], np.float32)
+    )
     self._changed()
 
   @property
@@ -171,14 +195,19 @@ class Window:
     return self._shown.own if personal else self._shown.base
 
   def _choice(self) -> Choice:
-    return self._controls.choice(
-        self._viewer.directions_of(self._shown.own))
+    return self._controls.choice(self._viewer.directions_of(self._shown.own))
 
   def _request(self, choice: Choice) -> Request:
     person = self._who_is_shown
     moving, still = self._controls.levels()
-    return Request(person.generator, person.digest, self._ws(choice),
-                   self._camera.label(), moving, still)
+    return Request(
+      person.generator,
+      person.digest,
+      self._ws(choice),
+      self._camera.label(),
+      moving,
+      still,
+    )
 
   def _ws(self, choice: Choice) -> np.ndarray:
     """The chosen latent, [num_ws, w_dim]."""
@@ -188,13 +217,18 @@ class Window:
     edits = self._viewer.directions_of(person)
     if choice.within not in self._steps:
       self._steps[choice.within] = scene.edit_steps(
-          person, edits, within=choice.within)
+        person, edits, within=choice.within
+      )
     sampled = {}
     if choice.start == "a seed":
       sampled[choice.seed] = scene.sampled_w(person.generator, choice.seed)
     ws = scene.latents_of(
-        person, choice, self._steps[choice.within],
-        mean=scene.mean_of(person), sampled=sampled)
+      person,
+      choice,
+      self._steps[choice.within],
+      mean=scene.mean_of(person),
+      sampled=sampled,
+    )
     self._face = (person.digest, choice), ws
     return ws
 
@@ -205,8 +239,10 @@ class Window:
     self._controls.show_what_counts()
     self._last = None
     request, renderer = self._request(self._choice()), self._viewer.renderer
-    if any(renderer.is_new(request.network, level)
-           for level in (request.moving, request.still)):
+    if any(
+      renderer.is_new(request.network, level)
+      for level in (request.moving, request.still)
+    ):
       self._controls.say("preparing such pictures for the first time …")
     renderer.submit(self._client.client_id, request, self._deliver)
 
@@ -231,11 +267,14 @@ class Window:
     side = min(width, height, _SHARPEST)
     if frame.still and side > picture.shape[0]:
       # Browsers enlarge by straight lines between pixels.
-      picture = np.asarray(Image.fromarray(picture).resize(
-          (side, side), Image.Resampling.BICUBIC))
+      picture = np.asarray(
+        Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC)
+      )
     client.scene.set_background_image(
-        scene.framed(picture, width, height), format="jpeg",
-        jpeg_quality=_QUALITY if frame.still else _MOVING_QUALITY)
+      scene.framed(picture, width, height),
+      format="jpeg",
+      jpeg_quality=_QUALITY if frame.still else _MOVING_QUALITY,
+    )
     client.flush()
     if frame.still:
       self._controls.say(_status_line(frame))
@@ -245,30 +284,44 @@ class Window:
 
   def _save_picture(self):
     request = self._request(self._choice())
-    self._save(".png", saving.picture_writer(request, self._viewer.renderer),
-               show=request.still.shown)
+    self._save(
+      ".png",
+      saving.picture_writer(request, self._viewer.renderer),
+      show=request.still.shown,
+    )
 
   def _save_video(self):
     request = self._request(self._choice())
     config = self._viewer.config
-    self._save(config.video, saving.video_writer(
-        request, limits=config.limits, devices=self._who_is_shown.devices),
-               show=request.still.shown)
+    self._save(
+      config.video,
+      saving.video_writer(
+        request, limits=config.limits, devices=self._who_is_shown.devices
+      ),
+      show=request.still.shown,
+    )
 
   def _save_mesh(self):
     request = self._request(self._choice())
-    self._save(self._viewer.config.mesh, saving.mesh_writer(
-        request, devices=self._who_is_shown.devices))
+    self._save(
+      self._viewer.config.mesh,
+      saving.mesh_writer(request, devices=self._who_is_shown.devices),
+    )
 
   def _save(self, suffix: str, write: saving.Writer, **details: str):
     choice = self._choice()
     details = {"person": self._person, **scene.describe(choice), **details}
     self._savings.begin(
-        saving.file_stem(self._person, choice), suffix,
-        self._who_is_shown.made("view", **details), write)
+      saving.file_stem(self._person, choice),
+      suffix,
+      self._who_is_shown.made("view", **details),
+      write,
+    )
 
 
 def _status_line(frame: Frame) -> str:
   level = frame.request.still
-  return (f"{level.resolution} × {level.resolution} rays, "
-          f"{1000 * frame.seconds:.0f} ms; drag to turn, scroll to zoom")
+  return (
+    f"{level.resolution} × {level.resolution} rays, "
+    f"{1000 * frame.seconds:.0f} ms; drag to turn, scroll to zoom"
+  )

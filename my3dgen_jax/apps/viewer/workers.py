@@ -15,10 +15,9 @@ import collections
 import functools
 import threading
 import time
-from typing import (Any, Callable, Hashable, NamedTuple, Optional, Sequence,
-                    Set, Tuple)
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +27,7 @@ from my3dgen_jax.apps.viewer import orbits, scene
 from my3dgen_jax.errors import one_line
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.ops.rendering import normals
-from my3dgen_jax.types import Network
+from my3dgen_jax.types import Array, Network
 
 # Without a newer request, until the picture is refined: a share of what that
 # takes, for it cannot be stopped, within bounds.
@@ -56,8 +55,7 @@ class Level(NamedTuple):
   shown: str = "image"
 
   def __str__(self) -> str:
-    return f"{self.resolution}" + (
-        " raw" if self.shown == "raw" else "")
+    return f"{self.resolution}" + (" raw" if self.shown == "raw" else "")
 
 
 class Request(NamedTuple):
@@ -76,7 +74,7 @@ class Request(NamedTuple):
   key: Hashable
   ws: np.ndarray
   c: np.ndarray
-  moving: Optional[Level]
+  moving: Level | None
   still: Level
 
 
@@ -91,11 +89,11 @@ class Frame(NamedTuple):
     failure: one line; None: it did not fail, and there is a picture.
   """
 
-  picture: Optional[np.ndarray]
+  picture: np.ndarray | None
   request: Request
   still: bool
   seconds: float
-  failure: Optional[str] = None
+  failure: str | None = None
 
 
 Deliver = Callable[[Frame], None]
@@ -105,8 +103,8 @@ class _Window:
   """What is known of a window's wishes."""
 
   def __init__(self):
-    self.request: Optional[Request] = None
-    self.deliver: Optional[Deliver] = None
+    self.request: Request | None = None
+    self.deliver: Deliver | None = None
     self.fresh = False  # the request has not been drawn at all
     self.drawn = 0.0  # when drawing began last
     self.delivering = threading.Lock()
@@ -114,15 +112,18 @@ class _Window:
   @property
   def moves(self) -> bool:
     """Whether what is to be drawn next is a quick picture."""
-    return self.fresh and self.request.moving not in (None,
-                                                      self.request.still)
+    return self.fresh and self.request.moving not in (None, self.request.still)
 
 
 class Renderer:
   """Draws in threads of its own; see the module."""
 
-  def __init__(self, *, report: Callable[[str], None] = print,
-               goal_seconds: Sequence[float] = _GOAL_SECONDS):
+  def __init__(
+    self,
+    *,
+    report: Callable[[str], None] = print,
+    goal_seconds: Sequence[float] = _GOAL_SECONDS,
+  ):
     """Starts the threads.
 
     Args:
@@ -130,21 +131,26 @@ class Renderer:
       goal_seconds: what a moving picture may take, see `choose_level`.
     """
     self._report, self._goal = report, goal_seconds
-    self._planes: "collections.OrderedDict[Hashable, Any]" = (
-        collections.OrderedDict())
-    self._windows: "collections.OrderedDict[Hashable, _Window]" = (
-        collections.OrderedDict())
-    self._drawn: Set[Hashable] = set()
+    self._planes: collections.OrderedDict[Hashable, Any] = (
+      collections.OrderedDict()
+    )
+    self._windows: collections.OrderedDict[Hashable, _Window] = (
+      collections.OrderedDict()
+    )
+    self._drawn: set[Hashable] = set()
     self._changed = threading.Condition()
     self._stopped = False
     self._still_seconds = 0.0  # that the last one took
-    self._threads = [threading.Thread(
-        target=self._work, args=(moves,), daemon=True, name="viewer renderer")
-                     for moves in (True, False)]
+    self._threads = [
+      threading.Thread(
+        target=self._work, args=(moves,), daemon=True, name="viewer renderer"
+      )
+      for moves in (True, False)
+    ]
     for thread in self._threads:
       thread.start()
 
-  def prepare(self, network: Network) -> Tuple[Level, Level]:
+  def prepare(self, network: Network) -> tuple[Level, Level]:
     """Compiles what windows begin with, and finds what is fast enough.
 
     Args:
@@ -155,14 +161,17 @@ class Renderer:
     config = network.module.config
     levels = [Level(*level) for level in scene.levels_of(config)]
     ws = jnp.zeros((1, config.num_ws, config.w_dim))
-    c = jnp.asarray(orbits.label_of_orbit(orbits.Orbit(),
-                                          config.rendering))[None]
+    c = jnp.asarray(orbits.label_of_orbit(orbits.Orbit(), config.rendering))[
+      None
+    ]
 
     def measure(level: Level) -> float:
       self._drawn.add((config, level))
-      self._report(f"compiling pictures of {level.resolution} x "
-                   f"{level.resolution} rays"
-                   + (", without super-resolution" * (level.shown == "raw")))
+      self._report(
+        f"compiling pictures of {level.resolution} x "
+        f"{level.resolution} rays"
+        + (", without super-resolution" * (level.shown == "raw"))
+      )
       jax.block_until_ready(_draw(network, planes, ws, c, level))
       seconds = []
       for _ in range(_TIMED):
@@ -210,8 +219,9 @@ class Renderer:
     """Draws one picture now, in the caller's thread; uint8 [S, S, 3]."""
     ws = jnp.asarray(request.ws, jnp.float32)[None]
     c = cameras.check_label(np.asarray(request.c, np.float32)[None])
-    picture = np.asarray(_draw(request.network, self._planes_of(request, ws),
-                               ws, c, level))
+    picture = np.asarray(
+      _draw(request.network, self._planes_of(request, ws), ws, c, level)
+    )
     self._drawn.add((request.network.module.config, level))
     return picture
 
@@ -241,7 +251,8 @@ class Renderer:
       with one.delivering:
         with self._changed:
           wanted = self._windows.get(name) is one and (
-              moves or one.request is None)
+            moves or one.request is None
+          )
           if frame.failure is not None and one.request is request:
             one.request = None  # it would fail again
         if not wanted:
@@ -250,22 +261,27 @@ class Renderer:
           deliver(frame)
         # A browser may leave at any moment; the others go on.
         except Exception as error:  # pylint: disable=broad-exception-caught
-          self._report(f"warning: {name}: a picture could not be sent: "
-                       f"{one_line(error)}")
+          self._report(
+            f"warning: {name}: a picture could not be sent: {one_line(error)}"
+          )
 
-  def _take(self, moves: bool
-            ) -> Optional[Tuple[Hashable, _Window, Request, Deliver]]:
+  def _take(
+    self, moves: bool
+  ) -> tuple[Hashable, _Window, Request, Deliver] | None:
     """Waits for what is to be drawn next; None: stopped. Needs the lock."""
     while not self._stopped:
       now = time.monotonic()
-      waiting = [(self._due(one), name, one)
-                 for name, one in self._windows.items()
-                 if one.request is not None and one.moves == moves]
+      waiting = [
+        (self._due(one), name, one)
+        for name, one in self._windows.items()
+        if one.request is not None and one.moves == moves
+      ]
       # Whoever was served longest ago stands first.
       ready = [row for row in waiting if row[0] <= now]
       if not ready:
-        self._changed.wait(min((row[0] for row in waiting),
-                               default=now + 3600) - now)
+        self._changed.wait(
+          min((row[0] for row in waiting), default=now + 3600) - now
+        )
         continue
       _, name, one = ready[0]
       self._windows.move_to_end(name)
@@ -288,8 +304,7 @@ class Renderer:
   def _frame(self, request: Request, moves: bool) -> Frame:
     began = time.perf_counter()
     try:
-      picture = self.draw(request,
-                          request.moving if moves else request.still)
+      picture = self.draw(request, request.moving if moves else request.still)
     except Exception as error:  # pylint: disable=broad-exception-caught
       failure = one_line(error)
       if "RESOURCE_EXHAUSTED" in failure:
@@ -301,8 +316,11 @@ class Renderer:
     return Frame(picture, request, not moves, seconds)
 
 
-def choose_level(levels: Sequence[Level], measure: Callable[[Level], float],
-                 goal_seconds: Sequence[float]) -> Level:
+def choose_level(
+  levels: Sequence[Level],
+  measure: Callable[[Level], float],
+  goal_seconds: Sequence[float],
+) -> Level:
   """The first level that is fast enough, or the last one.
 
   Args:
@@ -320,11 +338,17 @@ def choose_level(levels: Sequence[Level], measure: Callable[[Level], float],
 
 
 @functools.partial(jax.jit, static_argnames="level")
-def _draw(network: Network, planes: chex.Array, ws: chex.Array, c: chex.Array,
-          level: Level) -> jax.Array:
+def _draw(
+  network: Network, planes: Array, ws: Array, c: Array, level: Level
+) -> jax.Array:
   """A picture as browsers take it, uint8 [S, S, 3]."""
-  output = network(planes, ws, c, method="render_planes",
-                   neural_rendering_resolution=level.resolution)
+  output = network(
+    planes,
+    ws,
+    c,
+    method="render_planes",
+    neural_rendering_resolution=level.resolution,
+  )
   if level.shown == "depth":
     config = network.module.config.rendering
     half = config.box_warp / 2
@@ -334,5 +358,4 @@ def _draw(network: Network, planes: chex.Array, ws: chex.Array, c: chex.Array,
     picture = normals.normals_from_depth(output.image_depth, c)
   else:
     picture = output.image_raw if level.shown == "raw" else output.image
-  return jnp.clip(jnp.rint((picture[0] + 1) * 127.5), 0, 255).astype(
-      jnp.uint8)
+  return jnp.clip(jnp.rint((picture[0] + 1) * 127.5), 0, 255).astype(jnp.uint8)

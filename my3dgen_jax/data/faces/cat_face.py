@@ -35,10 +35,19 @@ POINTS = 9
 SUFFIX = ".cat"  # of the file beside a photo: NAME.jpg.cat
 
 # x to the image's right, y up, z towards the viewer; the eyes are 1 apart.
-_SHAPE = np.array([
-    [-0.500, 0.026, 0.402], [0.500, 0.026, 0.402], [0.000, -0.599, 0.914],
-    [-1.183, 0.343, -0.682], [-1.318, 1.628, -0.499], [-0.532, 0.950, -0.320],
-    [0.532, 0.950, -0.320], [1.318, 1.628, -0.499], [1.183, 0.343, -0.682]])
+_SHAPE = np.array(
+  [
+    [-0.500, 0.026, 0.402],
+    [0.500, 0.026, 0.402],
+    [0.000, -0.599, 0.914],
+    [-1.183, 0.343, -0.682],
+    [-1.318, 1.628, -0.499],
+    [-0.532, 0.950, -0.320],
+    [0.532, 0.950, -0.320],
+    [1.318, 1.628, -0.499],
+    [1.183, 0.343, -0.682],
+  ]
+)
 _DEVIATION = np.array([0.04, 0.04, 0.1, 0.15, 0.25, 0.15, 0.15, 0.25, 0.15])
 _SIDE = 3.066  # of the crop, distances between the eyes
 _PIVOT = -0.06  # z of the point that cameras look at, world units
@@ -51,6 +60,6 @@ def cats() -> Domain:
   unit = face_pose.RADIUS / cameras.FACE_FOCAL / _SIDE
   shape = HeadShape(_SHAPE, np.stack([_DEVIATION, _DEVIATION], axis=1))
   return Domain(
-      framing=face_align.Framing(tuple(map(tuple, _SHAPE.tolist())), _SIDE),
-      points=shape.placed(tilt_degrees=0.0, unit=unit, up=0.0,
-                          forward=_PIVOT))
+    framing=face_align.Framing(tuple(map(tuple, _SHAPE.tolist())), _SIDE),
+    points=shape.placed(tilt_degrees=0.0, unit=unit, up=0.0, forward=_PIVOT),
+  )

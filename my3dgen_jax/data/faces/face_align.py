@@ -15,12 +15,12 @@ a 1024 image, and pixels are interpolated twice; here neither.
 
 import dataclasses
 import functools
-from typing import Any, Tuple
+from typing import Any
 
-import chex
 import numpy as np
 
 from my3dgen_jax.errors import UserError
+from my3dgen_jax.types import Array
 
 # A crop this many times the photo's longer side shows next to nothing of it.
 _MAX_SIDE = 4
@@ -38,19 +38,22 @@ class Framing:
     side: of the crop, in the points' unit.
   """
 
-  points: Tuple[Tuple[float, float, float], ...]
+  points: tuple[tuple[float, float, float], ...]
   side: float
 
 
 # The eyes' centres, the nose's tip, the mouth's corners: the face to which
 # Deep3DFaceRecon aligns. EG3D makes its unit 300 pixels, and cuts out 700.
 FACE = Framing(
-    points=((-0.31148657, 0.29036078, 0.13377953),
-            (0.30979887, 0.28972036, 0.13179526),
-            (0.0032535, -0.04617932, 0.55244243),
-            (-0.25216928, -0.38133916, 0.22405732),
-            (0.2484662, -0.38128236, 0.22235769)),
-    side=700 / 300)
+  points=(
+    (-0.31148657, 0.29036078, 0.13377953),
+    (0.30979887, 0.28972036, 0.13179526),
+    (0.0032535, -0.04617932, 0.55244243),
+    (-0.25216928, -0.38133916, 0.22405732),
+    (0.2484662, -0.38128236, 0.22235769),
+  ),
+  side=700 / 300,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,7 +80,7 @@ class Alignment:
     size: the crop's side, pixels.
   """
 
-  centre: Tuple[float, float]
+  centre: tuple[float, float]
   side: float
   size: int = 512
 
@@ -92,22 +95,27 @@ class Alignment:
     shift = self.size / 2 - self.scale * np.array(self.centre)
     return np.concatenate([self.scale * np.eye(2), shift[:, None]], axis=1)
 
-  def to_crop(self, points: chex.Array) -> np.ndarray:
+  def to_crop(self, points: Array) -> np.ndarray:
     """Points of the photo, [..., 2] or with depth [..., 3], in the crop."""
-    return self._moved(points, self.scale, np.array(self.centre),
-                       np.full(2, self.size / 2))
+    return self._moved(
+      points, self.scale, np.array(self.centre), np.full(2, self.size / 2)
+    )
 
-  def to_photo(self, points: chex.Array) -> np.ndarray:
+  def to_photo(self, points: Array) -> np.ndarray:
     """Points of the crop, [..., 2] or with depth [..., 3], in the photo."""
-    return self._moved(points, 1 / self.scale, np.full(2, self.size / 2),
-                       np.array(self.centre))
+    return self._moved(
+      points, 1 / self.scale, np.full(2, self.size / 2), np.array(self.centre)
+    )
 
   @staticmethod
-  def _moved(points: chex.Array, scale: float, start: np.ndarray,
-             end: np.ndarray) -> np.ndarray:
+  def _moved(
+    points: Array, scale: float, start: np.ndarray, end: np.ndarray
+  ) -> np.ndarray:
     points = np.asarray(points, np.float64)
-    return np.concatenate([(points[..., :2] - start) * scale + end,
-                           points[..., 2:] * scale], axis=-1)
+    return np.concatenate(
+      [(points[..., :2] - start) * scale + end, points[..., 2:] * scale],
+      axis=-1,
+    )
 
   def crop(self, photo: np.ndarray) -> Crop:
     """Cuts the square out, in one step of antialiased interpolation.
@@ -122,8 +130,9 @@ class Alignment:
     height, width = photo.shape[:2]
     if not height or not width or self.side > _MAX_SIDE * max(height, width):
       raise UserError(
-          f"a square of {self.side:.0f} pixels cannot be cut out of a photo "
-          f"of {width} x {height}: are these the face's landmarks?")
+        f"a square of {self.side:.0f} pixels cannot be cut out of a photo "
+        f"of {width} x {height}: are these the face's landmarks?"
+      )
     # The pixels that the interpolation looks at, outside ones included.
     reach = _LANCZOS * max(1, 1 / self.scale) + 1
     low = np.array(self.centre) - self.side / 2
@@ -133,8 +142,9 @@ class Alignment:
     rows = _reflected(np.arange(first[1], last[1]), height)
     pixels = photo[rows[:, None], columns[None]]
     image = _resized(pixels, low - first, self.side, self.size)
-    across, down = (self._inside(start, length)
-                    for start, length in zip(low, (width, height)))
+    across, down = (
+      self._inside(start, length) for start, length in zip(low, (width, height))
+    )
     mask = (down[:, None] & across[None]).astype(np.float32)
     return Crop(image, mask[..., None])
 
@@ -152,20 +162,25 @@ def _reflected(index: np.ndarray, length: int) -> np.ndarray:
   return np.minimum(index, 2 * length - 1 - index)
 
 
-def _resized(pixels: np.ndarray, low: np.ndarray, side: float,
-             size: int) -> np.ndarray:
+def _resized(
+  pixels: np.ndarray, low: np.ndarray, side: float, size: int
+) -> np.ndarray:
   # pylint: disable-next=import-outside-toplevel
   from PIL import Image
+
   grey = pixels.ndim == 3 and pixels.shape[-1] == 1
   image = Image.fromarray(pixels[..., 0] if grey else pixels).resize(
-      (size, size), Image.Resampling.LANCZOS,
-      box=(low[0], low[1], low[0] + side, low[1] + side))
+    (size, size),
+    Image.Resampling.LANCZOS,
+    box=(low[0], low[1], low[0] + side, low[1] + side),
+  )
   image = np.asarray(image)
   return image[..., None] if grey else image
 
 
-def align(points: chex.Array, *, size: int = 512,
-          framing: Framing = FACE) -> Alignment:
+def align(
+  points: Array, *, size: int = 512, framing: Framing = FACE
+) -> Alignment:
   """The square in which a face's points lie as the standard face's do.
 
   The best affine camera of the standard face is fitted to the points; its
@@ -183,21 +198,28 @@ def align(points: chex.Array, *, size: int = 512,
   points = np.asarray(points, np.float64)
   count = len(framing.points)
   if points.shape != (count, 2):
-    raise UserError(f"landmarks: expected {count} points [{count}, 2], got "
-                    f"{list(points.shape)}")
+    raise UserError(
+      f"landmarks: expected {count} points [{count}, 2], got "
+      f"{list(points.shape)}"
+    )
   if not np.isfinite(points).all():
     raise UserError("landmarks: there are infinite ones, or NaN")
   affine = _affine_solver(framing) @ points  # [4, 2]: 3 axes and the origin
   scale = np.linalg.norm(affine[:3], axis=0).mean()
   if scale < 1:  # pixels between the eyes, or less
-    raise UserError("landmarks: they lie all in one place; "
-                    "is the face a few pixels wide?")
-  return Alignment(centre=(float(affine[3, 0]), float(affine[3, 1])),
-                   side=float(scale * framing.side), size=size)
+    raise UserError(
+      "landmarks: they lie all in one place; is the face a few pixels wide?"
+    )
+  return Alignment(
+    centre=(float(affine[3, 0]), float(affine[3, 1])),
+    side=float(scale * framing.side),
+    size=size,
+  )
 
 
 @functools.cache
 def _affine_solver(framing: Framing) -> Any:
   standard = np.array(framing.points)
-  return np.linalg.pinv(np.concatenate(
-      [standard, np.ones((len(standard), 1))], axis=1))
+  return np.linalg.pinv(
+    np.concatenate([standard, np.ones((len(standard), 1))], axis=1)
+  )

@@ -13,9 +13,7 @@ seen. As in EG3D, the camera is then put at the standard distance.
 
 import dataclasses
 import functools
-from typing import Optional, Tuple
 
-import chex
 import numpy as np
 from scipy import optimize
 from scipy.spatial import transform
@@ -24,6 +22,7 @@ from my3dgen_jax.data.faces import face_align, landmarks
 from my3dgen_jax.data.faces.landmarks import Face
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras
+from my3dgen_jax.types import Array
 
 # Of the camera from the world's origin: so it is in every label of EG3D's
 # pipeline that we have (its newer mode "cor" measures from elsewhere).
@@ -63,13 +62,16 @@ class HeadShape:
   points: np.ndarray
   deviation: np.ndarray
 
-  def placed(self, *, tilt_degrees: float, unit: float, up: float,
-             forward: float) -> "HeadShape":
+  def placed(
+    self, *, tilt_degrees: float, unit: float, up: float, forward: float
+  ) -> "HeadShape":
     """Turned about x (up is positive), scaled, then moved along y and z."""
     turn = transform.Rotation.from_euler(
-        "x", -tilt_degrees, degrees=True).as_matrix()
-    return HeadShape(unit * self.points @ turn.T + [0, up, forward],
-                     unit * self.deviation)
+      "x", -tilt_degrees, degrees=True
+    ).as_matrix()
+    return HeadShape(
+      unit * self.points @ turn.T + [0, up, forward], unit * self.deviation
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,7 +88,7 @@ class Domain:
 
   framing: face_align.Framing
   points: HeadShape
-  dense: Optional[HeadShape] = None
+  dense: HeadShape | None = None
   focal: float = cameras.FACE_FOCAL
   radius: float = RADIUS
 
@@ -94,8 +96,9 @@ class Domain:
 @functools.cache
 def people() -> Domain:
   """People's faces, as EG3D's FFHQ generators know them."""
-  return people_at(tilt_degrees=_TILT_DEGREES, unit=_UNIT, up=_UP,
-                   forward=_FORWARD)
+  return people_at(
+    tilt_degrees=_TILT_DEGREES, unit=_UNIT, up=_UP, forward=_FORWARD
+  )
 
 
 def people_at(**place: float) -> Domain:
@@ -103,12 +106,14 @@ def people_at(**place: float) -> Domain:
   mean = landmarks.mean_mesh()
   dense = HeadShape(mean.points, mean.deviation).placed(**place)
   points = landmarks.points_of_mesh(dense.points)
-  return Domain(framing=face_align.FACE, dense=dense, points=HeadShape(
-      points, np.full((len(points), 2), _POINTS_DEVIATION)))
+  return Domain(
+    framing=face_align.FACE,
+    dense=dense,
+    points=HeadShape(points, np.full((len(points), 2), _POINTS_DEVIATION)),
+  )
 
 
-def label(face: Face, *, size: int, domain: Optional[Domain] = None
-          ) -> np.ndarray:
+def label(face: Face, *, size: int, domain: Domain | None = None) -> np.ndarray:
   """The camera label of a crop.
 
   Args:
@@ -124,11 +129,13 @@ def label(face: Face, *, size: int, domain: Optional[Domain] = None
   if face.dense is not None and domain.dense is not None:
     pose = head_pose(face.dense, domain.dense, size=size, focal=domain.focal)
   else:
-    pose = head_pose(face.points, domain.points, size=size,
-                     focal=domain.focal)
-  return np.asarray(cameras.pack_label(
+    pose = head_pose(face.points, domain.points, size=size, focal=domain.focal)
+  return np.asarray(
+    cameras.pack_label(
       camera(pose, radius=domain.radius).astype(np.float32),
-      cameras.intrinsics_from_focal(domain.focal)))
+      cameras.intrinsics_from_focal(domain.focal),
+    )
+  )
 
 
 def camera(pose: np.ndarray, *, radius: float = RADIUS) -> np.ndarray:
@@ -145,8 +152,13 @@ def camera(pose: np.ndarray, *, radius: float = RADIUS) -> np.ndarray:
   return cam2world
 
 
-def head_pose(points: chex.Array, shape: HeadShape, *, size: int,
-              focal: float = cameras.FACE_FOCAL) -> np.ndarray:
+def head_pose(
+  points: Array,
+  shape: HeadShape,
+  *,
+  size: int,
+  focal: float = cameras.FACE_FOCAL,
+) -> np.ndarray:
   """How a camera in the origin sees a head (perspective n points).
 
   Args:
@@ -162,14 +174,16 @@ def head_pose(points: chex.Array, shape: HeadShape, *, size: int,
   points = np.asarray(points, np.float64)
   count = len(shape.points)
   if points.shape not in ((count, 2), (count, 3)):
-    raise UserError(f"landmarks: expected {count} points, [{count}, 2] or "
-                    f"[{count}, 3], got {list(points.shape)}")
+    raise UserError(
+      f"landmarks: expected {count} points, [{count}, 2] or "
+      f"[{count}, 3], got {list(points.shape)}"
+    )
   if not np.isfinite(points).all():
     raise UserError("landmarks: there are infinite ones, or NaN")
   if np.ptp(points[:, :2], axis=0).max() < 1:
     raise UserError("landmarks: they lie all in one place")
   # Angles seen, about the middle, and depth in the same measure.
-  seen = (points - [size / 2, size / 2, 0][:points.shape[1]]) / (focal * size)
+  seen = (points - [size / 2, size / 2, 0][: points.shape[1]]) / (focal * size)
   centre = shape.points.mean(axis=0)
   problem = _Problem(shape.points - centre, shape.deviation, seen)
   solutions = [problem.solve(start) for start in problem.starts()]
@@ -198,15 +212,15 @@ class _Problem:
     """Yields rotations to start from."""
     if self.seen.shape[1] == 3:
       yield transform.Rotation.align_vectors(
-          self.seen - self.seen.mean(axis=0), self.points,
-          1 / self.deviation[:, 0] ** 2)[0].as_matrix()
+        self.seen - self.seen.mean(axis=0),
+        self.points,
+        1 / self.deviation[:, 0] ** 2,
+      )[0].as_matrix()
       return
     for yaw in _START_YAWS:
-      yield _CAMERA_AXES @ transform.Rotation.from_euler(
-          "y", yaw).as_matrix()
+      yield _CAMERA_AXES @ transform.Rotation.from_euler("y", yaw).as_matrix()
 
-  def solve(self, start: np.ndarray
-            ) -> Tuple[float, np.ndarray, np.ndarray]:
+  def solve(self, start: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     """From a rotation to the nearest best: cost, rotation, translation."""
     flat = (self.points @ start.T)[:, :2]
     spread = lambda x: np.sqrt(np.sum((x - x.mean(axis=0)) ** 2))
@@ -221,15 +235,19 @@ class _Problem:
       head = self.points @ rotation.T
       there = head + x[3:]
       error = (there[:, :2] / there[:, 2:] - self.seen[:, :2]) * x[5]
-      terms = [(error / self.deviation[:, :1]).ravel(),
-               np.arcsin(np.clip(rotation[2, 1:2], -1, 1)) / _NOD]
+      terms = [
+        (error / self.deviation[:, :1]).ravel(),
+        np.arcsin(np.clip(rotation[2, 1:2], -1, 1)) / _NOD,
+      ]
       if self.seen.shape[1] == 3:
         deviation = _DEPTH_DOUBT * self.deviation[:, 1]
         error = head[:, 2] - self.seen[:, 2] * x[5]
-        terms.append((error - np.average(error, weights=deviation ** -2))
-                     / deviation)
+        terms.append(
+          (error - np.average(error, weights=deviation**-2)) / deviation
+        )
       return np.concatenate(terms)
 
     result = optimize.least_squares(
-        residuals, np.concatenate([np.zeros(3), place]), method="lm")
+      residuals, np.concatenate([np.zeros(3), place]), method="lm"
+    )
     return result.cost, rotation_of(result.x), result.x[3:]

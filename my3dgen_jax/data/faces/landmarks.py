@@ -26,15 +26,15 @@ import functools
 import json
 import os
 import pathlib
-from typing import (Any, Callable, Dict, Iterable, List, Mapping, NamedTuple,
-                    Optional, Protocol, Tuple, Union)
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
 
-import chex
 import numpy as np
 
 from my3dgen_jax.data.dataset_json import normal_name
+from my3dgen_jax.errors import one_line, UserError
 from my3dgen_jax.storage.files import replacing
-from my3dgen_jax.errors import UserError, one_line
+from my3dgen_jax.types import Array
 
 FACE_POINTS = 5
 MESH_POINTS = 468
@@ -65,9 +65,9 @@ class Face:
   """
 
   points: np.ndarray
-  dense: Optional[np.ndarray] = None
-  box: Optional[Tuple[float, float, float, float]] = None
-  score: Optional[float] = None
+  dense: np.ndarray | None = None
+  box: tuple[float, float, float, float] | None = None
+  score: float | None = None
 
   @property
   def size(self) -> float:
@@ -86,23 +86,26 @@ class Face:
     if box is not None:
       box = tuple(move(np.reshape(box, (2, 2))).ravel().tolist())
     return dataclasses.replace(
-        self, points=move(self.points), box=box,
-        dense=None if self.dense is None else move(self.dense))
+      self,
+      points=move(self.points),
+      box=box,
+      dense=None if self.dense is None else move(self.dense),
+    )
 
 
 class Detector(Protocol):
   """Whatever finds faces."""
 
-  def __call__(self, image: np.ndarray) -> List[Face]:
+  def __call__(self, image: np.ndarray) -> list[Face]:
     """The faces in a photo, [H, W, 3] uint8, the largest first."""
 
 
-def largest_first(faces: List[Face]) -> List[Face]:
+def largest_first(faces: list[Face]) -> list[Face]:
   """Sorts faces as a `Detector` returns them."""
   return sorted(faces, key=lambda face: -face.size)
 
 
-def points_of_mesh(mesh: chex.Array) -> np.ndarray:
+def points_of_mesh(mesh: Array) -> np.ndarray:
   """The five points of a face, where MTCNN would see them.
 
   Args:
@@ -111,12 +114,15 @@ def points_of_mesh(mesh: chex.Array) -> np.ndarray:
   Returns: [5, D].
   """
   mesh = np.asarray(mesh)
+
   def eye(corners, lid):
     middle = mesh[list(corners)].mean(axis=0)
     return middle + _EYE_TO_LID * (mesh[lid] - middle)
+
   nose = mesh[_NOSE] + _NOSE_TO_BRIDGE * (mesh[_BRIDGE] - mesh[_NOSE])
-  return np.stack([eye(*_LEFT_EYE), eye(*_RIGHT_EYE), nose,
-                   *mesh[list(_MOUTH)]])
+  return np.stack(
+    [eye(*_LEFT_EYE), eye(*_RIGHT_EYE), nose, *mesh[list(_MOUTH)]]
+  )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -144,12 +150,14 @@ def mean_mesh() -> MeanMesh:
     points, deviation = file["points"], file["deviation"]
   other = points * [-1, 1, 1]
   mirror = np.argmin(np.sum((points[:, None] - other) ** 2, axis=-1), axis=1)
-  return MeanMesh(points.astype(np.float64), deviation.astype(np.float64),
-                  mirror)
+  return MeanMesh(
+    points.astype(np.float64), deviation.astype(np.float64), mirror
+  )
 
 
-def read_points(path: Union[str, os.PathLike],
-                count: int = FACE_POINTS) -> np.ndarray:
+def read_points(
+  path: str | os.PathLike, count: int = FACE_POINTS
+) -> np.ndarray:
   """Reads one face's points, "x y" a line or "COUNT x y x y ...".
 
   Args:
@@ -164,13 +172,17 @@ def read_points(path: Union[str, os.PathLike],
     words = pathlib.Path(path).read_text().replace(",", " ").split()
     numbers = np.array([float(word) for word in words])
   except (OSError, ValueError) as error:
-    raise UserError(f"{path}: cannot be read as landmarks: "
-                    f"{one_line(error).removeprefix(f'{path}: ')}") from None
+    raise UserError(
+      f"{path}: cannot be read as landmarks: "
+      f"{one_line(error).removeprefix(f'{path}: ')}"
+    ) from None
   if len(numbers) == 2 * count + 1 and numbers[0] == count:
     numbers = numbers[1:]
   if len(numbers) != 2 * count or not np.isfinite(numbers).all():
-    raise UserError(f"{path}: expected {count} points, x and y of each, got "
-                    f"{len(numbers)} numbers")
+    raise UserError(
+      f"{path}: expected {count} points, x and y of each, got "
+      f"{len(numbers)} numbers"
+    )
   return numbers.reshape(count, 2)
 
 
@@ -182,12 +194,13 @@ class Given(NamedTuple):
     faults: why what is said about a photo cannot be used.
   """
 
-  faces: Dict[str, List[Face]]
-  faults: Dict[str, str]
+  faces: dict[str, list[Face]]
+  faults: dict[str, str]
 
 
-def read_files(files: Iterable[Tuple[str, Union[str, os.PathLike]]],
-               count: int = FACE_POINTS) -> Given:
+def read_files(
+  files: Iterable[tuple[str, str | os.PathLike]], count: int = FACE_POINTS
+) -> Given:
   """Reads one face a file; a bad file is no obstacle to the others.
 
   Args:
@@ -203,8 +216,7 @@ def read_files(files: Iterable[Tuple[str, Union[str, os.PathLike]]],
   return given
 
 
-def read_folder(folder: Union[str, os.PathLike],
-                count: int = FACE_POINTS) -> Given:
+def read_folder(folder: str | os.PathLike, count: int = FACE_POINTS) -> Given:
   """Reads a folder of `NAME.txt`, one face each.
 
   Returns: names without extension.
@@ -212,13 +224,13 @@ def read_folder(folder: Union[str, os.PathLike],
   """
   files = sorted(pathlib.Path(folder).glob("*.txt"))
   if not files:
-    raise UserError(f"{folder}: there are no landmarks (NAME.txt, "
-                    f"{count} lines \"x y\")")
+    raise UserError(
+      f'{folder}: there are no landmarks (NAME.txt, {count} lines "x y")'
+    )
   return read_files([(file.stem, file) for file in files], count)
 
 
-def read_json(path: Union[str, os.PathLike],
-              count: int = FACE_POINTS) -> Given:
+def read_json(path: str | os.PathLike, count: int = FACE_POINTS) -> Given:
   """Reads what `write_json` writes, or somebody's own; see the module.
 
   Instead of a list of faces there may be one face, instead of a face its
@@ -247,14 +259,14 @@ def read_json(path: Union[str, os.PathLike],
       if not isinstance(faces, list):
         raise UserError(f"{where}: expected a list of faces")
       given.faces[normal_name(name)] = largest_first(
-          [_face_of_json(face, count, where) for face in faces])
+        [_face_of_json(face, count, where) for face in faces]
+      )
     except UserError as error:
       given.faults[normal_name(name)] = str(error)
   return given
 
 
-def write_json(path: Union[str, os.PathLike],
-               faces: Mapping[str, List[Face]]):
+def write_json(path: str | os.PathLike, faces: Mapping[str, list[Face]]):
   """Writes what `read_json` reads; the file is whole or absent.
 
   Args:
@@ -263,6 +275,7 @@ def write_json(path: Union[str, os.PathLike],
 
   Raises: OSError if the folder cannot be written.
   """
+
   def to_json(face):
     record = {"points": np.round(face.points, 3).tolist()}
     if face.dense is not None:
@@ -272,17 +285,24 @@ def write_json(path: Union[str, os.PathLike],
     if face.score is not None:
       record["score"] = float(face.score)
     return record
-  content = {name: [to_json(face) for face in found]
-             for name, found in faces.items()}
+
+  content = {
+    name: [to_json(face) for face in found] for name, found in faces.items()
+  }
   with replacing(path) as file:
     file.write(json.dumps(content).encode())
 
 
 def _is_matrix(value: Any) -> bool:
   """Whether it is a list of lists of numbers, a face's points."""
-  return (isinstance(value, list) and bool(value)
-          and all(isinstance(row, list) and row and not isinstance(
-              row[0], (list, dict)) for row in value))
+  return (
+    isinstance(value, list)
+    and bool(value)
+    and all(
+      isinstance(row, list) and row and not isinstance(row[0], (list, dict))
+      for row in value
+    )
+  )
 
 
 def _face_of_json(record: Any, count: int, where: str) -> Face:
@@ -292,16 +312,20 @@ def _face_of_json(record: Any, count: int, where: str) -> Face:
     raise UserError(f'{where}: a face without "points"')
   dense, box, score = (record.get(name) for name in ("dense", "box", "score"))
   return Face(
-      points=_array(record["points"], (count, 2), f"{where}: points"),
-      dense=None if dense is None else _array(
-          dense, (MESH_POINTS, 3), f"{where}: dense"),
-      box=None if box is None else tuple(
-          _array(box, (4,), f"{where}: box").tolist()),
-      score=None if score is None else float(
-          _array(score, (), f"{where}: score")))
+    points=_array(record["points"], (count, 2), f"{where}: points"),
+    dense=None
+    if dense is None
+    else _array(dense, (MESH_POINTS, 3), f"{where}: dense"),
+    box=None
+    if box is None
+    else tuple(_array(box, (4,), f"{where}: box").tolist()),
+    score=None
+    if score is None
+    else float(_array(score, (), f"{where}: score")),
+  )
 
 
-def _array(value: Any, shape: Tuple[int, ...], where: str) -> np.ndarray:
+def _array(value: Any, shape: tuple[int, ...], where: str) -> np.ndarray:
   try:
     array = np.array(value, np.float64)
   except (ValueError, TypeError, OverflowError):

@@ -6,15 +6,16 @@ nothing here does.
 
 import math
 import os
-from typing import Any, Callable, Iterator, List, Optional, Tuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import chex
 import numpy as np
 
 from my3dgen_jax.data import images
 from my3dgen_jax.data.faces import landmarks
 from my3dgen_jax.data.faces.landmarks import Face
-from my3dgen_jax.errors import UserError, one_line
+from my3dgen_jax.errors import one_line, UserError
+from my3dgen_jax.types import Array
 
 # Faces are looked for in this many pixels; the models see 128 to 192.
 _SEARCH_SIZE = 1024
@@ -37,7 +38,7 @@ _IN_SQUARE = 0.2  # how sure of a face there; that it is one is known
 _MAX_SPREAD = 0.04
 
 
-def person_segmenter() -> Callable[[chex.Array], np.ndarray]:
+def person_segmenter() -> Callable[[Array], np.ndarray]:
   """A function that finds people.
 
   It takes images [N, H, W, 3] in [-1, 1] and returns masks [N, H, W, 1] in
@@ -45,12 +46,15 @@ def person_segmenter() -> Callable[[chex.Array], np.ndarray]:
 
   Raises: UserError: MediaPipe is missing, or is one without models.
   """
-  model = _solution("selfie_segmentation").SelfieSegmentation(
-      model_selection=0)
+  model = _solution("selfie_segmentation").SelfieSegmentation(model_selection=0)
 
-  def segment(pictures: chex.Array) -> np.ndarray:
-    return np.stack([model.process(picture).segmentation_mask[..., None]
-                     for picture in images.to_uint8(pictures)])
+  def segment(pictures: Array) -> np.ndarray:
+    return np.stack(
+      [
+        model.process(picture).segmentation_mask[..., None]
+        for picture in images.to_uint8(pictures)
+      ]
+    )
 
   return segment
 
@@ -75,51 +79,68 @@ def face_detector(*, min_score: float = 0.5) -> landmarks.Detector:
   """
   search, mesh = _solution("face_detection"), _solution("face_mesh")
   return _FaceDetector(
-      searches=[search.FaceDetection(
-          min_detection_confidence=min_score, model_selection=model)
-                for model in (0, 1)],  # faces near by, faces far off
-      meshes=[mesh.FaceMesh(
-          static_image_mode=True, max_num_faces=2, refine_landmarks=refine,
-          min_detection_confidence=_IN_SQUARE) for refine in (True, False)],
-      min_score=min_score)
+    searches=[
+      search.FaceDetection(
+        min_detection_confidence=min_score, model_selection=model
+      )
+      for model in (0, 1)
+    ],  # faces near by, faces far off
+    meshes=[
+      mesh.FaceMesh(
+        static_image_mode=True,
+        max_num_faces=2,
+        refine_landmarks=refine,
+        min_detection_confidence=_IN_SQUARE,
+      )
+      for refine in (True, False)
+    ],
+    min_score=min_score,
+  )
 
 
 class _FaceDetector:
   """See `face_detector`."""
 
-  def __init__(self, searches: List[Any], meshes: List[Any],
-               min_score: float):
+  def __init__(self, searches: list[Any], meshes: list[Any], min_score: float):
     self._searches = searches
     self._meshes = meshes
     self._min_score = min_score
 
-  def __call__(self, image: np.ndarray) -> List[Face]:
+  def __call__(self, image: np.ndarray) -> list[Face]:
     # pylint: disable-next=import-outside-toplevel
     from PIL import Image
+
     photo = Image.fromarray(image)
     faces = []
     for patches in _searched(*photo.size):
       # The surest first: of two findings of one face the first stays.
-      found = sorted((finding for patch in patches
-                      for finding in self._search(photo, patch)),
-                     key=lambda finding: -finding[0])
+      found = sorted(
+        (
+          finding for patch in patches for finding in self._search(photo, patch)
+        ),
+        key=lambda finding: -finding[0],
+      )
       for score, centre, side, roll in found:
         if not any(_inside(centre, face.box) for face in faces):
           face = self._face(photo, score, centre, side, roll)
-          if face and not any(_overlap(face.box, other.box) > _SAME
-                              for other in faces):
+          if face and not any(
+            _overlap(face.box, other.box) > _SAME for other in faces
+          ):
             faces.append(face)
       if faces:
         break
     return landmarks.largest_first(faces)
 
-  def _search(self, photo: Any, patch: Tuple[float, float, float, float]
-              ) -> Iterator[Tuple[float, np.ndarray, float, float]]:
+  def _search(
+    self, photo: Any, patch: tuple[float, float, float, float]
+  ) -> Iterator[tuple[float, np.ndarray, float, float]]:
     """Yields score, centre, side and roll (radians) of likely faces."""
     left, top, right, bottom = patch
     scale = min(1.0, _SEARCH_SIZE / max(right - left, bottom - top))
-    size = (max(1, round((right - left) * scale)),
-            max(1, round((bottom - top) * scale)))
+    size = (
+      max(1, round((right - left) * scale)),
+      max(1, round((bottom - top) * scale)),
+    )
     pixels = _cut(photo, patch, size)
     extent, start = np.array([right - left, bottom - top]), (left, top)
     for model in self._searches:
@@ -128,25 +149,37 @@ class _FaceDetector:
         box = location.relative_bounding_box
         corner = np.array([box.xmin, box.ymin])
         span = np.array([box.width, box.height])
-        eyes = [np.array([eye.x, eye.y]) * extent
-                for eye in location.relative_keypoints[:2]]
-        yield (detection.score[0], (corner + span / 2) * extent + start,
-               float((span * extent).max()), _roll(*eyes))
+        eyes = [
+          np.array([eye.x, eye.y]) * extent
+          for eye in location.relative_keypoints[:2]
+        ]
+        yield (
+          detection.score[0],
+          (corner + span / 2) * extent + start,
+          float((span * extent).max()),
+          _roll(*eyes),
+        )
 
-  def _face(self, photo: Any, score: float, centre: np.ndarray, side: float,
-            roll: float) -> Optional[Face]:
+  def _face(
+    self, photo: Any, score: float, centre: np.ndarray, side: float, roll: float
+  ) -> Face | None:
     for times in _FIRST_SQUARES:
-      mesh = self._mesh(self._meshes[0], photo, centre, times * side, roll,
-                        mirrored=False)
+      mesh = self._mesh(
+        self._meshes[0], photo, centre, times * side, roll, mirrored=False
+      )
       if mesh is not None:
         break
     else:
       return None
     for _ in range(_ROUNDS):
       centre, side, roll = _square_about(mesh)
-      looks = [self._mesh(model, photo, centre, _SQUARE * side, roll,
-                          mirrored=mirrored)
-               for model in self._meshes for mirrored in (False, True)]
+      looks = [
+        self._mesh(
+          model, photo, centre, _SQUARE * side, roll, mirrored=mirrored
+        )
+        for model in self._meshes
+        for mirrored in (False, True)
+      ]
       seen = [look for look in looks if look is not None]
       sure = float(score) * len(seen) / len(looks)
       if sure < self._min_score:
@@ -156,63 +189,107 @@ class _FaceDetector:
     if spread > _MAX_SPREAD * np.ptp(mesh[:, :2], axis=0).max():
       return None
     low, high = mesh[:, :2].min(axis=0), mesh[:, :2].max(axis=0)
-    return Face(points=landmarks.points_of_mesh(mesh[:, :2]), dense=mesh,
-                box=(*low.tolist(), *high.tolist()), score=sure)
+    return Face(
+      points=landmarks.points_of_mesh(mesh[:, :2]),
+      dense=mesh,
+      box=(*low.tolist(), *high.tolist()),
+      score=sure,
+    )
 
-  def _mesh(self, model: Any, photo: Any, centre: np.ndarray, side: float,
-            roll: float, *, mirrored: bool) -> Optional[np.ndarray]:
+  def _mesh(
+    self,
+    model: Any,
+    photo: Any,
+    centre: np.ndarray,
+    side: float,
+    roll: float,
+    *,
+    mirrored: bool,
+  ) -> np.ndarray | None:
     """The mesh next to the middle of a square of the photo, [468, 3]."""
-    axes = side / _MESH_SIZE * np.array([[math.cos(roll), -math.sin(roll)],
-                                         [math.sin(roll), math.cos(roll)]])
+    axes = (
+      side
+      / _MESH_SIZE
+      * np.array(
+        [[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]]
+      )
+    )
     corner = centre - axes @ np.full(2, _MESH_SIZE / 2)
     pixels = _turned(photo, axes, corner, _MESH_SIZE)
     if mirrored:
       pixels = np.ascontiguousarray(pixels[:, ::-1])
     found = model.process(pixels).multi_face_landmarks or ()
-    meshes = [_MESH_SIZE * np.array([[p.x, p.y, p.z] for p in face.landmark[
-        :landmarks.MESH_POINTS]]) for face in found]
+    meshes = [
+      _MESH_SIZE
+      * np.array(
+        [[p.x, p.y, p.z] for p in face.landmark[: landmarks.MESH_POINTS]]
+      )
+      for face in found
+    ]
     if not meshes:
       return None
-    mesh = min(meshes, key=lambda mesh: np.linalg.norm(
-        mesh[:, :2].mean(axis=0) - _MESH_SIZE / 2))
+    mesh = min(
+      meshes,
+      key=lambda mesh: np.linalg.norm(
+        mesh[:, :2].mean(axis=0) - _MESH_SIZE / 2
+      ),
+    )
     if mirrored:
       mesh = mesh[landmarks.mean_mesh().mirror] * [-1, 1, 1] + [
-          _MESH_SIZE, 0, 0]
+        _MESH_SIZE,
+        0,
+        0,
+      ]
     depth = mesh[:, 2] - mesh[:, 2].mean()
-    return np.concatenate([mesh[:, :2] @ axes.T + corner,
-                           depth[:, None] * side / _MESH_SIZE], axis=1)
+    return np.concatenate(
+      [mesh[:, :2] @ axes.T + corner, depth[:, None] * side / _MESH_SIZE],
+      axis=1,
+    )
 
 
-def _searched(width: int, height: int
-              ) -> Iterator[List[Tuple[float, float, float, float]]]:
+def _searched(
+  width: int, height: int
+) -> Iterator[list[tuple[float, float, float, float]]]:
   """Yields (left, top, right, bottom) of parts, some to search at once."""
   border = _BORDER * max(width, height)
-  yield [(0, 0, width, height),
-         (-border, -border, width + border, height + border)]
+  yield [
+    (0, 0, width, height),
+    (-border, -border, width + border, height + border),
+  ]
   for share in _TILES:
     side = share * max(width, height)
+
     def starts(length, side=side):
       if length <= side:
         return [(length - side) / 2]
-      return np.linspace(0, length - side, math.ceil(
-          2 * (length - side) / side) + 1)  # half of each in the next
-    yield [(x, y, x + side, y + side)
-           for y in starts(height) for x in starts(width)]
+      return np.linspace(
+        0, length - side, math.ceil(2 * (length - side) / side) + 1
+      )  # half of each in the next
+
+    yield [
+      (x, y, x + side, y + side) for y in starts(height) for x in starts(width)
+    ]
 
 
-def _cut(photo: Any, box: Tuple[float, float, float, float],
-         size: Tuple[int, int]) -> np.ndarray:
+def _cut(
+  photo: Any, box: tuple[float, float, float, float], size: tuple[int, int]
+) -> np.ndarray:
   """A part of a photo, black outside, antialiased, [H, W, 3] uint8."""
   left, top = math.floor(box[0]), math.floor(box[1])
   part = photo.crop((left, top, math.ceil(box[2]), math.ceil(box[3])))
-  return np.asarray(part.resize(size, box=(
-      box[0] - left, box[1] - top, box[2] - left, box[3] - top),
-                                resample=_pil().Resampling.BILINEAR,
-                                reducing_gap=2.0))
+  return np.asarray(
+    part.resize(
+      size,
+      box=(box[0] - left, box[1] - top, box[2] - left, box[3] - top),
+      resample=_pil().Resampling.BILINEAR,
+      reducing_gap=2.0,
+    )
+  )
 
 
-def _turned(photo: Any, axes: np.ndarray, corner: np.ndarray,
-            size: int) -> np.ndarray:
+def _turned(
+  photo: Any, axes: np.ndarray, corner: np.ndarray, size: int
+) -> np.ndarray:
   """A turned square of a photo: pixel p of it is axes @ p + corner."""
   corners = np.array([[0, 0], [size, 0], [0, size], [size, size]]) @ axes.T
   low = np.floor((corners + corner).min(axis=0) - 2).astype(int)
@@ -223,24 +300,30 @@ def _turned(photo: Any, axes: np.ndarray, corner: np.ndarray,
   if times > 1:
     part = part.reduce(times)
   axes, corner = axes / times, (corner - low) / times
-  return np.asarray(part.transform(
-      (size, size), _pil().Transform.AFFINE,
+  return np.asarray(
+    part.transform(
+      (size, size),
+      _pil().Transform.AFFINE,
       (axes[0, 0], axes[0, 1], corner[0], axes[1, 0], axes[1, 1], corner[1]),
-      _pil().Resampling.BICUBIC))
+      _pil().Resampling.BICUBIC,
+    )
+  )
 
 
 def _pil() -> Any:
   # pylint: disable-next=import-outside-toplevel
   from PIL import Image
+
   return Image
 
 
-def _square_about(mesh: np.ndarray) -> Tuple[np.ndarray, float, float]:
+def _square_about(mesh: np.ndarray) -> tuple[np.ndarray, float, float]:
   """Centre, longer side and roll of the upright box about a mesh."""
   points = landmarks.points_of_mesh(mesh[:, :2])
   roll = _roll(points[0], points[1])
-  turn = np.array([[math.cos(roll), -math.sin(roll)],
-                   [math.sin(roll), math.cos(roll)]])
+  turn = np.array(
+    [[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]]
+  )
   upright = mesh[:, :2] @ turn
   low, high = upright.min(axis=0), upright.max(axis=0)
   return turn @ ((low + high) / 2), float((high - low).max()), roll
@@ -251,14 +334,13 @@ def _roll(left: np.ndarray, right: np.ndarray) -> float:
   return math.atan2(right[1] - left[1], right[0] - left[0])
 
 
-def _inside(point: np.ndarray, box: Tuple[float, float, float, float]
-            ) -> bool:
+def _inside(point: np.ndarray, box: tuple[float, float, float, float]) -> bool:
   """Whether a finding's centre lies in the middle of a face's box."""
   x, y = ((point[i] - box[i]) / (box[i + 2] - box[i]) for i in (0, 1))
   return 0.2 < x < 0.8 and 0.2 < y < 0.8
 
 
-def _overlap(a: Tuple[float, ...], b: Tuple[float, ...]) -> float:
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
   """What two boxes share, of what they cover together."""
   width = min(a[2], b[2]) - max(a[0], b[0])
   height = min(a[3], b[3]) - max(a[1], b[1])
@@ -273,8 +355,10 @@ def _solution(name: str) -> Any:
   try:
     # pylint: disable=import-outside-toplevel
     from mediapipe.python import solutions
+
     return getattr(solutions, name)
   except (ImportError, AttributeError) as error:
-    raise UserError('finding people and faces needs MediaPipe 0.10.14: pip '
-                    f'install "my3dgen-jax[prepare]" ({one_line(error)})'
-                    ) from error
+    raise UserError(
+      "finding people and faces needs MediaPipe 0.10.14: pip "
+      f'install "my3dgen-jax[prepare]" ({one_line(error)})'
+    ) from error

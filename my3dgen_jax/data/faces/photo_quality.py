@@ -7,9 +7,8 @@ found on the 100 photos of ../shared/data/albums, and on worse copies of them;
 """
 
 import dataclasses
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
-import chex
 import numpy as np
 from scipy import ndimage
 from scipy.cluster import hierarchy
@@ -17,6 +16,7 @@ from scipy.spatial import distance
 
 from my3dgen_jax.data.faces.face_align import Alignment
 from my3dgen_jax.errors import UserError
+from my3dgen_jax.types import Array
 
 # Of `Quality`. Sharp crops lie above 0.40; the same blurred by 2 pixels of
 # 256 (standard deviation) or smeared over 9, with noise or saved as a poor
@@ -46,9 +46,15 @@ _BLOCK = 128  # faces that are compared with all others at a time
 
 # ArcFace's template: eyes, tip of the nose, corners of the mouth, the image's
 # left first, in pixels of 112 x 112. Source: InsightFace.
-_TEMPLATE = np.array([[38.2946, 51.6963], [73.5318, 51.5014],
-                      [56.0252, 71.7366], [41.5493, 92.3655],
-                      [70.7299, 92.2041]])
+_TEMPLATE = np.array(
+  [
+    [38.2946, 51.6963],
+    [73.5318, 51.5014],
+    [56.0252, 71.7366],
+    [41.5493, 92.3655],
+    [70.7299, 92.2041],
+  ]
+)
 _TEMPLATE_SIDE = 112
 
 
@@ -88,10 +94,13 @@ def measure(photo: np.ndarray, alignment: Alignment) -> Quality:
   side = _SIZE // _THUMBNAIL
   blocks = lambda x: x.reshape(_THUMBNAIL, side, _THUMBNAIL, side)
   return Quality(
-      sharpness=sharpness(grey[_FACE]), colour=_colour(crop.image),
-      side=alignment.side, inside=float(crop.mask.mean()),
-      thumbnail=np.rint(blocks(grey).mean(axis=(1, 3))).astype(np.uint8),
-      thumbnail_mask=blocks(crop.mask[..., 0]).min(axis=(1, 3)) > 0)
+    sharpness=sharpness(grey[_FACE]),
+    colour=_colour(crop.image),
+    side=alignment.side,
+    inside=float(crop.mask.mean()),
+    thumbnail=np.rint(blocks(grey).mean(axis=(1, 3))).astype(np.uint8),
+    thumbnail_mask=blocks(crop.mask[..., 0]).min(axis=(1, 3)) > 0,
+  )
 
 
 def luminance(image: np.ndarray) -> np.ndarray:
@@ -119,8 +128,7 @@ def sharpness(grey: np.ndarray) -> float:
     blurred = ndimage.uniform_filter1d(grey, _REBLUR, axis=axis)
     before = np.abs(np.diff(grey, axis=axis))
     after = np.abs(np.diff(blurred, axis=axis))
-    shares.append(np.maximum(before - after, 0).sum()
-                  / max(before.sum(), 1e-9))
+    shares.append(np.maximum(before - after, 0).sum() / max(before.sum(), 1e-9))
   return float(min(shares))
 
 
@@ -128,18 +136,23 @@ def _colour(image: np.ndarray) -> float:
   """How much of the chroma does not follow from the luminance."""
   # pylint: disable-next=import-outside-toplevel
   from PIL import Image
-  small = Image.fromarray(image).convert("YCbCr").resize(
-      (_SIZE // 4, _SIZE // 4), Image.Resampling.BOX)
+
+  small = (
+    Image.fromarray(image)
+    .convert("YCbCr")
+    .resize((_SIZE // 4, _SIZE // 4), Image.Resampling.BOX)
+  )
   y, *chroma = np.asarray(small, np.float64).reshape(-1, 3).T
   # Sepia's chroma is a curve over its luminance.
   curve = np.stack([np.ones_like(y), y / 255, (y / 255) ** 2], axis=1)
   chroma = np.stack(chroma, axis=1)
   rest = chroma - curve @ np.linalg.lstsq(curve, chroma, rcond=None)[0]
-  return float(np.sqrt(np.mean(np.sum(rest ** 2, axis=1))))
+  return float(np.sqrt(np.mean(np.sum(rest**2, axis=1))))
 
 
-def correlations(faces: Sequence[Quality],
-                 others: Optional[Sequence[Quality]] = None) -> np.ndarray:
+def correlations(
+  faces: Sequence[Quality], others: Sequence[Quality] | None = None
+) -> np.ndarray:
   """How alike faces look, pixel by pixel, where both lie in their photos.
 
   Args:
@@ -153,28 +166,29 @@ def correlations(faces: Sequence[Quality],
     return np.zeros((len(faces), len(others)))
   (x, x_mask), (y, y_mask) = _masked(faces), _masked(others)
   count = x_mask @ y_mask.T
-  enough = count >= _LEAST_OVERLAP * _THUMBNAIL ** 2
+  enough = count >= _LEAST_OVERLAP * _THUMBNAIL**2
   count = np.maximum(count, 1)
 
   def moments(sums, squares):  # of the one, where the other is seen
     mean = sums / count
-    return mean, np.sqrt(np.maximum(squares / count - mean ** 2, 1e-12))
+    return mean, np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
 
-  x_mean, x_deviation = moments(x @ y_mask.T, x ** 2 @ y_mask.T)
-  y_mean, y_deviation = moments(x_mask @ y.T, x_mask @ (y ** 2).T)
+  x_mean, x_deviation = moments(x @ y_mask.T, x**2 @ y_mask.T)
+  y_mean, y_deviation = moments(x_mask @ y.T, x_mask @ (y**2).T)
   covariance = x @ y.T / count - x_mean * y_mean
   return np.where(enough, covariance / (x_deviation * y_deviation), 0)
 
 
-def _masked(faces: Sequence[Quality]) -> Tuple[np.ndarray, np.ndarray]:
+def _masked(faces: Sequence[Quality]) -> tuple[np.ndarray, np.ndarray]:
   """Thumbnails, 0 outside of the photos, and where they lie in them."""
   mask = np.stack([face.thumbnail_mask.ravel() for face in faces])
   x = np.stack([face.thumbnail.ravel() for face in faces]) / 255 * mask
   return x, mask.astype(np.float64)
 
 
-def duplicates(faces: Sequence[Quality], *, threshold: float = DUPLICATE
-               ) -> List[Optional[int]]:
+def duplicates(
+  faces: Sequence[Quality], *, threshold: float = DUPLICATE
+) -> list[int | None]:
   """Which faces are near copies of better ones.
 
   Args:
@@ -187,12 +201,13 @@ def duplicates(faces: Sequence[Quality], *, threshold: float = DUPLICATE
   detail = [face.sharpness * min(face.side, 2 * _SIZE) for face in faces]
   order = sorted(range(len(faces)), key=lambda i: (-detail[i], i))
   ordered = [faces[i] for i in order]
-  result: List[Optional[int]] = [None] * len(faces)
-  kept: List[int] = []  # places in the order
+  result: list[int | None] = [None] * len(faces)
+  kept: list[int] = []  # places in the order
   for start in range(0, len(order), _BLOCK):
     end = start + _BLOCK
-    for n, alike in enumerate(correlations(ordered[start:end], ordered[:end]),
-                              start):
+    for n, alike in enumerate(
+      correlations(ordered[start:end], ordered[:end]), start
+    ):
       nearest = kept[np.argmax(alike[kept])] if kept else None
       if nearest is not None and alike[nearest] > threshold:
         result[order[n]] = order[nearest]
@@ -201,7 +216,7 @@ def duplicates(faces: Sequence[Quality], *, threshold: float = DUPLICATE
   return result
 
 
-def recognition_face(photo: np.ndarray, points: chex.Array) -> np.ndarray:
+def recognition_face(photo: np.ndarray, points: Array) -> np.ndarray:
   """A face as networks for recognition are trained with: also turned upright.
 
   Args:
@@ -213,9 +228,11 @@ def recognition_face(photo: np.ndarray, points: chex.Array) -> np.ndarray:
   """
   # pylint: disable-next=import-outside-toplevel
   from PIL import Image
+
   # As complex numbers a turn and a scale are one factor.
-  template, points = (np.asarray(x, np.float64) @ [1, 1j]
-                      for x in (_TEMPLATE, points))
+  template, points = (
+    np.asarray(x, np.float64) @ [1, 1j] for x in (_TEMPLATE, points)
+  )
   centred = template - template.mean()
   factor = np.vdot(centred, points - points.mean()) / np.vdot(centred, centred)
   shift = points.mean() - factor * template.mean()
@@ -225,18 +242,39 @@ def recognition_face(photo: np.ndarray, points: chex.Array) -> np.ndarray:
   times = max(1, int(abs(factor)))
   box = shift + factor * _TEMPLATE_SIDE * np.array([0, 1, 1j, 1 + 1j])
   left, top = int(box.real.min()) - 2 * times, int(box.imag.min()) - 2 * times
-  part = Image.fromarray(photo).crop((
-      left, top, int(box.real.max()) + 3 * times,
-      int(box.imag.max()) + 3 * times)).reduce(times)
+  part = (
+    Image.fromarray(photo)
+    .crop(
+      (
+        left,
+        top,
+        int(box.real.max()) + 3 * times,
+        int(box.imag.max()) + 3 * times,
+      )
+    )
+    .reduce(times)
+  )
   factor, shift = factor / times, (shift - complex(left, top)) / times
-  return np.asarray(part.transform(
-      (_TEMPLATE_SIDE, _TEMPLATE_SIDE), Image.Transform.AFFINE,
-      (factor.real, -factor.imag, shift.real,
-       factor.imag, factor.real, shift.imag), Image.Resampling.BICUBIC))
+  return np.asarray(
+    part.transform(
+      (_TEMPLATE_SIDE, _TEMPLATE_SIDE),
+      Image.Transform.AFFINE,
+      (
+        factor.real,
+        -factor.imag,
+        shift.real,
+        factor.imag,
+        factor.real,
+        shift.imag,
+      ),
+      Image.Resampling.BICUBIC,
+    )
+  )
 
 
-def find_person(embeddings: chex.Array, photos: Sequence[int]
-                ) -> Tuple[np.ndarray, np.ndarray]:
+def find_person(
+  embeddings: Array, photos: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
   """Which faces are those of the person who is in most of the photos.
 
   Faces are clustered by their mean similarity. The person is the cluster that
@@ -257,8 +295,14 @@ def find_person(embeddings: chex.Array, photos: Sequence[int]
   if len(embeddings) < 2:
     return np.ones(len(embeddings), bool), np.ones(len(embeddings))
   firsts = np.unique(photos, return_index=True)[1]
-  mine = max(_people(embeddings), key=lambda of: (
-      len(np.unique(photos[of])), of[firsts].sum(), -np.argmax(of)))
+  mine = max(
+    _people(embeddings),
+    key=lambda of: (
+      len(np.unique(photos[of])),
+      of[firsts].sum(),
+      -np.argmax(of),
+    ),
+  )
   for _ in range(3):  # the mean moves little after the first
     mean = embeddings[mine].mean(axis=0)
     similarity = embeddings @ (mean / max(np.linalg.norm(mean), 1e-12))
@@ -269,8 +313,9 @@ def find_person(embeddings: chex.Array, photos: Sequence[int]
   return mine, similarity
 
 
-def photos_of_another(embeddings: chex.Array, photos: Sequence[int],
-                      mine: np.ndarray) -> int:
+def photos_of_another(
+  embeddings: Array, photos: Sequence[int], mine: np.ndarray
+) -> int:
   """In how many photos that other person is who is in most of them.
 
   Args:
@@ -279,15 +324,21 @@ def photos_of_another(embeddings: chex.Array, photos: Sequence[int],
     mine: [N] bool, of `find_person`.
   """
   others = np.asarray(photos)[~mine]
-  return max((len(np.unique(others[of])) for of in _people(
-      np.asarray(embeddings, np.float64)[~mine])), default=0)
+  return max(
+    (
+      len(np.unique(others[of]))
+      for of in _people(np.asarray(embeddings, np.float64)[~mine])
+    ),
+    default=0,
+  )
 
 
-def _people(embeddings: np.ndarray) -> List[np.ndarray]:
+def _people(embeddings: np.ndarray) -> list[np.ndarray]:
   """Faces clustered by their mean similarity; which are each one's, [N]."""
   if len(embeddings) < 2:
     return [np.ones(1, bool)] * len(embeddings)
   apart = distance.pdist(embeddings, "cosine")
-  clusters = hierarchy.fcluster(hierarchy.average(apart),
-                                1 - JOIN_SIMILARITY, "distance")
+  clusters = hierarchy.fcluster(
+    hierarchy.average(apart), 1 - JOIN_SIMILARITY, "distance"
+  )
   return [clusters == number for number in np.unique(clusters)]

@@ -1,14 +1,12 @@
 """Choosing photos so that all the ways a head is turned are among them."""
 
-from typing import List, Tuple
-
-import chex
 import numpy as np
 
 from my3dgen_jax.ops import cameras
+from my3dgen_jax.types import Array
 
 
-def angles(label: chex.Array) -> Tuple[float, float, float]:
+def angles(label: Array) -> tuple[float, float, float]:
   """How a camera label sees the head.
 
   Args:
@@ -21,12 +19,14 @@ def angles(label: chex.Array) -> Tuple[float, float, float]:
   cam2world = np.asarray(cameras.unpack_label(label)[0], np.float64)
   x, y, z = cam2world[:3, 3]
   up = cam2world[1, :2]  # the world's up, in the image's axes
-  return (float(np.degrees(np.arctan2(x, z))),
-          float(np.degrees(np.arctan2(y, np.hypot(x, z)))),
-          float(np.degrees(np.arctan2(up[0], -up[1]))))
+  return (
+    float(np.degrees(np.arctan2(x, z))),
+    float(np.degrees(np.arctan2(y, np.hypot(x, z)))),
+    float(np.degrees(np.arctan2(up[0], -up[1]))),
+  )
 
 
-def farthest(poses: chex.Array, weights: chex.Array, count: int) -> List[int]:
+def farthest(poses: Array, weights: Array, count: int) -> list[int]:
   """Poses that are as far from each other as can be.
 
   The first is the one of the largest weight; then always the one whose
@@ -40,7 +40,7 @@ def farthest(poses: chex.Array, weights: chex.Array, count: int) -> List[int]:
   Returns: indices, in the order in which they were chosen.
   """
   poses, weights = np.asarray(poses, np.float64), np.asarray(weights)
-  chosen: List[int] = []
+  chosen: list[int] = []
   nearest = np.full(len(poses), np.inf)
   for _ in range(min(count, len(poses))):
     # What is farther than all others are from each other counts as that.
@@ -53,7 +53,7 @@ def farthest(poses: chex.Array, weights: chex.Array, count: int) -> List[int]:
   return chosen
 
 
-def representative(poses: chex.Array, count: int) -> List[int]:
+def representative(poses: Array, count: int) -> list[int]:
   """Poses that stand for all: rare ones are not preferred.
 
   The poses are divided across the wider axis again and again until there are

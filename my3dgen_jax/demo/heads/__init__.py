@@ -8,9 +8,24 @@ color depends on the view, as EG3D's decoder sees none. Imports the demo's
 
 from my3dgen_jax.demo.heads.colors import wall_colour
 from my3dgen_jax.demo.heads.face import EYE_HEIGHT
-from my3dgen_jax.demo.heads.geometry import (WALL_RADIUS, build, distance, sdf,
-                                             wall_sdf)
+from my3dgen_jax.demo.heads.geometry import (
+  build,
+  distance,
+  sdf,
+  WALL_RADIUS,
+  wall_sdf,
+)
 from my3dgen_jax.demo.heads.light import colour, shaded, with_normals
 
-__all__ = ["EYE_HEIGHT", "WALL_RADIUS", "build", "colour", "distance", "sdf",
-           "shaded", "wall_colour", "wall_sdf", "with_normals"]
+__all__ = [
+  "EYE_HEIGHT",
+  "WALL_RADIUS",
+  "build",
+  "colour",
+  "distance",
+  "sdf",
+  "shaded",
+  "wall_colour",
+  "wall_sdf",
+  "with_normals",
+]

@@ -5,13 +5,21 @@ mirrored to the +x side.
 """
 
 import types
-from typing import Tuple
 
 import jax
 import jax.numpy as jnp
 
-from my3dgen_jax.demo.shapes import (Point, bump, capsule, ellipsoid, moved,
-                                     ramp, sphere, union, without)
+from my3dgen_jax.demo.shapes import (
+  bump,
+  capsule,
+  ellipsoid,
+  moved,
+  Point,
+  ramp,
+  sphere,
+  union,
+  without,
+)
 
 EYE_HEIGHT = 0.045
 EYE_RADIUS = 0.028
@@ -20,41 +28,58 @@ EYE_RADIUS = 0.028
 def bare_face(f: types.SimpleNamespace, point: Point) -> jax.Array:
   """Skull, jaw and chin: the face before its features."""
   chin_y = -0.166 - f.face_length
-  skull = ellipsoid(point, (0, 0.095, -0.01),
-                    (f.skull_width, f.skull_height, 0.178))
+  skull = ellipsoid(
+    point, (0, 0.095, -0.01), (f.skull_width, f.skull_height, 0.178)
+  )
   x, y, z = point
   # Narrower towards the chin; an ellipsoid alone looks boxy there.
   taper = 0.86 + 0.14 * ramp(y, -0.20, 0.0)
-  face = ellipsoid((x / taper, y, z), (0, -0.03 - f.face_length / 2, 0.062),
-                   (f.face_width, 0.158 + f.face_length / 2, 0.127))
-  jaw = capsule(point, (f.jaw_width, -0.098 - f.face_length, 0.02),
-                (f.chin_width * 0.6, chin_y + 0.010, 0.115 + f.chin_forward),
-                0.032, 0.028)
-  chin = ellipsoid(point, (0, chin_y, 0.136 + f.chin_forward),
-                   (f.chin_width, 0.032, 0.035))
-  cheeks = ellipsoid(point, (0.068, -0.012 + 0.010 * f.smile, 0.118),
-                     (0.044, 0.038,
-                      0.047 + f.cheek_fullness + 0.006 * f.smile))
+  face = ellipsoid(
+    (x / taper, y, z),
+    (0, -0.03 - f.face_length / 2, 0.062),
+    (f.face_width, 0.158 + f.face_length / 2, 0.127),
+  )
+  jaw = capsule(
+    point,
+    (f.jaw_width, -0.098 - f.face_length, 0.02),
+    (f.chin_width * 0.6, chin_y + 0.010, 0.115 + f.chin_forward),
+    0.032,
+    0.028,
+  )
+  chin = ellipsoid(
+    point, (0, chin_y, 0.136 + f.chin_forward), (f.chin_width, 0.032, 0.035)
+  )
+  cheeks = ellipsoid(
+    point,
+    (0.068, -0.012 + 0.010 * f.smile, 0.118),
+    (0.044, 0.038, 0.047 + f.cheek_fullness + 0.006 * f.smile),
+  )
   mass = union(union(skull, face, 0.06), union(jaw, chin, 0.05), 0.06)
   return union(mass, cheeks, 0.045)
 
 
-def skin_distance(f: types.SimpleNamespace, point: Point,
-                  side: jax.Array) -> jax.Array:
+def skin_distance(
+  f: types.SimpleNamespace, point: Point, side: jax.Array
+) -> jax.Array:
   """Everything with the skin's colour; `side` is x before mirroring."""
   x, y, z = point
   body = bare_face(f, point)
-  brow = capsule(point, (0.02, f.brow_y - 0.004, f.eye_z - 0.002),
-                 (0.095, f.brow_y - 0.008, f.eye_z - 0.038), 0.014, 0.012)
+  brow = capsule(
+    point,
+    (0.02, f.brow_y - 0.004, f.eye_z - 0.002),
+    (0.095, f.brow_y - 0.008, f.eye_z - 0.038),
+    0.014,
+    0.012,
+  )
   body = union(body, brow, 0.035)
-  socket = ellipsoid(point, (f.eye_distance, EYE_HEIGHT, f.eye_z + 0.026),
-                     (0.040, 0.025, 0.032))
+  socket = ellipsoid(
+    point, (f.eye_distance, EYE_HEIGHT, f.eye_z + 0.026), (0.040, 0.025, 0.032)
+  )
   body = without(body, socket, 0.03)
   body = union(body, _nose(f, point), 0.016)
   body = _with_lids(f, point, body)
   body = _with_mouth(f, point, body)
-  neck = capsule(point, (0, -0.10, -0.035), (0, -0.36, -0.055),
-                 0.078, 0.086)
+  neck = capsule(point, (0, -0.10, -0.035), (0, -0.36, -0.055), 0.078, 0.086)
   body = union(body, neck, 0.035)
   body = union(body, _ear(f, point), 0.012)
   # Age deepens the fold from the nose to the corner of the mouth.
@@ -70,17 +95,25 @@ def skin_distance(f: types.SimpleNamespace, point: Point,
 def _nose(f: types.SimpleNamespace, point: Point) -> jax.Array:
   tip_z = f.nose_z + f.nose_height
   tip = (0, f.nose_y + 0.009 + f.nose_tip, tip_z - 0.013)
-  bridge = capsule(point, (0, EYE_HEIGHT + 0.012,
-                           f.nose_z - 0.022 + f.nose_bridge),
-                   tip, 0.0115, 0.0140)
+  bridge = capsule(
+    point,
+    (0, EYE_HEIGHT + 0.012, f.nose_z - 0.022 + f.nose_bridge),
+    tip,
+    0.0115,
+    0.0140,
+  )
   ball = sphere(point, tip, 0.0165 + 0.12 * (f.nose_width - 0.0255))
-  wing = ellipsoid(point, (f.nose_width * 0.78, f.nose_y + 0.003,
-                           f.nose_z + 0.010),
-                   (0.0125, 0.0125, 0.018))
+  wing = ellipsoid(
+    point,
+    (f.nose_width * 0.78, f.nose_y + 0.003, f.nose_z + 0.010),
+    (0.0125, 0.0125, 0.018),
+  )
   nose = union(union(bridge, ball, 0.012), wing, 0.012)
-  nostril = ellipsoid(point, (f.nose_width * 0.42, f.nose_y - 0.009,
-                              f.nose_z + 0.017),
-                      (0.0055, 0.0065, 0.009))
+  nostril = ellipsoid(
+    point,
+    (f.nose_width * 0.42, f.nose_y - 0.009, f.nose_z + 0.017),
+    (0.0055, 0.0065, 0.009),
+  )
   return without(nose, nostril, 0.004)
 
 
@@ -99,12 +132,13 @@ def almond(f: types.SimpleNamespace, point: Point) -> jax.Array:
   top = f.eye_openness * f.eye_size * (1 - 0.18 * f.age)
   bottom = 0.78 * f.eye_openness * f.eye_size * squint
   height = jnp.where(ey > 0, top, bottom)
-  slope = 2 * height * ex / width ** 2
+  slope = 2 * height * ex / width**2
   return (jnp.abs(ey) - height * bow) / jnp.sqrt(1 + slope * slope)
 
 
-def _with_lids(f: types.SimpleNamespace, point: Point,
-               body: jax.Array) -> jax.Array:
+def _with_lids(
+  f: types.SimpleNamespace, point: Point, body: jax.Array
+) -> jax.Array:
   """Adds lids about the eyes and opens them."""
   centre = eye_center(f)
   lids = sphere(point, centre, EYE_RADIUS * f.eye_size * 1.14)
@@ -118,8 +152,9 @@ def eyes_distance(f: types.SimpleNamespace, point: Point) -> jax.Array:
   return sphere(point, eye_center(f), EYE_RADIUS * f.eye_size)
 
 
-def mouth_place(f: types.SimpleNamespace,
-                point: Point) -> Tuple[jax.Array, jax.Array, jax.Array]:
+def mouth_place(
+  f: types.SimpleNamespace, point: Point
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Place along the lips, 1 at a corner; height above them; thickness."""
   along = jnp.clip(point[0] / f.smile_width, 0, 1.15)
   line = f.mouth_y + (0.019 * f.smile - 0.003) * along * along
@@ -131,19 +166,24 @@ def _lip_z(f: types.SimpleNamespace, point: Point) -> jax.Array:
   return f.mouth_z - 4.0 * point[0] * point[0]
 
 
-def _with_mouth(f: types.SimpleNamespace, point: Point,
-                body: jax.Array) -> jax.Array:
+def _with_mouth(
+  f: types.SimpleNamespace, point: Point, body: jax.Array
+) -> jax.Array:
   """Adds lips, and opens them over the teeth in a broad smile."""
   _, height, thick = mouth_place(f, point)
   z = _lip_z(f, point)
   gap = f.opening * thick
   x = point[0]
-  upper = ellipsoid((x, height - gap, point[2] - z),
-                    (0, f.upper_lip * 0.42, 0.0),
-                    (f.smile_width, f.upper_lip * 0.75, 0.0085))
-  lower = ellipsoid((x, height + gap, point[2] - z),
-                    (0, -f.lower_lip * 0.45, -0.0015),
-                    (f.smile_width * 0.9, f.lower_lip * 0.70, 0.0105))
+  upper = ellipsoid(
+    (x, height - gap, point[2] - z),
+    (0, f.upper_lip * 0.42, 0.0),
+    (f.smile_width, f.upper_lip * 0.75, 0.0085),
+  )
+  lower = ellipsoid(
+    (x, height + gap, point[2] - z),
+    (0, -f.lower_lip * 0.45, -0.0015),
+    (f.smile_width * 0.9, f.lower_lip * 0.70, 0.0105),
+  )
   body = union(union(body, upper, 0.009), lower, 0.009)
   hole = jnp.maximum(jnp.abs(height) - gap, z - 0.008 - point[2])
   return without(body, hole + 0.002 * (1 - ramp(gap, 0.0, 0.003)), 0.003)
@@ -154,10 +194,12 @@ def _ear(f: types.SimpleNamespace, point: Point) -> jax.Array:
   # Turned out of the side of the head by the share `ear_out`.
   x = x + f.ear_out * (z + 0.01)
   size = f.ear_size
-  shell = ellipsoid((x, y, z), (0.0, 0.0, 0.0),
-                    (0.013, 0.046 * size, 0.029 * size))
-  bowl = ellipsoid((x, y, z), (0.013, 0.004, 0.004),
-                   (0.010, 0.030 * size, 0.017 * size))
+  shell = ellipsoid(
+    (x, y, z), (0.0, 0.0, 0.0), (0.013, 0.046 * size, 0.029 * size)
+  )
+  bowl = ellipsoid(
+    (x, y, z), (0.013, 0.004, 0.004), (0.010, 0.030 * size, 0.017 * size)
+  )
   return without(shell, bowl, 0.008)
 
 
@@ -165,8 +207,7 @@ def fold_share(f: types.SimpleNamespace, point: Point) -> jax.Array:
   """1 in the fold beside nose and mouth, 0 elsewhere."""
   top, bottom = f.nose_y + 0.010, f.mouth_y - 0.004
   share = jnp.clip((top - point[1]) / (top - bottom), 0, 1)
-  line = f.nose_width + 0.010 + share * (
-      f.smile_width + 0.006 - f.nose_width)
+  line = f.nose_width + 0.010 + share * (f.smile_width + 0.006 - f.nose_width)
   along = bump(point[1] - (top + bottom) / 2, 0.055)
   return bump(point[0] - line, 0.011) * along * (point[2] > 0.05)
 

@@ -1,19 +1,27 @@
 """Signed distances to a whole person, and to the wall behind."""
 
 import types
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 
 import chex
 import jax
-from jax import lax
 import jax.numpy as jnp
+from jax import lax
 
 from my3dgen_jax.demo import people
-from my3dgen_jax.demo.heads.face import (EYE_HEIGHT, bare_face, eyes_distance,
-                                         skin_distance)
-from my3dgen_jax.demo.heads.worn import (clothes_distance, glasses_distance,
-                                         hair_distance)
-from my3dgen_jax.demo.shapes import Point, bump, ramp, union
+from my3dgen_jax.demo.heads.face import (
+  bare_face,
+  EYE_HEIGHT,
+  eyes_distance,
+  skin_distance,
+)
+from my3dgen_jax.demo.heads.worn import (
+  clothes_distance,
+  glasses_distance,
+  hair_distance,
+)
+from my3dgen_jax.demo.shapes import bump, Point, ramp, union
+from my3dgen_jax.types import Array
 
 # Behind every person: the inside of a sphere about the point that the cameras
 # look at, so that a volume can hold it. Its front half is open.
@@ -32,7 +40,7 @@ class Parts(NamedTuple):
   glasses: jax.Array
 
 
-def sdf(person: people.Person, points: chex.Array) -> jax.Array:
+def sdf(person: people.Person, points: Array) -> jax.Array:
   """Signed distance to one person.
 
   Args:
@@ -44,11 +52,12 @@ def sdf(person: people.Person, points: chex.Array) -> jax.Array:
   return distance(build(person), split_points(points))
 
 
-def wall_sdf(points: chex.Array) -> jax.Array:
+def wall_sdf(points: Array) -> jax.Array:
   """Signed distance of points, [..., 3], to the wall behind all people."""
   from_pivot = points - jnp.asarray(people.PIVOT)
-  return jnp.maximum(WALL_RADIUS - jnp.linalg.norm(from_pivot, axis=-1),
-                     from_pivot[..., 2])
+  return jnp.maximum(
+    WALL_RADIUS - jnp.linalg.norm(from_pivot, axis=-1), from_pivot[..., 2]
+  )
 
 
 def build(person: people.Person) -> types.SimpleNamespace:
@@ -73,18 +82,22 @@ def build(person: people.Person) -> types.SimpleNamespace:
   return f
 
 
-def split_points(points: chex.Array) -> Point:
+def split_points(points: Array) -> Point:
   """x, y and z of points, [N, 3]."""
   chex.assert_shape(points, (None, 3))
   return points[:, 0], points[:, 1], points[:, 2]
 
 
-def _face_depths(f: types.SimpleNamespace, x: jax.Array,
-                 y: jax.Array) -> Tuple[jax.Array, ...]:
+def _face_depths(
+  f: types.SimpleNamespace, x: jax.Array, y: jax.Array
+) -> tuple[jax.Array, ...]:
   """z of the face without features, seen from the front at (x, y)."""
   z = lax.fori_loop(
-      0, 24, lambda _, z: z - 0.9 * bare_face(f, (x, y, z)),
-      jnp.full(x.shape, 0.45))
+    0,
+    24,
+    lambda _, z: z - 0.9 * bare_face(f, (x, y, z)),
+    jnp.full(x.shape, 0.45),
+  )
   return tuple(z)
 
 
@@ -110,7 +123,10 @@ def parts_of(f: types.SimpleNamespace, point: Point) -> Parts:
   side = point[0]
   point = mirror(f, point)
   hair = hair_distance(f, point, side)
-  return Parts(skin=skin_distance(f, point, side),
-               eyes=eyes_distance(f, point), hair=hair,
-               clothes=clothes_distance(point),
-               glasses=glasses_distance(f, point))
+  return Parts(
+    skin=skin_distance(f, point, side),
+    eyes=eyes_distance(f, point),
+    hair=hair,
+    clothes=clothes_distance(point),
+    glasses=glasses_distance(f, point),
+  )

@@ -1,21 +1,24 @@
 """Light on a person's surface: what it shows, and which way it faces."""
 
 import types
-from typing import Tuple
 
-import chex
 import jax
-from jax import lax
 import jax.numpy as jnp
+from jax import lax
 
 from my3dgen_jax.demo import people
 from my3dgen_jax.demo.heads.colors import albedo
-from my3dgen_jax.demo.heads.geometry import (SAFETY, build, distance,
-                                             split_points)
-from my3dgen_jax.demo.shapes import Point, length, ramp
+from my3dgen_jax.demo.heads.geometry import (
+  build,
+  distance,
+  SAFETY,
+  split_points,
+)
+from my3dgen_jax.demo.shapes import length, Point, ramp
+from my3dgen_jax.types import Array
 
 
-def colour(person: people.Person, points: chex.Array) -> jax.Array:
+def colour(person: people.Person, points: Array) -> jax.Array:
   """Shaded colour of points on one person's surface.
 
   Args:
@@ -35,8 +38,9 @@ def _light(f: types.SimpleNamespace) -> jax.Array:
   return direction / jnp.linalg.norm(direction)
 
 
-def _look_around(f: types.SimpleNamespace, point: Point, light: jax.Array
-                 ) -> Tuple[Point, jax.Array, jax.Array]:
+def _look_around(
+  f: types.SimpleNamespace, point: Point, light: jax.Array
+) -> tuple[Point, jax.Array, jax.Array]:
   """What the distance says about surface points.
 
   One loop for all its taps keeps compilation short: four for the direction
@@ -46,15 +50,18 @@ def _look_around(f: types.SimpleNamespace, point: Point, light: jax.Array
   Returns: the normal; how much sky and how much of the light a point sees,
     both [N] in [0, 1].
   """
-  corners = jnp.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]],
-                      jnp.float32)
+  corners = jnp.array(
+    [[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], jnp.float32
+  )
   reach = jnp.array([0.014, 0.035, 0.080, 0.018, 0.040, 0.075, 0.125, 0.190])
 
   def seen(i, d, looks):
     """What tap i adds, whose distance is d."""
     gradient, sky, sun = looks
-    gradient = tuple(g + jnp.where(i < 4, corners[jnp.clip(i, 0, 3), k] * d, 0)
-                     for k, g in enumerate(gradient))
+    gradient = tuple(
+      g + jnp.where(i < 4, corners[jnp.clip(i, 0, 3), k] * d, 0)
+      for k, g in enumerate(gradient)
+    )
     step, d = reach[jnp.maximum(i - 4, 0)], d / SAFETY
     closed = jnp.clip(1 - (d - 0.004) / step, 0, 1)
     sky = sky - jnp.where((i >= 4) & (i < 7), 0.34 * closed, 0)
@@ -65,16 +72,26 @@ def _look_around(f: types.SimpleNamespace, point: Point, light: jax.Array
     # Adding the tap before lets XLA compute the body once for all results.
     looks = seen(i - 1, *state)
     step, corner = reach[jnp.maximum(i - 4, 0)], corners[jnp.minimum(i, 3)]
-    d = distance(f, tuple(
-        p + jnp.where(i < 4, 1e-3 * corner[k], 0.004 * n + step * jnp.where(
-            i < 7, n, light[k]))
-        for k, (p, n) in enumerate(zip(point, _normalized(looks[0])))))
+    d = distance(
+      f,
+      tuple(
+        p
+        + jnp.where(
+          i < 4,
+          1e-3 * corner[k],
+          0.004 * n + step * jnp.where(i < 7, n, light[k]),
+        )
+        for k, (p, n) in enumerate(zip(point, _normalized(looks[0])))
+      ),
+    )
     return d, looks
 
   zeros, ones = jnp.zeros_like(point[0]), jnp.ones_like(point[0])
   taps = 4 + reach.size
-  looks = seen(taps - 1, *lax.fori_loop(
-      0, taps, tap, (zeros, ((zeros, zeros, zeros), ones, ones))))
+  looks = seen(
+    taps - 1,
+    *lax.fori_loop(0, taps, tap, (zeros, ((zeros, zeros, zeros), ones, ones))),
+  )
   gradient, sky, sun = looks
   return _normalized(gradient), jnp.clip(sky, 0.15, 1), ramp(sun, 0, 1)
 
@@ -89,8 +106,9 @@ def shaded(f: types.SimpleNamespace, point: Point) -> jax.Array:
   return with_normals(f, point)[0]
 
 
-def with_normals(f: types.SimpleNamespace,
-                 point: Point) -> Tuple[jax.Array, jax.Array]:
+def with_normals(
+  f: types.SimpleNamespace, point: Point
+) -> tuple[jax.Array, jax.Array]:
   """Colour and outward normals, both [N, 3], of surface points."""
   light = _light(f)
   normal, sky, sun = _look_around(f, point, light)
@@ -107,9 +125,7 @@ def with_normals(f: types.SimpleNamespace,
   gloss = jnp.clip(sum(n * half[k] for k, n in enumerate(normal)), 0, 1)
   strength = f.light_strength
   # Display gamma as 2: a square and a root, which are cheap.
-  lit = (1.45 * strength * warm * key
-         + 1.25 * (1 - strength) * fill[:, None])
+  lit = 1.45 * strength * warm * key + 1.25 * (1 - strength) * fill[:, None]
   linear = albedo(f, point) ** 2 * lit
-  linear = linear + (0.05 * strength * gloss ** 24 * sun)[:, None]
-  return (jnp.sqrt(jnp.clip(linear, 0, 1)) * 2 - 1,
-          jnp.stack(normal, axis=-1))
+  linear = linear + (0.05 * strength * gloss**24 * sun)[:, None]
+  return (jnp.sqrt(jnp.clip(linear, 0, 1)) * 2 - 1, jnp.stack(normal, axis=-1))

@@ -1,7 +1,6 @@
 """Tones of skin and hair, and how colors are mixed; sRGB in [0, 1]."""
 
 import types
-from typing import Tuple
 
 import chex
 import jax
@@ -11,30 +10,42 @@ from my3dgen_jax.demo import people
 from my3dgen_jax.demo.shapes import ramp
 
 # sRGB, from light to dark.
-_SKIN = ((0.96, 0.82, 0.74), (0.91, 0.73, 0.61), (0.80, 0.60, 0.46),
-         (0.60, 0.41, 0.30), (0.42, 0.28, 0.21))
-_HAIR = ((0.80, 0.66, 0.42), (0.52, 0.36, 0.22), (0.33, 0.21, 0.13),
-         (0.18, 0.12, 0.09), (0.09, 0.075, 0.07))
+_SKIN = (
+  (0.96, 0.82, 0.74),
+  (0.91, 0.73, 0.61),
+  (0.80, 0.60, 0.46),
+  (0.60, 0.41, 0.30),
+  (0.42, 0.28, 0.21),
+)
+_HAIR = (
+  (0.80, 0.66, 0.42),
+  (0.52, 0.36, 0.22),
+  (0.33, 0.21, 0.13),
+  (0.18, 0.12, 0.09),
+  (0.09, 0.075, 0.07),
+)
 
 
-def pick(ramp_colours: Tuple[Tuple[float, ...], ...],
-         share: chex.Numeric) -> jax.Array:
+def pick(
+  ramp_colours: tuple[tuple[float, ...], ...], share: chex.Numeric
+) -> jax.Array:
   """A colour at `share` in [0, 1] along a row of colours, [3]."""
   table = jnp.asarray(ramp_colours)
   places = jnp.linspace(0, 1, len(ramp_colours))
-  return jnp.stack([jnp.interp(share, places, table[:, i])
-                    for i in range(3)])
+  return jnp.stack([jnp.interp(share, places, table[:, i]) for i in range(3)])
 
 
-def tinted(value: jax.Array, warmth: jax.Array,
-           green: chex.Numeric = 0.0) -> jax.Array:
+def tinted(
+  value: jax.Array, warmth: jax.Array, green: chex.Numeric = 0.0
+) -> jax.Array:
   """A colour, [3], of a brightness in (0, 1); tints are shares of it.
 
   Linear in its tints: a circle of hues would be harder to learn for a prior,
   and nobody is known by it.
   """
-  tint = (warmth * jnp.array([1.0, -0.1, -0.9])
-          + green * jnp.array([-0.6, 1.0, -0.4]))
+  tint = warmth * jnp.array([1.0, -0.1, -0.9]) + green * jnp.array(
+    [-0.6, 1.0, -0.4]
+  )
   return jnp.clip(value * (1 + tint), 0, 1)
 
 

@@ -27,17 +27,21 @@ def feature_task(config: NetworksConfig, photos: gallery.Gallery) -> Task:
 
   def loss(variables, images, targets, share):
     del share
-    found = module.apply({"params": variables["params"]},
-                         attributes.resized(images))
+    found = module.apply(
+      {"params": variables["params"]}, attributes.resized(images)
+    )
     error = jnp.square(jax.nn.sigmoid(found[:, :first]) - targets[:, :first])
     logits, has = found[:, last:], targets[:, last:]
     terms = {
-        # A share's variance is 1 / 12.
-        "attributes": 12 * jnp.mean(error),
-        "parameters": jnp.mean(jnp.square(found[:, first:last]
-                                          - targets[:, first:last])),
-        "marks": jnp.mean(jax.nn.softplus(logits) - has * logits)}
+      # A share's variance is 1 / 12.
+      "attributes": 12 * jnp.mean(error),
+      "parameters": jnp.mean(
+        jnp.square(found[:, first:last] - targets[:, first:last])
+      ),
+      "marks": jnp.mean(jax.nn.softplus(logits) - has * logits),
+    }
     return sum(terms.values()), (variables["batch_stats"], terms)
 
-  return Task("features", config.feature_steps, config.feature_rate, init,
-               targets, loss)
+  return Task(
+    "features", config.feature_steps, config.feature_rate, init, targets, loss
+  )

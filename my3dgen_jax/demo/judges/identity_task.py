@@ -14,6 +14,7 @@ from my3dgen_jax.demo.judges.settings import NetworksConfig
 from my3dgen_jax.demo.judges.targets import traits_of
 from my3dgen_jax.demo.judges.task import Task
 from my3dgen_jax.losses import identity
+from my3dgen_jax.types import Array
 
 IDENTITY = "ir_se_small"
 
@@ -35,31 +36,42 @@ def identity_task(config: NetworksConfig, photos: gallery.Gallery) -> Task:
   def init(key):
     images = jnp.zeros((1, network.side, network.side, 3))
     variables = module.init(key, images)
-    centres = jax.random.normal(jax.random.fold_in(key, 1),
-                                (classes.shape[1], module.features))
-    return {"params": {"network": variables["params"], "centres": centres},
-            "batch_stats": variables["batch_stats"]}
+    centres = jax.random.normal(
+      jax.random.fold_in(key, 1), (classes.shape[1], module.features)
+    )
+    return {
+      "params": {"network": variables["params"], "centres": centres},
+      "batch_stats": variables["batch_stats"],
+    }
 
   def loss(variables, images, labels, share):
     params = variables["params"]
     embeddings, updated = module.apply(
-        {"params": params["network"], "batch_stats": variables["batch_stats"]},
-        identity.average_pool(images, network.side), mutable=["batch_stats"])
+      {"params": params["network"], "batch_stats": variables["batch_stats"]},
+      identity.average_pool(images, network.side),
+      mutable=["batch_stats"],
+    )
     centres = classes @ params["centres"]
     centres *= jax.lax.rsqrt(jnp.sum(jnp.square(centres), -1, keepdims=True))
     cosines = embeddings @ centres.T
     margin = config.margin * jnp.minimum(share / _WARM_UP, 1)
     value = margin_loss(cosines, labels, margin=margin, scale=config.scale)
     right = jnp.mean(jnp.argmax(cosines, axis=-1) == labels)
-    return value, (updated["batch_stats"], {"identity": value,
-                                            "right": right})
+    return value, (updated["batch_stats"], {"identity": value, "right": right})
 
-  return Task("identity", config.identity_steps, config.identity_rate, init,
-               photos.label, loss)
+  return Task(
+    "identity",
+    config.identity_steps,
+    config.identity_rate,
+    init,
+    photos.label,
+    loss,
+  )
 
 
-def margin_loss(cosines: chex.Array, labels: chex.Array, *,
-                margin: chex.Numeric, scale: float) -> jax.Array:
+def margin_loss(
+  cosines: Array, labels: Array, *, margin: chex.Numeric, scale: float
+) -> jax.Array:
   """ArcFace's loss, a mean.
 
   Args:
@@ -74,7 +86,8 @@ def margin_loss(cosines: chex.Array, labels: chex.Array, *,
   sine = jnp.sqrt(jnp.maximum(1 - jnp.square(cosine), 1e-6))
   moved = cosine * jnp.cos(margin) - sine * jnp.sin(margin)
   # Beyond pi - margin the cosine would rise again.
-  moved = jnp.where(cosine > -jnp.cos(margin), moved,
-                    cosine - margin * jnp.sin(margin))
+  moved = jnp.where(
+    cosine > -jnp.cos(margin), moved, cosine - margin * jnp.sin(margin)
+  )
   logits = scale * jnp.where(right, moved[:, None], cosines)
   return jnp.mean(jax.nn.logsumexp(logits, -1) - scale * moved)

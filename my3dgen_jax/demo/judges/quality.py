@@ -2,21 +2,22 @@
 
 import os
 import pathlib
-from typing import Any, Callable, Dict, Tuple, Union
+from collections.abc import Callable
+from typing import Any
 
-import chex
 import jax
 import numpy as np
 
 from my3dgen_jax.demo import attributes, gallery, people
 from my3dgen_jax.losses import identity
+from my3dgen_jax.types import Array
 
 _AT_ONCE = 32  # photos that are measured by one call
 
 
-def measure(folder: Union[str, os.PathLike],
-            galleries: Tuple[gallery.Gallery, gallery.Gallery]
-            ) -> Dict[str, Any]:
+def measure(
+  folder: str | os.PathLike, galleries: tuple[gallery.Gallery, gallery.Gallery]
+) -> dict[str, Any]:
   """Measures networks on photos.
 
   Args:
@@ -34,36 +35,41 @@ def measure(folder: Union[str, os.PathLike],
   wrapper, variables = network.module, network.variables
   regressor = attributes.load_attributes(folder / "attributes")
   embed = lambda photos: _in_parts(
-      lambda images: wrapper.embed(variables, images), photos.images)
+    lambda images: wrapper.embed(variables, images), photos.images
+  )
   twins, kinds = galleries
-  result = {"people": int(twins.owner.max()) + 1,
-            "photos": int(twins.images.shape[0]),
-            **identity_quality(embed(twins), twins)}
+  result = {
+    "people": int(twins.owner.max()) + 1,
+    "photos": int(twins.images.shape[0]),
+    **identity_quality(embed(twins), twins),
+  }
   result["auc_kinds"] = kinds_quality(embed(kinds), kinds)
   found = _in_parts(regressor, twins.images)
   true = {"smile": people.smile(twins.person), "age": people.age(twins.person)}
   for name in attributes.NAMES:
     wanted = np.asarray(true[name])
     result[name] = {
-        "rmse": float(np.sqrt(np.mean(np.square(found[name] - wanted)))),
-        "correlation": float(np.corrcoef(found[name], wanted)[0, 1])}
+      "rmse": float(np.sqrt(np.mean(np.square(found[name] - wanted)))),
+      "correlation": float(np.corrcoef(found[name], wanted)[0, 1]),
+    }
   return result
 
 
-def _in_parts(function: Callable[[jax.Array], Any],
-              images: np.ndarray) -> Any:
+def _in_parts(function: Callable[[jax.Array], Any], images: np.ndarray) -> Any:
   """A function of images in [-1, 1] of all uint8 ones, a part at a time."""
   function = jax.jit(lambda part, function=function: function(part))
   count = images.shape[0]
   filled = np.resize(np.arange(count), -(-count // _AT_ONCE) * _AT_ONCE)
-  parts = [jax.device_get(function(
-      images[chosen].astype(np.float32) / 127.5 - 1))
-           for chosen in filled.reshape(-1, _AT_ONCE)]
+  parts = [
+    jax.device_get(function(images[chosen].astype(np.float32) / 127.5 - 1))
+    for chosen in filled.reshape(-1, _AT_ONCE)
+  ]
   return jax.tree.map(lambda *x: np.concatenate(x)[:count], *parts)
 
 
-def identity_quality(embeddings: chex.Array,
-                     photos: gallery.Gallery) -> Dict[str, float]:
+def identity_quality(
+  embeddings: Array, photos: gallery.Gallery
+) -> dict[str, float]:
   """How well people, and twins, are told apart.
 
   Args:
@@ -76,15 +82,17 @@ def identity_quality(embeddings: chex.Array,
   cosines, same, owner = _pairs(embeddings, photos)
   twins = owner & ~same
   return {
-      "auc_people": area_under_curve(cosines[same], cosines[~owner]),
-      "auc_twins": area_under_curve(cosines[same], cosines[twins]),
-      "cosine_same": float(cosines[same].mean()),
-      "cosine_twins": float(cosines[twins].mean()),
-      "cosine_different": float(cosines[~owner].mean())}
+    "auc_people": area_under_curve(cosines[same], cosines[~owner]),
+    "auc_twins": area_under_curve(cosines[same], cosines[twins]),
+    "cosine_same": float(cosines[same].mean()),
+    "cosine_twins": float(cosines[twins].mean()),
+    "cosine_different": float(cosines[~owner].mean()),
+  }
 
 
-def kinds_quality(embeddings: chex.Array,
-                  photos: gallery.Gallery) -> Dict[str, float]:
+def kinds_quality(
+  embeddings: Array, photos: gallery.Gallery
+) -> dict[str, float]:
   """`identity_quality`'s "auc_twins" for each kind of mark.
 
   Args:
@@ -95,24 +103,32 @@ def kinds_quality(embeddings: chex.Array,
   result = {}
   for n, kind in enumerate(people.MARKS):
     chosen = np.flatnonzero((variant == 0) | (variant == n + 1))
-    cosines, same, owner = _pairs(embeddings[chosen], jax.tree.map(
-        lambda x, chosen=chosen: x[chosen], photos))
+    cosines, same, owner = _pairs(
+      embeddings[chosen],
+      jax.tree.map(lambda x, chosen=chosen: x[chosen], photos),
+    )
     result[kind] = area_under_curve(cosines[same], cosines[owner & ~same])
   return result
 
 
-def _pairs(embeddings: np.ndarray, photos: gallery.Gallery
-           ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _pairs(
+  embeddings: np.ndarray, photos: gallery.Gallery
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Cosines of all pairs of photos; same variant?; same identity vector?"""
   first, second = np.triu_indices(len(embeddings), 1)
   cosines = (embeddings @ embeddings.T)[first, second]
-  return (cosines, photos.label[first] == photos.label[second],
-          photos.owner[first] == photos.owner[second])
+  return (
+    cosines,
+    photos.label[first] == photos.label[second],
+    photos.owner[first] == photos.owner[second],
+  )
 
 
-def area_under_curve(high: chex.Array, low: chex.Array) -> float:
+def area_under_curve(high: Array, low: Array) -> float:
   """How often one of `high` exceeds one of `low`; ties count half."""
   ordered = np.sort(low)
-  below = (np.searchsorted(ordered, high, "left")
-           + np.searchsorted(ordered, high, "right")) / 2
+  below = (
+    np.searchsorted(ordered, high, "left")
+    + np.searchsorted(ordered, high, "right")
+  ) / 2
   return float(below.mean() / len(ordered))

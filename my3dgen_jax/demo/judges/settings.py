@@ -1,11 +1,10 @@
 """Settings of the judges' training, and the photos that they ask for."""
 
 import dataclasses
-from typing import Tuple
 
 import jax
 
-from my3dgen_jax.config import ConfigError, check_numbers, setting
+from my3dgen_jax.config import check_numbers, ConfigError, setting
 from my3dgen_jax.demo import gallery
 
 _TEST_SUPERSAMPLING = 2  # as albums have it
@@ -38,32 +37,49 @@ class NetworksConfig:
     check_numbers(self, may_be_zero=("margin", "seed"))
     for name in ("photos", "test_photos", "test_people"):
       if getattr(self, name) < 2:
-        raise ConfigError(f"{name}: expected at least 2, got "
-                          f"{getattr(self, name)}")
+        raise ConfigError(
+          f"{name}: expected at least 2, got {getattr(self, name)}"
+        )
     if self.resolution * self.supersampling % 8:
-      raise ConfigError(f"resolution: times the supersampling expected a "
-                        f"multiple of 8, got {self.resolution}")
+      raise ConfigError(
+        f"resolution: times the supersampling expected a "
+        f"multiple of 8, got {self.resolution}"
+      )
     if self.batch % jax.local_device_count():
-      raise ConfigError(f"batch: expected a multiple of the devices, "
-                        f"{jax.local_device_count()}, got {self.batch}")
+      raise ConfigError(
+        f"batch: expected a multiple of the devices, "
+        f"{jax.local_device_count()}, got {self.batch}"
+      )
     if self.batch > self.plan.size:
-      raise ConfigError(f"batch: expected at most all {self.plan.size} "
-                        f"photos, got {self.batch}")
+      raise ConfigError(
+        f"batch: expected at most all {self.plan.size} photos, got {self.batch}"
+      )
     return self
 
   @property
   def plan(self) -> gallery.Plan:
     """The photos to learn from."""
-    return gallery.Plan(people=self.people, photos=self.photos,
-                        seed=3 * self.seed + 1, resolution=self.resolution,
-                        supersampling=self.supersampling)
+    return gallery.Plan(
+      people=self.people,
+      photos=self.photos,
+      seed=3 * self.seed + 1,
+      resolution=self.resolution,
+      supersampling=self.supersampling,
+    )
 
   @property
-  def test_plans(self) -> Tuple[gallery.Plan, gallery.Plan]:
+  def test_plans(self) -> tuple[gallery.Plan, gallery.Plan]:
     """The photos to measure with: of twins, and of kinds of marks."""
     test = dataclasses.replace(
-        self.plan, people=self.test_people, photos=self.test_photos,
-        seed=3 * self.seed + 2, supersampling=_TEST_SUPERSAMPLING)
+      self.plan,
+      people=self.test_people,
+      photos=self.test_photos,
+      seed=3 * self.seed + 2,
+      supersampling=_TEST_SUPERSAMPLING,
+    )
     return test, dataclasses.replace(
-        test, people=self.test_kinds_people, seed=3 * self.seed + 3,
-        variants="kinds")
+      test,
+      people=self.test_kinds_people,
+      seed=3 * self.seed + 3,
+      variants="kinds",
+    )

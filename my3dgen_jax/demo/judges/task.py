@@ -1,7 +1,8 @@
 """What one of the trainings learns."""
 
 import dataclasses
-from typing import Any, Callable, Dict, Tuple
+from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
@@ -27,4 +28,4 @@ class Task:
   rate: float
   init: Callable[[chex.PRNGKey], Any]
   targets: np.ndarray
-  loss: Callable[..., Tuple[jax.Array, Tuple[Any, Dict[str, jax.Array]]]]
+  loss: Callable[..., tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]]

@@ -9,6 +9,7 @@ import jax
 
 from my3dgen_jax.demo import people, points, prior, render
 from my3dgen_jax.ops import cameras
+from my3dgen_jax.types import Array
 
 
 @flax.struct.dataclass
@@ -22,15 +23,16 @@ class Batch:
     rendering: from them, or None.
   """
 
-  z: chex.Array
+  z: Array
   field: points.FieldPoints
   c: Any = None
   rendering: Any = None
 
 
 @functools.partial(jax.jit, static_argnames=("num_points", "side", "part"))
-def draw_batch(keys: chex.PRNGKey, *, num_points: int, side: int = 0,
-               part: float = 1) -> Batch:
+def draw_batch(
+  keys: chex.PRNGKey, *, num_points: int, side: int = 0, part: float = 1
+) -> Batch:
   """Draws people without marks.
 
   Args:
@@ -42,22 +44,29 @@ def draw_batch(keys: chex.PRNGKey, *, num_points: int, side: int = 0,
   keys = jax.vmap(lambda key: jax.random.split(key, 5))(keys).T
   person = jax.vmap(lambda key: people.sample_person(key, kinds=()))(keys[0])
   field = jax.lax.map(
-      lambda one: points.field_points(one[0], one[1], num_points),
-      (keys[1], person))
-  z = jax.vmap(lambda key, one: prior.latents(key, jax.tree.map(
-      lambda x: x[None], one))[0])(keys[2], person)
+    lambda one: points.field_points(one[0], one[1], num_points),
+    (keys[1], person),
+  )
+  z = jax.vmap(
+    lambda key, one: prior.latents(key, jax.tree.map(lambda x: x[None], one))[0]
+  )(keys[2], person)
   if not side:
     return Batch(z=z, field=field)
   c = jax.vmap(people.sample_camera)(keys[3])
   if part < 1:
-    corner = jax.vmap(lambda key: jax.random.uniform(
-        key, (2,), maxval=1 - part))(keys[4])
+    corner = jax.vmap(
+      lambda key: jax.random.uniform(key, (2,), maxval=1 - part)
+    )(keys[4])
     c = cropped(c, corner, part)
-  return Batch(z=z, field=field, c=c, rendering=render.render(
-      person, c, resolution=int(side * part)))
+  return Batch(
+    z=z,
+    field=field,
+    c=c,
+    rendering=render.render(person, c, resolution=int(side * part)),
+  )
 
 
-def cropped(c: chex.Array, corner: chex.Array, part: float) -> jax.Array:
+def cropped(c: Array, corner: Array, part: float) -> jax.Array:
   """Labels of cameras that see a square of what others see.
 
   Args:
@@ -67,5 +76,4 @@ def cropped(c: chex.Array, corner: chex.Array, part: float) -> jax.Array:
   """
   cam2world, intrinsics = cameras.unpack_label(c)
   moved = intrinsics.at[:, :2, 2].add(-corner)
-  return cameras.pack_label(cam2world,
-                            moved.at[:, :2].divide(part))
+  return cameras.pack_label(cam2world, moved.at[:, :2].divide(part))

@@ -1,19 +1,19 @@
 """Losses of the prior: of points of space, and of pictures."""
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from my3dgen_jax.demo import points, render
 from my3dgen_jax.losses.reconstruction import block_means
 from my3dgen_jax.ops.resize import resize_bilinear
-from my3dgen_jax.types import Network, RenderOutput
+from my3dgen_jax.types import Array, Network, RenderOutput
 
 _DENSITY_SCALE = 10.0  # of errors of raw density that are large
 
 
-def point_loss(generator: Network, planes: chex.Array,
-               field: points.FieldPoints) -> jax.Array:
+def point_loss(
+  generator: Network, planes: Array, field: points.FieldPoints
+) -> jax.Array:
   """How far density and colour are off at points, a mean."""
   found = generator(planes, field.points, method="query")
   error = jnp.abs(found.sigma[..., 0] - field.density) / _DENSITY_SCALE
@@ -22,11 +22,13 @@ def point_loss(generator: Network, planes: chex.Array,
   colour = found.rgb[..., :3] * 2 - 1 - field.colour
   visible = field.weight[..., None]
   return density + 4 * jnp.sum(jnp.abs(colour) * visible) / (
-      3 * jnp.maximum(jnp.sum(visible), 1))
+    3 * jnp.maximum(jnp.sum(visible), 1)
+  )
 
 
-def image_loss(output: RenderOutput, rendering: render.Rendering,
-               margin: float = 0) -> jax.Array:
+def image_loss(
+  output: RenderOutput, rendering: render.Rendering, margin: float = 0
+) -> jax.Array:
   """How far pictures are off: pixels, edges, and coarser versions.
 
   Args:
@@ -39,13 +41,14 @@ def image_loss(output: RenderOutput, rendering: render.Rendering,
   border = int(margin * photo.shape[1])
   inside = slice(border, photo.shape[1] - border)
   total = _picture_distance(
-      output.image[:, inside, inside], photo[:, inside, inside])
+    output.image[:, inside, inside], photo[:, inside, inside]
+  )
   total += _picture_distance(output.image_raw, small)
   depth = resize_bilinear(rendering.depth, *output.image_depth.shape[1:3])
   return total + jnp.mean(jnp.abs(output.image_depth - depth))
 
 
-def _picture_distance(x: chex.Array, y: chex.Array) -> jax.Array:
+def _picture_distance(x: Array, y: Array) -> jax.Array:
   """Charbonnier's distance, of edges too, at three scales."""
   smooth = lambda difference: jnp.mean(jnp.sqrt(jnp.square(difference) + 1e-4))
   total = 0.5 * jnp.mean(jnp.square(x - y))

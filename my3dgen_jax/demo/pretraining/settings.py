@@ -1,11 +1,11 @@
 """Settings of the prior's training, and its stages."""
 
 import dataclasses
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 
 import jax
 
-from my3dgen_jax.config import ConfigError, check_numbers, setting
+from my3dgen_jax.config import check_numbers, ConfigError, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,14 +29,24 @@ class PretrainConfig:
 
   def validate(self) -> "PretrainConfig":
     """Checks every field; raises ConfigError that names it."""
-    check_numbers(self, may_be_zero=(
-        "point_steps", "crop_steps", "image_steps", "seed", "point_weight",
-        "average"))
+    check_numbers(
+      self,
+      may_be_zero=(
+        "point_steps",
+        "crop_steps",
+        "image_steps",
+        "seed",
+        "point_weight",
+        "average",
+      ),
+    )
     if self.points % 5:
       raise ConfigError(f"points: expected a multiple of 5, got {self.points}")
     if self.people % jax.local_device_count():
-      raise ConfigError(f"people: expected a multiple of the devices, "
-                        f"{jax.local_device_count()}, got {self.people}")
+      raise ConfigError(
+        f"people: expected a multiple of the devices, "
+        f"{jax.local_device_count()}, got {self.people}"
+      )
     return self
 
   @property
@@ -58,8 +68,10 @@ class Stage(NamedTuple):
   part: float
 
 
-def stages_of(config: PretrainConfig) -> Tuple[Stage, ...]:
+def stages_of(config: PretrainConfig) -> tuple[Stage, ...]:
   """Points of space, crops, then whole pictures."""
-  return (Stage(config.point_steps, config.point_rate, 0),
-          Stage(config.crop_steps, config.crop_rate, 0.5),
-          Stage(config.image_steps, config.image_rate, 1))
+  return (
+    Stage(config.point_steps, config.point_rate, 0),
+    Stage(config.crop_steps, config.crop_rate, 0.5),
+    Stage(config.image_steps, config.image_rate, 1),
+  )

@@ -5,31 +5,42 @@ import pathlib
 import re
 import sys
 import traceback
-from typing import Callable, List, Optional, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 from absl import app, flags, logging
 
-from my3dgen_jax.errors import FlagError, Interrupted, UserError, one_line
-from my3dgen_jax.launch.support import programs
-from my3dgen_jax.jobs import devices, processes
+from my3dgen_jax.errors import FlagError, Interrupted, one_line, UserError
+from my3dgen_jax.jobs import clusters, devices, processes
 from my3dgen_jax.jobs.progress import compiling
+from my3dgen_jax.launch.support import programs
 from my3dgen_jax.ops import platforms
 
 # What commands declare their flags with. Several may be of one name, as long
 # as only one command runs; and they belong to the command, not to this file.
 string, integer, number, boolean, enum, listing, multi_enum = (
-    functools.partial(define, allow_override=True) for define in (
-        flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float,
-        flags.DEFINE_bool, flags.DEFINE_enum, flags.DEFINE_list,
-        flags.DEFINE_multi_enum))
+  functools.partial(define, allow_override=True)
+  for define in (
+    flags.DEFINE_string,
+    flags.DEFINE_integer,
+    flags.DEFINE_float,
+    flags.DEFINE_bool,
+    flags.DEFINE_enum,
+    flags.DEFINE_list,
+    flags.DEFINE_multi_enum,
+  )
+)
 flags.disclaim_key_flags()
 
 # Flagfiles that are part of the project.
 _FLAGFILES = pathlib.Path(__file__).resolve().parents[3] / "launch"
 _CPU_DEVICES = "cpu_devices"
 _COORDINATOR, _COUNT, _INDEX, _TIMEOUT = _OF_PROCESSES = (
-    "coordinator", "num_processes", "process_id", "connect_timeout")
+  "coordinator",
+  "num_processes",
+  "process_id",
+  "connect_timeout",
+)
 _AUTO = "auto"
 _PROGRAM_CACHE = "program_cache"
 _PRECISION = "precision"
@@ -44,14 +55,18 @@ def run(main: Callable[[], None]):
       raises ends in one line on stderr and exit code 1, a `FlagError` (also
       from parsing) in exit code 2; anything else is a bug and shows itself.
   """
+
   def guarded(argv: Sequence[str]):
     try:
       if len(argv) > 1:
-        raise FlagError(f"unexpected argument {argv[1]!r}; every setting is "
-                        "a flag, --helpshort lists them")
+        raise FlagError(
+          f"unexpected argument {argv[1]!r}; every setting is "
+          "a flag, --helpshort lists them"
+        )
       if _CPU_DEVICES in flags.FLAGS and flags.FLAGS[_CPU_DEVICES].value:
-        jax.config.update("jax_num_cpu_devices",
-                          flags.FLAGS[_CPU_DEVICES].value)
+        jax.config.update(
+          "jax_num_cpu_devices", flags.FLAGS[_CPU_DEVICES].value
+        )
       _start_processes()
       devices.trim_after_compiling()
       platforms.trace_for_cpu_alone()
@@ -80,18 +95,26 @@ def run(main: Callable[[], None]):
       raise
 
   # Here, so that it is a flag of each command.
-  string(_PROGRAM_CACHE, None, "Folder of compiled programs, which the next "
-         "command takes from there; empty: none. Default: "
-         "JAX_COMPILATION_CACHE_DIR, else the user's cache folder.")
-  enum(_PRECISION, None, ["default", "high", "highest"], "Precision of "
-       "products on an accelerator: highest: float32; default: TF32 on a GPU, "
-       "as the original computes. Default: default on an accelerator, else "
-       "what the checkpoint says.")
+  string(
+    _PROGRAM_CACHE,
+    None,
+    "Folder of compiled programs, which the next "
+    "command takes from there; empty: none. Default: "
+    "JAX_COMPILATION_CACHE_DIR, else the user's cache folder.",
+  )
+  enum(
+    _PRECISION,
+    None,
+    ["default", "high", "highest"],
+    "Precision of "
+    "products on an accelerator: highest: float32; default: TF32 on a GPU, "
+    "as the original computes. Default: default on an accelerator, else "
+    "what the checkpoint says.",
+  )
   app.run(guarded, flags_parser=_parse)
 
 
-def precision(begun: Callable[[], Optional[str]] = lambda: None
-              ) -> Optional[str]:
+def precision(begun: Callable[[], str | None] = lambda: None) -> str | None:
   """What --precision chose, or what suits the device; None: as stored.
 
   The library itself computes as its configs say; commands are run by people
@@ -109,45 +132,75 @@ def precision(begun: Callable[[], Optional[str]] = lambda: None
 
 def define_cpu_devices():
   """Declares --cpu_devices for a command that shares its work out."""
-  integer(_CPU_DEVICES, None, "Devices that the CPU poses as, to share the "
-          "work, 1 to 256; one for each core suits small models, and takes as "
-          "many times the memory. Default: one.", lower_bound=1, upper_bound=256)
+  integer(
+    _CPU_DEVICES,
+    None,
+    "Devices that the CPU poses as, to share the "
+    "work, 1 to 256; one for each core suits small models, and takes as "
+    "many times the memory. Default: one.",
+    lower_bound=1,
+    upper_bound=256,
+  )
 
 
 def define_processes():
   """Declares the flags of a command that several processes can work on."""
-  string(_COORDINATOR, None, "HOST:PORT of process 0, the same for all "
-         "processes of a job; auto: what SLURM or Open MPI say. Default: a "
-         "single process.")
+  string(
+    _COORDINATOR,
+    None,
+    "HOST:PORT of process 0, the same for all "
+    "processes of a job; auto: what SLURM or Open MPI say. Default: a "
+    "single process.",
+  )
   integer(_COUNT, None, "Number of processes of the job, >= 1.", lower_bound=1)
-  integer(_INDEX, None, "Number of this process, from 0; process 0 writes "
-          "the files.", lower_bound=0)
-  number(_TIMEOUT, processes.CONNECT_SECONDS, "Seconds in which all "
-         "processes must have started, >= 1.", lower_bound=1.0)
+  integer(
+    _INDEX,
+    None,
+    "Number of this process, from 0; process 0 writes the files.",
+    lower_bound=0,
+  )
+  number(
+    _TIMEOUT,
+    clusters.CONNECT_SECONDS,
+    "Seconds in which all processes must have started, >= 1.",
+    lower_bound=1.0,
+  )
 
 
 def _start_processes():
   """Meets the other processes, if the flags say that there are any."""
   if _COORDINATOR not in flags.FLAGS:
     return
-  values = {name: flags.FLAGS[name].value for name in (
-      _COORDINATOR, _COUNT, _INDEX)}
+  values = {
+    name: flags.FLAGS[name].value for name in (_COORDINATOR, _COUNT, _INDEX)
+  }
   coordinator, count, index = values.values()
   if all(value is None for value in values.values()):
     return
   local = None
   if coordinator == _AUTO:
     if count is not None or index is not None:
-      raise FlagError("--coordinator=auto finds --num_processes and "
-                      "--process_id itself")
-    coordinator, count, index, local = processes.detect()
-  for name, value in ((_COORDINATOR, coordinator), (_COUNT, count),
-                      (_INDEX, index)):
+      raise FlagError(
+        "--coordinator=auto finds --num_processes and --process_id itself"
+      )
+    coordinator, count, index, local = clusters.detect()
+  for name, value in (
+    (_COORDINATOR, coordinator),
+    (_COUNT, count),
+    (_INDEX, index),
+  ):
     if value is None:
-      raise FlagError(f"--{name} is missing; several processes need "
-                      "--coordinator, --num_processes and --process_id")
-  processes.start(coordinator, count=count, index=index, local_devices=local,
-                  timeout=flags.FLAGS[_TIMEOUT].value)
+      raise FlagError(
+        f"--{name} is missing; several processes need "
+        "--coordinator, --num_processes and --process_id"
+      )
+  processes.start(
+    coordinator,
+    count=count,
+    index=index,
+    local_devices=local,
+    timeout=flags.FLAGS[_TIMEOUT].value,
+  )
 
 
 def _end_others(error: Exception):
@@ -157,7 +210,7 @@ def _end_others(error: Exception):
     processes.abandon(1, f"{type(error).__name__}: {one_line(error)}")
 
 
-def _parse(argv: List[str]) -> List[str]:
+def _parse(argv: list[str]) -> list[str]:
   try:
     rest = flags.FLAGS(_found_flagfiles(argv))
     if flags.FLAGS["verbosity"].using_default_value:
@@ -170,7 +223,7 @@ def _parse(argv: List[str]) -> List[str]:
     return _fail(f"{error} (--helpshort lists the flags)", 2)
 
 
-def _found_flagfiles(argv: Sequence[str]) -> List[str]:
+def _found_flagfiles(argv: Sequence[str]) -> list[str]:
   """Flagfiles that are not in the current folder may be in `launch/`."""
   result = list(argv)
   for i, argument in enumerate(argv):
@@ -182,8 +235,11 @@ def _found_flagfiles(argv: Sequence[str]) -> List[str]:
     place = i if match[2] is not None else i + 1
     name = match[2] if match[2] is not None else (argv + [""])[place]
     if not pathlib.Path(name).exists() and (_FLAGFILES / name).is_file():
-      result[place] = argument[:match.end(1)] + f"={_FLAGFILES / name}" if (
-          match[2] is not None) else str(_FLAGFILES / name)
+      result[place] = (
+        argument[: match.end(1)] + f"={_FLAGFILES / name}"
+        if (match[2] is not None)
+        else str(_FLAGFILES / name)
+      )
   return result
 
 
@@ -191,8 +247,11 @@ def flags_as_text(skip: Sequence[str] = ()) -> str:
   """The flags that were given, as a flagfile that gives them again."""
   lines = []
   for name, flag in sorted(flags.FLAGS._flags().items()):  # pylint: disable=protected-access
-    if flag.using_default_value or name in skip or name in (
-        "flagfile", "verbosity", *_OF_PROCESSES):
+    if (
+      flag.using_default_value
+      or name in skip
+      or name in ("flagfile", "verbosity", *_OF_PROCESSES)
+    ):
       continue
     lines.append(flag.serialize())
   return "\n".join(dict.fromkeys(line for line in lines if line)) + "\n"
@@ -204,7 +263,7 @@ def _fail(error: object, code: int):
   sys.exit(code)
 
 
-def numbers(name: str, values: Sequence[str], bound: float) -> List[float]:
+def numbers(name: str, values: Sequence[str], bound: float) -> list[float]:
   """Reads a list flag of numbers between -bound and bound.
 
   Raises: FlagError that names the flag.
@@ -214,13 +273,15 @@ def numbers(name: str, values: Sequence[str], bound: float) -> List[float]:
   except ValueError:
     result = []
   if not result or not all(abs(value) <= bound for value in result):
-    raise FlagError(f"--{name}: expected numbers between {-bound:.4g} and "
-                    f"{bound:.4g}, separated by commas, got "
-                    f"{','.join(values)!r}")
+    raise FlagError(
+      f"--{name}: expected numbers between {-bound:.4g} and "
+      f"{bound:.4g}, separated by commas, got "
+      f"{','.join(values)!r}"
+    )
   return result
 
 
-def whole_numbers(name: str, values: Sequence[str]) -> List[int]:
+def whole_numbers(name: str, values: Sequence[str]) -> list[int]:
   """Reads a list flag of whole numbers >= 0 and ranges: 1,4-6 is 1,4,5,6.
 
   Raises: FlagError that names the flag.
@@ -228,11 +289,14 @@ def whole_numbers(name: str, values: Sequence[str]) -> List[int]:
   result = []
   for value in values:
     match = re.fullmatch(r"\s*(\d{1,10})(?:-(\d{1,10}))?\s*", value)
-    first, last = map(int, (match[1], match[2] or match[1])) if match else (
-        1, 0)
+    first, last = (
+      map(int, (match[1], match[2] or match[1])) if match else (1, 0)
+    )
     if not first <= last < 2**32:
-      raise FlagError(f"--{name}: expected whole numbers or ranges like 0-3, "
-                      f"separated by commas, got {value!r}")
+      raise FlagError(
+        f"--{name}: expected whole numbers or ranges like 0-3, "
+        f"separated by commas, got {value!r}"
+      )
     if len(result) + last - first >= _MOST_NUMBERS:
       raise FlagError(f"--{name}: at most {_MOST_NUMBERS} at a time")
     result.extend(range(first, last + 1))

@@ -4,7 +4,8 @@ import dataclasses
 import functools
 import types
 import typing
-from typing import Any, Callable, Literal, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 from absl import flags
 
@@ -14,14 +15,24 @@ from my3dgen_jax.launch.support import cli
 # The flags belong to the command that declares them.
 flags.disclaim_key_flags()
 
-_SCALARS = {int: cli.integer, float: cli.number, bool: cli.boolean,
-            str: cli.string}
+_SCALARS = {
+  int: cli.integer,
+  float: cli.number,
+  bool: cli.boolean,
+  str: cli.string,
+}
 
 
-def define(config_class: Any, prefix: str = "", *, only: Sequence[str] = (),
-           skip: Sequence[str] = (), names: Mapping[str, str] | None = None,
-           parse: Mapping[str, Callable[[str], Any]] | None = None,
-           **defaults: Any) -> Callable[..., Any]:
+def define(
+  config_class: Any,
+  prefix: str = "",
+  *,
+  only: Sequence[str] = (),
+  skip: Sequence[str] = (),
+  names: Mapping[str, str] | None = None,
+  parse: Mapping[str, Callable[[str], Any]] | None = None,
+  **defaults: Any,
+) -> Callable[..., Any]:
   """Declares a flag for each field that has a `setting`, and for its parts'.
 
   Args:
@@ -37,8 +48,11 @@ def define(config_class: Any, prefix: str = "", *, only: Sequence[str] = (),
     are parsed. Its keyword arguments are fields that it does not take from
     flags. It raises FlagError, naming the flag, for what cannot be parsed.
   """
-  hints, names, parse = typing.get_type_hints(config_class), names or {}, (
-      parse or {})
+  hints, names, parse = (
+    typing.get_type_hints(config_class),
+    names or {},
+    (parse or {}),
+  )
   readers = {}
   for field in dataclasses.fields(config_class):
     if field.name in skip or only and field.name not in only:
@@ -48,30 +62,45 @@ def define(config_class: Any, prefix: str = "", *, only: Sequence[str] = (),
       readers[field.name] = _define_part(default, **field.metadata)
     elif "help" in field.metadata:
       readers[field.name] = _define_field(
-          prefix + names.get(field.name, field.name), hints[field.name],
-          None if default is REQUIRED else default, field.metadata,
-          parse.get(field.name))
+        prefix + names.get(field.name, field.name),
+        hints[field.name],
+        None if default is REQUIRED else default,
+        field.metadata,
+        parse.get(field.name),
+      )
 
   def read(**fields: Any) -> Any:
-    return config_class(**fields, **{
-        name: reader() for name, reader in readers.items()
-        if name not in fields})
+    return config_class(
+      **fields,
+      **{
+        name: reader() for name, reader in readers.items() if name not in fields
+      },
+    )
 
   return read
 
 
-def _define_part(default: Any, prefix: str, fields: Sequence[str]
-                 ) -> Callable[[], Any]:
+def _define_part(
+  default: Any, prefix: str, fields: Sequence[str]
+) -> Callable[[], Any]:
   """Declares the flags of a part; returns what reads it."""
-  rest = {name: value for name, value in vars(default).items()
-          if fields and name not in fields}
+  rest = {
+    name: value
+    for name, value in vars(default).items()
+    if fields and name not in fields
+  }
   return functools.partial(
-      define(type(default), prefix, only=fields, **vars(default)), **rest)
+    define(type(default), prefix, only=fields, **vars(default)), **rest
+  )
 
 
-def _define_field(name: str, hint: Any, default: Any,
-                  metadata: Mapping[str, Any],
-                  parse: Callable[[str], Any] | None) -> Callable[[], Any]:
+def _define_field(
+  name: str,
+  hint: Any,
+  default: Any,
+  metadata: Mapping[str, Any],
+  parse: Callable[[str], Any] | None,
+) -> Callable[[], Any]:
   """Declares one flag; returns what reads the field's value."""
   text, choices = metadata["help"], metadata["choices"]
   if parse:
@@ -87,22 +116,30 @@ def _define_field(name: str, hint: Any, default: Any,
     shown = [choice.removeprefix(dot) for choice in choices]
     holder = cli.enum(name, default and default.removeprefix(dot), shown, text)
     return lambda: holder.value and dot + holder.value
-  bounds = {} if hint in (bool, str) else {
-      "lower_bound": metadata["low"], "upper_bound": metadata["high"]}
+  bounds = (
+    {}
+    if hint in (bool, str)
+    else {"lower_bound": metadata["low"], "upper_bound": metadata["high"]}
+  )
   holder = _SCALARS[hint](name, default, text, **bounds)
   return lambda: holder.value
 
 
-def _define_tuple(name: str, item: Any, default: Any,
-                  metadata: Mapping[str, Any]) -> Callable[[], Any]:
+def _define_tuple(
+  name: str, item: Any, default: Any, metadata: Mapping[str, Any]
+) -> Callable[[], Any]:
   """The flag of a field with several values of the type `item`."""
   text = metadata["help"]
   if metadata["choices"]:
     holder = cli.multi_enum(name, list(default), metadata["choices"], text)
   else:
-    holder = cli.listing(name, default if default is None else [
-        f"{value:g}" if item is float else str(value) for value in default],
-                         text)
+    holder = cli.listing(
+      name,
+      default
+      if default is None
+      else [f"{value:g}" if item is float else str(value) for value in default],
+      text,
+    )
   if item is str:
     return lambda: None if holder.value is None else tuple(holder.value)
 
@@ -120,5 +157,5 @@ def _without_none(hint: Any) -> Any:
   """The type X of an annotation X | None."""
   if typing.get_origin(hint) not in (typing.Union, types.UnionType):
     return hint
-  found, = (one for one in typing.get_args(hint) if one is not type(None))
+  (found,) = (one for one in typing.get_args(hint) if one is not type(None))
   return found

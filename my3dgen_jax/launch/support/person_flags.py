@@ -1,28 +1,39 @@
 """Flags of all commands that work with a person."""
 
-from typing import Any, Optional
+from typing import Any
 
-from my3dgen_jax.apps.person import Person, load_person
+from my3dgen_jax.apps.person import load_person, Person
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.data.photo_selection import parse_selection
 from my3dgen_jax.errors import FlagError
-from my3dgen_jax.launch.support import cli
 from my3dgen_jax.jobs.devices import described, local_devices
+from my3dgen_jax.launch.support import cli
 
 _RUN = cli.string("run", None, "Folder of a run of launch.personalize.")
-_CHECKPOINT = cli.string("checkpoint", None, "Folder where the run's base is "
-                         "now; or a bare base to work with.")
-_PRETRAINED = cli.boolean("pretrained", False, "Use the run's base in place "
-                          "of the person's generator; its anchors stay.")
-_LPIPS = cli.string("lpips", None, "Folder of LPIPS's weights; default: the "
-                    "run's.")
-_IDENTITY = cli.string("identity", None, "Folder of a face recognition "
-                       "network; default: the run's.")
+_CHECKPOINT = cli.string(
+  "checkpoint",
+  None,
+  "Folder where the run's base is now; or a bare base to work with.",
+)
+_PRETRAINED = cli.boolean(
+  "pretrained",
+  False,
+  "Use the run's base in place of the person's generator; its anchors stay.",
+)
+_LPIPS = cli.string(
+  "lpips", None, "Folder of LPIPS's weights; default: the run's."
+)
+_IDENTITY = cli.string(
+  "identity", None, "Folder of a face recognition network; default: the run's."
+)
 _OUT = cli.string("out", None, "Folder to write.")
-_DEVICES = cli.integer("devices", None, "Devices of this machine to use; "
-                       "default: all.",
-                       lower_bound=1)
+_DEVICES = cli.integer(
+  "devices",
+  None,
+  "Devices of this machine to use; default: all.",
+  lower_bound=1,
+)
 cli.define_cpu_devices()
 
 
@@ -38,11 +49,16 @@ class AlbumFlags:
 
   def __init__(self, of: str = ""):
     """Declares them; `of` says in the help what the album must be."""
-    self._album = cli.string("album", None, "Folder or zip of photos with "
-                             f"cameras{of}.")
-    self._photos = cli.string("photos", None, "Photos of the album to use: "
-                              "a number, a share, or a file with one name per "
-                              "line; default: all.")
+    self._album = cli.string(
+      "album", None, f"Folder or zip of photos with cameras{of}."
+    )
+    self._photos = cli.string(
+      "photos",
+      None,
+      "Photos of the album to use: "
+      "a number, a share, or a file with one name per "
+      "line; default: all.",
+    )
 
   @property
   def given(self) -> bool:
@@ -57,8 +73,7 @@ class AlbumFlags:
     return found.select(parse_selection(self._photos.value))
 
 
-def person(*, needs_run: bool = False,
-           pretrained: bool = False) -> Person:
+def person(*, needs_run: bool = False, pretrained: bool = False) -> Person:
   """The person that the flags name.
 
   Args:
@@ -67,7 +82,7 @@ def person(*, needs_run: bool = False,
 
   Raises: FlagError, CheckpointError, UserError: names the flag or file.
   """
-  wanted: Optional[str] = None
+  wanted: str | None = None
   if needs_run and not _RUN.value:
     wanted = "--run is missing: the folder of a run of launch.personalize"
   elif not _RUN.value and not _CHECKPOINT.value:
@@ -77,9 +92,17 @@ def person(*, needs_run: bool = False,
   precision = cli.precision()
   devices = local_devices(_DEVICES.value)
   if not pretrained:  # which is the second of two
-    print(f"reading {_RUN.value or _CHECKPOINT.value}; {described(devices)}"
-          + (f", precision {precision}" if precision else ""), flush=True)
+    print(
+      f"reading {_RUN.value or _CHECKPOINT.value}; {described(devices)}"
+      + (f", precision {precision}" if precision else ""),
+      flush=True,
+    )
   return load_person(
-      run=_RUN.value, checkpoint=_CHECKPOINT.value,
-      pretrained=pretrained or _PRETRAINED.value, lpips=_LPIPS.value,
-      identity=_IDENTITY.value, devices=devices, precision=precision)
+    run=_RUN.value,
+    checkpoint=_CHECKPOINT.value,
+    pretrained=pretrained or _PRETRAINED.value,
+    lpips=_LPIPS.value,
+    identity=_IDENTITY.value,
+    devices=devices,
+    precision=precision,
+  )

@@ -12,13 +12,12 @@ import platform
 import re
 import shutil
 import sys
-from typing import List, Optional, Tuple
 import warnings
 
 import jax
 
+from my3dgen_jax.errors import one_line, UserError
 from my3dgen_jax.storage.files import make_writable
-from my3dgen_jax.errors import UserError, one_line
 from my3dgen_jax.training.anchors import default_cache
 
 # JAX bounds a cache itself only with the package filelock, takes a lock for
@@ -27,19 +26,22 @@ from my3dgen_jax.training.anchors import default_cache
 _MOST_BYTES = 2 * 2**30
 _KEPT_SHARE = 0.75  # of the bound, so that not every command has to remove
 _LEAST_FREE = 512 * 2**20  # bytes on the disk
-_REMEDY = ("--program_cache=FOLDER keeps them elsewhere, --program_cache= "
-           "nowhere")
+_REMEDY = (
+  "--program_cache=FOLDER keeps them elsewhere, --program_cache= nowhere"
+)
 # JAX's words for an entry that is damaged, or a disk that is full.
-_TROUBLE = ("Error (reading|writing) persistent compilation cache entry for "
-            "'(?P<name>.*?)'")
+_TROUBLE = (
+  "Error (reading|writing) persistent compilation cache entry for "
+  "'(?P<name>.*?)'"
+)
 
 _SETTINGS = {
-    # A command compiles a hundred small programs, in a third of its start;
-    # they are 4 kB each. On a GPU each one is tuned besides.
-    "jax_persistent_cache_min_compile_time_secs": 0.0,
-    # As JAX has it so far: XLA's measurements of a GPU's kernels.
-    "jax_persistent_cache_enable_xla_caches":
-        "xla_gpu_per_fusion_autotune_cache_dir"}
+  # A command compiles a hundred small programs, in a third of its start;
+  # they are 4 kB each. On a GPU each one is tuned besides.
+  "jax_persistent_cache_min_compile_time_secs": 0.0,
+  # As JAX has it so far: XLA's measurements of a GPU's kernels.
+  "jax_persistent_cache_enable_xla_caches": "xla_gpu_per_fusion_autotune_cache_dir",
+}
 
 
 def default_folder() -> str:
@@ -52,7 +54,7 @@ def default_folder() -> str:
   return str(parent / "programs" / f"{platform.machine()}-{_processor()}")
 
 
-def keep_programs(wanted: Optional[str] = None):
+def keep_programs(wanted: str | None = None):
   """Has JAX keep what it compiles from now on, and find it again.
 
   Args:
@@ -70,8 +72,11 @@ def keep_programs(wanted: Optional[str] = None):
   if wanted == "" or (wanted is None and told == ""):
     return
   try:
-    folder = (os.path.abspath(os.path.expanduser(wanted)) if wanted
-              else default_folder())
+    folder = (
+      os.path.abspath(os.path.expanduser(wanted))
+      if wanted
+      else default_folder()
+    )
     if not os.path.lexists(folder):
       # Whoever can write there decides what runs here.
       _make_private(folder)
@@ -97,15 +102,16 @@ def prune(folder: pathlib.Path, most: int = _MOST_BYTES):
     folder: of programs.
     most: bytes that may stay.
   """
-  found: List[Tuple[float, int, str]] = []
+  found: list[tuple[float, int, str]] = []
   for place, _, names in os.walk(folder):
     for name in names:
       try:
         path = os.path.join(place, name)
         status = os.lstat(path)
         # Not every disk notes when a file was read; then it is when written.
-        found.append((max(status.st_atime, status.st_mtime), status.st_size,
-                      path))
+        found.append(
+          (max(status.st_atime, status.st_mtime), status.st_size, path)
+        )
       except OSError:  # another process has removed it
         pass
   total = sum(size for _, size, _ in found)
@@ -131,22 +137,26 @@ def _make_private(folder: str):
 def _check_room(folder: pathlib.Path):
   free = shutil.disk_usage(folder).free
   if free < _LEAST_FREE:
-    raise UserError(f"{folder}: the disk has {free / 2**20:.0f} MB left; "
-                    f"{_REMEDY}")
+    raise UserError(
+      f"{folder}: the disk has {free / 2**20:.0f} MB left; {_REMEDY}"
+    )
 
 
 def _processor() -> str:
   """Another text for another kind of processor."""
   try:
     with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-      lines = [line for line in _first_of(file)
-               if line.startswith(("flags", "Features", "model name"))]
+      lines = [
+        line
+        for line in _first_of(file)
+        if line.startswith(("flags", "Features", "model name"))
+      ]
   except OSError:  # not Linux
     lines = [platform.processor()]
   return hashlib.sha256("".join(lines).encode()).hexdigest()[:8]
 
 
-def _first_of(file) -> List[str]:
+def _first_of(file) -> list[str]:
   """Lines about the first processor; there may be hundreds, all alike."""
   lines = []
   for line in file:
@@ -156,7 +166,7 @@ def _first_of(file) -> List[str]:
   return lines
 
 
-def _watch(folder: Optional[pathlib.Path]):
+def _watch(folder: pathlib.Path | None):
   """Removes damaged entries, and makes one line of JAX's other warnings.
 
   JAX never writes over an entry, so a damaged one would trouble each command.

@@ -8,21 +8,26 @@ features. Twice as fast on a CPU for the demo's prior as asking for each
 point, and more for larger decoders.
 """
 
-from typing import Optional
-
 import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from my3dgen_jax.ops.rendering import grid_sample
 from my3dgen_jax.ops.activations import softplus
-from my3dgen_jax.types import DecoderWeights
+from my3dgen_jax.ops.rendering import grid_sample
+from my3dgen_jax.types import Array, DecoderWeights
 
 
-def density(tables: chex.Array, decoder: DecoderWeights, x: chex.Array,
-            y: chex.Array, z: chex.Array, *, box_warp: float,
-            precision: Optional[lax.PrecisionLike] = None) -> jax.Array:
+def density(
+  tables: Array,
+  decoder: DecoderWeights,
+  x: Array,
+  y: Array,
+  z: Array,
+  *,
+  box_warp: float,
+  precision: lax.PrecisionLike | None = None,
+) -> jax.Array:
   """Raw density at all (x, y, z), as `triplane.query` gives it.
 
   Args:
@@ -43,12 +48,15 @@ def density(tables: chex.Array, decoder: DecoderWeights, x: chex.Array,
   def hidden(table, column, row):
     """What a plane adds to the hidden features: [hidden, X, Y or Z]."""
     shape = (column.size, row.size)
-    places = jnp.broadcast_arrays(column[:, None] * (2 / box_warp),
-                                  row[None] * (2 / box_warp))
+    places = jnp.broadcast_arrays(
+      column[:, None] * (2 / box_warp), row[None] * (2 / box_warp)
+    )
     features = grid_sample.sample_padded(
-        table, *(place.ravel() for place in places))
-    layer = jnp.matmul(features.astype(jnp.float32), decoder.kernel0,
-                       precision=precision)
+      table, *(place.ravel() for place in places)
+    )
+    layer = jnp.matmul(
+      features.astype(jnp.float32), decoder.kernel0, precision=precision
+    )
     return jnp.moveaxis(layer.reshape(shape + (-1,)), -1, 0)
 
   xy = hidden(tables[0], x, y) + decoder.bias0[:, None, None]
@@ -60,5 +68,8 @@ def density(tables: chex.Array, decoder: DecoderWeights, x: chex.Array,
     return sigma + kernel[i] * softplus(xy[i][:, :, None] + xz[i][:, None])
 
   return lax.fori_loop(
-      0, kernel.size, add,
-      jnp.full((x.size, y.size, z.size), decoder.bias1[0], jnp.float32))
+    0,
+    kernel.size,
+    add,
+    jnp.full((x.size, y.size, z.size), decoder.bias1[0], jnp.float32),
+  )

@@ -1,13 +1,13 @@
 """Bilinear look-ups in images, zero outside."""
 
-from typing import List, Tuple
-
 import chex
 import jax
 import jax.numpy as jnp
 
+from my3dgen_jax.types import Array
 
-def pad_for_sampling(images: chex.Array) -> jax.Array:
+
+def pad_for_sampling(images: Array) -> jax.Array:
   """Adds the ring of zeros that `sample_padded` reads beyond the border.
 
   Args:
@@ -15,12 +15,14 @@ def pad_for_sampling(images: chex.Array) -> jax.Array:
 
   Returns: [..., H + 2, W + 2, C].
   """
-  return jnp.pad(images,
-                 [(0, 0)] * (images.ndim - 3) + [(1, 1), (1, 1), (0, 0)])
+  return jnp.pad(
+    images, [(0, 0)] * (images.ndim - 3) + [(1, 1), (1, 1), (0, 0)]
+  )
 
 
-def taps(height: int, width: int, x: chex.Array, y: chex.Array,
-         dtype: chex.ArrayDType) -> List[Tuple[jax.Array, jax.Array]]:
+def taps(
+  height: int, width: int, x: Array, y: Array, dtype: chex.ArrayDType
+) -> list[tuple[jax.Array, jax.Array]]:
   """The four pixels around each point, and their bilinear weights.
 
   Coordinates are clipped to the ring of zeros, so the four taps need no
@@ -35,6 +37,7 @@ def taps(height: int, width: int, x: chex.Array, y: chex.Array,
 
   Returns: four pairs of arrays [M]: pixel, counted row by row, and weight.
   """
+
   def split(coordinate, size):
     position = jnp.clip((coordinate + 1) * ((size - 2) / 2) + 0.5, 0, size - 1)
     # Not beyond the last but one: the second tap is the next pixel.
@@ -44,13 +47,15 @@ def taps(height: int, width: int, x: chex.Array, y: chex.Array,
   column, right = split(x, width)
   row, down = split(y, height)
   index = row * width + column
-  return [(index, (1 - down) * (1 - right)), (index + 1, (1 - down) * right),
-          (index + width, down * (1 - right)),
-          (index + width + 1, down * right)]
+  return [
+    (index, (1 - down) * (1 - right)),
+    (index + 1, (1 - down) * right),
+    (index + width, down * (1 - right)),
+    (index + width + 1, down * right),
+  ]
 
 
-def sample_padded(table: chex.Array, x: chex.Array,
-                  y: chex.Array) -> jax.Array:
+def sample_padded(table: Array, x: Array, y: Array) -> jax.Array:
   """Reads a padded image bilinearly.
 
   Args:
@@ -63,12 +68,13 @@ def sample_padded(table: chex.Array, x: chex.Array,
   height, width, channels = table.shape
   flat = table.reshape(height * width, channels)
   first, second, third, fourth = (
-      flat.at[index].get(mode="promise_in_bounds") * weight[:, None]
-      for index, weight in taps(height, width, x, y, table.dtype))
+    flat.at[index].get(mode="promise_in_bounds") * weight[:, None]
+    for index, weight in taps(height, width, x, y, table.dtype)
+  )
   return (first + second) + (third + fourth)
 
 
-def grid_sample(images: chex.Array, grid: chex.Array) -> jax.Array:
+def grid_sample(images: Array, grid: Array) -> jax.Array:
   """Reads images bilinearly, zero outside.
 
   Args:
@@ -80,5 +86,6 @@ def grid_sample(images: chex.Array, grid: chex.Array) -> jax.Array:
   """
   chex.assert_rank([images, grid], [4, 3])
   chex.assert_equal_shape_prefix([images, grid], 1)
-  return jax.vmap(sample_padded)(pad_for_sampling(images), grid[..., 0],
-                                 grid[..., 1])
+  return jax.vmap(sample_padded)(
+    pad_for_sampling(images), grid[..., 0], grid[..., 1]
+  )

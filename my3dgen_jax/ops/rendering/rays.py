@@ -1,17 +1,14 @@
 """Rays of a camera, and where they meet the volume."""
 
-from typing import Tuple
-
 import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from my3dgen_jax.types import Rays
+from my3dgen_jax.types import Array, Rays
 
 
-def generate_rays(cam2world: chex.Array, intrinsics: chex.Array,
-                  resolution: int) -> Rays:
+def generate_rays(cam2world: Array, intrinsics: Array, resolution: int) -> Rays:
   """Rays through the pixel centres of a square image.
 
   Args:
@@ -25,21 +22,27 @@ def generate_rays(cam2world: chex.Array, intrinsics: chex.Array,
   chex.assert_shape(cam2world, (None, 4, 4))
   chex.assert_shape(intrinsics, (cam2world.shape[0], 3, 3))
   centres = (jnp.arange(resolution, dtype=jnp.float32) + 0.5) / resolution
-  v, u = (axis.reshape(1, -1)
-          for axis in jnp.meshgrid(centres, centres, indexing="ij"))
+  v, u = (
+    axis.reshape(1, -1)
+    for axis in jnp.meshgrid(centres, centres, indexing="ij")
+  )
   fx, skew, cx = (intrinsics[:, 0, i, None] for i in range(3))
   fy, cy = (intrinsics[:, 1, i, None] for i in (1, 2))
   x = (u - cx + cy * skew / fy - skew * v / fy) / fx
   y = (v - cy) / fy
   camera_space = jnp.stack([x, y, jnp.ones_like(x)], axis=-1)
-  directions = jnp.einsum("nij,nmj->nmi", cam2world[:, :3, :3], camera_space,
-                          precision=lax.Precision.HIGHEST)
+  directions = jnp.einsum(
+    "nij,nmj->nmi",
+    cam2world[:, :3, :3],
+    camera_space,
+    precision=lax.Precision.HIGHEST,
+  )
   directions /= jnp.linalg.norm(directions, axis=-1, keepdims=True)
   origins = jnp.broadcast_to(cam2world[:, None, :3, 3], directions.shape)
   return Rays(origins=origins, directions=directions)
 
 
-def box_limits(rays: Rays, box_warp: float) -> Tuple[jax.Array, jax.Array]:
+def box_limits(rays: Rays, box_warp: float) -> tuple[jax.Array, jax.Array]:
   """Where rays enter and leave the cube of side `box_warp` at the origin.
 
   A ray that misses the cube gets the smallest and the largest entry among
@@ -53,16 +56,30 @@ def box_limits(rays: Rays, box_warp: float) -> Tuple[jax.Array, jax.Array]:
   Returns: two [N, M] arrays of distances along the rays.
   """
   inverse = 1 / rays.directions
-  faces = jnp.stack([(-box_warp / 2 - rays.origins) * inverse,
-                     (box_warp / 2 - rays.origins) * inverse])
+  faces = jnp.stack(
+    [
+      (-box_warp / 2 - rays.origins) * inverse,
+      (box_warp / 2 - rays.origins) * inverse,
+    ]
+  )
   # A ray inside a face's plane gives 0 * inf: that face bounds nothing.
-  near = jnp.max(jnp.nan_to_num(faces.min(axis=0), nan=-jnp.inf,
-                                posinf=jnp.inf, neginf=-jnp.inf), axis=-1)
-  far = jnp.min(jnp.nan_to_num(faces.max(axis=0), nan=jnp.inf,
-                               posinf=jnp.inf, neginf=-jnp.inf), axis=-1)
+  near = jnp.max(
+    jnp.nan_to_num(
+      faces.min(axis=0), nan=-jnp.inf, posinf=jnp.inf, neginf=-jnp.inf
+    ),
+    axis=-1,
+  )
+  far = jnp.min(
+    jnp.nan_to_num(
+      faces.max(axis=0), nan=jnp.inf, posinf=jnp.inf, neginf=-jnp.inf
+    ),
+    axis=-1,
+  )
   hit = near <= far
   any_hit = hit.any(axis=-1, keepdims=True)
   smallest = jnp.min(jnp.where(hit, near, jnp.inf), axis=-1, keepdims=True)
   largest = jnp.max(jnp.where(hit, near, -jnp.inf), axis=-1, keepdims=True)
-  return (jnp.where(hit, near, jnp.where(any_hit, smallest, 0)),
-          jnp.where(hit, far, jnp.where(any_hit, largest, 0)))
+  return (
+    jnp.where(hit, near, jnp.where(any_hit, smallest, 0)),
+    jnp.where(hit, far, jnp.where(any_hit, largest, 0)),
+  )

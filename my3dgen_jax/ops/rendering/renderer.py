@@ -11,7 +11,8 @@ image itself took two.
 """
 
 import functools
-from typing import Any, Callable, Optional, Tuple
+from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
@@ -21,9 +22,14 @@ from jax import lax
 from my3dgen_jax.config import RenderConfig
 from my3dgen_jax.ops.rendering import rays as rays_lib
 from my3dgen_jax.ops.rendering import triplane, volume
-from my3dgen_jax.types import (DecoderWeights, RadianceSample, Rays,
-                               RaySampling, VolumeRendering)
-
+from my3dgen_jax.types import (
+  Array,
+  DecoderWeights,
+  RadianceSample,
+  Rays,
+  RaySampling,
+  VolumeRendering,
+)
 
 ACCELERATOR_CHUNK = 16384  # rays that fill one
 
@@ -51,8 +57,9 @@ def _split(arguments: Any, chunk: int, fill: str = "edge") -> Any:
 
   def split(array):
     if missing:
-      array = jnp.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1),
-                      mode=fill)
+      array = jnp.pad(
+        array, [(0, missing)] + [(0, 0)] * (array.ndim - 1), mode=fill
+      )
     return array.reshape((pieces, size) + array.shape[1:])
 
   return jax.tree.map(split, arguments)
@@ -61,11 +68,13 @@ def _split(arguments: Any, chunk: int, fill: str = "edge") -> Any:
 def _join(chunks: Any, count: int) -> Any:
   """Undoes `_split`: [pieces, R, ...] to [M, ...], M being `count`."""
   return jax.tree.map(
-      lambda array: array.reshape((-1,) + array.shape[2:])[:count], chunks)
+    lambda array: array.reshape((-1,) + array.shape[2:])[:count], chunks
+  )
 
 
-def _map_chunks(function: Callable[..., Any], arguments: Any,
-                chunk: int) -> Any:
+def _map_chunks(
+  function: Callable[..., Any], arguments: Any, chunk: int
+) -> Any:
   """Maps over the leading axis in chunks.
 
   Args:
@@ -79,8 +88,9 @@ def _map_chunks(function: Callable[..., Any], arguments: Any,
   return _join(lax.map(function, _split(arguments, chunk)), count)
 
 
-def _map_images(function: Callable[..., Any], tables: chex.Array,
-                arguments: Any) -> Any:
+def _map_images(
+  function: Callable[..., Any], tables: Array, arguments: Any
+) -> Any:
   """Maps `function(tables_i, arguments_i)` over images, all at once.
 
   The axis stays a plain batch axis, so that images sharded over devices are
@@ -101,11 +111,15 @@ def _chunk(config: RenderConfig, num_images: int) -> int:
   return max(1, (config.ray_chunk or default_chunk()) // max(1, num_images))
 
 
-def render_rays(tables: chex.Array, decoder: DecoderWeights, rays: Rays, *,
-                config: RenderConfig,
-                sampling: Optional[RaySampling] = None,
-                precision: Optional[lax.PrecisionLike] = None
-                ) -> VolumeRendering:
+def render_rays(
+  tables: Array,
+  decoder: DecoderWeights,
+  rays: Rays,
+  *,
+  config: RenderConfig,
+  sampling: RaySampling | None = None,
+  precision: lax.PrecisionLike | None = None,
+) -> VolumeRendering:
   """Integrates the field along rays: a coarse pass, then a fine one.
 
   Args:
@@ -130,27 +144,38 @@ def render_rays(tables: chex.Array, decoder: DecoderWeights, rays: Rays, *,
     start = jnp.full((num_images, num_rays), config.ray_start, jnp.float32)
     end = jnp.full((num_images, num_rays), config.ray_end, jnp.float32)
   coarse_depths = volume.stratified_depths(
-      start, end, config.depth_resolution,
-      None if sampling is None else sampling.jitter)
+    start,
+    end,
+    config.depth_resolution,
+    None if sampling is None else sampling.jitter,
+  )
   # The fine pass takes quantiles in order; a set of samples has none.
   u = None if sampling is None else jnp.sort(sampling.importance, axis=-1)
 
   chunk = _chunk(config, num_images)
   rendering = _map_images(
-      lambda tables, arguments: _render_image(config, chunk, precision,
-                                              tables, decoder, *arguments),
-      tables, (rays, coarse_depths, u))
+    lambda tables, arguments: _render_image(
+      config, chunk, precision, tables, decoder, *arguments
+    ),
+    tables,
+    (rays, coarse_depths, u),
+  )
   nearest = jnp.min(coarse_depths[..., 0], axis=1)[:, None, None]
   farthest = jnp.max(coarse_depths[..., -1], axis=1)[:, None, None]
-  return rendering.replace(
-      depth=jnp.clip(rendering.depth, nearest, farthest))
+  return rendering.replace(depth=jnp.clip(rendering.depth, nearest, farthest))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _render_image(config: RenderConfig, chunk: int,
-                  precision: Optional[lax.PrecisionLike], tables: jax.Array,
-                  decoder: DecoderWeights, rays: Rays, depths: jax.Array,
-                  u: Optional[jax.Array]) -> VolumeRendering:
+def _render_image(
+  config: RenderConfig,
+  chunk: int,
+  precision: lax.PrecisionLike | None,
+  tables: jax.Array,
+  decoder: DecoderWeights,
+  rays: Rays,
+  depths: jax.Array,
+  u: jax.Array | None,
+) -> VolumeRendering:
   """Renders the rays of one image, `chunk` of them at a time.
 
   Args:
@@ -165,20 +190,27 @@ def _render_image(config: RenderConfig, chunk: int,
 
   Returns: VolumeRendering, [M, ...]; its depth may be infinite.
   """
-  return _render_image_forward(config, chunk, precision, tables, decoder,
-                               rays, depths, u)[0]
+  return _render_image_forward(
+    config, chunk, precision, tables, decoder, rays, depths, u
+  )[0]
 
 
-def _render_image_forward(config, chunk, precision, tables, decoder, rays,
-                          depths, u):
+def _render_image_forward(
+  config, chunk, precision, tables, decoder, rays, depths, u
+):
   """`_render_image`, and what its gradient needs."""
 
   def render_chunk(arguments):
     rays, depths, u = arguments
 
     def query(depths):
-      samples = triplane.query(tables, decoder, _points(rays, depths),
-                               box_warp=config.box_warp, precision=precision)
+      samples = triplane.query(
+        tables,
+        decoder,
+        _points(rays, depths),
+        box_warp=config.box_warp,
+        precision=precision,
+      )
       return _along_rays(samples, depths)
 
     return _two_passes(query, depths, u, config)
@@ -213,17 +245,24 @@ def _render_image_backward(config, chunk, precision, residuals, cotangent):
     if rank is not None:  # fine depths pass no gradient on
       of_depths = jnp.take_along_axis(of_depths, rank, axis=-1)
     # Each chunk adds to the same tables: they are far larger than itself.
-    of_tables = triplane.add_planes(totals[0], points, of_features,
-                                    box_warp=config.box_warp)
+    of_tables = triplane.add_planes(
+      totals[0], points, of_features, box_warp=config.box_warp
+    )
     of_decoder = jax.tree.map(jnp.add, totals[1], of_decoder)
     return (of_tables, of_decoder), (of_rays, of_depths)
 
-  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32),
-                       (tables, decoder))
+  zeros = jax.tree.map(
+    lambda x: jnp.zeros(x.shape, jnp.float32), (tables, decoder)
+  )
   # Rays that fill up the last chunk are real ones: they must count nothing.
   (of_tables, of_decoder), per_ray = lax.scan(
-      step, zeros, (_split(cotangent, chunk, fill="constant"),
-                    _split((rays, depths, rank), chunk)))
+    step,
+    zeros,
+    (
+      _split(cotangent, chunk, fill="constant"),
+      _split((rays, depths, rank), chunk),
+    ),
+  )
   of_rays, of_depths = _join(per_ray, depths.shape[0])
   return of_tables.astype(tables.dtype), of_decoder, of_rays, of_depths, None
 
@@ -233,29 +272,30 @@ _render_image.defvjp(_render_image_forward, _render_image_backward)
 
 def _points(rays: Rays, depths: jax.Array) -> jax.Array:
   """Points [R * D, 3] at depths [R, D] along R rays."""
-  points = (rays.origins[:, None]
-            + depths[..., None] * rays.directions[:, None])
+  points = rays.origins[:, None] + depths[..., None] * rays.directions[:, None]
   return points.reshape(-1, 3)
 
 
 def _along_rays(samples: RadianceSample, depths: jax.Array) -> RadianceSample:
   """Samples [R * D, ...] of `_points` to [R, D, ...]."""
-  return jax.tree.map(lambda x: x.reshape(depths.shape + x.shape[-1:]),
-                      samples)
+  return jax.tree.map(lambda x: x.reshape(depths.shape + x.shape[-1:]), samples)
 
 
-def _one_pass(samples: RadianceSample, depths: jax.Array,
-              config: RenderConfig) -> VolumeRendering:
+def _one_pass(
+  samples: RadianceSample, depths: jax.Array, config: RenderConfig
+) -> VolumeRendering:
   """Renders R rays from samples [R, D, ...] at increasing depths [R, D]."""
   weights = volume.interval_weights(depths, samples.sigma[..., 0])
   color = _weighted_sum(volume.sample_coefficients(weights), samples.rgb)
   return _finish(color, depths, weights, config)
 
 
-def _two_passes(query: Callable[[jax.Array], RadianceSample],
-                depths: jax.Array, u: Optional[jax.Array],
-                config: RenderConfig
-                ) -> Tuple[VolumeRendering, jax.Array, Optional[jax.Array]]:
+def _two_passes(
+  query: Callable[[jax.Array], RadianceSample],
+  depths: jax.Array,
+  u: jax.Array | None,
+  config: RenderConfig,
+) -> tuple[VolumeRendering, jax.Array, jax.Array | None]:
   """Renders R rays, the second time with samples where there is something.
 
   Args:
@@ -274,35 +314,42 @@ def _two_passes(query: Callable[[jax.Array], RadianceSample],
   sigma = samples.sigma[..., 0]
   weights = volume.interval_weights(depths, sigma)
   if u is None:
-    u = jnp.broadcast_to(jnp.linspace(0.0, 1.0, fine),
-                         depths.shape[:-1] + (fine,))
+    u = jnp.broadcast_to(
+      jnp.linspace(0.0, 1.0, fine), depths.shape[:-1] + (fine,)
+    )
   fine_depths = volume.importance_depths(depths, weights, u)
   fine_samples = query(fine_depths)
   # Only depth and density are brought in order; the many colour channels
   # stay where they are, and each sample's coefficient comes to them.
   order, rank = volume.merge_order(depths, fine_depths)
   join = lambda *parts: jnp.take_along_axis(
-      jnp.concatenate(parts, axis=-1), order, axis=-1)
+    jnp.concatenate(parts, axis=-1), order, axis=-1
+  )
   depths = join(depths, fine_depths)
   weights = volume.interval_weights(
-      depths, join(sigma, fine_samples.sigma[..., 0]))
-  coefficients = jnp.take_along_axis(volume.sample_coefficients(weights), rank,
-                                     axis=-1)
-  color = (_weighted_sum(coefficients[..., :coarse], samples.rgb)
-           + _weighted_sum(coefficients[..., coarse:], fine_samples.rgb))
+    depths, join(sigma, fine_samples.sigma[..., 0])
+  )
+  coefficients = jnp.take_along_axis(
+    volume.sample_coefficients(weights), rank, axis=-1
+  )
+  color = _weighted_sum(
+    coefficients[..., :coarse], samples.rgb
+  ) + _weighted_sum(coefficients[..., coarse:], fine_samples.rgb)
   return _finish(color, depths, weights, config), depths, rank[..., :coarse]
 
 
-def _finish(color: jax.Array, depths: jax.Array, weights: jax.Array,
-            config: RenderConfig) -> VolumeRendering:
+def _finish(
+  color: jax.Array, depths: jax.Array, weights: jax.Array, config: RenderConfig
+) -> VolumeRendering:
   """Adds the background to colours [R, C], and what weights give at once."""
   opacity = jnp.sum(weights, axis=-1, keepdims=True)
   if config.white_back:
     color = color + 1 - opacity
   return VolumeRendering(
-      features=color * 2 - 1,
-      depth=volume.expected_depth(depths, weights)[..., None],
-      opacity=opacity)
+    features=color * 2 - 1,
+    depth=volume.expected_depth(depths, weights)[..., None],
+    opacity=opacity,
+  )
 
 
 def _weighted_sum(weights: jax.Array, values: jax.Array) -> jax.Array:
@@ -310,10 +357,14 @@ def _weighted_sum(weights: jax.Array, values: jax.Array) -> jax.Array:
   return jnp.sum(weights[..., None] * values, axis=-2)
 
 
-def query_points(tables: chex.Array, decoder: DecoderWeights,
-                 points: chex.Array, *, config: RenderConfig,
-                 precision: Optional[lax.PrecisionLike] = None
-                 ) -> RadianceSample:
+def query_points(
+  tables: Array,
+  decoder: DecoderWeights,
+  points: Array,
+  *,
+  config: RenderConfig,
+  precision: lax.PrecisionLike | None = None,
+) -> RadianceSample:
   """Density and colour features at any points.
 
   Args:
@@ -330,18 +381,24 @@ def query_points(tables: chex.Array, decoder: DecoderWeights,
 
   def query_image(tables, points):
     return _map_chunks(
-        lambda p: triplane.query(tables, decoder, p, box_warp=config.box_warp,
-                                 precision=precision), points, chunk)
+      lambda p: triplane.query(
+        tables, decoder, p, box_warp=config.box_warp, precision=precision
+      ),
+      points,
+      chunk,
+    )
 
   return _map_images(query_image, tables, points)
 
 
-def draw_sampling(key: chex.PRNGKey, shape: Tuple[int, int],
-                  config: RenderConfig) -> RaySampling:
+def draw_sampling(
+  key: chex.PRNGKey, shape: tuple[int, int], config: RenderConfig
+) -> RaySampling:
   """Random numbers for stratified sampling of N x M rays (`shape`)."""
   jitter_key, importance_key = jax.random.split(key)
   return RaySampling(
-      jitter=jax.random.uniform(
-          jitter_key, shape + (config.depth_resolution,)),
-      importance=jax.random.uniform(
-          importance_key, shape + (config.depth_resolution_importance,)))
+    jitter=jax.random.uniform(jitter_key, shape + (config.depth_resolution,)),
+    importance=jax.random.uniform(
+      importance_key, shape + (config.depth_resolution_importance,)
+    ),
+  )

@@ -1,18 +1,16 @@
 """The tri-plane radiance field: points to density and colour features."""
 
-from typing import Optional
-
 import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from my3dgen_jax.ops.rendering import grid_sample
 from my3dgen_jax.ops.activations import softplus
-from my3dgen_jax.types import DecoderWeights, RadianceSample
+from my3dgen_jax.ops.rendering import grid_sample
+from my3dgen_jax.types import Array, DecoderWeights, RadianceSample
 
 
-def fold_planes(planes: chex.Array) -> jax.Array:
+def fold_planes(planes: Array) -> jax.Array:
   """Prepares planes for `sample_planes`: three become two, mean included.
 
   A point (x, y, z) reads plane 0 at (x, y), plane 1 at (x, z) and plane 2 at
@@ -33,8 +31,9 @@ def fold_planes(planes: chex.Array) -> jax.Array:
   return grid_sample.pad_for_sampling(folded)
 
 
-def sample_planes(tables: chex.Array, points: chex.Array, *,
-                  box_warp: float) -> jax.Array:
+def sample_planes(
+  tables: Array, points: Array, *, box_warp: float
+) -> jax.Array:
   """Mean of the three planes' features at points, zero outside the box.
 
   Args:
@@ -46,12 +45,14 @@ def sample_planes(tables: chex.Array, points: chex.Array, *,
   Source: EG3D, section 3.
   """
   views = _views(points, box_warp)
-  return (grid_sample.sample_padded(tables[0], *views[0])
-          + grid_sample.sample_padded(tables[1], *views[1]))
+  return grid_sample.sample_padded(
+    tables[0], *views[0]
+  ) + grid_sample.sample_padded(tables[1], *views[1])
 
 
-def add_planes(tables: chex.Array, points: chex.Array, values: chex.Array, *,
-               box_warp: float) -> jax.Array:
+def add_planes(
+  tables: Array, points: Array, values: Array, *, box_warp: float
+) -> jax.Array:
   """Adds values where `sample_planes` reads: its transpose.
 
   With the cotangent of what `sample_planes` read, this adds up the gradient
@@ -72,10 +73,14 @@ def add_planes(tables: chex.Array, points: chex.Array, values: chex.Array, *,
       indices.append(index + plane * height * width)
       weights.append(weight)
   # One scatter for all: XLA's CPU code prepares its updates on all cores.
-  updates = (jnp.stack(weights)[..., None].astype(jnp.float32)
-             * values.astype(jnp.float32))
-  flat = tables.reshape(-1, channels).at[jnp.stack(indices)].add(
-      updates, mode="promise_in_bounds")
+  updates = jnp.stack(weights)[..., None].astype(jnp.float32) * values.astype(
+    jnp.float32
+  )
+  flat = (
+    tables.reshape(-1, channels)
+    .at[jnp.stack(indices)]
+    .add(updates, mode="promise_in_bounds")
+  )
   return flat.reshape(tables.shape)
 
 
@@ -85,8 +90,12 @@ def _views(points, box_warp):
   return (x, y), (x, z)
 
 
-def decode(decoder: DecoderWeights, features: chex.Array, *,
-           precision: Optional[lax.PrecisionLike] = None) -> RadianceSample:
+def decode(
+  decoder: DecoderWeights,
+  features: Array,
+  *,
+  precision: lax.PrecisionLike | None = None,
+) -> RadianceSample:
   """Density and colour features of plane features.
 
   Args:
@@ -98,23 +107,36 @@ def decode(decoder: DecoderWeights, features: chex.Array, *,
   Source: EG3D, section 4.2; colours reach a little past [0, 1] as in
     mip-NeRF.
   """
+
   def layer(x, kernel, bias):
-    return jnp.matmul(x.astype(features.dtype), kernel.astype(features.dtype),
-                      precision=precision,
-                      preferred_element_type=jnp.float32) + bias
+    return (
+      jnp.matmul(
+        x.astype(features.dtype),
+        kernel.astype(features.dtype),
+        precision=precision,
+        preferred_element_type=jnp.float32,
+      )
+      + bias
+    )
 
   hidden = softplus(layer(features, decoder.kernel0, decoder.bias0))
   # Two products: what follows reads density or colour, and a CPU's vector
   # units want them side by side, not every 33rd number.
-  sigma, rgb = (layer(hidden, decoder.kernel1[:, part], decoder.bias1[part])
-                for part in (slice(0, 1), slice(1, None)))
-  return RadianceSample(sigma=sigma,
-                        rgb=jax.nn.sigmoid(rgb) * 1.002 - 0.001)
+  sigma, rgb = (
+    layer(hidden, decoder.kernel1[:, part], decoder.bias1[part])
+    for part in (slice(0, 1), slice(1, None))
+  )
+  return RadianceSample(sigma=sigma, rgb=jax.nn.sigmoid(rgb) * 1.002 - 0.001)
 
 
-def query(tables: chex.Array, decoder: DecoderWeights, points: chex.Array, *,
-          box_warp: float,
-          precision: Optional[lax.PrecisionLike] = None) -> RadianceSample:
+def query(
+  tables: Array,
+  decoder: DecoderWeights,
+  points: Array,
+  *,
+  box_warp: float,
+  precision: lax.PrecisionLike | None = None,
+) -> RadianceSample:
   """`sample_planes`, then `decode`: points [M, 3] of one image."""
   features = sample_planes(tables, points, box_warp=box_warp)
   return decode(decoder, features, precision=precision)

@@ -3,8 +3,6 @@
 Every function works on the last axis and any number of leading axes.
 """
 
-from typing import Optional, Tuple
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -12,13 +10,17 @@ from jax import lax
 
 from my3dgen_jax.ops.activations import softplus
 from my3dgen_jax.ops.platforms import either
+from my3dgen_jax.types import Array
 
 _LEAST = 1e-20  # whose logarithm is still a number
 
 
-def stratified_depths(ray_start: chex.Numeric, ray_end: chex.Numeric,
-                      count: int,
-                      jitter: Optional[chex.Array] = None) -> jax.Array:
+def stratified_depths(
+  ray_start: chex.Numeric,
+  ray_end: chex.Numeric,
+  count: int,
+  jitter: Array | None = None,
+) -> jax.Array:
   """Evenly spaced depths, each moved within its step by the jitter.
 
   Args:
@@ -29,8 +31,9 @@ def stratified_depths(ray_start: chex.Numeric, ray_end: chex.Numeric,
 
   Returns: [..., D], increasing.
   """
-  start, end = (jnp.asarray(v, jnp.float32)[..., None]
-                for v in (ray_start, ray_end))
+  start, end = (
+    jnp.asarray(v, jnp.float32)[..., None] for v in (ray_start, ray_end)
+  )
   step = (end - start) / (count - 1)
   fraction = jnp.arange(count, dtype=jnp.float32) / (count - 1)
   # Weighted from both ends, so that the last is exactly the end.
@@ -38,12 +41,12 @@ def stratified_depths(ray_start: chex.Numeric, ray_end: chex.Numeric,
   return depths if jitter is None else depths + jitter * step
 
 
-def midpoints(values: chex.Array) -> jax.Array:
+def midpoints(values: Array) -> jax.Array:
   """Means of neighbours, [..., D] -> [..., D - 1]."""
   return (values[..., :-1] + values[..., 1:]) / 2
 
 
-def interval_weights(depths: chex.Array, sigma: chex.Array) -> jax.Array:
+def interval_weights(depths: Array, sigma: Array) -> jax.Array:
   """The share of the ray's light that comes from each interval.
 
   Args:
@@ -62,8 +65,9 @@ def interval_weights(depths: chex.Array, sigma: chex.Array) -> jax.Array:
 def _scanned(x):
   """The product of all entries before each one, along the last axis."""
   passed = jnp.cumprod(x, axis=-1)
-  return jnp.concatenate([jnp.ones_like(passed[..., :1]),
-                          passed[..., :-1]], axis=-1)
+  return jnp.concatenate(
+    [jnp.ones_like(passed[..., :1]), passed[..., :-1]], axis=-1
+  )
 
 
 def _summed(x):
@@ -72,12 +76,15 @@ def _summed(x):
   # be zero here.
   logarithms = jnp.log(jnp.maximum(x, _LEAST))
   places = jnp.arange(x.shape[-1])
-  return jnp.exp(jnp.sum(jnp.where(
-      places < places[:, None], logarithms[..., None, :], 0.0), axis=-1))
+  return jnp.exp(
+    jnp.sum(
+      jnp.where(places < places[:, None], logarithms[..., None, :], 0.0),
+      axis=-1,
+    )
+  )
 
 
-def importance_depths(depths: chex.Array, weights: chex.Array,
-                      u: chex.Array) -> jax.Array:
+def importance_depths(depths: Array, weights: Array, u: Array) -> jax.Array:
   """Depths drawn where the coarse pass saw something.
 
   The weights are widened (a maximum, then a mean of neighbours) and lifted
@@ -93,15 +100,18 @@ def importance_depths(depths: chex.Array, weights: chex.Array,
   """
   weights = lax.stop_gradient(weights)
   edge = jnp.zeros_like(weights[..., :1])  # weights are never below zero
-  widest = jnp.maximum(jnp.concatenate([edge, weights], axis=-1),
-                       jnp.concatenate([weights, edge], axis=-1))
+  widest = jnp.maximum(
+    jnp.concatenate([edge, weights], axis=-1),
+    jnp.concatenate([weights, edge], axis=-1),
+  )
   weights = midpoints(widest) + 0.01
 
   bins = lax.stop_gradient(midpoints(depths))
   inner = weights[..., 1:-1] + 1e-5
   pdf = inner / jnp.sum(inner, axis=-1, keepdims=True)
-  cdf = jnp.concatenate([jnp.zeros_like(pdf[..., :1]),
-                         jnp.cumsum(pdf, axis=-1)], axis=-1)
+  cdf = jnp.concatenate(
+    [jnp.zeros_like(pdf[..., :1]), jnp.cumsum(pdf, axis=-1)], axis=-1
+  )
   # A search that compares with every entry: there are few, and it vectorises.
   count = jnp.sum(cdf[..., None, :] <= u[..., :, None], axis=-1)
   below = jnp.maximum(count - 1, 0)
@@ -112,12 +122,10 @@ def importance_depths(depths: chex.Array, weights: chex.Array,
   width = cdf_above - cdf_below
   fraction = (u - cdf_below) / jnp.where(width < 1e-5, 1, width)
   # Rounding must not carry a sample past its bin: the result stays sorted.
-  return jnp.minimum(bin_below + fraction * (bin_above - bin_below),
-                     bin_above)
+  return jnp.minimum(bin_below + fraction * (bin_above - bin_below), bin_above)
 
 
-def merge_order(first: chex.Array,
-                second: chex.Array) -> Tuple[jax.Array, jax.Array]:
+def merge_order(first: Array, second: Array) -> tuple[jax.Array, jax.Array]:
   """How to merge two increasing sequences into one.
 
   Comparing all pairs is several times faster than sorting, which no backend
@@ -132,9 +140,11 @@ def merge_order(first: chex.Array,
   """
   num_first, num_second = first.shape[-1], second.shape[-1]
   rank_first = jnp.arange(num_first) + jnp.sum(
-      second[..., None, :] < first[..., :, None], axis=-1)
+    second[..., None, :] < first[..., :, None], axis=-1
+  )
   rank_second = jnp.arange(num_second) + jnp.sum(
-      first[..., None, :] <= second[..., :, None], axis=-1)
+    first[..., None, :] <= second[..., :, None], axis=-1
+  )
   places = jnp.arange(num_first + num_second)
   # How many of the first sequence come before each place, and at it.
   before = jnp.sum(rank_first[..., None, :] < places[:, None], axis=-1)
@@ -143,7 +153,7 @@ def merge_order(first: chex.Array,
   return order, jnp.concatenate([rank_first, rank_second], axis=-1)
 
 
-def sample_coefficients(weights: chex.Array) -> jax.Array:
+def sample_coefficients(weights: Array) -> jax.Array:
   """What each sample contributes: sum_k w_k (c_k + c_{k+1}) / 2, by c.
 
   Args:
@@ -152,11 +162,13 @@ def sample_coefficients(weights: chex.Array) -> jax.Array:
   Returns: [..., D].
   """
   edge = jnp.zeros_like(weights[..., :1])
-  return (jnp.concatenate([edge, weights], axis=-1)
-          + jnp.concatenate([weights, edge], axis=-1)) / 2
+  return (
+    jnp.concatenate([edge, weights], axis=-1)
+    + jnp.concatenate([weights, edge], axis=-1)
+  ) / 2
 
 
-def expected_depth(depths: chex.Array, weights: chex.Array) -> jax.Array:
+def expected_depth(depths: Array, weights: Array) -> jax.Array:
   """The mean depth under the weights.
 
   Args:
@@ -168,6 +180,7 @@ def expected_depth(depths: chex.Array, weights: chex.Array) -> jax.Array:
   total = jnp.sum(weights, axis=-1)
   covered = total > 0
   # One division by zero, even if not selected, would make the gradient NaN.
-  mean = (jnp.sum(weights * midpoints(depths), axis=-1)
-          / jnp.where(covered, total, 1))
+  mean = jnp.sum(weights * midpoints(depths), axis=-1) / jnp.where(
+    covered, total, 1
+  )
   return jnp.where(covered, mean, jnp.inf)

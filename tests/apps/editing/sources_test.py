@@ -9,24 +9,30 @@ KNOWN = ("smile", "age")
 
 
 class DirectionSourceTest(parameterized.TestCase):
-
   @parameterized.parameters(
-      ({}, "give one of"),
-      ({"direction": "a.npy", "attribute": "age"}, "give one of"),
-      ({"labels": "a.csv"}, "--samples"),
-      ({"direction": "a.npy", "samples": "s"}, "--samples"),
-      ({"labels": "a.csv", "samples": "s", "without": ("smile",)},
-       "--without: smile"))
+    ({}, "give one of"),
+    ({"direction": "a.npy", "attribute": "age"}, "give one of"),
+    ({"labels": "a.csv"}, "--samples"),
+    ({"direction": "a.npy", "samples": "s"}, "--samples"),
+    (
+      {"labels": "a.csv", "samples": "s", "without": ("smile",)},
+      "--without: smile",
+    ),
+  )
   def test_what_does_not_go_together(self, fields, text):
     with self.assertRaisesRegex(FlagError, text):
       DirectionSource(measurable=KNOWN, **fields).validate()
 
   @parameterized.parameters(
-      ({"direction": "a.npy"}, [], []),
-      ({"direction": "a.npy", "without": ("b.npy", "age")}, [], ["age"]),
-      ({"attribute": "smile", "without": ("age",)}, [], ["age", "smile"]),
-      ({"labels": "a.csv", "samples": "s", "without": ("b.csv", "c.npy")},
-       ["a.csv", "b.csv"], []))
+    ({"direction": "a.npy"}, [], []),
+    ({"direction": "a.npy", "without": ("b.npy", "age")}, [], ["age"]),
+    ({"attribute": "smile", "without": ("age",)}, [], ["age", "smile"]),
+    (
+      {"labels": "a.csv", "samples": "s", "without": ("b.csv", "c.npy")},
+      ["a.csv", "b.csv"],
+      [],
+    ),
+  )
   def test_tables_and_measured_attributes(self, fields, tables, measured):
     source = DirectionSource(measurable=KNOWN, **fields).validate()
     self.assertEqual(source.tables, tables)

@@ -10,7 +10,6 @@ from my3dgen_jax.apps.evaluation import circumstances
 
 
 class HeaderTest(absltest.TestCase):
-
   def test_command_version_and_machine(self):
     command, machine = circumstances.header("python -m evaluate --out=o")
     self.assertEqual(command, "`python -m evaluate --out=o`")

@@ -2,8 +2,8 @@
 
 import signal
 
-from absl.testing import absltest, parameterized
 import numpy as np
+from absl.testing import absltest, parameterized
 
 from my3dgen_jax.apps.evaluation import diversity
 from my3dgen_jax.errors import Interrupted
@@ -12,16 +12,17 @@ from tests.support.mean_color import LPIPS
 
 
 class DiversityTest(parameterized.TestCase):
-
   @parameterized.parameters(
-      # The spread of 1, 2, 3 is sqrt(2/3); one image and none have none.
-      ([0, 0, 0, 2], {(0, 1, 2): [1.0, 2.0, 3.0]}, (2 / 3)**0.5 / 2),
-      ([0, 1, 2], {}, 0.0),
-      ([3, 3], {(0, 1): [0.7]}, 0.0),
-      ([1, 1, 1], {(0, 1, 2): [0.5, 0.5, 0.5]}, 0.0))
+    # The spread of 1, 2, 3 is sqrt(2/3); one image and none have none.
+    ([0, 0, 0, 2], {(0, 1, 2): [1.0, 2.0, 3.0]}, (2 / 3) ** 0.5 / 2),
+    ([0, 1, 2], {}, 0.0),
+    ([3, 3], {(0, 1): [0.7]}, 0.0),
+    ([1, 1, 1], {(0, 1, 2): [0.5, 0.5, 0.5]}, 0.0),
+  )
   def test_diversity(self, nearest, distances, expected):
     found = diversity.diversity(
-        nearest, lambda members: np.array(distances[tuple(members)]))
+      nearest, lambda members: np.array(distances[tuple(members)])
+    )
     self.assertAlmostEqual(found, expected)
 
   def test_diversity_by_lpips(self):

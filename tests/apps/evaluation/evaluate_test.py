@@ -4,25 +4,31 @@ import dataclasses
 import json
 import os
 import pathlib
-import signal
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from unittest import mock
 
-from absl.testing import absltest, parameterized
 import jax
 import numpy as np
+from absl.testing import absltest, parameterized
 
 from my3dgen_jax.apps import personalize
-from my3dgen_jax.apps.evaluation import (cache, evaluate, plots, protocols,
-                                         runs, settings)
+from my3dgen_jax.apps.evaluation import (
+  cache,
+  evaluate,
+  plots,
+  protocols,
+  runs,
+  settings,
+)
 from my3dgen_jax.config import LoraConfig, LossConfig, TuningConfig
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import Interrupted, UserError
-from my3dgen_jax.losses import identity
 from my3dgen_jax.jobs import interrupts
+from my3dgen_jax.losses import identity
 from my3dgen_jax.training import run_folder
 from tests.support import person
 
@@ -42,22 +48,36 @@ class EvaluateTest(parameterized.TestCase):
     cls.folder = pathlib.Path(folder.name)
     place = person.write(cls.folder / "made", count=6)
     variables = jax.tree.map(
-        lambda leaf: np.full(leaf.shape, 0.1, leaf.dtype),
-        identity.abstract_variables("ir_se_small"))
+      lambda leaf: np.full(leaf.shape, 0.1, leaf.dtype),
+      identity.abstract_variables("ir_se_small"),
+    )
     identity.save_identity(place / "identity", "ir_se_small", variables)
     cls.people = cls.folder / "people"
-    for name, changes in (("lora", {}), ("rank2", {
-        "lora": LoraConfig(rank=2)}), ("full", {})):
-      personalize.personalize(dataclasses.replace(
+    for name, changes in (
+      ("lora", {}),
+      ("rank2", {"lora": LoraConfig(rank=2)}),
+      ("full", {}),
+    ):
+      personalize.personalize(
+        dataclasses.replace(
           personalize.PersonalizeConfig(
-              checkpoint=str(place / "base"), album=str(place / "album"),
-              out=str(cls.people / "one" / name), lpips=str(place / "lpips"),
-              identity=str(place / "identity"), test=2,
-              loss=LossConfig(raw_weight=0.0, lpips_weight=0.0),
-              tuning=TuningConfig(
-                  mode="full" if name == "full" else "lora", steps=1,
-                  batch_size=2), devices=1, report=False), **changes),
-                              report=lambda line: None)
+            checkpoint=str(place / "base"),
+            album=str(place / "album"),
+            out=str(cls.people / "one" / name),
+            lpips=str(place / "lpips"),
+            identity=str(place / "identity"),
+            test=2,
+            loss=LossConfig(raw_weight=0.0, lpips_weight=0.0),
+            tuning=TuningConfig(
+              mode="full" if name == "full" else "lora", steps=1, batch_size=2
+            ),
+            devices=1,
+            report=False,
+          ),
+          **changes,
+        ),
+        report=lambda line: None,
+      )
     shutil.copytree(cls.people / "one", cls.people / "two")
     for path in (cls.people / "two").glob("*/anchors.npz"):
       with np.load(path) as anchors:
@@ -88,44 +108,63 @@ class EvaluateTest(parameterized.TestCase):
     def measured(variant, protocol, seed):
       del protocol, seed
       self.calls.append((name, variant))
-      value = 0.5 if variant.pretrained else (
-          0.8 if variant.folder.name == "full" else 0.7)
+      value = (
+        0.5
+        if variant.pretrained
+        else (0.8 if variant.folder.name == "full" else 0.7)
+      )
       value += 0.1 * (variant.folder.parent.name == "two")
-      return ({"lpips": 1 - value, "psnr": 20.0, "id_sim": value}
-              if name == "inversion" else
-              {"id_sim": value, "curve": [value, value - 0.1, value]})
+      return (
+        {"lpips": 1 - value, "psnr": 20.0, "id_sim": value}
+        if name == "inversion"
+        else {"id_sim": value, "curve": [value, value - 0.1, value]}
+      )
 
     return measured
 
-  def evaluate(self, *names, tables=TABLES, report=lambda line: None,
-               **changes):
+  def evaluate(
+    self, *names, tables=TABLES, report=lambda line: None, **changes
+  ):
     config = settings.EvaluateConfig(tables, **changes)
     return evaluate.evaluate(
-        runs.find_people([self.people / name for name in names]), config,
-        self.out, header=["`command`"], report=report)
+      runs.find_people([self.people / name for name in names]),
+      config,
+      self.out,
+      header=["`command`"],
+      report=report,
+    )
 
   def test_tables(self):
     lines = []
-    found = {table.name: table for table in self.evaluate(
-        "one", "two", report=lines.append)}
-    np.testing.assert_allclose(found["table1"].rows["LoRA"]["id_sim"],
-                               [0.7, 0.8])
-    np.testing.assert_allclose(found["table1"].rows["pretrained"]["lpips"],
-                               [0.5, 0.4])
+    found = {
+      table.name: table
+      for table in self.evaluate("one", "two", report=lines.append)
+    }
+    np.testing.assert_allclose(
+      found["table1"].rows["LoRA"]["id_sim"], [0.7, 0.8]
+    )
+    np.testing.assert_allclose(
+      found["table1"].rows["pretrained"]["lpips"], [0.5, 0.4]
+    )
     self.assertTrue(np.isnan(found["table1"].rows["LoRA"]["dists"]).all())
-    np.testing.assert_allclose(found["figure4"].rows["all weights"]["1"],
-                               [0.7, 0.8])
-    self.assertEqual(list(found["table5"].rows),
-                     ["rank 1", "rank 2", "all weights"])
+    np.testing.assert_allclose(
+      found["figure4"].rows["all weights"]["1"], [0.7, 0.8]
+    )
+    self.assertEqual(
+      list(found["table5"].rows), ["rank 1", "rank 2", "all weights"]
+    )
     rank = found["table5"].rows
-    self.assertGreater(rank["rank 2"]["numbers"][0],
-                       rank["rank 1"]["numbers"][0])
+    self.assertGreater(
+      rank["rank 2"]["numbers"][0], rank["rank 1"]["numbers"][0]
+    )
     text = (self.out / "RESULTS.md").read_text()
     self.assertIn("0.750 [0.700, 0.800]", text)
-    self.assertIn("ID_sim | LoRA: better than pretrained | perhaps yes "
-                  "(+0.200 ", text)
-    self.assertIn("LPIPS | LoRA: as good as all weights | perhaps no "
-                  "(+0.100 ", text)
+    self.assertIn(
+      "ID_sim | LoRA: better than pretrained | perhaps yes (+0.200 ", text
+    )
+    self.assertIn(
+      "LPIPS | LoRA: as good as all weights | perhaps no (+0.100 ", text
+    )
     self.assertIn("`command`", text)
     self.assertIn("LPIPS on alex; ID_sim by small IR-SE.", text)
     self.assertIn("DISTS needs its weights, by --dists", text)
@@ -165,21 +204,32 @@ class EvaluateTest(parameterized.TestCase):
     direction = Direction("x", np.ones(8, np.float32) / 8**0.5, spread=1.0)
 
     def key(variant=lora, name="editing", **changes):
-      bench = cache.Bench(settings.EvaluateConfig(("1",), **{
-          "directions": (direction,), **changes}), self.out,
-                             interrupts.StopRequest(), print)
-      return json.dumps(bench._key(name, variant), sort_keys=True,
-                        default=str)
+      bench = cache.Bench(
+        settings.EvaluateConfig(
+          ("1",), **{"directions": (direction,), **changes}
+        ),
+        self.out,
+        interrupts.StopRequest(),
+        print,
+      )
+      return json.dumps(bench._key(name, variant), sort_keys=True, default=str)
 
     full = runs.Variant(self.people / "one" / "full")
     two = runs.Variant(self.people / "two" / "lora")
     lpips = run_folder.read_config(lora.folder)["settings"]["lpips"]
     others = [
-        key(full), key(two), key(lora._replace(pretrained=True)),
-        key(name="synthesis"), key(seed=1), key(protocol=protocols.FULL),
-        key(directions=()), key(directions=(dataclasses.replace(
-            direction, spread=2.0),)), key(identity=lpips), key(dists=lpips),
-        key(precision="default")]
+      key(full),
+      key(two),
+      key(lora._replace(pretrained=True)),
+      key(name="synthesis"),
+      key(seed=1),
+      key(protocol=protocols.FULL),
+      key(directions=()),
+      key(directions=(dataclasses.replace(direction, spread=2.0),)),
+      key(identity=lpips),
+      key(dists=lpips),
+      key(precision="default"),
+    ]
     self.assertLen({key(), *others}, 1 + len(others))
     self.assertEqual(key(lpips=lpips), key())  # as the run says already
     with mock.patch.object(cache, "_FORMAT", 0):
@@ -188,20 +238,22 @@ class EvaluateTest(parameterized.TestCase):
   def test_only_what_differs_in_one_thing_is_compared(self):
     copy = self.out / "copy"
     shutil.copytree(self.people / "one", copy)
-    found, = runs.find_people([copy])
-    self.assertEqual(found.variants["rank"], {1: copy / "lora",
-                                              2: copy / "rank2"})
+    (found,) = runs.find_people([copy])
+    self.assertEqual(
+      found.variants["rank"], {1: copy / "lora", 2: copy / "rank2"}
+    )
     path = copy / "rank2" / "config.json"
     config = json.loads(path.read_text())
     # A run of an earlier version, which had no such setting.
     del config["settings"]["report"]
     path.write_text(json.dumps(config))
-    found, = runs.find_people([copy])
-    self.assertEqual(found.variants["rank"], {1: copy / "lora",
-                                              2: copy / "rank2"})
+    (found,) = runs.find_people([copy])
+    self.assertEqual(
+      found.variants["rank"], {1: copy / "lora", 2: copy / "rank2"}
+    )
     config["settings"]["tuning"]["steps"] = 9
     path.write_text(json.dumps(config))
-    found, = runs.find_people([copy])
+    (found,) = runs.find_people([copy])
     self.assertEqual(found.variants["rank"], {1: copy / "lora"})
     shutil.rmtree(copy / "rank2")
     shutil.copytree(copy / "full", copy / "other")
@@ -215,8 +267,9 @@ class EvaluateTest(parameterized.TestCase):
   def test_photos_that_changed_are_refused(self):
     """Another album in the old one's place is not measured as if the same."""
     variant = runs.Variant(self.people / "one" / "lora")
-    album = pathlib.Path(run_folder.read_config(
-        variant.folder)["settings"]["album"])
+    album = pathlib.Path(
+      run_folder.read_config(variant.folder)["settings"]["album"]
+    )
     path = sorted(album.glob("*.png"))[0]
     before = path.read_bytes()
     self.addCleanup(path.write_bytes, before)
@@ -246,15 +299,18 @@ class EvaluateTest(parameterized.TestCase):
     whole = self.people / "one" / "full"
     run = run_folder.load_run(whole)
     larger = jax.tree.map(lambda x: 1.1 * x, run.base.variables)
-    with mock.patch.object(run_folder, "load_run", return_value=run._replace(
-        generator=run.base.replace(variables=larger))):
+    with mock.patch.object(
+      run_folder,
+      "load_run",
+      return_value=run._replace(generator=run.base.replace(variables=larger)),
+    ):
       found = runs.blocks(runs.Variant(whole))
     self.assertIn("superresolution/block0", found)
     self.assertNotIn("backbone/mapping", found)
     np.testing.assert_allclose(list(found.values()), 10, rtol=1e-4)
 
   def test_figures_need_matplotlib(self):
-    table, = self.evaluate("one", tables=("figure4",))
+    (table,) = self.evaluate("one", tables=("figure4",))
     with mock.patch.dict("sys.modules", {"matplotlib.figure": None}):
       with self.assertRaisesRegex(UserError, "pip install"):
         plots.draw(table, self.out)
@@ -269,8 +325,11 @@ class EvaluateTest(parameterized.TestCase):
       self.evaluate("one", tables=("7",))
     with self.assertRaisesRegex(UserError, "--directions"):
       self.evaluate("one", tables=("4",))
-    with self.assertRaisesRegex(UserError, r"lora: .*ir_se50: nowhere holds "
-                                r"no .*model_ir_se50\.pth.*arcface_to_flax"):
+    with self.assertRaisesRegex(
+      UserError,
+      r"lora: .*ir_se50: nowhere holds "
+      r"no .*model_ir_se50\.pth.*arcface_to_flax",
+    ):
       self.evaluate("one", identity="nowhere")
     copy = self.out / "copy"
     shutil.copytree(self.people / "one", copy)
@@ -288,11 +347,12 @@ class EvaluateTest(parameterized.TestCase):
       find(copy)
 
   @parameterized.parameters(
-      (("photos", "test"), {}, "lora: has no test photos.*--test=10"),
-      (("photos", "reference"), {}, "lora: has no reference photos"),
-      (("settings", "album"), "gone", "lora: its album, gone, is not there"),
-      (("settings", "checkpoint"), "gone", "lora: its checkpoint, gone"),
-      (("settings", "lpips"), "gone", "lora: .*gone holds no"))
+    (("photos", "test"), {}, "lora: has no test photos.*--test=10"),
+    (("photos", "reference"), {}, "lora: has no reference photos"),
+    (("settings", "album"), "gone", "lora: its album, gone, is not there"),
+    (("settings", "checkpoint"), "gone", "lora: its checkpoint, gone"),
+    (("settings", "lpips"), "gone", "lora: .*gone holds no"),
+  )
   def test_what_is_missing_is_said_first(self, place, value, pattern):
     """Of the last person, too, before the first is measured."""
     self.change("last", place, value)
@@ -320,13 +380,15 @@ class EvaluateTest(parameterized.TestCase):
     with self.assertRaisesRegex(UserError, "lora: has another base than"):
       self.evaluate("one", "last", tables=("4",), directions=(direction,))
     variables = jax.tree.map(
-        lambda leaf: np.full(leaf.shape, 0.2, leaf.dtype),
-        identity.abstract_variables("ir_se_small"))
+      lambda leaf: np.full(leaf.shape, 0.2, leaf.dtype),
+      identity.abstract_variables("ir_se_small"),
+    )
     other = self.out / "other"
     identity.save_identity(other, "ir_se_small", variables)
     self.change("odd", ("settings", "identity"), str(other))
-    with self.assertRaisesRegex(UserError, "other weights of identity than.*"
-                                "--identity"):
+    with self.assertRaisesRegex(
+      UserError, "other weights of identity than.*--identity"
+    ):
       self.evaluate("one", "odd", tables=("1",))
     self.evaluate("one", "odd", tables=("1",), identity=str(other))
 
@@ -338,28 +400,34 @@ class EvaluateTest(parameterized.TestCase):
     self.assertEqual(found.person.anchors.names, found.trained.names)
     base = load_subject(runs.Variant(lora, pretrained=True))
     self.assertNotEqual(base.person.digest, found.person.digest)
-    np.testing.assert_array_equal(base.person.anchors.ws,
-                                  found.person.anchors.ws)
+    np.testing.assert_array_equal(
+      base.person.anchors.ws, found.person.anchors.ws
+    )
 
   @parameterized.parameters(
-      ([], 2, "--out is missing"),
-      (["--out=o"], 2, "--runs is missing"),
-      (["--out=o", "--runs=nowhere"], 1, "nowhere: expected a run"),
-      (["--out=o", "--runs=one", "--tables=7"], 1, "tables: expected some"),
-      (["--out=o", "--runs=one", "--identity=x"], 1, "x holds no weights"),
-      (["--out=o", "--runs=one", "--tables=4"], 1, "--directions"))
+    ([], 2, "--out is missing"),
+    (["--out=o"], 2, "--runs is missing"),
+    (["--out=o", "--runs=nowhere"], 1, "nowhere: expected a run"),
+    (["--out=o", "--runs=one", "--tables=7"], 1, "tables: expected some"),
+    (["--out=o", "--runs=one", "--identity=x"], 1, "x holds no weights"),
+    (["--out=o", "--runs=one", "--tables=4"], 1, "--directions"),
+  )
   def test_the_command_says_it_in_a_line(self, flags, code, text):
     result = subprocess.run(
-        [sys.executable, "-m", "my3dgen_jax.launch.evaluate", *flags],
-        cwd=self.people, capture_output=True, text=True, check=False,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)})
+      [sys.executable, "-m", "my3dgen_jax.launch.evaluate", *flags],
+      cwd=self.people,
+      capture_output=True,
+      text=True,
+      check=False,
+      env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+    )
     self.assertEqual(result.returncode, code, result.stderr)
     self.assertRegex(result.stderr, r"\Aerror: [^\n]+\n\Z")
     self.assertIn(text, result.stderr)
     self.assertCountEqual(os.listdir(self.people), ["one", "two"])
 
   def test_a_run_is_a_person(self):
-    found, = runs.find_people([self.people / "one" / "rank2"])
+    (found,) = runs.find_people([self.people / "one" / "rank2"])
     self.assertEqual((found.name, found.full), ("rank2", None))
 
 

@@ -2,21 +2,27 @@
 
 import math
 
-from absl.testing import absltest
 import numpy as np
+from absl.testing import absltest
 
 from my3dgen_jax.apps.evaluation import tables
 from my3dgen_jax.apps.evaluation.tables import Column, Table
 
 NAN = math.nan
-TABLE = Table("t", "Title", (Column("a", "A", 1), Column("b", "B", -1, 1)), {
+TABLE = Table(
+  "t",
+  "Title",
+  (Column("a", "A", 1), Column("b", "B", -1, 1)),
+  {
     "x": {"a": [0.1, 0.2, 0.3, NAN], "b": [1.0, 1.0, 1.0, 1.0]},
     "y": {"a": [0.2, 0.3, 0.4, 9.0]},
-    "z": {"a": [NAN] * 4, "b": [2.0, NAN, NAN, NAN]}}, ("a note",))
+    "z": {"a": [NAN] * 4, "b": [2.0, NAN, NAN, NAN]},
+  },
+  ("a note",),
+)
 
 
 class TablesTest(absltest.TestCase):
-
   def test_estimate(self):
     values = np.random.default_rng(0).normal(3.0, 1.0, 200)
     found = tables.estimate(values)
@@ -38,10 +44,14 @@ class TablesTest(absltest.TestCase):
 
   def test_markdown(self):
     lines = tables.to_markdown(TABLE).splitlines()
-    self.assertEqual(lines[:4], ["### Title", "", "| | A ↑ | B ↓ |",
-                                 "|---|---|---|"])
-    self.assertRegex(lines[4], r"^\| x \| 0\.200 \[0\.1\d+, 0\.[23]\d+\] \| "
-                     r"1\.0 \[1\.0, 1\.0\] \|$")
+    self.assertEqual(
+      lines[:4], ["### Title", "", "| | A ↑ | B ↓ |", "|---|---|---|"]
+    )
+    self.assertRegex(
+      lines[4],
+      r"^\| x \| 0\.200 \[0\.1\d+, 0\.[23]\d+\] \| "
+      r"1\.0 \[1\.0, 1\.0\] \|$",
+    )
     self.assertEqual(lines[6], "| z | – | 2.0 |")
     self.assertEqual(lines[-1], "- a note")
 
@@ -70,8 +80,9 @@ class TablesTest(absltest.TestCase):
 
   def test_merged(self):
     np.testing.assert_array_equal(
-        tables.merged(["a", "b"], [{"a": 1.0}, {"b": 2.0, "c": 3.0}])["a"],
-        [1.0, NAN])
+      tables.merged(["a", "b"], [{"a": 1.0}, {"b": 2.0, "c": 3.0}])["a"],
+      [1.0, NAN],
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """Folders of all kinds of photos, and the albums that come of them."""
 
 import collections
-from concurrent import futures
-from concurrent.futures.process import BrokenProcessPool
 import csv
 import dataclasses
 import json
@@ -11,23 +9,30 @@ import pathlib
 import signal
 import struct
 import tempfile
-from unittest import mock
 import zlib
+from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
+from unittest import mock
 
-from absl.testing import absltest, parameterized
 import numpy as np
+from absl.testing import absltest, parameterized
 from PIL import Image
 
-from my3dgen_jax.apps.preparation import look_workers, looks, prepare as app
+from my3dgen_jax.apps.preparation import look_workers, looks
+from my3dgen_jax.apps.preparation import prepare as app
 from my3dgen_jax.apps.preparation.records import short
-from my3dgen_jax.data import album_files
-from my3dgen_jax.data import dataset_json, photo_files, video_frames
-from my3dgen_jax.data.faces import pose_spread
+from my3dgen_jax.data import (
+  album_files,
+  dataset_json,
+  photo_files,
+  video_frames,
+)
 from my3dgen_jax.data.albums import open_album
+from my3dgen_jax.data.faces import pose_spread
 from my3dgen_jax.errors import Interrupted, UserError
+from my3dgen_jax.jobs import interrupts
 from my3dgen_jax.losses import identity as identity_lib
 from my3dgen_jax.ops import cameras
-from my3dgen_jax.jobs import interrupts
 from my3dgen_jax.types import Network
 from tests.support import dotted_faces
 
@@ -39,12 +44,12 @@ CORNER, SIDE = (110, 60), 128
 def degrees_between(a, b):
   """The angle between the rotations of two labels."""
   first, second = (np.asarray(c)[:16].reshape(4, 4)[:3, :3] for c in (a, b))
-  return np.degrees(np.arccos(np.clip(
-      (np.trace(first.T @ second) - 1) / 2, -1, 1)))
+  return np.degrees(
+    np.arccos(np.clip((np.trace(first.T @ second) - 1) / 2, -1, 1))
+  )
 
 
 class PrepareTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     folder = tempfile.TemporaryDirectory()
@@ -53,8 +58,13 @@ class PrepareTest(parameterized.TestCase):
     self.photos, self.out = self.folder / "photos", self.folder / "out"
     self.photos.mkdir()
     self.config = app.PrepareConfig(
-        photos=str(self.photos), out=str(self.out), size=SIZE, workers=1,
-        test=0, reference=0)
+      photos=str(self.photos),
+      out=str(self.out),
+      size=SIZE,
+      workers=1,
+      test=0,
+      reference=0,
+    )
     self.told = []
 
   def photo(self, name, *faces, **options):
@@ -66,8 +76,11 @@ class PrepareTest(parameterized.TestCase):
 
   def prepare(self, make_detector=dotted_faces.detector, **changes):
     self.told = []
-    return app.prepare(dataclasses.replace(self.config, **changes),
-                       make_detector=make_detector, report=self.told.append)
+    return app.prepare(
+      dataclasses.replace(self.config, **changes),
+      make_detector=make_detector,
+      report=self.told.append,
+    )
 
   def report(self):
     with open(self.out / "report.csv", encoding="utf-8") as file:
@@ -79,15 +92,16 @@ class PrepareTest(parameterized.TestCase):
   def assert_alike(self, c, wanted):
     """The crop's middle may be another point of the photo, 12 % off."""
     self.assertLess(degrees_between(c, wanted), 1.7)
-    self.assertAlmostEqual(pose_spread.angles(c)[0],
-                           pose_spread.angles(wanted)[0], delta=0.5)
+    self.assertAlmostEqual(
+      pose_spread.angles(c)[0], pose_spread.angles(wanted)[0], delta=0.5
+    )
 
   @parameterized.parameters((0, 0), (25, 0), (-40, 0), (10, 8))
   def test_camera_and_crop(self, yaw, pitch):
     c = dotted_faces.label(yaw, pitch)
     self.photo("me.png", (c, CORNER, SIDE))
     self.prepare()
-    item, = self.album(min_photos=1)
+    (item,) = self.album(min_photos=1)
     np.testing.assert_allclose(item.c[16:], c[16:])
     self.assertAlmostEqual(np.linalg.norm(item.c[3:12:4]), 2.7, places=4)
     self.assertTrue((item.mask == 1).all())
@@ -95,22 +109,29 @@ class PrepareTest(parameterized.TestCase):
     # shape, seen from the side, is not quite where an affine camera sees it).
     pixels = np.asarray(Image.open(self.out / "album" / "me.png"))
     for i, (x, y) in enumerate(dotted_faces.points_of(item.c) * SIZE):
-      there = pixels[int(y) - 2:int(y) + 3, int(x) - 2:int(x) + 3].astype(int)
+      there = pixels[int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3].astype(
+        int
+      )
       off = np.abs(there - (255, 20 * i, 0)).sum(axis=-1).min()
       self.assertLess(off, 90)
     row = self.report()["me.png"]
     self.assertAlmostEqual(float(row["yaw"]), yaw, delta=0.5)
     # Five points do not tell a nod from a long face, so it is played down.
-    self.assertAlmostEqual(float(row["pitch"]), pitch,
-                           delta=0.5 + abs(pitch) / 3)
-    self.assertEqual((row["status"], row["part"], row["faces"]),
-                     ("kept", "train", "1"))
+    self.assertAlmostEqual(
+      float(row["pitch"]), pitch, delta=0.5 + abs(pitch) / 3
+    )
+    self.assertEqual(
+      (row["status"], row["part"], row["faces"]), ("kept", "train", "1")
+    )
 
   def test_mirrored_photo_has_the_mirrored_label(self):
     c = dotted_faces.label(20, 5)
     self.photo("me.png", (c, CORNER, SIDE))
-    mirrored = (np.asarray(cameras.mirror(c)), (320 - CORNER[0] - SIDE,
-                                                CORNER[1]), SIDE)
+    mirrored = (
+      np.asarray(cameras.mirror(c)),
+      (320 - CORNER[0] - SIDE, CORNER[1]),
+      SIDE,
+    )
     self.photo("other.png", mirrored)
     self.prepare()
     first, second = self.album().c
@@ -124,13 +145,19 @@ class PrepareTest(parameterized.TestCase):
     album = self.album()
     album.verify()
     items = {album_files.stem(item.name): item for item in album}
-    parts = {name: row["part"] for name, row in (
-        (row["name"], row) for row in self.report().values())}
-    self.assertEqual(collections.Counter(parts.values()),
-                     {"train": 5, "test": 2, "reference": 1})
+    parts = {
+      name: row["part"]
+      for name, row in ((row["name"], row) for row in self.report().values())
+    }
     self.assertEqual(
-        set(items), set(parts) | {f"{name}_mirrored" for name, part
-                                  in parts.items() if part == "train"})
+      collections.Counter(parts.values()),
+      {"train": 5, "test": 2, "reference": 1},
+    )
+    self.assertEqual(
+      set(items),
+      set(parts)
+      | {f"{name}_mirrored" for name, part in parts.items() if part == "train"},
+    )
     for name, part in parts.items():
       self.assertEqual(items[name].mask[0, -1], 0)
       self.assertEqual(items[name].mask[0, 0], 1)
@@ -142,17 +169,18 @@ class PrepareTest(parameterized.TestCase):
 
   def test_split(self):
     for i in range(12):
-      self.photo(f"{i:02}.png", (dotted_faces.label(5 * i - 30), CORNER,
-                                 SIDE))
+      self.photo(f"{i:02}.png", (dotted_faces.label(5 * i - 30), CORNER, SIDE))
     self.prepare(test=0.25, reference=2)
     folder = self.out / "album"
-    split = self.album().split(test=folder / "test.txt",
-                               reference=folder / "reference.txt")
+    split = self.album().split(
+      test=folder / "test.txt", reference=folder / "reference.txt"
+    )
     self.assertEqual([len(part) for part in split], [7, 3, 2])
     self.assertLen({name for part in split for name in part.names}, 12)
     # One of each third of the poses, sorted by name.
-    self.assertEqual([int(name[:2]) // 4 for name in split.test.names],
-                     [0, 1, 2])
+    self.assertEqual(
+      [int(name[:2]) // 4 for name in split.test.names], [0, 1, 2]
+    )
 
   def test_too_few_to_split(self):
     for i in range(3):
@@ -171,43 +199,64 @@ class PrepareTest(parameterized.TestCase):
     self.photo("tiny.png", (here[0], CORNER, 20))
     self.photo("far out.png", (here[0], (-42, -46), SIDE))
     self.photo("cut.png", (here[0], (250, 60), SIDE))
-    dotted_faces.save(self.photos, "blurred.png", dotted_faces.blurred(
-        self.photo("blurred.png"), 3.0))
-    dotted_faces.save(self.photos, "again.png",
-                      dotted_faces.blurred(good, 0.5))
+    dotted_faces.save(
+      self.photos,
+      "blurred.png",
+      dotted_faces.blurred(self.photo("blurred.png"), 3.0),
+    )
+    dotted_faces.save(self.photos, "again.png", dotted_faces.blurred(good, 0.5))
     self.prepare()
     reasons = {name: row["reason"] for name, row in self.report().items()}
     for name, pattern in (
-        ("good.png", "^$"), ("nobody.png", "no face"), ("grey.png", "^grey: "),
-        ("tiny.png", "^tiny: 2. pixels"), ("far out.png", "^only [34].%"),
-        ("cut.png", "no face"), ("blurred.png", "^blurred: 0"),
-        ("again.png", "looks like good.png")):
+      ("good.png", "^$"),
+      ("nobody.png", "no face"),
+      ("grey.png", "^grey: "),
+      ("tiny.png", "^tiny: 2. pixels"),
+      ("far out.png", "^only [34].%"),
+      ("cut.png", "no face"),
+      ("blurred.png", "^blurred: 0"),
+      ("again.png", "looks like good.png"),
+    ):
       self.assertRegex(reasons[name], pattern, name)
     self.assertEqual(self.album(min_photos=1).names, ("good.png",))
     crops = set(os.listdir(self.out / "set_aside"))
-    self.assertEqual(crops, {
-        "again.png", "grey.png", "tiny.png", "blurred.png", "far_out.png",
-        "far_out_mask.png", "dataset.json"})
+    self.assertEqual(
+      crops,
+      {
+        "again.png",
+        "grey.png",
+        "tiny.png",
+        "blurred.png",
+        "far_out.png",
+        "far_out_mask.png",
+        "dataset.json",
+      },
+    )
     for name in ("kept.png", "set_aside.png"):
       Image.open(self.out / name).load()
     self.assertLen(list(self.photos.iterdir()), 8)  # nothing is lost
 
     self.prepare(keep=("grey.png", "again"), overwrite=True)
-    self.assertEqual(self.album().names, ("again.png", "good.png",
-                                          "grey.png"))
+    self.assertEqual(self.album().names, ("again.png", "good.png", "grey.png"))
     with self.assertRaisesRegex(UserError, "keep: .*'gone'"):
       self.prepare(keep=("gone",), overwrite=True)
 
   def test_face_whose_landmarks_are_outside(self):
     self.photo("me.png")
-    far = {"me.png": [[x - 200, y] for x, y in dotted_faces.points_of(
-        dotted_faces.label(0)) * SIDE + CORNER]}
+    far = {
+      "me.png": [
+        [x - 200, y]
+        for x, y in dotted_faces.points_of(dotted_faces.label(0)) * SIDE
+        + CORNER
+      ]
+    }
     path = self.folder / "points.json"
     path.write_text(json.dumps(far), encoding="utf-8")
     with self.assertRaisesRegex(UserError, "no photo is left"):
       self.prepare(detections=str(path))
-    self.assertEqual(self.report()["me.png"]["reason"],
-                     "the photo cuts the face off")
+    self.assertEqual(
+      self.report()["me.png"]["reason"], "the photo cuts the face off"
+    )
 
   def test_broken_photos_are_told_and_the_rest_goes_on(self):
     self.photo("good.png")
@@ -215,15 +264,15 @@ class PrepareTest(parameterized.TestCase):
     (self.photos / "empty.jpg").write_bytes(b"")
     Image.fromarray(self.photo("x.png")).save(self.photos / "cut.jpg")
     data = (self.photos / "cut.jpg").read_bytes()
-    (self.photos / "cut.jpg").write_bytes(data[:len(data) // 2])
+    (self.photos / "cut.jpg").write_bytes(data[: len(data) // 2])
     (self.photos / "x.png").unlink()
     (self.photos / "gone.jpg").symlink_to(self.folder / "nowhere.jpg")
     os.mkfifo(self.photos / "pipe.jpg")
     bomb = (self.photos / "good.png").read_bytes()
     header = struct.pack(">4sII5s", b"IHDR", 20_000, 20_000, b"\x08\2\0\0\0")
     (self.photos / "bomb.png").write_bytes(
-        bomb[:12] + header + struct.pack(">I", zlib.crc32(header))
-        + bomb[33:])
+      bomb[:12] + header + struct.pack(">I", zlib.crc32(header)) + bomb[33:]
+    )
     odd = self.photo("odd.png")
     odd[0, 0] = dotted_faces.RAISES
     dotted_faces.save(self.photos, "odd.png", odd)
@@ -232,11 +281,16 @@ class PrepareTest(parameterized.TestCase):
     self.prepare()
     reasons = {name: row["reason"] for name, row in self.report().items()}
     for name, pattern in (
-        ("good.png", "^$"), ("text.jpg", "no photo"), ("empty.jpg", "empty"),
-        ("cut.jpg", "is cut off"), ("gone.jpg", "no ordinary file"),
-        ("pipe.jpg", "no ordinary file"), ("bomb.png", "too many pixels"),
-        ("odd.png", "RuntimeError: cannot look at this"),
-        ("dot.png", "no face")):
+      ("good.png", "^$"),
+      ("text.jpg", "no photo"),
+      ("empty.jpg", "empty"),
+      ("cut.jpg", "is cut off"),
+      ("gone.jpg", "no ordinary file"),
+      ("pipe.jpg", "no ordinary file"),
+      ("bomb.png", "too many pixels"),
+      ("odd.png", "RuntimeError: cannot look at this"),
+      ("dot.png", "no face"),
+    ):
       self.assertRegex(reasons.pop(name), pattern)
     self.assertEmpty(reasons)
     self.assertIn("1 other files", " ".join(self.told))
@@ -255,9 +309,17 @@ class PrepareTest(parameterized.TestCase):
     self.assertFalse((self.out / "album").exists())
 
   @parameterized.parameters(
-      {"photos": ""}, {"out": ""}, {"size": 0}, {"min_inside": 2.0},
-      {"duplicate": -1.0}, {"test": 1.5}, {"frames": 0}, {"workers": -1},
-      {"domain": "dog"}, {"identity": "network", "domain": "cat"})
+    {"photos": ""},
+    {"out": ""},
+    {"size": 0},
+    {"min_inside": 2.0},
+    {"duplicate": -1.0},
+    {"test": 1.5},
+    {"frames": 0},
+    {"workers": -1},
+    {"domain": "dog"},
+    {"identity": "network", "domain": "cat"},
+  )
   def test_settings(self, **changes):
     with self.assertRaisesRegex(UserError, f"^{next(iter(changes))}: "):
       self.prepare(**changes)
@@ -291,17 +353,35 @@ class PrepareTest(parameterized.TestCase):
       self.assertIn("2 of 2 kept", " ".join(self.told))
 
   def test_names(self):
-    names = ["a/me.png", "b/me.png", "b_me.png", "me_mask.png", "%&.png",
-             "Zoë & I.png", "x_mirrored.png", "A_ME.png"]
+    names = [
+      "a/me.png",
+      "b/me.png",
+      "b_me.png",
+      "me_mask.png",
+      "%&.png",
+      "Zoë & I.png",
+      "x_mirrored.png",
+      "A_ME.png",
+    ]
     for name in names:
       self.photo(name)
     self.prepare(duplicate=1.0)
     album = self.album()
     self.assertLen(album, len(names))
     self.assertTrue(all(photo.mask is None for photo in album.photos))
-    self.assertEqual(set(album.names), {
-        "A_ME.png", "a_me_2.png", "b_me.png", "b_me_2.png", "me_mask_.png",
-        "photo.png", "Zoë_I.png", "x_mirrored_.png"})
+    self.assertEqual(
+      set(album.names),
+      {
+        "A_ME.png",
+        "a_me_2.png",
+        "b_me.png",
+        "b_me_2.png",
+        "me_mask_.png",
+        "photo.png",
+        "Zoë_I.png",
+        "x_mirrored_.png",
+      },
+    )
 
   def test_long_names(self):
     # 255 bytes are what file systems allow; cut within a character of three.
@@ -322,8 +402,9 @@ class PrepareTest(parameterized.TestCase):
     with mock.patch.object(video_frames, "candidates", return_value=[frame]):
       with self.assertRaisesRegex(UserError, "no photo is left"):
         self.prepare()
-    self.assertEqual([row["reason"] for row in self.report().values()],
-                     ["no face was found"])
+    self.assertEqual(
+      [row["reason"] for row in self.report().values()], ["no face was found"]
+    )
 
   def test_names_that_are_no_utf8(self):
     name = os.fsdecode(b"Zo\xeb.png")
@@ -335,9 +416,10 @@ class PrepareTest(parameterized.TestCase):
     (self.photos / os.fsdecode(b"\xeb.jpg")).write_text("no photo")
     records = self.prepare(keep=(name,))
     self.assertEqual(records[0].path.name, name)
-    self.assertEqual({file: row["status"] for file, row
-                      in self.report().items()},
-                     {"Zo\ufffd.png": "kept", "\ufffd.jpg": "set aside"})
+    self.assertEqual(
+      {file: row["status"] for file, row in self.report().items()},
+      {"Zo\ufffd.png": "kept", "\ufffd.jpg": "set aside"},
+    )
     "".join(self.told).encode()
     # Said lines, too, though the folder's own name is no UTF-8.
     self.prepare(out=str(self.folder / os.fsdecode(b"\xeb")))
@@ -348,7 +430,8 @@ class PrepareTest(parameterized.TestCase):
     exif[0x010F], exif[0x0112] = "secret maker", 3
     upside_down = self.photo("me.png")[::-1, ::-1]
     Image.fromarray(np.ascontiguousarray(upside_down)).save(
-        self.photos / "me.png", exif=exif)
+      self.photos / "me.png", exif=exif
+    )
     self.prepare()
     data = (self.out / "album" / "me.png").read_bytes()
     self.assertNotIn(b"secret", data)
@@ -376,25 +459,35 @@ class PrepareTest(parameterized.TestCase):
       place.write_text(json.dumps({name: points.tolist()}), encoding="utf-8")
     self.photo("unknown.png")
     self.prepare(self.no_detector, detections=str(place))
-    item, = self.album(min_photos=1)
+    (item,) = self.album(min_photos=1)
     self.assert_alike(item.c, c)
     self.assertIn("no landmarks", self.report()["unknown.png"]["reason"])
     # What was found can be given again.
-    self.prepare(self.no_detector, overwrite=True,
-                 detections=str(self.out / "landmarks.json"))
-    np.testing.assert_allclose(self.album(min_photos=1).c, item.c[None],
-                               atol=1e-3)
+    self.prepare(
+      self.no_detector,
+      overwrite=True,
+      detections=str(self.out / "landmarks.json"),
+    )
+    np.testing.assert_allclose(
+      self.album(min_photos=1).c, item.c[None], atol=1e-3
+    )
 
   def test_given_landmarks_of_photos_with_one_name(self):
     points, _ = self.given("a/me.png")
     for name in ("b/me.png", "b/you.png", "c/me.jpg.png"):
       self.given(name)
     place = self.folder / "given.json"
+
     def reasons(*names):
       place.write_text(json.dumps({name: points.tolist() for name in names}))
-      self.prepare(self.no_detector, detections=str(place), overwrite=True,
-                   keep=("me.png", "b/you.png"))
+      self.prepare(
+        self.no_detector,
+        detections=str(place),
+        overwrite=True,
+        keep=("me.png", "b/you.png"),
+      )
       return {name: row["reason"] for name, row in self.report().items()}
+
     found = reasons("me.png", "you.png", "b_me")
     self.assertRegex(found["a/me.png"], "'me.png' may be those of b/me.png")
     # Its name in the album is no other's, nor is this name.
@@ -412,11 +505,12 @@ class PrepareTest(parameterized.TestCase):
     (self.photos / "c.jpg").write_text("no photo")
     for detections in ("", str(self.out / "landmarks.json")):
       self.prepare(detections=detections, overwrite=True)
-      self.assertEqual(self.report()["b/me.png"]["reason"],
-                       "no face was found")
+      self.assertEqual(self.report()["b/me.png"]["reason"], "no face was found")
       found = json.loads((self.out / "landmarks.json").read_text())
-      self.assertEqual({name: len(faces) for name, faces in found.items()},
-                       {"a/me.png": 1, "b/me.png": 0})
+      self.assertEqual(
+        {name: len(faces) for name, faces in found.items()},
+        {"a/me.png": 1, "b/me.png": 0},
+      )
 
   def test_given_landmarks_of_a_photo_decoded_smaller(self):
     points, c = self.given()
@@ -427,11 +521,10 @@ class PrepareTest(parameterized.TestCase):
     place.write_text(json.dumps({"me.jpg": points.tolist()}))
     with mock.patch.object(photo_files, "MAX_PIXELS", 320 * 240 // 4):
       self.prepare(self.no_detector, detections=str(place), min_sharpness=0)
-    item, = self.album(min_photos=1)
+    (item,) = self.album(min_photos=1)
     self.assert_alike(item.c, c)
     again = json.loads((self.out / "landmarks.json").read_text())
-    np.testing.assert_allclose(again["me.jpg"][0]["points"], points,
-                               atol=0.01)
+    np.testing.assert_allclose(again["me.jpg"][0]["points"], points, atol=0.01)
 
   def test_landmarks_that_cannot_be_used(self):
     self.photo("me.png")
@@ -441,8 +534,10 @@ class PrepareTest(parameterized.TestCase):
     place.write_text('{"me.png": [[1, 2]]}')
     with self.assertRaisesRegex(UserError, "no photo is left"):
       self.prepare(detections=str(place))
-    self.assertRegex(self.report()["me.png"]["reason"],
-                     "bad landmarks: .*given.json: 'me.png': points: expected")
+    self.assertRegex(
+      self.report()["me.png"]["reason"],
+      "bad landmarks: .*given.json: 'me.png': points: expected",
+    )
     place.write_text(json.dumps({"me.png": [[5, 5]] * 5}))
     with self.assertRaisesRegex(UserError, "no photo is left"):
       self.prepare(detections=str(place))
@@ -462,7 +557,7 @@ class PrepareTest(parameterized.TestCase):
     else:
       detections.write_text(json.dumps({"cat.png": points.tolist()}))
     self.prepare(self.no_detector, domain="cat", detections=str(detections))
-    item, = self.album(min_photos=1)
+    (item,) = self.album(min_photos=1)
     self.assert_alike(item.c, c)
 
   def test_cats_need_landmarks(self):
@@ -479,13 +574,20 @@ class PrepareTest(parameterized.TestCase):
     for i in range(3):  # two people in every photo, mine is the smaller face
       pixels = self.photo(f"{i}.png", left, right)
       pixels = dotted_faces.tinted(pixels, left, mine)
-      dotted_faces.save(self.photos, f"{i}.png", dotted_faces.tinted(
-          pixels, right, (other, third, other)[i]))
+      dotted_faces.save(
+        self.photos,
+        f"{i}.png",
+        dotted_faces.tinted(pixels, right, (other, third, other)[i]),
+      )
     pixels = self.photo("stranger.png", left)
-    dotted_faces.save(self.photos, "stranger.png",
-                      dotted_faces.tinted(pixels, left, third))
-    with mock.patch.object(identity_lib, "load_identity", return_value=Network(
-        None, dotted_faces.Identity())):
+    dotted_faces.save(
+      self.photos, "stranger.png", dotted_faces.tinted(pixels, left, third)
+    )
+    with mock.patch.object(
+      identity_lib,
+      "load_identity",
+      return_value=Network(None, dotted_faces.Identity()),
+    ):
       self.prepare(identity="network")
     rows = self.report()
     for i in range(3):
@@ -511,11 +613,15 @@ class PrepareTest(parameterized.TestCase):
       for face, colour in ((left, (30, 90, 240)), (right, (240, 90, 30))):
         pixels = dotted_faces.tinted(pixels, face, colour)
       dotted_faces.save(self.photos, f"{i}.png", pixels)
-    with mock.patch.object(identity_lib, "load_identity", return_value=Network(
-        None, dotted_faces.Identity())):
+    with mock.patch.object(
+      identity_lib,
+      "load_identity",
+      return_value=Network(None, dotted_faces.Identity()),
+    ):
       self.prepare(identity="network", duplicate=1.0)
-    self.assertIn("another person is in 2 photos, the album's in 2",
-                  " ".join(self.told))
+    self.assertIn(
+      "another person is in 2 photos, the album's in 2", " ".join(self.told)
+    )
     for row in self.report().values():  # the larger face
       self.assertAlmostEqual(float(row["yaw"]), -5, delta=0.5)
 
@@ -568,6 +674,7 @@ class PrepareTest(parameterized.TestCase):
         if len(calls) == 1:
           raise MemoryError
         return dotted_faces.find(image)
+
       return find
 
     with self.assertRaisesRegex(UserError, "no photo is left"):
@@ -580,15 +687,24 @@ class PrepareTest(parameterized.TestCase):
     self.assertEqual(self.report()["1.png"]["reason"], "no face was found")
 
   def looks(self, **options):
-    looking = looks.Looking(self.folder / "looks", SIZE, "face",
-                                  dotted_faces.detector)
+    looking = looks.Looking(
+      self.folder / "looks", SIZE, "face", dotted_faces.detector
+    )
     tasks = [looks.Task(path) for path in sorted(self.photos.iterdir())]
     # pylint: disable-next=protected-access
-    with mock.patch.dict(look_workers._WORKER, looking=looking, error=None,
-                         detector=dotted_faces.find):
+    with mock.patch.dict(
+      look_workers._WORKER,
+      looking=looking,
+      error=None,
+      detector=dotted_faces.find,
+    ):
       return look_workers.look_at_all(
-          tasks, looking, stop=interrupts.StopRequest(),
-          done=lambda *args: None, **options)
+        tasks,
+        looking,
+        stop=interrupts.StopRequest(),
+        done=lambda *args: None,
+        **options,
+      )
 
   def test_pools_that_break_between_photos(self):
     yaws = [0, 10, 20, 30, 40]
@@ -597,6 +713,7 @@ class PrepareTest(parameterized.TestCase):
 
     class Pool:
       """Takes one photo; from the second pool on looks at it."""
+
       pools = 0
 
       def __init__(self):
@@ -618,20 +735,27 @@ class PrepareTest(parameterized.TestCase):
     with mock.patch.object(look_workers, "_pool", lambda *_: Pool()):
       found = self.looks(workers=2)
     self.assertEqual([look.reason for look in found], [""] * len(yaws))
-    np.testing.assert_allclose([pose_spread.angles(look.faces[0].label)[0]
-                                for look in found], yaws, atol=0.5)
+    np.testing.assert_allclose(
+      [pose_spread.angles(look.faces[0].label)[0] for look in found],
+      yaws,
+      atol=0.5,
+    )
 
   def test_lost_photos_are_told(self):
     for i in range(2):
       self.photo(f"{i}.png", (dotted_faces.label(10 * i), CORNER, SIDE))
-    with mock.patch.object(look_workers, "_in_this_process",
-                           return_value=iter(())):
-      self.assertEqual([look.reason for look in self.looks(workers=1)],
-                       ["was lost while it was looked at"] * 2)
+    with mock.patch.object(
+      look_workers, "_in_this_process", return_value=iter(())
+    ):
+      self.assertEqual(
+        [look.reason for look in self.looks(workers=1)],
+        ["was lost while it was looked at"] * 2,
+      )
 
   def test_cores_are_those_of_the_process(self):
-    with mock.patch.object(os, "sched_getaffinity", return_value={3, 5, 7},
-                           create=True):
+    with mock.patch.object(
+      os, "sched_getaffinity", return_value={3, 5, 7}, create=True
+    ):
       self.assertEqual(app._cores(), 3)  # pylint: disable=protected-access
 
   def test_processes(self):
@@ -646,25 +770,33 @@ class PrepareTest(parameterized.TestCase):
 
   def test_what_is_missing_in_a_process_is_said(self):
     self.photo("0.png")
-    looking = looks.Looking(self.out, SIZE, "face",
-                                  dotted_faces.missing)
+    looking = looks.Looking(self.out, SIZE, "face", dotted_faces.missing)
     with self.assertRaisesRegex(UserError, "no detector here"):
       look_workers.look_at_all(
-          [looks.Task(self.photos / "0.png")], looking, workers=2,
-          stop=interrupts.StopRequest(), done=lambda *args: None)
+        [looks.Task(self.photos / "0.png")],
+        looking,
+        workers=2,
+        stop=interrupts.StopRequest(),
+        done=lambda *args: None,
+      )
 
   # Videos.
 
   def test_video(self):
     imageio_ffmpeg = _imageio_ffmpeg(self)
     video = imageio_ffmpeg.write_frames(
-        str(self.photos / "me.mp4"), (320, 240), fps=10, macro_block_size=16,
-        output_params=["-crf", "1", "-pix_fmt", "yuv444p"])
+      str(self.photos / "me.mp4"),
+      (320, 240),
+      fps=10,
+      macro_block_size=16,
+      output_params=["-crf", "1", "-pix_fmt", "yuv444p"],
+    )
     video.send(None)
     yaws = [0, 0, 0, 0, 10, 20, 30, 0, 0, 0]
     for i, yaw in enumerate(yaws):
-      video.send(dotted_faces.photo((dotted_faces.label(yaw), CORNER, SIDE),
-                                    seed=i))
+      video.send(
+        dotted_faces.photo((dotted_faces.label(yaw), CORNER, SIDE), seed=i)
+      )
     video.close()
     (self.photos / "broken.mp4").write_bytes(b"no video" * 99)
 
@@ -685,11 +817,13 @@ class PrepareTest(parameterized.TestCase):
     self.assertAlmostEqual(found[2], 30, delta=3)
     rows = self.report()
     self.assertIn("no video", rows["broken.mp4"]["reason"])
-    self.assertIn("other frames show this pose",
-                  [row["reason"] for row in rows.values()])
+    self.assertIn(
+      "other frames show this pose", [row["reason"] for row in rows.values()]
+    )
     self.assertLen(self.album(), 3)
-    with mock.patch.object(video_frames, "candidates",
-                           side_effect=AssertionError("not remembered")):
+    with mock.patch.object(
+      video_frames, "candidates", side_effect=AssertionError("not remembered")
+    ):
       (self.photos / "broken.mp4").unlink()
       self.prepare(lambda: find, frames=3, overwrite=True)
 
@@ -703,25 +837,36 @@ def _imageio_ffmpeg(case):
 
 
 class CacheTest(absltest.TestCase):
-
   def test_key_is_of_content_and_settings(self):
     with tempfile.TemporaryDirectory() as folder:
       path = dotted_faces.save(folder, "a.png", dotted_faces.photo())
       other = dotted_faces.save(folder, "b.png", dotted_faces.photo(seed=1))
-      looking = looks.Looking(pathlib.Path(folder), 64, "face",
-                                    dotted_faces.detector)
+      looking = looks.Looking(
+        pathlib.Path(folder), 64, "face", dotted_faces.detector
+      )
       key = lambda path, faces=None, **changes: looks.key_of(
-          looks.Task(path, faces),
-          dataclasses.replace(looking, **changes))
-      faces = dotted_faces.find(dotted_faces.photo(
-          (dotted_faces.label(0), CORNER, SIDE)))
-      self.assertLen({key(path), key(other), key(path, size=32),
-                      key(path, make_detector=dotted_faces.missing),
-                      key(path, faces), key(path, []),
-                      key(path, domain="cat")}, 7)
+        looks.Task(path, faces), dataclasses.replace(looking, **changes)
+      )
+      faces = dotted_faces.find(
+        dotted_faces.photo((dotted_faces.label(0), CORNER, SIDE))
+      )
+      self.assertLen(
+        {
+          key(path),
+          key(other),
+          key(path, size=32),
+          key(path, make_detector=dotted_faces.missing),
+          key(path, faces),
+          key(path, []),
+          key(path, domain="cat"),
+        },
+        7,
+      )
       path.rename(path.with_name("c.png"))
-      self.assertEqual(key(path.with_name("c.png"), faces),
-                       key(path.with_name("c.png"), list(faces)))
+      self.assertEqual(
+        key(path.with_name("c.png"), faces),
+        key(path.with_name("c.png"), list(faces)),
+      )
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import signal
 import tempfile
 from unittest import mock
 
-from absl.testing import absltest, parameterized
 import imageio_ffmpeg
 import numpy as np
+from absl.testing import absltest, parameterized
 from PIL import Image
 
 from my3dgen_jax.apps.editing.config import EditConfig
@@ -40,8 +40,9 @@ def decoded(path):
   """Frames of an MP4, uint8."""
   reader = imageio_ffmpeg.read_frames(path)
   width, height = next(reader)["size"]
-  return [np.frombuffer(frame, np.uint8).reshape(height, width, 3)
-          for frame in reader]
+  return [
+    np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader
+  ]
 
 
 def psnr(a, b):
@@ -50,71 +51,89 @@ def psnr(a, b):
 
 
 def brightness(picture):
-  return (picture if picture.ndim == 2
-          else picture @ np.float32([0.2126, 0.7152, 0.0722]))
+  return (
+    picture
+    if picture.ndim == 2
+    else picture @ np.float32([0.2126, 0.7152, 0.0722])
+  )
 
 
 class ShotsTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     self.one = tiny_person(COUNT)
 
   def find(self, scene, **changes):
     return shots.find_shots(
-        MODEL.rendering, scene,
-        dataclasses.replace(SMALL, **changes).validate())
+      MODEL.rendering, scene, dataclasses.replace(SMALL, **changes).validate()
+    )
 
   def test_grid(self):
-    scene, = still(self.one)
-    shot, = self.find(scene, yaws=(-0.1, 0.2), pitches=(0.0, 0.1))
+    (scene,) = still(self.one)
+    (shot,) = self.find(scene, yaws=(-0.1, 0.2), pitches=(0.0, 0.1))
     self.assertEqual(shot.frames[1], "photo01_yaw+0.20_pitch+0.00")
     expected = render.about_front(
-        self.one.generator, scene.c[0], [-0.1, 0.2, -0.1, 0.2],
-        np.array([0, 0, 0.1, 0.1]))
+      self.one.generator,
+      scene.c[0],
+      [-0.1, 0.2, -0.1, 0.2],
+      np.array([0, 0, 0.1, 0.1]),
+    )
     np.testing.assert_allclose(shot.c, expected, atol=1e-6)
-    shot, = self.find(scene)
+    (shot,) = self.find(scene)
     self.assertLen(shot.c, 3)
 
   def test_sweeps(self):
-    scene, = still(self.one)
-    shot, = self.find(scene, camera="yaw", frames=5)
-    np.testing.assert_allclose(shot.c, render.about_front(
-        self.one.generator, scene.c[0], np.linspace(-0.35, 0.35, 5), 0.0),
-                               atol=1e-6)
+    (scene,) = still(self.one)
+    (shot,) = self.find(scene, camera="yaw", frames=5)
+    np.testing.assert_allclose(
+      shot.c,
+      render.about_front(
+        self.one.generator, scene.c[0], np.linspace(-0.35, 0.35, 5), 0.0
+      ),
+      atol=1e-6,
+    )
     self.assertEqual(shot.frames[4], "photo01_yaw_0004")
-    shot, = self.find(scene, camera="pitch", pitches=(0.2, -0.1),
-                      yaws=(0.3,))
-    np.testing.assert_allclose(shot.c, render.about_front(
-        self.one.generator, scene.c[0], [0.3] * 3,
-        np.array([0.2, 0.05, -0.1])), atol=1e-6)
+    (shot,) = self.find(scene, camera="pitch", pitches=(0.2, -0.1), yaws=(0.3,))
+    np.testing.assert_allclose(
+      shot.c,
+      render.about_front(
+        self.one.generator, scene.c[0], [0.3] * 3, np.array([0.2, 0.05, -0.1])
+      ),
+      atol=1e-6,
+    )
 
   def test_orbit(self):
-    scene, = still(self.one)
-    shot, = self.find(scene, camera="orbit", frames=8, yaws=(0.2,))
-    np.testing.assert_array_equal(shot.c, render.orbit(
-        self.one.generator, scene.c[0], frames=8, yaw=0.2, pitch=0.25))
+    (scene,) = still(self.one)
+    (shot,) = self.find(scene, camera="orbit", frames=8, yaws=(0.2,))
+    np.testing.assert_array_equal(
+      shot.c,
+      render.orbit(
+        self.one.generator, scene.c[0], frames=8, yaw=0.2, pitch=0.25
+      ),
+    )
 
   def test_own_and_focal(self):
-    scene, = still(self.one)
-    shot, = self.find(scene, camera="own")
+    (scene,) = still(self.one)
+    (shot,) = self.find(scene, camera="own")
     np.testing.assert_array_equal(shot.c, scene.c)
     self.assertEqual(shot.frames, ["photo01_own"])
-    shot, = self.find(scene, camera="yaw", focal=3.0)
+    (shot,) = self.find(scene, camera="yaw", focal=3.0)
     np.testing.assert_array_equal(shot.c[:, [16, 20]], 3.0)
 
   def test_files(self):
-    scene, = still(self.one)
+    (scene,) = still(self.one)
     with tempfile.TemporaryDirectory() as folder:
       path = pathlib.Path(folder) / "dolly.json"
       path.write_text(json.dumps({"keys": [{"yaw": 0.1}, {"focal": 5}]}))
-      shot, = self.find(scene, camera=str(path), focal=3.0)
+      (shot,) = self.find(scene, camera=str(path), focal=3.0)
       path.write_text(json.dumps(albums.labels(2).tolist()))
-      frames, = self.find(scene, camera=str(path))
-      way = scenes.way(self.one, scenes.find(self.one, ["0", "1"]), frames=3,
-                       spherical=False)
-      with self.assertRaisesRegex(UserError, "dolly.json holds 2 cameras, the "
-                                  "way has 3 frames"):
+      (frames,) = self.find(scene, camera=str(path))
+      way = scenes.way(
+        self.one, scenes.find(self.one, ["0", "1"]), frames=3, spherical=False
+      )
+      with self.assertRaisesRegex(
+        UserError, "dolly.json holds 2 cameras, the way has 3 frames"
+      ):
         self.find(way, camera=str(path))
     self.assertEqual(shot.frames[0], "photo01_dolly_0000")
     self.assertAlmostEqual(shot.c[0, 16], 3.0)
@@ -123,47 +142,57 @@ class ShotsTest(parameterized.TestCase):
 
   def test_ways(self):
     """As many cameras as latents; a grid has a shot for each view."""
-    way = scenes.way(self.one, scenes.find(self.one, ["0", "1"]), frames=4,
-                     spherical=False)
-    shot, = self.find(way, camera="own")
+    way = scenes.way(
+      self.one, scenes.find(self.one, ["0", "1"]), frames=4, spherical=False
+    )
+    (shot,) = self.find(way, camera="own")
     np.testing.assert_array_equal(shot.c, way.c)
     self.assertEqual(shot.frames[3], "photo00_to_photo01_own_0003")
-    shot, = self.find(way, camera="orbit", frames=99)
+    (shot,) = self.find(way, camera="orbit", frames=99)
     self.assertLen(shot.c, 4)
     found = self.find(way, yaws=(-0.1, 0.1))
-    self.assertEqual([shot.name for shot in found], [
+    self.assertEqual(
+      [shot.name for shot in found],
+      [
         "photo00_to_photo01_yaw-0.10_pitch+0.00",
-        "photo00_to_photo01_yaw+0.10_pitch+0.00"])
+        "photo00_to_photo01_yaw+0.10_pitch+0.00",
+      ],
+    )
     for shot in found:
       np.testing.assert_array_equal(shot.c, np.repeat(shot.c[:1], 4, axis=0))
 
   @parameterized.parameters(
-      ({"camera": ""}, "camera: expected one of grid, orbit"),
-      ({"camera": "own", "yaws": (0.1,)}, "yaw, pitch: cameras of 'own'"),
-      ({"camera": "x.json", "pitches": (0.1,)}, "yaw, pitch: cameras of"),
-      ({"camera": "own", "focal": 3.0}, "focal: "),
-      ({"camera": "orbit", "yaws": (0.1, 0.2)}, "yaw: camera orbit takes one"),
-      ({"camera": "yaw", "yaws": (0.1, 0.2, 0.3)}, "yaw: .*takes two numbers"),
-      ({"camera": "yaw", "yaws": (0.1,)}, "yaw: a sweep goes from one angle"),
-      ({"camera": "pitch", "yaws": (0.1, 0.2)}, "yaw: camera pitch takes one"),
-      ({"camera": "/nowhere.json"}, "/nowhere.json: cannot be read"),
-      ({"yaws": (4.0,)}, "yaw: "), ({"pitches": (-2.0,)}, "pitch: "),
-      ({"yaws": (0.1, 0.1)}, "two views are the same"),
-      ({"frames": 0}, "frames: "), ({"format": ".avi"}, "format: "),
-      ({"kinds": ("colour",)}, "kinds: "), ({"fps": 0.0}, "fps: "),
-      ({"side": -1}, "side: "), ({"crf": 52}, "crf: "),
-      ({"focal": 0.0}, "focal: "))
+    ({"camera": ""}, "camera: expected one of grid, orbit"),
+    ({"camera": "own", "yaws": (0.1,)}, "yaw, pitch: cameras of 'own'"),
+    ({"camera": "x.json", "pitches": (0.1,)}, "yaw, pitch: cameras of"),
+    ({"camera": "own", "focal": 3.0}, "focal: "),
+    ({"camera": "orbit", "yaws": (0.1, 0.2)}, "yaw: camera orbit takes one"),
+    ({"camera": "yaw", "yaws": (0.1, 0.2, 0.3)}, "yaw: .*takes two numbers"),
+    ({"camera": "yaw", "yaws": (0.1,)}, "yaw: a sweep goes from one angle"),
+    ({"camera": "pitch", "yaws": (0.1, 0.2)}, "yaw: camera pitch takes one"),
+    ({"camera": "/nowhere.json"}, "/nowhere.json: cannot be read"),
+    ({"yaws": (4.0,)}, "yaw: "),
+    ({"pitches": (-2.0,)}, "pitch: "),
+    ({"yaws": (0.1, 0.1)}, "two views are the same"),
+    ({"frames": 0}, "frames: "),
+    ({"format": ".avi"}, "format: "),
+    ({"kinds": ("colour",)}, "kinds: "),
+    ({"fps": 0.0}, "fps: "),
+    ({"side": -1}, "side: "),
+    ({"crf": 52}, "crf: "),
+    ({"focal": 0.0}, "focal: "),
+  )
   def test_bad_settings(self, changes, pattern):
     with tempfile.TemporaryDirectory() as folder:
       out = pathlib.Path(folder) / "out"
       with self.assertRaisesRegex(UserError, pattern):
-        output.write(self.one, still(self.one),
-                           dataclasses.replace(SMALL, **changes), out)
+        output.write(
+          self.one, still(self.one), dataclasses.replace(SMALL, **changes), out
+        )
       self.assertFalse(out.exists())
 
 
 class FilesTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     folder = tempfile.TemporaryDirectory()
@@ -173,8 +202,13 @@ class FilesTest(parameterized.TestCase):
     self.lines = []
 
   def write(self, found, **changes):
-    output.write(self.one, found, dataclasses.replace(SMALL, **changes),
-                       self.out, report=self.lines.append)
+    output.write(
+      self.one,
+      found,
+      dataclasses.replace(SMALL, **changes),
+      self.out,
+      report=self.lines.append,
+    )
 
   def read(self, name):
     with Image.open(self.out / name) as image:
@@ -182,14 +216,19 @@ class FilesTest(parameterized.TestCase):
 
   def test_own_camera_shows_the_photo(self):
     self.write(still(self.one), camera="own", kinds=("image", "normals"))
-    self.assertCountEqual(os.listdir(self.out), [
-        "photo01_own_image.png", "photo01_own_normals.png"])
+    self.assertCountEqual(
+      os.listdir(self.out), ["photo01_own_image.png", "photo01_own_normals.png"]
+    )
     np.testing.assert_allclose(
-        self.read("photo01_own_image.png").astype(int),
-        images.to_uint8(person.make(COUNT).photos[1]).astype(int), atol=1)
+      self.read("photo01_own_image.png").astype(int),
+      images.to_uint8(person.make(COUNT).photos[1]).astype(int),
+      atol=1,
+    )
     origin = provenance.read_origin(self.out / "photo01_own_normals.png")
-    self.assertEqual((origin.task, origin.adapter, origin.base), (
-        "render", "0123456789abcdef", "fedcba9876543210"))
+    self.assertEqual(
+      (origin.task, origin.adapter, origin.base),
+      ("render", "0123456789abcdef", "fedcba9876543210"),
+    )
     self.assertIn(("latent", "photo01"), origin.details)
     self.assertIn(("view", "own"), origin.details)
     self.assertEqual(self.lines, [f"photo01 (1 of 1): 1 frames in {self.out}"])
@@ -199,37 +238,47 @@ class FilesTest(parameterized.TestCase):
     found = still(self.one)
     self.write(found, camera="orbit", kinds=frames_lib.KINDS, grid=True)
     self.write(found, camera="orbit", kinds=frames_lib.KINDS, format=".mp4")
-    names = [f"photo01_orbit_{i:04d}_{kind}.png" for i in range(3)
-             for kind in frames_lib.KINDS]
+    names = [
+      f"photo01_orbit_{i:04d}_{kind}.png"
+      for i in range(3)
+      for kind in frames_lib.KINDS
+    ]
     names += [f"grid_{kind}.png" for kind in frames_lib.KINDS]
     names += [f"photo01_orbit_{kind}.mp4" for kind in frames_lib.KINDS]
     self.assertCountEqual(os.listdir(self.out), names)
     for kind in frames_lib.KINDS:
       frames = decoded(self.out / f"photo01_orbit_{kind}.mp4")
       self.assertLen(frames, 3)
-      pictures = [self.read(f"photo01_orbit_{i:04d}_{kind}.png")
-                  for i in range(3)]
+      pictures = [
+        self.read(f"photo01_orbit_{i:04d}_{kind}.png") for i in range(3)
+      ]
       for i, frame in enumerate(frames):
         # Brightness: colours have half the resolution in videos.
-        like = [psnr(brightness(frame), brightness(picture))
-                for picture in pictures]
+        like = [
+          psnr(brightness(frame), brightness(picture)) for picture in pictures
+        ]
         self.assertGreater(like[i], 38, kind)
-        self.assertLess(max(like[:i] + like[i + 1:]), like[i] - 3, kind)
-      np.testing.assert_array_equal(self.read(f"grid_{kind}.png"),
-                                    np.concatenate(pictures, axis=1))
+        self.assertLess(max(like[:i] + like[i + 1 :]), like[i] - 3, kind)
+      np.testing.assert_array_equal(
+        self.read(f"grid_{kind}.png"), np.concatenate(pictures, axis=1)
+      )
 
   def test_depth_has_one_scale(self):
     found = still(self.one)
     self.write(found, kinds=("depth",), camera="yaw")
-    shown = np.stack([self.read(f"photo01_yaw_{i:04d}_depth.png")
-                      for i in range(3)])
+    shown = np.stack(
+      [self.read(f"photo01_yaw_{i:04d}_depth.png") for i in range(3)]
+    )
     self.assertEqual((shown.min(), shown.max()), (0, 255))
     self.assertTrue(any(np.ptp(one) < 255 for one in shown))
 
   def test_compared_with_titles(self):
     base = person.make(COUNT).base
-    self.write([scenes.compared(scene, base) for scene in still(self.one)],
-               camera="own", kinds=("image", "depth"))
+    self.write(
+      [scenes.compared(scene, base) for scene in still(self.one)],
+      camera="own",
+      kinds=("image", "depth"),
+    )
     picture = self.read("photo01_compared_own_image.png")
     # Pictures of 64 pixels are shown twice as large, for the titles.
     side = 2 * SIZE
@@ -240,36 +289,50 @@ class FilesTest(parameterized.TestCase):
     for half in (title[:, :side], title[:, side:]):
       self.assertGreater(np.ptp(half), 200)
     for column, network in enumerate((base, self.one.generator)):
-      expected = images.to_uint8(render.synthesize(
+      expected = images.to_uint8(
+        render.synthesize(
           network, self.one.anchors.ws[1:2], self.one.anchors.c[1:2]
-          ).image[0]).astype(int)
-      shown = picture[-side::2, column * side:(column + 1) * side:2]
+        ).image[0]
+      ).astype(int)
+      shown = picture[-side::2, column * side : (column + 1) * side : 2]
       np.testing.assert_allclose(shown.astype(int), expected, atol=1)
-    self.assertEqual(self.read("photo01_compared_own_depth.png").shape[1:],
-                     (256, 3))
-    self.assertIn(("compare", "pretrained, personalized"),
-                  provenance.read_origin(
-                      self.out / "photo01_compared_own_image.png").details)
+    self.assertEqual(
+      self.read("photo01_compared_own_depth.png").shape[1:], (256, 3)
+    )
+    self.assertIn(
+      ("compare", "pretrained, personalized"),
+      provenance.read_origin(
+        self.out / "photo01_compared_own_image.png"
+      ).details,
+    )
 
   def test_edits_of_both(self):
     strip = scenes.edits(
-        self.one, scenes.find(self.one, ["1"]),
-        Direction("smile", np.eye(MODEL.w_dim, dtype=np.float32)[0]),
-        EditConfig(strengths=(-1.0, 0.0, 1.0), unit="w"))
-    self.write([scenes.compared(scene, person.make(COUNT).base)
-                for scene in strip], camera="yaw", format=".gif", side=32)
+      self.one,
+      scenes.find(self.one, ["1"]),
+      Direction("smile", np.eye(MODEL.w_dim, dtype=np.float32)[0]),
+      EditConfig(strengths=(-1.0, 0.0, 1.0), unit="w"),
+    )
+    self.write(
+      [scenes.compared(scene, person.make(COUNT).base) for scene in strip],
+      camera="yaw",
+      format=".gif",
+      side=32,
+    )
     with Image.open(self.out / "photo01_smile_compared_yaw_raw.gif") as video:
       self.assertEqual(video.n_frames, 3)
       self.assertEqual(video.width, 3 * 32)
       self.assertGreater(video.height, 2 * 32)
 
   def test_way_video(self):
-    way = scenes.way(self.one, scenes.find(self.one, ["0", "2"]), frames=3,
-                     spherical=False)
-    self.write([way], camera="own", format=".webp", grid=True,
-               kinds=("image",))
-    self.assertCountEqual(os.listdir(self.out), [
-        "photo00_to_photo02_own_image.webp", "grid_image.png"])
+    way = scenes.way(
+      self.one, scenes.find(self.one, ["0", "2"]), frames=3, spherical=False
+    )
+    self.write([way], camera="own", format=".webp", grid=True, kinds=("image",))
+    self.assertCountEqual(
+      os.listdir(self.out),
+      ["photo00_to_photo02_own_image.webp", "grid_image.png"],
+    )
     strip = self.read("grid_image.png").astype(int)
     photos = images.to_uint8(person.make(COUNT).photos).astype(int)
     np.testing.assert_allclose(strip[:, :SIZE], photos[0], atol=1)
@@ -278,18 +341,20 @@ class FilesTest(parameterized.TestCase):
   def test_long_ways_have_short_strips(self):
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-      self.write(still(self.one), camera="yaw", frames=20, grid=True,
-                 kinds=("raw",))
+      self.write(
+        still(self.one), camera="yaw", frames=20, grid=True, kinds=("raw",)
+      )
     self.assertIn("20 of 20 (100 %)", said.getvalue())
     self.assertEqual(self.read("grid_raw.png").shape, (RAW, 9 * RAW, 3))
     np.testing.assert_array_equal(
-        self.read("grid_raw.png")[:, -RAW:],
-        self.read("photo01_yaw_0019_raw.png"))
+      self.read("grid_raw.png")[:, -RAW:], self.read("photo01_yaw_0019_raw.png")
+    )
 
   @parameterized.parameters(".mp4", ".png")
   def test_stopped_leaves_whole_files(self, suffix):
     class Stop(interrupts.StopRequest):
       """Wants to stop before the third frame."""
+
       calls = 0
 
       def raise_if_wanted(self, message):
@@ -299,8 +364,9 @@ class FilesTest(parameterized.TestCase):
 
     with mock.patch.object(interrupts, "StopRequest", Stop):
       with self.assertRaisesRegex(Interrupted, "frame 2 of 3 of photo01"):
-        self.write(still(self.one), camera="yaw", format=suffix,
-                   kinds=("raw", "image"))
+        self.write(
+          still(self.one), camera="yaw", format=suffix, kinds=("raw", "image")
+        )
     left = os.listdir(self.out)
     if suffix == ".mp4":
       self.assertEmpty(left)
@@ -309,8 +375,9 @@ class FilesTest(parameterized.TestCase):
       self.assertEqual(self.read(name).shape, (RAW, RAW, 3))
 
   def test_no_ffmpeg_is_told_before_the_work(self):
-    with mock.patch.object(provenance, "check_video",
-                           side_effect=UserError("no ffmpeg")):
+    with mock.patch.object(
+      provenance, "check_video", side_effect=UserError("no ffmpeg")
+    ):
       with self.assertRaisesRegex(UserError, "no ffmpeg"):
         self.write(still(self.one), format=".mp4")
     self.assertFalse(self.out.exists())

@@ -12,22 +12,33 @@ EVIL = '<script>alert("1")</script> & \' \x00\x1b[2J'
 
 
 class PageTest(parameterized.TestCase):
-
   def test_every_part_is_valid(self):
     picture = page.picture(PICTURE, "image/jpeg", EVIL, (4, 3))
-    text = page.page(EVIL, [
+    text = page.page(
+      EVIL,
+      [
         page.section(
-            EVIL, page.paragraph(EVIL),
-            page.table(["", EVIL], [[EVIL, "1.0"]], caption=EVIL),
-            page.picture(PICTURE, "image/jpeg", "", (4, 3),
-                                large=True)),
+          EVIL,
+          page.paragraph(EVIL),
+          page.table(["", EVIL], [[EVIL, "1.0"]], caption=EVIL),
+          page.picture(PICTURE, "image/jpeg", "", (4, 3), large=True),
+        ),
         page.section(
-            "b", page.film(b"film", "video/mp4", EVIL, (4, 4)),
-            page.film(b"film", "image/webp", EVIL, (4, 4)),
-            page.tiles([page.curve(EVIL, [(1, 2), (2, 1)]),
-                               page.pair(picture, picture, EVIL)]),
-            page.folded(EVIL, page.table(
-                ["setting", "value"], [["a", EVIL]], words=True)))])
+          "b",
+          page.film(b"film", "video/mp4", EVIL, (4, 4)),
+          page.film(b"film", "image/webp", EVIL, (4, 4)),
+          page.tiles(
+            [
+              page.curve(EVIL, [(1, 2), (2, 1)]),
+              page.pair(picture, picture, EVIL),
+            ]
+          ),
+          page.folded(
+            EVIL, page.table(["setting", "value"], [["a", EVIL]], words=True)
+          ),
+        ),
+      ],
+    )
     checked = check_page(text)
     self.assertNotIn("script", checked.tags)
     self.assertIn("&lt;script&gt;", text)
@@ -36,16 +47,18 @@ class PageTest(parameterized.TestCase):
     self.assertIn("prefers-color-scheme", text)
 
   def test_settings_are_flat(self):
-    rows = page.settings({"a": 1, "b": {"c": [1, 2], "d": None,
-                                               "e": {"f": "x"}}, "g": True})
-    self.assertEqual(rows, [("a", "1"), ("b.c", "1 2"), ("b.d", "-"),
-                            ("b.e.f", "x"), ("g", "True")])
+    rows = page.settings(
+      {"a": 1, "b": {"c": [1, 2], "d": None, "e": {"f": "x"}}, "g": True}
+    )
+    self.assertEqual(
+      rows,
+      [("a", "1"), ("b.c", "1 2"), ("b.d", "-"), ("b.e.f", "x"), ("g", "True")],
+    )
 
 
 class CurveTest(parameterized.TestCase):
-
   def points(self, text):
-    line, = re.findall(r'<polyline points="([^"]*)"', text)
+    (line,) = re.findall(r'<polyline points="([^"]*)"', text)
     return [tuple(map(float, point.split(","))) for point in line.split()]
 
   def test_goes_where_the_numbers_go(self):
@@ -63,20 +76,23 @@ class CurveTest(parameterized.TestCase):
     self.assertIn("loss: 0.25 at the end", text)
 
   @parameterized.parameters(
-      ([], ""), ([(1, float("nan"))], ""), ([(1, float("inf"))], ""))
+    ([], ""), ([(1, float("nan"))], ""), ([(1, float("inf"))], "")
+  )
   def test_nothing_to_draw(self, points, wanted):
     self.assertEqual(page.curve("loss", points), wanted)
 
   def test_odd_numbers(self):
-    for points in ([(1, 0.0)], [(1, -3.0), (2, -4.0)],
-                   [(1, 1e300), (2, float("nan")), (3, 1e-300)]):
+    for points in (
+      [(1, 0.0)],
+      [(1, -3.0), (2, -4.0)],
+      [(1, 1e300), (2, float("nan")), (3, 1e-300)],
+    ):
       for x, y in self.points(page.curve("loss", points)):
         self.assertBetween(x, 0, 320)
         self.assertBetween(y, 0, 150)
 
   def test_long_logs_are_thinned(self):
-    drawn = self.points(page.curve("loss", [
-        (i, i % 7) for i in range(10_001)]))
+    drawn = self.points(page.curve("loss", [(i, i % 7) for i in range(10_001)]))
     self.assertLess(len(drawn), 500)
     self.assertAlmostEqual(drawn[-1][0], 312, delta=0.1)  # the last is there
 

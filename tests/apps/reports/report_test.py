@@ -9,13 +9,13 @@ import shutil
 import tempfile
 from unittest import mock
 
-from absl.testing import absltest, parameterized
 import numpy as np
+from absl.testing import absltest, parameterized
 from PIL import Image
 
 from my3dgen_jax.apps import personalize
-from my3dgen_jax.apps.reports import report
 from my3dgen_jax.apps.person import load_person
+from my3dgen_jax.apps.reports import report
 from my3dgen_jax.config import LossConfig, TuningConfig
 from my3dgen_jax.data import provenance
 from my3dgen_jax.errors import CheckpointError
@@ -36,23 +36,32 @@ class ReportTest(parameterized.TestCase):
     super().setUpClass()
     folder = tempfile.TemporaryDirectory()
     cls.addClassCleanup(folder.cleanup)
-    cls.place = person.write(pathlib.Path(folder.name) / "person",
-                             count=COUNT)
+    cls.place = person.write(pathlib.Path(folder.name) / "person", count=COUNT)
     cls.lines = []
     with mock.patch.object(report, "_FRAMES", 3):
       cls.summary = personalize.personalize(
-          cls.config(cls.place / "run", report=True), flags="--x=1\n",
-          report=cls.lines.append)
+        cls.config(cls.place / "run", report=True),
+        flags="--x=1\n",
+        report=cls.lines.append,
+      )
 
   @classmethod
   def config(cls, out, **changes):
     return personalize.PersonalizeConfig(
-        checkpoint=str(cls.place / "base"), album=str(cls.place / "album"),
-        out=str(out), lpips=str(cls.place / "lpips"), test=3,
-        loss=LossConfig(raw_weight=0.0),
-        tuning=TuningConfig(mode="lora", steps=3, batch_size=5,
-                            learning_rate=0.01),
-        devices=1, log_every=1, pictures=2, **changes)
+      checkpoint=str(cls.place / "base"),
+      album=str(cls.place / "album"),
+      out=str(out),
+      lpips=str(cls.place / "lpips"),
+      test=3,
+      loss=LossConfig(raw_weight=0.0),
+      tuning=TuningConfig(
+        mode="lora", steps=3, batch_size=5, learning_rate=0.01
+      ),
+      devices=1,
+      log_every=1,
+      pictures=2,
+      **changes,
+    )
 
   def setUp(self):
     super().setUp()
@@ -66,34 +75,47 @@ class ReportTest(parameterized.TestCase):
     self.addCleanup(patch.stop)
 
   def write(self, one=None, **options):
-    return report.write_report(one or load_person(run=self.run_folder),
-                               self.run_folder, **options)
+    return report.write_report(
+      one or load_person(run=self.run_folder), self.run_folder, **options
+    )
 
   def test_a_run_ends_with_its_page(self):
-    self.assertEqual(self.lines[-1:], [line for line in self.lines[-1:]
-                                       if "warning" not in line])
+    self.assertEqual(
+      self.lines[-1:],
+      [line for line in self.lines[-1:] if "warning" not in line],
+    )
     self.assertEqual(os.listdir(self.page.parent), [report.FILE])
     page = check_page(self.page.read_text(encoding="utf-8"))
     self.assertNotIn("script", page.tags)
     self.assertIn("video", page.tags)
-    self.assertEqual(page.tags.count("svg"), len(json.loads(
-        (self.run_folder / "metrics.jsonl").read_text().splitlines()[0])) - 1)
+    self.assertEqual(
+      page.tags.count("svg"),
+      len(
+        json.loads(
+          (self.run_folder / "metrics.jsonl").read_text().splitlines()[0]
+        )
+      )
+      - 1,
+    )
     words = page.words
     for name, each in self.summary["each"].items():
       self.assertIn(f"{each['personalized']['lpips']:.4f}", words)
       self.assertIn(name, words)
     self.assertLen(self.summary["each"], 3)
     self.assertAlmostEqual(
-        np.mean([row["pretrained"]["psnr"]
-                 for row in self.summary["each"].values()]),
-        self.summary["pretrained"]["psnr"])
+      np.mean(
+        [row["pretrained"]["psnr"] for row in self.summary["each"].values()]
+      ),
+      self.summary["pretrained"]["psnr"],
+    )
     self.assertIn(f"{self.summary['personalized']['psnr']:.2f}", words)
     self.assertIn(f"{self.summary['adapter_numbers']:,} numbers", words)
     self.assertIn(f"{self.summary['adapter_bytes']:,} bytes", words)
     self.assertIn("tuning.learning_rate", words)
     self.assertIn("Without --identity there is no ID_sim", words)
     for kept in json.loads((self.run_folder / "config.json").read_text())[
-        "photos"]["train"]:
+      "photos"
+    ]["train"]:
       self.assertIn(kept, words)
     # The picture of all, and a pair an anchor.
     self.assertLen(page.images, 1 + 2 * (COUNT - 3))
@@ -104,8 +126,9 @@ class ReportTest(parameterized.TestCase):
       data = base64.b64decode(image["src"].partition(",")[2], validate=True)
       with Image.open(io.BytesIO(data)) as opened:
         opened.load()
-        self.assertEqual(opened.size, (int(image["width"]),
-                                       int(image["height"])))
+        self.assertEqual(
+          opened.size, (int(image["width"]), int(image["height"]))
+        )
       path = self.run_folder / "one.jpg"
       path.write_bytes(data)
       if image["alt"].startswith("The photo"):
@@ -123,8 +146,11 @@ class ReportTest(parameterized.TestCase):
     with mock.patch.dict("sys.modules", {"imageio_ffmpeg": None}):
       page = check_page(self.write().read_text())
     self.assertNotIn("video", page.tags)
-    moving, = [image for image in page.images
-               if image["src"].startswith("data:image/webp")]
+    (moving,) = [
+      image
+      for image in page.images
+      if image["src"].startswith("data:image/webp")
+    ]
     data = base64.b64decode(moving["src"].partition(",")[2])
     with Image.open(io.BytesIO(data)) as opened:
       self.assertEqual(opened.n_frames, 3)
@@ -157,12 +183,16 @@ class ReportTest(parameterized.TestCase):
 
   def test_an_unfinished_run_has_none(self):
     (self.run_folder / "summary.json").unlink()
-    with self.assertRaisesRegex(CheckpointError, "summary.json: missing; the "
-                                "run is not finished: personalize --resume"):
+    with self.assertRaisesRegex(
+      CheckpointError,
+      "summary.json: missing; the run is not finished: personalize --resume",
+    ):
       self.write()
-    for damaged in ({}, {**self.summary,
-                         "each": {"a.png": {"pretrained": {"psnr": 1.0}}}},
-                    {**self.summary, "each": {"photo00.png": 1}}):
+    for damaged in (
+      {},
+      {**self.summary, "each": {"a.png": {"pretrained": {"psnr": 1.0}}}},
+      {**self.summary, "each": {"photo00.png": 1}},
+    ):
       run_folder.write_json(self.run_folder / "summary.json", damaged)
       with self.assertRaisesRegex(CheckpointError, "is not the summary"):
         self.write()
@@ -181,19 +211,28 @@ class ReportTest(parameterized.TestCase):
 
   def test_a_failure_does_not_lose_the_run(self):
     lines = []
-    with mock.patch.object(report, "write_report",
-                           side_effect=RuntimeError("no\nluck")):
+    with mock.patch.object(
+      report, "write_report", side_effect=RuntimeError("no\nluck")
+    ):
       summary = personalize.personalize(
-          self.config(self.run_folder, report=True), resume=True,
-          report=lines.append)
+        self.config(self.run_folder, report=True),
+        resume=True,
+        report=lines.append,
+      )
     self.assertEqual(summary["personalized"], self.summary["personalized"])
-    self.assertRegex(lines[-1], "^warning: there is no report: no luck; the "
-                     "run is finished, and python -m .*launch.report")
+    self.assertRegex(
+      lines[-1],
+      "^warning: there is no report: no luck; the "
+      "run is finished, and python -m .*launch.report",
+    )
 
   def test_a_resumed_run_writes_it_anew(self):
     self.page.write_text("old")
-    personalize.personalize(self.config(self.run_folder, report=True),
-                            resume=True, report=lambda line: None)
+    personalize.personalize(
+      self.config(self.run_folder, report=True),
+      resume=True,
+      report=lambda line: None,
+    )
     check_page(self.page.read_text())
 
 

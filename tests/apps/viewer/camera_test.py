@@ -4,8 +4,8 @@ import contextlib
 import time
 import types
 
-from absl.testing import absltest
 import numpy as np
+from absl.testing import absltest
 
 from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.apps.viewer import orbits
@@ -18,20 +18,22 @@ FRONT = orbits.pose_of_orbit(Orbit(), CONFIG)
 
 
 class CameraTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     self.browser = types.SimpleNamespace(
-        image_width=4, image_height=3, on_update=lambda _: None)
-    client = types.SimpleNamespace(camera=self.browser,
-                                   atomic=contextlib.nullcontext)
+      image_width=4, image_height=3, on_update=lambda _: None
+    )
+    client = types.SimpleNamespace(
+      camera=self.browser, atomic=contextlib.nullcontext
+    )
     self.camera = BrowserCamera(client, Limits())
     self.camera.use(CONFIG)
     self.turn(Orbit())
 
   def turn(self, orbit):
     self.browser.position, self.browser.look_at = orbits.pose_of_orbit(
-        orbit, CONFIG)
+      orbit, CONFIG
+    )
 
   def settle(self):
     self.camera._settled = 0.0  # pylint: disable=protected-access
@@ -45,8 +47,7 @@ class CameraTest(absltest.TestCase):
     self.turn(Orbit(yaw=0.3))
     # pylint: disable-next=protected-access
     self.camera._arriving = time.monotonic() - 1  # it may have been turned
-    self.assertEqual(self.camera.view(),
-                     (4, 3, self.camera.label().tobytes()))
+    self.assertEqual(self.camera.view(), (4, 3, self.camera.label().tobytes()))
     self.assertFalse(np.allclose(self.browser.position, FRONT[0]))
 
   def test_a_photos_camera_until_somebody_drags(self):
@@ -60,8 +61,10 @@ class CameraTest(absltest.TestCase):
     self.turn(Orbit(yaw=-0.1))
     self.camera.view()
     np.testing.assert_allclose(
-        self.camera.label(),
-        orbits.label_of_orbit(Orbit(yaw=-0.1), CONFIG), atol=1e-5)
+      self.camera.label(),
+      orbits.label_of_orbit(Orbit(yaw=-0.1), CONFIG),
+      atol=1e-5,
+    )
 
   def test_comes_back_from_where_nothing_changes(self):
     self.turn(Orbit(yaw=1.5))

@@ -9,7 +9,6 @@ from my3dgen_jax.errors import UserError
 
 
 class NewsTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     self.calls, self.told, self.warned = [], [], []
@@ -17,10 +16,16 @@ class NewsTest(absltest.TestCase):
     self.news = self.make(News)
 
   def make(self, kind, **options):
-    return kind(**{"face": lambda: self.calls.append("changed"),
-                   "camera": lambda: self.calls.append("moved"),
-                   "tell": self.told.append, "warn": self.warned.append,
-                   "closed": self.closed, **options})
+    return kind(
+      **{
+        "face": lambda: self.calls.append("changed"),
+        "camera": lambda: self.calls.append("moved"),
+        "tell": self.told.append,
+        "warn": self.warned.append,
+        "closed": self.closed,
+        **options,
+      }
+    )
 
   def test_while_busy(self):
     busy, go = threading.Event(), threading.Event()
@@ -45,6 +50,7 @@ class NewsTest(absltest.TestCase):
   def test_news_that_come_while_others_are_taken(self):
     class Late(News):
       """A slider moves just after it was looked at for the first time."""
+
       looks = 0
       value = False
 
@@ -74,6 +80,7 @@ class NewsTest(absltest.TestCase):
   def test_failures_are_told_in_the_window(self):
     def fail():
       raise UserError("photo: there is none")
+
     self.make(News, face=fail).heard()
     self.assertEqual(self.told, ["photo: there is none"])
     self.closed.set()
@@ -83,6 +90,7 @@ class NewsTest(absltest.TestCase):
   def test_what_nobody_expects_is_reported(self):
     def fail(*_):
       raise ValueError("what is\nthis")
+
     self.news.guarded(fail)(None)
     self.assertLen(self.told, 1)
     self.make(News, camera=fail).heard(camera=True)

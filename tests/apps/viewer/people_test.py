@@ -7,11 +7,11 @@ import shutil
 import tempfile
 from unittest import mock
 
-from absl.testing import absltest
 import jax
 import numpy as np
-from safetensors import safe_open
+from absl.testing import absltest
 from safetensors import numpy as safetensors_numpy
+from safetensors import safe_open
 
 from my3dgen_jax.apps.viewer import people as people_lib
 from my3dgen_jax.apps.viewer.people import People
@@ -23,7 +23,6 @@ from tests.support.runs import write_run
 
 
 class PeopleTest(absltest.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -46,7 +45,8 @@ class PeopleTest(absltest.TestCase):
     np.testing.assert_array_equal(ann.base.anchors.ws, ann.own.anchors.ws)
     self.assertIs(people.load("ann").own, ann.own)  # from memory
     leaf = lambda one: one.generator.variables["params"]["decoder"]["fc0"][
-        "bias"]
+      "bias"
+    ]
     self.assertGreater(np.abs(leaf(ann.own) - leaf(ann.base)).max(), 0.05)
 
   def test_precision_of_all(self):
@@ -68,8 +68,10 @@ class PeopleTest(absltest.TestCase):
     with self.assertRaisesRegex(CheckpointError, "still being written"):
       People([folder]).first()
     (self.root / "later").rename(folder / "adapter.safetensors")
-    self.assertEqual(people.load("carl").own.origin.adapter,
-                     People([self.ann]).load("lora").own.origin.adapter)
+    self.assertEqual(
+      people.load("carl").own.origin.adapter,
+      People([self.ann]).load("lora").own.origin.adapter,
+    )
 
   def test_a_folder_of_adapters(self):
     folder = self.root / "adapters"
@@ -85,16 +87,20 @@ class PeopleTest(absltest.TestCase):
     self.assertIsNone(ann.own.anchors)
     wanted = People([self.ann]).load("lora").own
     self.assertEqual(ann.own.origin.adapter, wanted.origin.adapter)
-    for a, b in zip(jax.tree.leaves(ann.own.generator.variables["params"]),
-                    jax.tree.leaves(wanted.generator.variables["params"])):
+    for a, b in zip(
+      jax.tree.leaves(ann.own.generator.variables["params"]),
+      jax.tree.leaves(wanted.generator.variables["params"]),
+    ):
       np.testing.assert_allclose(a, b, atol=1e-6)
 
     # One of another base: said when it is chosen, the others work.
     with safe_open(folder / "bob.safetensors", "np") as file:
       metadata = {**file.metadata(), run_folder.BASE_DIGEST: "0" * 64}
     safetensors_numpy.save_file(
-        safetensors_numpy.load_file(folder / "bob.safetensors"),
-        folder / "bob.safetensors", metadata)
+      safetensors_numpy.load_file(folder / "bob.safetensors"),
+      folder / "bob.safetensors",
+      metadata,
+    )
     with self.assertRaisesRegex(CheckpointError, "another base"):
       people.load("bob")
     people.load("ann")
@@ -155,8 +161,11 @@ class PeopleTest(absltest.TestCase):
   def test_what_is_not_there(self):
     empty = self.root / "empty"
     empty.mkdir()
-    for places, message in (([self.root / "nowhere"], "no such run"),
-                            ([empty], "holds no run"), ([], "--run")):
+    for places, message in (
+      ([self.root / "nowhere"], "no such run"),
+      ([empty], "holds no run"),
+      ([], "--run"),
+    ):
       with self.assertRaisesRegex(UserError, message):
         People(places)
     # A generator's folder has a config.json, too.
@@ -165,12 +174,17 @@ class PeopleTest(absltest.TestCase):
 
   def test_one_that_is_named_twice(self):
     os.symlink(self.root / "runs", self.root / "linked")
-    self.assertEqual(People([self.root / "runs", self.ann,
-                             self.root / "linked"]).names(), ["ann", "bob"])
-    self.assertEqual(People([self.bob, self.root / "runs"]).names(),
-                     ["bob", "ann"])
-    self.assertEqual(People([self.ann, self.root / "linked" / "ann" / "lora"]
-                            ).names(), ["lora"])
+    self.assertEqual(
+      People([self.root / "runs", self.ann, self.root / "linked"]).names(),
+      ["ann", "bob"],
+    )
+    self.assertEqual(
+      People([self.bob, self.root / "runs"]).names(), ["bob", "ann"]
+    )
+    self.assertEqual(
+      People([self.ann, self.root / "linked" / "ann" / "lora"]).names(),
+      ["lora"],
+    )
 
   def test_adapters_among_runs_are_no_obstacle(self):
     root = self.root / "mixed"
@@ -183,18 +197,19 @@ class PeopleTest(absltest.TestCase):
       people.load("ann.safetensors")
 
   def test_folders_that_nobody_may_read(self):
-    with mock.patch.object(pathlib.Path, "is_file",
-                           side_effect=PermissionError(13, "no")):
+    with mock.patch.object(
+      pathlib.Path, "is_file", side_effect=PermissionError(13, "no")
+    ):
       with self.assertRaisesRegex(UserError, "holds no run"):
         People([self.root / "runs"])
 
   def test_short_names(self):
     names = lambda *paths: people_lib.short_names(
-        list(map(pathlib.Path, paths)))
+      list(map(pathlib.Path, paths))
+    )
     self.assertEqual(names("/a/x/lora", "/a/y/lora"), ["x", "y"])
     self.assertEqual(names("/a/x/lora", "/a/x/full"), ["lora", "full"])
-    self.assertEqual(names("/a/x/r", "/a/y/r", "/a/y/s"),
-                     ["x/r", "y/r", "s"])
+    self.assertEqual(names("/a/x/r", "/a/y/r", "/a/y/s"), ["x/r", "y/r", "s"])
     self.assertEqual(names("/a/x.safetensors", "/a/run.v2"), ["x", "run.v2"])
     self.assertEqual(names("/a/x"), ["x"])
 

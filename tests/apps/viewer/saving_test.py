@@ -13,7 +13,6 @@ from my3dgen_jax.errors import UserError
 
 
 class SavingsTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     self.client, self.jobs, self.told = mock.Mock(), [], []
@@ -21,9 +20,13 @@ class SavingsTest(absltest.TestCase):
 
   def make(self, out=None):
     return saving.Savings(
-        self.client, out=out, submit=self.jobs.append,
-        tell=lambda *lines: self.told.append(lines), warn=self.warned.append,
-        closed=self.closed)
+      self.client,
+      out=out,
+      submit=self.jobs.append,
+      tell=lambda *lines: self.told.append(lines),
+      warn=self.warned.append,
+      closed=self.closed,
+    )
 
   def test_only_so_many_files_at_a_time(self):
     savings, most = self.make(), saving.MOST_SAVING
@@ -37,18 +40,19 @@ class SavingsTest(absltest.TestCase):
   def test_names_that_are_taken(self):
     out = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
     (out / "ann_001.png").write_bytes(b"old")
-    self.make(str(out)).begin("ann", ".png", "origin", lambda path, *_: (
-        path.write_bytes(b"new")))
+    self.make(str(out)).begin(
+      "ann", ".png", "origin", lambda path, *_: path.write_bytes(b"new")
+    )
     self.jobs[0]()
     self.assertEqual((out / "ann_001.png").read_bytes(), b"old")
     self.assertEqual((out / "ann_002.png").read_bytes(), b"new")
     self.client.send_file_download.assert_called_once_with(
-        "ann_002.png", b"new", save_immediately=True)
+      "ann_002.png", b"new", save_immediately=True
+    )
 
   def test_failures(self):
     for error, warned in ((UserError("no"), 0), (ValueError("no"), 1)):
-      self.make().begin("ann", ".png", "origin",
-                        mock.Mock(side_effect=error))
+      self.make().begin("ann", ".png", "origin", mock.Mock(side_effect=error))
       self.jobs.pop()()
       self.assertEqual(self.told.pop()[1], "ann.png was not saved")
       self.assertLen(self.warned, warned)
@@ -62,8 +66,10 @@ class SavingsTest(absltest.TestCase):
     self.client.send_file_download.assert_not_called()
 
   def test_file_stem(self):
-    self.assertEqual(saving.file_stem("a/b", Choice(
-        start="a photo", first="x/p 1.png")), "a_b_p_1")
+    self.assertEqual(
+      saving.file_stem("a/b", Choice(start="a photo", first="x/p 1.png")),
+      "a_b_p_1",
+    )
     self.assertEqual(saving.file_stem("..", Choice()), "face")
 
 

@@ -8,18 +8,18 @@ import tempfile
 import unittest
 from unittest import mock
 
-from absl.testing import absltest, parameterized
 import numpy as np
+from absl.testing import absltest, parameterized
 from PIL import Image
 
 from my3dgen_jax.apps.viewer import server as viewer_lib
-from my3dgen_jax.apps.viewer.server import Viewer, ViewerConfig
 from my3dgen_jax.apps.viewer.people import People
+from my3dgen_jax.apps.viewer.server import Viewer, ViewerConfig
 from my3dgen_jax.data import provenance
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import UserError
 from tests.support import browser, person
-from tests.support.browser import Window, difference, until
+from tests.support.browser import difference, until, Window
 from tests.support.runs import write_run
 
 TOKEN = "correct-horse"
@@ -49,19 +49,22 @@ def make(**options):
   vector[0] = 1
   lines = []
   viewer = Viewer(
-      People([ROOT / "runs"]), ViewerConfig(**{"port": free_port(),
-                                               **options}),
-      directions=[Direction("smile without age", vector, spread=1.0)],
-      report=lines.append)
+    People([ROOT / "runs"]),
+    ViewerConfig(**{"port": free_port(), **options}),
+    directions=[Direction("smile without age", vector, spread=1.0)],
+    report=lines.append,
+  )
   return viewer, lines
 
 
 class ConfigTest(parameterized.TestCase):
-
   @parameterized.parameters(
-      (dict(share=True), "share: .*--token"), (dict(token="short"), "token"),
-      (dict(port=0), "port"), (dict(video=".avi"), "video"),
-      (dict(mesh=".xyz"), "mesh"))
+    (dict(share=True), "share: .*--token"),
+    (dict(token="short"), "token"),
+    (dict(port=0), "port"),
+    (dict(video=".avi"), "video"),
+    (dict(mesh=".xyz"), "mesh"),
+  )
   def test_bad_settings(self, options, message):
     with self.assertRaisesRegex(UserError, message):
       ViewerConfig(**options).validate()
@@ -80,18 +83,19 @@ class ConfigTest(parameterized.TestCase):
         viewer.start()
 
 
-@unittest.skipIf(importlib.util.find_spec("viser") is None,
-                 "viser is not installed")
+@unittest.skipIf(
+  importlib.util.find_spec("viser") is None, "viser is not installed"
+)
 class ServerTest(absltest.TestCase):
-
   def start(self, **options):
     viewer, lines = make(**options)
     self.addCleanup(viewer.stop)
     return viewer, viewer.start(), lines
 
   def get(self, viewer, path="/", **headers):
-    connection = http.client.HTTPConnection("127.0.0.1", viewer.port,
-                                            timeout=30)
+    connection = http.client.HTTPConnection(
+      "127.0.0.1", viewer.port, timeout=30
+    )
     self.addCleanup(connection.close)
     connection.request("GET", path, headers=headers)
     return connection.getresponse()
@@ -108,8 +112,9 @@ class ServerTest(absltest.TestCase):
 
   def test_strangers_are_refused(self):
     viewer, _, _ = self.start()
-    self.assertEqual(self.get(viewer, Origin="http://other.example").status,
-                     403)
+    self.assertEqual(
+      self.get(viewer, Origin="http://other.example").status, 403
+    )
 
   def test_token(self):
     viewer, address, _ = self.start(token=TOKEN)
@@ -138,15 +143,17 @@ class ServerTest(absltest.TestCase):
   def test_shared_address_carries_the_token(self):
     viewer, _ = make(token=TOKEN, share=True)
     self.addCleanup(viewer.stop)
-    with mock.patch("viser.ViserServer.request_share_url",
-                    return_value="https://x.share.example"):
-      self.assertEqual(viewer.start(),
-                       f"https://x.share.example/?token={TOKEN}")
+    with mock.patch(
+      "viser.ViserServer.request_share_url",
+      return_value="https://x.share.example",
+    ):
+      self.assertEqual(
+        viewer.start(), f"https://x.share.example/?token={TOKEN}"
+      )
 
 
 @unittest.skipIf(browser.missing() is not None, browser.missing())
 class BrowserTest(absltest.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -167,14 +174,16 @@ class BrowserTest(absltest.TestCase):
   def test_a_window(self):
     window = self.open()
     for name, act in {
-        "drag": lambda: window.drag(150),
-        "slider": lambda: window.slide("Smile", "End"),
-        "pretrained": lambda: window.check("Personalized", False),
-        "person": lambda: (window.check("Personalized", True),
-                           window.choose("Person", "bob")),
-        "photo": lambda: window.choose("Photo", "photo02.png"),
-        "its camera": lambda: window.press("The photo's camera"),
-        "seed": lambda: window.choose("Start", "a seed"),
+      "drag": lambda: window.drag(150),
+      "slider": lambda: window.slide("Smile", "End"),
+      "pretrained": lambda: window.check("Personalized", False),
+      "person": lambda: (
+        window.check("Personalized", True),
+        window.choose("Person", "bob"),
+      ),
+      "photo": lambda: window.choose("Photo", "photo02.png"),
+      "its camera": lambda: window.press("The photo's camera"),
+      "seed": lambda: window.choose("Start", "a seed"),
     }.items():
       with self.subTest(name):
         self.assertGreater(self.change(window, act), CHANGES)
@@ -185,7 +194,8 @@ class BrowserTest(absltest.TestCase):
     window.choose("Person", "zoe")
     window.page.get_by_text("still being written").wait_for()
     self.assertEqual(
-        window.page.get_by_label("Person", exact=True).input_value(), "bob")
+      window.page.get_by_label("Person", exact=True).input_value(), "bob"
+    )
     self.assertGreater(self.change(window, lambda: window.drag(-150)), CHANGES)
 
   def test_two_windows(self):
@@ -194,8 +204,9 @@ class BrowserTest(absltest.TestCase):
     self.assertGreater(self.change(one, lambda: one.drag(150)), CHANGES)
     self.assertLess(difference(before, two.rest()), 0.1)
     turned = one.rest(2.0)
-    self.assertGreater(self.change(two, lambda: two.slide("Smile", "Home")),
-                       CHANGES)
+    self.assertGreater(
+      self.change(two, lambda: two.slide("Smile", "Home")), CHANGES
+    )
     self.assertLess(difference(turned, one.rest()), 0.1)
 
   def test_a_window_leaves_while_it_is_drawn_for(self):
@@ -220,8 +231,9 @@ class BrowserTest(absltest.TestCase):
     name = download.value.suggested_filename
     self.assertEqual(name, "ann_photo00_001.png")
     saved = self.out / name
-    self.assertEqual(saved.read_bytes(),
-                     pathlib.Path(download.value.path()).read_bytes())
+    self.assertEqual(
+      saved.read_bytes(), pathlib.Path(download.value.path()).read_bytes()
+    )
     self.assertEqual(Image.open(saved).size, (64, 64))
     origin = provenance.read_origin(saved)
     self.assertEqual(origin.task, "view")
@@ -245,8 +257,9 @@ class BrowserTest(absltest.TestCase):
     self.assertEqual(answer.status, 403)
     page.goto(self.address)
     page.get_by_text("Personalized").wait_for()
-    self.assertEqual(page.goto(
-        f"http://127.0.0.1:{self.viewer.port}/").status, 200)
+    self.assertEqual(
+      page.goto(f"http://127.0.0.1:{self.viewer.port}/").status, 200
+    )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 import contextlib
 import io
-from unittest import mock
 import webbrowser
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 
@@ -12,17 +12,22 @@ from my3dgen_jax.apps.viewer.server import ViewerConfig
 
 
 class ServingTest(parameterized.TestCase):
-
-  @parameterized.parameters(("127.0.0.1", None, False), ("0.0.0.0", None, True),
-                            ("0.0.0.0", "letters8", False))
+  @parameterized.parameters(
+    ("127.0.0.1", None, False),
+    ("0.0.0.0", None, True),
+    ("0.0.0.0", "letters8", False),
+  )
   def test_says_who_can_look(self, host, token, warns):
     viewer = mock.Mock(config=ViewerConfig(host=host, token=token))
     viewer.start.return_value = "http://x:1"
     stop = mock.Mock(signal=15)
     out, err = io.StringIO(), io.StringIO()
-    with (contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
-          mock.patch.object(serving, "_has_screen", return_value=True),
-          mock.patch.object(webbrowser, "open") as opened):
+    with (
+      contextlib.redirect_stdout(out),
+      contextlib.redirect_stderr(err),
+      mock.patch.object(serving, "_has_screen", return_value=True),
+      mock.patch.object(webbrowser, "open") as opened,
+    ):
       serving.serve(viewer, stop, open_browser=warns)
     self.assertEqual(out.getvalue(), "open http://x:1 (Ctrl-C ends it)\n")
     self.assertEqual("--token lets in" in err.getvalue(), warns)

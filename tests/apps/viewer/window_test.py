@@ -9,8 +9,8 @@ import types
 import unittest
 from unittest import mock
 
-from absl.testing import absltest
 import numpy as np
+from absl.testing import absltest
 
 from my3dgen_jax.apps.viewer import orbits
 from my3dgen_jax.apps.viewer import window as window_lib
@@ -29,7 +29,6 @@ from tests.support.runs import write_run
 
 
 class WindowTest(absltest.TestCase):
-
   def test_a_first_person_who_is_gone(self):
     """Or is being made again: a new window shows somebody else."""
     viewer, shown, calls = mock.Mock(person="ann"), mock.Mock(), []
@@ -50,14 +49,16 @@ class WindowTest(absltest.TestCase):
     self.assertEqual(calls, [Orbit()])
 
 
-@unittest.skipIf(importlib.util.find_spec("viser") is None,
-                 "viser is not installed")
+@unittest.skipIf(
+  importlib.util.find_spec("viser") is None, "viser is not installed"
+)
 class PanelTest(absltest.TestCase):
   """With the panel of a real server, which nobody looks at."""
 
   def setUp(self):
     super().setUp()
     import viser  # pylint: disable=import-outside-toplevel
+
     folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
     base = person.write(folder / "made") / "base"
     write_run(folder / "runs" / "ann", base, 1)
@@ -78,14 +79,27 @@ class PanelTest(absltest.TestCase):
     self.out = folder / "out"
     self.out.mkdir()
     viewer = types.SimpleNamespace(
-        people=People([folder / "runs"]), person="ann", directions=[smile],
-        directions_of=lambda _: [smile], moving=Level(8), report=self.fail,
-        renderer=renderer, save=self.jobs.append, config=types.SimpleNamespace(
-            limits=Limits(), out=str(self.out), video=".mp4", mesh=".glb"))
+      people=People([folder / "runs"]),
+      person="ann",
+      directions=[smile],
+      directions_of=lambda _: [smile],
+      moving=Level(8),
+      report=self.fail,
+      renderer=renderer,
+      save=self.jobs.append,
+      config=types.SimpleNamespace(
+        limits=Limits(), out=str(self.out), video=".mp4", mesh=".glb"
+      ),
+    )
     self.browser = types.SimpleNamespace(
-        image_width=8, image_height=8, on_update=lambda _: None)
-    self.client = mock.Mock(client_id=1, gui=server.gui, camera=self.browser,
-                            atomic=contextlib.nullcontext)
+      image_width=8, image_height=8, on_update=lambda _: None
+    )
+    self.client = mock.Mock(
+      client_id=1,
+      gui=server.gui,
+      camera=self.browser,
+      atomic=contextlib.nullcontext,
+    )
     self.window = Window(viewer, self.client)
     self.window.open()
 
@@ -116,8 +130,7 @@ class PanelTest(absltest.TestCase):
     self.assertEqual(self.requests[-1].moving.shown, "depth")
 
     controls._who.value = "bob"
-    self.assertEqual(self.requests[-1].key,
-                     person_of.load("bob").own.digest)
+    self.assertEqual(self.requests[-1].key, person_of.load("bob").own.digest)
     controls._who.value = "nobody"
     self.assertIn("nobody", self.told())
     self.assertEqual(controls.person, "bob")
@@ -128,7 +141,8 @@ class PanelTest(absltest.TestCase):
     self.window._news.heard(camera=True)  # the same again
     self.assertLen(self.requests, count + 1)
     self.browser.position, self.browser.look_at = orbits.pose_of_orbit(
-        Orbit(yaw=0.2), person.MODEL.rendering)
+      Orbit(yaw=0.2), person.MODEL.rendering
+    )
     self.window._camera._arriving = 0.0
     self.window._news.heard(camera=True)
     self.assertLen(self.requests, count + 2)
@@ -146,11 +160,15 @@ class PanelTest(absltest.TestCase):
     origin = provenance.read_origin(self.out / "ann_photo00_001.png")
     self.assertEqual(origin.task, "view")
     self.assertEqual(dict(origin.details)["photo"], "photo00.png")
-    for save, suffix in ((self.window._save_video, ".mp4"),
-                         (self.window._save_mesh, ".glb")):
+    for save, suffix in (
+      (self.window._save_video, ".mp4"),
+      (self.window._save_mesh, ".glb"),
+    ):
       with mock.patch.object(window_lib.saving.render, "render_video") as video:
-        with mock.patch.object(window_lib.saving, "extract_mesh"), (
-            mock.patch.object(window_lib.saving, "write_mesh")) as mesh:
+        with (
+          mock.patch.object(window_lib.saving, "extract_mesh"),
+          mock.patch.object(window_lib.saving, "write_mesh") as mesh,
+        ):
           save()
           self.jobs.pop()()
       written = (video if suffix == ".mp4" else mesh).call_args

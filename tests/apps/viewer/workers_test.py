@@ -4,8 +4,8 @@ import threading
 import time
 from unittest import mock
 
-from absl.testing import absltest, parameterized
 import numpy as np
+from absl.testing import absltest, parameterized
 
 from my3dgen_jax.apps.rendering import frames, render
 from my3dgen_jax.apps.viewer import workers
@@ -36,7 +36,6 @@ class Inbox:
 
 
 class RendererTest(parameterized.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -50,10 +49,14 @@ class RendererTest(parameterized.TestCase):
 
   def request(self, photo=0, camera=0, **changes):
     anchors = self.person.anchors
-    return Request(self.person.generator, self.person.digest,
-                   np.asarray(anchors.ws[photo]),
-                   np.asarray(anchors.c[camera]), SMALL, FULL
-                   )._replace(**changes)
+    return Request(
+      self.person.generator,
+      self.person.digest,
+      np.asarray(anchors.ws[photo]),
+      np.asarray(anchors.c[camera]),
+      SMALL,
+      FULL,
+    )._replace(**changes)
 
   def test_moving_first_then_refined(self):
     inbox = Inbox()
@@ -61,8 +64,11 @@ class RendererTest(parameterized.TestCase):
     moving, still = inbox.wait(lambda frames: len(frames) == 2)
     self.assertEqual((moving.still, still.still), (False, True))
     anchors = self.person.anchors
-    wanted = images.to_uint8(render.synthesize(
-        self.person.generator, anchors.ws[:1], anchors.c[:1]).image[0])
+    wanted = images.to_uint8(
+      render.synthesize(
+        self.person.generator, anchors.ws[:1], anchors.c[:1]
+      ).image[0]
+    )
     # Another program may round a pixel the other way.
     self.assertLessEqual(np.abs(still.picture.astype(int) - wanted).max(), 1)
     self.assertEqual(moving.picture.shape, wanted.shape)
@@ -79,8 +85,9 @@ class RendererTest(parameterized.TestCase):
 
     self.renderer.submit("slow", self.request(), block)
     self.assertTrue(blocked.wait(PATIENCE))
-    requests = [self.request(photo, camera) for photo in range(4)
-                for camera in range(4)]
+    requests = [
+      self.request(photo, camera) for photo in range(4) for camera in range(4)
+    ]
     for request in requests:
       self.renderer.submit("a", request, inbox)
     self.renderer.close("slow")
@@ -93,8 +100,7 @@ class RendererTest(parameterized.TestCase):
   def test_windows_take_turns(self):
     a, b = Inbox(), Inbox()
     # Rest is long, so that a pause of this busy machine's isn't taken for it.
-    self.enter_context(mock.patch.object(
-        workers, "_STILL_SECONDS", (2.0, 2.0)))
+    self.enter_context(mock.patch.object(workers, "_STILL_SECONDS", (2.0, 2.0)))
     self.renderer.submit("b", self.request(1), b)
     ended = time.monotonic() + PATIENCE
     while len(b.frames) < 2 and time.monotonic() < ended:
@@ -102,8 +108,9 @@ class RendererTest(parameterized.TestCase):
       time.sleep(0.005)
     self.assertTrue(b.frames[-1].still)
     self.assertFalse(any(frame.still for frame in a.frames))
-    np.testing.assert_array_equal(b.frames[0].request.ws,
-                                  self.person.anchors.ws[1])
+    np.testing.assert_array_equal(
+      b.frames[0].request.ws, self.person.anchors.ws[1]
+    )
 
   def test_what_moves_does_not_wait_for_what_rests(self):
     """A refined picture may take seconds; an outdated one is dropped."""
@@ -128,9 +135,10 @@ class RendererTest(parameterized.TestCase):
     go.set()
     b.wait(lambda frames: frames[-1].still)
     frames = a.wait(lambda frames: frames[-1].still)
-    self.assertEqual([(frame.request is second, frame.still)
-                      for frame in frames],
-                     [(False, False), (True, False), (True, True)])
+    self.assertEqual(
+      [(frame.request is second, frame.still) for frame in frames],
+      [(False, False), (True, False), (True, True)],
+    )
 
   def test_nothing_quicker_is_drawn_once(self):
     inbox = Inbox()
@@ -173,8 +181,9 @@ class RendererTest(parameterized.TestCase):
     self.assertNotIn("good", "\n".join(self.lines))
 
   def test_planes_are_kept(self):
-    with mock.patch.object(frames, "planes_of",
-                           side_effect=frames.planes_of) as planes:
+    with mock.patch.object(
+      frames, "planes_of", side_effect=frames.planes_of
+    ) as planes:
       for camera in range(3):
         self.renderer.draw(self.request(0, camera), SMALL)
       self.assertEqual(planes.call_count, 1)
@@ -182,8 +191,9 @@ class RendererTest(parameterized.TestCase):
       self.renderer.draw(self.request(0, key="other weights"), SMALL)
       self.assertEqual(planes.call_count, 3)
       for i in range(20):
-        self.renderer.draw(self.request(
-            0, ws=np.full_like(self.person.anchors.ws[0], i)), SMALL)
+        self.renderer.draw(
+          self.request(0, ws=np.full_like(self.person.anchors.ws[0], i)), SMALL
+        )
       self.renderer.draw(self.request(0), SMALL)  # forgotten by now
       self.assertEqual(planes.call_count, 24)
 
@@ -215,8 +225,7 @@ class RendererTest(parameterized.TestCase):
       measured.append(level)
       return level.resolution / 1000
 
-    choose = lambda *goals: workers.choose_level(levels, measure,
-                                                         goals)
+    choose = lambda *goals: workers.choose_level(levels, measure, goals)
     self.assertEqual(choose(0.1), Level(64))
     self.assertEqual(measured, levels[:1])
     self.assertEqual(choose(0.04, 0.1), Level(32))

@@ -3,8 +3,8 @@
 import pathlib
 import tempfile
 
-from absl.testing import absltest, parameterized
 import numpy as np
+from absl.testing import absltest, parameterized
 
 from my3dgen_jax.data.faces import cat_face, face_align, face_pose, landmarks
 from my3dgen_jax.data.faces.landmarks import Face
@@ -17,11 +17,9 @@ MIRROR = [1, 0, 2, 8, 7, 6, 5, 4, 3]
 
 
 class CatFaceTest(parameterized.TestCase):
-
   def test_symmetric(self):
     points = cat_face.cats().points.points
-    np.testing.assert_allclose(points[MIRROR], points * [-1, 1, 1],
-                               atol=1e-12)
+    np.testing.assert_allclose(points[MIRROR], points * [-1, 1, 1], atol=1e-12)
     self.assertLen(points, cat_face.POINTS)
     # Ears over eyes over mouth; the muzzle in front, the ears behind.
     self.assertGreater(points[3:, 1].min(), points[:2, 1].max())
@@ -49,27 +47,34 @@ class CatFaceTest(parameterized.TestCase):
     points = 512 * dotted_faces.points_of(c, "cat")
     label = face_pose.label(Face(points), size=512, domain=cat_face.cats())
     # Ears that turn say little of a nod, so it is played down.
-    np.testing.assert_allclose(angles(label)[:2], (yaw, pitch),
-                               atol=0.2 + abs(pitch) / 4)
+    np.testing.assert_allclose(
+      angles(label)[:2], (yaw, pitch), atol=0.2 + abs(pitch) / 4
+    )
     self.assertAlmostEqual(np.linalg.norm(label[3:12:4]), 2.7, places=4)
     np.testing.assert_allclose(label[16:], c[16:])
-    mirrored = face_pose.label(Face(points[MIRROR] * [-1, 1] + [512, 0]),
-                               size=512, domain=cat_face.cats())
+    mirrored = face_pose.label(
+      Face(points[MIRROR] * [-1, 1] + [512, 0]),
+      size=512,
+      domain=cat_face.cats(),
+    )
     np.testing.assert_allclose(mirrored, cameras.mirror(label), atol=1e-3)
 
   def test_a_published_annotation(self):
     """Photo 00000001_000 of the CAT data set, as its description quotes it."""
     with tempfile.TemporaryDirectory() as folder:
       path = pathlib.Path(folder) / "00000001_000.jpg.cat"
-      path.write_text("9 175 160 239 162 199 199 149 121 137 78 166 93 281 "
-                      "101 312 96 296 133 ")
+      path.write_text(
+        "9 175 160 239 162 199 199 149 121 137 78 166 93 281 "
+        "101 312 96 296 133 "
+      )
       points = landmarks.read_points(path, cat_face.POINTS)
     domain = cat_face.cats()
     alignment = face_align.align(points, framing=domain.framing)
     crop = alignment.to_crop(points) / 512
     np.testing.assert_allclose(crop[:2].mean(axis=0), 0.5, atol=0.08)
-    label = face_pose.label(Face(points).moved(alignment.to_crop), size=512,
-                            domain=domain)
+    label = face_pose.label(
+      Face(points).moved(alignment.to_crop), size=512, domain=domain
+    )
     # Its mouth is left of the eyes' middle: the face is turned there.
     self.assertBetween(angles(label)[0], 3, 25)
 

@@ -3,12 +3,12 @@
 import pathlib
 
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 from PIL import Image
-import pytest
 
 from my3dgen_jax.data.faces import face_align
-from my3dgen_jax.data.faces.face_align import FACE, Alignment, align
+from my3dgen_jax.data.faces.face_align import align, Alignment, FACE
 from my3dgen_jax.errors import UserError
 
 STANDARD = np.array(FACE.points)
@@ -22,13 +22,17 @@ def standard_points(size):
 def smooth(height, width):
   """A photo without detail that interpolation could lose."""
   y, x = np.mgrid[:height, :width].astype(np.float64)
-  return np.stack([127 + 100 * np.sin(x / 19) * np.cos(y / 23),
-                   255 * x / width, 255 * y / height],
-                  axis=-1).astype(np.uint8)
+  return np.stack(
+    [
+      127 + 100 * np.sin(x / 19) * np.cos(y / 23),
+      255 * x / width,
+      255 * y / height,
+    ],
+    axis=-1,
+  ).astype(np.uint8)
 
 
 class AlignTest(parameterized.TestCase):
-
   @parameterized.parameters(64, 512)
   def test_aligned_face_stays(self, size):
     alignment = align(standard_points(size), size=size)
@@ -51,14 +55,16 @@ class AlignTest(parameterized.TestCase):
     there = 3.7 * standard_points(512) + [900, -40]
     alignment = align(there, size=512)
     self.assertAlmostEqual(alignment.scale, 1 / 3.7)
-    np.testing.assert_allclose(alignment.to_crop(there),
-                               standard_points(512), atol=1e-9)
+    np.testing.assert_allclose(
+      alignment.to_crop(there), standard_points(512), atol=1e-9
+    )
 
   def test_tilt_stays(self):
     """As in EG3D: the crop of a tilted head shows it tilted."""
     angle = np.radians(20)
-    turn = np.array([[np.cos(angle), -np.sin(angle)],
-                     [np.sin(angle), np.cos(angle)]])
+    turn = np.array(
+      [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    )
     points = (standard_points(512) - 256) @ turn.T + 256
     alignment = align(points)
     np.testing.assert_allclose(alignment.to_crop(points), points, atol=1e-9)
@@ -66,8 +72,9 @@ class AlignTest(parameterized.TestCase):
   def test_a_turned_head_keeps_its_middle(self):
     """The affine fit sees a head that is turned in space, not a small one."""
     yaw = np.radians(35)
-    turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0],
-                     [-np.sin(yaw), 0, np.cos(yaw)]])
+    turn = np.array(
+      [[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]]
+    )
     points = 256 + 219.4 * (STANDARD @ turn.T)[:, :2] * [1, -1]
     alignment = align(points)
     np.testing.assert_allclose(alignment.centre, [256, 256], atol=1e-6)
@@ -85,24 +92,25 @@ class AlignTest(parameterized.TestCase):
       align(points[:5], framing=framing)
 
   @parameterized.parameters(
-      (np.zeros((4, 2)), r"expected 5 points \[5, 2\], got \[4, 2\]"),
-      (np.full((5, 2), np.nan), "NaN"),
-      (np.full((5, 2), 7.0), "all in one place"))
+    (np.zeros((4, 2)), r"expected 5 points \[5, 2\], got \[4, 2\]"),
+    (np.full((5, 2), np.nan), "NaN"),
+    (np.full((5, 2), 7.0), "all in one place"),
+  )
   def test_no_face(self, points, message):
     with self.assertRaisesRegex(UserError, message):
       align(points)
 
 
 class CropTest(parameterized.TestCase):
-
   def test_points_round_trip(self):
     alignment = Alignment((123.4, 56.7), 321.0, 256)
     points = np.random.default_rng(0).uniform(-50, 400, (7, 3))
     there = alignment.to_crop(points)
     np.testing.assert_allclose(alignment.to_photo(there), points, atol=1e-9)
     flat = np.concatenate([points[:, :2], np.ones((7, 1))], axis=1)
-    np.testing.assert_allclose(flat @ alignment.matrix.T, there[:, :2],
-                               atol=1e-9)
+    np.testing.assert_allclose(
+      flat @ alignment.matrix.T, there[:, :2], atol=1e-9
+    )
     np.testing.assert_allclose(there[:, 2], points[:, 2] * alignment.scale)
 
   @parameterized.parameters(0.31, 1.0, 2.7)
@@ -119,8 +127,9 @@ class CropTest(parameterized.TestCase):
     inside = ((there > 8) & (there < [232, 192])).all(axis=-1)
     # 0.5: rounding to whole grey levels, of which one is one pixel.
     for axis in (0, 1):
-      np.testing.assert_allclose(image[..., axis][inside],
-                                 there[..., axis][inside] - 0.5, atol=0.51)
+      np.testing.assert_allclose(
+        image[..., axis][inside], there[..., axis][inside] - 0.5, atol=0.51
+      )
 
   def test_shrinking_does_not_alias(self):
     """Stripes of one pixel become grey, not other stripes."""
@@ -142,8 +151,7 @@ class CropTest(parameterized.TestCase):
   def test_outside_is_the_reflection(self):
     photo = smooth(64, 64)
     crop = Alignment((0.0, 32.0), 64, 64).crop(photo)
-    np.testing.assert_array_equal(crop.image[:, :32],
-                                  crop.image[:, :31:-1])
+    np.testing.assert_array_equal(crop.image[:, :32], crop.image[:, :31:-1])
     np.testing.assert_array_equal(crop.image[:, 32:], photo[:, :32])
     np.testing.assert_array_equal(crop.mask[:, :32], 0)
 
@@ -160,29 +168,35 @@ class CropTest(parameterized.TestCase):
 
 DATA = pathlib.Path(__file__).parents[4] / "shared" / "data"
 # MTCNN's points in the photo, from the data's description.
-POINTS = [(374.1, 365.4), (522.3, 356.2), (460.3, 437.5), (378.4, 496.3),
-          (522.1, 487.2)]
+POINTS = [
+  (374.1, 365.4),
+  (522.3, 356.2),
+  (460.3, 437.5),
+  (378.4, 496.3),
+  (522.1, 487.2),
+]
 # Where EG3D's crop of it lies, found by comparing pixels.
 SQUARE = Alignment((445.2, 412.6), 536.4)
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data")
 class RealTest(absltest.TestCase):
-
   def test_photo_gives_its_crop(self):
     """EG3D's crop is an upright square; its pixels are those of ours."""
     read = lambda name: np.asarray(Image.open(DATA / name).convert("RGB"))
     crop = SQUARE.crop(read("raw_to_crop_pair/raw_photo.jpg"))
     expected = read("eg3d_crops/goae_02.jpg")
     # 0.98 is two pixels off, or a turn by half a degree.
-    self.assertGreater(np.corrcoef(crop.image.ravel(),
-                                   expected.ravel())[0, 1], 0.98)
+    self.assertGreater(
+      np.corrcoef(crop.image.ravel(), expected.ravel())[0, 1], 0.98
+    )
 
   def test_points_give_its_square(self):
     """Up to what two runs of a detector differ by, 3 % of the width."""
     alignment = align(POINTS)
-    np.testing.assert_allclose(alignment.centre, SQUARE.centre,
-                               atol=0.03 * SQUARE.side)
+    np.testing.assert_allclose(
+      alignment.centre, SQUARE.centre, atol=0.03 * SQUARE.side
+    )
     self.assertAlmostEqual(alignment.side / SQUARE.side, 1, delta=0.03)
 
 

@@ -5,14 +5,18 @@ import pathlib
 from unittest import mock
 
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 from PIL import Image
-import pytest
 from scipy.spatial import transform
 
 from my3dgen_jax.data import dataset_json
-from my3dgen_jax.data.faces import (face_align, face_pose, landmarks,
-                                    mediapipe_models)
+from my3dgen_jax.data.faces import (
+  face_align,
+  face_pose,
+  landmarks,
+  mediapipe_models,
+)
 from my3dgen_jax.data.faces.landmarks import Face
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras
@@ -23,12 +27,18 @@ CROPS = pathlib.Path(__file__).parents[4] / "shared" / "data" / "eg3d_crops"
 
 def label_of(yaw, pitch, roll=0.0):
   """A camera that looks at the head, as EG3D's labels do; degrees."""
-  look = np.asarray(cameras.look_at(np.radians(yaw), np.radians(pitch),
-                                    (0.0, 0.0, 0.2), 2.7), np.float64)
-  look[:3, :3] = look[:3, :3] @ transform.Rotation.from_euler(
-      "z", roll, degrees=True).as_matrix()
-  return np.asarray(cameras.pack_label(
-      look, cameras.intrinsics_from_focal(cameras.FACE_FOCAL)), np.float64)
+  look = np.asarray(
+    cameras.look_at(np.radians(yaw), np.radians(pitch), (0.0, 0.0, 0.2), 2.7),
+    np.float64,
+  )
+  look[:3, :3] = (
+    look[:3, :3]
+    @ transform.Rotation.from_euler("z", roll, degrees=True).as_matrix()
+  )
+  return np.asarray(
+    cameras.pack_label(look, cameras.intrinsics_from_focal(cameras.FACE_FOCAL)),
+    np.float64,
+  )
 
 
 def seen(points, c, *, noise=0.0):
@@ -49,15 +59,15 @@ def degrees(a, b):
 
 
 def distance(a, b):
-  return np.linalg.norm(a[:16].reshape(4, 4)[:3, 3]
-                        - b[:16].reshape(4, 4)[:3, 3])
+  return np.linalg.norm(
+    a[:16].reshape(4, 4)[:3, 3] - b[:16].reshape(4, 4)[:3, 3]
+  )
 
 
 VIEWS = ((0, 0, 0), (25, -10, 5), (-40, 15, -20), (65, 0, 30))
 
 
 class KnownHeadsTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     self.domain = face_pose.people()
@@ -107,8 +117,10 @@ class KnownHeadsTest(parameterized.TestCase):
     other = points[mirror] * [-1, 1, 1] + [SIZE, 0, 0]
     five = landmarks.points_of_mesh(points)[:, :2]
     other_five = landmarks.points_of_mesh(other)[:, :2]
-    for a, b in ((Face(five, dense=points), Face(other_five, dense=other)),
-                 (Face(five), Face(other_five))):
+    for a, b in (
+      (Face(five, dense=points), Face(other_five, dense=other)),
+      (Face(five), Face(other_five)),
+    ):
       expected = np.asarray(cameras.mirror(face_pose.label(a, size=SIZE)))
       found = face_pose.label(b, size=SIZE)
       self.assertLess(degrees(found, expected), 0.05)
@@ -117,8 +129,7 @@ class KnownHeadsTest(parameterized.TestCase):
   def test_size_of_the_crop_does_not_matter(self):
     points = seen(self.domain.dense.points, label_of(20, -5))
     a = face_pose.label(Face(points[:5, :2], dense=points), size=SIZE)
-    b = face_pose.label(Face(points[:5, :2], dense=points / 4),
-                        size=SIZE // 4)
+    b = face_pose.label(Face(points[:5, :2], dense=points / 4), size=SIZE // 4)
     np.testing.assert_allclose(a, b, atol=1e-4)
 
   def test_radius(self):
@@ -132,39 +143,43 @@ class KnownHeadsTest(parameterized.TestCase):
   def test_other_heads(self):
     """A domain of nine points, as cats have."""
     rng = np.random.default_rng(0)
-    shape = face_pose.HeadShape(0.1 * rng.normal(size=(9, 3)),
-                                np.full((9, 2), 0.01))
+    shape = face_pose.HeadShape(
+      0.1 * rng.normal(size=(9, 3)), np.full((9, 2), 0.01)
+    )
     domain = face_pose.Domain(framing=None, points=shape)
     c = label_of(-15, 5)
-    found = face_pose.label(Face(seen(shape.points, c)[:, :2]), size=SIZE,
-                            domain=domain)
+    found = face_pose.label(
+      Face(seen(shape.points, c)[:, :2]), size=SIZE, domain=domain
+    )
     self.assertLess(degrees(found, c), 1)
 
   @parameterized.parameters(
-      (np.zeros((4, 2)), r"expected 5 points, \[5, 2\] or \[5, 3\]"),
-      (np.full((5, 2), np.inf), "infinite"),
-      (np.full((5, 2), 100.0), "all in one place"))
+    (np.zeros((4, 2)), r"expected 5 points, \[5, 2\] or \[5, 3\]"),
+    (np.full((5, 2), np.inf), "infinite"),
+    (np.full((5, 2), 100.0), "all in one place"),
+  )
   def test_no_head(self, points, message):
     with self.assertRaisesRegex(UserError, message):
       face_pose.label(Face(points), size=SIZE)
 
 
 class PlacedTest(absltest.TestCase):
-
   def test_placed(self):
     shape = face_pose.HeadShape(np.eye(3), np.ones((3, 2)))
     placed = shape.placed(tilt_degrees=90, unit=2.0, up=10.0, forward=20.0)
     # Nodded up by a right angle: what was forward is up.
     np.testing.assert_allclose(
-        placed.points, [[2, 10, 20], [0, 10, 18], [0, 12, 20]], atol=1e-12)
+      placed.points, [[2, 10, 20], [0, 10, 18], [0, 12, 20]], atol=1e-12
+    )
     np.testing.assert_array_equal(placed.deviation, np.full((3, 2), 2.0))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mediapipe") is None,
-                    reason="MediaPipe is not installed")
+@pytest.mark.skipif(
+  importlib.util.find_spec("mediapipe") is None,
+  reason="MediaPipe is not installed",
+)
 @pytest.mark.skipif(not CROPS.is_dir(), reason="needs ../shared/data")
 class RealTest(absltest.TestCase):
-
   def test_labels_of_eg3d(self):
     """The bars of issue 7.
 

@@ -8,7 +8,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from my3dgen_jax.data.faces import landmarks
-from my3dgen_jax.data.faces.face_align import FACE, Alignment
+from my3dgen_jax.data.faces.face_align import Alignment, FACE
 from my3dgen_jax.data.faces.landmarks import Face
 from my3dgen_jax.errors import UserError
 
@@ -16,7 +16,6 @@ POINTS = np.array([[1.0, 2], [3, 2], [2, 3], [1, 4], [3, 4.5]])
 
 
 class FaceTest(absltest.TestCase):
-
   def test_size(self):
     self.assertEqual(Face(POINTS).size, 2.5)
     self.assertEqual(Face(POINTS, box=(0, 0, 7, 3)).size, 7)
@@ -32,12 +31,12 @@ class FaceTest(absltest.TestCase):
 
   def test_largest_first(self):
     faces = [Face(POINTS), Face(3 * POINTS), Face(2 * POINTS)]
-    self.assertEqual([face.size for face in landmarks.largest_first(faces)],
-                     [7.5, 5.0, 2.5])
+    self.assertEqual(
+      [face.size for face in landmarks.largest_first(faces)], [7.5, 5.0, 2.5]
+    )
 
 
 class MeshTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     self.mean = landmarks.mean_mesh()
@@ -45,12 +44,12 @@ class MeshTest(absltest.TestCase):
   def test_symmetric(self):
     mirror = self.mean.mirror
     np.testing.assert_array_equal(mirror[mirror], np.arange(468))
-    np.testing.assert_allclose(self.mean.points[mirror],
-                               self.mean.points * [-1, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(
+      self.mean.points[mirror], self.mean.points * [-1, 1, 1], atol=1e-6
+    )
     # The outer corners of the eyes and the corners of the mouth are pairs,
     # the nose's tip and the chin lie in the middle.
-    np.testing.assert_array_equal(mirror[[33, 61, 1, 152]],
-                                  [263, 291, 1, 152])
+    np.testing.assert_array_equal(mirror[[33, 61, 1, 152]], [263, 291, 1, 152])
 
   def test_is_a_face(self):
     points = self.mean.points
@@ -66,21 +65,22 @@ class MeshTest(absltest.TestCase):
     five = landmarks.points_of_mesh(self.mean.points)
     self.assertEqual(five.shape, (5, 3))
     standard = np.array(FACE.points)
-    unit = lambda x: (x - x.mean(axis=0)) / np.linalg.norm(
-        x - x.mean(axis=0))
+    unit = lambda x: (x - x.mean(axis=0)) / np.linalg.norm(x - x.mean(axis=0))
     # A tenth of the distance of the eyes, which is 0.8 in this measure.
-    np.testing.assert_allclose(unit(five[:, :2]), unit(standard[:, :2]),
-                               atol=0.08)
+    np.testing.assert_allclose(
+      unit(five[:, :2]), unit(standard[:, :2]), atol=0.08
+    )
 
   def test_points_turn_with_the_mesh(self):
     turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     np.testing.assert_allclose(
-        landmarks.points_of_mesh(self.mean.points @ turn),
-        landmarks.points_of_mesh(self.mean.points) @ turn, atol=1e-12)
+      landmarks.points_of_mesh(self.mean.points @ turn),
+      landmarks.points_of_mesh(self.mean.points) @ turn,
+      atol=1e-12,
+    )
 
 
 class FilesTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     folder = tempfile.TemporaryDirectory()
@@ -93,17 +93,23 @@ class FilesTest(parameterized.TestCase):
     return path
 
   @parameterized.parameters(
-      "1 2\n3 2\n2 3\n1 4\n3 4.5\n", "1.0\t2\n3 2\n\n2 3\n1 4\n3 4.5",
-      "1,2\n3,2\n2,3\n1,4\n3,4.5", "5 1 2 3 2 2 3 1 4 3 4.5",
-      "1e0 2 3 2 2 3 1 4 3 4.5")
+    "1 2\n3 2\n2 3\n1 4\n3 4.5\n",
+    "1.0\t2\n3 2\n\n2 3\n1 4\n3 4.5",
+    "1,2\n3,2\n2,3\n1,4\n3,4.5",
+    "5 1 2 3 2 2 3 1 4 3 4.5",
+    "1e0 2 3 2 2 3 1 4 3 4.5",
+  )
   def test_points(self, text):
     np.testing.assert_array_equal(
-        landmarks.read_points(self.write("a.txt", text)), POINTS)
+      landmarks.read_points(self.write("a.txt", text)), POINTS
+    )
 
   @parameterized.parameters(
-      ("1 2\n3 4", "expected 5 points, x and y of each, got 4 numbers"),
-      ("", "got 0 numbers"), ("1 2 3 2 2 3 1 4 3 nan", "expected 5 points"),
-      ("here is\nno number", "cannot be read as landmarks"))
+    ("1 2\n3 4", "expected 5 points, x and y of each, got 4 numbers"),
+    ("", "got 0 numbers"),
+    ("1 2 3 2 2 3 1 4 3 nan", "expected 5 points"),
+    ("here is\nno number", "cannot be read as landmarks"),
+  )
   def test_bad_points(self, text, message):
     with self.assertRaisesRegex(UserError, r"a\.txt: .*" + message) as caught:
       landmarks.read_points(self.write("a.txt", text))
@@ -129,19 +135,26 @@ class FilesTest(parameterized.TestCase):
 
   def test_nine_points_of_cats(self):
     path = self.write("cat.txt", "9 " + " ".join(map(str, range(18))))
-    np.testing.assert_array_equal(landmarks.read_points(path, 9),
-                                  np.arange(18.0).reshape(9, 2))
+    np.testing.assert_array_equal(
+      landmarks.read_points(path, 9), np.arange(18.0).reshape(9, 2)
+    )
 
   def test_json_round_trip(self):
     path = self.folder / "faces.json"
     dense = np.random.default_rng(0).normal(size=(468, 3))
-    landmarks.write_json(path, {
+    landmarks.write_json(
+      path,
+      {
         "a.jpg": [Face(POINTS), Face(2 * POINTS, dense, (1, 2, 30, 40), 0.75)],
-        "b.jpg": []})
+        "b.jpg": [],
+      },
+    )
     faces, faults = landmarks.read_json(path)
     self.assertEmpty(faults)
-    self.assertEqual({name: len(found) for name, found in faces.items()},
-                     {"a.jpg": 2, "b.jpg": 0})
+    self.assertEqual(
+      {name: len(found) for name, found in faces.items()},
+      {"a.jpg": 2, "b.jpg": 0},
+    )
     large, small = faces["a.jpg"]
     np.testing.assert_array_equal(large.points, 2 * POINTS)
     np.testing.assert_allclose(large.dense, dense, atol=5.1e-4)
@@ -150,7 +163,8 @@ class FilesTest(parameterized.TestCase):
     self.assertIsNone(small.dense)
 
   @parameterized.parameters(
-      (POINTS.tolist(),), ([POINTS.tolist()],), ({"points": POINTS.tolist()},))
+    (POINTS.tolist(),), ([POINTS.tolist()],), ({"points": POINTS.tolist()},)
+  )
   def test_json_of_others(self, value):
     path = self.write("faces.json", json.dumps({"dir\\a.jpg": value}))
     faces, _ = landmarks.read_json(path)
@@ -165,19 +179,24 @@ class FilesTest(parameterized.TestCase):
     self.assertNotIn("\n", str(caught.exception))
 
   @parameterized.parameters(
-      ("3", "expected a list of faces"),
-      ("[{}]", "a face without \"points\""),
-      ("[[1, 2]]", r"points: expected .* \[5, 2\]"),
-      ('[["x", 2]]', "points: expected"),
-      ('[{"points": %s, "dense": [[1, 2]]}]' % POINTS.tolist(),
-       r"dense: expected .* \[468, 3\]"),
-      ('[{"points": %s, "score": "high"}]' % POINTS.tolist(),
-       "score: expected"),
-      ('[{"points": %s, "score": 1%s}]' % (POINTS.tolist(), 400 * "0"),
-       "score: expected"))
+    ("3", "expected a list of faces"),
+    ("[{}]", 'a face without "points"'),
+    ("[[1, 2]]", r"points: expected .* \[5, 2\]"),
+    ('[["x", 2]]', "points: expected"),
+    (
+      '[{"points": %s, "dense": [[1, 2]]}]' % POINTS.tolist(),
+      r"dense: expected .* \[468, 3\]",
+    ),
+    ('[{"points": %s, "score": "high"}]' % POINTS.tolist(), "score: expected"),
+    (
+      '[{"points": %s, "score": 1%s}]' % (POINTS.tolist(), 400 * "0"),
+      "score: expected",
+    ),
+  )
   def test_bad_entry(self, entry, message):
-    given = landmarks.read_json(self.write(
-        "a.json", '{"a": %s, "b": %s}' % (entry, POINTS.tolist())))
+    given = landmarks.read_json(
+      self.write("a.json", '{"a": %s, "b": %s}' % (entry, POINTS.tolist()))
+    )
     self.assertEqual(list(given.faces), ["b"])
     self.assertRegex(given.faults["a"], f"a.json: 'a': {message}")
     self.assertNotIn("\n", given.faults["a"])

@@ -8,7 +8,6 @@ from my3dgen_jax.demo.judges import quality
 
 
 class QualityTest(absltest.TestCase):
-
   def test_area_under_curve(self):
     area = quality.area_under_curve
     self.assertEqual(area(np.array([2, 3]), np.array([0, 1, 1])), 1.0)
@@ -21,8 +20,7 @@ class QualityTest(absltest.TestCase):
     numbers = np.arange(plan.size)
     label, owner = numbers // 2, numbers // 4
     photos = gallery.Gallery(None, None, label, owner)
-    for embeddings, twins in ((np.eye(3)[owner], 0.5),
-                              (np.eye(6)[label], 1.0)):
+    for embeddings, twins in ((np.eye(3)[owner], 0.5), (np.eye(6)[label], 1.0)):
       found = quality.identity_quality(embeddings, photos)
       self.assertEqual(found["auc_people"], 1)
       self.assertEqual(found["auc_twins"], twins)

@@ -10,24 +10,29 @@ from my3dgen_jax.types import Network, RadianceSample
 
 
 class LossesTest(absltest.TestCase):
-
   def test_points_that_fit_cost_nothing(self):
     field = points.FieldPoints(
-        points=jnp.zeros((1, 3, 3)), density=jnp.array([[-8.0, 0.0, 40.0]]),
-        colour=jnp.array([[[1.0, 0, -1]] * 3]), weight=jnp.ones((1, 3)))
-    sample = RadianceSample(sigma=field.density[..., None],
-                            rgb=(field.colour + 1) / 2)
+      points=jnp.zeros((1, 3, 3)),
+      density=jnp.array([[-8.0, 0.0, 40.0]]),
+      colour=jnp.array([[[1.0, 0, -1]] * 3]),
+      weight=jnp.ones((1, 3)),
+    )
+    sample = RadianceSample(
+      sigma=field.density[..., None], rgb=(field.colour + 1) / 2
+    )
 
     class Field:
       """Answers every query with the truth, moved by `off`."""
 
       def apply(self, off, planes, places, method):
         del planes, places, method
-        return RadianceSample(sigma=sample.sigma + off[0],
-                              rgb=sample.rgb + off[1])
+        return RadianceSample(
+          sigma=sample.sigma + off[0], rgb=sample.rgb + off[1]
+        )
 
-    loss = lambda *off: float(losses.point_loss(
-        Network(off, Field()), None, field))
+    loss = lambda *off: float(
+      losses.point_loss(Network(off, Field()), None, field)
+    )
     self.assertEqual(loss(0.0, 0.0), 0.0)
     self.assertAlmostEqual(loss(5.0, 0.0), 0.25, places=5)
     self.assertAlmostEqual(loss(20.0, 0.0), 3.0, places=5)

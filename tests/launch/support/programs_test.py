@@ -39,7 +39,6 @@ cli.run(main)
 
 
 class ProgramsTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     folder = tempfile.TemporaryDirectory()
@@ -48,14 +47,23 @@ class ProgramsTest(parameterized.TestCase):
     self.home = self.folder / "home"
 
   def start(self, *flags, preexec_fn=None, **environment):
-    own = {name: value for name, value in os.environ.items()
-           if "CACHE" not in name}
+    own = {
+      name: value for name, value in os.environ.items() if "CACHE" not in name
+    }
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *flags], text=True,
-        preexec_fn=preexec_fn,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={**own, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT),
-             "XDG_CACHE_HOME": str(self.home), **environment})
+      [sys.executable, "-c", COMMAND, *flags],
+      text=True,
+      preexec_fn=preexec_fn,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      env={
+        **own,
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(ROOT),
+        "XDG_CACHE_HOME": str(self.home),
+        **environment,
+      },
+    )
 
   def finish(self, process):
     """What the command says, and the lines on stderr."""
@@ -87,8 +95,10 @@ class ProgramsTest(parameterized.TestCase):
   def test_flag_overrules_all(self):
     place = self.folder / "elsewhere"
     _, warned = self.run_command(
-        f"--program_cache={place}", JAX_ENABLE_COMPILATION_CACHE="0",
-        JAX_COMPILATION_CACHE_DIR=str(self.folder / "theirs"))
+      f"--program_cache={place}",
+      JAX_ENABLE_COMPILATION_CACHE="0",
+      JAX_COMPILATION_CACHE_DIR=str(self.folder / "theirs"),
+    )
     self.assertEqual(warned, [])
     self.assertNotEmpty(self.entries(place))
     for environment in ({}, {"JAX_COMPILATION_CACHE_DIR": str(self.home)}):
@@ -99,21 +109,26 @@ class ProgramsTest(parameterized.TestCase):
   def test_environment_and_config_overrule_the_default(self):
     theirs = self.folder / "theirs"
     always = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    for environment in ({"JAX_COMPILATION_CACHE_DIR": str(theirs)},
-                        {"TEST_CONFIG": str(theirs)}):
+    for environment in (
+      {"JAX_COMPILATION_CACHE_DIR": str(theirs)},
+      {"TEST_CONFIG": str(theirs)},
+    ):
       found, _ = self.run_command(**environment, **always)
       self.assertEqual(found["asked"], found["found"] + found["kept"])
       self.assertNotEmpty(self.entries(theirs))
     self.assertEqual(found["kept"], 0)
-    for environment in ({"JAX_ENABLE_COMPILATION_CACHE": "false"},
-                        {"JAX_COMPILATION_CACHE_DIR": ""}):
+    for environment in (
+      {"JAX_ENABLE_COMPILATION_CACHE": "false"},
+      {"JAX_COMPILATION_CACHE_DIR": ""},
+    ):
       found, warned = self.run_command(**environment)
       self.assertEqual((found["found"], found["kept"], warned), (0, 0, []))
     self.assertFalse(self.home.exists())
 
   def test_environment_overrules_the_threshold(self):
     found, _ = self.run_command(
-        JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="1000")
+      JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="1000"
+    )
     self.assertEqual(found["kept"], 0)
 
   @parameterized.parameters("file", "file/below", "/dev/null", "/proc/below")
@@ -138,7 +153,7 @@ class ProgramsTest(parameterized.TestCase):
     first, _ = self.run_command()
     for path in self.entries():
       whole = path.read_bytes()
-      path.write_bytes(whole[:len(whole) // 2] if content is None else content)
+      path.write_bytes(whole[: len(whole) // 2] if content is None else content)
     second, warned = self.run_command()
     self.assertEqual(warned, [])
     self.assertEqual((second["found"], second["kept"]), (0, first["kept"]))
@@ -146,8 +161,10 @@ class ProgramsTest(parameterized.TestCase):
     self.assertEqual(self.run_command()[0]["found"], first["asked"])
 
   def test_damaged_entries_of_others_stay(self):
-    theirs = {"JAX_COMPILATION_CACHE_DIR": str(self.folder),
-              "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    theirs = {
+      "JAX_COMPILATION_CACHE_DIR": str(self.folder),
+      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     self.run_command(**theirs)
     for path in self.entries(self.folder):
       path.write_bytes(b"")
@@ -155,8 +172,9 @@ class ProgramsTest(parameterized.TestCase):
     self.assertEqual(found["found"], 0)
     self.assertLen(warned, 1)
     self.assertStartsWith(warned[0], "warning: Error reading")
-    self.assertEqual({path.stat().st_size
-                      for path in self.entries(self.folder)}, {0})
+    self.assertEqual(
+      {path.stat().st_size for path in self.entries(self.folder)}, {0}
+    )
 
   def test_entries_that_cannot_be_written(self):
     """As on a full disk: one line, however many; and the next one heals."""
@@ -166,8 +184,9 @@ class ProgramsTest(parameterized.TestCase):
     self.assertRegex(warned[0], r"\Awarning: Error writing [^\n]* goes on")
     self.assertEqual({path.stat().st_size for path in self.entries()}, {100})
     again, warned = self.run_command()
-    self.assertEqual((again["found"], again["kept"], warned),
-                     (0, found["asked"], []))
+    self.assertEqual(
+      (again["found"], again["kept"], warned), (0, found["asked"], [])
+    )
     self.assertEqual(again["result"], found["result"])
 
   def test_two_at_once(self):
@@ -187,13 +206,17 @@ class ProgramsTest(parameterized.TestCase):
     programs.prune(self.folder, 800)
     self.assertLen(self.entries(self.folder), 8)
     programs.prune(self.folder, 600)
-    self.assertEqual([path.name for path in self.entries(self.folder)],
-                     [f"jit_{i}-cache" for i in (0, 5, 6, 7)])
+    self.assertEqual(
+      [path.name for path in self.entries(self.folder)],
+      [f"jit_{i}-cache" for i in (0, 5, 6, 7)],
+    )
 
   def test_full_disk(self):
     shown = absltest.mock.patch.object(
-        programs.shutil, "disk_usage",
-        return_value=programs.shutil.disk_usage("/")._replace(free=2**20))
+      programs.shutil,
+      "disk_usage",
+      return_value=programs.shutil.disk_usage("/")._replace(free=2**20),
+    )
     with shown, self.assertRaisesRegex(ValueError, "has 1 MB left"):
       programs._check_room(self.folder)
 

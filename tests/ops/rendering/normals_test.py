@@ -1,8 +1,8 @@
 """Normals of depth images against those of exact surfaces."""
 
-from absl.testing import absltest, parameterized
 import jax
 import numpy as np
+from absl.testing import absltest, parameterized
 
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras
@@ -12,9 +12,12 @@ RADIUS = 0.3  # of the sphere at the origin
 
 
 def camera(yaw=0.0, pitch=0.0, focal=4.2647):
-  return np.asarray(cameras.pack_label(
+  return np.asarray(
+    cameras.pack_label(
       cameras.look_at(yaw, pitch, radius=2.7),
-      cameras.intrinsics_from_focal(focal)))[None]
+      cameras.intrinsics_from_focal(focal),
+    )
+  )[None]
 
 
 def to_camera(c, vectors):
@@ -26,15 +29,19 @@ def to_camera(c, vectors):
 def sphere(c, size):
   """Depth of a sphere before a wall; normals in the camera's axes; mask."""
   found = rays.generate_rays(*cameras.unpack_label(c), size)
-  origin, direction = (np.asarray(a[0], np.float64)
-                       for a in (found.origins, found.directions))
+  origin, direction = (
+    np.asarray(a[0], np.float64) for a in (found.origins, found.directions)
+  )
   along = -(origin * direction).sum(axis=-1)
   square = along**2 - (origin**2).sum(axis=-1) + RADIUS**2
   hit = square > 0
   depth = np.where(hit, along - np.sqrt(np.maximum(square, 0)), 3.3)
   normal = to_camera(c, (origin + depth[:, None] * direction) / RADIUS)
-  return (depth.reshape(1, size, size, 1).astype(np.float32),
-          normal.reshape(size, size, 3), hit.reshape(size, size))
+  return (
+    depth.reshape(1, size, size, 1).astype(np.float32),
+    normal.reshape(size, size, 3),
+    hit.reshape(size, size),
+  )
 
 
 def degrees(a, b):
@@ -42,7 +49,6 @@ def degrees(a, b):
 
 
 class NormalsTest(parameterized.TestCase):
-
   @parameterized.parameters((0.0, 0.0), (0.5, 0.0), (-0.4, 0.3))
   def test_sphere(self, yaw, pitch):
     c = camera(yaw, pitch)
@@ -62,8 +68,9 @@ class NormalsTest(parameterized.TestCase):
     """Right of the middle it faces right, above up, in front the viewer."""
     c = camera(0.3, -0.2)
     found = np.asarray(normals.normals_from_depth(sphere(c, 64)[0], c))[0]
-    np.testing.assert_allclose(found[31:33, 31:33].mean(axis=(0, 1)),
-                               [0, 0, 1], atol=0.01)
+    np.testing.assert_allclose(
+      found[31:33, 31:33].mean(axis=(0, 1)), [0, 0, 1], atol=0.01
+    )
     self.assertGreater(found[32, 42, 0], 0.25)
     self.assertLess(found[32, 21, 0], -0.25)
     self.assertGreater(found[21, 32, 1], 0.25)
@@ -73,15 +80,18 @@ class NormalsTest(parameterized.TestCase):
     c = camera()
     found = rays.generate_rays(*cameras.unpack_label(c), 16)
     normal = np.array([0.48, -0.36, 0.8])  # world, 0.1 before the origin
-    origin, direction = (np.asarray(a[0], np.float64)
-                         for a in (found.origins, found.directions))
+    origin, direction = (
+      np.asarray(a[0], np.float64) for a in (found.origins, found.directions)
+    )
     depth = (0.1 - origin @ normal) / (direction @ normal)
     shown = normals.normals_from_depth(
-        depth.reshape(1, 16, 16, 1).astype(np.float32), c)[0]
+      depth.reshape(1, 16, 16, 1).astype(np.float32), c
+    )[0]
     # Seen from the front camera and the world's axes are the same. float32
     # depths of 2.7 round by 1e-7, a pixel's step is 0.04.
-    np.testing.assert_allclose(shown, np.broadcast_to(normal, (16, 16, 3)),
-                               atol=2e-4)
+    np.testing.assert_allclose(
+      shown, np.broadcast_to(normal, (16, 16, 3)), atol=2e-4
+    )
 
   def test_steps_do_not_bleed(self):
     """Two walls, each flat up to the edge between them."""
@@ -91,8 +101,9 @@ class NormalsTest(parameterized.TestCase):
     depth[:, :, 4:] = 3.0
     stepped = np.asarray(normals.normals_from_depth(depth, c))
     np.testing.assert_allclose(stepped, flat, atol=1e-2)
-    np.testing.assert_allclose(flat, np.broadcast_to([0, 0, 1.0], flat.shape),
-                               atol=1e-2)
+    np.testing.assert_allclose(
+      flat, np.broadcast_to([0, 0, 1.0], flat.shape), atol=1e-2
+    )
 
   def test_one_camera_a_image(self):
     cs = np.concatenate([camera(), camera(0.4, focal=3.0)])
@@ -100,12 +111,13 @@ class NormalsTest(parameterized.TestCase):
     both = normals.normals_from_depth(depths, cs)
     for i in range(2):
       np.testing.assert_allclose(
-          both[i], normals.normals_from_depth(depths[i:i + 1], cs[i:i + 1])[0],
-          atol=1e-6)
+        both[i],
+        normals.normals_from_depth(depths[i : i + 1], cs[i : i + 1])[0],
+        atol=1e-6,
+      )
     self.assertGreater(np.abs(both[0] - both[1]).max(), 1e-4)
 
-  @parameterized.parameters((1, 8, 8), (1, 8, 4, 1), (1, 8, 8, 2),
-                            (1, 1, 1, 1))
+  @parameterized.parameters((1, 8, 8), (1, 8, 4, 1), (1, 8, 8, 2), (1, 1, 1, 1))
   def test_bad_shapes(self, *shape):
     with self.assertRaisesRegex(UserError, "depth: expected"):
       normals.normals_from_depth(np.ones(shape, np.float32), camera())

@@ -16,11 +16,11 @@ def random_ray(seed, count=12, rays=5):
   rng = np.random.default_rng(seed)
   depths = np.sort(rng.uniform(2.25, 3.3, (rays, count)), -1)
   return depths.astype(np.float32), rng.normal(2, 6, (rays, count)).astype(
-      np.float32)
+    np.float32
+  )
 
 
 class VolumeTest(parameterized.TestCase):
-
   def test_stratified_depths(self):
     plain = volume.stratified_depths(2.25, 3.3, 48)
     np.testing.assert_allclose(plain, np.linspace(2.25, 3.3, 48), rtol=1e-6)
@@ -64,8 +64,8 @@ class VolumeTest(parameterized.TestCase):
       inner = smooth[ray, 1:-1] + 1e-5
       cdf = np.concatenate([[0], np.cumsum(inner / inner.sum())])
       np.testing.assert_allclose(
-          actual[ray], np.interp(u[ray], cdf, bins[ray, :len(cdf)]),
-          atol=1e-4)
+        actual[ray], np.interp(u[ray], cdf, bins[ray, : len(cdf)]), atol=1e-4
+      )
 
   @settings(deadline=None, max_examples=50)
   @given(seed=SEEDS, step=st.sampled_from([0.0, 0.25]))
@@ -77,10 +77,13 @@ class VolumeTest(parameterized.TestCase):
       first, second = np.round(first / step), np.round(second / step)
     order, rank = volume.merge_order(first, second)
     joined = np.concatenate([first, second], -1)
-    np.testing.assert_array_equal(np.take_along_axis(joined, order, -1),
-                                  np.sort(joined, -1))
-    np.testing.assert_array_equal(np.take_along_axis(order, rank, -1),
-                                  np.broadcast_to(np.arange(12), (3, 12)))
+    np.testing.assert_array_equal(
+      np.take_along_axis(joined, order, -1), np.sort(joined, -1)
+    )
+    np.testing.assert_array_equal(
+      np.take_along_axis(order, rank, -1),
+      np.broadcast_to(np.arange(12), (3, 12)),
+    )
 
   @settings(deadline=None, max_examples=25)
   @given(seed=SEEDS)
@@ -88,17 +91,23 @@ class VolumeTest(parameterized.TestCase):
     depths, sigma = random_ray(seed)
     colors = np.random.default_rng(seed).uniform(size=(5, 12, 3))
     weights = np.asarray(volume.interval_weights(depths, sigma))
-    expected = (weights[..., None] * (colors[:, 1:] + colors[:, :-1]) / 2
-                ).sum(1)
+    expected = (weights[..., None] * (colors[:, 1:] + colors[:, :-1]) / 2).sum(
+      1
+    )
     actual = volume.sample_coefficients(weights)[..., None] * colors
     np.testing.assert_allclose(actual.sum(1), expected, rtol=1e-4, atol=1e-6)
 
   def test_softplus(self):
     x = np.linspace(-90, 90, 999, dtype=np.float32)
-    np.testing.assert_allclose(activations.softplus(x), jax.nn.softplus(x),
-                               rtol=1e-6)
-    np.testing.assert_allclose(jax.vmap(jax.grad(activations.softplus))(x),
-                               jax.nn.sigmoid(x), rtol=1e-5, atol=1e-37)
+    np.testing.assert_allclose(
+      activations.softplus(x), jax.nn.softplus(x), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+      jax.vmap(jax.grad(activations.softplus))(x),
+      jax.nn.sigmoid(x),
+      rtol=1e-5,
+      atol=1e-37,
+    )
 
 
 if __name__ == "__main__":

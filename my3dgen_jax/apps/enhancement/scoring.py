@@ -1,0 +1,58 @@
+"""How close an enhanced photo comes to the one it was made from."""
+
+import numpy as np
+
+from my3dgen_jax.apps.enhancement.cases import Case
+from my3dgen_jax.apps.person import Person
+from my3dgen_jax.data import images
+from my3dgen_jax.losses import scores
+from my3dgen_jax.losses.scores import IdentityScore
+
+
+def compare_with_truth(
+  person: Person,
+  pixels: np.ndarray,
+  mask: np.ndarray,
+  truth: np.ndarray | None,
+  score: IdentityScore | None,
+  case: Case,
+  row: int,
+) -> dict[str, float]:
+  """A result's numbers.
+
+  Args:
+    person: whose LPIPS measures.
+    pixels: uint8 [H, W, 3], the result.
+    mask: [H, W, 1], where it is new.
+    truth: uint8 [H, W, 3], or None.
+    score: of identity, or None.
+    case: what was asked for.
+    row: which of the case's photos.
+
+  Returns: see `apps.enhance.write_enhanced`.
+  """
+  image = images.to_float(pixels)
+  found = {}
+  if truth is not None:
+    found = scores.compare(image, images.to_float(truth), lpips=person.lpips)
+    if case.degradation is None:
+      found.update(
+        {
+          f"{name}_hole": value
+          for name, value in scores.compare(
+            image, images.to_float(truth), lpips=person.lpips, mask=mask
+          ).items()
+        }
+      )
+  if score is not None:
+    found["id_sim"] = float(score(image[None])[0])
+  if case.degradation is not None:
+    again = np.asarray(case.degradation.apply(image[None]))[0]
+    missing = np.abs(again - images.to_float(case.seen[row]))
+    known = (
+      None
+      if case.known is None
+      else np.broadcast_to(case.known[row], missing.shape)
+    )
+    found["grey_levels"] = float(np.average(missing, weights=known) * 127.5)
+  return found

@@ -28,7 +28,7 @@ from scipy import spatial
 
 from benchmarks import report
 from my3dgen_jax.apps.person import load_person
-from my3dgen_jax.apps.rendering import density, stations, surface
+from my3dgen_jax.apps.rendering import density, photo_latents, surface
 from my3dgen_jax.demo import album as demo_album
 from my3dgen_jax.demo import heads, people, render
 from my3dgen_jax.launch.support import cli
@@ -174,7 +174,7 @@ def main():
       row = names.index(name)
       volume = density.extract_volume(
         one.generator,
-        stations.look_up(one, name, flag="photos").ws,
+        photo_latents.look_up(one, name, flag="photos").ws,
         resolution=_RESOLUTION.value,
       )
       shown = jax.tree.map(lambda x, row=row: x[row], photos.person)

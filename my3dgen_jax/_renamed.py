@@ -26,7 +26,7 @@ RENAMED = {
   "apps.report_page": "apps.reports.page",
   "apps.scenes": "apps.rendering.scenes",
   "apps.scores": "losses.scores",
-  "apps.stations": "apps.rendering.stations",
+  "apps.stations": "apps.rendering.photo_latents",
   "apps.tables": "apps.evaluation.tables",
   "apps.viewer_gate": "apps.viewer.gate",
   "apps.viewer_people": "apps.viewer.people",

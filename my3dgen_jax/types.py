@@ -139,12 +139,12 @@ class DecoderWeights:
 
 @flax.struct.dataclass
 class RadianceSample:
-  """Density and colour at points of space.
+  """Density and color at points of space.
 
   Attributes:
     sigma: [N, M, 1], raw density (before the renderer's softplus).
-    rgb: [N, M, C], colour features in (-0.001, 1.001); the first
-      img_channels are the colour seen in `image_raw`.
+    rgb: [N, M, C], color features in (-0.001, 1.001); the first
+      img_channels are the color seen in `image_raw`.
   """
 
   sigma: jax.Array

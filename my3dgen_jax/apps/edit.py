@@ -25,9 +25,9 @@ from my3dgen_jax.apps.editing.finding import with_spread
 from my3dgen_jax.apps.editing.labels import Measure, measured
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.rendering import render
-from my3dgen_jax.apps.rendering.stations import (
+from my3dgen_jax.apps.rendering.photo_latents import (
   look_up_all,
-  Station,
+  PhotoLatent,
   with_file_names,
 )
 from my3dgen_jax.data import images, provenance
@@ -68,8 +68,8 @@ def find_starts(
   names: Sequence[str],
   config: EditConfig,
   *,
-  report: Callable[[str], None] = print,
-) -> list[Station]:
+  log: Callable[[str], None] = print,
+) -> list[PhotoLatent]:
   """Looks up what is edited.
 
   Args:
@@ -80,33 +80,32 @@ def find_starts(
       Latents outside of the hull are moved onto it, but for those of bent
       generators, which are edited by the same steps where they are.
     config: `apply` and `beta` are used.
-    report: called with a line where a latent is moved.
+    log: called with a line where a latent is moved.
 
   Raises: UserError, CheckpointError: names what is not there.
   """
   found = look_up_all(person, names, flag="start")
   return with_file_names(
-    [ready(person, start, config, report=report) for start in found],
-    flag="start",
+    [ready(person, start, config, log=log) for start in found], flag="start"
   )
 
 
 def ready(
   person: Person,
-  start: Station,
+  start: PhotoLatent,
   config: EditConfig,
   *,
-  report: Callable[[str], None] = print,
-) -> Station:
+  log: Callable[[str], None] = print,
+) -> PhotoLatent:
   """A latent as edits begin with it, see `find_starts`."""
   if config.apply != "alpha":
     return start
-  return _in_the_hull(person, start, config, report)
+  return _in_the_hull(person, start, config, log)
 
 
 def edit_strip(
   person: Person,
-  start: Station,
+  start: PhotoLatent,
   direction: Direction,
   strengths: Sequence[float],
   *,
@@ -148,7 +147,7 @@ def edit_strip(
 
 def edited_latents(
   person: Person,
-  start: Station,
+  start: PhotoLatent,
   direction: Direction,
   strengths: Sequence[float],
   *,
@@ -175,13 +174,13 @@ def edited_latents(
 
 def write_edits(
   person: Person,
-  starts: Sequence[Station],
+  starts: Sequence[PhotoLatent],
   direction: Direction,
   config: EditConfig,
   out: str | os.PathLike,
   *,
   measure: Measure | None = None,
-  report: Callable[[str], None] = print,
+  log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
   """Edits into a folder.
 
@@ -194,7 +193,7 @@ def write_edits(
       a `NAME.mp4` a start, `edits.npz` (names, ws, alpha, c, strengths,
       unit), `DIRECTION.npy` and `summary.json`.
     measure: of attributes that the summary tells of each picture, or None.
-    report: called with a line a start, and with warnings.
+    log: called with a line a start, and with warnings.
 
   Returns: what `summary.json` holds; "reach" is in the unit of strengths.
   Raises: as `edit_strip`; Interrupted: SIGTERM or SIGINT.
@@ -219,7 +218,7 @@ def write_edits(
     gamma, cosine = hull.coordinates(direction.vector)
     summary["cosine"] = float(cosine)
     if cosine < _LEAST_COSINE:
-      report(
+      log(
         f"warning: {direction.name}: the {hull.size} anchors can follow "
         f"only part of it (cosine {cosine:.3f}); more photos help, "
         "apply=w follows all of it"
@@ -259,7 +258,7 @@ def write_edits(
           float(end[0]) / unit + 0.0
           for end in hull.reach(start.alpha[None], gamma)
         ]
-      report(_line(start, row, config))
+      log(_line(start, row, config))
       rows.append([images.to_uint8(image) for image in edited.images])
       kept.append(edited)
       if config.frames:
@@ -299,10 +298,10 @@ def write_edits(
 
 def _in_the_hull(
   person: Person,
-  start: Station,
+  start: PhotoLatent,
   config: EditConfig,
-  report: Callable[[str], None],
-) -> Station:
+  log: Callable[[str], None],
+) -> PhotoLatent:
   """A start with weights, one set for all layers; see `find_starts`."""
   hull = person.hull(config.beta)
   if start.alpha is not None:
@@ -321,7 +320,7 @@ def _in_the_hull(
   share = np.linalg.norm(inside - start.ws) / max(
     np.linalg.norm(start.ws - middle), 1e-12
   )
-  report(
+  log(
     f"{start.name}: moved onto the hull, by {share:.2f} of its distance "
     "from the anchors' mean"
   )
@@ -329,7 +328,7 @@ def _in_the_hull(
 
 
 def _cameras(
-  person: Person, start: Station, config: EditConfig
+  person: Person, start: PhotoLatent, config: EditConfig
 ) -> np.ndarray | None:
   """Those of the strip, [T, 25]; None: the start's."""
   if not config.turn:
@@ -344,7 +343,7 @@ def _cameras(
 
 def _frames(
   person: Person,
-  start: Station,
+  start: PhotoLatent,
   direction: Direction,
   unit: float,
   config: EditConfig,
@@ -398,7 +397,9 @@ def _numbers(
   }
 
 
-def _line(start: Station, row: Mapping[str, Any], config: EditConfig) -> str:
+def _line(
+  start: PhotoLatent, row: Mapping[str, Any], config: EditConfig
+) -> str:
   parts = [
     f"{name} {values[0]:.3g} … {values[-1]:.3g}"
     for name, values in row.items()

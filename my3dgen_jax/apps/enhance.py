@@ -1,6 +1,6 @@
 """What is missing from a photo, filled in by what is known of the person.
 
-Holes (inpainting), detail (superresolution), colours, sharpness: the photo is
+Holes (inpainting), detail (superresolution), colors, sharpness: the photo is
 looked for in the personal hull, as it is seen, i.e. through a hole or through
 a degradation; what the generator shows then has what is missing.
 
@@ -263,7 +263,7 @@ def write_enhanced(
   mask: str | os.PathLike | None = None,
   degradation: Degradation | None = None,
   segment: Segmenter | None = None,
-  report: Callable[[str], None] = print,
+  log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
   """Enhances photos into a folder; a stopped one goes on.
 
@@ -280,7 +280,7 @@ def write_enhanced(
       (task "inpaint"), or where the person is.
     degradation: in place of the task's, which is no "inpaint" then.
     segment: see `restore`.
-    report: called with a line a photo.
+    log: called with a line a photo.
 
   Returns: what `summary.json` holds: numbers against photos that are known
     ("psnr", "lpips", of inpainting also "psnr_hole" and "lpips_hole"),
@@ -323,7 +323,7 @@ def write_enhanced(
       numbers[name] = compare_with_truth(
         person, one.image, one.mask, truth, score, case, i
       )
-      report(
+      log(
         f"{name}: "
         + (
           ", ".join(
@@ -370,9 +370,9 @@ def _search(
     config=config,
     hull=hull,
     generator=person.generator,
-    identity=person.hull_identity(),
+    fingerprint=person.hull_fingerprint(),
     lpips=lpips,
-    lpips_identity=person.lpips_digest if lpips else "",
+    lpips_fingerprint=person.lpips_digest if lpips else "",
     degradation=degradation,
     devices=person.devices,
     cache=cache,

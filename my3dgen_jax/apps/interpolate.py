@@ -17,11 +17,11 @@ from jax.scipy.spatial import transform
 from my3dgen_jax import latents
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.rendering import render
-from my3dgen_jax.apps.rendering.stations import (
+from my3dgen_jax.apps.rendering.photo_latents import (
   LATENT_SUFFIX,
   look_up,
+  PhotoLatent,
   public_name,
-  Station,
 )
 from my3dgen_jax.config import setting
 from my3dgen_jax.data import images, provenance
@@ -100,11 +100,11 @@ class Path(NamedTuple):
   """The frames on the way.
 
   Attributes:
-    t: [T], a whole number at each station, 0 at the first.
+    t: [T], a whole number at each waypoint, 0 at the first.
     ws: [T, num_ws, w_dim].
     c: [T, 25].
     alpha: weights of the person's anchors that give ws, [T, N] or
-      [T, num_ws, N]; None where a station has none. Spherical ways leave the
+      [T, num_ws, N]; None where a waypoint has none. Spherical ways leave the
       hull: their weights sum to 1, but some can be below zero.
   """
 
@@ -114,9 +114,9 @@ class Path(NamedTuple):
   alpha: np.ndarray | None
 
 
-def find_stations(
+def find_photo_latents(
   person: Person, names: Sequence[str] | None = None
-) -> list[Station]:
+) -> list[PhotoLatent]:
   """Looks up anchors.
 
   Args:
@@ -146,12 +146,12 @@ def find_stations(
   return found
 
 
-def warn_of_bent(found: Sequence[Station]):
+def warn_of_bent(found: Sequence[PhotoLatent]):
   """Says which latents have a generator of their own, that nobody sees."""
-  for station in found:
-    if station.generator is not None:
+  for waypoint in found:
+    if waypoint.generator is not None:
       print(
-        f"warning: {station.name}: is shown by the person's generator, not "
+        f"warning: {waypoint.name}: is shown by the person's generator, not "
         "by the one that was bent to the photo: a way has one generator "
         "for all",
         file=sys.stderr,
@@ -159,29 +159,29 @@ def warn_of_bent(found: Sequence[Station]):
 
 
 def find_path(
-  person: Person, stations: Sequence[Station], config: InterpolateConfig
+  person: Person, waypoints: Sequence[PhotoLatent], config: InterpolateConfig
 ) -> Path:
-  """The way along stations, at an even speed between each two.
+  """The way along waypoints, at an even speed between each two.
 
   Args:
-    person: of the stations.
-    stations: at least two.
+    person: of the waypoints.
+    waypoints: at least two.
     config: how.
 
-  Returns: Path of (len(stations) - 1) * (frames - 1) + 1 frames; at the
-    stations it has exactly their latents.
+  Returns: Path of (len(waypoints) - 1) * (frames - 1) + 1 frames; at the
+    waypoints it has exactly their latents.
   """
   config.validate()
-  weighted = all(station.alpha is not None for station in stations)
+  weighted = all(waypoint.alpha is not None for waypoint in waypoints)
   # Weights of each layer, where any has such.
   layered = config.spherical or any(
-    np.ndim(station.alpha) == 2 for station in stations
+    np.ndim(waypoint.alpha) == 2 for waypoint in waypoints
   )
   centre = _centre(person) if config.spherical else 0.0
   even = np.linspace(0, 1, config.frames, dtype=np.float32)
   parts = []
-  for leg, (a, b) in enumerate(zip(stations, stations[1:])):
-    t = even[leg > 0 :]  # a station between two legs belongs to the first
+  for leg, (a, b) in enumerate(zip(waypoints, waypoints[1:])):
+    t = even[leg > 0 :]  # a waypoint between two legs belongs to the first
     ws = np.asarray(
       latents.between(a.ws, b.ws, t, spherical=config.spherical, centre=centre)
     )
@@ -195,20 +195,20 @@ def find_path(
   return Path(
     t,
     ws,
-    _cameras(person, stations, even, config),
+    _cameras(person, waypoints, even, config),
     alpha.astype(np.float32) if weighted else None,
   )
 
 
 def _cameras(
   person: Person,
-  stations: Sequence[Station],
+  waypoints: Sequence[PhotoLatent],
   even: np.ndarray,
   config: InterpolateConfig,
 ) -> np.ndarray:
   """Labels of all frames, [T, 25]; `even` are the shares of each leg."""
-  lens = stations[0].c
-  legs = list(zip(stations, stations[1:]))
+  lens = waypoints[0].c
+  legs = list(zip(waypoints, waypoints[1:]))
   if config.camera == "photos":
     pivot = person.generator.module.config.rendering.avg_camera_pivot
     return np.concatenate(
@@ -236,8 +236,8 @@ def _centre(person: Person) -> np.ndarray:
 
 
 def _weights(
-  a: Station,
-  b: Station,
+  a: PhotoLatent,
+  b: PhotoLatent,
   ws: np.ndarray,
   t: np.ndarray,
   centre: np.ndarray | None,
@@ -309,7 +309,7 @@ def write_interpolation(
   out: str | os.PathLike,
   *,
   names: Sequence[str] | None = None,
-  report: Callable[[str], None] = print,
+  log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
   """Draws the way along anchors into a folder.
 
@@ -318,17 +318,17 @@ def write_interpolation(
     config: how.
     out: folder; `video.mp4`, `strip.png`, `path.npz` (t, ws, c and, where it
       is known, alpha of each frame) and `summary.json`.
-    names: see `find_stations`.
-    report: called with a line at the end.
+    names: see `find_photo_latents`.
+    log: called with a line at the end.
 
   Returns: what `summary.json` holds; "id_sim" is None without an identity
     network or reference photos.
-  Raises: as `find_stations`; Interrupted: SIGTERM or SIGINT, before any file
+  Raises: as `find_photo_latents`; Interrupted: SIGTERM or SIGINT, before any file
     is there.
   """
-  stations = find_stations(person, names)
-  path = find_path(person, stations, config)
-  names = [public_name(station) for station in stations]
+  waypoints = find_photo_latents(person, names)
+  path = find_path(person, waypoints, config)
+  names = [public_name(waypoint) for waypoint in waypoints]
   made = person.made(
     "interpolate",
     anchors=", ".join(names),
@@ -381,7 +381,7 @@ def write_interpolation(
       else None,
     }
     run_folder.write_json(out / SUMMARY_FILE, summary)
-  report(
+  log(
     f"{count} frames along {', '.join(names)}"
     + (
       f": id_sim {summary['id_sim']['mean']:.3f}, at least "

@@ -19,7 +19,7 @@ import numpy as np
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax._version import __version__
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.apps.rendering import stations
+from my3dgen_jax.apps.rendering import photo_latents
 from my3dgen_jax.apps.rendering.render import (
   about_front,
   check_reach,
@@ -143,7 +143,10 @@ def invert(
   config.validate()
   stop = stop or StopRequest()
   common = {"devices": person.devices, "cache": cache}
-  lpips = {"lpips": person.need_lpips(), "lpips_identity": person.lpips_digest}
+  lpips = {
+    "lpips": person.need_lpips(),
+    "lpips_fingerprint": person.lpips_digest,
+  }
   batch = album.batch(range(len(album)))
   masked = any(photo.mask is not None for photo in album.photos)
   targets = Targets(batch.image, batch.c, None, batch.mask if masked else None)
@@ -153,7 +156,7 @@ def invert(
       config=config.hull,
       hull=hull,
       generator=person.generator,
-      identity=person.hull_identity(),
+      fingerprint=person.hull_fingerprint(),
       **lpips,
       **common,
     ).find(targets, album.names, stop)
@@ -172,7 +175,7 @@ def invert(
     flags="latent_",
     again="the same command goes on",
     generator=person.generator,
-    identity=person.digest,
+    fingerprint=person.digest,
     **lpips,
     **common,
   ).find(album, stop, title="latents")
@@ -181,7 +184,7 @@ def invert(
   tuner = PivotalTuner(
     config=config.pivot,
     generator=person.generator,
-    identity=person.digest,
+    fingerprint=person.digest,
     **lpips,
     **common,
   )
@@ -200,7 +203,7 @@ def write_inversions(
   config: InvertConfig,
   out: str | os.PathLike,
   *,
-  report: Callable[[str], None] = print,
+  log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
   """Inverts photos into a folder; a stopped one goes on.
 
@@ -211,7 +214,7 @@ def write_inversions(
     out: folder; per photo `NAME.png`, `NAME_depth.png`, `NAME_orbit.mp4`,
       `NAME.npz` (ws, c, alpha) and in way "pivot" what bends the generator;
       `sheet.png` and `summary.json`.
-    report: called with a line a photo.
+    log: called with a line a photo.
 
   Returns: what `summary.json` holds.
   Raises: as `invert`; Interrupted: SIGTERM or SIGINT.
@@ -235,7 +238,7 @@ def write_inversions(
         image, item.image, lpips=person.lpips, identity=score, mask=item.mask
       )
       _keep(person, item, one, out / name)
-      report(
+      log(
         f"{item.name}: "
         + ", ".join(
           f"{key} {value:.3f}" for key, value in numbers[item.name].items()
@@ -320,7 +323,9 @@ def _keep(person: Person, item: Any, one: Inverted, stem_: pathlib.Path):
   arrays = {"ws": one.ws, "c": item.c, "base": np.array(person.origin.base)}
   if one.alpha is not None:
     arrays["alpha"] = one.alpha
-  with replacing(stem_.with_name(stem_.name + stations.LATENT_SUFFIX)) as file:
+  with replacing(
+    stem_.with_name(stem_.name + photo_latents.LATENT_SUFFIX)
+  ) as file:
     np.savez(file, **arrays)
   if one.adapter is None:
     return
@@ -330,7 +335,7 @@ def _keep(person: Person, item: Any, one: Inverted, stem_: pathlib.Path):
       folder,
       one.generator.module.config,
       one.generator.variables,
-      source={stations.TUNED_FROM: person.digest},
+      source={photo_latents.TUNED_FROM: person.digest},
     )
     return
   lora_lib.save(

@@ -92,7 +92,7 @@ class Person:
       )
     return latents.Hull.of(self.anchors.ws, beta)
 
-  def hull_identity(self) -> str:
+  def hull_fingerprint(self) -> str:
     """Text that is another for other weights or other anchors."""
     digest = hashlib.sha256(self.digest.encode())
     digest.update(np.ascontiguousarray(self.anchors.ws))

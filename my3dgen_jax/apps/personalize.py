@@ -38,7 +38,7 @@ def personalize(
   *,
   resume: bool = False,
   flags: str | None = None,
-  report: Callable[[str], None] = print,
+  log: Callable[[str], None] = print,
 ) -> dict[str, Any] | None:
   """Makes a generator somebody's own.
 
@@ -49,7 +49,7 @@ def personalize(
     config: the run.
     resume: go on with the run in `config.out`, if there is one.
     flags: text of a flagfile that repeats the run, kept with it.
-    report: called with lines about what happens.
+    log: called with lines about what happens.
 
   Returns: what `summary.json` holds; None in processes other than 0.
   Raises:
@@ -71,13 +71,13 @@ def personalize(
   if first:
     _check_out(out, resume)
   devices = devices_lib.all_devices(config.devices)
-  job = Job.load(config, devices, report)
+  job = Job.load(config, devices, log)
   job.check_same_everywhere()
   with stopping_gently() as stop:  # from the run's first file on
     processes.barrier()  # a signal to any of them finds it here
     if first:
       _begin(out, job.description(), flags)
-    report(
+    log(
       f"{len(job.split.train)} photos to tune on, {len(job.split.test)} "
       f"held out, {len(devices)} device{'s' * (len(devices) > 1)}"
       + f" of {processes.count()} processes"
@@ -103,7 +103,7 @@ def personalize(
   run_folder.write_json(out / run_folder.SUMMARY_FILE, summary)
   shutil.rmtree(out / UNFINISHED, ignore_errors=True)
   if config.report:
-    _write_report(config, out, devices_lib.own(devices), report)
+    _write_report(config, out, devices_lib.own(devices), log)
   processes.barrier()
   return summary
 
@@ -133,17 +133,17 @@ def _write_report(
   config: "PersonalizeConfig",
   out: pathlib.Path,
   devices: tuple[jax.Device, ...],
-  report: Callable[[str], None],
+  log: Callable[[str], None],
 ):
   """The page of a run, which is finished whether there is a page or not."""
   try:
     report_lib.write_report(
       load_person(run=out, checkpoint=config.checkpoint, devices=devices),
       out,
-      report=report,
+      log=log,
     )
   except Exception as error:  # pylint: disable=broad-exception-caught
-    report(
+    log(
       f"warning: there is no report: {one_line(error)}; the run is "
       "finished, and python -m my3dgen_jax.launch.report "
       f"--run={config.out} tries again"

@@ -38,7 +38,7 @@ SAMPLES_FILE = "samples.npz"
 SHEET_FILE = "sheet.png"
 SUMMARY_FILE = "summary.json"
 
-_MOST = 100_000  # pictures of a folder
+_MAX_PICTURES = 100_000  # pictures of a folder
 _MOST_SHEET = 400  # in one picture
 _COLUMNS = 8  # of the sheet
 _TILE = 256  # pixels of a side in the sheet, about
@@ -76,10 +76,10 @@ class SynthesizeConfig:
   def validate(self) -> "SynthesizeConfig":
     """Checks every field; raises UserError that names one."""
     for name, low, high in (
-      ("count", 1, _MOST),
+      ("count", 1, _MAX_PICTURES),
       ("seed", 0, 2**32 - 1),
-      ("mixed", 1, _MOST),
-      ("batch_size", 1, _MOST),
+      ("mixed", 1, _MAX_PICTURES),
+      ("batch_size", 1, _MAX_PICTURES),
       ("sheet", 1, _MOST_SHEET),
     ):
       checks.whole_number(name, getattr(self, name), low, high)
@@ -172,7 +172,7 @@ def write_samples(
   config: SynthesizeConfig,
   out: str | os.PathLike,
   *,
-  report: Callable[[str], None] = print,
+  log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
   """Draws new appearances into a folder; pictures that are there stay.
 
@@ -181,7 +181,7 @@ def write_samples(
     config: what is drawn.
     out: folder; `0000.png` and so on, `samples.npz` (`Samples`), `sheet.png`
       and `summary.json`, the last three of all pictures in the folder.
-    report: called with a line at the end.
+    log: called with a line at the end.
 
   Returns: what `summary.json` holds; "id_sim" is None without an identity
     network or reference photos.
@@ -217,7 +217,7 @@ def write_samples(
       else {"mean": float(np.mean(found)), "list": found},
     }
     run_folder.write_json(out / SUMMARY_FILE, summary)
-  report(
+  log(
     f"{len(numbers)} pictures, {len(there)} of them there before"
     + ("" if found is None else f": id_sim {summary['id_sim']['mean']:.3f}")
   )
@@ -244,7 +244,7 @@ def _origin(
     mixed=config.mixed,
     yaw=config.yaw,
     pitch=config.pitch,
-    hull=person.hull_identity()[: run_folder.ID_LENGTH],
+    hull=person.hull_fingerprint()[: run_folder.ID_LENGTH],
   )
 
   def origin(number: int | None = None) -> provenance.Origin:

@@ -117,7 +117,7 @@ class BackboneConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DecoderConfig:
-  """The small network from plane features to density and colour features."""
+  """The small network from plane features to density and color features."""
 
   hidden_features: int = 64
   color_features: int = 32  # the first img_channels of them are image_raw

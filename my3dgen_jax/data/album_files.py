@@ -122,7 +122,7 @@ def check_header(
   if image.mode not in modes or "transparency" in image.info:
     mode = _MODES.get(image.mode, image.mode)
     if "transparency" in image.info:
-      mode = "an image with a transparent colour"
+      mode = "an image with a transparent color"
     wanted = (
       "8-bit RGB without transparency"
       if modes is PHOTO_MODES

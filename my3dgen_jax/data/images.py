@@ -30,8 +30,8 @@ def depth_to_uint8(depth: Array, near: float, far: float) -> np.ndarray:
   return to_uint8(1 - 2 * share)
 
 
-def as_colours(picture: np.ndarray) -> np.ndarray:
-  """Grey uint8 [H, W, 1] or colours [H, W, 3] as [H, W, 3]."""
+def as_colors(picture: np.ndarray) -> np.ndarray:
+  """Grey uint8 [H, W, 1] or colors [H, W, 3] as [H, W, 3]."""
   return np.repeat(picture, 3 // picture.shape[-1], axis=-1)
 
 

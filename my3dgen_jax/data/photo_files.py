@@ -147,7 +147,7 @@ def _is_hidden(name: str) -> bool:
 def read_photo(path: str | os.PathLike) -> Photo:
   """Reads a photo as a viewer shows it.
 
-  Turned as its EXIF says, with its colours brought to sRGB by the profile in
+  Turned as its EXIF says, with its colors brought to sRGB by the profile in
   it; transparent parts lie over white; of several pages it is the first.
 
   Args:

@@ -94,7 +94,7 @@ def write_picture(path: str | os.PathLike, image: np.ndarray, origin: Origin):
   """Writes a picture that says what made it; the file is whole or absent.
 
   Args:
-    path: ends in .png, .jpg or .jpeg (quality 95, colours at full
+    path: ends in .png, .jpg or .jpeg (quality 95, colors at full
       resolution).
     image: uint8 [H, W, 3], [H, W, 1] or [H, W].
     origin: what made it.
@@ -152,7 +152,7 @@ def write_video(
 
   Args:
     path: ends in .mp4 (H.264, for every browser; frames go to ffmpeg one by
-      one), .gif (256 colours a frame; frames that repeat are joined) or .webp.
+      one), .gif (256 colors a frame; frames that repeat are joined) or .webp.
       The last two repeat for ever, and their frames are all held in memory.
     frames: uint8 [H, W, 3], one size. MP4 needs even sides: an odd one grows
       by one pixel, the last column or row again.

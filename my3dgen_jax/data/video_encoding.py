@@ -17,7 +17,7 @@ from PIL import Image
 
 from my3dgen_jax.errors import UserError
 
-# Where a video does not say it, players guess the colours by the size.
+# Where a video does not say it, players guess the colors by the size.
 _COLORS = (
   "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,"
   "setparams=colorspace=bt709:color_primaries=bt709:"

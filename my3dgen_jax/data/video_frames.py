@@ -24,7 +24,9 @@ from my3dgen_jax.data.faces import photo_quality
 from my3dgen_jax.errors import one_line, UserError
 
 _FPS = 10.0  # frames a second that are looked at; nobody turns faster
-_LONGEST = 0.5  # seconds in which at most one is taken, of unknown duration
+_LONGEST_MOMENT = (
+  0.5  # seconds in which at most one is taken, of unknown duration
+)
 _LOOK_AT = 480  # pixels along the longer side, in which sharpness is compared
 _FILE = "file:"  # lest a name look like a URL to FFmpeg
 
@@ -58,7 +60,7 @@ def candidates(path: str | os.PathLike, *, count: int) -> Iterator[Frame]:
     if width * height > photo_files.MAX_PIXELS:
       raise UserError(f"{path}: has too many pixels, {width} x {height}")
     duration = meta.get("duration") or 0.0
-    part = max(1 / _FPS, duration / count if duration else _LONGEST)
+    part = max(1 / _FPS, duration / count if duration else _LONGEST_MOMENT)
     best: Frame | None = None
     best_sharpness, best_part, yielded = -1.0, 0, 0
     for i, data in enumerate(frames):

@@ -20,7 +20,7 @@ RADIUS = 2.7  # of the cameras' sphere, world units
 PIVOT = (0.0, 0.0, 0.2)  # what they look at
 
 # Name -> (middle, change per standard deviation). World units where a length
-# is meant, shares otherwise; colours go through ramps in `heads`.
+# is meant, shares otherwise; colors go through ramps in `heads`.
 IDENTITY: Mapping[str, tuple[float, float]] = {
   "skull_width": (0.152, 0.004),
   "skull_height": (0.152, 0.004),
@@ -46,7 +46,7 @@ IDENTITY: Mapping[str, tuple[float, float]] = {
   "mouth_height": (0.0, 0.004),
   "upper_lip": (0.0110, 0.0022),
   "lower_lip": (0.0145, 0.0024),
-  "lip_colour": (0.45, 0.17),
+  "lip_color": (0.45, 0.17),
   "brow_height": (0.0, 0.0032),
   "brow_thickness": (0.0062, 0.0013),
   "brow_tilt": (0.0, 0.06),

@@ -9,10 +9,7 @@ from my3dgen_jax.demo import shipped
 
 
 def with_demo_person(
-  config: PersonalizeConfig,
-  number: int,
-  *,
-  report: Callable[[str], None] = print,
+  config: PersonalizeConfig, number: int, *, log: Callable[[str], None] = print
 ) -> PersonalizeConfig:
   """The config with the demo's album and networks, where it names none.
 
@@ -20,13 +17,13 @@ def with_demo_person(
     config: names the run's folder; without an album, that of the demo's person
       is drawn beside it.
     number: which person, >= 0.
-    report: called with a line before the album is drawn.
+    log: called with a line before the album is drawn.
 
   Raises: UserError: the album cannot be written.
   """
   album = config.album or f"{config.out.rstrip('/')}_album_{number}"
   if not config.album:
-    report(f"drawing photos of person {number} in {album}")
+    log(f"drawing photos of person {number} in {album}")
     demo_album.write_demo_album(album, number)
   own = (
     {}

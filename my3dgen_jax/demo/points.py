@@ -1,7 +1,7 @@
 """Points of procedural people, for a prior that learns shapes directly.
 
 Images alone teach a volume fog; a few hundred points of known density and
-colour a person teach it surfaces first.
+color a person teach it surfaces first.
 """
 
 import functools
@@ -34,12 +34,12 @@ class SurfacePoints:
   Attributes:
     points: [N, 3], world units.
     normals: [N, 3], outward, of length 1.
-    colour: [N, 3], shaded, in [-1, 1].
+    color: [N, 3], shaded, in [-1, 1].
   """
 
   points: jax.Array
   normals: jax.Array
-  colour: jax.Array
+  color: jax.Array
 
 
 @flax.struct.dataclass
@@ -49,13 +49,13 @@ class FieldPoints:
   Attributes:
     points: [N, 3], world units.
     density: [N], raw, before a softplus.
-    colour: [N, 3] in [-1, 1].
-    weight: [N] in {0, 1}, where the colour counts: near a surface.
+    color: [N, 3] in [-1, 1].
+    weight: [N] in {0, 1}, where the color counts: near a surface.
   """
 
   points: jax.Array
   density: jax.Array
-  colour: jax.Array
+  color: jax.Array
   weight: jax.Array
 
 
@@ -93,8 +93,8 @@ def surface_points(
   # The odd ray that creeps along an edge or leaves the box stands in for
   # none: the first good point takes its place.
   points = points[jnp.where(good, jnp.arange(count), jnp.argmax(good))]
-  colour, normals = heads.with_normals(head, tuple(points.T))
-  return SurfacePoints(points=points, normals=normals, colour=colour)
+  color, normals = heads.with_normals(head, tuple(points.T))
+  return SurfacePoints(points=points, normals=normals, color=color)
 
 
 def _face_rays(key: chex.PRNGKey, count: int) -> tuple[jax.Array, jax.Array]:
@@ -154,7 +154,7 @@ def field_points(
   face_weight: float = 0.6,
   spread: float = 0.012,
 ) -> FieldPoints:
-  """Draws points with the density and colour that a field should have there.
+  """Draws points with the density and color that a field should have there.
 
   60 % lie about the person's surface, 20 % in the box of side 1, and 20 %
   about the wall behind.
@@ -193,15 +193,10 @@ def _field_about(
   away = spread * jax.random.normal(keys[2], (5 * fifth, 1))
   points = points + away * normals
   distance = jnp.minimum(heads.sdf(person, points), heads.wall_sdf(points))
-  colour = jnp.concatenate(
-    [near.colour, heads.wall_colour(person, wall), nowhere]
-  )
+  color = jnp.concatenate([near.color, heads.wall_color(person, wall), nowhere])
   weight = (jnp.arange(5 * fifth) < 4 * fifth).astype(jnp.float32)
   return FieldPoints(
-    points=points,
-    density=density_target(distance),
-    colour=colour,
-    weight=weight,
+    points=points, density=density_target(distance), color=color, weight=weight
   )
 
 

@@ -1,6 +1,6 @@
 """Trains the demo's prior: on points of space, on crops, on whole pictures.
 
-Pictures alone teach a volume fog; points of known density and colour teach it
+Pictures alone teach a volume fog; points of known density and color teach it
 surfaces first. Pictures then sharpen what is seen, most of the time through
 crops, which cost a quarter: a crop is a picture of a camera of its own. People
 are drawn as they are needed, so no two steps see the same ones.

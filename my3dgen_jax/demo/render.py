@@ -1,4 +1,4 @@
-"""Pictures of procedural people: exact mask, depth and shaded colour."""
+"""Pictures of procedural people: exact mask, depth and shaded color."""
 
 import functools
 import types
@@ -96,7 +96,7 @@ def _render_one(person: people.Person, c: jax.Array, side: int) -> Rendering:
   image = jnp.where(
     hit[:, None],
     heads.shaded(head, tuple(points.T)),
-    heads.wall_colour(person, points),
+    heads.wall_color(person, points),
   )
   return Rendering(
     image=image, mask=hit[:, None].astype(jnp.float32), depth=depth[:, None]

@@ -15,7 +15,9 @@ from my3dgen_jax.ops import checks
 
 _LEAST_SAMPLES = 10  # of each kind: fewer say nothing, held out or not
 _MOST_ITERATIONS = 10_000  # of the solver, ten times its default
-_SAME = 1e-6  # float32 vectors that differ by less, relatively, are one
+_RELATIVE_TOLERANCE = (
+  1e-6  # float32 vectors that differ by less, relatively, are one
+)
 _LEAST_LEFT = 1e-3  # of a direction's length; below, rounding decides
 
 
@@ -80,7 +82,9 @@ def fit(
   # turn the normal towards those that hardly vary, where edits leave the
   # faces that a generator knows.
   centre, scale = np.mean(x, axis=0), np.sqrt(np.sum(np.var(x, axis=0)))
-  if scale <= _SAME * np.linalg.norm(centre):  # rounding, or nothing
+  if scale <= _RELATIVE_TOLERANCE * np.linalg.norm(
+    centre
+  ):  # rounding, or nothing
     raise UserError("w: all samples are equal")
   svm = _separate((x - centre) / scale, is_high, seed=seed, c=c)
   normal = svm.coef_[0]
@@ -188,7 +192,10 @@ def conditioned(direction: Direction, others: Sequence[Direction]) -> Direction:
   )
   if rest:
     span = np.stack(rest, axis=1)
-    vector = vector - span @ np.linalg.lstsq(span, vector, rcond=_SAME)[0]
+    vector = (
+      vector
+      - span @ np.linalg.lstsq(span, vector, rcond=_RELATIVE_TOLERANCE)[0]
+    )
   names = ", ".join(one.name for one in others)
   if np.linalg.norm(vector) < _LEAST_LEFT:
     raise UserError(

@@ -12,7 +12,7 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 
-SOON = 5.0  # s; within which a process ends
+END_SECONDS = 5.0  # s; within which a process ends
 # A machine that has gone without a word is noticed after 10 + 3 * 5 seconds.
 _KEEPALIVE = (
   ("TCP_KEEPIDLE", 10),
@@ -47,7 +47,7 @@ class Channel:
     """Waits until all is sent; in vain, but not long, where nobody reads."""
     sent = threading.Event()
     self._out.put(sent)
-    sent.wait(SOON)
+    sent.wait(END_SECONDS)
 
   def receive(self, timeout: float | None = None) -> tuple[bytes, bytes]:
     """The next frame; raises OSError at the end, or after the timeout."""

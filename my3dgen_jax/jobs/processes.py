@@ -30,15 +30,15 @@ from my3dgen_jax.errors import FlagError, Interrupted, UserError
 from my3dgen_jax.jobs.channel import (
   Arrays,
   Channel,
+  END_SECONDS,
   packed,
-  SOON,
   split_frame,
   unpacked,
 )
 from my3dgen_jax.jobs.clusters import CONNECT_SECONDS, parse_address
 from my3dgen_jax.jobs.words import said, words
 
-_LATER = 60.0  # s; to save before one ends
+_SECONDS_TO_SAVE = 60.0  # s; to save before one ends
 _HELLO, _GO, _DATA, _STOP, _END = b"HELO", b"MEET", b"DATA", b"STOP", b"ENDS"
 _MAGIC = "my3dgen_jax 1"
 
@@ -193,7 +193,7 @@ def await_end_of_others():
   process. Returns where there are none.
   """
   if _job is not None:
-    time.sleep(SOON)
+    time.sleep(END_SECONDS)
 
 
 class _Job:
@@ -249,7 +249,7 @@ class _Job:
   def _welcome(self, channel: Channel):
     """Takes a process in that says who it is."""
     try:
-      kind, text = channel.receive(SOON)
+      kind, text = channel.receive(END_SECONDS)
       hello = json.loads(text) if kind == _HELLO else {}
       if not isinstance(hello, dict) or hello.get("magic") != _MAGIC:
         raise ValueError
@@ -308,7 +308,9 @@ class _Job:
       ).encode(),
     )
     try:
-      kind, text = channel.receive(max(deadline - time.monotonic(), 0) + SOON)
+      kind, text = channel.receive(
+        max(deadline - time.monotonic(), 0) + END_SECONDS
+      )
       if kind == _END:
         raise FlagError(str(json.loads(text)["message"]))
       inner = int(text)
@@ -355,7 +357,9 @@ class _Job:
   def abandon(self, code: int, message: str, signal: int | None):
     self.ending = True
     self.tell_all(_END, said(self.index, code, message, signal))
-    self._leave(code, _LATER if signal is not None else 2 * SOON)
+    self._leave(
+      code, _SECONDS_TO_SAVE if signal is not None else 2 * END_SECONDS
+    )
 
   def _leave(self, code: int, patience: float):
     """Ends at once, without what would wait for the others at an exit."""
@@ -388,7 +392,9 @@ class _Job:
       elif kind == _END:
         self._pass_on(peer, kind, payload)
         end = json.loads(payload)
-        self._has_ended(end, _LATER if end["signal"] is not None else SOON)
+        self._has_ended(
+          end, _SECONDS_TO_SAVE if end["signal"] is not None else END_SECONDS
+        )
 
   def _pass_on(self, origin: int, kind: bytes, payload: bytes):
     if self.index == 0:
@@ -427,4 +433,4 @@ class _Job:
         return
       self.ending = True
       os.write(2, f"error: {words(end, self.count)}\n".encode())
-      self._leave(1, SOON)
+      self._leave(1, END_SECONDS)

@@ -7,7 +7,7 @@
 
 --task: inpaint (a hole: black in --mask or in NAME_mask.png beside the photo;
 default: the centre of the face), superresolution (small photos, or --factor
-times smaller ones), colour (grey photos), deblur (--sigma), jpeg (--quality).
+times smaller ones), color (grey photos), deblur (--sigma), jpeg (--quality).
 All but inpaint do not look at what is black in NAME_mask.png (borders that
 prepare filled); for them the person is where --mask or --segmenter says.
 A stopped command goes on when it is given again.

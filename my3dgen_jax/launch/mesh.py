@@ -1,4 +1,4 @@
-"""Writes the surface of a face as a coloured mesh, or its density.
+"""Writes the surface of a face as a colored mesh, or its density.
 
     python -m my3dgen_jax.launch.mesh --run=runs/obama --latents=photo003 \\
         --out=head.glb
@@ -9,7 +9,7 @@ Of what: --latents: photos of the run (names, numbers from 0, or "all"), or
 files of launch.invert; or --seeds of a run's generator or a bare checkpoint.
 With several, their names are put before the suffix of --out.
 
-As what, by the suffix of --out: .ply, .obj and .glb with colours, .stl without
+As what, by the suffix of --out: .ply, .obj and .glb with colors, .stl without
 any, .mrc the density itself for ChimeraX, in the axes of EG3D's files. Axes:
 y up, the face looks along +z. What the cube cuts is closed, so that every mesh
 is watertight. Needs pip install ".[mesh]".

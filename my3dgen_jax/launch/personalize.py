@@ -67,7 +67,7 @@ def main():
   )
   if demo:
     config = with_demo_person(
-      config, _DEMO.value, report=functools.partial(print, flush=True)
+      config, _DEMO.value, log=functools.partial(print, flush=True)
     )
   summary = personalize.personalize(
     config, resume=_RESUME.value, flags=cli.flags_as_text(skip=["resume"])

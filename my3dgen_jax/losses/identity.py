@@ -46,7 +46,7 @@ class Network:
     side: of its images, pixels.
     frame: what of a generator's image it looks at, as the network was
       trained: (top, left, side) of a square, in sides of the image.
-    mean: of the colours that it was trained with, of [-1, 1].
+    mean: of the colors that it was trained with, of [-1, 1].
     deviation: likewise; images are standardised by both.
   """
 

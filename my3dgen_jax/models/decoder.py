@@ -1,4 +1,4 @@
-"""EG3D's decoder: what turns plane features into density and colour."""
+"""EG3D's decoder: what turns plane features into density and color."""
 
 import functools
 

@@ -201,7 +201,7 @@ class Generator(nn.Module):
     elif sampling is not None:
       self._check_sampling(sampling, shape)
     rendering = renderer.render_rays(
-      self._tables(planes),
+      self._padded_planes(planes),
       self.decoder(),
       rays,
       config=self.config.rendering,
@@ -221,7 +221,7 @@ class Generator(nn.Module):
     )
 
   def query(self, planes: Array, points: Array) -> RadianceSample:
-    """Density and colour of the field at points.
+    """Density and color of the field at points.
 
     Args:
       planes: [N, 3, S, S, plane_channels], or [1, …] for all points.
@@ -235,7 +235,7 @@ class Generator(nn.Module):
     points = checks.as_float32("points", points, ("N", "M", 3))
     checks.check_rows("planes", planes, points.shape[0], "points")
     return renderer.query_points(
-      self._tables(planes),
+      self._padded_planes(planes),
       self.decoder(),
       points,
       config=self.config.rendering,
@@ -272,7 +272,7 @@ class Generator(nn.Module):
       precision=self.config.precision,
     )
 
-  def _tables(self, planes: jax.Array) -> jax.Array:
+  def _padded_planes(self, planes: jax.Array) -> jax.Array:
     return triplane.fold_planes(planes).astype(self.config.dtype)
 
   def _check_ws(self, ws: Any) -> jax.Array:

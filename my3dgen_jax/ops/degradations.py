@@ -72,7 +72,7 @@ def blurred(images: Array, *, sigma: float) -> jax.Array:
 
 
 def grey(images: Array) -> jax.Array:
-  """Takes the colours away: [N, H, W, 3] to [N, H, W, 1]."""
+  """Takes the colors away: [N, H, W, 3] to [N, H, W, 1]."""
   return jnp.sum(images * _LUMA, axis=-1, keepdims=True)
 
 
@@ -81,7 +81,7 @@ def jpeg_like(images: Array, *, quality: float = 30) -> jax.Array:
 
   Args:
     images: [N, H, W, 3].
-    quality: about that of libjpeg, in [1, 100]. Colours keep their
+    quality: about that of libjpeg, in [1, 100]. Colors keep their
       resolution, and steps grow evenly with the frequency.
 
   Returns: [N, H, W, 3].

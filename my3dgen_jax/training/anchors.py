@@ -94,19 +94,19 @@ class AnchorFinder(PhotoFits):
   Attributes:
     config: of the projection.
     generator: the frozen network.
-    identity: text that is another for any other weights of the generator,
+    fingerprint: text that is another for any other weights of the generator,
       e.g. a checkpoint's digest.
     lpips: compares images.
-    lpips_identity: likewise.
+    lpips_fingerprint: likewise.
     flags: what the flags of `config` begin with, for messages.
     again: how one goes on after a stop, for messages.
   """
 
   config: ProjectionConfig
   generator: Network
-  identity: str
+  fingerprint: str
   lpips: Network | None
-  lpips_identity: str
+  lpips_fingerprint: str
   flags: str = "anchor_"
   again: str = "the same command with --resume goes on"
 
@@ -177,9 +177,9 @@ class AnchorFinder(PhotoFits):
     return [
       self.settings(),
       self.generator.module.config.to_dict(),
-      self.identity,
+      self.fingerprint,
       self.lpips.module.dtype,
-      self.lpips_identity,
+      self.lpips_fingerprint,
     ]
 
   def init(self, targets: Targets) -> Any:

@@ -1,7 +1,7 @@
 """Photos inside the personal hull: their weights of the person's anchors.
 
     fit = HullFit(config=HullFitConfig(), hull=hull, generator=generator,
-                  identity=digest, lpips=lpips, lpips_identity=other,
+                  fingerprint=digest, lpips=lpips, lpips_fingerprint=other,
                   devices=devices)
     found = fit.find(targets, names, stop)          # .alpha, .offsets
 
@@ -89,19 +89,19 @@ class HullFit(PhotoFits):
     config: of the search.
     hull: of the person.
     generator: frozen.
-    identity: text that is another for other weights of the generator or other
+    fingerprint: text that is another for other weights of the generator or other
       anchors.
     lpips: compares images; None where it has no weight.
-    lpips_identity: likewise.
+    lpips_fingerprint: likewise.
     degradation: None: photos are as they were taken.
   """
 
   config: HullFitConfig
   hull: latents.Hull
   generator: Network
-  identity: str
+  fingerprint: str
   lpips: Network | None = None
-  lpips_identity: str = ""
+  lpips_fingerprint: str = ""
   degradation: Degradation | None = None
 
   def find(
@@ -134,8 +134,8 @@ class HullFit(PhotoFits):
     return [
       self.settings(),
       self.generator.module.config.to_dict(),
-      self.identity,
-      self.lpips_identity,
+      self.fingerprint,
+      self.lpips_fingerprint,
       self.hull.beta,
       self.degradation and self.degradation.name,
     ]

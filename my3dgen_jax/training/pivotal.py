@@ -1,9 +1,9 @@
 """Pivotal tuning: the generator is bent until it shows one photo exactly.
 
     tuner = PivotalTuner(config=PivotConfig(), generator=merged,
-                         identity=digest, lpips=lpips, lpips_identity=other,
+                         fingerprint=digest, lpips=lpips, lpips_fingerprint=other,
                          devices=devices)
-    found = tuner.find(targets, names, stop)      # a `Bent` each
+    found = tuner.find(targets, names, stop)      # a `PivotResult` each
 
 The photo's latent, its pivot, stays what it is. What is tuned is a small
 adapter on top of the person's weights, or all weights as in the paper. Each
@@ -32,7 +32,7 @@ from my3dgen_jax.training.photo_fits import PhotoFits, Targets
 from my3dgen_jax.types import Array, Network
 
 
-class Bent(NamedTuple):
+class PivotResult(NamedTuple):
   """What bends a generator to a photo.
 
   Attributes:
@@ -53,7 +53,7 @@ class PivotState:
 
   Attributes:
     step: int32; of a photo that is finished it does not grow.
-    trainable: see `Bent`; as one vector, see `state.ravel`.
+    trainable: see `PivotResult`; as one vector, see `state.ravel`.
     opt_state: the optimiser's state for it.
     lpips: before the last step.
   """
@@ -71,16 +71,16 @@ class PivotalTuner(PhotoFits):
   Attributes:
     config: of the tuning.
     generator: a plain one, i.e. with the person's adapter merged.
-    identity: text that is another for other weights of the generator.
+    fingerprint: text that is another for other weights of the generator.
     lpips: compares images; None where it has no weight.
-    lpips_identity: likewise.
+    lpips_fingerprint: likewise.
   """
 
   config: PivotConfig
   generator: Network
-  identity: str
+  fingerprint: str
   lpips: Network | None = None
-  lpips_identity: str = ""
+  lpips_fingerprint: str = ""
 
   def find(
     self,
@@ -89,7 +89,7 @@ class PivotalTuner(PhotoFits):
     stop: StopRequest,
     *,
     title: str = "tuning",
-  ) -> list[Bent]:
+  ) -> list[PivotResult]:
     """What bends the generator to each photo.
 
     Args:
@@ -98,7 +98,7 @@ class PivotalTuner(PhotoFits):
       stop: looked at after each step.
       title: of the progress.
 
-    Returns: Bent, each on the host.
+    Returns: PivotResult, each on the host.
     Raises: as `PhotoFits.fit`.
     """
     fetch = lambda rows: jax.tree.map(
@@ -114,7 +114,9 @@ class PivotalTuner(PhotoFits):
           if "/" in path
         }
       )
-      result.append(Bent(trainable, int(one["step"]), float(one["lpips"])))
+      result.append(
+        PivotResult(trainable, int(one["step"]), float(one["lpips"]))
+      )
     return result
 
   def bent(self, trainable: Any) -> Network:
@@ -138,8 +140,8 @@ class PivotalTuner(PhotoFits):
     return [
       self.settings(),
       self.generator.module.config.to_dict(),
-      self.identity,
-      self.lpips_identity,
+      self.fingerprint,
+      self.lpips_fingerprint,
     ]
 
   def init(self, targets: Targets) -> PivotState:

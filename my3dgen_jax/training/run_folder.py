@@ -42,7 +42,7 @@ FORMAT = 1
 KIND = "personalize"
 _PARTS = {"version", "base_sha256", "generator", "photos", "settings"}
 ID_LENGTH = 16  # hex digits of a digest, where it is a name in pictures
-_LONGEST = 80  # of a setting in a message
+_MOST_LETTERS = 80  # of a setting in a message
 BASE_DIGEST = "base_sha256"  # in config.json and in the adapter's metadata
 
 
@@ -134,7 +134,7 @@ def check_same(
   name = first_difference(old, new, free)
   if name is not None:
     before, now = (
-      " ".join(repr(_by_name(data).get(name)).split())[:_LONGEST]
+      " ".join(repr(_by_name(data).get(name)).split())[:_MOST_LETTERS]
       for data in (old, new)
     )
     raise UserError(

@@ -70,7 +70,7 @@ class Case(parameterized.TestCase):
       one or tiny_person(COUNT),
       names or ["photo00", "photo03.png"],
       dataclasses.replace(CONFIG, **changes),
-      report=self.lines.append,
+      log=self.lines.append,
     )
 
   def write_npz(self, name, **arrays):
@@ -398,7 +398,7 @@ class EditTest(Case):
       config,
       self.out,
       measure=labels.Measure("bright", brightness),
-      report=self.lines.append,
+      log=self.lines.append,
     )
     self.assertCountEqual(
       os.listdir(self.out),
@@ -462,7 +462,7 @@ class EditTest(Case):
       Direction("age", unit(1), spread=1.0),
       config,
       self.out,
-      report=self.lines.append,
+      log=self.lines.append,
     )
     self.assertLess(summary["cosine"], 0.9)
     self.assertRegex(self.lines[0], r"warning: age: .*3 anchors.*cosine 0\.")
@@ -494,7 +494,7 @@ class EditTest(Case):
           Direction("x", unit(1), spread=1.0),
           CONFIG,
           self.out,
-          report=self.lines.append,
+          log=self.lines.append,
         )
     self.assertEqual(os.listdir(self.out), ["x.npy"])
 

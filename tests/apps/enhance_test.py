@@ -108,7 +108,7 @@ class Case(parameterized.TestCase):
       album,
       config,
       out or self.out,
-      report=lambda line: None,
+      log=lambda line: None,
       **options,
     )
 

@@ -30,7 +30,9 @@ class PathTest(parameterized.TestCase):
   def find(self, names, one=None, **changes):
     one = one or tiny_person(COUNT)
     return app.find_path(
-      one, app.find_stations(one, names), dataclasses.replace(SMALL, **changes)
+      one,
+      app.find_photo_latents(one, names),
+      dataclasses.replace(SMALL, **changes),
     )
 
   @parameterized.product(spherical=(False, True), camera=app.CAMERAS)
@@ -83,7 +85,7 @@ class PathTest(parameterized.TestCase):
     np.testing.assert_allclose(path.alpha.sum(axis=-1), 1, atol=1e-5)
 
   def test_default_is_first_and_last(self):
-    stations = app.find_stations(tiny_person(COUNT))
+    stations = app.find_photo_latents(tiny_person(COUNT))
     self.assertEqual(
       [station.name for station in stations], ["photo00.png", "photo03.png"]
     )
@@ -147,7 +149,7 @@ class FilesTest(parameterized.TestCase):
       dataclasses.replace(SMALL, **changes),
       self.out,
       names=names,
-      report=lambda line: None,
+      log=lambda line: None,
     )
 
   def latent_file(self, name="new.npz", **changes):
@@ -217,7 +219,7 @@ class FilesTest(parameterized.TestCase):
     )
     others = self.latent_file("others.npz", alpha=alpha)
     plain = self.latent_file("plain.npz")
-    stations = app.find_stations(one, [inside, others, plain, "0"])
+    stations = app.find_photo_latents(one, [inside, others, plain, "0"])
     np.testing.assert_array_equal(stations[0].alpha, alpha)
     self.assertIsNone(stations[1].alpha)
     self.assertIsNone(stations[2].alpha)
@@ -226,7 +228,7 @@ class FilesTest(parameterized.TestCase):
     np.testing.assert_allclose(path.alpha.sum(axis=-1), 1, atol=1e-6)
     # A bare base has only such, and its circles go about w_avg.
     bare = dataclasses.replace(one, anchors=None)
-    stations = app.find_stations(bare, [inside, plain])
+    stations = app.find_photo_latents(bare, [inside, plain])
     path = app.find_path(
       bare, stations, dataclasses.replace(SMALL, spherical=True)
     )
@@ -253,7 +255,7 @@ class FilesTest(parameterized.TestCase):
       ws=np.asarray(one.hull(0.0).latents(layers[None]))[0], alpha=layers
     )
     for spherical in (False, True):
-      stations = app.find_stations(one, ["1", inside, "0", "2"])
+      stations = app.find_photo_latents(one, ["1", inside, "0", "2"])
       path = app.find_path(
         one, stations, dataclasses.replace(SMALL, spherical=spherical)
       )

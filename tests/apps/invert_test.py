@@ -68,7 +68,7 @@ class InvertTest(parameterized.TestCase):
 
   def write(self, config):
     return app.write_inversions(
-      self.person, self.album, config, self.out, report=lambda line: None
+      self.person, self.album, config, self.out, log=lambda line: None
     )
 
   @parameterized.parameters(*app.WAYS)

@@ -83,7 +83,7 @@ class JobTest(parameterized.TestCase):
       self.config(**changes),
       resume=resume,
       flags="--x=1\n",
-      report=lambda line: None,
+      log=lambda line: None,
     )
 
 
@@ -260,7 +260,7 @@ class PersonalizeTest(JobTest):
     with self.assertRaisesRegex(
       UserError, "step 1 is not finite.*lower --learning_rate.*photo"
     ):
-      app.personalize(config, report=lambda line: None)
+      app.personalize(config, log=lambda line: None)
     self.assertEqual(os.listdir(self.out / "state"), ["00000000"])
 
   def test_projection_of_held_out_photos(self):

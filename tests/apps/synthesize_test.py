@@ -79,7 +79,7 @@ class WriteTest(parameterized.TestCase):
       one or tiny_person(COUNT),
       dataclasses.replace(SMALL, **changes),
       self.folder / out,
-      report=lambda line: None,
+      log=lambda line: None,
     )
 
   def picture(self, number, out="out"):

@@ -102,7 +102,7 @@ class Mp4Test(absltest.TestCase):
       )
     ]
     errors = [np.abs(pixels - picture).mean() for picture in pictures]
-    # Colours have half the resolution in the video, and the browser's own
+    # Colors have half the resolution in the video, and the browser's own
     # rounding on top.
     self.assertLess(errors[7], 6)
     self.assertGreater(errors[0], 2 * errors[7])

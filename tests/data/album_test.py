@@ -522,14 +522,14 @@ class BadAlbumTest(AlbumTestCase):
       "8-bit RGB without transparency$"
     )
 
-  def test_cmyk_and_a_transparent_colour(self):
+  def test_cmyk_and_a_transparent_color(self):
     albums.make(self.folder, extension=".jpg")
     Image.new("CMYK", (16, 16)).save(self.folder / "photo02.jpg")
     self.assert_refused(f"^{self.folder}/photo02.jpg: is CMYK; save it as")
     Image.new("RGB", (16, 16)).save(
       self.folder / "photo02.jpg", format="PNG", transparency=(1, 2, 3)
     )
-    self.assert_refused("photo02.jpg: is an image with a transparent colour")
+    self.assert_refused("photo02.jpg: is an image with a transparent color")
 
   def test_sizes(self):
     albums.make(self.folder)
@@ -744,7 +744,7 @@ class BadZipTest(AlbumTestCase):
     )
 
   def test_checksums_are_compared(self):
-    """A JPEG shows other colours without complaint; its zip tells."""
+    """A JPEG shows other colors without complaint; its zip tells."""
     albums.make(self.root / "jpg", size=64, extension=".jpg")
     self.path.unlink()
     with zipfile.ZipFile(self.path, "w") as archive:  # as they are

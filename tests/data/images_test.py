@@ -68,12 +68,12 @@ class ImagesTest(parameterized.TestCase):
     flat = np.full((8, 8, 1), 77, np.uint8)
     np.testing.assert_array_equal(images.fitted(flat, 4), flat[:4, :4])
 
-  def test_as_colours(self):
+  def test_as_colors(self):
     grey = np.arange(4, dtype=np.uint8).reshape(2, 2, 1)
-    self.assertEqual(images.as_colours(grey).shape, (2, 2, 3))
-    np.testing.assert_array_equal(images.as_colours(grey)[..., 2:], grey)
-    colours = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    np.testing.assert_array_equal(images.as_colours(colours), colours)
+    self.assertEqual(images.as_colors(grey).shape, (2, 2, 3))
+    np.testing.assert_array_equal(images.as_colors(grey)[..., 2:], grey)
+    colors = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    np.testing.assert_array_equal(images.as_colors(colors), colors)
 
   def test_make_grid(self):
     tile = lambda value: np.full((2, 3, 3), value, np.uint8)

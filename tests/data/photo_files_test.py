@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 from my3dgen_jax.data import photo_files
 from my3dgen_jax.errors import UserError
 
-# Colours of the quarters, row by row.
+# Colors of the quarters, row by row.
 RED, GREEN, BLUE, GREY = (250, 20, 20), (20, 240, 20), (20, 20, 250), (99,) * 3
 _ORIENTATION = 0x0112
 
@@ -23,12 +23,12 @@ _ORIENTATION = 0x0112
 def quarters(width=48, height=32):
   """Red and green over blue and grey, [height, width, 3] uint8."""
   pixels = np.empty((height, width, 3), np.uint8)
-  for row, colours in enumerate(((RED, GREEN), (BLUE, GREY))):
-    for column, colour in enumerate(colours):
+  for row, colors in enumerate(((RED, GREEN), (BLUE, GREY))):
+    for column, color in enumerate(colors):
       pixels[
         row * height // 2 : (row + 1) * height // 2,
         column * width // 2 : (column + 1) * width // 2,
-      ] = colour
+      ] = color
   return pixels
 
 
@@ -65,12 +65,12 @@ class PhotoFilesTest(parameterized.TestCase):
     return photo.pixels
 
   def assert_quarters(
-    self, pixels, tolerance=0, colours=(RED, GREEN, BLUE, GREY)
+    self, pixels, tolerance=0, colors=(RED, GREEN, BLUE, GREY)
   ):
     height, width = pixels.shape[:2]
-    for i, colour in enumerate(colours):
+    for i, color in enumerate(colors):
       y, x = (2 * (i // 2) + 1) * height // 4, (2 * (i % 2) + 1) * width // 4
-      np.testing.assert_allclose(pixels[y, x], colour, atol=tolerance)
+      np.testing.assert_allclose(pixels[y, x], color, atol=tolerance)
 
   @parameterized.parameters(
     ("a.png", {}, 0),
@@ -148,7 +148,7 @@ class PhotoFilesTest(parameterized.TestCase):
       image = Image.fromarray(quarters()[..., 0] // 128 * 255).convert(mode)
       path = self.saved(image, "a.png")
       self.assert_quarters(
-        self.read(path), colours=((255,) * 3, (0,) * 3, (0,) * 3, (0,) * 3)
+        self.read(path), colors=((255,) * 3, (0,) * 3, (0,) * 3, (0,) * 3)
       )
 
   def test_transparency_lies_over_white(self):
@@ -174,10 +174,10 @@ class PhotoFilesTest(parameterized.TestCase):
     path = self.saved(image, "b.png", transparency=image.getpixel((8, 8)))
     self.assert_quarters(self.read(path), 1, ((255,) * 3, GREEN, BLUE, GREY))
 
-  def test_colour_profiles(self):
+  def test_color_profiles(self):
     image = Image.fromarray(quarters())
     path = self.saved(image, "a.png", icc_profile=profile_with_red_as_green())
-    # Of the profile's dimmer colours, those of sRGB that look the same.
+    # Of the profile's dimmer colors, those of sRGB that look the same.
     self.assert_quarters(
       self.read(path),
       2,

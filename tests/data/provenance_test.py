@@ -259,7 +259,7 @@ class SyntheticTest(parameterized.TestCase):
       for index, frame in enumerate(frames):
         image.seek(index)
         shown = np.asarray(image.convert("RGB"))
-        self.assertGreater(psnr(shown, frame), 28)  # GIF's 256 colours
+        self.assertGreater(psnr(shown, frame), 28)  # GIF's 256 colors
         durations.append(image.info["duration"])
     self.assertEqual(sum(durations), 1000)
 

@@ -36,7 +36,7 @@ def write(path, frames, *options):
 
 
 def frame(level, sharp):
-  """Its mean says which it is; stripes are sharp, one colour is not."""
+  """Its mean says which it is; stripes are sharp, one color is not."""
   result = np.full((SIZE[1], SIZE[0], 3), level, np.uint8)
   if sharp:
     result[::2, ::2] += 40

@@ -15,7 +15,7 @@ class PersonalRunsTest(absltest.TestCase):
       found = personal_runs.with_demo_person(
         PersonalizeConfig(checkpoint=None, album=None, out="runs/me/"),
         3,
-        report=lines.append,
+        log=lines.append,
       )
     written.assert_called_once_with("runs/me_album_3", 3)
     self.assertLen(lines, 1)

@@ -43,9 +43,9 @@ CONFIG = settings.PretrainConfig(
 
 def balls():
   """Heads are balls: real ones take minutes to compile, five times over."""
-  radius, colour = 0.25, 0.5
+  radius, color = 0.25, 0.5
   off = lambda point: jnp.sqrt(sum(jnp.square(x) for x in point)) - radius
-  grey = lambda point: jnp.stack([jnp.full_like(point[0], colour)] * 3, -1)
+  grey = lambda point: jnp.stack([jnp.full_like(point[0], color)] * 3, -1)
   return mock.patch.multiple(
     heads,
     distance=lambda head, point: off(point),

@@ -60,7 +60,7 @@ class FieldTest(absltest.TestCase):
     np.testing.assert_allclose(
       np.linalg.norm(drawn.normals, axis=-1), 1, atol=1e-4
     )
-    self.assertLessEqual(np.abs(drawn.colour).max(), 1)
+    self.assertLessEqual(np.abs(drawn.color).max(), 1)
     again = points.surface_points(
       jax.random.key(0), person, 1200, face_weight=0.6
     )

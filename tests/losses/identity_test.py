@@ -144,7 +144,7 @@ class RegistryTest(parameterized.TestCase):
     self.assertEqual(wrapper, Identity("means"))
     chex.assert_trees_all_equal(loaded, variables)
 
-  def test_frame_and_colours(self):
+  def test_frame_and_colors(self):
     """What a network wants of an image is part of its entry."""
     entry = Network(
       "Means",

@@ -310,7 +310,7 @@ np.testing.assert_allclose(render(*placed).image,
     self.assertLessEqual(out.image_depth.max(), rendering.ray_end)
 
   def test_query_is_what_the_renderer_sees(self):
-    """An opaque field shows the colour at the first samples' midpoint."""
+    """An opaque field shows the color at the first samples' midpoint."""
     variables = jax.tree.map(lambda x: x, self.variables)
     variables["params"]["decoder"]["fc1"]["bias"] = (
       self.variables["params"]["decoder"]["fc1"]["bias"].at[0].set(1e6)

@@ -1,7 +1,7 @@
 """Photos of faces whose cameras are known, and what finds the faces.
 
 A face is a few dots, where a camera sees the points of an average head, on a
-background of noise, which is as sharp as a photo can be. A dot's colour says
+background of noise, which is as sharp as a photo can be. A dot's color says
 which point of which face it is, so a PNG tells all.
 """
 
@@ -18,8 +18,8 @@ from my3dgen_jax.data.faces.landmarks import Face, largest_first
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras
 
-_STEP = 20  # of a colour, from one point or face to the next
-# What a detector does when it sees a pixel of this colour in the corner.
+_STEP = 20  # of a color, from one point or face to the next
+# What a detector does when it sees a pixel of this color in the corner.
 ENDS_THE_PROCESS, RAISES = (1, 2, 3), (3, 2, 1)
 
 
@@ -62,7 +62,7 @@ def photo(
     *faces: each a label, the crop's corner (x, y) in the photo and its side.
     size: width and height.
     seed: of the noise.
-    grey: without colour.
+    grey: without color.
     radius: of the dots, pixels.
     domain: whose faces.
   """
@@ -115,18 +115,18 @@ def missing():
 
 
 class Identity:
-  """Tells people apart by the colour of a face's middle."""
+  """Tells people apart by the color of a face's middle."""
 
   network = "mobilefacenet"
 
   def embed_faces(self, variables, faces):
     del variables
-    colour = faces[:, 36:76, 36:76].mean(axis=(1, 2))
-    return colour / (colour**2).sum(axis=1, keepdims=True) ** 0.5
+    color = faces[:, 36:76, 36:76].mean(axis=(1, 2))
+    return color / (color**2).sum(axis=1, keepdims=True) ** 0.5
 
 
-def tinted(pixels, face, colour):
-  """The photo with its noise about a face's nose in one colour."""
+def tinted(pixels, face, color):
+  """The photo with its noise about a face's nose in one color."""
   c, corner, side = face
   centre = points_of(c)[2] * side + corner
   y, x = np.mgrid[: pixels.shape[0], : pixels.shape[1]] + 0.5
@@ -134,7 +134,7 @@ def tinted(pixels, face, colour):
     pixels[..., 0] < 255
   )
   result = pixels.copy()
-  result[near] = np.clip(pixels[near] * 0.3 + np.array(colour) * 0.7, 0, 250)
+  result[near] = np.clip(pixels[near] * 0.3 + np.array(color) * 0.7, 0, 250)
   return result
 
 

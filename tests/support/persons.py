@@ -16,8 +16,8 @@ from tests.support import albums, person
 
 
 @dataclasses.dataclass(frozen=True)
-class Colours:
-  """In a face recognition network's place: a face is its mean colour."""
+class Colors:
+  """In a face recognition network's place: a face is its mean color."""
 
   def embed(self, variables: Any, images: jax.Array) -> jax.Array:
     """[N, H, W, 3] -> [N, 3] of unit length."""
@@ -63,7 +63,7 @@ def with_identity(one: Person, album: Any) -> Person:
   )
   return dataclasses.replace(
     one,
-    identity=Network({}, Colours()),
+    identity=Network({}, Colors()),
     settings={"album": str(album)},
     photos={
       "reference": {

@@ -43,9 +43,9 @@ class AnchorsTest(absltest.TestCase):
       **{
         "config": config,
         "generator": person.make(3).true,
-        "identity": "true",
+        "fingerprint": "true",
         "lpips": Network(classifiers.lpips_variables("alex"), Lpips("alex")),
-        "lpips_identity": "alex",
+        "lpips_fingerprint": "alex",
         "devices": devices.local_devices(num_devices),
         "cache": cache and self.folder / cache,
         **changes,
@@ -125,8 +125,8 @@ class AnchorsTest(absltest.TestCase):
     others = [
       key(),
       key(1),
-      key(identity="b"),
-      key(lpips_identity="b"),
+      key(fingerprint="b"),
+      key(lpips_fingerprint="b"),
       key(config=dataclasses.replace(CONFIG, steps=41)),
     ]
     self.assertLen(set(others), len(others))

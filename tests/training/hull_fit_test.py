@@ -33,7 +33,7 @@ class HullFitTest(parameterized.TestCase):
       config=config,
       hull=hull,
       generator=made.true,
-      identity="true",
+      fingerprint="true",
       devices=devices.local_devices(num_devices),
       **changes,
     )
@@ -103,7 +103,7 @@ class DistanceTest(absltest.TestCase):
       config=CONFIG,
       hull=latents.Hull.of(made.ws),
       generator=made.true,
-      identity="true",
+      fingerprint="true",
       devices=devices.local_devices(1),
       degradation=degradation,
     ).description()

@@ -70,7 +70,7 @@ class ReconstructionTermsTest(parameterized.TestCase):
 
 
 class Embedding:
-  """A stand-in for a face network: the mean colour, as a unit vector."""
+  """A stand-in for a face network: the mean color, as a unit vector."""
 
   def embed(self, variables, images):
     del variables

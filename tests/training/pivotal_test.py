@@ -28,7 +28,7 @@ class PivotalTest(parameterized.TestCase):
     return PivotalTuner(
       config=config,
       generator=person.make(8).base,
-      identity="base",
+      fingerprint="base",
       devices=devices.local_devices(num_devices),
       **changes,
     )

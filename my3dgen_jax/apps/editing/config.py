@@ -13,7 +13,7 @@ from my3dgen_jax.ops import checks
 APPLIES = ("alpha", "w")
 UNITS = ("spread", "w")
 
-_MOST = 1_000_000
+_MAX_COUNT = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +97,9 @@ class EditConfig:
           f"{getattr(self, name)!r}"
         )
     for name, low, high in (
-      ("samples", 1, _MOST),
+      ("samples", 1, _MAX_COUNT),
       ("seed", 0, 2**32 - 1),
-      ("batch_size", 1, _MOST),
+      ("batch_size", 1, _MAX_COUNT),
       ("frames", 0, 100_000),
     ):
       checks.whole_number(name, getattr(self, name), low, high)

@@ -77,7 +77,7 @@ def direction_from(
   out: str | os.PathLike,
   *,
   measure: labels.Measure | None = None,
-  report: Callable[[str], None] = print,
+  log: Callable[[str], None] = print,
 ) -> Direction:
   """Reads a direction, or finds it among labeled samples.
 
@@ -87,7 +87,7 @@ def direction_from(
     config: `share`, and the samples that a measure labels.
     out: folder where a measure's labels are kept.
     measure: what labels samples, where `source.measured` names attributes.
-    report: called with a line for each table, and with the accuracy.
+    log: called with a line for each table, and with the accuracy.
 
   Raises: UserError, CheckpointError: names the file.
   """
@@ -117,7 +117,7 @@ def direction_from(
       for one in tables
     }
     for one, values in scores.items():
-      report(
+      log(
         f"{one}: {np.isfinite(values).sum()} of {len(names)} samples have "
         "a label"
       )
@@ -133,7 +133,7 @@ def direction_from(
   else:
     direction = found(source.attribute or name(source.labels), without=without)
   if direction.accuracy is not None:
-    report(
+    log(
       f"{direction.name}: {100 * direction.accuracy:.1f} % of the samples "
       "that were held out are on the right side"
     )

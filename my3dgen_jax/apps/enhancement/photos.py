@@ -1,4 +1,4 @@
-"""Photos of any size, in colours or grey, as enhancing takes them."""
+"""Photos of any size, in colors or grey, as enhancing takes them."""
 
 import dataclasses
 import functools
@@ -65,7 +65,7 @@ class PhotoSource:
 def one_photo(
   path: str | os.PathLike, camera: str | os.PathLike | None = None
 ) -> Album:
-  """An album of one photo, of any size, in colours or grey.
+  """An album of one photo, of any size, in colors or grey.
 
   Args:
     path: the photo. `NAME_mask.png` beside it is its mask.

@@ -21,8 +21,8 @@ class EnhanceConfig:
     setting(
       INPAINT,
       "What is missing: inpaint: a hole; "
-      "superresolution: detail of small photos; colour: the "
-      "colours of grey ones; deblur: sharpness; jpeg: what JPEG "
+      "superresolution: detail of small photos; color: the "
+      "colors of grey ones; deblur: sharpness; jpeg: what JPEG "
       "files lose.",
     )
   )

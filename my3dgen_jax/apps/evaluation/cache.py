@@ -44,7 +44,7 @@ class Bench:
     config: EvaluateConfig,
     out: pathlib.Path,
     stop: StopRequest,
-    report: Callable[[str], None],
+    log: Callable[[str], None],
   ):
     """Starts with nothing loaded.
 
@@ -52,10 +52,10 @@ class Bench:
       config: what is measured.
       out: folder; measurements are kept in it.
       stop: looked at before each measurement.
-      report: called with a line a measurement.
+      log: called with a line a measurement.
     """
     self._config, self._out = config, out / _MEASURED
-    self._stop, self._report = stop, report
+    self._stop, self._log = stop, log
     self._loaded: tuple[Variant | None, Subject | None] = None, None
     self._seconds: dict[pathlib.Path, float] = {}
     self.measured = 0  # just now
@@ -98,7 +98,7 @@ class Bench:
       )
       self.measured += 1
       base = " (base)" if variant.pretrained else ""
-      self._report(f"{variant.folder}{base}: {name}, {duration(seconds)}")
+      self._log(f"{variant.folder}{base}: {name}, {duration(seconds)}")
     found = run_folder.read_json(path)
     self._seconds[path] = found["seconds"]
     return found["values"]

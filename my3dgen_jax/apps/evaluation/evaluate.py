@@ -40,7 +40,7 @@ def evaluate(
   out: str | os.PathLike,
   *,
   header: Sequence[str] = (),
-  report: Callable[[str], None] = print,
+  log: Callable[[str], None] = print,
 ) -> list[Table]:
   """Measures people into a folder; a stopped one goes on.
 
@@ -49,7 +49,7 @@ def evaluate(
     config: what and how.
     out: folder; `RESULTS.md`, `results.json`, a CSV a table, and pictures.
     header: lines for the report: command, commit, machine.
-    report: called with lines about what happens.
+    log: called with lines about what happens.
 
   Returns: the tables.
   Raises: UserError, CheckpointError: names what is missing, before anything
@@ -67,13 +67,13 @@ def evaluate(
   out.mkdir(parents=True, exist_ok=True)
   began = time.monotonic()
   with stopping_gently() as stop:
-    bench = Bench(config, out, stop, report)
+    bench = Bench(config, out, stop, log)
     # Person by person, so that a generator is loaded once for all tables.
     for i, runs in enumerate(people):
       for name in config.tables:
         if name not in READ_OFF:
           TABLES[name]([runs], bench)
-      report(f"{runs.name}: {i + 1} of {len(people)} people")
+      log(f"{runs.name}: {i + 1} of {len(people)} people")
     found = [with_gaps(TABLES[name](people, bench)) for name in config.tables]
     bench.clean_up()
     if "layout" in config.tables:
@@ -87,6 +87,6 @@ def evaluate(
   with replacing(out / report_lib.REPORT_FILE) as file:
     file.write(report_lib.to_report(found, lines).encode())
   for table in found:
-    report(tables.to_markdown(table))
-  report(f"{out / report_lib.REPORT_FILE}")
+    log(tables.to_markdown(table))
+  log(f"{out / report_lib.REPORT_FILE}")
   return found

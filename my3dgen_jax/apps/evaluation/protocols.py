@@ -361,9 +361,7 @@ def editing(
     person.anchors.names[i]
     for i in np.sort(rng.permutation(count)[: protocol.starts])
   ]
-  starts = edit.find_starts(
-    person, names, EditConfig(), report=lambda line: None
-  )
+  starts = edit.find_starts(person, names, EditConfig(), log=lambda line: None)
   found: dict[str, list[float]] = {}
   score = lambda shown: [
     float(subject.score(image[None])[0]) for image in shown

@@ -86,11 +86,11 @@ class Job:
     cls,
     config: PersonalizeConfig,
     devices: tuple[jax.Device, ...],
-    report: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
   ) -> "Job":
     """Reads all that a run needs; cheap checks first."""
     digest = generator_digest(config.checkpoint)
-    report(
+    log(
       f"reading {config.checkpoint} and {config.album}; "
       f"{devices_lib.described(devices)}"
       + (f", precision {config.precision}" if config.precision else "")
@@ -222,9 +222,9 @@ class Job:
     return AnchorFinder(
       config=self.config.projection,
       generator=generator,
-      identity=digest,
+      fingerprint=digest,
       lpips=self.networks.get("lpips"),
-      lpips_identity=self.digests.get("lpips", ""),
+      lpips_fingerprint=self.digests.get("lpips", ""),
       devices=devices_lib.own(self.devices),
       cache=pathlib.Path(cache).expanduser() if cache else out / UNFINISHED,
     )

@@ -28,7 +28,7 @@ def choose_faces(
   records: Sequence[Record],
   domain: str,
   network: Any,
-  report: Callable[[str], None],
+  log: Callable[[str], None],
 ):
   """Fills in which face of a photo counts.
 
@@ -37,7 +37,7 @@ def choose_faces(
     domain: a key of `looks.DOMAINS`.
     network: of face recognition, a module and its variables; None: the largest
       face counts.
-    report: called with lines about what it came to.
+    log: called with lines about what it came to.
   """
   seen = [
     (i, face)
@@ -52,7 +52,7 @@ def choose_faces(
     for record in records:
       if record.look is not None and record.look.faces:
         record.seen = record.look.faces[0]
-    report(
+    log(
       "whose faces they are is not checked"
       + (
         ": that needs a face recognition network (--identity)"
@@ -77,10 +77,10 @@ def choose_faces(
       record.seen, record.similarity = face, float(cosine)  # the largest
       record.reason = f"another person, it seems: similarity {cosine:.2f}"
   if several:
-    report(f"{several} photos show several faces; the person's was taken")
+    log(f"{several} photos show several faces; the person's was taken")
   other = photo_quality.photos_of_another(embeddings, photos, mine)
   if other and other >= _RIVAL * mine.sum():
-    report(
+    log(
       f"another person is in {other} photos, the album's in {mine.sum()}:"
       " kept.png shows whether it is the right one; if not, add photos "
       "of the right one or take out some of the other"
@@ -201,14 +201,14 @@ def _choose_frames(records: Sequence[Record], config: PrepareConfig):
 
 
 def split(
-  kept: Sequence[Record], config: PrepareConfig, report: Callable[[str], None]
+  kept: Sequence[Record], config: PrepareConfig, log: Callable[[str], None]
 ):
   """Fills in which part of the album each photo is.
 
   Args:
     kept: the photos of the album.
     config: the sizes of the parts.
-    report: called with a line where the album is too small for parts.
+    log: called with a line where the album is too small for parts.
   """
   counts = {}
   for part in ("test", "reference"):
@@ -223,7 +223,7 @@ def split(
       )
     )
   if sum(counts.values()) > len(kept) // 2:
-    report(
+    log(
       f"{sum(counts.values())} photos for test and reference would leave "
       f"too few of {len(kept)}: there are none"
     )

@@ -74,7 +74,7 @@ def tell(
   records: Sequence[Record],
   found: photo_files.Found,
   out: pathlib.Path,
-  report: Callable[[str], None],
+  log: Callable[[str], None],
 ):
   """Says how many photos were kept, why others were not, and the poses.
 
@@ -82,7 +82,7 @@ def tell(
     records: the photos.
     found: the files, some of which were passed over.
     out: the folder that was written.
-    report: called with each line.
+    log: called with each line.
   """
   kept = [record for record in records if record.kept]
   counts: dict[str, int] = {}
@@ -96,7 +96,7 @@ def tell(
     part: sum(record.part == part for record in kept)
     for part in ("train", "test", "reference")
   }
-  report(
+  log(
     f"{len(kept)} of {len(records)} kept"
     + (
       " (" + ", ".join(f"{part} {count}" for part, count in parts.items()) + ")"
@@ -106,12 +106,12 @@ def tell(
     + (f"; {found.others} other files passed over" if found.others else "")
   )
   for kind, count in sorted(counts.items(), key=lambda item: -item[1]):
-    report(f"set aside {count}: {kind}")
+    log(f"set aside {count}: {kind}")
   if kept:
     angles = np.array([record.angles for record in kept])
-    report(
+    log(
       "yaw {:+.0f} to {:+.0f} degrees, pitch {:+.0f} to {:+.0f}".format(
         *(f(angles[:, i]) for i in (0, 1) for f in (np.min, np.max))
       )
     )
-    report(f"album: {out / album_files.ALBUM_FOLDER}")
+    log(f"album: {out / album_files.ALBUM_FOLDER}")

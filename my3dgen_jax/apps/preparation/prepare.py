@@ -39,7 +39,7 @@ def prepare(
   config: PrepareConfig,
   *,
   make_detector: MakeDetector = mediapipe_models.face_detector,
-  report: Callable[[str], None] = print,
+  log: Callable[[str], None] = print,
 ) -> list[Record]:
   """Makes an album.
 
@@ -50,7 +50,7 @@ def prepare(
     config: how.
     make_detector: makes what finds people's faces, in each process; a
       function that can be pickled.
-    report: called with lines about what happens.
+    log: called with lines about what happens.
 
   Returns: what became of each photo and candidate frame.
   Raises:
@@ -59,7 +59,7 @@ def prepare(
     Interrupted: SIGTERM or SIGINT; the same call goes on.
   """
   config.validate()
-  tell = lambda line: report(printable(line))
+  tell = lambda line: log(printable(line))
   out = pathlib.Path(config.out).expanduser()
   if (out / album_files.ALBUM_FOLDER).exists() and not config.overwrite:
     raise UserError(

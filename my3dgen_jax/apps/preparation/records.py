@@ -66,7 +66,7 @@ def find_records(
   found: photo_files.Found,
   work: pathlib.Path,
   stop: StopRequest,
-  report: Callable[[str], None],
+  log: Callable[[str], None],
 ) -> list[Record]:
   """Lists photos and candidate frames, with names that the album can have.
 
@@ -75,7 +75,7 @@ def find_records(
     found: the files.
     work: folder in which frames are remembered.
     stop: looked at after each frame.
-    report: called with a line a video.
+    log: called with a line a video.
 
   Returns: a record for each photo and frame, and for each video that cannot
     be read, which its reason says.
@@ -93,9 +93,9 @@ def find_records(
       records.append(
         Record(file, "", video, reason=str(error).removeprefix(f"{video}: "))
       )
-      report(str(error))
+      log(str(error))
       continue
-    report(f"{file}: {len(frames)} frames to choose from")
+    log(f"{file}: {len(frames)} frames to choose from")
     records += [
       Record(f"{file} at {int(path.stem) / 1000:.1f} s", "", path, video)
       for path in frames

@@ -34,7 +34,7 @@ from my3dgen_jax.ops import cameras, checks
 FIELDS = ("yaw", "pitch", "radius", "focal")
 
 _TIME = "time"
-_MOST = 100_000  # frames
+_MAX_FRAMES = 100_000  # frames
 _HEAD = 0.3  # what a head reaches from the middle, in sides of the box
 _CUT = "; beyond, rays would cut the head: take another focal"
 _SLACK = 0.01  # of radii that others have rounded
@@ -141,8 +141,10 @@ def read(
       {"labels": [[f"frame {i}", entry] for i, entry in enumerate(content)]}
     )
   labels = dataset_json.parse(text, str(path))
-  if not 1 <= len(labels) <= _MOST:
-    raise UserError(f"{path}: expected 1 to {_MOST} cameras, got {len(labels)}")
+  if not 1 <= len(labels) <= _MAX_FRAMES:
+    raise UserError(
+      f"{path}: expected 1 to {_MAX_FRAMES} cameras, got {len(labels)}"
+    )
   low, high = radius_limits(config)
   for name, one in labels.items():
     radius = float(np.linalg.norm(np.asarray(one)[_PLACE]))
@@ -180,7 +182,7 @@ def along_keys(
   Returns: [frames, 25].
   Raises: UserError: names the key.
   """
-  checks.whole_number("frames", frames, 1, _MOST)
+  checks.whole_number("frames", frames, 1, _MAX_FRAMES)
   if not isinstance(closed, bool):
     raise UserError(f"{where}: closed must be true or false, got {closed!r}")
   if not isinstance(keys, (list, tuple)) or not keys:

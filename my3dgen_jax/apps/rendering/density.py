@@ -20,7 +20,7 @@ EMPTY = -1000.0
 # accelerator, and a few megabytes.
 _POINTS = 2**21
 
-Report = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 
 
 class Volume(NamedTuple):
@@ -54,7 +54,7 @@ def extract_volume(
   resolution: int = 256,
   crop: float | None = None,
   devices: Sequence[jax.Device] = (),
-  report: Report | None = None,
+  on_progress: OnProgress | None = None,
 ) -> Volume:
   """Density of a latent on a grid.
 
@@ -99,8 +99,8 @@ def extract_volume(
     if index + len(devices) < len(firsts):
       waiting.append(start(index + len(devices)))
     inner[first : first + rows] = np.asarray(block)[: resolution - first]
-    if report is not None:
-      report(min(first + rows, resolution), resolution)
+    if on_progress is not None:
+      on_progress(min(first + rows, resolution), resolution)
   return Volume(sigma, side)
 
 

@@ -1,4 +1,4 @@
-"""Surfaces of latents: coloured triangle meshes, and the density itself.
+"""Surfaces of latents: colored triangle meshes, and the density itself.
 
 A mesh lies in EG3D's world: y up, the face looks along +z, and +x is to the
 right of who looks at it from the front; lengths are world units, in which the
@@ -28,7 +28,7 @@ from my3dgen_jax.apps.rendering.mesh_files import (
   write_mesh,
   write_volume,
 )
-from my3dgen_jax.apps.rendering.stations import Station
+from my3dgen_jax.apps.rendering.photo_latents import PhotoLatent
 from my3dgen_jax.apps.rendering.surface import extract_mesh, LEVEL
 from my3dgen_jax.config import setting
 from my3dgen_jax.errors import UserError
@@ -70,11 +70,11 @@ class MeshConfig:
 
 def write_latents(
   person: Person,
-  found: Sequence[Station],
+  found: Sequence[PhotoLatent],
   config: MeshConfig,
   out: str | os.PathLike,
   *,
-  report: Callable[[str], None] = print,
+  log: Callable[[str], None] = print,
   **details: Any,
 ) -> list[pathlib.Path]:
   """Writes the surface or the density of each latent.
@@ -86,7 +86,7 @@ def write_latents(
     config: how.
     out: the file; its suffix says the format. With several latents their names
       are put before the suffix: `head_photo003.ply`.
-    report: called with a line a file.
+    log: called with a line a file.
     **details: of what made them.
 
   Returns: the files.
@@ -116,7 +116,7 @@ def write_latents(
       resolution=config.resolution,
       crop=config.crop,
       devices=person.devices,
-      report=lambda done, _, line=progress: line.update(done),
+      on_progress=lambda done, _, line=progress: line.update(done),
     )
     if check_path(path) == VOLUME:
       density = extract_volume(network, one.ws, **options)
@@ -135,10 +135,10 @@ def write_latents(
       )
       write_mesh(path, mesh, made("mesh", level=config.level))
       line = f"{len(mesh.vertices)} vertices, {len(mesh.faces)} triangles" + (
-        "; STL holds no colours: .ply, .obj and .glb do"
+        "; STL holds no colors: .ply, .obj and .glb do"
         if check_path(path) == ".stl"
         else ""
       )
-    report(f"{path}: {line}")
+    log(f"{path}: {line}")
     paths.append(path)
   return paths

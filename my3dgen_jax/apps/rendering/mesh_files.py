@@ -21,14 +21,14 @@ VOLUME = ".mrc"
 
 _MRC_LABEL = 80  # letters, of ASCII; STL's header has as many
 _STL_HEADER = 80
-_COLOUR = "_colour"  # of vertices, before glTF's own name takes its place
+_COLOR = "_color"  # of vertices, before glTF's own name takes its place
 
 
 def write_mesh(path: str | os.PathLike, mesh: Mesh, origin: Origin):
   """Writes a mesh that says what made it; the file is whole or absent.
 
-  PLY, OBJ and GLB hold colours, STL has no place for them. Comments say that
-  it is synthetic, in GLB the asset's `extras`. GLB's colours are linear, as
+  PLY, OBJ and GLB hold colors, STL has no place for them. Comments say that
+  it is synthetic, in GLB the asset's `extras`. GLB's colors are linear, as
   glTF wants them; `trimesh.load(path, skip_materials=True)` shows them.
 
   Args:
@@ -43,10 +43,8 @@ def write_mesh(path: str | os.PathLike, mesh: Mesh, origin: Origin):
   path = pathlib.Path(path)
   suffix = check_path(path, MESHES)
   trimesh = library("trimesh")
-  coloured = (
-    {"vertex_colors": mesh.colours} if suffix in (".ply", ".obj") else {}
-  )
-  made = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, **coloured)
+  colored = {"vertex_colors": mesh.colors} if suffix in (".ply", ".obj") else {}
+  made = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, **colored)
   # ASCII, and one line: names of photos may be anything.
   lines = [ascii(line)[1:-1] for line in _statement(origin)]
   if suffix == ".ply":
@@ -60,7 +58,7 @@ def write_mesh(path: str | os.PathLike, mesh: Mesh, origin: Origin):
       file_type="obj", header="\n# ".join(lines), include_normals=False
     ).encode()
   elif suffix == ".glb":
-    data = _glb(made, mesh.colours, origin)
+    data = _glb(made, mesh.colors, origin)
   else:
     data = made.export(file_type="stl")
     data = (
@@ -70,21 +68,21 @@ def write_mesh(path: str | os.PathLike, mesh: Mesh, origin: Origin):
     file.write(data)
 
 
-def _glb(made: Any, colours: np.ndarray, origin: Origin) -> bytes:
-  """Binary glTF; its colours are linear, for which 8 bits would not do."""
-  share = colours.astype(np.float64) / 255
+def _glb(made: Any, colors: np.ndarray, origin: Origin) -> bytes:
+  """Binary glTF; its colors are linear, for which 8 bits would not do."""
+  share = colors.astype(np.float64) / 255
   linear = np.where(
     share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4
   )
-  made.vertex_attributes[_COLOUR] = linear.astype(np.float32)
+  made.vertex_attributes[_COLOR] = linear.astype(np.float32)
 
   def finish(tree):
     for mesh in tree["meshes"]:
       for primitive in mesh["primitives"]:
         attributes = primitive["attributes"]
-        attributes["COLOR_0"] = attributes.pop(_COLOUR)
+        attributes["COLOR_0"] = attributes.pop(_COLOR)
         primitive["material"] = 0
-    # The default material is of bare metal, which shows hardly any colour.
+    # The default material is of bare metal, which shows hardly any color.
     tree["materials"] = [
       {"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}}
     ]

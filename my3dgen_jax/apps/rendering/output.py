@@ -30,7 +30,7 @@ def write(
   config: RenderFilesConfig,
   out: str | os.PathLike,
   *,
-  report: Callable[[str], None] = print,
+  log: Callable[[str], None] = print,
 ):
   """Renders scenes into a folder.
 
@@ -42,7 +42,7 @@ def write(
       `SCENE_CAMERA_0007_KIND.png`), videos `SCENE_CAMERA_KIND.mp4`, and with
       `grid` there is a `grid_KIND.png`. Depth: near is white; one scale for
       all frames of a shot.
-    report: called with a line of progress a scene.
+    log: called with a line of progress a scene.
 
   Raises:
     UserError: names the argument; nothing has been written then.
@@ -69,9 +69,7 @@ def write(
         done += len(shot.c)
       count = sum(len(shot.c) for shot in some)
       what = "views" if config.camera == GRID else "frames"
-      report(
-        f"{scene.name} ({i + 1} of {len(scenes)}): {count} {what} in {out}"
-      )
+      log(f"{scene.name} ({i + 1} of {len(scenes)}): {count} {what} in {out}")
     if config.grid:
       for kind in config.made:
         provenance.write_picture(
@@ -83,7 +81,7 @@ def write(
             camera=config.camera,
           ),
         )
-      report(
+      log(
         f"grid of {len(rows[config.made[0]])} x "
         f"{len(rows[config.made[0]][0])} in {out}"
       )
@@ -183,7 +181,7 @@ class _Drawer:
       path = self._out / f"{shot.name}_{kind}{self._config.format}"
       provenance.write_video(
         path,
-        map(images.as_colours, pictures()),
+        map(images.as_colors, pictures()),
         self._made(camera=self._config.camera),
         fps=self._config.fps,
         crf=self._config.crf,
@@ -207,7 +205,7 @@ class _Drawer:
       return images.fitted(faces[0], side)
     width = faces[0].shape[1]
     side = side or width * -(-_LEAST_SIDE // width)
-    faces = [images.as_colours(images.fitted(face, side)) for face in faces]
+    faces = [images.as_colors(images.fitted(face, side)) for face in faces]
     rows = []
     for row in self._shot.scene.rows:
       rows.append(

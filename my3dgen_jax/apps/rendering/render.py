@@ -261,7 +261,7 @@ def render_video(
   kind: str = frames.IMAGE,
   origin: Origin,
   neural_rendering_resolution: int | None = None,
-  report: Callable[[int, int], None] | None = None,
+  on_progress: Callable[[int, int], None] | None = None,
   devices: Sequence[jax.Device] = (),
   side: int | None = None,
   crf: int = 17,
@@ -277,7 +277,7 @@ def render_video(
     kind: of `frames.KINDS`; depth has one scale for all frames.
     origin: what made it.
     neural_rendering_resolution: see `frames.render_frames`.
-    report: called with the number of frames so far and of all of them, after
+    on_progress: called with the number of frames so far and of all of them, after
       each one; whatever it raises ends the work and leaves no file.
     devices: see `frames.render_frames`.
     side: of the video, pixels; None: as rendered.
@@ -298,8 +298,8 @@ def render_video(
   def reported():
     for i, frame in enumerate(shown):
       yield frame[kind]
-      if report is not None:
-        report(i + 1, total)
+      if on_progress is not None:
+        on_progress(i + 1, total)
 
   arrays, limits = reported(), None
   if kind == frames.DEPTH:
@@ -308,7 +308,7 @@ def render_video(
   provenance.write_video(
     out,
     (
-      images.as_colours(
+      images.as_colors(
         images.fitted(frames.picture_of(kind, array, limits), side)
       )
       for array in arrays

@@ -11,8 +11,8 @@ from my3dgen_jax.apps import edit, interpolate
 from my3dgen_jax.apps.editing.config import EditConfig
 from my3dgen_jax.apps.editing.finding import with_spread
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.apps.rendering import render, stations
-from my3dgen_jax.apps.rendering.stations import Station
+from my3dgen_jax.apps.rendering import photo_latents, render
+from my3dgen_jax.apps.rendering.photo_latents import PhotoLatent
 from my3dgen_jax.config import part, setting
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import UserError
@@ -114,7 +114,7 @@ def of_seeds(
   *,
   focal: float = cameras.FACE_FOCAL,
   **truncation: object,
-) -> list[Station]:
+) -> list[PhotoLatent]:
   """Random faces of a generator, seen from the front.
 
   Args:
@@ -134,21 +134,21 @@ def of_seeds(
     **truncation,
   )
   return [
-    Station(f"seed{seed:04d}", one, np.asarray(front[0]))
+    PhotoLatent(f"seed{seed:04d}", one, np.asarray(front[0]))
     for seed, one in zip(seeds, np.asarray(ws))
   ]
 
 
-def find(person: Person, names: Sequence[str]) -> list[Station]:
-  """Latents by their names, see `stations.look_up_all`."""
-  return stations.with_file_names(
-    stations.look_up_all(person, names, flag="latents"), flag="latents"
+def find(person: Person, names: Sequence[str]) -> list[PhotoLatent]:
+  """Latents by their names, see `photo_latents.look_up_all`."""
+  return photo_latents.with_file_names(
+    photo_latents.look_up_all(person, names, flag="latents"), flag="latents"
   )
 
 
 def look_up(
   person: Person, config: LatentsConfig, *, focal: float = cameras.FACE_FOCAL
-) -> tuple[list[Station], dict[str, object]]:
+) -> tuple[list[PhotoLatent], dict[str, object]]:
   """Latents by their names, or random ones where there are no names.
 
   Args:
@@ -215,7 +215,7 @@ def find_scenes(
   ]
 
 
-def stills(person: Person, found: Sequence[Station]) -> list[Scene]:
+def stills(person: Person, found: Sequence[PhotoLatent]) -> list[Scene]:
   """Each latent by itself.
 
   Args:
@@ -235,7 +235,7 @@ def stills(person: Person, found: Sequence[Station]) -> list[Scene]:
 
 
 def way(
-  person: Person, found: Sequence[Station], *, frames: int, spherical: bool
+  person: Person, found: Sequence[PhotoLatent], *, frames: int, spherical: bool
 ) -> Scene:
   """The way along latents; its own cameras go from each photo's to the next's.
 
@@ -273,11 +273,11 @@ def way(
 
 def edits(
   person: Person,
-  found: Sequence[Station],
+  found: Sequence[PhotoLatent],
   direction: Direction,
   config: EditConfig,
   *,
-  report: Callable[[str], None] = print,
+  log: Callable[[str], None] = print,
 ) -> list[Scene]:
   """Each latent at all strengths of an edit, side by side.
 
@@ -287,7 +287,7 @@ def edits(
     direction: of the edit.
     config: `strengths`, `unit`, `apply`, `edge` and `beta` are used; what
       samples that the unit needs, see `with_spread`.
-    report: called with a line where a latent is moved onto the hull.
+    log: called with a line where a latent is moved onto the hull.
 
   Raises: UserError: there are no anchors, or the direction does not fit.
   """
@@ -297,7 +297,7 @@ def edits(
     unit = with_spread(person, direction, config).spread
   scenes = []
   for one in found:
-    start = edit.ready(person, one, config, report=report)
+    start = edit.ready(person, one, config, log=log)
     ws, _ = edit.edited_latents(
       person,
       start,

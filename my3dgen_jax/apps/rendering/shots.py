@@ -26,7 +26,7 @@ STILL = ".png"
 FORMATS = (STILL, *provenance.VIDEOS)
 
 _KINDS = frames.KINDS
-_MOST = 100_000  # frames
+_MAX_FRAMES = 100_000  # frames
 # Yaws and pitches that nobody has said, radians.
 _ANGLES = {
   GRID: ((-0.35, 0.0, 0.35), (0.0,)),
@@ -115,10 +115,10 @@ class RenderFilesConfig:
           f"kinds: expected some of {', '.join(frames.KINDS)}, got {kind!r}"
         )
     for name, low, high in (
-      ("frames", 1, _MOST),
+      ("frames", 1, _MAX_FRAMES),
       ("side", 0, 2**14),
       ("crf", 0, 51),
-      ("batch_size", 0, _MOST),
+      ("batch_size", 0, _MAX_FRAMES),
     ):
       checks.whole_number(name, getattr(self, name), low, high)
     if not 0 < self.fps < math.inf:

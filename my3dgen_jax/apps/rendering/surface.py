@@ -1,4 +1,4 @@
-"""The surface of a latent's density, in its colours.
+"""The surface of a latent's density, in its colors.
 
 It lies in EG3D's world, see `apps.rendering.mesh`.
 """
@@ -15,7 +15,7 @@ from my3dgen_jax.apps.rendering.density import (
   extract_volume,
   finite_number,
   one_latent,
-  Report,
+  OnProgress,
   Volume,
 )
 from my3dgen_jax.apps.rendering.mesh_libraries import library
@@ -28,7 +28,7 @@ from my3dgen_jax.types import Array, Network
 # people at 13 to 16, by another 0.3 % of a head's height: see
 # benchmarks/mesh_accuracy.py.
 LEVEL = 10.0
-_VERTICES = 2**16  # whose colours are computed at a time
+_VERTICES = 2**16  # whose colors are computed at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Mesh:
   Attributes:
     vertices: [V, 3] float32, world units.
     faces: [F, 3] int32, rows of `vertices`, counterclockwise from outside.
-    colours: [V, 3] uint8, sRGB.
+    colors: [V, 3] uint8, sRGB.
   """
 
   vertices: np.ndarray
   faces: np.ndarray
-  colours: np.ndarray
+  colors: np.ndarray
 
 
 def extract_mesh(
@@ -55,9 +55,9 @@ def extract_mesh(
   largest_only: bool = True,
   crop: float | None = None,
   devices: Sequence[jax.Device] = (),
-  report: Report | None = None,
+  on_progress: OnProgress | None = None,
 ) -> Mesh:
-  """The surface where a latent's raw density is `level`, in its colours.
+  """The surface where a latent's raw density is `level`, in its colors.
 
   What the cube cuts is closed flat along its faces, so that the mesh is
   watertight.
@@ -72,7 +72,7 @@ def extract_mesh(
     crop: side of the cube about the world's origin, world units; None:
       `default_side`.
     devices: that share the work; none: all.
-    report: called now and then with how many planes of the grid are done, and
+    on_progress: called now and then with how many planes of the grid are done, and
       how many there are.
 
   Raises:
@@ -86,12 +86,12 @@ def extract_mesh(
     resolution=resolution,
     crop=crop,
     devices=devices,
-    report=report,
+    on_progress=on_progress,
   )
   vertices, faces = surface(density, level)
   if largest_only:
     vertices, faces = largest_piece(vertices, faces, density.side)
-  return Mesh(vertices, faces, _colours(network, ws, vertices))
+  return Mesh(vertices, faces, _colors(network, ws, vertices))
 
 
 def surface(volume: Volume, level: float) -> tuple[np.ndarray, np.ndarray]:
@@ -155,18 +155,18 @@ def largest_piece(
   return vertices[kept], rows[faces[kept[faces[:, 0]]]]
 
 
-def _colours(network: Network, ws: Array, vertices: np.ndarray) -> np.ndarray:
-  """The field's colour at vertices, [V, 3] uint8, as `image_raw` has it."""
+def _colors(network: Network, ws: Array, vertices: np.ndarray) -> np.ndarray:
+  """The field's color at vertices, [V, 3] uint8, as `image_raw` has it."""
   planes = frames.planes_of(network, one_latent(ws))
   parts = []
   for first in range(0, len(vertices), _VERTICES):
     chosen = np.minimum(np.arange(first, first + _VERTICES), len(vertices) - 1)
-    part = _colours_at(network, planes, vertices[None, chosen])
+    part = _colors_at(network, planes, vertices[None, chosen])
     parts.append(np.asarray(part)[: len(vertices) - first])
   return images.to_uint8(np.concatenate(parts) * 2 - 1)
 
 
 @jax.jit
-def _colours_at(network: Network, planes: Array, points: Array) -> jax.Array:
+def _colors_at(network: Network, planes: Array, points: Array) -> jax.Array:
   rgb = network(planes, points, method="query").rgb
   return rgb[0, :, : network.module.config.img_channels]

@@ -63,10 +63,7 @@ _WHO = ("pretrained", "personalized")
 
 
 def write_report(
-  person: Person,
-  run: str | os.PathLike,
-  *,
-  report: Callable[[str], None] = print,
+  person: Person, run: str | os.PathLike, *, log: Callable[[str], None] = print
 ) -> pathlib.Path:
   """Writes the page of a finished run; whole, or as it was before.
 
@@ -76,7 +73,7 @@ def write_report(
   Args:
     person: of the run.
     run: its folder.
-    report: called with a line about what is missing.
+    log: called with a line about what is missing.
 
   Returns: where the page is.
   Raises:
@@ -104,7 +101,7 @@ def write_report(
       _before_after(person, run, folder),
       _curves(run),
       each,
-      _anchors(person, folder, report),
+      _anchors(person, folder, log),
       _settings(config, run),
     ]
   name = run.resolve().name
@@ -334,7 +331,7 @@ def _each(summary: Mapping[str, Any]) -> str:
 
 
 def _anchors(
-  person: Person, folder: pathlib.Path, report: Callable[[str], None]
+  person: Person, folder: pathlib.Path, log: Callable[[str], None]
 ) -> str:
   """Photos beside what the person's generator shows for their latents."""
   anchors = person.anchors
@@ -348,7 +345,7 @@ def _anchors(
     album.verify()
     score = IdentityScore.of(person.identity, person.reference())
   except UserError as error:
-    report(f"the report is without photos: {error}")
+    log(f"the report is without photos: {error}")
     album = score = None
   progress = Progress("report: anchors", len(chosen), "anchors")
   figures = []

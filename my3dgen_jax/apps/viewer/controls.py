@@ -123,7 +123,7 @@ class Controls:
       )
       for i in range(_SLOTS)
     ]
-    self._seed = self._heard(
+    self._seed = self._on_change(
       self._gui.add_number("Seed", 0, min=0, max=_LARGEST_SEED, step=1)
     )
     self._truncation = self._slider(
@@ -150,7 +150,7 @@ class Controls:
     )
     self._button("No edits", actions.reset_edits)
 
-  def _heard(self, handle: Any) -> Any:
+  def _on_change(self, handle: Any) -> Any:
     handle.on_update(lambda _: self._news.heard())
     return handle
 
@@ -163,19 +163,19 @@ class Controls:
     value: float,
     hint: str,
   ) -> Any:
-    return self._heard(
+    return self._on_change(
       self._gui.add_slider(label, low, high, step, value, hint=hint)
     )
 
   def _dropdown(
     self, label: str, options: Sequence[str], hint: str | None = None
   ) -> Any:
-    return self._heard(
+    return self._on_change(
       self._gui.add_dropdown(label, options, initial_value=None, hint=hint)
     )
 
   def _checkbox(self, label: str, value: bool, hint: str) -> Any:
-    return self._heard(self._gui.add_checkbox(label, value, hint=hint))
+    return self._on_change(self._gui.add_checkbox(label, value, hint=hint))
 
   def _button(
     self, label: str, act: Callable[[], None], hint: str | None = None

@@ -15,14 +15,14 @@ from my3dgen_jax.config import RenderConfig, setting
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.types import Array
 
-_FREE = 0.7  # share of a limit that angles go through as they are
+_LINEAR_SHARE = 0.7  # share of a limit that angles go through as they are
 # A browser's camera turns all around; a generator's does not go far, so it
 # turns more slowly.
 _TURN = 0.5
-_ENOUGH = 1.3  # limits; beyond, `soft_limit` hardly changes
+_MAX_BEFORE_LIMIT = 1.3  # limits; beyond, `soft_limit` hardly changes
 _STEEPEST = 1.5  # radians that a browser's camera rises
 _NEAREST, _FARTHEST = 4.0, 0.6  # zoom
-_SAME = 1e-3  # cameras that differ by less are one
+_ANGLE_TOLERANCE = 1e-3  # cameras that differ by less are one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ def soft_limit(angle: float, limit: float) -> float:
     angle: radians.
     limit: > 0, radians; what comes out is within.
   """
-  free = _FREE * limit
+  free = _LINEAR_SHARE * limit
   beyond = abs(angle) - free
   if beyond <= 0:
     return angle
@@ -141,10 +141,10 @@ def rested_pose(
   x, y, z = away / far
   yaw, pitch = _angles(x, y, z)
   ends = [
-    math.copysign(min(abs(angle), _ENOUGH * limit), angle)
+    math.copysign(min(abs(angle), _MAX_BEFORE_LIMIT * limit), angle)
     for angle, limit in ((yaw, limits.yaw), (pitch, limits.pitch))
   ]
-  if np.allclose(ends, [yaw, pitch], atol=_SAME):
+  if np.allclose(ends, [yaw, pitch], atol=_ANGLE_TOLERANCE):
     return None
   orbit = Orbit(*ends, zoom=distance(config) / far)
   pose, pivot = pose_of_orbit(orbit, config)
@@ -220,7 +220,7 @@ def same_orbit(a: Orbit, b: Orbit) -> bool:
     np.allclose(
       [a.yaw, a.pitch, a.zoom, *a.shift],
       [b.yaw, b.pitch, b.zoom, *b.shift],
-      atol=_SAME,
+      atol=_ANGLE_TOLERANCE,
     )
   )
 

@@ -29,8 +29,8 @@ VIDEO_SECONDS = _FRAMES / _FPS
 _VIDEO_YAW, _VIDEO_PITCH = 0.45, 0.1
 _MESH_RESOLUTION = 256
 
-Report = Callable[[int, int], None]  # of steps done, and of all
-Writer = Callable[[pathlib.Path, Origin, Report], None]
+OnProgress = Callable[[int, int], None]  # of steps done, and of all
+Writer = Callable[[pathlib.Path, Origin, OnProgress], None]
 
 
 class _Gone(Exception):
@@ -85,15 +85,17 @@ class Savings:
       f"{stem}{suffix}", "is being made", loading=True
     )
 
-    def report(done: int, total: int):
+    def on_progress(done: int, total: int):
       if self._closed.is_set():
         raise _Gone()
       note.body = f"{100 * done // max(total, 1)} % is done"
 
     def job():
       try:
-        report(0, 1)
-        self._finish(stem, suffix, lambda path: write(path, origin, report))
+        on_progress(0, 1)
+        self._finish(
+          stem, suffix, lambda path: write(path, origin, on_progress)
+        )
       except _Gone:
         return
       # Whatever fails, the next file may succeed.
@@ -158,7 +160,7 @@ def video_writer(
     yaw=min(_VIDEO_YAW, limits.yaw),
     pitch=min(_VIDEO_PITCH, limits.pitch),
   )
-  return lambda path, origin, report: render.render_video(
+  return lambda path, origin, on_progress: render.render_video(
     request.network,
     request.ws[None],
     c,
@@ -167,7 +169,7 @@ def video_writer(
     kind=request.still.shown,
     origin=origin,
     neural_rendering_resolution=request.still.resolution,
-    report=report,
+    on_progress=on_progress,
     devices=devices,
   )
 
@@ -175,14 +177,14 @@ def video_writer(
 def mesh_writer(request: Request, *, devices: Sequence[jax.Device]) -> Writer:
   """A writer of the head's surface that a request describes."""
 
-  def write(path: pathlib.Path, origin: Origin, report: Report):
+  def write(path: pathlib.Path, origin: Origin, on_progress: OnProgress):
     write_mesh(
       path,
       extract_mesh(
         request.network,
         request.ws[None],
         resolution=_MESH_RESOLUTION,
-        report=report,
+        on_progress=on_progress,
         devices=devices,
       ),
       origin,

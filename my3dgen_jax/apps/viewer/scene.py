@@ -12,7 +12,7 @@ import numpy as np
 
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.rendering import frames, render
-from my3dgen_jax.apps.rendering.stations import look_up, Station
+from my3dgen_jax.apps.rendering.photo_latents import look_up, PhotoLatent
 from my3dgen_jax.config import GeneratorConfig
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import UserError
@@ -23,7 +23,7 @@ SHOWN = frames.KINDS
 BETA = 0.02  # of the hull, as other commands have it
 
 _MARGIN = (24, 26, 27)  # beside the picture; the dark theme's background
-_LONGEST = 8  # sides of the picture that a frame is long at most
+_MAX_ASPECT = 8  # sides of the picture that a frame is long at most
 
 
 # Faces.
@@ -143,7 +143,7 @@ def latents_of(
   return np.asarray(ws, np.float32)
 
 
-def _of_photo(person: Person, name: str, *, flag: str) -> Station:
+def _of_photo(person: Person, name: str, *, flag: str) -> PhotoLatent:
   """A photo of the run; browsers may send any text, such as a file's name."""
   if name not in person.anchors.names:
     raise UserError(f"{flag}: there is none called {name!r}")
@@ -259,12 +259,12 @@ def framed(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     height: of the window.
 
   Returns: uint8 [S', S'', 3], whose shorter side is S; it is no longer than
-    `_LONGEST` S, whatever a browser says of its window.
+    `_MAX_ASPECT` S, whatever a browser says of its window.
   """
   side = picture.shape[0]
   shorter = max(min(width, height), 1)
   rows, columns = (
-    min(max(side, round(side * extent / shorter)), _LONGEST * side)
+    min(max(side, round(side * extent / shorter)), _MAX_ASPECT * side)
     for extent in (height, width)
   )
   frame = np.empty((rows, columns, 3), np.uint8)

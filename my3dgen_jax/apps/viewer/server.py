@@ -93,7 +93,7 @@ class Viewer:
     config: how it is served.
     renderer: that draws for all windows.
     directions: that faces of the first person's base can be edited along.
-    report: called with lines for whoever started it.
+    log: called with lines for whoever started it.
     moving: what is fast enough to be shown while a face moves.
     still: what is shown when it rests.
   """
@@ -104,7 +104,7 @@ class Viewer:
     config: ViewerConfig,
     *,
     directions: Sequence[Direction] = (),
-    report: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
   ):
     """Compiles what windows begin with; nothing is served yet.
 
@@ -112,7 +112,7 @@ class Viewer:
       people: who can be chosen.
       config: how it is served.
       directions: with spreads, of the first person's base.
-      report: called with lines of progress.
+      log: called with lines of progress.
 
     Raises: UserError, CheckpointError: names the flag or file.
     """
@@ -123,15 +123,15 @@ class Viewer:
         raise UserError(
           f"directions: {name!r} comes twice; give files names of their own"
         )
-    self.people, self.directions, self.report = people, directions, report
+    self.people, self.directions, self.log = people, directions, log
     if config.out is not None:
       make_writable(config.out, "name another folder by --out")
     self.person, failures = people.first()
     for failure in failures:
-      report(f"warning: {failure}")
+      log(f"warning: {failure}")
     shown = people.load(self.person)
     self._base = shown.base.origin.base
-    self.renderer = Renderer(report=report)
+    self.renderer = Renderer(log=log)
     self.moving, self.still = self.renderer.prepare(shown.own.generator)
     self._jobs = concurrent.futures.ThreadPoolExecutor(
       1, thread_name_prefix="viewer save"
@@ -156,7 +156,7 @@ class Viewer:
     config = self.config
     port = gate.free_port(config.host, config.port)
     if port != config.port:
-      self.report(f"port {config.port} is in use; taking {port}")
+      self.log(f"port {config.port} is in use; taking {port}")
     # viser prints a panel of its own, with an address without the token.
     with (
       gate.guarding(token=config.token, host=config.host),
@@ -224,7 +224,7 @@ class Viewer:
         "Nobody can be shown", one_line(error), color="red"
       )
       if not isinstance(error, UserError):
-        self.report(f"warning: {type(error).__name__}: {one_line(error)}")
+        self.log(f"warning: {type(error).__name__}: {one_line(error)}")
 
   def _closed(self, client: Any):
     with self._lock:

@@ -33,7 +33,7 @@ class Host(Protocol):
     renderer: draws for all windows.
     directions: the edits that there are.
     moving: what is fast enough to be shown while a face moves.
-    report: called with lines for whoever started the viewer.
+    log: called with lines for whoever started the viewer.
   """
 
   people: People
@@ -42,7 +42,7 @@ class Host(Protocol):
   renderer: Renderer
   directions: Sequence[Direction]
   moving: Level
-  report: Callable[[str], None]
+  log: Callable[[str], None]
 
   def directions_of(self, person: Person) -> Sequence[Direction]:
     """The edits that fit a person."""
@@ -132,7 +132,7 @@ class Window:
       )
 
   def _warn(self, error: Exception):
-    self._viewer.report(
+    self._viewer.log(
       f"warning: {self._name}: {type(error).__name__}: {one_line(error)}"
     )
 

@@ -1,6 +1,6 @@
 """Two workers that draw for all windows of a viewer, and are never behind.
 
-    renderer = Renderer(report=print)
+    renderer = Renderer(log=print)
     renderer.prepare(network)                      # compiles, and measures
     renderer.submit("window 1", request, deliver)  # returns at once
     renderer.close("window 1")
@@ -121,16 +121,16 @@ class Renderer:
   def __init__(
     self,
     *,
-    report: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     goal_seconds: Sequence[float] = _GOAL_SECONDS,
   ):
     """Starts the threads.
 
     Args:
-      report: called with lines about what is compiled.
+      log: called with lines about what is compiled.
       goal_seconds: what a moving picture may take, see `choose_level`.
     """
-    self._report, self._goal = report, goal_seconds
+    self._log, self._goal = log, goal_seconds
     self._planes: collections.OrderedDict[Hashable, Any] = (
       collections.OrderedDict()
     )
@@ -167,7 +167,7 @@ class Renderer:
 
     def measure(level: Level) -> float:
       self._drawn.add((config, level))
-      self._report(
+      self._log(
         f"compiling pictures of {level.resolution} x "
         f"{level.resolution} rays"
         + (", without super-resolution" * (level.shown == "raw"))
@@ -180,7 +180,7 @@ class Renderer:
         seconds.append(time.perf_counter() - began)
       return min(seconds)
 
-    self._report("compiling planes")
+    self._log("compiling planes")
     planes = jax.block_until_ready(frames.planes_of(network, ws))
     return choose_level(levels, measure, self._goal), levels[0]
 
@@ -261,7 +261,7 @@ class Renderer:
           deliver(frame)
         # A browser may leave at any moment; the others go on.
         except Exception as error:  # pylint: disable=broad-exception-caught
-          self._report(
+          self._log(
             f"warning: {name}: a picture could not be sent: {one_line(error)}"
           )
 

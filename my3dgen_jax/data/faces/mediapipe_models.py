@@ -23,7 +23,9 @@ _SEARCH_SIZE = 1024
 # photo with so wide a border, then tiles of these shares of the longer side.
 _BORDER = 0.25
 _TILES = (0.6, 0.4)
-_SAME = 0.4  # overlap, of the union of two boxes, from which they are one face
+_SAME_FACE_OVERLAP = (
+  0.4  # overlap, of the union of two boxes, from which they are one face
+)
 # The mesh is found in a square about the face, in this many pixels: first
 # about what the search has found, in several sizes until one works, then
 # about the mesh itself, in times its longer side, and once more about that:
@@ -124,7 +126,8 @@ class _FaceDetector:
         if not any(_inside(centre, face.box) for face in faces):
           face = self._face(photo, score, centre, side, roll)
           if face and not any(
-            _overlap(face.box, other.box) > _SAME for other in faces
+            _overlap(face.box, other.box) > _SAME_FACE_OVERLAP
+            for other in faces
           ):
             faces.append(face)
       if faces:

@@ -6,7 +6,7 @@ color depends on the view, as EG3D's decoder sees none. Imports the demo's
 `people` and `shapes`.
 """
 
-from my3dgen_jax.demo.heads.colors import wall_colour
+from my3dgen_jax.demo.heads.colors import wall_color
 from my3dgen_jax.demo.heads.face import EYE_HEIGHT
 from my3dgen_jax.demo.heads.geometry import (
   build,
@@ -15,17 +15,17 @@ from my3dgen_jax.demo.heads.geometry import (
   WALL_RADIUS,
   wall_sdf,
 )
-from my3dgen_jax.demo.heads.light import colour, shaded, with_normals
+from my3dgen_jax.demo.heads.light import color, shaded, with_normals
 
 __all__ = [
   "EYE_HEIGHT",
   "WALL_RADIUS",
   "build",
-  "colour",
+  "color",
   "distance",
   "sdf",
   "shaded",
-  "wall_colour",
+  "wall_color",
   "wall_sdf",
   "with_normals",
 ]

@@ -35,8 +35,8 @@ _IRIS = (
 )
 
 
-def wall_colour(person: people.Person, points: Array) -> jax.Array:
-  """Colour in [-1, 1] of points, [N, 3], on the wall behind one person."""
+def wall_color(person: people.Person, points: Array) -> jax.Array:
+  """Color in [-1, 1] of points, [N, 3], on the wall behind one person."""
   f = people.decode(person)
   base = tinted(
     0.30 + 0.55 * people.share(f.background_value),
@@ -48,17 +48,17 @@ def wall_colour(person: people.Person, points: Array) -> jax.Array:
 
 
 def albedo(f: types.SimpleNamespace, point: Point) -> jax.Array:
-  """Colour without light, [N, 3]."""
+  """Color without light, [N, 3]."""
   parts = parts_of(f, point)
   mirrored = mirror(f, point)
-  hair = _hair_colour(f, mirrored)
-  skin = _skin_colour(f, point, mirrored)
+  hair = _hair_color(f, mirrored)
+  skin = _skin_color(f, point, mirrored)
   # Hair thins out towards the skin.
   result = mixed(skin, hair, ramp(parts.skin - parts.hair, -0.003, 0.003))
   nearest = jnp.minimum(parts.skin, parts.hair)
   for distances, of_part in (
-    (parts.clothes, _clothes_colour(f, mirrored)),
-    (parts.eyes, _eye_colour(f, mirrored)),
+    (parts.clothes, _clothes_color(f, mirrored)),
+    (parts.eyes, _eye_color(f, mirrored)),
     (
       parts.glasses,
       jnp.full(3, 0.06)
@@ -70,7 +70,7 @@ def albedo(f: types.SimpleNamespace, point: Point) -> jax.Array:
   return jnp.clip(result, 0, 1)
 
 
-def _hair_colour(f: types.SimpleNamespace, point: Point) -> jax.Array:
+def _hair_color(f: types.SimpleNamespace, point: Point) -> jax.Array:
   """Hair with strands that fall from the crown."""
   x, y, z = point
   around = jnp.arctan2(x, z + 0.02)
@@ -83,7 +83,7 @@ def _hair_colour(f: types.SimpleNamespace, point: Point) -> jax.Array:
   return hair_tone(f) * light[:, None]
 
 
-def _skin_colour(
+def _skin_color(
   f: types.SimpleNamespace, point: Point, mirrored: Point
 ) -> jax.Array:
   """Skin with lips, brows, lashes, beard, wrinkles and painted marks."""
@@ -112,7 +112,7 @@ def _skin_colour(
   return with_brows(f, mirrored, result, front)
 
 
-def _eye_colour(f: types.SimpleNamespace, point: Point) -> jax.Array:
+def _eye_color(f: types.SimpleNamespace, point: Point) -> jax.Array:
   """White, iris, pupil and a painted glint."""
   ex, ey, _ = moved(point, eye_center(f))
   radius = EYE_RADIUS * f.eye_size
@@ -132,7 +132,7 @@ def _eye_colour(f: types.SimpleNamespace, point: Point) -> jax.Array:
   return mixed(result, jnp.ones(3), glint)
 
 
-def _clothes_colour(f: types.SimpleNamespace, point: Point) -> jax.Array:
+def _clothes_color(f: types.SimpleNamespace, point: Point) -> jax.Array:
   """Plain cloth with a seam at the collar."""
   base = tinted(0.18 + 0.62 * people.share(f.clothes_value), f.clothes_warmth)
   x, y, z = point

@@ -61,7 +61,7 @@ def bare_face(f: types.SimpleNamespace, point: Point) -> jax.Array:
 def skin_distance(
   f: types.SimpleNamespace, point: Point, side: jax.Array
 ) -> jax.Array:
-  """Everything with the skin's colour; `side` is x before mirroring."""
+  """Everything with the skin's color; `side` is x before mirroring."""
   x, y, z = point
   body = bare_face(f, point)
   brow = capsule(

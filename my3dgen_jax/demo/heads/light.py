@@ -18,8 +18,8 @@ from my3dgen_jax.demo.shapes import length, Point, ramp
 from my3dgen_jax.types import Array
 
 
-def colour(person: people.Person, points: Array) -> jax.Array:
-  """Shaded colour of points on one person's surface.
+def color(person: people.Person, points: Array) -> jax.Array:
+  """Shaded color of points on one person's surface.
 
   Args:
     person: without a batch axis.
@@ -102,14 +102,14 @@ def _normalized(point: Point) -> Point:
 
 
 def shaded(f: types.SimpleNamespace, point: Point) -> jax.Array:
-  """Colour in [-1, 1], [N, 3], of surface points of what `build` made."""
+  """Color in [-1, 1], [N, 3], of surface points of what `build` made."""
   return with_normals(f, point)[0]
 
 
 def with_normals(
   f: types.SimpleNamespace, point: Point
 ) -> tuple[jax.Array, jax.Array]:
-  """Colour and outward normals, both [N, 3], of surface points."""
+  """Color and outward normals, both [N, 3], of surface points."""
   light = _light(f)
   normal, sky, sun = _look_around(f, point, light)
   facing = sum(n * light[k] for k, n in enumerate(normal))

@@ -45,7 +45,7 @@ def with_lips(
   lips = ramp(edge, -0.0006, 0.0022) * front
   tone = skin_tone(f)
   red = tone * jnp.array([0.88, 0.60, 0.60])
-  red = red + 0.5 * jnp.clip(f.lip_colour, 0, 1) * (
+  red = red + 0.5 * jnp.clip(f.lip_color, 0, 1) * (
     jnp.array([0.66, 0.22, 0.25]) - red
   )
   result = mixed(result, red, 0.92 * lips)

@@ -27,18 +27,18 @@ _HAIR = (
 
 
 def pick(
-  ramp_colours: tuple[tuple[float, ...], ...], share: chex.Numeric
+  ramp_colors: tuple[tuple[float, ...], ...], share: chex.Numeric
 ) -> jax.Array:
-  """A colour at `share` in [0, 1] along a row of colours, [3]."""
-  table = jnp.asarray(ramp_colours)
-  places = jnp.linspace(0, 1, len(ramp_colours))
+  """A color at `share` in [0, 1] along a row of colors, [3]."""
+  table = jnp.asarray(ramp_colors)
+  places = jnp.linspace(0, 1, len(ramp_colors))
   return jnp.stack([jnp.interp(share, places, table[:, i]) for i in range(3)])
 
 
 def tinted(
   value: jax.Array, warmth: jax.Array, green: chex.Numeric = 0.0
 ) -> jax.Array:
-  """A colour, [3], of a brightness in (0, 1); tints are shares of it.
+  """A color, [3], of a brightness in (0, 1); tints are shares of it.
 
   Linear in its tints: a circle of hues would be harder to learn for a prior,
   and nobody is known by it.
@@ -50,7 +50,7 @@ def tinted(
 
 
 def mixed(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:
-  """Colours [N, 3] or [3] between a and b by share [N]."""
+  """Colors [N, 3] or [3] between a and b by share [N]."""
   return a + (b - a) * share[:, None]
 
 

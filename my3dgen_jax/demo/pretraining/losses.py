@@ -14,14 +14,14 @@ _DENSITY_SCALE = 10.0  # of errors of raw density that are large
 def point_loss(
   generator: Network, planes: Array, field: points.FieldPoints
 ) -> jax.Array:
-  """How far density and colour are off at points, a mean."""
+  """How far density and color are off at points, a mean."""
   found = generator(planes, field.points, method="query")
   error = jnp.abs(found.sigma[..., 0] - field.density) / _DENSITY_SCALE
   # Far inside and far outside it does not matter by how much.
   density = jnp.mean(jnp.where(error < 1, jnp.square(error), 2 * error - 1))
-  colour = found.rgb[..., :3] * 2 - 1 - field.colour
+  color = found.rgb[..., :3] * 2 - 1 - field.color
   visible = field.weight[..., None]
-  return density + 4 * jnp.sum(jnp.abs(colour) * visible) / (
+  return density + 4 * jnp.sum(jnp.abs(color) * visible) / (
     3 * jnp.maximum(jnp.sum(visible), 1)
   )
 

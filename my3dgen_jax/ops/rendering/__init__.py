@@ -1,4 +1,4 @@
-"""From tri-planes and rays to colours and depths: pure functions.
+"""From tri-planes and rays to colors and depths: pure functions.
 
 Imports `ops` and what is above it.
 """

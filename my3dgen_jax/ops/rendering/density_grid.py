@@ -19,7 +19,7 @@ from my3dgen_jax.types import Array, DecoderWeights
 
 
 def density(
-  tables: Array,
+  padded_planes: Array,
   decoder: DecoderWeights,
   x: Array,
   y: Array,
@@ -31,7 +31,7 @@ def density(
   """Raw density at all (x, y, z), as `triplane.query` gives it.
 
   Args:
-    tables: [2, S + 2, S + 2, C], one entry of `triplane.fold_planes`.
+    padded_planes: [2, S + 2, S + 2, C], one entry of `triplane.fold_planes`.
     decoder: of the field.
     x: [X], world units; the box is +-box_warp / 2.
     y: [Y], likewise.
@@ -43,7 +43,7 @@ def density(
   Raises: AssertionError on a rank mismatch.
   Source: EG3D, sections 3 and 4.2.
   """
-  chex.assert_rank([tables, x, y, z], [4, 1, 1, 1])
+  chex.assert_rank([padded_planes, x, y, z], [4, 1, 1, 1])
 
   def hidden(table, column, row):
     """What a plane adds to the hidden features: [hidden, X, Y or Z]."""
@@ -59,8 +59,8 @@ def density(
     )
     return jnp.moveaxis(layer.reshape(shape + (-1,)), -1, 0)
 
-  xy = hidden(tables[0], x, y) + decoder.bias0[:, None, None]
-  xz = hidden(tables[1], x, z)
+  xy = hidden(padded_planes[0], x, y) + decoder.bias0[:, None, None]
+  xz = hidden(padded_planes[1], x, z)
   kernel = decoder.kernel1[:, 0]
 
   # A loop over few features with long rows of points is what vectorises.

@@ -89,20 +89,20 @@ def _map_chunks(
 
 
 def _map_images(
-  function: Callable[..., Any], tables: Array, arguments: Any
+  function: Callable[..., Any], padded_planes: Array, arguments: Any
 ) -> Any:
   """Maps `function(tables_i, arguments_i)` over images, all at once.
 
   The axis stays a plain batch axis, so that images sharded over devices are
-  rendered where they are. One set of tables serves all images where there is
+  rendered where they are. One set of padded_planes serves all images where there is
   only one.
   """
-  if tables.shape[0] > 1:
-    return jax.vmap(function)(tables, arguments)
+  if padded_planes.shape[0] > 1:
+    return jax.vmap(function)(padded_planes, arguments)
   if jax.tree.leaves(arguments)[0].shape[0] != 1:
-    return jax.vmap(functools.partial(function, tables[0]))(arguments)
+    return jax.vmap(functools.partial(function, padded_planes[0]))(arguments)
   # XLA's CPU code is much slower with a batch axis of one than without.
-  result = function(tables[0], jax.tree.map(lambda x: x[0], arguments))
+  result = function(padded_planes[0], jax.tree.map(lambda x: x[0], arguments))
   return jax.tree.map(lambda x: x[None], result)
 
 
@@ -112,7 +112,7 @@ def _chunk(config: RenderConfig, num_images: int) -> int:
 
 
 def render_rays(
-  tables: Array,
+  padded_planes: Array,
   decoder: DecoderWeights,
   rays: Rays,
   *,
@@ -123,7 +123,7 @@ def render_rays(
   """Integrates the field along rays: a coarse pass, then a fine one.
 
   Args:
-    tables: [P, 2, S + 2, S + 2, C] from `triplane.fold_planes`; P is N, or 1
+    padded_planes: [P, 2, S + 2, S + 2, C] from `triplane.fold_planes`; P is N, or 1
       for one field seen from all N cameras.
     decoder: of the field.
     rays: N times M of them.
@@ -154,10 +154,10 @@ def render_rays(
 
   chunk = _chunk(config, num_images)
   rendering = _map_images(
-    lambda tables, arguments: _render_image(
-      config, chunk, precision, tables, decoder, *arguments
+    lambda padded_planes, arguments: _render_image(
+      config, chunk, precision, padded_planes, decoder, *arguments
     ),
-    tables,
+    padded_planes,
     (rays, coarse_depths, u),
   )
   nearest = jnp.min(coarse_depths[..., 0], axis=1)[:, None, None]
@@ -170,7 +170,7 @@ def _render_image(
   config: RenderConfig,
   chunk: int,
   precision: lax.PrecisionLike | None,
-  tables: jax.Array,
+  padded_planes: jax.Array,
   decoder: DecoderWeights,
   rays: Rays,
   depths: jax.Array,
@@ -182,7 +182,7 @@ def _render_image(
     config: see `render_rays`.
     chunk: R, rays at a time.
     precision: of the decoder's products.
-    tables: [2, S + 2, S + 2, C].
+    padded_planes: [2, S + 2, S + 2, C].
     decoder: of the field.
     rays: [M, 3] each.
     depths: [M, D], of the coarse pass.
@@ -191,12 +191,12 @@ def _render_image(
   Returns: VolumeRendering, [M, ...]; its depth may be infinite.
   """
   return _render_image_forward(
-    config, chunk, precision, tables, decoder, rays, depths, u
+    config, chunk, precision, padded_planes, decoder, rays, depths, u
   )[0]
 
 
 def _render_image_forward(
-  config, chunk, precision, tables, decoder, rays, depths, u
+  config, chunk, precision, padded_planes, decoder, rays, depths, u
 ):
   """`_render_image`, and what its gradient needs."""
 
@@ -205,7 +205,7 @@ def _render_image_forward(
 
     def query(depths):
       samples = triplane.query(
-        tables,
+        padded_planes,
         decoder,
         _points(rays, depths),
         box_warp=config.box_warp,
@@ -215,8 +215,8 @@ def _render_image_forward(
 
     return _two_passes(query, depths, u, config)
 
-  rendering, depths, rank = _map_chunks(render_chunk, (rays, depths, u), chunk)
-  return rendering, (tables, decoder, rays, depths, rank)
+  rendering, depths, place = _map_chunks(render_chunk, (rays, depths, u), chunk)
+  return rendering, (padded_planes, decoder, rays, depths, place)
 
 
 def _render_image_backward(config, chunk, precision, residuals, cotangent):
@@ -225,46 +225,54 @@ def _render_image_backward(config, chunk, precision, residuals, cotangent):
   Whatever no one asks for, as a rule the gradient of the rays, is computed
   here all the same in Python and dropped by XLA.
   """
-  tables, decoder, rays, depths, rank = residuals
+  padded_planes, decoder, rays, depths, place = residuals
 
   def sample(points):
-    return triplane.sample_planes(tables, points, box_warp=config.box_warp)
+    return triplane.sample_planes(
+      padded_planes, points, box_warp=config.box_warp
+    )
 
   def march(decoder, features, depths):
     samples = triplane.decode(decoder, features, precision=precision)
     return _one_pass(_along_rays(samples, depths), depths, config)
 
   def step(totals, arguments):
-    cotangent, (rays, depths, rank) = arguments
+    cotangent, (rays, depths, place) = arguments
     points, points_vjp = jax.vjp(_points, rays, depths)
     features, sample_vjp = jax.vjp(sample, points)
     _, march_vjp = jax.vjp(march, decoder, features, depths)
     of_decoder, of_features, of_depths = march_vjp(cotangent)
     of_rays, of_depths_by_points = points_vjp(*sample_vjp(of_features))
     of_depths += of_depths_by_points
-    if rank is not None:  # fine depths pass no gradient on
-      of_depths = jnp.take_along_axis(of_depths, rank, axis=-1)
-    # Each chunk adds to the same tables: they are far larger than itself.
-    of_tables = triplane.add_planes(
+    if place is not None:  # fine depths pass no gradient on
+      of_depths = jnp.take_along_axis(of_depths, place, axis=-1)
+    # Each chunk adds to the same padded_planes: they are far larger than itself.
+    of_planes = triplane.add_planes(
       totals[0], points, of_features, box_warp=config.box_warp
     )
     of_decoder = jax.tree.map(jnp.add, totals[1], of_decoder)
-    return (of_tables, of_decoder), (of_rays, of_depths)
+    return (of_planes, of_decoder), (of_rays, of_depths)
 
   zeros = jax.tree.map(
-    lambda x: jnp.zeros(x.shape, jnp.float32), (tables, decoder)
+    lambda x: jnp.zeros(x.shape, jnp.float32), (padded_planes, decoder)
   )
   # Rays that fill up the last chunk are real ones: they must count nothing.
-  (of_tables, of_decoder), per_ray = lax.scan(
+  (of_planes, of_decoder), per_ray = lax.scan(
     step,
     zeros,
     (
       _split(cotangent, chunk, fill="constant"),
-      _split((rays, depths, rank), chunk),
+      _split((rays, depths, place), chunk),
     ),
   )
   of_rays, of_depths = _join(per_ray, depths.shape[0])
-  return of_tables.astype(tables.dtype), of_decoder, of_rays, of_depths, None
+  return (
+    of_planes.astype(padded_planes.dtype),
+    of_decoder,
+    of_rays,
+    of_depths,
+    None,
+  )
 
 
 _render_image.defvjp(_render_image_forward, _render_image_backward)
@@ -319,9 +327,9 @@ def _two_passes(
     )
   fine_depths = volume.importance_depths(depths, weights, u)
   fine_samples = query(fine_depths)
-  # Only depth and density are brought in order; the many colour channels
+  # Only depth and density are brought in order; the many color channels
   # stay where they are, and each sample's coefficient comes to them.
-  order, rank = volume.merge_order(depths, fine_depths)
+  order, place = volume.merge_order(depths, fine_depths)
   join = lambda *parts: jnp.take_along_axis(
     jnp.concatenate(parts, axis=-1), order, axis=-1
   )
@@ -330,18 +338,18 @@ def _two_passes(
     depths, join(sigma, fine_samples.sigma[..., 0])
   )
   coefficients = jnp.take_along_axis(
-    volume.sample_coefficients(weights), rank, axis=-1
+    volume.sample_coefficients(weights), place, axis=-1
   )
   color = _weighted_sum(
     coefficients[..., :coarse], samples.rgb
   ) + _weighted_sum(coefficients[..., coarse:], fine_samples.rgb)
-  return _finish(color, depths, weights, config), depths, rank[..., :coarse]
+  return _finish(color, depths, weights, config), depths, place[..., :coarse]
 
 
 def _finish(
   color: jax.Array, depths: jax.Array, weights: jax.Array, config: RenderConfig
 ) -> VolumeRendering:
-  """Adds the background to colours [R, C], and what weights give at once."""
+  """Adds the background to colors [R, C], and what weights give at once."""
   opacity = jnp.sum(weights, axis=-1, keepdims=True)
   if config.white_back:
     color = color + 1 - opacity
@@ -358,17 +366,17 @@ def _weighted_sum(weights: jax.Array, values: jax.Array) -> jax.Array:
 
 
 def query_points(
-  tables: Array,
+  padded_planes: Array,
   decoder: DecoderWeights,
   points: Array,
   *,
   config: RenderConfig,
   precision: lax.PrecisionLike | None = None,
 ) -> RadianceSample:
-  """Density and colour features at any points.
+  """Density and color features at any points.
 
   Args:
-    tables: [P, 2, S + 2, S + 2, C] from `triplane.fold_planes`, P is N or 1.
+    padded_planes: [P, 2, S + 2, S + 2, C] from `triplane.fold_planes`, P is N or 1.
     decoder: of the field.
     points: [N, M, 3], world units.
     config: the box, and the chunk: as many points at a time as that many
@@ -379,16 +387,16 @@ def query_points(
   """
   chunk = _chunk(config, points.shape[0]) * config.depth_resolution
 
-  def query_image(tables, points):
+  def query_image(padded_planes, points):
     return _map_chunks(
       lambda p: triplane.query(
-        tables, decoder, p, box_warp=config.box_warp, precision=precision
+        padded_planes, decoder, p, box_warp=config.box_warp, precision=precision
       ),
       points,
       chunk,
     )
 
-  return _map_images(query_image, tables, points)
+  return _map_images(query_image, padded_planes, points)
 
 
 def draw_sampling(

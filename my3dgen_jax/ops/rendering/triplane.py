@@ -1,4 +1,4 @@
-"""The tri-plane radiance field: points to density and colour features."""
+"""The tri-plane radiance field: points to density and color features."""
 
 import chex
 import jax
@@ -32,12 +32,12 @@ def fold_planes(planes: Array) -> jax.Array:
 
 
 def sample_planes(
-  tables: Array, points: Array, *, box_warp: float
+  padded_planes: Array, points: Array, *, box_warp: float
 ) -> jax.Array:
   """Mean of the three planes' features at points, zero outside the box.
 
   Args:
-    tables: [2, S + 2, S + 2, C], one entry of `fold_planes`.
+    padded_planes: [2, S + 2, S + 2, C], one entry of `fold_planes`.
     points: [M, 3], world units; the box is +-box_warp / 2.
     box_warp: side of the box, world units.
 
@@ -46,27 +46,27 @@ def sample_planes(
   """
   views = _views(points, box_warp)
   return grid_sample.sample_padded(
-    tables[0], *views[0]
-  ) + grid_sample.sample_padded(tables[1], *views[1])
+    padded_planes[0], *views[0]
+  ) + grid_sample.sample_padded(padded_planes[1], *views[1])
 
 
 def add_planes(
-  tables: Array, points: Array, values: Array, *, box_warp: float
+  padded_planes: Array, points: Array, values: Array, *, box_warp: float
 ) -> jax.Array:
   """Adds values where `sample_planes` reads: its transpose.
 
   With the cotangent of what `sample_planes` read, this adds up the gradient
-  of its tables.
+  of its padded_planes.
 
   Args:
-    tables: [2, S + 2, S + 2, C] float32.
+    padded_planes: [2, S + 2, S + 2, C] float32.
     points: [M, 3], world units.
-    values: [M, C]; their dtype is that of the tables which were read.
+    values: [M, C]; their dtype is that of the padded_planes which were read.
     box_warp: side of the box, world units.
 
   Returns: [2, S + 2, S + 2, C] float32.
   """
-  _, height, width, channels = tables.shape
+  _, height, width, channels = padded_planes.shape
   indices, weights = [], []
   for plane, view in enumerate(_views(points, box_warp)):
     for index, weight in grid_sample.taps(height, width, *view, values.dtype):
@@ -77,15 +77,15 @@ def add_planes(
     jnp.float32
   )
   flat = (
-    tables.reshape(-1, channels)
+    padded_planes.reshape(-1, channels)
     .at[jnp.stack(indices)]
     .add(updates, mode="promise_in_bounds")
   )
-  return flat.reshape(tables.shape)
+  return flat.reshape(padded_planes.shape)
 
 
 def _views(points, box_warp):
-  """The coordinates (column, row) that each of the two tables is read at."""
+  """The coordinates (column, row) that each of the two padded_planes is read at."""
   x, y, z = jnp.moveaxis(points * (2 / box_warp), -1, 0)
   return (x, y), (x, z)
 
@@ -96,7 +96,7 @@ def decode(
   *,
   precision: lax.PrecisionLike | None = None,
 ) -> RadianceSample:
-  """Density and colour features of plane features.
+  """Density and color features of plane features.
 
   Args:
     decoder: its weights.
@@ -104,7 +104,7 @@ def decode(
     precision: of the products.
 
   Returns: RadianceSample with sigma [..., 1] and rgb [..., C], float32.
-  Source: EG3D, section 4.2; colours reach a little past [0, 1] as in
+  Source: EG3D, section 4.2; colors reach a little past [0, 1] as in
     mip-NeRF.
   """
 
@@ -120,7 +120,7 @@ def decode(
     )
 
   hidden = softplus(layer(features, decoder.kernel0, decoder.bias0))
-  # Two products: what follows reads density or colour, and a CPU's vector
+  # Two products: what follows reads density or color, and a CPU's vector
   # units want them side by side, not every 33rd number.
   sigma, rgb = (
     layer(hidden, decoder.kernel1[:, part], decoder.bias1[part])
@@ -130,7 +130,7 @@ def decode(
 
 
 def query(
-  tables: Array,
+  padded_planes: Array,
   decoder: DecoderWeights,
   points: Array,
   *,
@@ -138,5 +138,5 @@ def query(
   precision: lax.PrecisionLike | None = None,
 ) -> RadianceSample:
   """`sample_planes`, then `decode`: points [M, 3] of one image."""
-  features = sample_planes(tables, points, box_warp=box_warp)
+  features = sample_planes(padded_planes, points, box_warp=box_warp)
   return decode(decoder, features, precision=precision)

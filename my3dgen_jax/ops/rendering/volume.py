@@ -136,7 +136,7 @@ def merge_order(first: Array, second: Array) -> tuple[jax.Array, jax.Array]:
     second: [..., F], increasing.
 
   Returns: two integer arrays [..., D + F] for their concatenation: `order`
-    (which entry comes at each place) and `rank` (the place of each entry).
+    (which entry comes at each place) and `place` (the place of each entry).
   """
   num_first, num_second = first.shape[-1], second.shape[-1]
   rank_first = jnp.arange(num_first) + jnp.sum(

@@ -76,7 +76,7 @@ class EvaluateTest(parameterized.TestCase):
           ),
           **changes,
         ),
-        report=lambda line: None,
+        log=lambda line: None,
       )
     shutil.copytree(cls.people / "one", cls.people / "two")
     for path in (cls.people / "two").glob("*/anchors.npz"):
@@ -131,14 +131,14 @@ class EvaluateTest(parameterized.TestCase):
       config,
       self.out,
       header=["`command`"],
-      report=report,
+      log=report,
     )
 
   def test_tables(self):
     lines = []
     found = {
       table.name: table
-      for table in self.evaluate("one", "two", report=lines.append)
+      for table in self.evaluate("one", "two", log=lines.append)
     }
     np.testing.assert_allclose(
       found["table1"].rows["LoRA"]["id_sim"], [0.7, 0.8]

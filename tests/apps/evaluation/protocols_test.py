@@ -22,7 +22,7 @@ from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.types import Network
 from tests.support import person as person_lib
 from tests.support.mean_color import LPIPS
-from tests.support.persons import Colours, tiny_person
+from tests.support.persons import Colors, tiny_person
 
 SMALL = Protocol(
   name="small",
@@ -48,7 +48,7 @@ class ProtocolTest(parameterized.TestCase):
     folder = tempfile.TemporaryDirectory()
     cls.addClassCleanup(folder.cleanup)
     cls.person = dataclasses.replace(
-      tiny_person(4), lpips=LPIPS, lpips_digest="colours"
+      tiny_person(4), lpips=LPIPS, lpips_digest="colors"
     )
     place = person_lib.write(
       pathlib.Path(folder.name) / "person", count=4, latents=False
@@ -58,7 +58,7 @@ class ProtocolTest(parameterized.TestCase):
       person=cls.person,
       photos=cls.album,
       trained=cls.album,
-      score=IdentityScore.of(Network({}, Colours()), cls.album),
+      score=IdentityScore.of(Network({}, Colors()), cls.album),
     )
 
   def with_anchors(self, ws):

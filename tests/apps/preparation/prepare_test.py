@@ -79,7 +79,7 @@ class PrepareTest(parameterized.TestCase):
     return app.prepare(
       dataclasses.replace(self.config, **changes),
       make_detector=make_detector,
-      report=self.told.append,
+      log=self.told.append,
     )
 
   def report(self):

@@ -33,7 +33,7 @@ LATENT = np.zeros((2, 3), np.float32)
 
 @dataclasses.dataclass(frozen=True)
 class Balls:
-  """In a generator's place: density of balls, coloured by place.
+  """In a generator's place: density of balls, colored by place.
 
   Attributes:
     balls: x, y, z, radius each.
@@ -87,7 +87,7 @@ class SurfaceTest(parameterized.TestCase):
         LATENT,
         resolution=resolution,
         crop=0.6,
-        report=lambda *so_far: done.append(so_far),
+        on_progress=lambda *so_far: done.append(so_far),
       )
     away = np.linalg.norm(mesh.vertices - centre, axis=-1)
     # Linear between points of a grid this wide: step^2 / (8 radius).
@@ -102,7 +102,7 @@ class SurfaceTest(parameterized.TestCase):
       delta=0.03 * 4 / 3 * np.pi * radius**3,
     )
     np.testing.assert_array_equal(
-      mesh.colours, images.to_uint8(2 * (mesh.vertices + 0.5) - 1)
+      mesh.colors, images.to_uint8(2 * (mesh.vertices + 0.5) - 1)
     )
     self.assertEqual(done[-1], (resolution, resolution))
     self.assertEqual(
@@ -215,7 +215,7 @@ class FilesTest(parameterized.TestCase):
     np.testing.assert_allclose(found.vertices, mesh.vertices, atol=1e-6)
     np.testing.assert_array_equal(found.faces, mesh.faces)
     if suffix == ".glb":
-      share = mesh.colours / 255
+      share = mesh.colors / 255
       # Linear; trimesh rounds them to 8 bits.
       np.testing.assert_allclose(
         found.visual.vertex_colors[:, :3],
@@ -227,7 +227,7 @@ class FilesTest(parameterized.TestCase):
       )
     else:
       np.testing.assert_array_equal(
-        found.visual.vertex_colors[:, :3], mesh.colours
+        found.visual.vertex_colors[:, :3], mesh.colors
       )
 
   @parameterized.parameters((".ply", b"comment "), (".obj", b"# "))
@@ -330,16 +330,16 @@ class LatentsTest(parameterized.TestCase):
       config = dataclasses.replace(
         config, level=float(np.median(density.inner))
       )
-      paths = app.write_latents(one, found, config, out, report=lines.append)
+      paths = app.write_latents(one, found, config, out, log=lines.append)
       self.assertEqual(
         sorted(os.listdir(folder)), ["head_photo00.stl", "head_photo02.stl"]
       )
       self.assertLen(paths, 2)
-      self.assertIn("STL holds no colours", lines[0])
+      self.assertIn("STL holds no colors", lines[0])
       mesh = trimesh.load(paths[0], force="mesh")
       self.assertTrue(mesh.is_watertight)
       paths = app.write_latents(
-        one, found[:1], config, out.with_suffix(".mrc"), report=lines.append
+        one, found[:1], config, out.with_suffix(".mrc"), log=lines.append
       )
       self.assertEqual(paths, [out.with_suffix(".mrc")])
       self.assertIn("density from", lines[-1])

@@ -207,7 +207,7 @@ class FilesTest(parameterized.TestCase):
       found,
       dataclasses.replace(SMALL, **changes),
       self.out,
-      report=self.lines.append,
+      log=self.lines.append,
     )
 
   def read(self, name):
@@ -253,7 +253,7 @@ class FilesTest(parameterized.TestCase):
         self.read(f"photo01_orbit_{i:04d}_{kind}.png") for i in range(3)
       ]
       for i, frame in enumerate(frames):
-        # Brightness: colours have half the resolution in videos.
+        # Brightness: colors have half the resolution in videos.
         like = [
           psnr(brightness(frame), brightness(picture)) for picture in pictures
         ]

@@ -67,7 +67,7 @@ class VideoTest(parameterized.TestCase):
   )
   def test_kinds(self, kind, side):
     told = []
-    self.write(kind=kind, report=lambda *numbers: told.append(numbers))
+    self.write(kind=kind, on_progress=lambda *numbers: told.append(numbers))
     arrays = [
       frame[kind]
       for frame in frames.render_frames(
@@ -79,7 +79,7 @@ class VideoTest(parameterized.TestCase):
     self.assertLen(shown, 3)
     for picture, array in zip(shown, arrays):
       self.assertEqual(picture.shape, (side, side, 3))
-      # A GIF of so few pixels has a colour for each.
+      # A GIF of so few pixels has a color for each.
       np.testing.assert_allclose(
         picture,
         np.broadcast_to(frames.picture_of(kind, array, limits), picture.shape),
@@ -118,10 +118,10 @@ class VideoTest(parameterized.TestCase):
         raise KeyboardInterrupt
 
     with self.assertRaises(KeyboardInterrupt):
-      self.write(report=stop)
+      self.write(on_progress=stop)
     self.assertEmpty(os.listdir(self.out.parent))
 
-  def test_normals_as_colours(self):
+  def test_normals_as_colors(self):
     facing = np.broadcast_to(np.float32([0, 0, 1]), (2, 2, 3))
     np.testing.assert_array_equal(
       frames.picture_of("normals", facing)[0, 0], [128, 128, 255]

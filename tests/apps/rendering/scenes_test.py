@@ -118,7 +118,7 @@ class ScenesTest(parameterized.TestCase):
     self.assertEqual(scene.name, "photo00_to_photo01")
     path = interpolate.find_path(
       self.one,
-      interpolate.find_stations(self.one, names),
+      interpolate.find_photo_latents(self.one, names),
       interpolate.InterpolateConfig(
         frames=4, spherical=spherical, camera="photos"
       ),
@@ -169,7 +169,7 @@ class ScenesTest(parameterized.TestCase):
     seeds = scenes.of_seeds(self.one, [1])
     lines = []
     config = EditConfig(strengths=(1.0,), unit="w")
-    (scene,) = scenes.edits(self.one, seeds, SMILE, config, report=lines.append)
+    (scene,) = scenes.edits(self.one, seeds, SMILE, config, log=lines.append)
     self.assertEqual(scene.name, "seed0001_a_smile")
     self.assertIn("moved onto the hull", lines[0])
     bare = dataclasses.replace(self.one, anchors=None)

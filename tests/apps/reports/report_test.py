@@ -23,7 +23,7 @@ from my3dgen_jax.training import run_folder
 from my3dgen_jax.types import Network
 from tests.support import person
 from tests.support.pages import check_page
-from tests.support.persons import Colours
+from tests.support.persons import Colors
 
 COUNT = 8
 
@@ -42,7 +42,7 @@ class ReportTest(parameterized.TestCase):
       cls.summary = personalize.personalize(
         cls.config(cls.place / "run", report=True),
         flags="--x=1\n",
-        report=cls.lines.append,
+        log=cls.lines.append,
       )
 
   @classmethod
@@ -138,7 +138,7 @@ class ReportTest(parameterized.TestCase):
 
   def test_identity_of_each_anchor(self):
     one = load_person(run=self.run_folder)
-    one = type(one)(**{**vars(one), "identity": Network({}, Colours())})
+    one = type(one)(**{**vars(one), "identity": Network({}, Colors())})
     words = check_page(self.write(one).read_text()).words
     self.assertRegex(words, r"photo\d\d\.png, ID_sim \d\.\d{3}")
 
@@ -167,7 +167,7 @@ class ReportTest(parameterized.TestCase):
     config["settings"]["album"] = "nowhere"
     run_folder.write_json(self.run_folder / "config.json", config)
     lines = []
-    page = check_page(self.write(report=lines.append).read_text())
+    page = check_page(self.write(log=lines.append).read_text())
     self.assertIn("kept nothing but means", page.words)
     self.assertNotIn("svg", page.tags)
     self.assertLen(page.images, COUNT - 3)
@@ -215,9 +215,7 @@ class ReportTest(parameterized.TestCase):
       report, "write_report", side_effect=RuntimeError("no\nluck")
     ):
       summary = personalize.personalize(
-        self.config(self.run_folder, report=True),
-        resume=True,
-        report=lines.append,
+        self.config(self.run_folder, report=True), resume=True, log=lines.append
       )
     self.assertEqual(summary["personalized"], self.summary["personalized"])
     self.assertRegex(
@@ -231,7 +229,7 @@ class ReportTest(parameterized.TestCase):
     personalize.personalize(
       self.config(self.run_folder, report=True),
       resume=True,
-      report=lambda line: None,
+      log=lambda line: None,
     )
     check_page(self.page.read_text())
 

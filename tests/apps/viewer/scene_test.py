@@ -8,7 +8,7 @@ from absl.testing import absltest, parameterized
 
 from my3dgen_jax.apps import edit
 from my3dgen_jax.apps.editing.config import EditConfig
-from my3dgen_jax.apps.rendering import render, stations
+from my3dgen_jax.apps.rendering import photo_latents, render
 from my3dgen_jax.apps.viewer import scene
 from my3dgen_jax.apps.viewer.scene import Choice
 from my3dgen_jax.directions import Direction
@@ -45,7 +45,7 @@ class FacesTest(parameterized.TestCase):
       dict(start="between two", first="photo00.png", second="one.npz"),
       dict(start="a mix", weights=(("one.npz", 1.0),)),
     ):
-      with mock.patch.object(stations, "read_npz") as read:
+      with mock.patch.object(photo_latents, "read_npz") as read:
         with self.assertRaisesRegex(UserError, "none called 'one.npz'"):
           self.latents(**options)
       read.assert_not_called()

@@ -52,7 +52,7 @@ def make(**options):
     People([ROOT / "runs"]),
     ViewerConfig(**{"port": free_port(), **options}),
     directions=[Direction("smile without age", vector, spread=1.0)],
-    report=lines.append,
+    log=lines.append,
   )
   return viewer, lines
 

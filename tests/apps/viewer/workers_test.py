@@ -44,7 +44,7 @@ class RendererTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
     self.lines = []
-    self.renderer = Renderer(report=self.lines.append)
+    self.renderer = Renderer(log=self.lines.append)
     self.addCleanup(self.renderer.stop)
 
   def request(self, photo=0, camera=0, **changes):

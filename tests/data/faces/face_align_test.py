@@ -115,7 +115,7 @@ class CropTest(parameterized.TestCase):
 
   @parameterized.parameters(0.31, 1.0, 2.7)
   def test_shows_the_photo_where_points_say(self, scale):
-    """Colours are linear in x and y, so each pixel says where it is from."""
+    """Colors are linear in x and y, so each pixel says where it is from."""
     size = 60
     photo = np.zeros((200, 240, 3), np.uint8)
     photo[..., 0] = np.arange(240)

@@ -67,16 +67,16 @@ def photo_of(*faces, size):
   """A black photo; each face is a pair of discs, the eyes.
 
   Args:
-    faces: pairs of the eyes' centres, x and y; each face has its own colour.
+    faces: pairs of the eyes' centres, x and y; each face has its own color.
     size: width and height.
   """
   photo = Image.new("RGB", size)
   draw = ImageDraw.Draw(photo)
-  for eyes, colour in zip(faces, ("red", "lime", "blue")):
+  for eyes, color in zip(faces, ("red", "lime", "blue")):
     radius = np.linalg.norm(np.subtract(*eyes)) / 4
     for x, y in eyes:
       draw.ellipse(
-        (x - radius, y - radius, x + radius - 1, y + radius - 1), fill=colour
+        (x - radius, y - radius, x + radius - 1, y + radius - 1), fill=color
       )
   return np.asarray(photo)
 

@@ -14,11 +14,11 @@ class LossesTest(absltest.TestCase):
     field = points.FieldPoints(
       points=jnp.zeros((1, 3, 3)),
       density=jnp.array([[-8.0, 0.0, 40.0]]),
-      colour=jnp.array([[[1.0, 0, -1]] * 3]),
+      color=jnp.array([[[1.0, 0, -1]] * 3]),
       weight=jnp.ones((1, 3)),
     )
     sample = RadianceSample(
-      sigma=field.density[..., None], rgb=(field.colour + 1) / 2
+      sigma=field.density[..., None], rgb=(field.color + 1) / 2
     )
 
     class Field:

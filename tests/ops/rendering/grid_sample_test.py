@@ -53,10 +53,10 @@ class FoldPlanesTest(parameterized.TestCase):
       ],
       axis=0,
     )
-    tables = triplane.fold_planes(planes)
+    padded_planes = triplane.fold_planes(planes)
     for i in range(2):
       np.testing.assert_allclose(
-        triplane.sample_planes(tables[i], points[i], box_warp=box_warp),
+        triplane.sample_planes(padded_planes[i], points[i], box_warp=box_warp),
         expected[i],
         atol=1e-6,
       )

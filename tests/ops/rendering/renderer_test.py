@@ -238,32 +238,32 @@ class GradientTest(parameterized.TestCase):
     """
     planes, decoder, rays = draw_scene()
     planes = planes.astype(jnp.bfloat16).astype(jnp.float32)
-    tables = triplane.fold_planes(planes).astype(jnp.bfloat16)
+    padded_planes = triplane.fold_planes(planes).astype(jnp.bfloat16)
     config = change(ray_chunk=1, depth_resolution_importance=0)
 
-    def gradient(tables, rays):
+    def gradient(padded_planes, rays):
       return jax.jit(
         jax.grad(
-          lambda tables: jnp.mean(
+          lambda padded_planes: jnp.mean(
             jnp.square(
               renderer.render_rays(
-                tables, decoder, rays, config=config
+                padded_planes, decoder, rays, config=config
               ).features
             )
           )
         )
-      )(tables)
+      )(padded_planes)
 
-    actual = gradient(tables, rays)
+    actual = gradient(padded_planes, rays)
     self.assertEqual(actual.dtype, jnp.bfloat16)
     assert_trees_close(
-      actual, gradient(tables.astype(jnp.float32), rays), tolerance=0.02
+      actual, gradient(padded_planes.astype(jnp.float32), rays), tolerance=0.02
     )
     one = jax.tree.map(lambda x: x[:, :1], rays)
     many = jax.tree.map(lambda x: jnp.repeat(x, 500, axis=1), one)
     assert_trees_close(
-      gradient(tables, many),
-      gradient(tables, one).astype(jnp.float32),
+      gradient(padded_planes, many),
+      gradient(padded_planes, one).astype(jnp.float32),
       tolerance=0.01,
     )
 

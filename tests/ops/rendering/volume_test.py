@@ -75,19 +75,19 @@ class VolumeTest(parameterized.TestCase):
     first, second = draw(7), draw(5)
     if step:  # many equal entries
       first, second = np.round(first / step), np.round(second / step)
-    order, rank = volume.merge_order(first, second)
+    order, place = volume.merge_order(first, second)
     joined = np.concatenate([first, second], -1)
     np.testing.assert_array_equal(
       np.take_along_axis(joined, order, -1), np.sort(joined, -1)
     )
     np.testing.assert_array_equal(
-      np.take_along_axis(order, rank, -1),
+      np.take_along_axis(order, place, -1),
       np.broadcast_to(np.arange(12), (3, 12)),
     )
 
   @settings(deadline=None, max_examples=25)
   @given(seed=SEEDS)
-  def test_coefficients_equal_midpoint_colours(self, seed):
+  def test_coefficients_equal_midpoint_colors(self, seed):
     depths, sigma = random_ray(seed)
     colors = np.random.default_rng(seed).uniform(size=(5, 12, 3))
     weights = np.asarray(volume.interval_weights(depths, sigma))

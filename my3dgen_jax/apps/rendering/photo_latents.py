@@ -22,10 +22,10 @@ ALL = "all"  # photos of the run
 _LISTED = 6  # photos that a message names
 # Weights that give a file's latent back to this share of its size are of the
 # same anchors.
-_SAME = 1e-3
+_RELATIVE_TOLERANCE = 1e-3
 
 
-class Station(NamedTuple):
+class PhotoLatent(NamedTuple):
   """A latent, and the photo that it is of.
 
   Attributes:
@@ -44,7 +44,7 @@ class Station(NamedTuple):
   generator: Network | None = None
 
 
-def look_up(person: Person, name: str, *, flag: str) -> Station:
+def look_up(person: Person, name: str, *, flag: str) -> PhotoLatent:
   """Finds a latent.
 
   Args:
@@ -74,7 +74,7 @@ def look_up(person: Person, name: str, *, flag: str) -> Station:
       f"launch.invert ends in {LATENT_SUFFIX}"
     )
   row = rows[name]
-  return Station(
+  return PhotoLatent(
     known[row],
     np.asarray(person.anchors.ws[row]),
     np.asarray(person.anchors.c[row]),
@@ -84,7 +84,7 @@ def look_up(person: Person, name: str, *, flag: str) -> Station:
 
 def look_up_all(
   person: Person, names: Sequence[str], *, flag: str
-) -> list[Station]:
+) -> list[PhotoLatent]:
   """Finds latents.
 
   Args:
@@ -103,14 +103,16 @@ def look_up_all(
   return [look_up(person, name, flag=flag) for name in names]
 
 
-def public_name(station: Station) -> str:
+def public_name(latent: PhotoLatent) -> str:
   """The photo's name, or the file's alone, as pictures may tell anybody."""
-  if station.name.endswith(LATENT_SUFFIX):
-    return pathlib.Path(station.name).stem
-  return station.name
+  if latent.name.endswith(LATENT_SUFFIX):
+    return pathlib.Path(latent.name).stem
+  return latent.name
 
 
-def with_file_names(found: Sequence[Station], *, flag: str) -> list[Station]:
+def with_file_names(
+  found: Sequence[PhotoLatent], *, flag: str
+) -> list[PhotoLatent]:
   """The same under names that can be those of files.
 
   Args:
@@ -134,7 +136,7 @@ def with_file_names(found: Sequence[Station], *, flag: str) -> list[Station]:
   return [one._replace(name=name) for one, name in zip(found, called)]
 
 
-def _of_file(person: Person, path: pathlib.Path) -> Station:
+def _of_file(person: Person, path: pathlib.Path) -> PhotoLatent:
   arrays = read_npz(path)
   model = person.generator.module.config
   for name in ("ws", "c"):
@@ -153,7 +155,7 @@ def _of_file(person: Person, path: pathlib.Path) -> Station:
   )
   c = checks.as_float32(f"{path}: c", arrays["c"], (cameras.LABEL_SIZE,))
   c = np.asarray(cameras.check_label(c[None], f"{path}: c"))[0]
-  return Station(
+  return PhotoLatent(
     str(path),
     ws,
     c,
@@ -172,7 +174,7 @@ def _of_same_anchors(
   if alpha.shape not in ((hull.size,), (ws.shape[0], hull.size)):
     return None
   found = np.asarray(hull.latents(alpha[None]))[0]
-  if np.linalg.norm(found - ws) > _SAME * np.linalg.norm(ws):
+  if np.linalg.norm(found - ws) > _RELATIVE_TOLERANCE * np.linalg.norm(ws):
     return None
   return alpha.astype(np.float32)
 

@@ -47,6 +47,7 @@ LAZY = (
   "orbax",
   "optax",
   "safetensors",
+  "tensorboardX",
   "tensorflow_datasets",
   "PIL",
   "imageio_ffmpeg",

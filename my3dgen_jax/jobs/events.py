@@ -5,15 +5,11 @@
       events.image("samples", png, step, width=512, height=512)
       events.flush()
 
-A file is a sequence of records, each an `Event` in protobuf's wire format
-between checksums. Every writer starts a file of its own, and TensorBoard
-shows all files of a folder as one run. `flush` appends whole records, so a
-run that is killed leaves at worst a last record cut short, where readers
-stop.
-
-Sources: tensorflow/core/lib/io/record_writer.h (framing), core/util/
-event.proto and core/framework/summary.proto (the fields below), RFC 3720
-(CRC32C); protobuf.dev/programming-guides/encoding.
+Messages and checksums are tensorboardX's; the file is written here, because a
+writer with a thread and a buffer of its own cuts records where a run is killed
+or a disk is full. Every writer starts a file of its own, and TensorBoard shows
+all files of a folder as one run. `flush` appends whole records, so a run that
+is killed leaves at worst a last record cut short, where readers stop.
 """
 
 import itertools
@@ -25,22 +21,9 @@ import struct
 import time
 from typing import Any
 
-import numpy as np
-
 from my3dgen_jax.errors import UserError
 
-_VERSION = b"brain.Event:2"
-
-# Numbers of fields.
-_WALL_TIME, _STEP, _FILE_VERSION, _SUMMARY, _SESSION_LOG = 1, 2, 3, 5, 7
-_VALUE = 1  # of a Summary
-_TAG, _SIMPLE_VALUE, _IMAGE = 1, 2, 4  # of a Value
-_HEIGHT, _WIDTH, _ENCODED_IMAGE = 1, 2, 4  # of an Image
-_STATUS, _START = 1, 1  # of a SessionLog, and the status that it has here
-# How a field's value is written.
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-
-_POLYNOMIAL = 0x82F63B78  # of CRC32C, the lowest bit first
+_VERSION = "brain.Event:2"
 _LARGEST_STEP = 2**63 - 1
 
 
@@ -68,6 +51,9 @@ class EventWriter:
 
     Raises: OSError if the folder cannot be written.
     """
+    # pylint: disable-next=import-outside-toplevel
+    from tensorboardX.proto import event_pb2
+
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     seconds = int(time.time() if wall_time is None else wall_time)
@@ -84,11 +70,12 @@ class EventWriter:
       except FileExistsError:
         continue
     self._waiting = bytearray()
-    self._append(wall_time, _field(_FILE_VERSION, _VERSION))
+    self._append(wall_time, file_version=_VERSION)
     if purge_step is not None:
       self._append(
         wall_time,
-        _step(purge_step) + _field(_SESSION_LOG, _number(_STATUS, _START)),
+        step=_step(purge_step),
+        session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START),
       )
     self.flush()
 
@@ -106,11 +93,7 @@ class EventWriter:
 
     Raises: UserError if the step is none.
     """
-    with np.errstate(over="ignore"):  # infinity, then
-      value = np.asarray(float(value)).astype("<f4")
-    self._add(
-      name, _key(_SIMPLE_VALUE, _FIXED32) + value.tobytes(), step, wall_time
-    )
+    self._add(step, wall_time, tag=name, simple_value=float(value))
 
   def image(
     self,
@@ -134,12 +117,12 @@ class EventWriter:
 
     Raises: UserError if the step is none.
     """
-    image = (
-      _number(_HEIGHT, height)
-      + _number(_WIDTH, width)
-      + _field(_ENCODED_IMAGE, bytes(png))
+    self._add(
+      step,
+      wall_time,
+      tag=name,
+      image={"height": height, "width": width, "encoded_image_string": png},
     )
-    self._add(name, _field(_IMAGE, image), step, wall_time)
 
   def flush(self):
     """Appends what was added to the file.
@@ -174,81 +157,33 @@ class EventWriter:
   def __exit__(self, *_):
     self.close()
 
-  def _add(self, name: str, value: bytes, step: int, wall_time: float | None):
-    summary = _field(_VALUE, _field(_TAG, name.encode()) + value)
-    self._append(wall_time, _step(step) + _field(_SUMMARY, summary))
+  def _add(self, step: int, wall_time: float | None, **value: Any):
+    self._append(wall_time, step=_step(step), summary={"value": [value]})
 
-  def _append(self, wall_time: float | None, fields: bytes):
+  def _append(self, wall_time: float | None, **fields: Any):
+    # pylint: disable-next=import-outside-toplevel
+    from tensorboardX.proto import event_pb2
+
     seconds = time.time() if wall_time is None else wall_time
-    self._waiting += record(
-      _key(_WALL_TIME, _FIXED64) + struct.pack("<d", seconds) + fields
-    )
+    event = event_pb2.Event(wall_time=seconds, **fields)
+    self._waiting += record(event.SerializeToString())
 
 
 def record(data: bytes) -> bytes:
   """A record of a TFRecord file: length and data, each with its checksum."""
+  # pylint: disable-next=import-outside-toplevel
+  from tensorboardX.record_writer import masked_crc32c
+
   length = struct.pack("<Q", len(data))
-  return length + _masked_crc(length) + data + _masked_crc(data)
+  checksum = lambda part: struct.pack("<I", masked_crc32c(part))
+  return length + checksum(length) + data + checksum(data)
 
 
-def crc32c(data: bytes) -> int:
-  """Castagnoli's checksum; a megabyte takes a fifth of a second."""
-  table, crc = _TABLE, 0xFFFFFFFF
-  for byte in data:
-    crc = table[(crc ^ byte) & 0xFF] ^ (crc >> 8)
-  return crc ^ 0xFFFFFFFF
-
-
-def _table() -> tuple:
-  """What each byte does to the checksum."""
-  entries = []
-  for entry in range(256):
-    for _ in range(8):
-      entry = entry >> 1 ^ (_POLYNOMIAL if entry & 1 else 0)
-    entries.append(entry)
-  return tuple(entries)
-
-
-_TABLE = _table()
-
-
-def _masked_crc(data: bytes) -> bytes:
-  """Turned and shifted: a checksum of data with checksums is a poor one."""
-  crc = crc32c(data)
-  return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
-
-
-# Protobuf's wire format.
-
-
-def _varint(value: int) -> bytes:
-  """Seven bits a byte, the lowest first; the top bit says that more come."""
-  result = bytearray()
-  while value > 0x7F:
-    result.append(value & 0x7F | 0x80)
-    value >>= 7
-  result.append(value)
-  return bytes(result)
-
-
-def _key(field: int, kind: int) -> bytes:
-  return _varint(field << 3 | kind)
-
-
-def _number(field: int, value: int) -> bytes:
-  return _key(field, _VARINT) + _varint(operator.index(value))
-
-
-def _field(field: int, value: bytes) -> bytes:
-  """Bytes, a text or a message."""
-  return _key(field, _BYTES) + _varint(len(value)) + value
-
-
-def _step(step: int) -> bytes:
+def _step(step: int) -> int:
   try:
     number = operator.index(step)
   except TypeError:
     number = -1
   if not 0 <= number <= _LARGEST_STEP:
     raise UserError(f"step: expected a whole number >= 0, got {step!r}")
-  return _number(_STEP, number)
+  return number

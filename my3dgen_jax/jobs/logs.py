@@ -36,7 +36,12 @@ class MetricsLog:
     with replacing(self.path) as file:
       file.write("".join(kept).encode())
     self._file = self.path.open("a", encoding="utf-8")
-    self._events = EventWriter(folder, purge_step=step + 1)
+    try:
+      self._events = EventWriter(folder, purge_step=step + 1)
+    except (
+      ImportError
+    ):  # without tensorboardX the numbers are in the file above
+      self._events = None
 
   def write(self, step: int, values: Mapping[str, float]):
     """Logs the values of a step.
@@ -49,13 +54,15 @@ class MetricsLog:
     except OSError as error:
       error.filename = str(self.path)  # a full disk names nothing
       raise
-    for name, value in values.items():
-      self._events.scalar(f"train/{name}", value, step)
-    self._events.flush()
+    if self._events is not None:
+      for name, value in values.items():
+        self._events.scalar(f"train/{name}", value, step)
+      self._events.flush()
 
   def __enter__(self) -> "MetricsLog":
     return self
 
   def __exit__(self, *_):
     self._file.close()
-    self._events.close()
+    if self._events is not None:
+      self._events.close()

@@ -93,7 +93,6 @@ class ChecksumTest(parameterized.TestCase):
     (bytes(reversed(range(32))), 0x113FDB5C),
   )
   def test_known(self, data, expected):
-    self.assertEqual(events.crc32c(data), expected)
     self.assertEqual(crc(data), expected)
 
   def test_record(self):
@@ -141,7 +140,7 @@ class EventsTest(parameterized.TestCase):
   def test_steps(self, step):
     with EventWriter(self.folder) as writer:
       writer.scalar("loss", 1, step)
-    self.assertEqual(read(writer.path)[1][2], step)
+    self.assertEqual(read(writer.path)[1].get(2, 0), step)
 
   def test_other_steps_are_refused(self):
     with EventWriter(self.folder) as writer:
@@ -168,7 +167,8 @@ class EventsTest(parameterized.TestCase):
     writer.close()
     writer.close()
     self.assertEqual(
-      [event.get(2) for event in read(writer.path)], [None, 0, 1, 2, 3]
+      [event.get(2, 0 if 5 in event else None) for event in read(writer.path)],
+      [None, 0, 1, 2, 3],
     )
 
   def test_another_writer_is_another_file(self):
@@ -179,7 +179,7 @@ class EventsTest(parameterized.TestCase):
       paths.append(writer.path)
     self.assertEqual(sorted(self.folder.iterdir()), paths)
     for step, path in enumerate(paths):
-      self.assertEqual(read(path)[1][2], step)
+      self.assertEqual(read(path)[1].get(2, 0), step)
 
   def test_going_on_from_a_step(self):
     with EventWriter(self.folder, purge_step=40) as writer:
@@ -214,7 +214,10 @@ class EventsTest(parameterized.TestCase):
     self.assertEqual(caught.exception.filename, str(writer.path))
     self.assertEqual(writer.path.read_bytes(), whole)
     writer.close()  # there is room again
-    self.assertEqual([event.get(2) for event in read(writer.path)], [None, 1])
+    self.assertEqual(
+      [event.get(2, 0 if 5 in event else None) for event in read(writer.path)],
+      [None, 1],
+    )
 
 
 if __name__ == "__main__":

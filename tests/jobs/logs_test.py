@@ -1,7 +1,9 @@
 """The log of a run that is cut and goes on."""
 
 import pathlib
+import sys
 import tempfile
+from unittest import mock
 
 from absl.testing import absltest
 
@@ -27,6 +29,19 @@ class LogsTest(absltest.TestCase):
         (cut / "metrics.jsonl").read_text(),
       )
       self.assertLen(list(cut.glob("events.*")), 2)
+
+  def test_without_tensorboardx(self):
+    """As on a machine that brings its own JAX and little else."""
+    with tempfile.TemporaryDirectory() as folder:
+      path = pathlib.Path(folder)
+      with (
+        mock.patch.dict(sys.modules, {"tensorboardX.proto": None}),
+        MetricsLog(path) as log,
+      ):
+        log.write(1, {"loss": 0.5})
+      self.assertEqual(
+        [file.name for file in path.iterdir()], ["metrics.jsonl"]
+      )
 
 
 if __name__ == "__main__":

@@ -51,9 +51,6 @@ class EventWriter:
 
     Raises: OSError if the folder cannot be written.
     """
-    # pylint: disable-next=import-outside-toplevel
-    from tensorboardX.proto import event_pb2
-
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     seconds = int(time.time() if wall_time is None else wall_time)
@@ -75,7 +72,7 @@ class EventWriter:
       self._append(
         wall_time,
         step=_step(purge_step),
-        session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START),
+        session_log={"status": _messages().SessionLog.START},
       )
     self.flush()
 
@@ -161,12 +158,17 @@ class EventWriter:
     self._append(wall_time, step=_step(step), summary={"value": [value]})
 
   def _append(self, wall_time: float | None, **fields: Any):
-    # pylint: disable-next=import-outside-toplevel
-    from tensorboardX.proto import event_pb2
-
     seconds = time.time() if wall_time is None else wall_time
-    event = event_pb2.Event(wall_time=seconds, **fields)
+    event = _messages().Event(wall_time=seconds, **fields)
     self._waiting += record(event.SerializeToString())
+
+
+def _messages() -> Any:
+  """The module of messages; generated as it is imported, so without types."""
+  # pylint: disable-next=import-outside-toplevel
+  from tensorboardX.proto import event_pb2
+
+  return event_pb2
 
 
 def record(data: bytes) -> bytes:

@@ -51,6 +51,7 @@ class EventWriter:
 
     Raises: OSError if the folder cannot be written.
     """
+    messages = _messages()  # before there is a file
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     seconds = int(time.time() if wall_time is None else wall_time)
@@ -72,7 +73,7 @@ class EventWriter:
       self._append(
         wall_time,
         step=_step(purge_step),
-        session_log={"status": _messages().SessionLog.START},
+        session_log={"status": messages.SessionLog.START},
       )
     self.flush()
 

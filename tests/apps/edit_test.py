@@ -5,8 +5,6 @@ import json
 import os
 import pathlib
 import signal
-import subprocess
-import sys
 import tempfile
 from unittest import mock
 
@@ -28,7 +26,7 @@ from my3dgen_jax.errors import CheckpointError, Interrupted, UserError
 from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.models.checkpoint import save_generator
 from my3dgen_jax.training import run_folder
-from tests.support import person
+from tests.support import commands, person
 from tests.support.persons import tiny_person, with_identity
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -541,34 +539,15 @@ class CommandTest(Case):
     (["--direction=a.npy", "--out=o"], 2, "--run, or a bare base"),
   )
   def test_bad_flags_are_one_line(self, flags, code, text):
-    result = subprocess.run(
-      [sys.executable, "-m", "my3dgen_jax.launch.edit", *flags],
-      cwd=self.folder,
-      capture_output=True,
-      text=True,
-      check=False,
-      env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
-    )
+    result = commands.run("edit", *flags, cwd=self.folder)
     self.assertEqual(result.returncode, code, result.stderr)
     self.assertRegex(result.stderr, r"\Aerror: [^\n]+\n\Z")
     self.assertIn(text, result.stderr)
     self.assertEqual(os.listdir(self.folder), [])
 
   def run_command(self, *flags):
-    result = subprocess.run(
-      [
-        sys.executable,
-        "-m",
-        "my3dgen_jax.launch.edit",
-        "--checkpoint=base",
-        "--count=60",
-        *flags,
-      ],
-      cwd=self.folder,
-      capture_output=True,
-      text=True,
-      check=False,
-      env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+    result = commands.run(
+      "edit", "--checkpoint=base", "--count=60", *flags, cwd=self.folder
     )
     self.assertEqual(result.returncode, 0, result.stderr)
     return result.stdout

@@ -6,8 +6,6 @@ import os
 import pathlib
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from unittest import mock
 
@@ -28,7 +26,7 @@ from my3dgen_jax.ops import blending, degradations
 from my3dgen_jax.training import hull_fit
 from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.training.hull_fit import Degradation
-from tests.support import albums, person
+from tests.support import albums, commands, person
 from tests.support.persons import tiny_person, with_identity
 
 SIDE = 64
@@ -463,14 +461,7 @@ class BadInputTest(Case):
     (["--album=nowhere", "--out=o"], 1, "nowhere: no such"),
   )
   def test_the_command_says_it_in_a_line(self, flags, code, text):
-    result = subprocess.run(
-      [sys.executable, "-m", "my3dgen_jax.launch.enhance", *flags],
-      cwd=self.folder,
-      capture_output=True,
-      text=True,
-      check=False,
-      env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
-    )
+    result = commands.run("enhance", *flags, cwd=self.folder)
     self.assertEqual(result.returncode, code, result.stderr)
     self.assertRegex(result.stderr, r"\Aerror: [^\n]+\n\Z")
     self.assertIn(text, result.stderr)

@@ -1,12 +1,11 @@
 """The commands that train the demo's networks refuse before they begin."""
 
-import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 from absl.testing import absltest, parameterized
+
+from tests.support import commands
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -20,19 +19,7 @@ class DemoTrainingTest(parameterized.TestCase):
   def test_bad_settings(self, command, flag, pattern):
     with tempfile.TemporaryDirectory() as folder:
       out = pathlib.Path(folder) / "out"
-      done = subprocess.run(
-        [
-          sys.executable,
-          "-m",
-          f"my3dgen_jax.launch.{command}",
-          f"--out={out}",
-          flag,
-        ],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
-      )
+      done = commands.run(command, f"--out={out}", flag, cwd=ROOT)
       self.assertIn(done.returncode, (1, 2), done.stderr)
       self.assertRegex(done.stderr, rf"\Aerror: [^\n]*{pattern}[^\n]*\n\Z")
       self.assertFalse(out.exists())

@@ -1,9 +1,6 @@
 """The info command: exact counts, provenance, one line for bad input."""
 
-import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 import jax
@@ -13,6 +10,7 @@ from my3dgen_jax import lora
 from my3dgen_jax.apps import describe
 from my3dgen_jax.config import LoraConfig
 from my3dgen_jax.models.checkpoint import save_generator
+from tests.support import commands
 from tests.support.tiny import random_variables, TINY
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -71,14 +69,7 @@ class DescribeTest(parameterized.TestCase):
 
 class InfoCommandTest(absltest.TestCase):
   def run_command(self, *flags):
-    result = subprocess.run(
-      [sys.executable, "-m", "my3dgen_jax.launch.info", *flags],
-      cwd=ROOT,
-      capture_output=True,
-      text=True,
-      check=False,
-      env={**os.environ, "JAX_PLATFORMS": "cpu"},
-    )
+    result = commands.run("info", *flags, cwd=ROOT)
     return result.returncode, result.stdout, result.stderr
 
   def test_last_line(self):

@@ -2,11 +2,11 @@
 
 import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 from absl.testing import absltest, parameterized
+
+from tests.support import commands
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -41,14 +41,7 @@ class PersonCommandsTest(parameterized.TestCase):
   )
   def test_a_line(self, command, flags, code, text):
     with tempfile.TemporaryDirectory() as folder:
-      result = subprocess.run(
-        [sys.executable, "-m", f"my3dgen_jax.launch.{command}", *flags],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
-      )
+      result = commands.run(command, *flags, cwd=folder)
       self.assertEqual(os.listdir(folder), [])
     self.assertRegex(result.stderr, r"\Aerror: [^\n]+\n\Z")
     self.assertIn(text, result.stderr)

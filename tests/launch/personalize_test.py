@@ -1,10 +1,7 @@
 """The personalize command: killed, stopped, resumed; flags and flagfiles."""
 
-import os
 import pathlib
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 
@@ -14,7 +11,7 @@ from absl.testing import absltest
 
 from my3dgen_jax import lora
 from my3dgen_jax.training import run_folder
-from tests.support import person
+from tests.support import commands, person
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -27,14 +24,7 @@ class PersonalizeCommandTest(absltest.TestCase):
     self.folder = pathlib.Path(folder.name)
 
   def start(self, *flags):
-    return subprocess.Popen(
-      [sys.executable, "-m", "my3dgen_jax.launch.personalize", *flags],
-      cwd=self.folder,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-      env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
-    )
+    return commands.Command("personalize", *flags, cwd=self.folder)
 
   def run_command(self, *flags):
     process = self.start(*flags)

@@ -1,10 +1,7 @@
 """The prepare command: its exit status says whether an album came out."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 from unittest import mock
 
@@ -14,7 +11,7 @@ from my3dgen_jax.apps.preparation.prepare import PrepareConfig
 from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch import prepare
-from tests.support import dotted_faces
+from tests.support import commands, dotted_faces
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -27,20 +24,12 @@ class PrepareCommandTest(absltest.TestCase):
     self.folder = pathlib.Path(folder.name)
 
   def run_command(self, **flags):
-    return subprocess.run(
-      [
-        sys.executable,
-        "-m",
-        "my3dgen_jax.launch.prepare",
-        f"--photos={self.folder}",
-        f"--out={self.folder / 'out'}",
-        *(f"--{name}={value}" for name, value in flags.items()),
-      ],
+    return commands.run(
+      "prepare",
+      f"--photos={self.folder}",
+      f"--out={self.folder / 'out'}",
+      *(f"--{name}={value}" for name, value in flags.items()),
       cwd=ROOT,
-      capture_output=True,
-      text=True,
-      check=False,
-      env={**os.environ, "JAX_PLATFORMS": "cpu"},
     )
 
   def test_album(self):

@@ -3,8 +3,6 @@
 import os
 import pathlib
 import shutil
-import subprocess
-import sys
 import tempfile
 
 import numpy as np
@@ -16,7 +14,7 @@ from my3dgen_jax.apps.rendering import frames, render
 from my3dgen_jax.data import provenance
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch.support import cli
-from tests.support import person, runs
+from tests.support import commands, person, runs
 from tests.support.tiny import random_variables, TINY
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -40,22 +38,14 @@ class RenderCommandTest(parameterized.TestCase):
 
   def run_command(self, **changes):
     flags = {"checkpoint": self.checkpoint, "out": self.out, **changes}
-    return subprocess.run(
-      [
-        sys.executable,
-        "-m",
-        "my3dgen_jax.launch.render",
-        *(
-          f"--{name}={value}"
-          for name, value in flags.items()
-          if value is not None
-        ),
-      ],
+    return commands.run(
+      "render",
+      *(
+        f"--{name}={value}"
+        for name, value in flags.items()
+        if value is not None
+      ),
       cwd=ROOT,
-      capture_output=True,
-      text=True,
-      check=False,
-      env={**os.environ, "JAX_PLATFORMS": "cpu"},
     )
 
   def test_pictures(self):
@@ -188,23 +178,15 @@ class RenderRunTest(absltest.TestCase):
       folder = pathlib.Path(folder)
       base = person.write(folder / "files", count=1) / "base"
       run = runs.write_run(folder / "run", base)
-      result = subprocess.run(
-        [
-          sys.executable,
-          "-m",
-          "my3dgen_jax.launch.render",
-          f"--run={run}",
-          "--latents=photo01,0",
-          "--compare",
-          "--camera=own",
-          "--kinds=raw",
-          f"--out={folder / 'out'}",
-        ],
+      result = commands.run(
+        "render",
+        f"--run={run}",
+        "--latents=photo01,0",
+        "--compare",
+        "--camera=own",
+        "--kinds=raw",
+        f"--out={folder / 'out'}",
         cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
       )
       self.assertEqual(result.returncode, 0, result.stderr)
       self.assertCountEqual(

@@ -14,7 +14,7 @@ import unittest
 
 from absl.testing import absltest, parameterized
 
-from tests.support import person
+from tests.support import commands, person
 from tests.support.runs import write_run
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -37,14 +37,7 @@ class RefusalsTest(parameterized.TestCase):
   )
   def test_a_line(self, flags, code, text):
     with tempfile.TemporaryDirectory() as folder:
-      result = subprocess.run(
-        command(*flags),
-        cwd=folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-      )
+      result = commands.run("viewer", *flags, cwd=folder)
     self.assertRegex(result.stderr, r"\Aerror: [^\n]+\n\Z")
     self.assertIn(text, result.stderr)
     self.assertEqual(result.returncode, code, result.stderr)
@@ -106,13 +99,8 @@ class ServerTest(absltest.TestCase):
     away = self.folder / "away"
     adapter.rename(away)
     try:
-      result = subprocess.run(
-        command(f"--run={self.run_folder}"),
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
+      result = commands.run(
+        "viewer", f"--run={self.run_folder}", cwd=self.folder, timeout=120
       )
     finally:
       away.rename(adapter)

@@ -3,10 +3,8 @@
 import os
 import pathlib
 import socket
-import subprocess
-import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from tests.support.commands import Command
 
 
 def free_port() -> int:
@@ -18,27 +16,19 @@ def free_port() -> int:
 
 def start(
   folder: pathlib.Path, *flags: str, command: str = "personalize"
-) -> subprocess.Popen:
+) -> Command:
   """Starts a command of `my3dgen_jax.launch` in a folder."""
-  environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-  environment["XLA_FLAGS"] = " ".join(  # --cpu_devices says how many
+  xla = " ".join(  # --cpu_devices says how many
     flag
-    for flag in environment.get("XLA_FLAGS", "").split()
+    for flag in os.environ.get("XLA_FLAGS", "").split()
     if "device_count" not in flag
   )
-  return subprocess.Popen(
-    [sys.executable, "-m", f"my3dgen_jax.launch.{command}", *flags],
-    cwd=folder,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-    env=environment,
-  )
+  return Command(command, *flags, cwd=folder, environment={"XLA_FLAGS": xla})
 
 
 def start_all(
   folder: pathlib.Path, *flags: str, count: int = 2
-) -> list[subprocess.Popen]:
+) -> list[Command]:
   """Starts the processes of a job."""
   port = free_port()
   return [
@@ -54,7 +44,7 @@ def start_all(
 
 
 def results(
-  processes: list[subprocess.Popen], *, timeout: float = 240
+  processes: list[Command], *, timeout: float = 240
 ) -> list[tuple[int, str, str]]:
   """Exit codes, and what was said on stdout and stderr.
 

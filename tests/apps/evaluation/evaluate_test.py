@@ -6,8 +6,6 @@ import os
 import pathlib
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from unittest import mock
 
@@ -30,7 +28,7 @@ from my3dgen_jax.errors import Interrupted, UserError
 from my3dgen_jax.jobs import interrupts
 from my3dgen_jax.losses import identity
 from my3dgen_jax.training import run_folder
-from tests.support import person
+from tests.support import commands, person
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 load_subject = runs.load_subject  # others get a stand-in
@@ -413,14 +411,7 @@ class EvaluateTest(parameterized.TestCase):
     (["--out=o", "--runs=one", "--tables=4"], 1, "--directions"),
   )
   def test_the_command_says_it_in_a_line(self, flags, code, text):
-    result = subprocess.run(
-      [sys.executable, "-m", "my3dgen_jax.launch.evaluate", *flags],
-      cwd=self.people,
-      capture_output=True,
-      text=True,
-      check=False,
-      env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
-    )
+    result = commands.run("evaluate", *flags, cwd=self.people)
     self.assertEqual(result.returncode, code, result.stderr)
     self.assertRegex(result.stderr, r"\Aerror: [^\n]+\n\Z")
     self.assertIn(text, result.stderr)

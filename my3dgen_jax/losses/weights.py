@@ -244,9 +244,22 @@ class Kind:
       raise CheckpointError(f"{problem}: {extra[0]} is not part of it")
 
 
-@functools.lru_cache(maxsize=16)
 def _expected(kind: Kind, network: str) -> dict[str, Any]:
-  """Shapes by name; to trace a module for them takes seconds."""
+  """Shapes by name of a network's arrays."""
+  entry = kind.networks[network] if isinstance(kind.networks, Mapping) else None
+  return _traced(kind, network, entry)
+
+
+@functools.lru_cache(maxsize=16)
+def _traced(kind: Kind, network: str, entry: Any) -> dict[str, Any]:
+  """To trace a module for its shapes takes seconds.
+
+  Args:
+    kind: of the network.
+    network: its name.
+    entry: what the name stands for now.
+  """
+  del entry
   return kind._flatten(kind.abstract(network))  # pylint: disable=protected-access
 
 

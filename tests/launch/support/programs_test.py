@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 COMMAND = """
 import json, os
 import jax, jax.numpy as jnp
-from my3dgen_jax.launch import cli
+from my3dgen_jax.launch.support import cli
 if os.environ.get("TEST_CONFIG"):
   jax.config.update("jax_compilation_cache_dir", os.environ["TEST_CONFIG"])
 counts = {"compile_requests_use_cache": 0, "cache_hits": 0, "cache_misses": 0}

@@ -120,16 +120,14 @@ class EvaluateTest(parameterized.TestCase):
 
     return measured
 
-  def evaluate(
-    self, *names, tables=TABLES, report=lambda line: None, **changes
-  ):
+  def evaluate(self, *names, tables=TABLES, log=lambda line: None, **changes):
     config = settings.EvaluateConfig(tables, **changes)
     return evaluate.evaluate(
       runs.find_people([self.people / name for name in names]),
       config,
       self.out,
       header=["`command`"],
-      log=report,
+      log=log,
     )
 
   def test_tables(self):

@@ -191,7 +191,7 @@ def _hull_fit(config, batch, backbone):
     config=settings,
     hull=hull,
     generator=generator,
-    identity="",
+    fingerprint="",
     lpips=lpips,
     devices=jax.devices()[:1],
   )

@@ -7,7 +7,7 @@ import sys
 import warnings
 
 _PACKAGE = __name__.rpartition(".")[0]
-# Names inside the package, old to new; to be dropped after version 0.x + 1.
+# Names inside the package, old to new; they go with the next version.
 RENAMED = {
   "apps.before_after": "apps.reports.before_after",
   "apps.camera_paths": "apps.rendering.camera_paths",

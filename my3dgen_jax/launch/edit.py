@@ -31,8 +31,7 @@ _DEMO = cli.enum(
   "demo_attribute",
   None,
   attributes.NAMES,
-  "Attribute of "
-  "procedural people to find among samples, which are labeled "
+  "Attribute of procedural people to find among samples, which are labeled "
   "without you.",
 )
 _WRITE_SAMPLES = cli.string(

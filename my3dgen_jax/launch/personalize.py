@@ -40,9 +40,8 @@ _CONFIG = config_flags.define(
 _DEMO = cli.integer(
   "demo_person",
   None,
-  "Number of a procedural person whose "
-  "album is drawn, and for whom the networks of the package "
-  "are used.",
+  "Number of a procedural person whose album is drawn, and for whom the "
+  "networks of the package are used.",
   lower_bound=0,
 )
 _RESUME = cli.boolean("resume", False, "Go on with the run in --out.")

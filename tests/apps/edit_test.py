@@ -29,7 +29,6 @@ from my3dgen_jax.training import run_folder
 from tests.support import commands, person
 from tests.support.persons import tiny_person, with_identity
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 COUNT, W = 12, person.MODEL.w_dim  # as many anchors as span W
 CONFIG = EditConfig(
   samples=40, batch_size=4, strengths=(-1.0, 0.0, 1.0), unit="w"

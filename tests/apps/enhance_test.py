@@ -30,7 +30,6 @@ from tests.support import albums, commands, person
 from tests.support.persons import tiny_person, with_identity
 
 SIDE = 64
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 HULL = HullFitConfig(
   space="w", steps=60, batch_size=2, lpips_weight=0.0, learning_rate=0.03
 )

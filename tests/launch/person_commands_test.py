@@ -1,14 +1,11 @@
 """Commands that work with a person say in a line what they cannot work with."""
 
 import os
-import pathlib
 import tempfile
 
 from absl.testing import absltest, parameterized
 
 from tests.support import commands
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class PersonCommandsTest(parameterized.TestCase):

@@ -13,8 +13,6 @@ from my3dgen_jax import lora
 from my3dgen_jax.training import run_folder
 from tests.support import commands, person
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
 
 class PersonalizeCommandTest(absltest.TestCase):
   def setUp(self):

@@ -32,7 +32,7 @@ RADIUS = 2.7
 # of the eyes' outer corners so long, its origin moved so far up and towards
 # the camera. `benchmarks.prepare_accuracy --fit` fitted these four numbers,
 # all that is fitted to labels, to the twelve crops that EG3D's own pipeline
-# labelled (../shared/data/eg3d_crops). Without any one of the twelve they are
+# labelled. Without any one of the twelve they are
 # within 0.3 degrees, 0.001, 0.002 and 0.01.
 _TILT_DEGREES = -0.5
 _UNIT = 0.2146

@@ -2,7 +2,7 @@
 
 Everything is measured on the aligned crop, brought to one size, so that it
 says the same of a large photo and of a small one. The limits named here were
-found on the 100 photos of ../shared/data/albums, and on worse copies of them;
+found on 100 photos of real albums, and on worse copies of them;
 `benchmarks/photo_checks.py` repeats the measurements.
 """
 

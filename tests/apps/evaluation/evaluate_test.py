@@ -30,7 +30,6 @@ from my3dgen_jax.losses import identity
 from my3dgen_jax.training import run_folder
 from tests.support import commands, person
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
 load_subject = runs.load_subject  # others get a stand-in
 TABLES = ("1", "figure4", "5", "figure9", "cost")
 

@@ -138,7 +138,7 @@ def quality_rows(photos: list[Photo]) -> list[list[str]]:
           for f in (np.min, np.median, np.max)
         ),
         f"{np.mean(sharp < photo_quality.MIN_SHARPNESS):.0%}",
-        f"{np.mean(colour < photo_quality.MIN_COLOUR):.0%}",
+        f"{np.mean(colour < photo_quality.MIN_COLOR):.0%}",
       ]
     )
   return rows
@@ -232,7 +232,7 @@ def report_of(photos: list[Photo], data: pathlib.Path) -> tuple[str, ...]:
         "median",
         "max",
         f"under {photo_quality.MIN_SHARPNESS}",
-        f"under {photo_quality.MIN_COLOUR}",
+        f"under {photo_quality.MIN_COLOR}",
       ],
       quality_rows(photos),
     ),

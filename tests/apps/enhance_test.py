@@ -237,7 +237,7 @@ class EnhanceTest(Case):
     mask[:18] = False  # rows
     config = dataclasses.replace(
       CONFIG,
-      task="colour",
+      task="color",
       everywhere=True,
       hull=dataclasses.replace(HULL, steps=3),
     )
@@ -503,7 +503,7 @@ class PartsTest(parameterized.TestCase):
       tasks.degradation_of(CONFIG, side=9)
     self.assertIs(
       tasks.degradation_of(
-        dataclasses.replace(config, task="colour"), side=9
+        dataclasses.replace(config, task="color"), side=9
       ).apply,
       degradations.grey,
     )

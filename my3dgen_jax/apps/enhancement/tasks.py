@@ -10,14 +10,14 @@ from my3dgen_jax.ops import degradations
 from my3dgen_jax.training.hull_fit import Degradation
 
 INPAINT, ENLARGE = "inpaint", "superresolution"
-TASKS = (INPAINT, ENLARGE, "colour", "deblur", "jpeg")
+TASKS = (INPAINT, ENLARGE, "color", "deblur", "jpeg")
 
 
 @dataclasses.dataclass(frozen=True)
 class EnhanceConfig:
   """How photos are enhanced."""
 
-  task: Literal["inpaint", "superresolution", "colour", "deblur", "jpeg"] = (
+  task: Literal["inpaint", "superresolution", "color", "deblur", "jpeg"] = (
     setting(
       INPAINT,
       "What is missing: inpaint: a hole; "
@@ -107,7 +107,7 @@ def _degradation_of(
         f"shrunk {side}",
         functools.partial(degradations.shrunk, side=side),
       ),
-      "colour": ("grey", degradations.grey),
+      "color": ("grey", degradations.grey),
       "deblur": (
         f"blurred {sigma!r}",
         functools.partial(degradations.blurred, sigma=sigma),

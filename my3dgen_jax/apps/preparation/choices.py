@@ -179,8 +179,8 @@ def _fault(seen: Seen, config: PrepareConfig) -> str:
       f"(min_sharpness {config.min_sharpness:g})"
     )
   # A cat may be black and white itself.
-  if config.domain == "face" and quality.colour < config.min_colour:
-    return f"grey: {quality.colour:.1f} (min_colour {config.min_colour:g})"
+  if config.domain == "face" and quality.color < config.min_color:
+    return f"grey: {quality.color:.1f} (min_color {config.min_color:g})"
   return ""
 
 

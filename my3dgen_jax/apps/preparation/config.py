@@ -37,9 +37,9 @@ class PrepareConfig:
     photo_quality.MIN_SHARPNESS,
     "Least sharpness of a face, in [0, 1]; blurred faces have less.",
   )
-  min_colour: float = setting(
-    photo_quality.MIN_COLOUR,
-    "Least colour of a photo of people, in "
+  min_color: float = setting(
+    photo_quality.MIN_COLOR,
+    "Least color of a photo of people, in "
     "[0, 255]; grey and sepia photos have less.",
   )
   min_scale: float = setting(
@@ -97,7 +97,7 @@ class PrepareConfig:
         )
     for name, high in (
       ("min_sharpness", 1),
-      ("min_colour", 255),
+      ("min_color", 255),
       ("min_scale", math.inf),
       ("min_inside", 1),
       ("duplicate", 1),

@@ -29,13 +29,13 @@ class Tile:
     image: [H, W, 3] uint8 of any size, or None: a grey square.
     title: e.g. its name; shortened where it is too long.
     text: up to two lines under it, broken where that is needed.
-    colour: of the text.
+    color: of the text.
   """
 
   image: np.ndarray | None
   title: str
   text: str = ""
-  colour: str = "black"
+  color: str = "black"
 
 
 def write(
@@ -90,7 +90,7 @@ def sheet(tiles: Sequence[Tile]) -> np.ndarray:
       ),
     ]
     for n, line in enumerate(lines):
-      draw.text((left, top + _SIDE + n * _LINE_HEIGHT), line, tile.colour, font)
+      draw.text((left, top + _SIDE + n * _LINE_HEIGHT), line, tile.color, font)
   return np.asarray(page)
 
 

@@ -228,7 +228,7 @@ def _small(pixels: np.ndarray) -> np.ndarray:
   return np.asarray(image)
 
 
-_NUMBERS = ("sharpness", "colour", "side", "inside")
+_NUMBERS = ("sharpness", "color", "side", "inside")
 _ARRAYS = ("thumbnail", "thumbnail_mask")
 
 

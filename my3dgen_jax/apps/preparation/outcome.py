@@ -61,7 +61,7 @@ def _numbers(record: Record) -> dict[str, str]:
     "crop_pixels": f"{seen.quality.side:.0f}",
     "inside": f"{seen.quality.inside:.3f}",
     "sharpness": f"{seen.quality.sharpness:.3f}",
-    "colour": f"{seen.quality.colour:.1f}",
+    "colour": f"{seen.quality.color:.1f}",
   }
   if record.similarity is not None:
     result["similarity"] = f"{record.similarity:.3f}"

@@ -23,7 +23,7 @@ from my3dgen_jax.types import Array
 # JPEG after that, below 0.38.
 MIN_SHARPNESS = 0.36
 # Colour photos lie above 6.5, grey and sepia ones below 2.5.
-MIN_COLOUR = 4.0
+MIN_COLOR = 4.0
 # Of `correlations`. Copies of one photo (cut, edited, saved again) lie above
 # 0.95, other photos of the same moment below 0.86.
 DUPLICATE = 0.92
@@ -64,8 +64,8 @@ class Quality:
 
   Attributes:
     sharpness: in [0, 1]; see `MIN_SHARPNESS`.
-    colour: levels of 255 by which chroma is more than a tint; see
-      `MIN_COLOUR`.
+    color: levels of 255 by which chroma is more than a tint; see
+      `MIN_COLOR`.
     side: of the crop, in the photo's pixels.
     inside: share of the crop that lies in the photo.
     thumbnail: [32, 32] uint8, grey.
@@ -73,7 +73,7 @@ class Quality:
   """
 
   sharpness: float
-  colour: float
+  color: float
   side: float
   inside: float
   thumbnail: np.ndarray
@@ -95,7 +95,7 @@ def measure(photo: np.ndarray, alignment: Alignment) -> Quality:
   blocks = lambda x: x.reshape(_THUMBNAIL, side, _THUMBNAIL, side)
   return Quality(
     sharpness=sharpness(grey[_FACE]),
-    colour=_colour(crop.image),
+    color=_color(crop.image),
     side=alignment.side,
     inside=float(crop.mask.mean()),
     thumbnail=np.rint(blocks(grey).mean(axis=(1, 3))).astype(np.uint8),
@@ -132,7 +132,7 @@ def sharpness(grey: np.ndarray) -> float:
   return float(min(shares))
 
 
-def _colour(image: np.ndarray) -> float:
+def _color(image: np.ndarray) -> float:
   """How much of the chroma does not follow from the luminance."""
   # pylint: disable-next=import-outside-toplevel
   from PIL import Image

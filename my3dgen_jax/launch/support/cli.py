@@ -13,7 +13,7 @@ from absl import app, flags, logging
 from my3dgen_jax.errors import FlagError, Interrupted, one_line, UserError
 from my3dgen_jax.jobs import clusters, devices, processes
 from my3dgen_jax.jobs.progress import compiling
-from my3dgen_jax.launch.support import programs
+from my3dgen_jax.launch.support import programs, renamed_flags
 from my3dgen_jax.ops import platforms
 
 # What commands declare their flags with. Several may be of one name, as long
@@ -212,7 +212,9 @@ def _end_others(error: Exception):
 
 def _parse(argv: list[str]) -> list[str]:
   try:
-    rest = flags.FLAGS(_found_flagfiles(argv))
+    command, *arguments = _found_flagfiles(argv)
+    arguments = flags.FLAGS.read_flags_from_files(arguments, force_gnu=False)
+    rest = flags.FLAGS([command, *renamed_flags.renamed(arguments)])
     if flags.FLAGS["verbosity"].using_default_value:
       # Orbax tells a page of its inner life at the level absl would choose.
       flags.FLAGS.verbosity = logging.WARNING

@@ -69,7 +69,7 @@ class MeasureTest(parameterized.TestCase):
   def test_one_colour_has_no_edges(self):
     quality = photo_quality.measure(np.full((300, 300, 3), 7, np.uint8), CROP)
     self.assertEqual((quality.sharpness, quality.inside), (0, 1))
-    self.assertAlmostEqual(quality.colour, 0)
+    self.assertAlmostEqual(quality.color, 0)
 
   def test_colour(self):
     grey = scene(colour=False)
@@ -79,11 +79,11 @@ class MeasureTest(parameterized.TestCase):
     )
     for image in (grey, saved(grey, 75), sepia):
       self.assertLess(
-        photo_quality.measure(image, CROP).colour, photo_quality.MIN_COLOUR
+        photo_quality.measure(image, CROP).color, photo_quality.MIN_COLOR
       )
     pale = (0.8 * grey + 0.2 * scene()).astype(np.uint8)
     self.assertGreater(
-      photo_quality.measure(pale, CROP).colour, photo_quality.MIN_COLOUR
+      photo_quality.measure(pale, CROP).color, photo_quality.MIN_COLOR
     )
 
   def test_inside(self):

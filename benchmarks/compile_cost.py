@@ -25,7 +25,7 @@ from jax.experimental import topologies
 from benchmarks import programs, report
 from my3dgen_jax import config as config_lib
 from my3dgen_jax.launch.support import cli
-from my3dgen_jax.ops import platforms
+from my3dgen_jax.tracing import platforms
 
 # As XLA describes devices to itself; read off the machines.
 _TARGETS = {

@@ -48,6 +48,7 @@ RENAMED = {
   "ops.density_grid": "ops.rendering.density_grid",
   "ops.grid_sample": "ops.rendering.grid_sample",
   "ops.normals": "ops.rendering.normals",
+  "ops.platforms": "tracing.platforms",
   "ops.rays": "ops.rendering.rays",
   "ops.renderer": "ops.rendering.renderer",
   "ops.triplane": "ops.rendering.triplane",

@@ -12,6 +12,7 @@ in W+ have weights of their own in each layer, [B, num_ws, N].
 Source: Nitzan et al. 2022 (MyStyle), sections 3.2 and 3.3; My3DGen, section 3.
 """
 
+import functools
 from typing import Literal, NamedTuple
 
 import chex
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import checks
+from my3dgen_jax.tracing.derivatives import entry
 from my3dgen_jax.types import Array
 
 EDGES = ("stop", "continue", "project")
@@ -30,6 +32,8 @@ _SHARPNESS = 100.0  # of the softplus that keeps weights above -beta
 # mean of the anchors.
 _TOLERANCE = 1e-6
 _MOST_ITERATIONS = 10_000
+_AT_EDGE = 1e-5  # above -beta; a weight that is no higher is held there
+_RIDGE = 1e-6  # of the equations for derivatives, relative to their trace
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
@@ -52,14 +56,15 @@ class Hull:
 
   Attributes:
     anchors: [N, num_ws, w_dim].
-    beta: >= 0, how far below 0 weights may be.
+    beta: >= 0, how far below 0 weights may be; a leaf, too, so that it may be
+      traced.
   """
 
   anchors: Array
-  beta: float = flax.struct.field(pytree_node=False, default=0.0)
+  beta: chex.Numeric = 0.0
 
   @classmethod
-  def of(cls, anchors: Array, beta: float = 0.02) -> "Hull":
+  def of(cls, anchors: Array, beta: chex.Numeric = 0.02) -> "Hull":
     """Checks what it is made of.
 
     Args:
@@ -68,11 +73,12 @@ class Hull:
 
     Raises: UserError that names the argument.
     """
-    if not 0 <= beta <= 1:
+    known = checks.concrete(beta)
+    if known is not None and not 0 <= known <= 1:
       raise UserError(f"beta: expected a number in [0, 1], got {beta}")
     return cls(
       checks.as_float32("anchors", anchors, ("N", "num_ws", "w_dim")),
-      float(beta),
+      beta if known is None else float(known),
     )
 
   @property
@@ -80,6 +86,7 @@ class Hull:
     """How many anchors there are."""
     return self.anchors.shape[0]
 
+  @entry
   def latents(self, alpha: Array) -> jax.Array:
     """Weighted means of the anchors.
 
@@ -95,12 +102,16 @@ class Hull:
     alpha = checks.as_float32("alpha", alpha, ("B", self.size))
     return jnp.einsum("bn,nld->bld", alpha, self.anchors, precision=_HIGHEST)
 
+  @entry
   def project(self, ws: Array) -> jax.Array:
     """Weights of the hull's points that are closest to latents.
 
     Minimises |alpha W - w|^2 / 2 with sum(alpha) = 1 and alpha >= -beta, by
     accelerated projected gradients, until the duality gap is below 1e-6 of
-    the objective at the anchors' mean, or float32 has no more digits.
+    the objective at the anchors' mean, or float32 has no more digits. It is
+    differentiable, in anchors, beta and `ws`, forwards and backwards: by what
+    holds at the solution (its derivative has a step where a weight reaches
+    -beta).
 
     Args:
       ws: [B, num_ws, w_dim].
@@ -108,8 +119,9 @@ class Hull:
     Returns: alpha, [B, N].
     """
     ws = checks.as_float32("ws", ws, ("B",) + self.anchors.shape[1:])
-    return _project(self, ws)
+    return _project(self.anchors, jnp.asarray(self.beta, jnp.float32), ws)
 
+  @entry
   def sample(
     self, key: chex.PRNGKey, count: int, *, anchors: int = 3
   ) -> jax.Array:
@@ -129,11 +141,14 @@ class Hull:
     def draw(key):
       which, share = jax.random.split(key)
       rows = jax.random.permutation(which, self.size)[:chosen]
-      shares = jax.random.uniform(share, (chosen,), minval=1e-6)
-      return jnp.zeros(self.size).at[rows].set(shares / jnp.sum(shares))
+      shares = jax.random.uniform(share, (chosen,), jnp.float32, minval=1e-6)
+      return (
+        jnp.zeros(self.size, jnp.float32).at[rows].set(shares / jnp.sum(shares))
+      )
 
     return jax.vmap(draw)(jax.random.split(key, count))
 
+  @entry
   def coordinates(self, direction: Array) -> Coordinates:
     """What a direction in W or W+ is in terms of anchors, by least squares.
 
@@ -152,6 +167,7 @@ class Hull:
       raise UserError("direction: expected one of some length, got zeros")
     return _coordinates(self, jnp.broadcast_to(direction, shape))
 
+  @entry
   def reach(self, alpha: Array, gamma: Array) -> tuple[jax.Array, jax.Array]:
     """How far one can go before a weight falls below -beta.
 
@@ -167,6 +183,7 @@ class Hull:
     down = jnp.where(gamma > 0, room / jnp.maximum(gamma, 1e-30), jnp.inf)
     return -jnp.min(down, axis=-1), jnp.min(up, axis=-1)
 
+  @entry
   def edit(
     self,
     alpha: Array,
@@ -201,6 +218,7 @@ class Hull:
     return jnp.where(outside, self.project(self.latents(moved)), moved)
 
 
+@entry
 def constrained(raw: Array, beta: float) -> jax.Array:
   """Weights of a dilated hull from numbers without bounds.
 
@@ -222,6 +240,7 @@ def constrained(raw: Array, beta: float) -> jax.Array:
   return above * (total / jnp.sum(above, axis=-1, keepdims=True)) - beta
 
 
+@entry
 def offset_penalty(
   alpha: Array, offsets: Array, *, layers: int | None = None
 ) -> jax.Array:
@@ -243,6 +262,7 @@ def offset_penalty(
   return jnp.mean(jnp.square(sums - 1), axis=-1) + jnp.sum(lengths, axis=-1)
 
 
+@entry
 def between(
   x: Array,
   y: Array,
@@ -298,20 +318,22 @@ def _coordinates(hull: Hull, direction: jax.Array) -> Coordinates:
   )
 
 
-@jax.jit
-def _project(hull: Hull, ws: jax.Array) -> jax.Array:
+@jax.custom_jvp
+def _nearest(anchors: jax.Array, beta: jax.Array, ws: jax.Array) -> jax.Array:
   """See `Hull.project`."""
   # Only whoever projects needs it.
   from optax import projections  # pylint: disable=import-outside-toplevel
 
-  size, beta = hull.size, hull.beta
+  size = anchors.shape[0]
   total = 1 + size * beta
-  rows = hull.anchors.reshape(size, -1)
+  rows = anchors.reshape(size, -1)
   middle = jnp.mean(rows, axis=0)
   rows = rows - middle  # as weights sum to 1; keeps digits
   gram = jnp.dot(rows, rows.T, precision=_HIGHEST)
   largest = jnp.maximum(jnp.linalg.eigvalsh(gram)[-1], 1e-12)
-  onto = lambda x: projections.projection_simplex(x + beta, total) - beta
+  onto = lambda x: (
+    projections.projection_simplex(x + beta, total).astype(x.dtype) - beta
+  )
 
   def one(w):
     w = w.ravel() - middle
@@ -339,7 +361,7 @@ def _project(hull: Hull, ws: jax.Array) -> jax.Array:
       push = jnp.where(uphill, 0.0, (momentum - 1) / faster)
       return (new, new + push * (new - alpha), faster, gap_of(new)[1], n + 1)
 
-    start = jnp.full(size, 1 / size)
+    start = jnp.full(size, 1 / size, jnp.float32)
     alpha, *_ = jax.lax.while_loop(
       go_on, step, (start, start, jnp.float32(1.0), gap_of(start)[1], 0)
     )
@@ -347,3 +369,56 @@ def _project(hull: Hull, ws: jax.Array) -> jax.Array:
     return alpha.at[jnp.argmax(alpha)].add(1 - jnp.sum(alpha))
 
   return jax.vmap(one)(ws)
+
+
+@_nearest.defjvp
+def _nearest_forward(primals, tangents):
+  """Differentiates the conditions that hold at the solution."""
+  alpha = _nearest(*primals)
+  return alpha, jax.jvp(
+    functools.partial(_by_conditions, alpha), primals, tangents
+  )[1]
+
+
+def _by_conditions(
+  alpha: jax.Array, anchors: jax.Array, beta: jax.Array, ws: jax.Array
+) -> jax.Array:
+  """The solution again, by linear equations for the weights above -beta.
+
+  Args:
+    alpha: [B, N], the solution; says which weights are at -beta, no more.
+    anchors: see `Hull`.
+    beta: see `Hull`.
+    ws: [B, num_ws, w_dim].
+
+  Returns: [B, N].
+  """
+  size = anchors.shape[0]
+  rows = anchors.reshape(size, -1)
+  middle = jnp.mean(rows, axis=0)
+  rows = rows - middle
+  gram = jnp.dot(rows, rows.T, precision=_HIGHEST)
+  scale = jax.lax.stop_gradient(jnp.maximum(jnp.trace(gram), 1e-12))
+  # Anchors that depend on each other leave a choice: the least change.
+  gram = gram / scale + _RIDGE * jnp.eye(size, dtype=gram.dtype)
+
+  def one(alpha, w):
+    linear = jnp.dot(rows, w.ravel() - middle, precision=_HIGHEST) / scale
+    is_free = (alpha > -beta + _AT_EDGE)[:, None]
+    one_each = jnp.ones((size, 1), gram.dtype)
+    matrix = jnp.block(
+      [
+        [
+          jnp.where(is_free, gram, jnp.eye(size, dtype=gram.dtype)),
+          jnp.where(is_free, one_each, 0.0),
+        ],
+        [one_each.T, jnp.zeros((1, 1), gram.dtype)],
+      ]
+    )
+    values = jnp.where(is_free[:, 0], linear, -beta)
+    return jnp.linalg.solve(matrix, jnp.append(values, 1.0))[:size]
+
+  return jax.vmap(one)(alpha, ws)
+
+
+_project = jax.jit(_nearest)

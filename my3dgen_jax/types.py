@@ -173,7 +173,9 @@ class RenderOutput:
   Attributes:
     image: [N, H, W, 3], after super-resolution; nominally in [-1, 1], as
       networks go not clipped.
-    image_raw: [N, S, S, 3], the volume rendering itself, in [-1, 1].
+    image_raw: [N, S, S, 3], the volume rendering itself, in [-1, 1]; where
+      the config's `superresolution.raw_in_place` is set, with what the first
+      block of super-resolution adds to it, and without bounds.
     image_depth: [N, S, S, 1], distance along each ray, world units.
   """
 

@@ -39,7 +39,7 @@ import jax
 import pytest
 
 from my3dgen_jax.jobs import devices
-from my3dgen_jax.ops import platforms
+from my3dgen_jax.tracing import platforms
 
 # As commands do; what looks at other platforms says so, `both_ways`.
 platforms.trace_for_cpu_alone()

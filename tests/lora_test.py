@@ -180,7 +180,7 @@ class AdapterTest(parameterized.TestCase):
     )
     self.assertEqual(set(changes.values()), {0.0})
     kernel = self.base["params"]["decoder"]["fc0"]["kernel"]
-    fresh["decoder"]["fc0"]["kernel"] = 0.5 * kernel
+    fresh["decoder"]["fc0"]["kernel_offset"] = 0.5 * kernel
     changes = lora.relative_change(self.base["params"], fresh, config)
     self.assertAlmostEqual(changes["decoder"], 25.0, places=4)  # of 50 and 0
 
@@ -201,7 +201,7 @@ class AdapterTest(parameterized.TestCase):
       np.testing.assert_allclose(
         change, 0.75 * first[path] + 0.25 * second[path], atol=1e-5
       )
-    bias = lambda tree: tree["decoder"]["fc0"]["bias"]
+    bias = lambda tree: tree["decoder"]["fc0"]["bias_offset"]
     np.testing.assert_allclose(
       bias(both), 0.75 * bias(tuned[0]) + 0.25 * bias(tuned[1]), atol=1e-6
     )
@@ -294,7 +294,7 @@ class FileTest(parameterized.TestCase):
     loaded = lora.load(self.path, TINY)
     chex.assert_trees_all_equal(loaded.lora, self.lora)
     self.assertEqual(loaded.config, self.config)
-    self.assertEqual(loaded.metadata, {"base_sha256": "abc"})
+    self.assertEqual(loaded.metadata, {"base_sha256": "abc", "format": "2"})
     self.assertEqual(os.listdir(self.folder), ["adapter.safetensors"])
 
   def test_float16_halves_it(self):
@@ -310,11 +310,13 @@ class FileTest(parameterized.TestCase):
 
   def test_what_cannot_be_saved(self):
     self.save()
-    self.lora["decoder"]["fc0"]["bias"] += 1e6
-    with self.assertRaisesRegex(UserError, "decoder/fc0/bias holds NaN, or"):
+    self.lora["decoder"]["fc0"]["bias_offset"] += 1e6
+    with self.assertRaisesRegex(
+      UserError, "decoder/fc0/bias_offset holds NaN, or"
+    ):
       self.save(dtype="float16")
-    self.lora["decoder"]["fc0"]["bias"] *= np.nan
-    with self.assertRaisesRegex(UserError, "decoder/fc0/bias holds NaN"):
+    self.lora["decoder"]["fc0"]["bias_offset"] *= np.nan
+    with self.assertRaisesRegex(UserError, "decoder/fc0/bias_offset holds NaN"):
       self.save()
     lora.load(self.path, TINY)  # the old one is still there
 

@@ -27,6 +27,7 @@ LAYERS = (
   "jobs",
   "config",
   "types",
+  "tracing",
   "ops",
   "cameras",
   "data",

@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.config import GeneratorConfig, LoraConfig, preset
 from my3dgen_jax.errors import CheckpointError
+from my3dgen_jax.models.adapter import PAIR
 from my3dgen_jax.models.checkpoint import generator_digest, load_config
 from my3dgen_jax.models.generator import abstract_variables
 from my3dgen_jax.training import run_folder
@@ -168,11 +169,7 @@ def _describe_settings(settings: Mapping[str, Any]) -> list[str]:
 def _adapter_total(shapes: Mapping[tuple[str, ...], Any]) -> str:
   total = _total(shapes)
   pairs = _total(
-    {
-      path: leaf
-      for path, leaf in shapes.items()
-      if path[-1] in ("lora_a", "lora_b")
-    }
+    {path: leaf for path, leaf in shapes.items() if path[-1] in PAIR}
   )
   return f"lora: {total} numbers ({pairs} in A and B)"
 

@@ -267,5 +267,5 @@ def _merged(loaded: run_folder.Run) -> tuple[Network, str]:
   variables = lora_lib.merge_into_params(base, adapter, loaded.lora_config)
   return (
     Network(variables, loaded.base.module),
-    weights_digest(adapter)[:ID_LENGTH],
+    lora_lib.fingerprint(adapter)[:ID_LENGTH],
   )

@@ -97,6 +97,27 @@ def check_numbers(config: Any, may_be_zero: Sequence[str]):
       )
 
 
+def later(default: Any) -> Any:
+  """A field that was added after files with its config were written."""
+  return dataclasses.field(default=default, metadata={"later": True})
+
+
+def plain(config: Any) -> dict[str, Any]:
+  """A config as plain data, the inverse of `build`.
+
+  Fields made by `later` are left out where they are as if there were none: so
+  what is hashed with it keeps its fingerprint.
+  """
+  result = {}
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    if dataclasses.is_dataclass(value):
+      result[field.name] = plain(value)
+    elif not field.metadata.get("later") or value != field.default:
+      result[field.name] = value
+  return result
+
+
 def build(cls, data: Any, prefix: str):
   """Builds the dataclass `cls` from plain data, naming what does not fit."""
   where = prefix.rstrip(".") or "generator"

@@ -17,8 +17,10 @@ from my3dgen_jax.config.checks import (
   is_positive,
   is_power_of_two,
   is_size,
+  later,
   MAX_LAYERS,
   MAX_RESOLUTION,
+  plain,
   require,
 )
 
@@ -220,6 +222,10 @@ class SuperresolutionConfig:
   antialias: bool = True  # of that resize
   clamp: float | None = 256.0  # bound on every layer's output
   noise_mode: Literal["none", "const", "random"] = "none"
+  # In the original, the first block of the 4X and 2X modules adds to the very
+  # tensor that the generator returns as `image_raw`, unless it was resized
+  # first. Discriminators, and so published weights, saw that sum.
+  raw_in_place: bool = later(False)
 
   @property
   def output_resolution(self) -> int:
@@ -254,10 +260,19 @@ SUPERRESOLUTION_MODULES: Mapping[str, SuperresolutionConfig] = (
           "SuperresolutionHybrid8X", 128, (128, 64), (True, True)
         ),
         SuperresolutionConfig(
-          "SuperresolutionHybrid4X", 128, (128, 64), (False, True), "enlarge"
+          "SuperresolutionHybrid4X",
+          128,
+          (128, 64),
+          (False, True),
+          "enlarge",
+          raw_in_place=True,
         ),
         SuperresolutionConfig(
-          "SuperresolutionHybrid2X", 64, (128, 64), (False, True)
+          "SuperresolutionHybrid2X",
+          64,
+          (128, 64),
+          (False, True),
+          raw_in_place=True,
         ),
       )
     }
@@ -281,6 +296,9 @@ class GeneratorConfig:
   superresolution: SuperresolutionConfig = SuperresolutionConfig()
   dtype: Literal["float32", "bfloat16"] = "float32"  # of activations
   precision: Literal["highest", "high", "default"] = "highest"  # of products
+  # "reverse": by rules for `jax.grad` that are quick and small; "any": as JAX
+  # differentiates, forwards as well.
+  differentiation: Literal["reverse", "any"] = later("reverse")
 
   @property
   def num_ws(self) -> int:
@@ -332,7 +350,7 @@ class GeneratorConfig:
 
   def to_dict(self) -> dict:
     """Plain data, as `config.json` holds it."""
-    return dataclasses.asdict(self)
+    return plain(self)
 
   @classmethod
   def from_dict(cls, data: Mapping[str, Any]) -> "GeneratorConfig":

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from my3dgen_jax.ops import convolution
+from my3dgen_jax.tracing.parameters import stored
 from my3dgen_jax.types import Array
 
 SIDE = 112  # of the images, pixels
@@ -100,7 +101,8 @@ class _Conv(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> jax.Array:
-    kernel = self.param(
+    kernel = stored(
+      self,
       "kernel",
       nn.initializers.he_normal(),
       (self.size, self.size, x.shape[-1], self.channels),
@@ -122,10 +124,10 @@ class _Linear(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> jax.Array:
-    kernel = self.param(
-      "kernel", nn.initializers.he_normal(), (*x.shape[1:], self.features)
+    kernel = stored(
+      self, "kernel", nn.initializers.he_normal(), (*x.shape[1:], self.features)
     )
-    bias = self.param("bias", nn.initializers.zeros, (self.features,))
+    bias = stored(self, "bias", nn.initializers.zeros, (self.features,))
     x = jnp.einsum(
       "nhwc,hwcf->nf", x, kernel.astype(x.dtype), precision=self.precision
     )
@@ -140,18 +142,18 @@ class _Norm(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> jax.Array:
     shape = x.shape[-1:]
-    scale = self.param("scale", nn.initializers.ones, shape)
-    bias = self.param("bias", nn.initializers.zeros, shape)
-    mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
-    var = self.variable("batch_stats", "var", jnp.ones, shape)
-    used = mean.value, var.value
+    scale = stored(self, "scale", nn.initializers.ones, shape)
+    bias = stored(self, "bias", nn.initializers.zeros, shape)
+    mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+    var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+    used = tuple(kept.value.astype(jnp.float32) for kept in (mean, var))
     if self.train:
       seen = x.astype(jnp.float32)
       axes = tuple(range(x.ndim - 1))
       used = jnp.mean(seen, axes), jnp.var(seen, axes)
       if not self.is_initializing():
-        for stored, value in zip((mean, var), used):
-          stored.value += (1 - _MOMENTUM) * (value - stored.value)
+        for kept, value in zip((mean, var), used):
+          kept.value += (1 - _MOMENTUM) * (value - kept.value)
     scale = scale * jax.lax.rsqrt(used[1] + _EPSILON)
     offset = bias - used[0] * scale
     return x * scale.astype(x.dtype) + offset.astype(x.dtype)
@@ -162,7 +164,7 @@ class _Prelu(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> jax.Array:
-    slope = self.param("slope", nn.initializers.constant(0.25), x.shape[-1:])
+    slope = stored(self, "slope", nn.initializers.constant(0.25), x.shape[-1:])
     return jnp.where(x > 0, x, x * slope.astype(x.dtype))
 
 

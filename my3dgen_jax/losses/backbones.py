@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from my3dgen_jax.ops import convolution
-from my3dgen_jax.ops.platforms import by_platform
+from my3dgen_jax.tracing.parameters import stored
+from my3dgen_jax.tracing.platforms import by_platform
 from my3dgen_jax.types import Array
 
 
@@ -258,12 +259,13 @@ class _Convolution(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> jax.Array:
     layer = self.layer
-    kernel = self.param(
+    kernel = stored(
+      self,
       "kernel",
       nn.initializers.he_normal(),
       (layer.size, layer.size, x.shape[-1], layer.channels),
     )
-    bias = self.param("bias", nn.initializers.zeros, (layer.channels,))
+    bias = stored(self, "bias", nn.initializers.zeros, (layer.channels,))
     convolve = functools.partial(
       convolution.conv2d,
       stride=layer.stride,

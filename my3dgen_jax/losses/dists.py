@@ -25,6 +25,8 @@ from my3dgen_jax.losses import lpips
 from my3dgen_jax.losses import weights as weights_lib
 from my3dgen_jax.losses.backbones import FeatureStack, MaxPool, NETWORKS
 from my3dgen_jax.ops import checks
+from my3dgen_jax.tracing import derivatives, meshes
+from my3dgen_jax.tracing.parameters import stored
 from my3dgen_jax.types import Array
 
 BACKBONE = "vgg"  # of `backbones.NETWORKS`
@@ -70,10 +72,12 @@ class Dists(nn.Module):
       pool=hanning_pool,
     )
     self.alpha, self.beta = (
-      self.param(name, nn.initializers.ones, (sum(CHANNELS),))
+      stored(self, name, nn.initializers.ones, (sum(CHANNELS),))
       for name in ("alpha", "beta")
     )
 
+  @meshes.along_batch
+  @derivatives.entry
   def __call__(self, x: Array, y: Array) -> jax.Array:
     """The distance of images.
 
@@ -166,6 +170,7 @@ def _mean(x: jax.Array) -> jax.Array:
 # On disk.
 
 
+@derivatives.entry
 def abstract_variables() -> Any:
   """Shapes and dtypes of the variables, {"params": …}, without numbers."""
   side = NETWORKS[BACKBONE].smallest

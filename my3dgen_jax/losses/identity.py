@@ -23,6 +23,7 @@ from my3dgen_jax.errors import UserError
 from my3dgen_jax.losses import arcface, mobilefacenet
 from my3dgen_jax.losses import weights as weights_lib
 from my3dgen_jax.ops import checks
+from my3dgen_jax.tracing import derivatives, meshes
 from my3dgen_jax.types import Array
 
 WEIGHTS_FILE = weights_lib.WEIGHTS_FILE
@@ -118,6 +119,11 @@ class Identity:
     Returns: [N, features] float32, of unit length.
     Raises: UserError if the images do not fit.
     """
+    return meshes.apply_along_batch(
+      derivatives.entry(self._embed), variables, images
+    )
+
+  def _embed(self, variables: Any, images: Array) -> jax.Array:
     images = checks.as_float32("images", images, ("N", "H", "W", 3))
     if images.shape[1] != images.shape[2]:
       raise UserError(
@@ -140,6 +146,11 @@ class Identity:
     Returns: [N, features] float32, of unit length.
     Raises: UserError if the faces do not fit.
     """
+    return meshes.apply_along_batch(
+      derivatives.entry(self._embed_faces), variables, faces
+    )
+
+  def _embed_faces(self, variables: Any, faces: Array) -> jax.Array:
     network = NETWORKS[self.network]
     faces = checks.as_float32(
       "faces", faces, ("N", network.side, network.side, 3)
@@ -223,6 +234,7 @@ def _unit(x: jax.Array) -> jax.Array:
 # On disk.
 
 
+@derivatives.entry
 def abstract_variables(network: str) -> Any:
   """Shapes and dtypes of a network's variables, without numbers."""
   entry = NETWORKS[network]

@@ -27,6 +27,8 @@ from my3dgen_jax.losses import weights as weights_lib
 from my3dgen_jax.losses.backbones import FeatureStack, NETWORKS
 from my3dgen_jax.ops import checks
 from my3dgen_jax.ops.resize import resize_bilinear
+from my3dgen_jax.tracing import derivatives, meshes
+from my3dgen_jax.tracing.parameters import stored
 from my3dgen_jax.types import Array
 
 BACKBONES = tuple(NETWORKS)
@@ -77,10 +79,12 @@ class Lpips(nn.Module):
       self.backbone, dtype=jnp.dtype(self.dtype), precision=self.precision
     )
     self.linear = [
-      self.param(f"lin{index}", nn.initializers.ones, (channels,))
+      stored(self, f"lin{index}", nn.initializers.ones, (channels,))
       for index, channels in enumerate(NETWORKS[self.backbone].tap_channels())
     ]
 
+  @meshes.along_batch
+  @derivatives.entry
   def __call__(
     self, x: Array, y: Array, *, mask: Array | None = None
   ) -> jax.Array:
@@ -103,6 +107,8 @@ class Lpips(nn.Module):
     ]
     return self.distance(*features, mask=mask)
 
+  @meshes.along_batch
+  @derivatives.entry
   def features(self, x: Array, *, mask: Array | None = None) -> Features:
     """What `distance` compares.
 
@@ -119,6 +125,8 @@ class Lpips(nn.Module):
     """
     return self._features("x", x, mask)
 
+  @meshes.along_batch
+  @derivatives.entry
   def to_photos(
     self, x: Array, photos: Array, *, mask: Array | None = None
   ) -> jax.Array:
@@ -183,6 +191,8 @@ class Lpips(nn.Module):
       for layer in self.network(x, gradient_rows=gradient_rows)
     )
 
+  @meshes.along_batch
+  @derivatives.entry
   def distance(
     self,
     features_x: Sequence[Array],
@@ -267,7 +277,7 @@ def _unit(x: Array) -> jax.Array:
   x = x.astype(jnp.float32)
   squared = jnp.matmul(
     jnp.square(x),
-    jnp.ones((x.shape[-1], 1)),
+    jnp.ones((x.shape[-1], 1), jnp.float32),
     precision=jax.lax.Precision.HIGHEST,
   )
   return x * jax.lax.rsqrt(jnp.maximum(squared, _SHORTEST))
@@ -296,6 +306,7 @@ def _mean(values: Array, mask: Array | None) -> jax.Array:
 # On disk.
 
 
+@derivatives.entry
 def abstract_variables(backbone: str) -> Any:
   """Shapes and dtypes of the variables, {"params": …}, without numbers."""
   side = NETWORKS[backbone].smallest

@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from my3dgen_jax.ops import convolution
+from my3dgen_jax.tracing.parameters import stored
 from my3dgen_jax.types import Array
 
 SIDE = 112  # of the images, pixels
@@ -140,7 +141,8 @@ class _ConvNorm(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> jax.Array:
     padding = self.size // 2 if self.padding is None else self.padding
-    kernel = self.param(
+    kernel = stored(
+      self,
       "kernel",
       nn.initializers.he_normal(),
       (
@@ -161,7 +163,7 @@ class _ConvNorm(nn.Module):
         precision=self.precision,
       )
     if self.bias:
-      bias = self.param("bias", nn.initializers.zeros, (self.channels,))
+      bias = stored(self, "bias", nn.initializers.zeros, (self.channels,))
       x = x + bias.astype(x.dtype)
     return nn.BatchNorm(
       use_running_average=True, epsilon=_EPSILON, dtype=x.dtype, name="norm"

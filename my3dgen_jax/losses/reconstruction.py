@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from my3dgen_jax.errors import one_line, UserError
+from my3dgen_jax.tracing.derivatives import entry
 from my3dgen_jax.types import Array
 
 SSIM_WINDOW = 11  # pixels of its side, the smallest image
@@ -12,6 +13,7 @@ SSIM_WINDOW = 11  # pixels of its side, the smallest image
 _LEAST_WEIGHT = 1e-12  # of a mask; less is nothing to compare
 
 
+@entry
 def mean_squared_error(
   x: Array, y: Array, mask: Array | None = None
 ) -> jax.Array:
@@ -34,6 +36,7 @@ def mean_squared_error(
   )
 
 
+@entry
 def psnr(x: Array, y: Array, mask: Array | None = None) -> jax.Array:
   """Peak signal-to-noise ratio of images in [-1, 1], clipped to it.
 
@@ -49,6 +52,7 @@ def psnr(x: Array, y: Array, mask: Array | None = None) -> jax.Array:
   return 10 * jnp.log10(4 / mean_squared_error(x, y, mask))
 
 
+@entry
 def ssim(x: Array, y: Array) -> jax.Array:
   """Structural similarity of images in [-1, 1], clipped to it.
 
@@ -80,11 +84,13 @@ def ssim(x: Array, y: Array) -> jax.Array:
       f"({one_line(error)})"
     ) from error
   x, y = ((jnp.clip(image, -1, 1) + 1) / 2 for image in (x, y))
-  return dm_pix.ssim(
+  found = dm_pix.ssim(
     x, y, max_val=1.0, filter_size=SSIM_WINDOW, filter_sigma=1.5
   )
+  return found.astype(jnp.float32)
 
 
+@entry
 def block_means(x: Array, side: int) -> jax.Array:
   """Averages blocks of pixels until the image is at most twice `side`.
 

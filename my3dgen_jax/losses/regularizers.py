@@ -6,11 +6,13 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from my3dgen_jax.tracing.derivatives import entry
 from my3dgen_jax.types import Array
 
 _SMALLEST = 8  # side of a noise map that is not halved again
 
 
+@entry
 def noise_autocorrelation(noise: Array) -> jax.Array:
   """How much noise maps look like a signal, at every scale.
 
@@ -22,7 +24,7 @@ def noise_autocorrelation(noise: Array) -> jax.Array:
   Source: Karras et al. 2020 (StyleGAN2), appendix D.
   """
   chex.assert_rank(noise, 3)
-  total = jnp.zeros(noise.shape[:1])
+  total = jnp.zeros(noise.shape[:1], jnp.float32)
   while True:
     for axis in (1, 2):
       total += jnp.square(
@@ -34,6 +36,7 @@ def noise_autocorrelation(noise: Array) -> jax.Array:
     noise = noise.reshape(rows, side // 2, 2, side // 2, 2).mean((2, 4))
 
 
+@entry
 def normalized_noise(noise: Array) -> jax.Array:
   """Maps [N, S, S] of mean 0 and variance 1."""
   noise = noise - jnp.mean(noise, axis=(1, 2), keepdims=True)
@@ -42,6 +45,7 @@ def normalized_noise(noise: Array) -> jax.Array:
   )
 
 
+@entry
 def density_roughness(
   key: chex.PRNGKey,
   sigma: Callable[[jax.Array], jax.Array],

@@ -3,25 +3,36 @@
 All it adds lives in the collection `lora`, at the path of the layer's own
 parameters, which stay as they are:
 
-    lora_a, lora_b   the pair that changes the kernel
-    bias, …          offsets of the layer's other parameters, zero at first
+    lora_a, lora_b     the pair that changes the kernel
+    bias_offset, …     of the layer's other parameters, zero at first
 """
 
 import dataclasses
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict
 
 from my3dgen_jax.config import LoraConfig
+from my3dgen_jax.errors import UserError
 from my3dgen_jax.types import LayerDelta, LayerWeights, LowRank
 
 COLLECTION = "lora"
+PAIR = ("lora_a", "lora_b")
+# Not the parameters' own names: NNX keeps a module's variables in one table.
+OFFSET = "_offset"
+
+_ADAPTED = (("backbone", "synthesis"), ("superresolution",), ("decoder",))
+_WITHOUT_PAIRS = ("decoder",)
+
+Path = tuple[str, ...]
 
 
 def pair_shapes(
@@ -72,9 +83,123 @@ def initial_value(
   A is Kaiming's uniform with a = sqrt(5): within 1 / sqrt(fan in).
   """
   if name != "lora_a":
-    return jnp.zeros(shape)
+    return jnp.zeros(shape, jnp.float32)
   bound = math.prod(shape[:-1]) ** -0.5
-  return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+  return jax.random.uniform(
+    key, shape, jnp.float32, minval=-bound, maxval=bound
+  )
+
+
+def expected_shapes(params: Any, config: LoraConfig) -> dict[Path, Any]:
+  """Path to shape of every leaf of an adapter.
+
+  Args:
+    params: of the generator that it is for, nested; shapes are enough.
+    config: rank, layout, targets.
+  """
+  own = {path: np.shape(leaf) for path, leaf in flatten_dict(params).items()}
+  result = {}
+  for path, shape in own.items():
+    *scope, name = path
+    kernel = own.get((*scope, "kernel"))
+    if (
+      kernel is None
+      or not any(path[: len(part)] == part for part in _ADAPTED)
+      or not is_target(scope, config)
+    ):
+      continue
+    if name == "kernel" and path[: len(_WITHOUT_PAIRS)] != _WITHOUT_PAIRS:
+      for member, size in zip(PAIR, pair_shapes(kernel, config)):
+        result[(*scope, member)] = size
+    else:
+      result[(*scope, name + OFFSET)] = shape
+  return result
+
+
+def _path_in_generator(path: Path) -> Path:
+  """A layer's path without what a generator is itself a part of."""
+  for i in reversed(range(len(path))):
+    if any(path[i : i + len(part)] == part for part in _ADAPTED):
+      return path[i:]
+  return path
+
+
+def is_target(scope: Any, config: LoraConfig) -> bool:
+  """Whether a layer of that path is adapted."""
+  path = "/".join(scope)
+  return any(re.fullmatch(target, path) for target in config.targets)
+
+
+def check(params: Any, lora: Any, config: LoraConfig | None):
+  """Checks that a generator would use all of an adapter, and as it was meant.
+
+  Alpha cannot be seen: `lora.personal` takes it from where the adapter is.
+
+  Args:
+    params: of the generator, nested; shapes are enough.
+    lora: the collection.
+    config: of the generator; None: it has none.
+
+  Raises: UserError that names a leaf and the likely cause.
+  """
+  found = {path: np.shape(leaf) for path, leaf in flatten_dict(lora).items()}
+  if config is None:
+    if found:
+      raise UserError(
+        "lora: the generator has no LoraConfig and would ignore the adapter; "
+        "make both fit with lora.personal, or Generator(config, lora_config)"
+      )
+    return
+  expected = expected_shapes(params, config)
+  wrong = [
+    path
+    for path in sorted(found.keys() | expected.keys())
+    if found.get(path) != expected.get(path)
+  ]
+  if wrong:
+    text = lambda shapes: (
+      list(shapes[wrong[0]]) if wrong[0] in shapes else "nothing"
+    )
+    raise UserError(
+      f"lora: {'/'.join(wrong[0])} is {text(found)}, expected "
+      f"{text(expected)}: {_cause(params, found, expected, config)}"
+    )
+
+
+def _cause(
+  params: Any,
+  found: Mapping[Path, Any],
+  expected: Mapping[Path, Any],
+  config: LoraConfig,
+) -> str:
+  """Why an adapter does not fit, in words."""
+  if not found:
+    return "the adapter is empty"
+  if any(path[-1] in ("bias", "kernel", "noise_strength") for path in found):
+    return (
+      "the adapter has names of before format 2; lora.renamed gives it today's"
+    )
+  if all(
+    len(shape) and shape[1:] == expected.get(path)
+    for path, shape in found.items()
+  ):
+    count = next(iter(found.values()))[0]
+    return f"{count} stacked adapters need jax.vmap over their leading axis"
+  for layout in ("kernel", "rank", "original"):
+    for rank in range(1, 65):
+      other = dataclasses.replace(config, rank=rank, conv_rank=layout)
+      if found == expected_shapes(params, other):
+        if rank == config.rank:
+          return f"it has the layout {layout!r}, not {config.conv_rank!r}"
+        return (
+          f"it has rank {rank}, not {config.rank}"
+          + f", and the layout {layout!r}" * (layout != config.conv_rank)
+        )
+  if found.keys() < expected.keys():
+    return "a part of the adapter is missing, or it has other targets"
+  if found.keys() > expected.keys():
+    return "no layer uses that part of the adapter"
+  return "the adapter belongs to another base"
 
 
 class Adapter(nn.Module):
@@ -113,8 +238,7 @@ class Adapter(nn.Module):
   @nn.compact
   def delta(self, inputs: int) -> LayerDelta:
     """The change of the layer for `inputs` features; nothing if no target."""
-    path = "/".join(self.path)
-    if not any(re.fullmatch(target, path) for target in self.config.targets):
+    if not is_target(_path_in_generator(self.path), self.config):
       return LayerDelta()
     shapes = self.layer.parameter_shapes(inputs)
     kernel = shapes["kernel"]
@@ -130,15 +254,27 @@ class Adapter(nn.Module):
       del shapes["kernel"]
     return dataclasses.replace(
       change,
-      **{name: self._variable(name, shape) for name, shape in shapes.items()},
+      **{
+        name: self._variable(name + OFFSET, shape)
+        for name, shape in shapes.items()
+      },
     )
 
   def _variable(self, name: str, shape: tuple[int, ...]) -> jax.Array:
+    if not (
+      self.has_variable(COLLECTION, name)
+      or self.is_mutable_collection(COLLECTION)
+    ):
+      raise UserError(
+        f"lora: {'/'.join((*self.path, name))} is missing: the generator has "
+        "a LoraConfig, but the variables have no adapter, or half of one; "
+        "lora.personal makes both fit"
+      )
     return self.variable(
       COLLECTION,
       name,
       lambda: initial_value(self.make_rng("params"), name, shape),
-    ).value
+    ).value.astype(jnp.float32)
 
 
 def adapted(

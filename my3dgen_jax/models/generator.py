@@ -1,6 +1,7 @@
 """The EG3D generator: latents and cameras to images that can be turned."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import chex
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 
 from my3dgen_jax.config import GeneratorConfig, LoraConfig, MAX_RESOLUTION
 from my3dgen_jax.errors import UserError
+from my3dgen_jax.models import adapter
 from my3dgen_jax.models.decoder import Decoder
 from my3dgen_jax.models.layers import NOISE_MODES, NoiseMode
 from my3dgen_jax.models.superresolution import Superresolution
@@ -17,7 +19,20 @@ from my3dgen_jax.models.synthesis import Backbone
 from my3dgen_jax.ops import cameras, checks
 from my3dgen_jax.ops.rendering import density_grid, renderer, triplane
 from my3dgen_jax.ops.rendering import rays as rays_lib
+from my3dgen_jax.tracing import derivatives, meshes
 from my3dgen_jax.types import Array, RadianceSample, RaySampling, RenderOutput
+
+
+def _differentiated(method: Callable[..., Any]) -> Callable[..., Any]:
+  """A method of `Generator` under its config's kind of derivatives."""
+
+  @derivatives.entry
+  @functools.wraps(method)
+  def wrapper(self: "Generator", *arguments: Any, **options: Any) -> Any:
+    with derivatives.automatic(self.config.differentiation == "any"):
+      return method(self, *arguments, **options)
+
+  return wrapper
 
 
 class Generator(nn.Module):
@@ -31,7 +46,9 @@ class Generator(nn.Module):
 
   Shapes are checked always, values (NaN, cameras) where they are concrete,
   that is outside `jax.jit`. Gradients are for reverse mode (`jax.grad`,
-  `jax.vjp`); the renderer has no forward-mode rule.
+  `jax.vjp`, and those of those); forward mode (`jax.jvp`, `jax.jacfwd`) and
+  mixtures of both need a config with `differentiation="any"`, whose gradients
+  take more time and memory. A batch may lie on a mesh, of explicit axes, too.
 
   With a `lora`, `variables` has a third collection of that name: all that is
   personal, beside `params` that no one touches; see `my3dgen_jax.lora`.
@@ -48,10 +65,17 @@ class Generator(nn.Module):
     self.config.validate()
     if self.lora is not None:
       self.lora.validate()
+    given = self.variables
+    if adapter.COLLECTION in given and not self.is_initializing():
+      adapter.check(
+        given.get("params", {}), given[adapter.COLLECTION], self.lora
+      )
     self.backbone = Backbone(self.config, self.lora)
     self.decoder = Decoder(self.config, self.lora)
     self.superresolution = Superresolution(self.config, self.lora)
 
+  @meshes.along_batch
+  @_differentiated
   def __call__(
     self,
     z: Array,
@@ -73,6 +97,8 @@ class Generator(nn.Module):
       noise_mode=noise_mode,
     )
 
+  @meshes.along_batch
+  @_differentiated
   def mapping(
     self,
     z: Array,
@@ -107,6 +133,8 @@ class Generator(nn.Module):
       z, c, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff
     )
 
+  @meshes.along_batch
+  @_differentiated
   def planes(self, ws: Array, *, noise_mode: NoiseMode = "const") -> jax.Array:
     """The tri-planes of latents, to be rendered from many cameras.
 
@@ -126,6 +154,8 @@ class Generator(nn.Module):
       raise UserError("noise_mode: 'random' needs rngs={'noise': key}")
     return self.backbone.planes(ws, noise_mode=noise_mode)
 
+  @meshes.along_batch
+  @_differentiated
   def synthesis(
     self,
     ws: Array,
@@ -158,6 +188,8 @@ class Generator(nn.Module):
       sampling=sampling,
     )
 
+  @meshes.along_batch
+  @_differentiated
   def render_planes(
     self,
     planes: Array,
@@ -214,12 +246,13 @@ class Generator(nn.Module):
     features = to_image(rendering.features)
     image_raw = features[..., : self.config.img_channels]
     ws = jnp.broadcast_to(ws, (c.shape[0],) + ws.shape[1:])
+    image, image_raw = self.superresolution(image_raw, features, ws)
     return RenderOutput(
-      image=self.superresolution(image_raw, features, ws),
-      image_raw=image_raw,
-      image_depth=to_image(rendering.depth),
+      image=image, image_raw=image_raw, image_depth=to_image(rendering.depth)
     )
 
+  @meshes.along_batch
+  @_differentiated
   def query(self, planes: Array, points: Array) -> RadianceSample:
     """Density and color of the field at points.
 
@@ -242,6 +275,7 @@ class Generator(nn.Module):
       precision=self.config.precision,
     )
 
+  @_differentiated
   def density_grid(
     self, planes: Array, x: Array, y: Array, z: Array
   ) -> jax.Array:
@@ -329,6 +363,7 @@ def _init(generator: Generator, key: chex.PRNGKey) -> Any:
   )
 
 
+@derivatives.entry
 def init_variables(
   key: chex.PRNGKey, config: GeneratorConfig, lora: LoraConfig | None = None
 ) -> Any:
@@ -339,6 +374,7 @@ def init_variables(
   return jax.jit(lambda key: _init(Generator(config, lora), key))(key)
 
 
+@derivatives.entry
 def abstract_variables(
   config: GeneratorConfig, lora: LoraConfig | None = None
 ) -> Any:

@@ -1,8 +1,8 @@
 """StyleGAN2's layers: fully connected, modulated convolution, to-RGB.
 
 Parameters live in `params`, constants that training never touches (noise
-maps, the mean of w) in `buffers`. Both are float32; `dtype` is what
-activations are computed in.
+maps, the mean of w) in `buffers`. Both are float32 where nobody has made them
+smaller, and are computed with as float32; `dtype` is that of activations.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from my3dgen_jax.models.adapter import adapted
 from my3dgen_jax.ops import low_rank, products
 from my3dgen_jax.ops.bias_act import bias_act, scale_noise_bias_act
 from my3dgen_jax.ops.modulated_conv import modulated_conv2d, pointwise
+from my3dgen_jax.tracing.parameters import stored
 from my3dgen_jax.types import (
   Array,
   LayerDelta,
@@ -60,13 +61,14 @@ class FullyConnected(nn.Module):
     return LayerWeights(
       delta=delta,
       stored={
-        "kernel": self.param(
+        "kernel": stored(
+          self,
           "kernel",
           nn.initializers.normal(1 / self.lr_multiplier),
           shapes["kernel"],
         ),
-        "bias": self.param(
-          "bias", nn.initializers.constant(self.bias_init), shapes["bias"]
+        "bias": stored(
+          self, "bias", nn.initializers.constant(self.bias_init), shapes["bias"]
         ),
       },
     )
@@ -134,25 +136,27 @@ class SynthesisLayer(nn.Module):
   ) -> LayerWeights:
     """What the layer stores for `inputs` channels, and its changes."""
     shapes = self.parameter_shapes(inputs)
-    stored = {
-      "kernel": self.param(
-        "kernel", nn.initializers.normal(1.0), shapes["kernel"]
+    own = {
+      "kernel": stored(
+        self, "kernel", nn.initializers.normal(1.0), shapes["kernel"]
       ),
-      "bias": self.param("bias", nn.initializers.zeros, shapes["bias"]),
-      "noise_strength": self.param("noise_strength", nn.initializers.zeros, ()),
+      "bias": stored(self, "bias", nn.initializers.zeros, shapes["bias"]),
+      "noise_strength": stored(
+        self, "noise_strength", nn.initializers.zeros, ()
+      ),
     }
     noise_const = self.variable(
       "buffers",
       "noise_const",
       lambda: jax.random.normal(
-        self.make_rng("params"), (self.resolution, self.resolution)
+        self.make_rng("params"), (self.resolution, self.resolution), jnp.float32
       ),
     )
     return LayerWeights(
-      stored=stored,
+      stored=own,
       delta=delta,
       affine=_affine_weights(self, inputs),
-      noise_const=noise_const.value,
+      noise_const=noise_const.value.astype(jnp.float32),
     )
 
   def run(
@@ -174,7 +178,9 @@ class SynthesisLayer(nn.Module):
       noise = (
         weights.noise_const
         if noise_mode == "const"
-        else jax.random.normal(self.make_rng("noise"), x.shape[:-1])
+        else jax.random.normal(
+          self.make_rng("noise"), x.shape[:-1], jnp.float32
+        )
       )
     return scale_noise_bias_act(
       x, weights.scale, noise, weights.noise_strength, weights.bias, self.clamp
@@ -210,14 +216,14 @@ class ToRGB(nn.Module):
   ) -> LayerWeights:
     """What the layer stores for `inputs` channels, and its changes."""
     shapes = self.parameter_shapes(inputs)
-    stored = {
-      "kernel": self.param(
-        "kernel", nn.initializers.normal(1.0), shapes["kernel"]
+    own = {
+      "kernel": stored(
+        self, "kernel", nn.initializers.normal(1.0), shapes["kernel"]
       ),
-      "bias": self.param("bias", nn.initializers.zeros, shapes["bias"]),
+      "bias": stored(self, "bias", nn.initializers.zeros, shapes["bias"]),
     }
     return LayerWeights(
-      stored=stored, delta=delta, affine=_affine_weights(self, inputs)
+      stored=own, delta=delta, affine=_affine_weights(self, inputs)
     )
 
   def run(self, x: Array, weights: ModulatedRGB) -> jax.Array:

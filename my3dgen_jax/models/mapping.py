@@ -52,7 +52,9 @@ class MappingNetwork(nn.Module):
       truncation_cutoff: how many rows, from the first, are truncated; None:
         all of them.
     """
-    w_avg = self.variable("buffers", "w_avg", jnp.zeros, (self.w_dim,)).value
+    w_avg = self.variable(
+      "buffers", "w_avg", jnp.zeros, (self.w_dim,), jnp.float32
+    ).value.astype(jnp.float32)
     c = jnp.zeros_like(c) if self.config.zero_label else c * self.config.c_scale
     embedded = FullyConnected(
       self.w_dim, precision=self.precision, name="embed"

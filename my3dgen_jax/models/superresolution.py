@@ -22,15 +22,18 @@ class Superresolution(nn.Module):
   lora: LoraConfig | None = None
 
   @nn.compact
-  def __call__(self, image_raw: Array, features: Array, ws: Array) -> jax.Array:
-    """The final image.
+  def __call__(
+    self, image_raw: Array, features: Array, ws: Array
+  ) -> tuple[jax.Array, jax.Array]:
+    """The final image, and the raw one as the generator returns it.
 
     Args:
       image_raw: [N, S, S, img_channels], the image that is refined.
       features: [N, S, S, C], the rendered features, image included.
       ws: [N, num_ws, w_dim].
 
-    Returns: [N, H, W, img_channels], float32.
+    Returns: [N, H, W, img_channels], float32; and `image_raw`, or what
+      `config.raw_in_place` says that it becomes.
     """
     config = self.config.superresolution
     size = config.input_resolution
@@ -65,10 +68,13 @@ class Superresolution(nn.Module):
         )
       )
       inputs = channels
-    return run_blocks(
+    first, image = run_blocks(
       blocks,
       [ws[:, -1]] * (3 * len(blocks)),
       x,
       jnp.asarray(img),
       noise_mode=config.noise_mode,
     )
+    # A resized or upsampled image is another tensor than the returned one.
+    overwritten = config.raw_in_place and not differs and not config.up[0]
+    return image, first if overwritten else image_raw

@@ -16,6 +16,7 @@ from my3dgen_jax.models.mapping import MappingNetwork
 from my3dgen_jax.ops import modulation
 from my3dgen_jax.ops.modulation import Modulated
 from my3dgen_jax.ops.upfirdn2d import upsample2
+from my3dgen_jax.tracing.parameters import stored
 from my3dgen_jax.types import Array, LayerWeights
 
 
@@ -57,7 +58,8 @@ class SynthesisBlock(nn.Module):
     )
     layer = functools.partial(adapted, self.lora)
     if self.inputs is None:
-      self.const = self.param(
+      self.const = stored(
+        self,
         "const",
         nn.initializers.normal(1.0),
         (self.resolution, self.resolution, self.features),
@@ -124,7 +126,7 @@ def run_blocks(
   img: jax.Array | None,
   *,
   noise_mode: NoiseMode,
-) -> jax.Array:
+) -> list[jax.Array]:
   """Blocks one after another, with w put into all their layers before.
 
   Args:
@@ -134,7 +136,7 @@ def run_blocks(
     img: see `SynthesisBlock`.
     noise_mode: of the convolutions.
 
-  Returns: the image after the last block.
+  Returns: the image after each block.
   """
   weights = [block.weights() for block in blocks]
   layers = iter(
@@ -144,10 +146,11 @@ def run_blocks(
       precision=blocks[0].precision,
     )
   )
+  images = []
   for block, own in zip(blocks, weights):
     x, img = block(x, img, [next(layers) for _ in own], noise_mode=noise_mode)
-  assert img is not None
-  return img
+    images.append(img)
+  return images
 
 
 class SynthesisNetwork(nn.Module):
@@ -188,7 +191,7 @@ class SynthesisNetwork(nn.Module):
       first += count - 1
     return run_blocks(
       blocks, [ws[:, row] for row in rows], None, None, noise_mode=noise_mode
-    )
+    )[-1]
 
 
 class Backbone(nn.Module):

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from my3dgen_jax.ops.platforms import either
+from my3dgen_jax.tracing import derivatives
+from my3dgen_jax.tracing.platforms import either
 from my3dgen_jax.types import Array
 
 LEAKY_SLOPE = 0.2
@@ -47,7 +48,7 @@ def bias_act(
   return x
 
 
-@functools.partial(jax.jit, static_argnums=5)
+@functools.partial(derivatives.jit, static_argnums=5)
 def scale_noise_bias_act(
   x: Array,
   scale: Array,
@@ -78,7 +79,7 @@ def scale_noise_bias_act(
   return _scale_noise_bias_act(x, scale, noise, strength, bias, clamp)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+@functools.partial(derivatives.custom_vjp, nondiff_argnums=(5,))
 def _scale_noise_bias_act(x, scale, noise, strength, bias, clamp):
   return bias_act(
     _before_activation(x, scale, noise, strength, bias),

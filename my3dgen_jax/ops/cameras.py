@@ -12,6 +12,7 @@ import numpy as np
 
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import checks
+from my3dgen_jax.tracing.derivatives import entry
 from my3dgen_jax.types import Array
 
 LABEL_SIZE = 25
@@ -23,6 +24,7 @@ _SQRT2_OF_FOV = 1.414
 _PI_OF_FOV = 3.14159
 
 
+@entry
 def look_at(
   yaw: chex.Numeric,
   pitch: chex.Numeric,
@@ -62,12 +64,16 @@ def look_at(
   origin = jnp.broadcast_to(origin, shape + (3,)).astype(jnp.float32)
 
   forward = _normalize(pivot - origin)
-  world_up = jnp.broadcast_to(jnp.array([0.0, 1.0, 0.0]), forward.shape)
+  world_up = jnp.broadcast_to(
+    jnp.array([0.0, 1.0, 0.0], jnp.float32), forward.shape
+  )
   right = -_normalize(jnp.cross(world_up, forward))
   up = _normalize(jnp.cross(forward, right))
   rotation = jnp.stack([right, up, forward], axis=-1)
   top = jnp.concatenate([rotation, origin[..., None]], axis=-1)
-  bottom = jnp.broadcast_to(jnp.array([0.0, 0.0, 0.0, 1.0]), shape + (1, 4))
+  bottom = jnp.broadcast_to(
+    jnp.array([0.0, 0.0, 0.0, 1.0], jnp.float32), shape + (1, 4)
+  )
   return jnp.concatenate([top, bottom], axis=-2)
 
 
@@ -75,6 +81,7 @@ def _normalize(vectors: jax.Array) -> jax.Array:
   return vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
+@entry
 def intrinsics_from_fov(fov_degrees: chex.Numeric) -> jax.Array:
   """Normalised intrinsics of a field of view.
 
@@ -95,6 +102,7 @@ def intrinsics_from_fov(fov_degrees: chex.Numeric) -> jax.Array:
   return intrinsics_from_focal(focal)
 
 
+@entry
 def intrinsics_from_focal(focal: chex.Numeric) -> jax.Array:
   """Normalised intrinsics of a focal length in image sizes, see FACE_FOCAL.
 
@@ -104,11 +112,12 @@ def intrinsics_from_focal(focal: chex.Numeric) -> jax.Array:
   Returns: [..., 3, 3].
   """
   focal = jnp.asarray(focal, jnp.float32)
-  scale = jnp.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 0]])
-  rest = jnp.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 1]])
+  scale = jnp.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 0]], jnp.float32)
+  rest = jnp.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 1]], jnp.float32)
   return focal[..., None, None] * scale + rest
 
 
+@entry
 def pack_label(cam2world: Array, intrinsics: Array) -> jax.Array:
   """Joins a camera into the label c.
 
@@ -136,6 +145,7 @@ def pack_label(cam2world: Array, intrinsics: Array) -> jax.Array:
   )
 
 
+@entry
 def unpack_label(c: Array) -> tuple[jax.Array, jax.Array]:
   """Splits the label c, [..., 25], into cam2world and intrinsics.
 
@@ -150,6 +160,7 @@ def unpack_label(c: Array) -> tuple[jax.Array, jax.Array]:
   )
 
 
+@entry
 def mirror(c: Array) -> jax.Array:
   """The label of the left-right mirrored image.
 
@@ -166,6 +177,7 @@ def mirror(c: Array) -> jax.Array:
   return c * np.concatenate([signs.ravel(), np.ones(9, np.float32)])
 
 
+@entry
 def check_label(c: Array, name: str = "c") -> jax.Array:
   """Checks that labels hold cameras; values only where they are concrete.
 

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from my3dgen_jax.ops.platforms import by_platform
+from my3dgen_jax.tracing.derivatives import custom_vjp
+from my3dgen_jax.tracing.platforms import by_platform
 from my3dgen_jax.types import Array, LowRank
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
@@ -98,7 +99,7 @@ def first_rows_gradient(
     rows: images that gradients pass to; the other N - rows get zeros.
   """
 
-  @jax.custom_vjp
+  @custom_vjp
   def function(x, *parameters):
     return layer(x, *parameters)
 
@@ -268,7 +269,7 @@ def _as_product(x, kernel, padding, precision):
 # What follows is for CPUs.
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+@functools.partial(custom_vjp, nondiff_argnums=(2, 3))
 def _wide_conv(x, kernel, padding, precision):
   """A convolution of stride 1 whose kernel's gradient is made of products."""
   return _plain(x, kernel, 1, padding, precision)
@@ -289,7 +290,7 @@ def _wide_conv_backward(padding, precision, residuals, cotangent):
 _wide_conv.defvjp(_wide_conv_forward, _wide_conv_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+@functools.partial(custom_vjp, nondiff_argnums=(5, 6))
 def _narrow_conv(x, kernel, base, a, b, padding, precision):
   """A convolution of stride 1 with kernel = base + a @ b.
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from my3dgen_jax.errors import UserError
+from my3dgen_jax.tracing.derivatives import entry
 from my3dgen_jax.types import Array
 
 # ITU-R BT.601, as JPEG and Pillow's "L".
@@ -32,6 +33,7 @@ _BLOCK = 8  # pixels, of JPEG
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
+@entry
 def shrunk(images: Array, *, side: int) -> jax.Array:
   """Makes images smaller by Lanczos's filter, as most programs do.
 
@@ -52,6 +54,7 @@ def shrunk(images: Array, *, side: int) -> jax.Array:
   )
 
 
+@entry
 def blurred(images: Array, *, sigma: float) -> jax.Array:
   """Blurs images by a Gaussian.
 
@@ -71,11 +74,13 @@ def blurred(images: Array, *, sigma: float) -> jax.Array:
   )
 
 
+@entry
 def grey(images: Array) -> jax.Array:
   """Takes the colors away: [N, H, W, 3] to [N, H, W, 1]."""
   return jnp.sum(images * _LUMA, axis=-1, keepdims=True)
 
 
+@entry
 def jpeg_like(images: Array, *, quality: float = 30) -> jax.Array:
   """What JPEG leaves, but for the last digit: its rounding is made smooth.
 
@@ -125,6 +130,7 @@ def jpeg_like(images: Array, *, quality: float = 30) -> jax.Array:
   return result[:, :height, :width]
 
 
+@entry
 def agreeing(
   images: Array,
   seen: Array,

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from my3dgen_jax.ops.platforms import (
+from my3dgen_jax.tracing.derivatives import custom_vjp
+from my3dgen_jax.tracing.platforms import (
   by_platform,
   for_each,
   one_by_one,
@@ -70,7 +71,7 @@ def _outer_sum(change: LowRank) -> jax.Array:
   return jnp.sum(change.a[..., None] * change.b, axis=-2)
 
 
-@jax.custom_vjp
+@custom_vjp
 def sealed(values: Any) -> Any:
   """Changed parameters as if they were stored so; the values themselves.
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from my3dgen_jax.ops import convolution, products, upfirdn2d
-from my3dgen_jax.ops.platforms import (
+from my3dgen_jax.tracing.platforms import (
   by_platform,
   for_each,
   one_by_one,

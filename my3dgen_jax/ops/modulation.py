@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from my3dgen_jax.ops import low_rank, modulated_conv, products
-from my3dgen_jax.ops.platforms import either, for_each
+from my3dgen_jax.tracing.derivatives import custom_vjp
+from my3dgen_jax.tracing.platforms import either, for_each
 from my3dgen_jax.types import (
   Array,
   LayerWeights,
@@ -138,7 +139,7 @@ def _affine(precision: lax.PrecisionLike | None) -> Callable[[Any], Any]:
   return for_each(cpu=on_cpu, default=elsewhere)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+@functools.partial(custom_vjp, nondiff_argnums=(1,))
 def _over_batch(vectors: Any, size: int) -> Any:
   """Vectors [C] in a pytree to the same row for each sample, [size, C].
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from my3dgen_jax.ops.platforms import by_platform
+from my3dgen_jax.tracing.platforms import by_platform
 from my3dgen_jax.types import Array
 
 # Rows up to which a sum of scaled rows is as quick as a product on a GPU:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from my3dgen_jax.ops import convolution
+from my3dgen_jax.tracing import derivatives
 from my3dgen_jax.types import Array, LowRank
 
 FILTER_TAPS = (1.0, 3.0, 3.0, 1.0)
@@ -33,7 +34,7 @@ def _window(
   )
 
 
-@jax.custom_vjp
+@derivatives.custom_vjp
 def upsample2(x: Array) -> jax.Array:
   """Doubles an image, [N, H, W, C] -> [N, 2H, 2W, C], zeros outside."""
 
@@ -79,7 +80,7 @@ def _filter(
   ) * (second + third)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+@functools.partial(derivatives.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
 def _smooth(
   x: jax.Array, axis: int, before: int, after: int, gain: float
 ) -> jax.Array:

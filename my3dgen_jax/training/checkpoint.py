@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from my3dgen_jax.errors import CheckpointError
+from my3dgen_jax.models.adapter import OFFSET
 from my3dgen_jax.storage.orbax_files import check_space, checkpointer
 from my3dgen_jax.training.state import TrainState
 
@@ -52,7 +53,7 @@ def save_state(
   """
   folder = pathlib.Path(folder).absolute()
   target = folder / f"{int(state.step):08d}"
-  tree = _tree(state, seconds)
+  tree = _old_names(_tree(state, seconds))
   try:
     folder.mkdir(parents=True, exist_ok=True)
     check_space(target, tree)
@@ -97,11 +98,27 @@ def load_state(folder: str | os.PathLike, expected: TrainState) -> Saved | None:
     "an earlier one"
   )
   with checkpointer(failure) as orbax:
-    tree = jax.tree.map(np.asarray, orbax.restore(path, target))
+    tree = jax.tree.map(np.asarray, orbax.restore(path, _old_names(target)))
+  # Leaves have one order under both names.
+  tree = jax.tree.unflatten(jax.tree.structure(target), jax.tree.leaves(tree))
   return Saved(
     TrainState(tree["step"], tree["trainable"], tree["opt_state"]),
     float(tree["seconds"]),
   )
+
+
+def _old_names(tree: Any) -> Any:
+  """A state whose adapter has the names of format 1, as states always had."""
+  is_table = lambda node: isinstance(node, dict)
+  rename = lambda node: (
+    {
+      name.removesuffix(OFFSET): _old_names(child)
+      for name, child in node.items()
+    }
+    if is_table(node)
+    else node
+  )
+  return jax.tree.map(rename, tree, is_leaf=is_table)
 
 
 def _tree(state: TrainState, seconds: float) -> Any:

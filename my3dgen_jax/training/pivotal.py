@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.config import GeneratorConfig, LoraConfig, PivotConfig
 from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.jobs.interrupts import StopRequest
@@ -114,6 +115,8 @@ class PivotalTuner(PhotoFits):
           if "/" in path
         }
       )
+      if self.lora_config is not None:  # kept by an older version, perhaps
+        trainable = lora_lib.renamed(trainable)
       result.append(
         PivotResult(trainable, int(one["step"]), float(one["lpips"]))
       )

@@ -43,7 +43,7 @@ KIND = "personalize"
 _PARTS = {"version", "base_sha256", "generator", "photos", "settings"}
 ID_LENGTH = 16  # hex digits of a digest, where it is a name in pictures
 _MOST_LETTERS = 80  # of a setting in a message
-BASE_DIGEST = "base_sha256"  # in config.json and in the adapter's metadata
+BASE_DIGEST = lora_lib.BASE_DIGEST  # in config.json, too
 
 
 class Run(NamedTuple):

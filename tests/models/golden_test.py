@@ -178,17 +178,17 @@ class SuperresolutionTest(parameterized.TestCase):
     variables = golden.variables(shapes, prefix=f"{module}.")
     ws = np.repeat(golden.draw("input.sr.w", (1, 512))[:, None], 14, axis=1)
     features = golden.to_nhwc(features)
-    image = jax.jit(superresolution.Superresolution(config).apply)(
+    image, raw = jax.jit(superresolution.Superresolution(config).apply)(
       variables, features[..., :3], features, ws
     )
     stride = image.shape[1] // 64
-    return nchw(image)[:, :, ::stride, ::stride]
+    return nchw(image)[:, :, ::stride, ::stride], nchw(raw)
 
   @parameterized.product(
     module=tuple(config_lib.SUPERRESOLUTION_MODULES), resolution=(64, 96, 128)
   )
   def test_matches_original(self, module, resolution):
-    actual = self.run_module(
+    actual, _ = self.run_module(
       module,
       golden.draw(f"input.sr.{resolution}", (1, 32, resolution, resolution)),
     )
@@ -200,10 +200,29 @@ class SuperresolutionTest(parameterized.TestCase):
   @parameterized.parameters((256.0, "out_fp16res4"), (None, "out_fp16res0"))
   def test_clamp(self, clamp, key):
     features = golden.draw("input.sr.128", (1, 32, 128, 128)) * 1000
-    actual = self.run_module("SuperresolutionHybrid8XDC", features, clamp=clamp)
+    actual, _ = self.run_module(
+      "SuperresolutionHybrid8XDC", features, clamp=clamp
+    )
     golden.assert_close(
       actual, golden.load("sr_clamp")[key], golden.IMAGES, f"sr_clamp: {key}"
     )
+
+  @parameterized.product(
+    module=tuple(config_lib.SUPERRESOLUTION_MODULES), resolution=(64, 128)
+  )
+  def test_raw_image_is_what_the_original_returns(self, module, resolution):
+    features = golden.draw(
+      f"input.sr.{resolution}", (1, 32, resolution, resolution)
+    )
+    _, raw = self.run_module(module, features)
+    file = golden.load("sr_raw_in_place")
+    key = f"{module}.rgb{resolution}_after"
+    if key in file:
+      golden.assert_close(
+        raw[:, :, ::2, ::2], file[key], golden.IMAGES, f"sr_raw_in_place: {key}"
+      )
+      _, raw = self.run_module(module, features, raw_in_place=False)
+    np.testing.assert_array_equal(raw, features[:, :3])
 
 
 class PublishedConfigurationsTest(parameterized.TestCase):

@@ -110,7 +110,7 @@ def make(count: int = 8, seed: int = 0) -> Person:
 
 
 # Of the true change; everything else of it is as at the start.
-_SIZES = {"lora_b": 0.3, "bias": 0.1}
+_SIZES = {"lora_b": 0.3, "bias_offset": 0.1}
 
 
 @jax.jit

@@ -340,7 +340,7 @@ class Job:
     return Result(
       Network(variables, self.base.module),
       weights_digest(variables),
-      weights_digest(trainable),
+      lora_lib.fingerprint(trainable),
       numbers,
       size,
     )

@@ -219,7 +219,7 @@ class People:
         generator=Network(variables, base.generator.module),
         digest=weights_digest(variables),
         origin=Origin(
-          adapter=weights_digest(found.lora)[: run_folder.ID_LENGTH],
+          adapter=lora_lib.fingerprint(found.lora)[: run_folder.ID_LENGTH],
           base=base.origin.base,
           task="load",
         ),

@@ -14,7 +14,7 @@ from my3dgen_jax.errors import FlagError, Interrupted, one_line, UserError
 from my3dgen_jax.jobs import clusters, devices, processes
 from my3dgen_jax.jobs.progress import compiling
 from my3dgen_jax.launch.support import programs, renamed_flags
-from my3dgen_jax.ops import platforms
+from my3dgen_jax.tracing import platforms
 
 # What commands declare their flags with. Several may be of one name, as long
 # as only one command runs; and they belong to the command, not to this file.

@@ -36,7 +36,7 @@ def normals_from_depth(depth: Array, c: Array) -> jax.Array:
     )
   cam2world, intrinsics = cameras.unpack_label(c)
   # In the camera's own axes: it stands at the origin and looks along z.
-  still = jnp.broadcast_to(jnp.eye(4), cam2world.shape)
+  still = jnp.broadcast_to(jnp.eye(4, dtype=jnp.float32), cam2world.shape)
   directions = rays_lib.generate_rays(still, intrinsics, size).directions
   points = depth * directions.reshape((-1, size, size, 3))
   right, down = _tangent(points, axis=2), _tangent(points, axis=1)
@@ -44,7 +44,11 @@ def normals_from_depth(depth: Array, c: Array) -> jax.Array:
   # Image axes are right, down and away: away becomes towards the viewer, and
   # a normal that pointed away is turned round, so that down becomes up alone.
   length = jnp.linalg.norm(normal, axis=-1, keepdims=True)
-  return normal * jnp.array([-1.0, 1.0, 1.0]) / jnp.maximum(length, 1e-20)
+  return (
+    normal
+    * jnp.array([-1.0, 1.0, 1.0], jnp.float32)
+    / jnp.maximum(length, 1e-20)
+  )
 
 
 def _tangent(points: jax.Array, *, axis: int) -> jax.Array:

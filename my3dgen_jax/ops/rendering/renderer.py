@@ -22,6 +22,7 @@ from jax import lax
 from my3dgen_jax.config import RenderConfig
 from my3dgen_jax.ops.rendering import rays as rays_lib
 from my3dgen_jax.ops.rendering import triplane, volume
+from my3dgen_jax.tracing import derivatives
 from my3dgen_jax.types import (
   Array,
   DecoderWeights,
@@ -111,6 +112,7 @@ def _chunk(config: RenderConfig, num_images: int) -> int:
   return max(1, (config.ray_chunk or default_chunk()) // max(1, num_images))
 
 
+@derivatives.entry
 def render_rays(
   padded_planes: Array,
   decoder: DecoderWeights,
@@ -165,7 +167,7 @@ def render_rays(
   return rendering.replace(depth=jnp.clip(rendering.depth, nearest, farthest))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+@functools.partial(derivatives.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _render_image(
   config: RenderConfig,
   chunk: int,
@@ -215,6 +217,8 @@ def _render_image_forward(
 
     return _two_passes(query, depths, u, config)
 
+  if derivatives.is_automatic():  # else the samples of all chunks are kept
+    render_chunk = jax.checkpoint(render_chunk)
   rendering, depths, place = _map_chunks(render_chunk, (rays, depths, u), chunk)
   return rendering, (padded_planes, decoder, rays, depths, place)
 
@@ -259,7 +263,7 @@ def _render_image_backward(config, chunk, precision, residuals, cotangent):
   # Rays that fill up the last chunk are real ones: they must count nothing.
   (of_planes, of_decoder), per_ray = lax.scan(
     step,
-    zeros,
+    derivatives.varying_like(zeros, (residuals, cotangent)),
     (
       _split(cotangent, chunk, fill="constant"),
       _split((rays, depths, place), chunk),
@@ -323,7 +327,8 @@ def _two_passes(
   weights = volume.interval_weights(depths, sigma)
   if u is None:
     u = jnp.broadcast_to(
-      jnp.linspace(0.0, 1.0, fine), depths.shape[:-1] + (fine,)
+      jnp.linspace(0.0, 1.0, fine, dtype=jnp.float32),
+      depths.shape[:-1] + (fine,),
     )
   fine_depths = volume.importance_depths(depths, weights, u)
   fine_samples = query(fine_depths)
@@ -365,6 +370,7 @@ def _weighted_sum(weights: jax.Array, values: jax.Array) -> jax.Array:
   return jnp.sum(weights[..., None] * values, axis=-2)
 
 
+@derivatives.entry
 def query_points(
   padded_planes: Array,
   decoder: DecoderWeights,
@@ -399,14 +405,17 @@ def query_points(
   return _map_images(query_image, padded_planes, points)
 
 
+@derivatives.entry
 def draw_sampling(
   key: chex.PRNGKey, shape: tuple[int, int], config: RenderConfig
 ) -> RaySampling:
   """Random numbers for stratified sampling of N x M rays (`shape`)."""
   jitter_key, importance_key = jax.random.split(key)
   return RaySampling(
-    jitter=jax.random.uniform(jitter_key, shape + (config.depth_resolution,)),
+    jitter=jax.random.uniform(
+      jitter_key, shape + (config.depth_resolution,), jnp.float32
+    ),
     importance=jax.random.uniform(
-      importance_key, shape + (config.depth_resolution_importance,)
+      importance_key, shape + (config.depth_resolution_importance,), jnp.float32
     ),
   )

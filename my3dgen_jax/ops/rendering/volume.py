@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from my3dgen_jax.ops.activations import softplus
-from my3dgen_jax.ops.platforms import either
+from my3dgen_jax.tracing.platforms import either
 from my3dgen_jax.types import Array
 
 _LEAST = 1e-20  # whose logarithm is still a number

@@ -19,9 +19,10 @@ from jax import export
 from my3dgen_jax import Generator, lora, LoraConfig
 from my3dgen_jax.losses import backbones
 from my3dgen_jax.models.generator import init_variables
-from my3dgen_jax.ops import convolution, low_rank, platforms, upfirdn2d
-from my3dgen_jax.ops.platforms import by_platform
+from my3dgen_jax.ops import convolution, low_rank, upfirdn2d
 from my3dgen_jax.ops.rendering import volume
+from my3dgen_jax.tracing import platforms
+from my3dgen_jax.tracing.platforms import by_platform
 from my3dgen_jax.types import LowRank
 from tests.support import albums, golden
 from tests.support.tiny import TINY

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from my3dgen_jax.tracing import derivatives
+
 # Numbers in an array; larger ones keep a GPU busy on their own, and to stack
 # them would copy them.
 _MOST_STACKED = 2**20
@@ -53,6 +55,9 @@ def either(
     return default(*arguments)
   if not _both_ways:
     return cpu(*arguments)
+  if derivatives.is_automatic():
+    # New functions: JAX keeps what it traced by the functions' identity.
+    cpu, default = functools.partial(cpu), functools.partial(default)
   return lax.platform_dependent(*arguments, cpu=cpu, default=default)
 
 
@@ -76,10 +81,11 @@ def by_platform(
       computed when it is needed; else XLA sees that it is computed twice, and
       keeps it.
 
-  Returns: the function, for reverse-mode differentiation.
+  Returns: the function, for reverse-mode differentiation; inside
+    `derivatives.automatic`, whatever the two ways can do.
   """
 
-  @jax.custom_vjp
+  @derivatives.custom_vjp
   def chosen(*arguments):
     return either(*arguments, cpu=cpu, default=default)
 
@@ -105,7 +111,7 @@ def by_platform(
     )
 
   chosen.defvjp(forward, backward)
-  return jax.jit(chosen)
+  return derivatives.jit(chosen)
 
 
 def for_each(
@@ -129,7 +135,7 @@ def one_by_one(
   function: Callable[[Any], Any],
 ) -> Callable[[Sequence[Any]], list[Any]]:
   """The function of each; traced once for all of one shape."""
-  one = jax.jit(function)
+  one = derivatives.jit(function)
   return lambda items: [one(item) for item in items]
 
 

@@ -1,0 +1,65 @@
+"""Adapters: what makes a generator somebody's own, as one small pytree.
+
+    generator, base = load_generator("checkpoints/ffhq")
+    obama, variables = lora.personal(
+        generator, base, lora.load("runs/obama/adapter.safetensors"))
+
+and a new one, to be tuned:
+
+    config = LoraConfig(rank=1)
+    fresh = lora.init(key, generator.config, config)
+    new, variables = lora.personal(generator, base, (fresh, config))
+
+An adapter is the collection `lora` of a `Generator` that has a `LoraConfig`:
+a pair `lora_a`, `lora_b` for each convolution, to-RGB and affine layer, and
+offsets (`bias_offset`, …) of the biases, the noise strengths and the decoder.
+It starts as no change at all. The base's `params` are never touched, so one
+frozen base serves any number of people, and an optimizer sees this tree alone.
+
+Source: My3DGen, section 3.2 and equation 4; LoRA (Hu et al. 2021).
+"""
+
+from my3dgen_jax.lora.changes import (
+  average,
+  block_of,
+  interpolate,
+  kernel_changes,
+  merge_into_params,
+  relative_change,
+  relative_difference,
+)
+from my3dgen_jax.lora.collection import (
+  abstract,
+  Count,
+  count,
+  fingerprint,
+  init,
+  merge_collections,
+  renamed,
+  split_collections,
+)
+from my3dgen_jax.lora.files import BASE_DIGEST, load, Loaded, save
+from my3dgen_jax.lora.person import personal
+
+__all__ = [
+  "BASE_DIGEST",
+  "Count",
+  "Loaded",
+  "abstract",
+  "average",
+  "block_of",
+  "count",
+  "fingerprint",
+  "init",
+  "interpolate",
+  "kernel_changes",
+  "load",
+  "merge_collections",
+  "merge_into_params",
+  "personal",
+  "relative_change",
+  "relative_difference",
+  "renamed",
+  "save",
+  "split_collections",
+]

@@ -1,0 +1,205 @@
+"""What adapters change in the weights: merged, measured, averaged."""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from my3dgen_jax.config import LoraConfig
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.models import adapter
+from my3dgen_jax.ops import low_rank
+from my3dgen_jax.tracing.derivatives import entry
+from my3dgen_jax.types import Array
+
+_PAIR, _OFFSET = adapter.PAIR, adapter.OFFSET
+
+
+@entry
+def merge_into_params(
+  base: Mapping[str, Any], lora: Any, lora_config: LoraConfig
+) -> dict[str, Any]:
+  """A plain generator with the adapter's changes in its weights.
+
+  Args:
+    base: {"params": …, "buffers": …}; left as it is.
+    lora: the adapter.
+    lora_config: of the adapter.
+
+  Returns: variables for a `Generator` without `lora`; all that changes is
+    float32.
+  Raises: UserError: the adapter does not fit; names the cause.
+  """
+  params = flatten_dict(base["params"])
+  for path, change in kernel_changes(base["params"], lora, lora_config).items():
+    params[path] = params[path].astype(jnp.float32) + change
+  for path, offset in flatten_dict(lora).items():
+    name = path[-1].removesuffix(_OFFSET)
+    if path[-1] not in _PAIR and name != "kernel":
+      path = (*path[:-1], name)
+      params[path] = params[path].astype(jnp.float32) + offset
+  return {**base, "params": unflatten_dict(params)}
+
+
+@entry
+def kernel_changes(
+  params: Any, lora: Any, lora_config: LoraConfig
+) -> dict[tuple[str, ...], jax.Array]:
+  """The change of every adapted kernel, as the stored weights would change.
+
+  Args:
+    params: of the base; shapes are enough.
+    lora: the adapter.
+    lora_config: of the adapter.
+
+  Returns: path of the kernel to its change, of the kernel's shape.
+  Raises: UserError: the adapter does not fit; names the cause.
+  """
+  adapter.check(params, lora, lora_config)
+  kernels, leaves = flatten_dict(params), flatten_dict(lora)
+  changes: dict[tuple[str, ...], jax.Array] = {}
+  for path, leaf in leaves.items():
+    scope = path[:-1]
+    if path[-1] == "kernel" + _OFFSET:
+      changes[scope + ("kernel",)] = leaf
+    elif path[-1] == "lora_a":
+      shape = kernels[scope + ("kernel",)].shape
+      delta = adapter.kernel_change(
+        leaf, leaves[scope + ("lora_b",)], shape, lora_config
+      )
+      if delta.low_rank is not None:
+        change = low_rank.product(delta.low_rank)
+      else:
+        assert delta.kernel is not None
+        change = delta.kernel
+      if len(shape) == 2:
+        # Affine layers divide their stored weight by sqrt(inputs); the pair
+        # joins after that.
+        change = change * shape[0] ** 0.5
+      changes[scope + ("kernel",)] = change
+  return changes
+
+
+@entry
+def relative_change(
+  params: Any, lora: Any, lora_config: LoraConfig
+) -> dict[str, float]:
+  """How much the weights of each block change, in per cent.
+
+  Args:
+    params: of the base.
+    lora: the adapter.
+    lora_config: of the adapter.
+
+  Returns: block ("backbone/synthesis/b8", "superresolution/block0",
+    "decoder") to 100 times the mean over its weight tensors W of
+    sum |change of W| / sum |W|.
+  Source: My3DGen, figure 9.
+  """
+  return _by_block(params, kernel_changes(params, lora, lora_config))
+
+
+@entry
+def relative_difference(params: Any, tuned: Any) -> dict[str, float]:
+  """The same of a generator whose own weights were tuned.
+
+  Args:
+    params: of the base.
+    tuned: of the same shapes; the kernels that adapters change are compared.
+  """
+  kernels, others = flatten_dict(params), flatten_dict(tuned)
+  targets = LoraConfig().targets
+  return _by_block(
+    params,
+    {
+      path: others[path] - kernel
+      for path, kernel in kernels.items()
+      if path[-1] == "kernel"
+      and any(re.fullmatch(target, "/".join(path[:-1])) for target in targets)
+    },
+  )
+
+
+def _by_block(
+  params: Any, changes: Mapping[tuple[str, ...], Array]
+) -> dict[str, float]:
+  """Changes of kernels, by path, in per cent of each block's."""
+  kernels = flatten_dict(params)
+  ratios: dict[str, list] = {}
+  for path, change in changes.items():
+    ratios.setdefault(block_of(path), []).append(
+      float(jnp.sum(jnp.abs(change)) / jnp.sum(jnp.abs(kernels[path])))
+    )
+  return {
+    block: 100 * sum(values) / len(values) for block, values in ratios.items()
+  }
+
+
+def block_of(path: Sequence[str]) -> str:
+  """The block that a parameter belongs to, by its path in the tree."""
+  depth = {"backbone": 3, "superresolution": 2}.get(path[0], 1)
+  if path[:2] == ("backbone", "mapping"):
+    depth = 2
+  return "/".join(path[:depth])
+
+
+@entry
+def average(
+  adapters: Sequence[tuple[Any, LoraConfig]],
+  weights: Sequence[float] | None = None,
+) -> tuple[Any, LoraConfig]:
+  """The adapter whose change of the weights is the mean of the others'.
+
+  Averaging A and B by themselves would not average B A; laying the pairs
+  side by side does, exactly, at the sum of the ranks.
+
+  Args:
+    adapters: (lora, config) each, of one base, layout and targets.
+    weights: one for each; None: equal ones. Their sum need not be 1.
+
+  Returns: (lora, config), of rank = alpha = the sum of the ranks.
+  Raises: UserError if the adapters do not fit together.
+  """
+  if not adapters:
+    raise UserError("adapters: expected at least one")
+  weights = [1 / len(adapters)] * len(adapters) if weights is None else weights
+  if len(weights) != len(adapters):
+    raise UserError(f"weights: expected {len(adapters)}, got {len(weights)}")
+  first = adapters[0][1]
+  rank = sum(config.rank for _, config in adapters)
+  joined = dataclasses.replace(first, rank=rank, alpha=float(rank))
+  for _, config in adapters:
+    if (config.conv_rank, config.targets) != (first.conv_rank, first.targets):
+      raise UserError(
+        "adapters: conv_rank and targets must be the same in all of them"
+      )
+  trees = [flatten_dict(lora) for lora, _ in adapters]
+  if any(set(tree) != set(trees[0]) for tree in trees):
+    raise UserError("adapters: they belong to different generators")
+  result = {}
+  for path in trees[0]:
+    parts = [tree[path] for tree in trees]
+    if path[-1] == "lora_a":
+      result[path] = jnp.concatenate(parts, axis=-1)
+    elif path[-1] == "lora_b":
+      result[path] = jnp.concatenate(
+        [
+          weight * config.scale * part
+          for weight, (_, config), part in zip(weights, adapters, parts)
+        ],
+        axis=0,
+      )
+    else:
+      result[path] = sum(weight * part for weight, part in zip(weights, parts))
+  return unflatten_dict(result), joined
+
+
+def interpolate(
+  first: tuple[Any, LoraConfig], second: tuple[Any, LoraConfig], t: float
+) -> tuple[Any, LoraConfig]:
+  """The adapter on the line from `first` (t = 0) to `second` (t = 1)."""
+  return average([first, second], [1 - t, t])

@@ -1,0 +1,152 @@
+"""Adapters as files."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from my3dgen_jax.config import GeneratorConfig, LoraConfig
+from my3dgen_jax.errors import CheckpointError, UserError
+from my3dgen_jax.lora.collection import abstract, renamed
+from my3dgen_jax.storage.files import replacing
+
+_SETTINGS = "lora"  # the metadata that hold the LoraConfig
+# Of files; before 2, offsets had the names of their parameters.
+_FORMAT, _FORMATS = "format", ("1", "2")
+# The metadata that hold the SHA-256 of the weights that an adapter is for.
+BASE_DIGEST = "base_sha256"
+
+
+class Loaded(NamedTuple):
+  """An adapter out of a file.
+
+  Attributes:
+    lora: the collection, float32.
+    config: rank, layout, targets.
+    metadata: what else the file says of itself: texts by name; "format" is
+      the version of its format.
+  """
+
+  lora: Any
+  config: LoraConfig
+  metadata: dict[str, str]
+
+
+def save(
+  path: str | os.PathLike,
+  lora: Any,
+  lora_config: LoraConfig,
+  *,
+  metadata: Mapping[str, str] | None = None,
+  dtype: str = "float32",
+):
+  """Writes an adapter as one `.safetensors` file, whole or not at all.
+
+  Args:
+    path: of the file; replaced if it exists.
+    lora: the collection.
+    lora_config: kept in the file.
+    metadata: more texts by name, e.g. the base's SHA-256.
+    dtype: "float32", or "float16" for half the size.
+
+  Raises: UserError on NaN, or what float16 cannot hold; OSError.
+  """
+  # Only whoever reads or writes files needs it.
+  from safetensors.numpy import save as encode
+
+  if dtype not in ("float32", "float16"):
+    raise UserError(f"dtype: expected 'float32' or 'float16', got {dtype!r}")
+  with np.errstate(over="ignore"):  # what overflows is refused below
+    tensors = {
+      "/".join(name): np.asarray(leaf).astype(dtype)
+      for name, leaf in flatten_dict(lora).items()
+    }
+  for name, array in tensors.items():
+    if not np.isfinite(array).all():
+      raise UserError(
+        f"{path}: {name} holds NaN, or numbers too large for {dtype}"
+      )
+  data = encode(
+    tensors,
+    metadata={
+      **(metadata or {}),
+      _FORMAT: _FORMATS[-1],
+      _SETTINGS: json.dumps(lora_config.to_dict()),
+    },
+  )
+  with replacing(path) as file:
+    file.write(data)
+
+
+def load(
+  path: str | os.PathLike, config: GeneratorConfig | None = None
+) -> Loaded:
+  """Reads an adapter.
+
+  Args:
+    path: written by `save`.
+    config: of the generator it is for; None: not compared.
+
+  Returns: Loaded.
+  Raises:
+    CheckpointError: one line that names the file and what is wrong, e.g. the
+      first tensor that does not fit the generator.
+  """
+  from safetensors import safe_open, SafetensorError
+
+  path = pathlib.Path(path)
+  try:
+    with safe_open(path, framework="numpy") as file:
+      metadata = dict(file.metadata() or {})
+      leaves = {
+        tuple(name.split("/")): file.get_tensor(name) for name in file.keys()
+      }
+  except (OSError, SafetensorError) as error:
+    reason = getattr(error, "strerror", None) or str(error)
+    raise CheckpointError(
+      f"{path}: cannot be read as an adapter: {reason}"
+    ) from None
+  try:
+    lora_config = LoraConfig.from_dict(json.loads(metadata.pop(_SETTINGS)))
+  except (KeyError, ValueError) as error:
+    raise CheckpointError(
+      f"{path}: does not say which LoRA it is: {error}"
+    ) from None
+  if metadata.setdefault(_FORMAT, _FORMATS[0]) not in _FORMATS:
+    raise CheckpointError(
+      f"{path}: has format {metadata[_FORMAT]!r}, which is newer than this "
+      f"version of my3dgen_jax ({_FORMATS[-1]}); upgrade it"
+    )
+  if metadata[_FORMAT] == "1":
+    leaves = flatten_dict(renamed(unflatten_dict(leaves)))
+  for name, leaf in leaves.items():
+    if (
+      leaf.dtype not in (np.float32, np.float16) or not np.isfinite(leaf).all()
+    ):
+      raise CheckpointError(
+        f"{path}: {'/'.join(name)} is not made of finite floating-point numbers"
+      )
+  if config is not None:
+    _check_fits(path, leaves, flatten_dict(abstract(config, lora_config)))
+  lora = unflatten_dict(
+    {name: jnp.asarray(leaf, jnp.float32) for name, leaf in leaves.items()}
+  )
+  return Loaded(lora, lora_config, metadata)
+
+
+def _check_fits(path: pathlib.Path, leaves: Mapping, expected: Mapping):
+  for name in sorted(set(leaves) | set(expected)):
+    shapes = [
+      list(tree[name].shape) if name in tree else "nothing"
+      for tree in (leaves, expected)
+    ]
+    if shapes[0] != shapes[1]:
+      raise CheckpointError(
+        f"{path}: does not fit the generator: {'/'.join(name)} is "
+        f"{shapes[0]}, expected {shapes[1]}"
+      )

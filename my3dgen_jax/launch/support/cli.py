@@ -32,8 +32,13 @@ string, integer, number, boolean, enum, listing, multi_enum = (
 )
 flags.disclaim_key_flags()
 
-# Flagfiles that are part of the project.
-_FLAGFILES = pathlib.Path(__file__).resolve().parents[3] / "launch"
+# Flagfiles that are part of the project: of a wheel, or of a checkout.
+_IN_WHEEL = pathlib.Path(__file__).resolve().parents[1] / "flagfiles"
+_FLAGFILES = (
+  _IN_WHEEL
+  if _IN_WHEEL.is_dir()
+  else pathlib.Path(__file__).resolve().parents[3] / "launch"
+)
 _CPU_DEVICES = "cpu_devices"
 _COORDINATOR, _COUNT, _INDEX, _TIMEOUT = _OF_PROCESSES = (
   "coordinator",

@@ -63,6 +63,7 @@ from my3dgen_jax.config import (
 )
 from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.models import checkpoint
+from my3dgen_jax.models.adapter import OFFSET
 from my3dgen_jax.models.generator import abstract_variables
 
 DEFAULT_NETWORK = "G_ema"
@@ -559,8 +560,9 @@ def _rebased(
   for place, weight in weights.items():
     with np.errstate(over="ignore"):  # what overflows is refused by the file
       difference = tuned[place] - weight
-    if place.collection == "params" and place.path in leaves:
-      leaves[place.path] = difference
+    offset = (*place.path[:-1], place.path[-1] + OFFSET)
+    if place.collection == "params" and offset in leaves:
+      leaves[offset] = difference
       continue
     if np.abs(difference).max() <= _SAME_WEIGHT * np.abs(weight).max():
       continue

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import checks
 from my3dgen_jax.tracing.derivatives import entry
-from my3dgen_jax.types import Array
+from my3dgen_jax.types import Array, make_exportable
 
 EDGES = ("stop", "continue", "project")
 
@@ -61,10 +61,10 @@ class Hull:
   """
 
   anchors: Array
-  beta: chex.Numeric = 0.0
+  beta: Array | float = 0.0
 
   @classmethod
-  def of(cls, anchors: Array, beta: chex.Numeric = 0.02) -> "Hull":
+  def of(cls, anchors: Array, beta: Array | float = 0.02) -> "Hull":
     """Checks what it is made of.
 
     Args:
@@ -422,3 +422,4 @@ def _by_conditions(
 
 
 _project = jax.jit(_nearest)
+make_exportable(Hull)

@@ -1,12 +1,30 @@
 """What travels together through the model, as frozen pytrees."""
 
+from collections.abc import Callable
 from typing import Any, Optional
 
 import flax.struct
 import jax
 import numpy as np
+from jax import export
 
 Array = jax.Array | np.ndarray
+
+
+def make_exportable(cls: Any):
+  """Lets a frozen pytree of arrays into and out of `jax.export` files."""
+
+  def from_children(aux_data: Any, children: Any) -> Any:
+    del aux_data  # all fields are children
+    return cls(*children)
+
+  export.register_pytree_node_serialization(
+    cls,
+    serialized_name=f"my3dgen_jax.{cls.__name__}",
+    serialize_auxdata=lambda aux_data: b"",
+    deserialize_auxdata=lambda data: (),
+    from_children=from_children,
+  )
 
 
 @flax.struct.dataclass
@@ -151,6 +169,14 @@ class RadianceSample:
   rgb: jax.Array
 
 
+# Plane features [..., P] to density [..., 1] and colors [..., C]: the weights
+# of EG3D's decoder, or any function or callable pytree.
+Decoder = (
+  DecoderWeights
+  | Callable[[jax.Array], "RadianceSample | tuple[jax.Array, jax.Array]"]
+)
+
+
 @flax.struct.dataclass
 class VolumeRendering:
   """What integrating along rays gives.
@@ -199,3 +225,14 @@ class Network:
   def __call__(self, *arguments: Any, **options: Any) -> Any:
     """`module.apply` with the variables; `method="NAME"` chooses another."""
     return self.module.apply(self.variables, *arguments, **options)
+
+
+for _type in (
+  Rays,
+  RaySampling,
+  DecoderWeights,
+  RadianceSample,
+  VolumeRendering,
+  RenderOutput,
+):
+  make_exportable(_type)

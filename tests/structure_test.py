@@ -30,6 +30,7 @@ LAYERS = (
   "tracing",
   "ops",
   "cameras",
+  "rendering",
   "data",
   "models",
   "lora",

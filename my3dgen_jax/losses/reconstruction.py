@@ -87,7 +87,7 @@ def ssim(x: Array, y: Array) -> jax.Array:
   found = dm_pix.ssim(
     x, y, max_val=1.0, filter_size=SSIM_WINDOW, filter_sigma=1.5
   )
-  return found.astype(jnp.float32)
+  return jnp.asarray(found, jnp.float32)
 
 
 @entry

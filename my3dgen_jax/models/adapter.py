@@ -240,6 +240,12 @@ class Adapter(nn.Module):
     """The change of the layer for `inputs` features; nothing if no target."""
     if not is_target(_path_in_generator(self.path), self.config):
       return LayerDelta()
+    if not hasattr(self.layer, "parameter_shapes"):
+      raise UserError(
+        f"lora: {'/'.join(self.path)} is a {type(self.layer).__name__}; only "
+        "this project's layers (models.layers) can be adapted, as they say "
+        "what they store by parameter_shapes and take a delta"
+      )
     shapes = self.layer.parameter_shapes(inputs)
     kernel = shapes["kernel"]
     change = LayerDelta()

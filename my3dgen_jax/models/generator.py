@@ -16,11 +16,18 @@ from my3dgen_jax.models.decoder import Decoder
 from my3dgen_jax.models.layers import NOISE_MODES, NoiseMode
 from my3dgen_jax.models.superresolution import Superresolution
 from my3dgen_jax.models.synthesis import Backbone
+from my3dgen_jax.models.typed import TypedMethods
 from my3dgen_jax.ops import cameras, checks
 from my3dgen_jax.ops.rendering import density_grid, renderer, triplane
 from my3dgen_jax.ops.rendering import rays as rays_lib
 from my3dgen_jax.tracing import derivatives, meshes
-from my3dgen_jax.types import Array, RadianceSample, RaySampling, RenderOutput
+from my3dgen_jax.types import (
+  Array,
+  DecoderWeights,
+  RadianceSample,
+  RaySampling,
+  RenderOutput,
+)
 
 
 def _differentiated(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,11 +42,12 @@ def _differentiated(method: Callable[..., Any]) -> Callable[..., Any]:
   return wrapper
 
 
-class Generator(nn.Module):
+class Generator(TypedMethods, nn.Module):
   """EG3D (Chan et al. 2022).
 
   All methods run through `generator.apply(variables, …, method=NAME)`, with
-  `variables = {"params": …, "buffers": …}`. Two PRNG streams are optional:
+  `variables = {"params": …, "buffers": …}`, or as typed functions of variables
+  (`generator.synthesize(variables, ws, c)`, see `TypedMethods`). Two PRNG streams are optional:
   with `rngs={"render": key}` depths are sampled at random (stratified),
   without it the rendering is deterministic; `rngs={"noise": key}` serves
   `noise_mode="random"`.
@@ -225,7 +233,7 @@ class Generator(nn.Module):
       MAX_RESOLUTION,
     )
     rays = rays_lib.generate_rays(*cameras.unpack_label(c), resolution)
-    shape = len(c), resolution**2
+    shape = c.shape[0], resolution**2
     if sampling is None and self.has_rng("render"):
       sampling = renderer.draw_sampling(
         self.make_rng("render"), shape, self.config.rendering
@@ -305,6 +313,10 @@ class Generator(nn.Module):
       box_warp=self.config.rendering.box_warp,
       precision=self.config.precision,
     )
+
+  def decoder_weights(self) -> DecoderWeights:
+    """The decoder with its gains and what an adapter adds; no arguments."""
+    return self.decoder()
 
   def _padded_planes(self, planes: jax.Array) -> jax.Array:
     return triplane.fold_planes(planes).astype(self.config.dtype)

@@ -77,4 +77,4 @@ class Superresolution(nn.Module):
     )
     # A resized or upsampled image is another tensor than the returned one.
     overwritten = config.raw_in_place and not differs and not config.up[0]
-    return image, first if overwritten else image_raw
+    return image, first if overwritten else jnp.asarray(image_raw)

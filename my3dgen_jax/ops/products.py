@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from my3dgen_jax.tracing.platforms import by_platform
+from my3dgen_jax.tracing.platforms import by_platform, is_symbolic
 from my3dgen_jax.types import Array
 
 # Rows up to which a sum of scaled rows is as quick as a product on a GPU:
@@ -34,7 +34,7 @@ def scaled_rows(
   x: Array, matrix: Array, *, precision: lax.PrecisionLike | None = None
 ) -> jax.Array:
   """`few_rows` as accelerators compute it."""
-  if x.shape[0] > _FEW_ROWS:
+  if is_symbolic(x.shape[0]) or x.shape[0] > _FEW_ROWS:
     return jnp.matmul(x, matrix, precision=precision)
   return jnp.sum(x[:, :, None] * matrix, axis=1)
 

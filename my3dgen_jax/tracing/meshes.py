@@ -26,17 +26,20 @@ def along_batch(method: Callable[..., Any]) -> Callable[..., Any]:
       batch axis.
   """
 
+  name = getattr(method, "__name__")  # noqa: B009, any callable may lack it
+
   @functools.wraps(method)
   def wrapper(self: nn.Module, *arguments: Any, **options: Any) -> Any:
     sharding = None if self.is_initializing() else _batch((arguments, options))
     if sharding is None:
       return method(self, *arguments, **options)
     module, variables = self.unbind()
-    rngs = {name: rng.as_jax_rng() for name, rng in self.scope.rngs.items()}
+    rngs: Any = self.scope and self.scope.rngs
+    rngs = {name: rng.as_jax_rng() for name, rng in rngs.items()}
 
     def run(variables, rngs, arguments, options):
       return module.apply(
-        variables, *arguments, **options, rngs=rngs, method=method.__name__
+        variables, *arguments, **options, rngs=rngs, method=name
       )
 
     return _run(run, sharding, variables, rngs, arguments, options)

@@ -37,6 +37,11 @@ def trace_for_cpu_alone(alone: bool = True):
   _both_ways = not alone
 
 
+def is_symbolic(size: Any) -> bool:
+  """Whether `jax.export` has a name for a size, and no number yet."""
+  return not isinstance(size, int)
+
+
 def either(
   *arguments: Any, cpu: Callable[..., Any], default: Callable[..., Any]
 ) -> Any:
@@ -157,8 +162,9 @@ def _together(
   results: list[Any] = [None] * len(items)
   for places in alike.values():
     made = jax.eval_shape(function, items[places[0]])
-    if len(places) == 1 or _MOST_STACKED < max(
-      leaf.size for leaf in jax.tree.leaves((items[places[0]], made))
+    sizes = [leaf.size for leaf in jax.tree.leaves((items[places[0]], made))]
+    if len(places) == 1 or any(
+      is_symbolic(size) or size > _MOST_STACKED for size in sizes
     ):
       for place in places:
         results[place] = function(items[place])

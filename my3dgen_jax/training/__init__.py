@@ -1,1 +1,37 @@
-"""How anchors and adapters are optimised, and what a run keeps."""
+"""How anchors and adapters are optimised, and what a run keeps.
+
+For loops of one's own: `objective` is what is minimised, `split` and `join`
+divide a generator into what is tuned and what is not, and `tuning_step` is one
+step, inside `jax.pmap` or `jax.shard_map` over the axis `AXIS`. Runs on disk
+are read by `load_run`.
+"""
+
+from my3dgen_jax.config import LossConfig, TuningConfig
+from my3dgen_jax.jobs.devices import AXIS
+from my3dgen_jax.training.objective import objective, TuningBatch
+from my3dgen_jax.training.run_folder import load_run, Run
+from my3dgen_jax.training.state import (
+  init_state,
+  join,
+  optimizer,
+  split,
+  TrainState,
+)
+from my3dgen_jax.training.step import make_step, tuning_step
+
+__all__ = [
+  "AXIS",
+  "LossConfig",
+  "Run",
+  "TrainState",
+  "TuningBatch",
+  "TuningConfig",
+  "init_state",
+  "join",
+  "load_run",
+  "make_step",
+  "objective",
+  "optimizer",
+  "split",
+  "tuning_step",
+]

@@ -438,6 +438,7 @@ class CommandTest(_InFolder):
       adapter.metadata,
       {
         "base_sha256": checkpoint.generator_digest(self.output),
+        "format": "2",
         "source_sha256": converted.source["sha256"],
       },
     )

@@ -77,7 +77,10 @@ runner = functools.cache(Runner)
 
 def is_unused(path):
   """EG3D's super-resolution has noise strengths, and renders without."""
-  return (path[0].key, path[-1].key) == ("superresolution", "noise_strength")
+  return (path[0].key, path[-1].key) == (
+    "superresolution",
+    "noise_strength_offset",
+  )
 
 
 class StepTest(parameterized.TestCase):

@@ -17,15 +17,17 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from my3dgen_jax.config import RenderConfig
 from my3dgen_jax.ops.rendering import rays as rays_lib
 from my3dgen_jax.ops.rendering import triplane, volume
 from my3dgen_jax.tracing import derivatives
+from my3dgen_jax.tracing.platforms import is_symbolic
 from my3dgen_jax.types import (
   Array,
-  DecoderWeights,
+  Decoder,
   RadianceSample,
   Rays,
   RaySampling,
@@ -98,7 +100,7 @@ def _map_images(
   rendered where they are. One set of padded_planes serves all images where there is
   only one.
   """
-  if padded_planes.shape[0] > 1:
+  if padded_planes.shape[0] != 1:
     return jax.vmap(function)(padded_planes, arguments)
   if jax.tree.leaves(arguments)[0].shape[0] != 1:
     return jax.vmap(functools.partial(function, padded_planes[0]))(arguments)
@@ -108,14 +110,20 @@ def _map_images(
 
 
 def _chunk(config: RenderConfig, num_images: int) -> int:
-  """Rays of each image at a time; those of all images share the memory."""
+  """Rays of each image at a time; those of all images share the memory.
+
+  How many images there will be of an exported program is not known: it gets
+  the rays of one, so that the memory grows with the batch.
+  """
+  if is_symbolic(num_images):
+    num_images = 1
   return max(1, (config.ray_chunk or default_chunk()) // max(1, num_images))
 
 
 @derivatives.entry
 def render_rays(
   padded_planes: Array,
-  decoder: DecoderWeights,
+  decoder: Decoder,
   rays: Rays,
   *,
   config: RenderConfig,
@@ -127,7 +135,10 @@ def render_rays(
   Args:
     padded_planes: [P, 2, S + 2, S + 2, C] from `triplane.fold_planes`; P is N, or 1
       for one field seen from all N cameras.
-    decoder: of the field.
+    decoder: of the field: EG3D's, or any callable, see `triplane.decode`. One
+      that is a pytree of arrays (`jax.tree_util.Partial(function, params)`,
+      `types.Network`) has gradients as quick as EG3D's own; a function with
+      arrays in its closure is differentiated by JAX.
     rays: N times M of them.
     config: sampling counts, depth range, box, background, chunk.
     sampling: random numbers of stratified sampling; None: no jitter and
@@ -155,13 +166,19 @@ def render_rays(
   u = None if sampling is None else jnp.sort(sampling.importance, axis=-1)
 
   chunk = _chunk(config, num_images)
-  rendering = _map_images(
-    lambda padded_planes, arguments: _render_image(
-      config, chunk, precision, padded_planes, decoder, *arguments
-    ),
-    padded_planes,
-    (rays, coarse_depths, u),
+  # A rule sees arrays that it is given, and no others.
+  is_closed = all(
+    isinstance(leaf, (jax.Array, np.ndarray))
+    for leaf in jax.tree.leaves(decoder)
   )
+  with derivatives.automatic(not is_closed):
+    rendering = _map_images(
+      lambda padded_planes, arguments: _render_image(
+        config, chunk, precision, padded_planes, decoder, *arguments
+      ),
+      padded_planes,
+      (rays, coarse_depths, u),
+    )
   nearest = jnp.min(coarse_depths[..., 0], axis=1)[:, None, None]
   farthest = jnp.max(coarse_depths[..., -1], axis=1)[:, None, None]
   return rendering.replace(depth=jnp.clip(rendering.depth, nearest, farthest))
@@ -173,7 +190,7 @@ def _render_image(
   chunk: int,
   precision: lax.PrecisionLike | None,
   padded_planes: jax.Array,
-  decoder: DecoderWeights,
+  decoder: Decoder,
   rays: Rays,
   depths: jax.Array,
   u: jax.Array | None,
@@ -217,9 +234,14 @@ def _render_image_forward(
 
     return _two_passes(query, depths, u, config)
 
-  if derivatives.is_automatic():  # else the samples of all chunks are kept
-    render_chunk = jax.checkpoint(render_chunk)
-  rendering, depths, place = _map_chunks(render_chunk, (rays, depths, u), chunk)
+  rendering, depths, place = _map_chunks(
+    # JAX's own derivative would keep the samples of all chunks.
+    jax.checkpoint(render_chunk)
+    if derivatives.is_automatic()
+    else render_chunk,
+    (rays, depths, u),
+    chunk,
+  )
   return rendering, (padded_planes, decoder, rays, depths, place)
 
 
@@ -373,7 +395,7 @@ def _weighted_sum(weights: jax.Array, values: jax.Array) -> jax.Array:
 @derivatives.entry
 def query_points(
   padded_planes: Array,
-  decoder: DecoderWeights,
+  decoder: Decoder,
   points: Array,
   *,
   config: RenderConfig,

@@ -1,13 +1,16 @@
 """The tri-plane radiance field: points to density and color features."""
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops.activations import softplus
 from my3dgen_jax.ops.rendering import grid_sample
-from my3dgen_jax.types import Array, DecoderWeights, RadianceSample
+from my3dgen_jax.types import Array, Decoder, DecoderWeights, RadianceSample
 
 
 def fold_planes(planes: Array) -> jax.Array:
@@ -91,7 +94,7 @@ def _views(points, box_warp):
 
 
 def decode(
-  decoder: DecoderWeights,
+  decoder: Decoder,
   features: Array,
   *,
   precision: lax.PrecisionLike | None = None,
@@ -99,14 +102,18 @@ def decode(
   """Density and color features of plane features.
 
   Args:
-    decoder: its weights.
-    features: [..., P], of the dtype to multiply in; sums are float32.
-    precision: of the products.
+    decoder: weights of EG3D's; or what is called with the features, and gives
+      a RadianceSample or (sigma, rgb).
+    features: [M, P], of the dtype to multiply in; sums are float32.
+    precision: of the products of EG3D's.
 
-  Returns: RadianceSample with sigma [..., 1] and rgb [..., C], float32.
+  Returns: RadianceSample with sigma [M, 1] and rgb [M, C], float32.
+  Raises: UserError: a decoder of one's own gives something else.
   Source: EG3D, section 4.2; colors reach a little past [0, 1] as in
     mip-NeRF.
   """
+  if not isinstance(decoder, DecoderWeights):
+    return _checked(decoder(jnp.asarray(features)), features.shape[:-1])
 
   def layer(x, kernel, bias):
     return (
@@ -129,9 +136,24 @@ def decode(
   return RadianceSample(sigma=sigma, rgb=jax.nn.sigmoid(rgb) * 1.002 - 0.001)
 
 
+def _checked(found: Any, shape: tuple[int, ...]) -> RadianceSample:
+  """What a decoder of one's own gave, as ours would give it."""
+  sigma, rgb = (
+    (found.sigma, found.rgb) if isinstance(found, RadianceSample) else found
+  )
+  if jnp.shape(sigma) != (*shape, 1) or jnp.shape(rgb)[:-1] != shape:
+    raise UserError(
+      f"decoder: expected density {[*shape, 1]} and color {[*shape, 'C']}, got "
+      f"{list(jnp.shape(sigma))} and {list(jnp.shape(rgb))}"
+    )
+  return RadianceSample(
+    sigma=jnp.asarray(sigma, jnp.float32), rgb=jnp.asarray(rgb, jnp.float32)
+  )
+
+
 def query(
   padded_planes: Array,
-  decoder: DecoderWeights,
+  decoder: Decoder,
   points: Array,
   *,
   box_warp: float,

@@ -56,8 +56,8 @@ CHECKED := tests/structure_test.py tests/config_test.py tests/directions_test.py
     tests/data tests/jobs tests/storage tests/launch/flags_test.py
 
 check: $(VENV)/.check
-	$(RUN) -m ruff check my3dgen_jax converters tests benchmarks
-	$(RUN) -m ruff format --check my3dgen_jax converters tests benchmarks
+	$(RUN) -m ruff check my3dgen_jax converters tests benchmarks examples
+	$(RUN) -m ruff format --check my3dgen_jax converters tests benchmarks examples
 	$(RUN) -m tests.types.check
 	JAX_PLATFORMS=cpu $(RUN) -m pytest -q $(PYTEST_ARGS) $(CHECKED)
 

@@ -25,6 +25,15 @@ from my3dgen_jax.ops import checks
 from my3dgen_jax.tracing.derivatives import entry
 from my3dgen_jax.types import Array, make_exportable
 
+__all__ = [
+  "EDGES",
+  "Coordinates",
+  "Hull",
+  "between",
+  "constrained",
+  "offset_penalty",
+]
+
 EDGES = ("stop", "continue", "project")
 
 _SHARPNESS = 100.0  # of the softplus that keeps weights above -beta

@@ -89,13 +89,15 @@ class NnxTest(absltest.TestCase):
     ws = jnp.asarray(golden.draw("ws", (1, TINY.num_ws, 4)))
     c = jnp.asarray(golden.two_cameras()[:1])
     model = nnx.bridge.ToNNX(generator, rngs=nnx.Rngs(0))
-    for name, value in nnx.bridge.linen_vars_to_nnx_attrs(variables).items():
+    for name, value in nnx.bridge.variables.linen_vars_to_nnx_attrs(
+      variables
+    ).items():
       setattr(model, name, nnx.data(value))
     out = model(ws, c, method="synthesis")
     right = generator.synthesize(variables, ws, c)
     np.testing.assert_array_equal(out.image, right.image)
 
-    kind = nnx.variablelib.variable_type_from_name("lora")
+    kind = nnx.variable_type_from_name("lora")
     optimizer = nnx.Optimizer(model, optax.adam(1e-2), wrt=kind)
 
     @nnx.jit
@@ -109,7 +111,7 @@ class NnxTest(absltest.TestCase):
 
     first = step(model, optimizer)
     self.assertLess(float(step(model, optimizer)), float(first))
-    after = nnx.bridge.nnx_attrs_to_linen_vars(
+    after = nnx.bridge.variables.nnx_attrs_to_linen_vars(
       {name: getattr(model, name) for name in variables["params"]}
     )
     for mine, other in zip(

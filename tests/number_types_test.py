@@ -8,7 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from my3dgen_jax import cameras, Generator, latents, lora, LoraConfig
+from my3dgen_jax import (
+  cameras,
+  Generator,
+  latents,
+  load_generator,
+  lora,
+  LoraConfig,
+)
+from my3dgen_jax.demo import shipped
 from my3dgen_jax.losses import dists, identity, lpips, reconstruction
 from my3dgen_jax.models.generator import init_variables
 from my3dgen_jax.ops import degradations
@@ -91,6 +99,11 @@ def calls():
   trained = {name: variables[name] for name in ("params", "lora")}
   return {
     "lora.init": lambda: tree,
+    "load": lambda: [
+      load_generator(shipped.PRIOR)[1],
+      lpips.load_lpips(shipped.LPIPS).variables,
+      identity.load_identity(shipped.IDENTITY).variables,
+    ],
     "init_variables": lambda: jax.eval_shape(
       lambda key: init_variables(key, TINY, LORA), key
     ),

@@ -29,6 +29,7 @@ PUBLIC = (
   "my3dgen_jax",
   "my3dgen_jax.cameras",
   "my3dgen_jax.directions",
+  "my3dgen_jax.latents",
   "my3dgen_jax.lora",
   "my3dgen_jax.losses",
   "my3dgen_jax.rendering",

@@ -41,6 +41,7 @@ LAYERS = (
   "apps",
   "demo",
   "launch",
+  "__main__",
 )
 MOST_LINES, MOST_MODULES = 450, 15
 # Imported only inside the function that needs them.

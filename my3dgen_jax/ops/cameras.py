@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from my3dgen_jax.config import RenderConfig
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import checks
 from my3dgen_jax.tracing.derivatives import entry
@@ -143,6 +144,31 @@ def pack_label(cam2world: Array, intrinsics: Array) -> jax.Array:
     ],
     axis=-1,
   )
+
+
+@entry
+def label(
+  yaw: chex.Numeric,
+  pitch: chex.Numeric = 0.0,
+  rendering: RenderConfig = RenderConfig(),
+  *,
+  focal: chex.Numeric = FACE_FOCAL,
+) -> jax.Array:
+  """Labels of cameras about a generator's faces, at their usual distance.
+
+  Args:
+    yaw: [...] radians, see `look_at`.
+    pitch: [...] radians.
+    rendering: of the generator, `generator.config.rendering`: where its
+      cameras look, and from how far.
+    focal: in image sizes; the default is that of faces and cats.
+
+  Returns: c, [..., 25].
+  """
+  cam2world = look_at(
+    yaw, pitch, rendering.avg_camera_pivot, rendering.avg_camera_radius
+  )
+  return pack_label(cam2world, intrinsics_from_focal(focal))
 
 
 @entry

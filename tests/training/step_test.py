@@ -77,9 +77,8 @@ runner = functools.cache(Runner)
 
 def is_unused(path):
   """EG3D's super-resolution has noise strengths, and renders without."""
-  return (path[0].key, path[-1].key) == (
-    "superresolution",
-    "noise_strength_offset",
+  return path[0].key == "superresolution" and (
+    path[-1].key.removesuffix("_offset") == "noise_strength"
   )
 
 

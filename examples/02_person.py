@@ -1,0 +1,54 @@
+"""Two people on one base: adapters are saved, loaded, merged and mixed.
+
+python examples/02_person.py
+"""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+
+from my3dgen_jax import cameras, load_generator, lora, LoraConfig
+from my3dgen_jax.demo.shipped import PRIOR
+
+OUT = pathlib.Path("out")
+base, variables = load_generator(PRIOR)
+
+
+def stand_in(seed, config):
+  """Random changes where tuning would have made a person's."""
+  key = jax.random.key(seed)
+  tree = lora.init(key, base.config, config)
+  return jax.tree.map(
+    lambda leaf: leaf + 0.05 * jax.random.normal(key, leaf.shape), tree
+  )
+
+
+def main():
+  OUT.mkdir(exist_ok=True)
+  for name, rank in (("ann", 1), ("bob", 2)):
+    config = LoraConfig(rank=rank)
+    lora.save(OUT / f"{name}.safetensors", stand_in(rank, config), config)
+  ann = lora.load(OUT / "ann.safetensors", base.config)
+  bob = lora.load(OUT / "bob.safetensors", base.config)
+  print("numbers of ann:", lora.count(ann.lora).total)
+
+  # Rank, layout and alpha are the adapter's own.
+  generator, own = lora.personal(base, variables, ann)
+  z = jax.random.normal(jax.random.key(0), (1, base.config.z_dim))
+  c = cameras.label(0.0)[None]
+  ws = jax.jit(generator.map_latents)(own, z, c)
+  planes = jax.jit(generator.make_planes)(own, ws)
+  # The same with the change in the weights: a plain generator.
+  merged = lora.merge_into_params(variables, ann.lora, ann.config)
+  again = jax.jit(base.make_planes)(merged, ws)
+  print("merged differs by", float(jnp.abs(planes - again).max()))
+
+  between, config = lora.interpolate(ann[:2], bob[:2], 0.5)
+  print("half way: rank", config.rank)
+  changes = lora.relative_change(variables["params"], between, config)
+  print({block: f"{change:.2f} %" for block, change in changes.items()})
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,57 @@
+"""A photo undone from a degradation that the project knows nothing of.
+
+python examples/06_degradation.py       writes out/06_degradation.png
+"""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from my3dgen_jax import cameras, latents, load_generator
+from my3dgen_jax.data import images
+from my3dgen_jax.demo.shipped import PRIOR
+
+
+def striped(x):
+  """Every second pair of rows is lost, and colors fade."""
+  rows = (jnp.arange(x.shape[1]) // 2) % 2
+  return 0.6 * x * rows[:, None, None]
+
+
+OUT = pathlib.Path("out")
+
+
+def main(steps=6):
+  OUT.mkdir(exist_ok=True)
+  generator, variables = load_generator(PRIOR)
+  c = cameras.label(0.1)[None]
+  z = jax.random.normal(jax.random.key(0), (6, generator.config.z_dim))
+  anchors = generator.map_latents(variables, z, c)  # a person's: runs have them
+  hull = latents.Hull.of(anchors, beta=0.02)
+  show = lambda alpha: (
+    generator.synthesize(variables, hull.latents(alpha), c).image
+  )
+  photo = jax.jit(show)(hull.sample(jax.random.key(1), 1))
+  seen = striped(photo)
+
+  def loss(raw):
+    alpha = latents.constrained(raw, hull.beta)
+    return jnp.mean((striped(show(alpha)) - seen) ** 2)
+
+  gradient = jax.jit(jax.value_and_grad(loss))
+  raw = jnp.full((1, hull.size), 1 / hull.size)
+  for i in range(steps):
+    value, slope = gradient(raw)
+    raw = raw - 0.1 * slope / jnp.linalg.norm(slope)
+    print(f"step {i}: {value:.5f}")
+  found = jax.jit(show)(latents.constrained(raw, hull.beta))
+  strip = jnp.concatenate([seen[0], found[0], photo[0]], axis=1)
+  images.write_png(
+    OUT / "06_degradation.png", images.to_uint8(np.asarray(strip))
+  )
+
+
+if __name__ == "__main__":
+  main()

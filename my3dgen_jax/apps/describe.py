@@ -235,6 +235,7 @@ def _read_header(
         for name in file.keys()
       }
     lora_config = LoraConfig.from_dict(json.loads(metadata.pop("lora")))
+    metadata.setdefault("format", "1")  # of before there were two
   except (OSError, SafetensorError) as error:
     reason = getattr(error, "strerror", None) or str(error)
     raise CheckpointError(

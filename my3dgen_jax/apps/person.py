@@ -24,6 +24,7 @@ from my3dgen_jax.models.checkpoint import (
   load_generator,
   weights_digest,
 )
+from my3dgen_jax.storage.shareable import without_paths
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.training.run_folder import ID_LENGTH
@@ -114,7 +115,9 @@ class Person:
     return dataclasses.replace(
       self.origin,
       task=task,
-      details=tuple((name, str(value)) for name, value in details.items()),
+      details=tuple(
+        (name, without_paths(str(value))) for name, value in details.items()
+      ),
     )
 
   def photos_of(self, part: str) -> Album:

@@ -3,6 +3,7 @@
 Source: My3DGen, section 3.
 """
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -22,6 +23,7 @@ from my3dgen_jax.errors import one_line, UserError
 from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.jobs import processes
 from my3dgen_jax.jobs.interrupts import stopping_gently
+from my3dgen_jax.storage import locks
 from my3dgen_jax.storage.files import is_leftover, replacing
 from my3dgen_jax.training import loop, run_folder
 
@@ -73,7 +75,10 @@ def personalize(
   devices = devices_lib.all_devices(config.devices)
   job = Job.load(config, devices, log)
   job.check_same_everywhere()
-  with stopping_gently() as stop:  # from the run's first file on
+  with (
+    stopping_gently() as stop,  # from the run's first file on
+    locks.hold(out) if first else contextlib.nullcontext(),
+  ):
     processes.barrier()  # a signal to any of them finds it here
     if first:
       _begin(out, job.description(), flags)
@@ -151,7 +156,8 @@ def _write_report(
 
 
 def _check_out(out: pathlib.Path, resume: bool):
-  """Refuses to write over what is there."""
+  """Refuses to write over what is there, or is being written."""
+  locks.check_free(out)
   if out.exists() and not all(map(is_leftover, out.iterdir())):
     if not resume:
       raise UserError(

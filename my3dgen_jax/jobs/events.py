@@ -16,7 +16,6 @@ import itertools
 import operator
 import os
 import pathlib
-import socket
 import struct
 import time
 from typing import Any
@@ -56,9 +55,9 @@ class EventWriter:
     directory.mkdir(parents=True, exist_ok=True)
     seconds = int(time.time() if wall_time is None else wall_time)
     # TensorBoard reads the files in the order of their names.
-    stem = (
-      f"events.out.tfevents.{seconds:010d}.{socket.gethostname()}.{os.getpid()}"
-    )
+    # And no more than that: people pass runs on, and need not say on which
+    # machine they were made.
+    stem = f"events.out.tfevents.{seconds:010d}.{os.getpid()}"
     for count in itertools.count():
       self.path = directory / f"{stem}.{count}"
       try:

@@ -3,9 +3,14 @@
     python -m my3dgen_jax.launch.report --run=runs/obama
 
 The page, RUN/report/index.html, is one file: it opens offline in any browser.
-It shows photos of the person, so think of whom you give it to.
+It shows photos of the person, so think of whom you give it to. What may be
+passed on (the page, the adapter, pictures) names files, but not where they lie;
+--scrub makes that true of runs of older versions, too.
 """
 
+import pathlib
+
+from my3dgen_jax.apps import scrub
 from my3dgen_jax.apps.reports import report
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch.support import cli, person_flags
@@ -19,6 +24,12 @@ _PRETRAINED = cli.boolean(
 _OUT = cli.string(
   "out", None, "Not available: the page goes into the run's folder."
 )
+_SCRUB = cli.boolean(
+  "scrub",
+  False,
+  "Take paths out of the run's adapter, and the machine's name out of its "
+  "events files' names; older versions wrote them.",
+)
 
 
 def main():
@@ -28,6 +39,8 @@ def main():
     raise FlagError("--out: a report is written into the run's folder")
   person = person_flags.person(needs_run=True)
   print(report.write_report(person, _RUN.value))
+  if _SCRUB.value:
+    scrub.scrub_run(pathlib.Path(_RUN.value).expanduser())
 
 
 if __name__ == "__main__":

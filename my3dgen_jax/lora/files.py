@@ -13,7 +13,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from my3dgen_jax.config import GeneratorConfig, LoraConfig
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.lora.collection import abstract, renamed
+from my3dgen_jax.storage import tensor_files
 from my3dgen_jax.storage.files import replacing
+from my3dgen_jax.storage.shareable import without_paths
 
 _SETTINGS = "lora"  # the metadata that hold the LoraConfig
 # Of files; before 2, offsets had the names of their parameters.
@@ -51,14 +53,12 @@ def save(
     path: of the file; replaced if it exists.
     lora: the collection.
     lora_config: kept in the file.
-    metadata: more texts by name, e.g. the base's SHA-256.
+    metadata: more texts by name, e.g. the base's SHA-256. People pass
+      adapters on: of absolute paths the last part is kept.
     dtype: "float32", or "float16" for half the size.
 
   Raises: UserError on NaN, or what float16 cannot hold; OSError.
   """
-  # Only whoever reads or writes files needs it.
-  from safetensors.numpy import save as encode
-
   if dtype not in ("float32", "float16"):
     raise UserError(f"dtype: expected 'float32' or 'float16', got {dtype!r}")
   with np.errstate(over="ignore"):  # what overflows is refused below
@@ -71,10 +71,10 @@ def save(
       raise UserError(
         f"{path}: {name} holds NaN, or numbers too large for {dtype}"
       )
-  data = encode(
+  data = tensor_files.encode(
     tensors,
-    metadata={
-      **(metadata or {}),
+    {
+      **without_paths(dict(metadata or {})),
       _FORMAT: _FORMATS[-1],
       _SETTINGS: json.dumps(lora_config.to_dict()),
     },

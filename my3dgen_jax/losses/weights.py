@@ -23,6 +23,7 @@ import numpy as np
 from flax import traverse_util
 
 from my3dgen_jax.errors import CheckpointError
+from my3dgen_jax.storage import tensor_files
 from my3dgen_jax.types import Network
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -83,8 +84,6 @@ class Kind:
       CheckpointError: the variables are not those of the network; the folder
         cannot be written, or holds other things.
     """
-    import safetensors.numpy  # pylint: disable=import-outside-toplevel
-
     directory = _absolute(directory)
     self.check_writable(directory, overwrite=overwrite)
     arrays = {
@@ -95,7 +94,7 @@ class Kind:
     for name, array in arrays.items():
       if not np.isfinite(array).all():
         raise CheckpointError(f"{directory}: {name} holds NaN or infinity")
-    data = safetensors.numpy.save(
+    data = tensor_files.encode(
       arrays,
       {
         "format": _FORMAT,

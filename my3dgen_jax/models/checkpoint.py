@@ -7,11 +7,14 @@ FOLDER/
   variables/    {"params": ..., "buffers": ...}, Orbax
 """
 
+import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
 import pathlib
+import shutil
 import tempfile
 from collections.abc import Mapping
 from typing import Any
@@ -101,11 +104,14 @@ def _write(
 ):
   directory.parent.mkdir(parents=True, exist_ok=True)
   check_space(directory, variables)
+  prefix, old = f".{directory.name[:64]}.unfinished-", _replaced(directory)
+  for left in directory.parent.glob(f"{glob.escape(prefix)}*"):  # by a kill
+    shutil.rmtree(left, ignore_errors=True)
   # Beside the target, so that the last step is a rename on one disk.
   with tempfile.TemporaryDirectory(
-    prefix=f".{directory.name[:64]}.", dir=directory.parent
+    prefix=prefix, dir=directory.parent
   ) as temporary:
-    new, old = (pathlib.Path(temporary) / name for name in ("new", "old"))
+    new = pathlib.Path(temporary) / "new"
     new.mkdir()
     with checkpointer(f"{directory}: cannot be written") as orbax:
       orbax.save(new / VARIABLES_FOLDER, variables)
@@ -118,12 +124,27 @@ def _write(
     if not directory.exists():
       new.rename(directory)
       return
+    shutil.rmtree(old, ignore_errors=True)
     directory.rename(old)
     try:
       new.rename(directory)
     except OSError:
       old.rename(directory)
       raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _replaced(directory: pathlib.Path) -> pathlib.Path:
+  """Where a checkpoint is while another takes its place."""
+  return directory.with_name(f".{directory.name[:64]}.replaced")
+
+
+def _recover(directory: pathlib.Path):
+  """Brings back a checkpoint whose replacement was killed half way."""
+  old = _replaced(directory)
+  if not directory.exists() and (old / CONFIG_FILE).is_file():
+    with contextlib.suppress(OSError):  # somebody else has, or it stays so
+      old.rename(directory)
 
 
 def _check_finite(where: Any, variables: Any):
@@ -202,6 +223,7 @@ def _read_config(
   """The settings, and all that config.json holds."""
   path = directory / CONFIG_FILE
   remedy = "expected a folder that converters/torch_to_flax.py has written"
+  _recover(directory)
   if not directory.is_dir():
     raise CheckpointError(f"{directory}: no such folder; {remedy}")
   try:

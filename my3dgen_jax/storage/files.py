@@ -29,6 +29,9 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
   try:
     with os.fdopen(handle, "wb") as file:
       yield file
+      # A rename may reach the disk before the bytes do.
+      file.flush()
+      os.fsync(file.fileno())
     # mkstemp makes files that nobody else can read.
     os.chmod(temporary, 0o666 & ~_umask())
     os.replace(temporary, path)

@@ -1,8 +1,14 @@
-"""Training states on disk: `FOLDER/STEP/`, Orbax, the newest two."""
+"""Training states on disk: `FOLDER/STEP/`, Orbax, the newest two.
 
+Beside each lies `STEP.sha256`, of its files: Orbax reads most damage as other
+numbers. States of versions that wrote none are read as they are.
+"""
+
+import hashlib
 import os
 import pathlib
 import shutil
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,10 +16,12 @@ import numpy as np
 
 from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.models.adapter import OFFSET
+from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.storage.orbax_files import check_space, checkpointer
 from my3dgen_jax.training.state import TrainState
 
 _KEPT = 2  # the newest, and one in case that cannot be read
+_DIGEST = ".sha256"
 
 
 class Saved(NamedTuple):
@@ -34,7 +42,9 @@ def steps(folder: str | os.PathLike) -> "list[int]":
   if not folder.is_dir():
     return []
   return sorted(
-    int(path.name) for path in folder.iterdir() if path.name.isdigit()
+    int(path.name)
+    for path in folder.iterdir()
+    if path.name.isascii() and path.name.isdigit() and path.is_dir()
   )
 
 
@@ -62,30 +72,45 @@ def save_state(
     if not target.exists():
       with checkpointer(f"{target}: cannot be written") as orbax:
         orbax.save(target, tree)
+      with replacing(_digest_file(target)) as file:
+        file.write(_digest(target).encode())
     for step in steps(folder)[:-_KEPT]:
-      shutil.rmtree(folder / f"{step:08d}")
+      _remove(folder / f"{step:08d}")
   except OSError as error:
     raise CheckpointError(
       f"{error.filename or target}: {error.strerror}"
     ) from error
 
 
-def load_state(folder: str | os.PathLike, expected: TrainState) -> Saved | None:
-  """Reads the newest state.
+def load_state(
+  folder: str | os.PathLike,
+  expected: TrainState,
+  *,
+  log: Callable[[str], None] = print,
+) -> Saved | None:
+  """Reads the newest state, or the one before where that is damaged.
 
   Args:
     folder: of the states.
     expected: a state of the same structure; its values are not used.
+    log: called with a line about a damaged state, which is removed.
 
   Returns: Saved, on the host; None if there is none.
   Raises:
-    CheckpointError: the newest cannot be read, or is of another training.
+    CheckpointError: all are damaged, or the newest that is not cannot be read
+      or is of another training.
   """
   folder = pathlib.Path(folder).absolute()
-  known = steps(folder)
-  if not known:
+  paths = [folder / f"{step:08d}" for step in reversed(steps(folder))]
+  if not paths:
     return None
-  path = folder / f"{known[-1]:08d}"
+  while _is_damaged(paths[0]):
+    damaged = f"{paths[0]}: is damaged (its SHA-256 is another)"
+    if len(paths) == 1:
+      raise CheckpointError(f"{damaged}; remove it, and --resume starts anew")
+    log(f"{damaged}; removed, going on from step {int(paths[1].name)}")
+    _remove(paths.pop(0))
+  path = paths[0]
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   target = jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(
@@ -105,6 +130,36 @@ def load_state(folder: str | os.PathLike, expected: TrainState) -> Saved | None:
     TrainState(tree["step"], tree["trainable"], tree["opt_state"]),
     float(tree["seconds"]),
   )
+
+
+def _digest_file(path: pathlib.Path) -> pathlib.Path:
+  return path.with_name(path.name + _DIGEST)
+
+
+def _digest(path: pathlib.Path) -> str:
+  """The SHA-256 of a state's files, names and sizes included, in hex."""
+  digest = hashlib.sha256()
+  for file in sorted(file for file in path.rglob("*") if file.is_file()):
+    data = file.read_bytes()
+    digest.update(f"{file.relative_to(path)} {len(data)}\n".encode())
+    digest.update(data)
+  return digest.hexdigest()
+
+
+def _is_damaged(path: pathlib.Path) -> bool:
+  """Whether a state's files are others than those that were written."""
+  try:
+    return _digest_file(path).read_text() != _digest(path)
+  except FileNotFoundError:
+    return False  # of an older version, or killed before it was written
+  except (OSError, UnicodeDecodeError):
+    return True
+
+
+def _remove(path: pathlib.Path):
+  # First the digest: a state without one is a state, one with another is not.
+  _digest_file(path).unlink(missing_ok=True)
+  shutil.rmtree(path)
 
 
 def _old_names(tree: Any) -> Any:

@@ -8,6 +8,8 @@ import os
 import pathlib
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from unittest import mock
 
@@ -33,7 +35,7 @@ from my3dgen_jax.models.checkpoint import (
   load_generator,
   save_generator,
 )
-from my3dgen_jax.training import loop, run_folder
+from my3dgen_jax.training import checkpoint, loop, run_folder
 from tests.support import albums, person
 from tests.support.tiny import random_variables
 
@@ -88,6 +90,19 @@ class JobTest(parameterized.TestCase):
 
 
 class PersonalizeTest(JobTest):
+  def test_another_command_is_writing_there(self):
+    script = (
+      "import sys, time; from my3dgen_jax.storage import locks\n"
+      "with locks.hold(sys.argv[1]): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+      [sys.executable, "-c", script, self.out], stdout=subprocess.PIPE
+    ) as holder:
+      self.assertEqual(holder.stdout.readline(), b"held\n")
+      with self.assertRaisesRegex(UserError, "another command is writing here"):
+        self.run_job(resume=True)
+      holder.kill()
+
   def test_marks_are_measured_apart(self):
     """Where the album says that they show, in photos that have any."""
     album = self.folder / "album"
@@ -158,9 +173,10 @@ class PersonalizeTest(JobTest):
     self.assertEqual(adapter.metadata["base_sha256"], digest)
     self.assertEqual(adapter.metadata["steps"], "400")
     self.assertEqual(lora.count(adapter.lora).total, summary["adapter_numbers"])
-    self.assertEqual(
-      json.loads(adapter.metadata["settings"])["album"],
-      str(self.place / "album"),
+    # People pass it on: it does not say where things lay.
+    self.assertEqual(json.loads(adapter.metadata["settings"])["album"], "album")
+    self.assertNotIn(
+      str(self.folder).encode(), (self.out / "adapter.safetensors").read_bytes()
     )
 
     run = run_folder.load_run(self.out)
@@ -189,7 +205,7 @@ class PersonalizeTest(JobTest):
     with mock.patch.object(interrupts, "StopRequest", Stop):
       with self.assertRaisesRegex(Interrupted, "gone"):
         self.run_job()
-    self.assertEqual(os.listdir(self.out / "state"), ["00000002"])
+    self.assertEqual(checkpoint.steps(self.out / "state"), [2])
     with self.assertRaisesRegex(UserError, "run: is not empty; --resume"):
       self.run_job()
     with self.assertRaisesRegex(
@@ -261,7 +277,7 @@ class PersonalizeTest(JobTest):
       UserError, "step 1 is not finite.*lower --learning_rate.*photo"
     ):
       app.personalize(config, log=lambda line: None)
-    self.assertEqual(os.listdir(self.out / "state"), ["00000000"])
+    self.assertEqual(checkpoint.steps(self.out / "state"), [0])
 
   def test_projection_of_held_out_photos(self):
     album = self.folder / "album"

@@ -148,6 +148,29 @@ class CheckpointTest(parameterized.TestCase):
     my3dgen_jax.load_generator(self.folder)
     self.assertEqual(os.listdir(self.parent), ["tiny"])
 
+  def test_kill_between_the_renames_keeps_the_old_one(self):
+    self.save()
+    before = checkpoint.generator_digest(self.folder)
+    self.variables["params"]["decoder"]["fc0"]["bias"] += 1
+    rename, done = pathlib.Path.rename, []
+
+    def once(path, target):
+      if done:
+        raise KeyboardInterrupt  # as near to a kill as a test may come
+      done.append(path)
+      return rename(path, target)
+
+    with mock.patch.object(pathlib.Path, "rename", once):
+      with self.assertRaises(KeyboardInterrupt):
+        self.save(overwrite=True)
+    self.assertFalse(self.folder.exists())
+    self.assertEqual(checkpoint.generator_digest(self.folder), before)
+    my3dgen_jax.load_generator(self.folder)
+    (self.parent / ".tiny.unfinished-abc").mkdir()  # of a kill before them
+    self.save(overwrite=True)
+    self.assertNotEqual(checkpoint.generator_digest(self.folder), before)
+    self.assertEqual(os.listdir(self.parent), ["tiny"])
+
   def test_another_architecture(self):
     self.save()
     other = TINY.to_dict()

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import tempfile
 
 import chex
@@ -47,15 +48,54 @@ class CheckpointTest(absltest.TestCase):
     (self.folder / "00000005.orbax-checkpoint-tmp").mkdir(parents=True)
     self.assertIsNone(checkpoint.load_state(self.folder, make()))
     checkpoint.save_state(self.folder, make(5))
-    self.assertEqual(os.listdir(self.folder), ["00000005"])
+    self.assertEqual(
+      sorted(os.listdir(self.folder)), ["00000005", "00000005.sha256"]
+    )
 
   def test_damage_names_the_state(self):
     checkpoint.save_state(self.folder, make(5))
     for path in (self.folder / "00000005").rglob("*"):
       if path.is_file():
         path.write_bytes(b"")
+    with self.assertRaisesRegex(CheckpointError, "5: is damaged .*remove it"):
+      checkpoint.load_state(self.folder, make())
+    (self.folder / "00000005.sha256").unlink()  # as older versions left it
     with self.assertRaisesRegex(CheckpointError, "00000005: .*remove it"):
       checkpoint.load_state(self.folder, make())
+
+  def test_every_flipped_bit_is_noticed(self):
+    """And the state before is gone on with, which is said in one line."""
+    for step in (5, 10):
+      checkpoint.save_state(self.folder, make(step, size=50))
+    before = self.folder.with_name("before")
+    shutil.copytree(self.folder, before)
+    files = [
+      path
+      for path in sorted((before / "00000010").rglob("*"))
+      if path.is_file() and path.stat().st_size
+    ] + [before / "00000010.sha256"]
+    rng = np.random.default_rng(0)
+    for i in range(150):
+      shutil.rmtree(self.folder)
+      shutil.copytree(before, self.folder)
+      path = self.folder / files[i % len(files)].relative_to(before)
+      data = bytearray(path.read_bytes())
+      data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+      path.write_bytes(data)
+      lines = []
+      saved = checkpoint.load_state(
+        self.folder, make(size=50), log=lines.append
+      )
+      self.assertEqual(int(saved.state.step), 5)
+      self.assertLen(lines, 1)
+      self.assertRegex(lines[0], "00000010: is damaged .*going on from step 5")
+      self.assertEqual(checkpoint.steps(self.folder), [5])
+
+  def test_states_of_older_versions_are_read(self):
+    checkpoint.save_state(self.folder, make(5))
+    (self.folder / "00000005.sha256").unlink()
+    saved = checkpoint.load_state(self.folder, make())
+    self.assertEqual(int(saved.state.step), 5)
 
   def test_another_training(self):
     checkpoint.save_state(self.folder, make(5))

@@ -33,6 +33,7 @@ from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs.interrupts import stopping_gently, StopRequest
 from my3dgen_jax.jobs.progress import Progress
 from my3dgen_jax.losses import identity as identity_lib
+from my3dgen_jax.storage import locks
 
 
 def prepare(
@@ -61,6 +62,7 @@ def prepare(
   config.validate()
   tell = lambda line: log(printable(line))
   out = pathlib.Path(config.out).expanduser()
+  locks.check_free(out)
   if (out / album_files.ALBUM_FOLDER).exists() and not config.overwrite:
     raise UserError(
       f"{out}: holds an album already; --overwrite makes it "
@@ -80,7 +82,7 @@ def prepare(
   known = given_landmarks.known_faces(config, found.photos)
   work = out / results.UNFINISHED
   work.mkdir(parents=True, exist_ok=True)
-  with stopping_gently() as stop:
+  with stopping_gently() as stop, locks.hold(out):
     for line in found.unreadable:
       tell(f"{line}: passed over")
     records = find_records(config, found, work, stop, tell)

@@ -40,6 +40,7 @@ from my3dgen_jax.jobs import logs
 from my3dgen_jax.jobs.progress import Progress
 from my3dgen_jax.losses.scores import IdentityScore
 from my3dgen_jax.storage.files import is_leftover, replacing
+from my3dgen_jax.storage.shareable import without_paths
 from my3dgen_jax.training import run_folder
 
 FOLDER, FILE = "report", "index.html"
@@ -392,7 +393,7 @@ def _settings(config: Mapping[str, Any], run: pathlib.Path) -> str:
   rows = [
     ("base, SHA-256", str(config[run_folder.BASE_DIGEST])),
     ("my3dgen_jax", str(config["version"])),
-    *settings(config["settings"]),
+    *settings(without_paths(config["settings"])),
   ]
   parts = [
     folded("Every setting", table(["setting", "value"], rows, words=True))

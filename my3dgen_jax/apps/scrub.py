@@ -1,0 +1,75 @@
+"""Takes out of finished files what tells of the machine they were made on.
+
+What is written today holds no such thing; this is for what older versions
+wrote.
+"""
+
+import pathlib
+import re
+from collections.abc import Callable
+
+from my3dgen_jax.errors import CheckpointError
+from my3dgen_jax.storage import tensor_files
+from my3dgen_jax.storage.files import replacing
+from my3dgen_jax.storage.shareable import without_paths
+from my3dgen_jax.training import run_folder
+
+# With the host's name between the time and the process.
+_EVENTS = re.compile(r"(events\.out\.tfevents\.\d+)\..+\.(\d+\.\d+)")
+
+
+def scrub_adapter(path: pathlib.Path, *, log: Callable[[str], None] = print):
+  """Cuts absolute paths in an adapter's metadata down to their last part.
+
+  Args:
+    path: of the adapter; its numbers stay, bit for bit.
+    log: called with a line about what was done.
+
+  Raises: CheckpointError: it cannot be read; OSError: it cannot be written.
+  """
+  # Only whoever reads files needs it.
+  from safetensors import safe_open, SafetensorError
+
+  try:
+    with safe_open(path, framework="numpy") as file:
+      metadata = dict(file.metadata() or {})
+      tensors = {name: file.get_tensor(name) for name in file.keys()}
+  except (OSError, SafetensorError) as error:
+    reason = getattr(error, "strerror", None) or str(error)
+    raise CheckpointError(
+      f"{path}: cannot be read as an adapter: {reason}"
+    ) from None
+  clean = without_paths(metadata)
+  changed = sorted(name for name in clean if clean[name] != metadata[name])
+  if not changed:
+    log(f"{path}: holds no paths")
+    return
+  with replacing(path) as file:
+    file.write(tensor_files.encode(tensors, clean))
+  log(f"{path}: paths taken out of {', '.join(changed)}")
+
+
+def scrub_run(folder: pathlib.Path, *, log: Callable[[str], None] = print):
+  """Cleans what of a run is passed on: its adapter and its events' names.
+
+  Its config.json and run.flags say where things lie, which --resume needs.
+
+  Args:
+    folder: of the run.
+    log: called with lines about what was done.
+
+  Raises: CheckpointError: it is no run; see also `scrub_adapter`.
+  """
+  run_folder.read_config(folder)
+  if (folder / run_folder.ADAPTER_FILE).exists():
+    scrub_adapter(folder / run_folder.ADAPTER_FILE, log=log)
+  for path in sorted(folder.glob("events.out.tfevents.*")):
+    if match := _EVENTS.fullmatch(path.name):
+      target = path.with_name(f"{match[1]}.{match[2]}")
+      if not target.exists():
+        path.rename(target)
+        log(f"{path}: is {target.name} now, without the machine's name")
+  log(
+    f"{folder}: config.json and run.flags keep their paths, which --resume "
+    "needs; do not share them"
+  )

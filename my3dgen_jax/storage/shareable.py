@@ -1,0 +1,40 @@
+"""What a file that people pass on may say: names, but not where things lie.
+
+Adapters, reports and pictures leave the machine that they were made on. A path
+tells a user's name and how folders are arranged; the last part of it is enough
+to know what was meant.
+"""
+
+import json
+import re
+from typing import Any
+
+# Absolute on some system, or in somebody's home: /a/b, ~/a, C:\\a, \\\\host\\a.
+_ABSOLUTE = re.compile(r"(?:~?[\\/]|~\w*[\\/]|[A-Za-z]:[\\/]|file://)")
+
+
+def without_paths(value: Any) -> Any:
+  """Plain data with absolute paths cut down to their last part.
+
+  Args:
+    value: tables, lists and texts in any depth; a text that is JSON is read.
+  """
+  if isinstance(value, dict):
+    return {name: without_paths(one) for name, one in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [without_paths(one) for one in value]
+  if not isinstance(value, str):
+    return value
+  if value[:1] in "{[" and value:
+    try:
+      return json.dumps(without_paths(json.loads(value)))
+    except ValueError:
+      return value
+  if _ABSOLUTE.match(value) and "\n" not in value:
+    return re.split(r"[\\/]", value.rstrip("\\/"))[-1]
+  return value
+
+
+def has_paths(value: Any) -> bool:
+  """Whether `without_paths` changes anything."""
+  return json.dumps(without_paths(value)) != json.dumps(value)

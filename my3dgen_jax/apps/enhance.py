@@ -321,7 +321,13 @@ def write_enhanced(
       shown = [] if truth is None else [truth]
       rows.append([*shown, one.background, one.generated, one.image])
       numbers[name] = compare_with_truth(
-        person, one.image, one.mask, truth, score, case, i
+        person,
+        one.image,
+        one.mask,
+        truth,
+        score and score.without(name),
+        case,
+        i,
       )
       log(
         f"{name}: "

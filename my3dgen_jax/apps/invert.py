@@ -235,7 +235,11 @@ def write_inversions(
       rows.append(_draw(person, item, one, config, out))
       image = synthesize(one.generator, one.ws[None], item.c[None]).image[0]
       numbers[item.name] = scores.compare(
-        image, item.image, lpips=person.lpips, identity=score, mask=item.mask
+        image,
+        item.image,
+        lpips=person.lpips,
+        identity=score and score.without(item.name),
+        mask=item.mask,
       )
       _keep(person, item, one, out / name)
       log(

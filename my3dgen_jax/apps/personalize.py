@@ -17,7 +17,11 @@ import numpy as np
 
 from my3dgen_jax.apps.person import load_person
 from my3dgen_jax.apps.personalization.job import Job, UNFINISHED
-from my3dgen_jax.apps.personalization.settings import FREE, PersonalizeConfig
+from my3dgen_jax.apps.personalization.settings import (
+  FREE,
+  PersonalizeConfig,
+  with_begun_lists,
+)
 from my3dgen_jax.apps.reports import report as report_lib
 from my3dgen_jax.errors import one_line, UserError
 from my3dgen_jax.jobs import devices as devices_lib
@@ -72,6 +76,8 @@ def personalize(
   first = processes.is_first()
   if first:
     _check_out(out, resume)
+  if resume:
+    config = with_begun_lists(config, _begun_settings(out))
   devices = devices_lib.all_devices(config.devices)
   job = Job.load(config, devices, log)
   job.check_same_everywhere()
@@ -126,12 +132,26 @@ def begun_precision(out: str) -> str | None:
   """
   folder = pathlib.Path(out).expanduser()
 
+  return (_begun(folder) or {"generator": {}})["generator"].get(
+    "precision"
+  ) or None
+
+
+def _begun_settings(folder: pathlib.Path) -> dict[str, Any] | None:
+  """What the run in a folder was told; the same in all processes."""
+  begun = _begun(folder)
+  return None if begun is None else begun["settings"]
+
+
+def _begun(folder: pathlib.Path) -> dict[str, Any] | None:
+  """The config.json of the run in a folder; None: there is no run."""
+
   def read() -> dict[str, Any]:
     known = (folder / run_folder.CONFIG_FILE).exists()
-    model = run_folder.read_config(folder)["generator"] if known else {}
-    return {"precision": np.array(str(model.get("precision") or ""))}
+    text = json.dumps(run_folder.read_config(folder) if known else None)
+    return {"text": np.array(text)}
 
-  return str(processes.from_first(read)["precision"]) or None
+  return json.loads(str(processes.from_first(read)["text"]))
 
 
 def _write_report(

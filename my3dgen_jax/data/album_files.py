@@ -27,6 +27,8 @@ MARKS_SUFFIX = "_marks.png"
 PREPARED_FOLDER = "my3dgen_album/1.0.0"
 ALBUM_FOLDER = "album"  # in the folder that `apps.preparation` writes
 PREPARED_FILE = "dataset_info.json"
+# Names of photos to hold out, and to compare identity with.
+TEST_FILE, REFERENCE_FILE = "test.txt", "reference.txt"
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 

@@ -12,11 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from my3dgen_jax.data import dataset_json
+from my3dgen_jax.data.album_files import REFERENCE_FILE, TEST_FILE
 from my3dgen_jax.demo import people, render
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs.progress import compiling
-
-TEST_FILE, REFERENCE_FILE = "test.txt", "reference.txt"
 
 _AT_ONCE = 5  # photos rendered by one call; one shape compiles once
 _RESOLUTION = 128  # of the demo's photos, as its prior makes them

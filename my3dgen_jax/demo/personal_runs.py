@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 from my3dgen_jax.apps.personalization.settings import PersonalizeConfig
+from my3dgen_jax.data import album_files
 from my3dgen_jax.demo import album as demo_album
 from my3dgen_jax.demo import shipped
 
@@ -29,8 +30,8 @@ def with_demo_person(
     {}
     if config.album
     else {
-      "test": f"{album}/{demo_album.TEST_FILE}",
-      "reference": f"{album}/{demo_album.REFERENCE_FILE}",
+      "test": f"{album}/{album_files.TEST_FILE}",
+      "reference": f"{album}/{album_files.REFERENCE_FILE}",
     }
   )
   return dataclasses.replace(

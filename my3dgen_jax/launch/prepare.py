@@ -8,8 +8,11 @@ blurred, tiny or grey ones, near duplicates and, with --identity, other people.
 See data/me/kept.png and data/me/set_aside.png; data/me/report.csv says why.
 A stopped command goes on when it is given again. Then:
 
-    python -m my3dgen_jax.launch.personalize --album=data/me/album \\
-        --test=data/me/album/test.txt --checkpoint=… --lpips=… --out=runs/me
+    python -m my3dgen_jax.launch.personalize --album=data/me \\
+        --checkpoint=… --lpips=… --out=runs/me
+
+which holds the photos of data/me/album/test.txt out, and compares identity with
+those of reference.txt.
 """
 
 from my3dgen_jax.apps.preparation import prepare

@@ -40,7 +40,7 @@ def main():
   person = person_flags.person(needs_run=True)
   print(report.write_report(person, _RUN.value))
   if _SCRUB.value:
-    scrub.scrub_run(pathlib.Path(_RUN.value).expanduser())
+    scrub.scrub_run(pathlib.Path(str(_RUN.value)).expanduser())
 
 
 if __name__ == "__main__":

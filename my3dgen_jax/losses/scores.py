@@ -20,12 +20,14 @@ class IdentityScore:
   Attributes:
     network: tells people apart.
     people: [M, features], of the reference photos.
+    names: of them.
 
   Source: My3DGen, section 4.
   """
 
   network: Network
   people: np.ndarray
+  names: tuple[str, ...] = ()
 
   @classmethod
   def of(
@@ -39,6 +41,23 @@ class IdentityScore:
       np.concatenate(
         [np.asarray(_embed(network, item.image[None])) for item in reference]
       ),
+      tuple(reference.names),
+    )
+
+  def without(self, name: str) -> "IdentityScore":
+    """The score by the other photos; a photo is not compared with itself.
+
+    Args:
+      name: of the photo that an image shows. Where it is the only reference,
+        it stays: there is nothing else to compare with.
+    """
+    others = [i for i, known in enumerate(self.names) if known != name]
+    if not others or len(others) == len(self.names):
+      return self
+    return dataclasses.replace(
+      self,
+      people=self.people[others],
+      names=tuple(self.names[i] for i in others),
     )
 
   def __call__(self, images: Array) -> np.ndarray:

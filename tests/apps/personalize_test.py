@@ -90,6 +90,44 @@ class JobTest(parameterized.TestCase):
 
 
 class PersonalizeTest(JobTest):
+  def test_the_albums_own_lists(self):
+    """Are the default; a run that goes on keeps what it was told."""
+    album = self.folder / "album"
+    shutil.copytree(self.place / "album", album)
+    (album / "test.txt").write_text("photo01\nphoto02\n")
+    (album / "reference.txt").write_text("photo03.png\n")
+    told = dict(album=str(album), mode="none")
+    self.run_job(**told, test=None)
+    photos = run_folder.read_config(self.out)["photos"]
+    self.assertEqual(list(photos["test"]), ["photo01.png", "photo02.png"])
+    self.assertEqual(list(photos["reference"]), ["photo03.png"])
+    self.assertLen(photos["train"], COUNT - 3)
+    for changes, counts in (
+      (dict(test=0), (COUNT - 1, 0, 1)),
+      (dict(test=None, reference="all"), (COUNT - 2, 2, COUNT)),
+    ):
+      self.out = self.folder / str(changes)
+      self.run_job(**told, **changes)
+      photos = run_folder.read_config(self.out)["photos"]
+      self.assertEqual(
+        tuple(len(photos[part]) for part in ("train", "test", "reference")),
+        counts,
+      )
+
+  def test_a_run_from_before_the_lists_goes_on(self):
+    album = self.folder / "album"
+    shutil.copytree(self.place / "album", album)
+    self.run_job(album=str(album), mode="none", test=None)
+    (album / "test.txt").write_text("photo01\n")
+    (album / "reference.txt").write_text("photo03.png\n")
+    config = run_folder.read_config(self.out)
+    self.assertEqual(config["settings"]["test"], 0)
+    config["settings"]["reference"] = None  # as it was written then
+    run_folder.write_json(self.out / "config.json", config)
+    self.run_job(album=str(album), mode="none", test=None, resume=True)
+    photos = run_folder.read_config(self.out)["photos"]
+    self.assertLen(photos["train"], COUNT)
+
   def test_another_command_is_writing_there(self):
     script = (
       "import sys, time; from my3dgen_jax.storage import locks\n"

@@ -209,7 +209,7 @@ def _inverted(
         _distance(subject.dists, image[None], photo.image[None])[0]
       )
     c = random_views(subject.person, protocol.views, (seed, i))
-    row["id_sim"] = _views_score(subject, one.generator, one.ws, c)
+    row["id_sim"] = _views_score(subject, one.generator, one.ws, c, photo.name)
     rows.append(row)
   return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
@@ -329,7 +329,10 @@ def enhancement(
   large = enhance.restore(person, small, c, degradation, config, **common)
   of = lambda results: float(
     np.mean(
-      [subject.score(images.to_float(one.image)[None])[0] for one in results]
+      [
+        subject.score.without(name)(images.to_float(one.image)[None])[0]
+        for name, one in zip(photos.names, results)
+      ]
     )
   )
   return {"inpainting": of(filled), "superresolution": of(large)}
@@ -398,13 +401,14 @@ def random_views(person: Person, count: int, seed: Any) -> np.ndarray:
 
 
 def _views_score(
-  subject: Subject, generator: Network, ws: Array, c: Array
+  subject: Subject, generator: Network, ws: Array, c: Array, photo: str = ""
 ) -> float:
-  """The identity score of a latent's views, mean."""
+  """The identity score of a latent's views, mean; `photo` is what it shows."""
+  score = subject.score.without(photo)
   return float(
     np.mean(
       [
-        subject.score(output.image)[0]
+        score(output.image)[0]
         for _, _, output in render.render_views(
           generator, np.asarray(ws)[None], c
         )

@@ -13,8 +13,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax._version import __version__
 from my3dgen_jax.apps.personalization.settings import (
+  ALL,
   CIRCUMSTANCES,
   PersonalizeConfig,
+  with_lists,
 )
 from my3dgen_jax.apps.reports import before_after
 from my3dgen_jax.config import ConfigError, GeneratorConfig, LoraConfig
@@ -117,9 +119,13 @@ class Job:
       w_dim=model.w_dim,
     )
     album.verify()
+    config = with_lists(config, album.place)
+    for part in ("test", "reference"):
+      if isinstance(getattr(config, part), str):
+        log(f"{part} photos: {getattr(config, part)}")
     split = album.split(
-      test=config.test,
-      reference=config.reference,
+      test=0 if config.test is None else config.test,
+      reference=None if config.reference == ALL else config.reference,
       train=config.train,
       seed=config.split_seed,
     )

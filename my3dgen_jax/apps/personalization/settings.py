@@ -1,7 +1,9 @@
 """All settings of a run, and which of them may change when it goes on."""
 
 import dataclasses
-from typing import Literal
+import pathlib
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from my3dgen_jax.config import (
   ConfigError,
@@ -13,6 +15,7 @@ from my3dgen_jax.config import (
   setting,
   TuningConfig,
 )
+from my3dgen_jax.data.album_files import REFERENCE_FILE, TEST_FILE
 from my3dgen_jax.data.photo_selection import Selection
 
 # Settings that say where and how fast, and what is written besides, not what a
@@ -36,6 +39,7 @@ CIRCUMSTANCES = (
   "split_seed",
   "precision",
 )
+ALL = "all"  # of `reference`: every photo of the album
 # What may be another when a run goes on: those, and how long.
 FREE = (
   "version",
@@ -57,12 +61,15 @@ class PersonalizeConfig:
   out: str = setting(REQUIRED, "Folder of the run.")
   lpips: str | None = setting(None, "Folder of LPIPS's weights.")
   identity: str | None = setting(None, "Folder of a face recognition network.")
-  test: Selection = setting(
-    0,
-    "Photos to hold out: a number, a share, or a file with one name per line.",
+  test: Selection | None = setting(
+    None,
+    "Photos to hold out: a number, a share, or a file with one name per line; "
+    "default: the album's test.txt, if it has one.",
   )
   reference: Selection | None = setting(
-    None, "Photos to compare identity with, likewise; default: all."
+    None,
+    "Photos to compare identity with, likewise; default: the album's "
+    "reference.txt, if it has one, else all; all: all of them.",
   )
   train: Selection | None = setting(
     None, "Photos to learn from, of those that are left; default: all of them."
@@ -124,3 +131,45 @@ class PersonalizeConfig:
         "symmetry_weight to 0"
       )
     return self
+
+
+def with_lists(config: PersonalizeConfig, place: str) -> PersonalizeConfig:
+  """The config with the album's own lists where it says nothing.
+
+  Args:
+    config: of the run.
+    place: of the album, as it was opened.
+  """
+  found = {}
+  for name, file, otherwise in (
+    ("test", TEST_FILE, 0),
+    ("reference", REFERENCE_FILE, ALL),
+  ):
+    path = pathlib.Path(place) / file
+    if getattr(config, name) is None:
+      found[name] = str(path.absolute()) if path.is_file() else otherwise
+  return dataclasses.replace(config, **found)
+
+
+def with_begun_lists(
+  config: PersonalizeConfig, begun: Mapping[str, Any] | None
+) -> PersonalizeConfig:
+  """The config with what a run that goes on was told, where it says nothing.
+
+  Args:
+    config: of the run.
+    begun: settings that the run's config.json holds; None: there is no run.
+  """
+  if begun is None:
+    return config
+  found = {"test": begun.get("test"), "reference": begun.get("reference")}
+  if found["reference"] is None:  # as versions wrote it that knew no lists
+    found["reference"] = ALL
+  return dataclasses.replace(
+    config,
+    **{
+      name: value
+      for name, value in found.items()
+      if getattr(config, name) is None
+    },
+  )

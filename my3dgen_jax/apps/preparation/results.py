@@ -18,7 +18,6 @@ from my3dgen_jax.ops import cameras
 
 SET_ASIDE_FOLDER = "set_aside"
 REPORT_FILE, LANDMARKS_FILE = "report.csv", "landmarks.json"
-TEST_FILE, REFERENCE_FILE = "test.txt", "reference.txt"
 UNFINISHED = "unfinished"
 
 
@@ -103,7 +102,10 @@ def _write_album(
     if config.mirror and record.part == "train"
   ]
   _write_crops(named + mirrored, folder)
-  for part, file in (("test", TEST_FILE), ("reference", REFERENCE_FILE)):
+  for part, file in (
+    ("test", album_files.TEST_FILE),
+    ("reference", album_files.REFERENCE_FILE),
+  ):
     lines = [f"{record.name}.png\n" for record in kept if record.part == part]
     if lines:
       (folder / file).write_text("".join(lines), encoding="utf-8")

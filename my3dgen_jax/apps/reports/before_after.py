@@ -69,7 +69,7 @@ def compare(
           output[0],
           photo.image,
           lpips=lpips,
-          identity=score,
+          identity=score and score.without(photo.name),
           mask=photo.mask,
           marks=photo.marks,
         )

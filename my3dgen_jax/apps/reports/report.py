@@ -359,7 +359,7 @@ def _anchors(
     )
     caption = name
     if score is not None:
-      caption += f", ID_sim {float(score(image)[0]):.3f}"
+      caption += f", ID_sim {float(score.without(name)(image)[0]):.3f}"
     shown = _synthetic(
       folder,
       _small(images.to_uint8(image[0])),

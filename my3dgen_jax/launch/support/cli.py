@@ -6,6 +6,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 from absl import app, flags, logging
@@ -18,7 +19,7 @@ from my3dgen_jax.tracing import platforms
 
 # What commands declare their flags with. Several may be of one name, as long
 # as only one command runs; and they belong to the command, not to this file.
-string, integer, number, boolean, enum, listing, multi_enum = (
+_DEFINERS: list[Any] = [
   functools.partial(define, allow_override=True)
   for define in (
     flags.DEFINE_string,
@@ -29,7 +30,8 @@ string, integer, number, boolean, enum, listing, multi_enum = (
     flags.DEFINE_list,
     flags.DEFINE_multi_enum,
   )
-)
+]
+string, integer, number, boolean, enum, listing, multi_enum = _DEFINERS
 flags.disclaim_key_flags()
 
 # Flagfiles that are part of the project: of a wheel, or of a checkout.

@@ -22,7 +22,7 @@ from collections.abc import Container, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from my3dgen_jax import lora as lora_lib
-from my3dgen_jax.config import GeneratorConfig, LoraConfig
+from my3dgen_jax.config import ConfigError, GeneratorConfig, LoraConfig
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.models.checkpoint import generator_digest, load_generator
 from my3dgen_jax.models.generator import Generator
@@ -40,7 +40,22 @@ PICTURE_FILE = "before_after.png"
 
 FORMAT = 1
 KIND = "personalize"
-_PARTS = {"version", "base_sha256", "generator", "photos", "settings"}
+_TEXTS: dict[str, Any] = {"": str}  # a table of texts under any names
+_KINDS = {dict: "table", str: "text", (str, type(None)): "text or null"}
+# What of a run's config.json others rely on.
+_SHAPE = {
+  "version": str,
+  "base_sha256": str,
+  "generator": dict,
+  "photos": {"train": _TEXTS, "test": _TEXTS, "reference": _TEXTS},
+  "settings": {
+    "checkpoint": str,
+    "album": str,
+    "lpips": (str, type(None)),
+    "identity": (str, type(None)),
+    "tuning": {"mode": str},
+  },
+}
 ID_LENGTH = 16  # hex digits of a digest, where it is a name in pictures
 _MOST_LETTERS = 80  # of a setting in a message
 BASE_DIGEST = lora_lib.BASE_DIGEST  # in config.json, too
@@ -106,13 +121,29 @@ def read_config(folder: str | os.PathLike) -> dict[str, Any]:
   if not path.exists():
     raise CheckpointError(f"{path}: missing; {remedy}")
   data = read_json(path)
-  if (
-    data.get("kind") != KIND
-    or data.get("format") != FORMAT
-    or not _PARTS <= set(data)
-  ):
+  if data.get("kind") != KIND or data.get("format") != FORMAT:
     raise CheckpointError(f"{path}: is not the config.json of a run; {remedy}")
+  _check_shape(path, data, _SHAPE)
+  try:
+    GeneratorConfig.from_dict(data["generator"])
+  except ConfigError as error:
+    raise CheckpointError(f"{path}: generator.{error}") from None
   return data
+
+
+def _check_shape(path: pathlib.Path, data: Any, shape: Any, where: str = ""):
+  """Names the first entry of a file that is not what code relies on."""
+  kind = dict if isinstance(shape, dict) else shape
+  if not isinstance(data, kind):
+    raise CheckpointError(
+      f"{path}: is damaged: {where or 'all'} is no {_KINDS[kind]}"
+    )
+  if shape is _TEXTS and not all(isinstance(x, str) for x in data.values()):
+    raise CheckpointError(f"{path}: is damaged: {where} is no table of texts")
+  for name, inner in shape.items() if isinstance(shape, dict) else ():
+    if name != "":
+      inside = f"{where}.{name}" if where else name
+      _check_shape(path, data.get(name), inner, inside)
 
 
 def check_same(

@@ -1,8 +1,10 @@
 """How every command starts, and how it ends when it is given bad input."""
 
 import functools
-import pathlib
+import io
+import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -14,7 +16,7 @@ from absl import app, flags, logging
 from my3dgen_jax.errors import FlagError, Interrupted, one_line, UserError
 from my3dgen_jax.jobs import clusters, devices, processes
 from my3dgen_jax.jobs.progress import compiling
-from my3dgen_jax.launch.support import programs, renamed_flags
+from my3dgen_jax.launch.support import flagfiles, programs, renamed_flags
 from my3dgen_jax.tracing import platforms
 
 # What commands declare their flags with. Several may be of one name, as long
@@ -34,13 +36,6 @@ _DEFINERS: list[Any] = [
 string, integer, number, boolean, enum, listing, multi_enum = _DEFINERS
 flags.disclaim_key_flags()
 
-# Flagfiles that are part of the project: of a wheel, or of a checkout.
-_IN_WHEEL = pathlib.Path(__file__).resolve().parents[1] / "flagfiles"
-_FLAGFILES = (
-  _IN_WHEEL
-  if _IN_WHEEL.is_dir()
-  else pathlib.Path(__file__).resolve().parents[3] / "launch"
-)
 _CPU_DEVICES = "cpu_devices"
 _COORDINATOR, _COUNT, _INDEX, _TIMEOUT = _OF_PROCESSES = (
   "coordinator",
@@ -99,6 +94,8 @@ def run(main: Callable[[], None]):
       _fail("interrupted", 130)
     except Exception as error:
       _end_others(error)
+      if (reason := _why_no_backend()) is not None:
+        _fail(reason, 1)
       raise
 
   # Here, so that it is a flag of each command.
@@ -118,7 +115,30 @@ def run(main: Callable[[], None]):
     "as the original computes. Default: default on an accelerator, else "
     "what the checkpoint says.",
   )
-  app.run(guarded, flags_parser=_parse)
+  for stream in (sys.stdout, sys.stderr):
+    # A terminal that knows no "…" must not end hours of work.
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors="backslashreplace")
+  try:
+    app.run(guarded, flags_parser=_parse)
+  except BrokenPipeError:  # as `--helpshort | head` closes it
+    # Python would try to write what is left, and say so.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)
+
+
+def _why_no_backend() -> str | None:
+  """What is wrong where JAX cannot start a platform; None: nothing is."""
+  try:
+    jax.default_backend()
+  except (AssertionError, RuntimeError) as error:
+    wanted = jax.config.jax_platforms
+    return (
+      f"JAX cannot start the platform {wanted!r} "
+      f"({one_line(error) or 'there is none here'}); set JAX_PLATFORMS=cpu, or "
+      'install its JAX, for a GPU pip install "jax[cuda12]"'
+    )
+  return None
 
 
 def precision(begun: Callable[[], str | None] = lambda: None) -> str | None:
@@ -219,37 +239,17 @@ def _end_others(error: Exception):
 
 def _parse(argv: list[str]) -> list[str]:
   try:
-    command, *arguments = _found_flagfiles(argv)
-    arguments = flags.FLAGS.read_flags_from_files(arguments, force_gnu=False)
-    rest = flags.FLAGS([command, *renamed_flags.renamed(arguments)])
+    command, *arguments = argv
+    arguments = renamed_flags.renamed(flagfiles.expanded(arguments))
+    rest = flags.FLAGS([command, *arguments])
     if flags.FLAGS["verbosity"].using_default_value:
       # Orbax tells a page of its inner life at the level absl would choose.
       flags.FLAGS.verbosity = logging.WARNING
     return rest
-  except flags.CantOpenFlagFileError as error:
-    return _fail(f"--flagfile: {error} (nor is it in {_FLAGFILES})", 2)
+  except FlagError as error:
+    return _fail(error, 2)
   except flags.Error as error:
     return _fail(f"{error} (--helpshort lists the flags)", 2)
-
-
-def _found_flagfiles(argv: Sequence[str]) -> list[str]:
-  """Flagfiles that are not in the current folder may be in `launch/`."""
-  result = list(argv)
-  for i, argument in enumerate(argv):
-    match = re.fullmatch(r"(--?flagfile)(?:=(.*))?", argument)
-    if argument == "--":
-      break
-    if not match:
-      continue
-    place = i if match[2] is not None else i + 1
-    name = match[2] if match[2] is not None else (argv + [""])[place]
-    if not pathlib.Path(name).exists() and (_FLAGFILES / name).is_file():
-      result[place] = (
-        argument[: match.end(1)] + f"={_FLAGFILES / name}"
-        if (match[2] is not None)
-        else str(_FLAGFILES / name)
-      )
-  return result
 
 
 def flags_as_text(skip: Sequence[str] = ()) -> str:

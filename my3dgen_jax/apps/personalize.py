@@ -28,7 +28,7 @@ from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.jobs import processes
 from my3dgen_jax.jobs.interrupts import stopping_gently
 from my3dgen_jax.storage import locks
-from my3dgen_jax.storage.files import is_leftover, replacing
+from my3dgen_jax.storage.files import holds_nothing, is_leftover, replacing
 from my3dgen_jax.training import loop, run_folder
 
 _RESULTS = (
@@ -178,7 +178,7 @@ def _write_report(
 def _check_out(out: pathlib.Path, resume: bool):
   """Refuses to write over what is there, or is being written."""
   locks.check_free(out)
-  if out.exists() and not all(map(is_leftover, out.iterdir())):
+  if out.exists() and not holds_nothing(out):
     if not resume:
       raise UserError(
         f"{out}: is not empty; --resume goes on with the run "

@@ -10,18 +10,20 @@ HEIC where pillow-heif is installed. Nothing but pixels comes out: where and
 by what a photo was taken stays in its file.
 """
 
+import collections
 import contextlib
 import dataclasses
 import io
 import os
 import pathlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from my3dgen_jax.errors import one_line, UserError
+from my3dgen_jax.storage.files import is_system_file
 
 EXTENSIONS = (
   ".jpg",
@@ -34,6 +36,7 @@ EXTENSIONS = (
   ".avif",
   ".heic",
   ".heif",
+  ".hif",  # as Canon and Sony call it
   ".tif",
   ".tiff",
   ".bmp",
@@ -50,6 +53,22 @@ VIDEO_EXTENSIONS = (
   ".3gp",
   ".mpg",
   ".mpeg",
+  ".mts",
+  ".m2ts",
+  ".wmv",
+)
+# What cameras keep before it is a picture: Canon, Nikon, Sony, Adobe, …
+RAW_EXTENSIONS = (
+  ".cr2",
+  ".cr3",
+  ".nef",
+  ".arw",
+  ".dng",
+  ".raf",
+  ".orf",
+  ".rw2",
+  ".pef",
+  ".srw",
 )
 # Decoded, that is half a gigabyte for a moment. Phones make 12 to 50 million;
 # from larger JPEGs a half, a quarter or an eighth of the side is decoded.
@@ -85,6 +104,7 @@ class Found:
     photos: in the order of their names.
     videos: likewise.
     others: how many files are neither.
+    endings: how many of those have each ending, in small letters; "": none.
     unreadable: what folders could not be looked into, a line each.
   """
 
@@ -92,6 +112,20 @@ class Found:
   videos: tuple[pathlib.Path, ...] = ()
   others: int = 0
   unreadable: tuple[str, ...] = ()
+  endings: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+  def passed_over(self) -> str:
+    """What is neither, as one line says it; "": there is nothing."""
+    if not self.others:
+      return ""
+    by_count = sorted(self.endings.items(), key=lambda item: (-item[1], item))
+    kinds = [f"{count} {name or 'without ending'}" for name, count in by_count]
+    more = f", and {len(kinds) - 5} other endings" if len(kinds) > 5 else ""
+    raw = any(name in RAW_EXTENSIONS for name in self.endings)
+    return (
+      f"{self.others} other files passed over ({', '.join(kinds[:5])}{more})"
+      + "; export raw photos as JPEG" * raw
+    )
 
 
 def find(
@@ -134,14 +168,20 @@ def find(
   videos = tuple(
     path for path in paths if path.suffix.lower() in VIDEO_EXTENSIONS
   )
+  known = {*photos, *videos}
+  others = [path for path in paths if path not in known]
   return Found(
-    photos, videos, len(paths) - len(photos) - len(videos), tuple(unreadable)
+    photos,
+    videos,
+    len(others),
+    tuple(unreadable),
+    collections.Counter(path.suffix.lower() for path in others),
   )
 
 
 def _is_hidden(name: str) -> bool:
-  """Finder and Explorer leave `.DS_Store`, `__MACOSX` and the like."""
-  return name.startswith(".") or name == "__MACOSX"
+  """What nobody means as a photo."""
+  return name.startswith(".") or is_system_file(name)
 
 
 def read_photo(path: str | os.PathLike) -> Photo:

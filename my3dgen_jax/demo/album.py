@@ -16,6 +16,7 @@ from my3dgen_jax.data.album_files import REFERENCE_FILE, TEST_FILE
 from my3dgen_jax.demo import people, render
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs.progress import compiling
+from my3dgen_jax.storage.files import holds_nothing
 
 _AT_ONCE = 5  # photos rendered by one call; one shape compiles once
 _RESOLUTION = 128  # of the demo's photos, as its prior makes them
@@ -168,7 +169,7 @@ def write_demo_album(
   folder = pathlib.Path(folder).expanduser().absolute()
   if (folder / dataset_json.FILE_NAME).is_file():
     return
-  if folder.exists() and any(folder.iterdir()):
+  if folder.exists() and not holds_nothing(folder):
     raise UserError(
       f"{folder}: is no album, and not empty; the demo's album is "
       "to be written there"

@@ -24,6 +24,7 @@ from flax import traverse_util
 
 from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.storage import tensor_files
+from my3dgen_jax.storage.files import is_system_file
 from my3dgen_jax.types import Network
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -155,7 +156,11 @@ class Kind:
         f"{directory}: is not a folder with {self.title} "
         "weights, so it is not replaced"
       )
-    others = sorted(set(os.listdir(directory)) - {WEIGHTS_FILE})
+    others = sorted(
+      name
+      for name in set(os.listdir(directory)) - {WEIGHTS_FILE}
+      if not is_system_file(name)
+    )
     if others:
       raise CheckpointError(
         f"{directory}: holds {others[0]} beside the "

@@ -25,6 +25,7 @@ import numpy as np
 from my3dgen_jax.config import ConfigError, GeneratorConfig
 from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.models.generator import abstract_variables, Generator
+from my3dgen_jax.storage.files import is_system_file
 from my3dgen_jax.storage.orbax_files import check_space, checkpointer
 
 FORMAT = 1
@@ -91,7 +92,11 @@ def check_replaceable(directory: str | os.PathLike):
     raise CheckpointError(
       f"{directory}: is not a checkpoint folder, so it is not replaced"
     )
-  others = sorted(set(os.listdir(directory)) - {CONFIG_FILE, VARIABLES_FOLDER})
+  others = sorted(
+    name
+    for name in set(os.listdir(directory)) - {CONFIG_FILE, VARIABLES_FOLDER}
+    if not is_system_file(name)
+  )
   if others:
     raise CheckpointError(
       f"{directory}: holds {others[0]} beside the "

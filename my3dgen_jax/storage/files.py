@@ -10,6 +10,13 @@ from typing import BinaryIO
 from my3dgen_jax.errors import UserError
 
 _PREFIX, _SUFFIX = ".unfinished-", ".tmp"
+_SYSTEM_FILES = (
+  ".ds_store",
+  "__macosx",
+  "thumbs.db",
+  "ehthumbs.db",
+  "desktop.ini",
+)
 
 
 @contextlib.contextmanager
@@ -46,6 +53,26 @@ def is_leftover(path: str | os.PathLike) -> bool:
   """Whether it is what a killed `replacing` may have left."""
   name = pathlib.Path(path).name
   return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
+
+
+def is_system_file(name: str) -> bool:
+  """Whether systems leave it in folders that people have looked into.
+
+  Args:
+    name: of a file or folder, e.g. `.DS_Store`, `._a.jpg`, `Thumbs.db`.
+  """
+  return name.startswith("._") or name.lower() in _SYSTEM_FILES
+
+
+def holds_nothing(folder: str | os.PathLike) -> bool:
+  """Whether a folder is empty, but for left-overs and systems' own files.
+
+  Raises: OSError: it is missing, or cannot be looked into.
+  """
+  return all(
+    is_leftover(path) or is_system_file(path.name)
+    for path in pathlib.Path(folder).iterdir()
+  )
 
 
 def make_writable(folder: str | os.PathLike, remedy: str) -> pathlib.Path:

@@ -319,6 +319,9 @@ class PhotoFilesTest(parameterized.TestCase):
     )
     self.assertEqual(names(found.videos), ["c.MOV"])
     self.assertEqual(found.others, 1)
+    self.assertRegex(
+      found.passed_over(), r"^1 other files passed over \(1 [.]\w+\)$"
+    )
     self.assertEqual(
       names(photo_files.find(self.folder / "c.MOV").videos), ["c.MOV"]
     )
@@ -328,6 +331,37 @@ class PhotoFilesTest(parameterized.TestCase):
     )
     with self.assertRaisesRegex(UserError, "gone: no such folder"):
       photo_files.find(self.folder / "gone")
+
+  def test_what_is_passed_over_is_counted_by_ending(self):
+    with tempfile.TemporaryDirectory() as folder:
+      folder = pathlib.Path(folder)
+      for name in (
+        "a.CR2",
+        "b.cr2",
+        "c.txt",
+        "d",
+        "e.xmp",
+        "f.aae",
+        "g.pdf",
+        "h.doc",
+        ".DS_Store",
+        "._a.jpg",
+        "Thumbs.db",
+        "Desktop.ini",
+        "i.HIF",
+        "j.MTS",
+        "k.m2ts",
+        "l.wmv",
+      ):
+        (folder / name).write_bytes(b"")
+      found = photo_files.find(folder)
+    self.assertEqual([path.name for path in found.photos], ["i.HIF"])
+    self.assertLen(found.videos, 3)
+    self.assertEqual(
+      found.passed_over(),
+      "8 other files passed over (2 .cr2, 1 without ending, 1 .aae, 1 .doc, "
+      "1 .pdf, and 2 other endings); export raw photos as JPEG",
+    )
 
   def test_folder_that_cannot_be_looked_into(self):
     def walk(place, onerror):

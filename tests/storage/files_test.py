@@ -6,6 +6,7 @@ import tempfile
 
 from absl.testing import absltest
 
+from my3dgen_jax.storage import files
 from my3dgen_jax.storage.files import is_leftover, replacing
 
 
@@ -34,6 +35,19 @@ class ReplacingTest(absltest.TestCase):
     self.assertEqual(caught.exception.filename, str(self.path))
     self.assertEqual(self.path.read_text(), "old")
     self.assertEqual(os.listdir(self.path.parent), ["a.txt"])
+
+
+class EmptyFoldersTest(absltest.TestCase):
+  def test_system_files_count_nowhere(self):
+    with tempfile.TemporaryDirectory() as place:
+      folder = pathlib.Path(place)
+      for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._x", "__MACOSX"):
+        self.assertTrue(files.is_system_file(name))
+        (folder / name).write_bytes(b"")
+      (folder / ".unfinished-abc.tmp").write_bytes(b"")
+      self.assertTrue(files.holds_nothing(folder))
+      (folder / ".hidden").write_bytes(b"")
+      self.assertFalse(files.holds_nothing(folder))
 
 
 if __name__ == "__main__":

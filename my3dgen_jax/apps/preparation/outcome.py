@@ -103,7 +103,7 @@ def tell(
       if kept
       else ""
     )
-    + (f"; {found.others} other files passed over" if found.others else "")
+    + (f"; {found.passed_over()}" if found.others else "")
   )
   for kind, count in sorted(counts.items(), key=lambda item: -item[1]):
     log(f"set aside {count}: {kind}")

@@ -34,6 +34,7 @@ from my3dgen_jax.jobs.interrupts import stopping_gently, StopRequest
 from my3dgen_jax.jobs.progress import Progress
 from my3dgen_jax.losses import identity as identity_lib
 from my3dgen_jax.storage import locks
+from my3dgen_jax.storage.files import holds_nothing
 
 
 def prepare(
@@ -68,13 +69,15 @@ def prepare(
       f"{out}: holds an album already; --overwrite makes it "
       "anew, another --out keeps both"
     )
-  if out.exists() and any(out.iterdir()) and not results.is_ours(out):
+  if out.exists() and not holds_nothing(out) and not results.is_ours(out):
     raise UserError(f"{out}: holds other things; give a new folder")
   found = photo_files.find(config.photos, without=out)
   if not found.photos and not found.videos:
     raise UserError(
       f"{config.photos}: holds no photos "
       f"({', '.join(photo_files.EXTENSIONS[:6])}, …)"
+      + f"; {found.passed_over()}"
+      * (found.others > 0)
     )
   network = (
     identity_lib.load_identity(config.identity) if config.identity else None

@@ -121,7 +121,9 @@ class Job:
     album.verify()
     config = with_lists(config, album.place)
     for part in ("test", "reference"):
-      if isinstance(getattr(config, part), str):
+      if (
+        isinstance(getattr(config, part), str) and getattr(config, part) != ALL
+      ):
         log(f"{part} photos: {getattr(config, part)}")
     split = album.split(
       test=0 if config.test is None else config.test,

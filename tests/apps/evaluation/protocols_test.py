@@ -149,17 +149,22 @@ class ProtocolTest(parameterized.TestCase):
     self.assertAlmostEqual(found["dists"], found["lpips"], places=5)
 
   def test_enhancement(self):
-    scored = []
+    scored, names = [], []
+
+    class Score:
+      def __call__(self, shown):
+        scored.append(shown)
+        return np.array([float(len(scored))])
+
+      def without(self, name):
+        names.append(name)
+        return self
+
     found = protocols.enhancement(
-      dataclasses.replace(
-        self.subject,
-        score=lambda shown: (
-          scored.append(shown) or np.array([float(len(scored))])
-        ),
-      ),
-      SMALL,
-      0,
+      dataclasses.replace(self.subject, score=Score()), SMALL, 0
     )
+    # No photo is compared with itself.
+    self.assertEqual(names, [self.album.names[0]] * 2)
     self.assertEqual(found, {"inpainting": 1.0, "superresolution": 2.0})
     # The photo stays outside of the hole; when it was made small, the
     # generator alone enlarges it.

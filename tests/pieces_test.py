@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import pkgutil
 
 import flax.linen as nn
 import jax
@@ -189,6 +190,11 @@ class PublicTest(parameterized.TestCase):
       self.assertTrue(hasattr(module, one), one)
     self.assertLen(set(module.__all__), len(module.__all__))
     self.assertTrue(module.__doc__)
+    # A name that hides a module takes it from who imported that.
+    for one in pkgutil.iter_modules(getattr(module, "__path__", [])):
+      inner = f"{name}.{one.name}"
+      if hasattr(module, one.name):
+        self.assertIs(getattr(module, one.name), importlib.import_module(inner))
 
   def test_generator_inside_another_module(self):
     """Targets are paths inside the generator, wherever it is."""

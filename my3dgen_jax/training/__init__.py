@@ -1,14 +1,15 @@
 """How anchors and adapters are optimised, and what a run keeps.
 
-For loops of one's own: `objective` is what is minimised, `split` and `join`
-divide a generator into what is tuned and what is not, and `tuning_step` is one
-step, inside `jax.pmap` or `jax.shard_map` over the axis `AXIS`. Runs on disk
-are read by `load_run`.
+For loops of one's own: `tuning_objective` is what is minimised, `split` and
+`join` divide a generator into what is tuned and what is not, and `tuning_step`
+is one step, inside `jax.pmap` or `jax.shard_map` over the axis `AXIS`. Runs on
+disk are read by `load_run`.
 """
 
 from my3dgen_jax.config import LossConfig, TuningConfig
 from my3dgen_jax.jobs.devices import AXIS
-from my3dgen_jax.training.objective import objective, TuningBatch
+from my3dgen_jax.training.objective import objective as tuning_objective
+from my3dgen_jax.training.objective import TuningBatch
 from my3dgen_jax.training.run_folder import load_run, Run
 from my3dgen_jax.training.state import (
   init_state,
@@ -30,8 +31,8 @@ __all__ = [
   "join",
   "load_run",
   "make_step",
-  "objective",
   "optimizer",
   "split",
+  "tuning_objective",
   "tuning_step",
 ]

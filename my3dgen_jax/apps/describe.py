@@ -16,6 +16,7 @@ from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.models.adapter import PAIR
 from my3dgen_jax.models.checkpoint import generator_digest, load_config
 from my3dgen_jax.models.generator import abstract_variables
+from my3dgen_jax.storage import tensor_files
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.anchors import Anchors
 
@@ -224,23 +225,15 @@ def _read_header(
   path: _PathLike,
 ) -> tuple[dict[tuple[str, ...], _Header], LoraConfig, dict[str, str]]:
   """What an adapter's file says of itself."""
-  # Only whoever reads files needs it.
-  from safetensors import safe_open, SafetensorError
-
+  with tensor_files.opened(path, "an adapter") as file:
+    metadata = dict(file.metadata() or {})
+    shapes = {
+      tuple(name.split("/")): _Header(file.get_slice(name))
+      for name in file.keys()
+    }
   try:
-    with safe_open(path, framework="numpy") as file:
-      metadata = dict(file.metadata() or {})
-      shapes = {
-        tuple(name.split("/")): _Header(file.get_slice(name))
-        for name in file.keys()
-      }
     lora_config = LoraConfig.from_dict(json.loads(metadata.pop("lora")))
     metadata.setdefault("format", "1")  # of before there were two
-  except (OSError, SafetensorError) as error:
-    reason = getattr(error, "strerror", None) or str(error)
-    raise CheckpointError(
-      f"{path}: cannot be read as an adapter: {reason}"
-    ) from None
   except (KeyError, ValueError) as error:
     raise CheckpointError(
       f"{path}: does not say which LoRA it is: {error}"

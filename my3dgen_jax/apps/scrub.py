@@ -8,7 +8,6 @@ import pathlib
 import re
 from collections.abc import Callable
 
-from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.storage import tensor_files
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.storage.shareable import without_paths
@@ -27,18 +26,9 @@ def scrub_adapter(path: pathlib.Path, *, log: Callable[[str], None] = print):
 
   Raises: CheckpointError: it cannot be read; OSError: it cannot be written.
   """
-  # Only whoever reads files needs it.
-  from safetensors import safe_open, SafetensorError
-
-  try:
-    with safe_open(path, framework="numpy") as file:
-      metadata = dict(file.metadata() or {})
-      tensors = {name: file.get_tensor(name) for name in file.keys()}
-  except (OSError, SafetensorError) as error:
-    reason = getattr(error, "strerror", None) or str(error)
-    raise CheckpointError(
-      f"{path}: cannot be read as an adapter: {reason}"
-    ) from None
+  with tensor_files.opened(path, "an adapter") as file:
+    metadata = dict(file.metadata() or {})
+    tensors = {name: file.get_tensor(name) for name in file.keys()}
   clean = without_paths(metadata)
   changed = sorted(name for name in clean if clean[name] != metadata[name])
   if not changed:

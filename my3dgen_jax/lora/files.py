@@ -97,20 +97,12 @@ def load(
     CheckpointError: one line that names the file and what is wrong, e.g. the
       first tensor that does not fit the generator.
   """
-  from safetensors import safe_open, SafetensorError
-
   path = pathlib.Path(path)
-  try:
-    with safe_open(path, framework="numpy") as file:
-      metadata = dict(file.metadata() or {})
-      leaves = {
-        tuple(name.split("/")): file.get_tensor(name) for name in file.keys()
-      }
-  except (OSError, SafetensorError) as error:
-    reason = getattr(error, "strerror", None) or str(error)
-    raise CheckpointError(
-      f"{path}: cannot be read as an adapter: {reason}"
-    ) from None
+  with tensor_files.opened(path, "an adapter") as file:
+    metadata = dict(file.metadata() or {})
+    leaves = {
+      tuple(name.split("/")): file.get_tensor(name) for name in file.keys()
+    }
   try:
     lora_config = LoraConfig.from_dict(json.loads(metadata.pop(_SETTINGS)))
   except (KeyError, ValueError) as error:

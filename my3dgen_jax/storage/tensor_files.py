@@ -1,12 +1,40 @@
 """`.safetensors` files: the same bytes for the same content."""
 
+import contextlib
 import json
+import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
+from my3dgen_jax.errors import CheckpointError
+
 _ALIGNMENT = 8  # of the tensors' first byte
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike, kind: str) -> Iterator[Any]:
+  """A file to read from, as `safetensors.safe_open` gives it.
+
+  Args:
+    path: of the file.
+    kind: what it should be, for the message, e.g. "an adapter".
+
+  Raises: CheckpointError: it cannot be read; also for reading in the block.
+  """
+  # Only whoever reads or writes files needs it.
+  from safetensors import safe_open, SafetensorError
+
+  try:
+    with safe_open(path, framework="numpy") as file:
+      yield file
+  except (OSError, SafetensorError) as error:
+    reason = getattr(error, "strerror", None) or str(error)
+    raise CheckpointError(
+      f"{path}: cannot be read as {kind}: {reason}"
+    ) from None
 
 
 def encode(

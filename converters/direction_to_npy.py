@@ -62,7 +62,7 @@ def convert(
     CheckpointError: one line that names the file, the reason and, where
       there is one, the remedy.
   """
-  _check_output(output, input_path, overwrite)
+  check_output(output, input_path, overwrite)
   data = read_file(input_path)
   with naming(input_path):
     tensor = find_tensor(torch_reader.loads(data), key)
@@ -106,7 +106,7 @@ def find_tensor(value: Any, key: str | None = None) -> TensorRecord:
   return next(iter(tensors.values())) if key is None else tensors[key]
 
 
-def _check_output(output: str, input_path: str, overwrite: bool):
+def check_output(output: str, input_path: str, overwrite: bool):
   """Refuses before any work what would fail, or be regretted, after it."""
   with naming(output):
     if not output.endswith(directions.SUFFIX):
@@ -122,8 +122,8 @@ def _check_output(output: str, input_path: str, overwrite: bool):
       raise CheckpointError("exists already (--overwrite replaces it)")
 
 
-def main(argv: list[str]) -> int:
-  """The command line; returns the exit code."""
+def run(argv: list[str], about: str, convert_file: Callable[..., None]) -> int:
+  """The command line of a converter of one tensor; returns the exit code."""
   values = cli.new_flags()
   flags.DEFINE_string(
     "input", None, "File to read (.pt, .pth, .pkl).", flag_values=values
@@ -143,12 +143,17 @@ def main(argv: list[str]) -> int:
   return cli.run(
     argv,
     values,
-    about=__doc__,
+    about=about,
     required=("input", "output"),
-    work=lambda: convert(
+    work=lambda: convert_file(
       values.input, values.output, key=values.key, overwrite=values.overwrite
     ),
   )
+
+
+def main(argv: list[str]) -> int:
+  """The command line; returns the exit code."""
+  return run(argv, __doc__, convert)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,12 @@ class UserError(ValueError):
   """Bad input; the message is one line: what is wrong, and the remedy.
 
   Commands print it and exit with code 1; nothing half-written stays behind.
+  The line is plain text, whatever file it speaks of: names may hold line
+  breaks or codes that steer a terminal, or be as long as a book.
   """
+
+  def __init__(self, reason: str):
+    super().__init__(plain(reason, _LONGEST_MESSAGE))
 
 
 class FlagError(UserError):
@@ -15,19 +20,7 @@ class FlagError(UserError):
 
 
 class CheckpointError(UserError):
-  """A checkpoint, ours or another's, that cannot be used.
-
-  The message is one line of plain text, whatever the file is made of: names
-  in it may hold line breaks or codes that steer a terminal.
-  """
-
-  def __init__(self, reason: str):
-    if len(reason) > _LONGEST_MESSAGE:
-      half = _LONGEST_MESSAGE // 2  # the file stands first, the reason last
-      reason = f"{reason[:half]} … {reason[-half:]}"
-    super().__init__(
-      "".join(char if char.isprintable() else "?" for char in reason)
-    )
+  """A checkpoint, ours or another's, that cannot be used."""
 
 
 class Interrupted(Exception):
@@ -48,4 +41,19 @@ def one_line(error: object) -> str:
     return "not enough memory"
   if isinstance(error, OSError) and error.filename is not None:
     return f"{error.filename}: {error.strerror}"
-  return " ".join(str(error).split())
+  return plain(" ".join(str(error).split()), _LONGEST_MESSAGE)
+
+
+def plain(text: object, longest: int | None = None) -> str:
+  """A line that is safe to print.
+
+  Args:
+    text: of any origin.
+    longest: how many letters to keep: the file stands first in messages, and
+      the reason last, so the middle goes; None: all.
+  """
+  line = str(text)
+  if longest is not None and len(line) > longest:
+    half = longest // 2
+    line = f"{line[:half]} … {line[-half:]}"
+  return "".join(char if char.isprintable() else "?" for char in line)

@@ -16,7 +16,7 @@ from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.models.adapter import PAIR
 from my3dgen_jax.models.checkpoint import generator_digest, load_config
 from my3dgen_jax.models.generator import abstract_variables
-from my3dgen_jax.storage import tensor_files
+from my3dgen_jax.storage import json_files, tensor_files
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.anchors import Anchors
 
@@ -68,7 +68,7 @@ def describe_adapter(path: _PathLike) -> list[str]:
   ]
   if settings is not None:
     try:
-      lines += _describe_settings(json.loads(settings))
+      lines += _describe_settings(json_files.parse(settings))
     except (ValueError, AttributeError):
       lines.append(f"settings: {_short(settings)}")
   lines += _table({"lora": _sizes(shapes)})
@@ -232,7 +232,7 @@ def _read_header(
       for name in file.keys()
     }
   try:
-    lora_config = LoraConfig.from_dict(json.loads(metadata.pop("lora")))
+    lora_config = LoraConfig.from_dict(json_files.parse(metadata.pop("lora")))
     metadata.setdefault("format", "1")  # of before there were two
   except (KeyError, ValueError) as error:
     raise CheckpointError(

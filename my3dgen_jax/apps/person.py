@@ -136,6 +136,7 @@ class Person:
       num_ws=model.num_ws,
       w_dim=model.w_dim,
       min_photos=1,
+      convention=self.settings.get("camera_convention") or "",
     )
     names = self.photos[part]
     found = album.select(list(names)) if names else album.subset([])

@@ -10,19 +10,22 @@ import io
 import os
 import pathlib
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from my3dgen_jax.data import dataset_json
-from my3dgen_jax.errors import UserError
+from my3dgen_jax.data import dataset_json, latent_files
+from my3dgen_jax.errors import CheckpointError, UserError
+from my3dgen_jax.storage import json_files, zip_names
+from my3dgen_jax.storage.files import is_system_file
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
 LATENT_SUFFIX = "_latent.npy"
 MASK_SUFFIX = "_mask.png"
 MARKS_SUFFIX = "_marks.png"
+TRANSFORMS_FILE = "transforms.json"
 # Where tfds_builder.prepare puts an album, and a file that is always there.
 PREPARED_FOLDER = "my3dgen_album/1.0.0"
 ALBUM_FOLDER = "album"  # in the folder that `apps.preparation` writes
@@ -121,7 +124,11 @@ def check_header(
   image: Image.Image, place: str, modes: Sequence[str], size: int, reason: str
 ):
   """Checks mode and size, of which the header tells; raises AlbumError."""
-  if image.mode not in modes or "transparency" in image.info:
+  # WebP knows no grey.
+  is_grey_webp = modes is MASK_MODES and image.format == "WEBP"
+  if (
+    image.mode not in modes and not (is_grey_webp and image.mode == "RGB")
+  ) or "transparency" in image.info:
     mode = _MODES.get(image.mode, image.mode)
     if "transparency" in image.info:
       mode = "an image with a transparent color"
@@ -213,41 +220,41 @@ def check_latent(
 
 def _read_latent(file: File, num_ws: int, w_dim: int) -> np.ndarray:
   with file.reading() as opened:
-    latent = np.load(io.BytesIO(opened.read()), allow_pickle=False)
+    try:
+      latent = latent_files.read(opened)
+    except CheckpointError as error:
+      raise AlbumError(f"{file.place}: {error}; replace or remove it") from None
   return check_latent(latent, file.place, num_ws, w_dim)
 
 
 def labelled_photos(
-  place: str, files: Mapping[str, File], num_ws: int | None, w_dim: int | None
+  place: str,
+  files: Mapping[str, File],
+  num_ws: int | None,
+  w_dim: int | None,
+  convention: Sequence[str] = (),
 ) -> list[Photo]:
   """Brings files together: each photo with its label, mask and latent."""
-  labels = {}
-  if dataset_json.FILE_NAME in files:
-    file = files[dataset_json.FILE_NAME]
-    with file.reading() as opened:
-      labels = dataset_json.parse(opened.read(), file.place)
+  labelled = _file_of_labels(files)
+  labels_place = labelled.place if labelled else dataset_json.FILE_NAME
   images = [name for name in files if name.lower().endswith(EXTENSIONS)]
-
-  def beside(suffix):
-    # A label makes `me_with_mask.png` a photo.
-    return {
-      name[: -len(suffix)]: files[name]
-      for name in images
-      if name.endswith(suffix) and name not in labels
-    }
-
-  masks, marks = beside(MASK_SUFFIX), beside(MARKS_SUFFIX)
-  latents = {
-    name[: -len(LATENT_SUFFIX)]: files[name]
-    for name in files
-    if name.endswith(LATENT_SUFFIX)
-  }
-  names = [
-    name
-    for name in images
-    if name in labels or not name.endswith((MASK_SUFFIX, MARKS_SUFFIX))
-  ]
-  if names and dataset_json.FILE_NAME not in files:
+  labels = {}
+  if labelled is not None:
+    with labelled.reading() as opened:
+      labels = _with_names_of(
+        dataset_json.parse(
+          opened.read(json_files.MOST_BYTES + 1), labelled.place, convention
+        ),
+        images,
+      )
+  latents = _beside(files, (), latent_files.SUFFIXES)
+  masks = _beside(files, labels, _endings(MASK_SUFFIX))
+  marks = _beside(files, labels, _endings(MARKS_SUFFIX))
+  aside = {file.place for file in (*masks.values(), *marks.values())}
+  names = [name for name in images if files[name].place not in aside]
+  for file in _beside(files, (), latent_files.TORCH_SUFFIXES).values():
+    raise AlbumError(latent_files.convert_hint(file.place))
+  if names and labelled is None:
     raise AlbumError(
       f"{place}: holds no {dataset_json.FILE_NAME}, the cameras of its "
       f"{len(names)} photos; write it as EG3D's preprocessing does"
@@ -256,13 +263,13 @@ def labelled_photos(
   if unlabelled:
     raise AlbumError(
       f"{files[unlabelled[0]].place}: has no label in "
-      f"{dataset_json.FILE_NAME}{_and_more(unlabelled)}; add its camera or "
-      "move the photo away"
+      f"{pathlib.PurePath(labels_place).name}{_and_more(unlabelled)}; add "
+      "its camera or move the photo away"
     )
   absent = sorted(set(labels) - set(names)) if names else ()
   if absent:
     raise AlbumError(
-      f"{files[dataset_json.FILE_NAME].place}: has a label for "
+      f"{labels_place}: has a label for "
       f"{absent[0]!r}, which is not there{_and_more(absent)}; add the photo "
       "or remove its label"
     )
@@ -293,13 +300,75 @@ def labelled_photos(
   ]
 
 
+def _file_of_labels(files: Mapping[str, File]) -> File | None:
+  return files.get(dataset_json.FILE_NAME) or files.get(TRANSFORMS_FILE)
+
+
+def _endings(suffix: str) -> tuple[str, ...]:
+  """`_mask.png` and the like in all formats of pictures."""
+  return tuple(suffix.removesuffix(".png") + end for end in EXTENSIONS)
+
+
+def _beside(
+  files: Mapping[str, File], labels: Container[str], suffixes: Sequence[str]
+) -> dict[str, File]:
+  """What lies beside photos, by the photos' stems.
+
+  Args:
+    files: by name.
+    labels: a label makes `me_with_mask.png` a photo.
+    suffixes: their names' ends, small letters.
+
+  Raises: AlbumError: a photo has two.
+  """
+  found = {}
+  for name, file in files.items():
+    for suffix in suffixes:
+      if name.lower().endswith(suffix) and name not in labels:
+        other = found.setdefault(name[: -len(suffix)], file)
+        if other is not file:
+          raise AlbumError(
+            f"{file.place}: is a second one beside {other.place}; keep one"
+          )
+  return found
+
+
+def _with_names_of(
+  labels: Mapping[str, np.ndarray], images: Sequence[str]
+) -> dict[str, np.ndarray]:
+  """Labels by the photos' names in the album.
+
+  Tools write the path that a photo had on their machine, and NeRF's leave
+  extensions out.
+  """
+  known = set(images)
+  by_stem = {}
+  for name in images:
+    by_stem.setdefault(stem(name), name)
+  renamed = {}
+  for name, label in labels.items():
+    found = name
+    if name not in known:
+      parts = pathlib.PurePosixPath(name).parts
+      tails = ["/".join(parts[i:]) for i in range(len(parts))]
+      is_absolute = name.startswith("/") or name[1:2] == ":"
+      for tail in tails if is_absolute else tails[:1]:
+        if tail in known or tail in by_stem:
+          found = tail if tail in known else by_stem[tail]
+          break
+    if found in renamed or found != name and found in labels:
+      found = name
+    renamed[found] = label
+  return renamed
+
+
 def _and_more(names: Sequence[str]) -> str:
   return f" (the first of {len(names)})" if len(names) > 1 else ""
 
 
 def _is_hidden(parts: Sequence[str]) -> bool:
   """Finder and Explorer leave `.DS_Store`, `__MACOSX/` and the like."""
-  return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+  return any(part.startswith(".") or is_system_file(part) for part in parts)
 
 
 def _open_file(path: pathlib.Path) -> BinaryIO:
@@ -339,14 +408,15 @@ def zip_files(path: pathlib.Path) -> dict[str, File]:
       if file.read(2) != b"PK":
         raise AlbumError(f"{path}: is neither a folder nor a zip")
     archive = zipfile.ZipFile(path)
+    entries = zip_names.decoded(archive)
   files = {}
-  for entry in archive.infolist():
-    name = dataset_json.normal_name(entry.filename)
+  for entry, name in entries:
+    name = dataset_json.normal_name(name)
     place = f"{path}/{name}"
     parts = pathlib.PurePosixPath(name).parts
     if name.startswith("/") or ".." in parts or name[1:2] == ":":
       raise AlbumError(f"{place}: points outside of the zip; do not trust it")
-    if entry.is_dir() or _is_hidden(parts):
+    if not name or name.endswith("/") or _is_hidden(parts):
       continue
     if entry.file_size > _MAX_FILE_BYTES:
       raise AlbumError(
@@ -355,7 +425,7 @@ def zip_files(path: pathlib.Path) -> dict[str, File]:
       )
     _add(files, name, File(place, functools.partial(archive.open, entry)))
   top = {name.split("/")[0] for name in files}
-  if len(top) == 1 and dataset_json.FILE_NAME not in files:
+  if len(top) == 1 and _file_of_labels(files) is None:
     prefix = f"{top.pop()}/"
     files = {name.removeprefix(prefix): file for name, file in files.items()}
   return files

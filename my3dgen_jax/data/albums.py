@@ -3,6 +3,7 @@
 import os
 import pathlib
 
+from my3dgen_jax.config import RenderConfig
 from my3dgen_jax.data import dataset_json, tfds_builder
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.album_files import (
@@ -15,6 +16,7 @@ from my3dgen_jax.data.album_files import (
   PREPARED_FOLDER,
   zip_files,
 )
+from my3dgen_jax.data.cameras import conventions
 
 
 def open_album(
@@ -24,6 +26,8 @@ def open_album(
   num_ws: int | None = None,
   w_dim: int | None = None,
   min_photos: int = 2,
+  convention: str = "",
+  rendering: RenderConfig | None = None,
 ) -> Album:
   """Opens an album and checks all but the pixels.
 
@@ -36,13 +40,19 @@ def open_album(
       and `w_dim` are given.
     w_dim: the generator's width of w.
     min_photos: how many photos there must be, >= 1.
+    convention: words of `cameras.conventions`, separated by commas, in which
+      its cameras are; "": our own. Of a folder or zip of photos alone.
+    rendering: of the generator, to see that its rays reach the heads; None:
+      not compared.
 
   Raises:
-    AlbumError: as `Album.from_photos`; also labels missing or too many, latents
-      of another size or with NaN, a zip that is damaged or climbs out of
-      itself.
+    AlbumError: as `Album.from_photos`; also labels missing or too many, or
+      such as see no upright head, latents of another size or with NaN, a zip
+      that is damaged or climbs out of itself.
     DatasetJsonError: `dataset.json` cannot be used.
+    UserError: `convention` is none.
   """
+  words = conventions.parse(convention)
   path = pathlib.Path(path).expanduser()
   with failures_named(str(path)):
     prepared = [
@@ -58,6 +68,11 @@ def open_album(
     ):
       path = inner
   if prepared:
+    if words:
+      raise AlbumError(
+        f"{path}: was prepared with labels in our own convention; leave "
+        "camera_convention out"
+      )
     return tfds_builder.open_prepared(
       prepared[0],
       img_resolution=img_resolution,
@@ -74,9 +89,11 @@ def open_album(
       f"{path}: no such folder or zip; expected an album: "
       f"photos and their {dataset_json.FILE_NAME}"
     )
-  return Album.from_photos(
+  album = Album.from_photos(
     str(path),
-    labelled_photos(str(path), files, num_ws, w_dim),
+    labelled_photos(str(path), files, num_ws, w_dim, words),
     img_resolution=img_resolution,
     min_photos=min_photos,
   )
+  conventions.check(album.c, album.names, album.place, rendering)
+  return album

@@ -9,13 +9,15 @@ import json
 import os
 import pathlib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from my3dgen_jax.data.cameras import conventions, nerfstudio
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras
+from my3dgen_jax.storage import json_files
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.types import Array
 
@@ -60,31 +62,61 @@ def check_label(label: Array, where: str):
     raise DatasetJsonError(f"{where}: {text}") from None
 
 
-def parse(data: str | bytes, where: str) -> dict[str, np.ndarray]:
-  """Reads the text of a `dataset.json`.
+def parse(
+  data: str | bytes, where: str, convention: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+  """Reads the text of a `dataset.json`, or of NeRF tools' files of cameras.
 
   Args:
     data: the text, or its bytes.
     where: the file, the start of every message.
+    convention: words of `cameras.conventions` in which the cameras are; none:
+      our own, or that of the file's kind.
 
-  Returns: name -> label [25] float32, in the file's order; the names are
-    `normal_name`s.
+  Returns: as `labels_of`.
   Raises:
-    DatasetJsonError: no JSON; no labels; an entry that is no pair of a name
-      and a camera; a name that comes twice.
+    DatasetJsonError: no JSON, or as `labels_of`.
   """
   try:
-    content = json.loads(data)
-  except (ValueError, RecursionError) as error:
-    raise DatasetJsonError(f"{where}: is no JSON: {error}") from None
+    content = json_files.parse(data)
+  except UserError as error:
+    raise DatasetJsonError(f"{where}: {error}") from None
+  return labels_of(content, where, convention)
+
+
+def labels_of(
+  content: Any, where: str, convention: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+  """The labels of what such a file holds.
+
+  Args:
+    content: plain data: {"labels": [[name, label], ...]}, with a table in
+      place of pairs, too; or see `cameras.nerfstudio`.
+    where: see `parse`.
+    convention: see `parse`.
+
+  Returns: name -> label [25] float32, in our own convention and the file's
+    order; the names are `normal_name`s.
+  Raises:
+    DatasetJsonError: no labels; an entry that is no pair of a name and a
+      camera; a name that comes twice.
+  """
   entries = content.get("labels") if isinstance(content, dict) else None
+  if isinstance(entries, dict):
+    entries = [list(item) for item in entries.items()]
+  if nerfstudio.is_transforms(content) or nerfstudio.is_camera_path(content):
+    try:
+      entries = nerfstudio.entries(content, where)
+    except UserError as error:
+      raise DatasetJsonError(str(error)) from None
+    convention = convention or (conventions.OPENGL,)
   if not isinstance(entries, list):
     raise DatasetJsonError(
       f"{where}: holds no camera labels; expected "
       f'{{"labels": [["name.png", [25 numbers]], ...]}}, got '
       f"{_short(content)}"
     )
-  labels = {}
+  found = {}
   for i, entry in enumerate(entries):
     if (
       not isinstance(entry, list)
@@ -98,13 +130,26 @@ def parse(data: str | bytes, where: str) -> dict[str, np.ndarray]:
       )
     name = normal_name(entry[0])
     here = f"{where}: entry {i} ({name!r})"
-    if name in labels:
+    if name in found:
       raise DatasetJsonError(f"{here}: the name comes twice; keep one label")
-    labels[name] = _label(entry[1], here)
+    found[name] = _numbers(entry[1], here)
+  labels = {}
+  for i, (name, numbers) in enumerate(found.items()):
+    label = conventions.to_ours(np.array(numbers), convention).astype(
+      np.float32
+    )
+    try:
+      check_label(label, f"{where}: entry {i} ({name!r})")
+    except DatasetJsonError as error:
+      raise DatasetJsonError(
+        f"{error}{conventions.hint(np.array(list(found.values())))}"
+      ) from None
+    label.flags.writeable = False
+    labels[name] = label
   return labels
 
 
-def _label(numbers: Any, here: str) -> np.ndarray:
+def _numbers(numbers: Any, here: str) -> list[float]:
   if not isinstance(numbers, list):
     raise DatasetJsonError(
       f"{here}: expected a list of {cameras.LABEL_SIZE} numbers, got "
@@ -125,10 +170,7 @@ def _label(numbers: Any, here: str) -> np.ndarray:
       raise DatasetJsonError(
         f"{here}: number {k} must be finite, got {_short(number)}"
       )
-  label = np.array(numbers, np.float32)
-  check_label(label, here)
-  label.flags.writeable = False
-  return label
+  return numbers
 
 
 def _short(value: Any) -> str:
@@ -136,19 +178,19 @@ def _short(value: Any) -> str:
   return text if len(text) <= 40 else text[:37] + "..."
 
 
-def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read(
+  path: str | os.PathLike, convention: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
   """Reads the file `path`; see `parse`.
 
   Raises:
     DatasetJsonError: as `parse`; the file is missing or cannot be read.
   """
   try:
-    data = pathlib.Path(path).read_bytes()
-  except OSError as error:
-    raise DatasetJsonError(
-      f"{path}: cannot be read: {error.strerror}"
-    ) from None
-  return parse(data, str(path))
+    data = json_files.read_bytes(path)
+  except UserError as error:
+    raise DatasetJsonError(str(error)) from None
+  return parse(data, str(path), convention)
 
 
 def write(path: str | os.PathLike, labels: Mapping[str, Array]):

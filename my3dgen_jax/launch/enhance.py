@@ -28,7 +28,7 @@ def main():
   config = _CONFIG().validate()
   out = person_flags.out()
   album = (
-    photos.one_photo(source.small, source.camera)
+    photos.one_photo(source.small, source.camera, _ALBUM.convention)
     if source.small
     else _ALBUM.open()
   )

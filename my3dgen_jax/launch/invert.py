@@ -27,7 +27,9 @@ def main():
   model = person.generator.module.config
   # Photos may lie in the run's album with their anchors, which are of photos
   # that tuning has seen; what is asked for is a search.
-  album = _ALBUM.open(img_resolution=model.img_resolution).without_latents()
+  album = _ALBUM.open(
+    img_resolution=model.img_resolution, rendering=model.rendering
+  ).without_latents()
   summary = invert.write_inversions(person, album, config, out)
   print(
     f"mean of {len(album)}: "

@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from my3dgen_jax.config import GeneratorConfig, LoraConfig
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.lora.collection import abstract, renamed
-from my3dgen_jax.storage import tensor_files
+from my3dgen_jax.storage import json_files, tensor_files
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.storage.shareable import without_paths
 
@@ -104,7 +104,9 @@ def load(
       tuple(name.split("/")): file.get_tensor(name) for name in file.keys()
     }
   try:
-    lora_config = LoraConfig.from_dict(json.loads(metadata.pop(_SETTINGS)))
+    lora_config = LoraConfig.from_dict(
+      json_files.parse(metadata.pop(_SETTINGS))
+    )
   except (KeyError, ValueError) as error:
     raise CheckpointError(
       f"{path}: does not say which LoRA it is: {error}"

@@ -23,8 +23,9 @@ import jax
 import numpy as np
 
 from my3dgen_jax.config import ConfigError, GeneratorConfig
-from my3dgen_jax.errors import CheckpointError
+from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.models.generator import abstract_variables, Generator
+from my3dgen_jax.storage import json_files
 from my3dgen_jax.storage.files import is_system_file
 from my3dgen_jax.storage.orbax_files import check_space, checkpointer
 
@@ -201,9 +202,9 @@ def parse_json(text: bytes) -> Any:
     CheckpointError: it is no JSON; without the file's name.
   """
   try:
-    return json.loads(text.decode("utf-8"))
-  except (ValueError, RecursionError):
-    raise CheckpointError("is not a JSON file") from None
+    return json_files.parse(text)
+  except UserError as error:
+    raise CheckpointError(str(error)) from None
 
 
 def load_config(

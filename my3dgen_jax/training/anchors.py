@@ -15,9 +15,10 @@ from my3dgen_jax.data.album import Album
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.jobs.interrupts import StopRequest
+from my3dgen_jax.storage.array_files import read_npz
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.training import projection
-from my3dgen_jax.training.photo_fits import PhotoFits, read_npz, Targets
+from my3dgen_jax.training.photo_fits import PhotoFits, Targets
 from my3dgen_jax.types import Array, Network
 
 # Of a photo's pixels while it is projected, generator and LPIPS included: 0.89

@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 import time
 import zlib
@@ -30,6 +29,7 @@ from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.jobs import processes
 from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.jobs.progress import compiling, Progress
+from my3dgen_jax.storage.array_files import read_npz
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.types import Array
 
@@ -357,19 +357,6 @@ def with_keys(targets: Targets, seed: int) -> Targets:
     numbers
   )
   return targets.replace(key=np.asarray(jax.random.key_data(keys)))
-
-
-def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
-  """All arrays of a file; raises CheckpointError naming it."""
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      return {name: file[name] for name in file.files}
-  except FileNotFoundError:
-    raise CheckpointError(f"{path}: missing") from None
-  # NumPy and zipfile raise a good dozen types for damaged files.
-  except Exception as error:  # pylint: disable=broad-exception-caught
-    reason = getattr(error, "strerror", None) or "is damaged, or no .npz file"
-    raise CheckpointError(f"{path}: {reason}") from None
 
 
 def _leaves(tree: Any) -> dict[str, Any]:

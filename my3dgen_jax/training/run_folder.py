@@ -26,6 +26,7 @@ from my3dgen_jax.config import ConfigError, GeneratorConfig, LoraConfig
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.models.checkpoint import generator_digest, load_generator
 from my3dgen_jax.models.generator import Generator
+from my3dgen_jax.storage import json_files
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.types import Network
@@ -88,10 +89,9 @@ def write_json(path: str | os.PathLike, data: Mapping[str, Any]):
 def read_json(path: str | os.PathLike) -> dict[str, Any]:
   """Reads a table of plain data; raises CheckpointError naming the file."""
   try:
-    data = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-  except (OSError, ValueError, RecursionError) as error:
-    reason = getattr(error, "strerror", None) or "is not a JSON file"
-    raise CheckpointError(f"{path}: {reason}") from None
+    data = json_files.read(path)
+  except UserError as error:
+    raise CheckpointError(str(error)) from None
   if not isinstance(data, dict):
     raise CheckpointError(f"{path}: is not a table")
   return data

@@ -295,7 +295,6 @@ class FilesTest(parameterized.TestCase):
 
   @parameterized.parameters(
     ({"ws": None}, "new.npz: holds no ws; .*launch.invert"),
-    ({"c": None}, "new.npz: holds no c; "),
     ({"ws": np.zeros((3, 8))}, r"new.npz: ws: expected shape \[\d+, 8\]"),
     ({"ws": np.full((person.MODEL.num_ws, 8), np.nan)}, "new.npz: ws: .*NaN"),
     ({"base": "another"}, "/.*/new.npz: is a latent of another base"),

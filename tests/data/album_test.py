@@ -1,6 +1,7 @@
 """Albums: what they hold, how they divide, and what is wrong with bad ones."""
 
 import io
+import json
 import os
 import pathlib
 import stat
@@ -71,6 +72,71 @@ class ContentTest(AlbumTestCase):
       album[4]  # pylint: disable=pointless-statement
     with self.assertRaises(TypeError):
       album[:2]  # pylint: disable=pointless-statement
+
+  @parameterized.parameters(
+    "photo01_mask.PNG", "photo01_mask.jpg", "photo01_Mask.webp"
+  )
+  def test_masks_of_other_endings(self, name):
+    albums.make(self.folder)
+    Image.new("L", (16, 16), 255).save(self.folder / name, lossless=True)
+    album = open_album(self.folder)
+    self.assertLen(album, 4)
+    self.assertEqual(
+      [photo.mask is not None for photo in album.photos],
+      [False, True, False, False],
+    )
+
+  @parameterized.parameters("_latent.npz", "_projected_w.npz")
+  def test_latents_as_projectors_write_them(self, suffix):
+    albums.make(self.folder)
+    w = np.random.default_rng(0).normal(size=(1, NUM_WS, W_DIM))
+    np.savez(self.folder / f"photo01{suffix}", w=w)
+    album = open_album(self.folder, num_ws=NUM_WS, w_dim=W_DIM)
+    np.testing.assert_array_equal(album[1].ws, w[0].astype(np.float32))
+    self.assertIsNone(album[0].ws)
+
+  @parameterized.parameters(
+    ("/data/me/{}",), ("C:\\Users\\me\\{}",), ("/home/00/{}",)
+  )
+  def test_labels_by_the_path_of_another_machine(self, form):
+    albums.make(self.folder)
+    labels = dataset_json.read(self.folder / "dataset.json")
+    (self.folder / "dataset.json").write_text(
+      json.dumps(
+        {"labels": [[form.format(k), v.tolist()] for k, v in labels.items()]}
+      )
+    )
+    np.testing.assert_array_equal(
+      open_album(self.folder).c, np.stack(list(labels.values()))
+    )
+
+  def test_labels_as_a_table(self):
+    albums.make(self.folder)
+    labels = dataset_json.read(self.folder / "dataset.json")
+    (self.folder / "dataset.json").write_text(
+      json.dumps({"labels": {k: v.tolist() for k, v in labels.items()}})
+    )
+    self.assertEqual(open_album(self.folder).names, tuple(labels))
+
+  @parameterized.parameters("", ".png")
+  def test_transforms_json(self, extension):
+    albums.make(self.folder)
+    labels = dataset_json.read(self.folder / "dataset.json")
+    (self.folder / "dataset.json").unlink()
+    frames = [
+      {
+        "file_path": f"./{name.removesuffix('.png')}{extension}",
+        "transform_matrix": (c[:16].reshape(4, 4) * [1, -1, -1, 1]).tolist(),
+      }
+      for name, c in labels.items()
+    ]
+    (self.folder / "transforms.json").write_text(
+      json.dumps({"w": 16, "h": 16, "fl_x": 16 * 4.2647, "frames": frames})
+    )
+    album = open_album(self.folder)
+    np.testing.assert_allclose(
+      album.c, np.stack(list(labels.values())), atol=1e-6
+    )
 
   def test_output_of_prepare(self):
     albums.make(self.folder / "album")
@@ -646,7 +712,7 @@ class BadAlbumTest(AlbumTestCase):
     (np.zeros((NUM_WS, W_DIM), np.int64), r"got int64 \[6, 8\]"),
     (np.full((NUM_WS, W_DIM), np.nan), "holds NaN or infinity"),
     (np.full((W_DIM,), 1e39), "holds NaN or infinity"),
-    (np.array([{}]), "cannot be read.* allow_pickle"),
+    (np.array([{}]), "holds Python objects"),
   )
   def test_bad_latents(self, latent, message):
     albums.make(self.folder, latents=(NUM_WS, W_DIM))
@@ -679,10 +745,38 @@ class BadAlbumTest(AlbumTestCase):
     self.assert_refused("nobody_latent.npy: is the latent of no photo")
     (self.folder / "nobody_latent.npy").unlink()
     with open(self.folder / "photo01_latent.npy", "wb") as file:
-      np.savez(file, np.zeros(3))
+      np.savez(file, ws=np.zeros(3))
+    size = {"num_ws": NUM_WS, "w_dim": W_DIM}
+    self.assert_refused(r"photo01_latent.npy: .* got float64 \[3\]", **size)
+    with open(self.folder / "photo01_latent.npy", "wb") as file:
+      np.savez(file, a=np.zeros(3), b=np.zeros(3))
     self.assert_refused(
-      "photo01_latent.npy: .* got an archive", num_ws=NUM_WS, w_dim=W_DIM
+      "photo01_latent.npy: holds no latent: expected .*, got a, b", **size
     )
+    (self.folder / "photo01_latent.npy").unlink()
+    self.put("photo01_latent.pt", b"")
+    self.assert_refused(
+      "photo01_latent.pt: is a file of PyTorch; convert it: "
+      "python converters/latent_to_npy.py --input .*photo01_latent.pt",
+      **size,
+    )
+
+  def test_a_latent_that_unpacks_to_a_flood(self):
+    albums.make(self.folder)
+    np.savez_compressed(
+      self.folder / "photo01_latent.npz", w=np.zeros(2**26, np.float32)
+    )
+    self.assert_refused(
+      "photo01_latent.npz: holds 268 MB, expected .* at most",
+      num_ws=NUM_WS,
+      w_dim=W_DIM,
+    )
+
+  def test_two_masks(self):
+    albums.make(self.folder)
+    for name in ("photo01_mask.png", "photo01_mask.JPG"):
+      Image.new("L", (16, 16), 255).save(self.folder / name)
+    self.assert_refused("photo01_mask.*: is a second one beside .*photo01_mask")
 
 
 class BadZipTest(AlbumTestCase):

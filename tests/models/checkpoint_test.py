@@ -196,9 +196,9 @@ class CheckpointTest(parameterized.TestCase):
     self.edit_config(format=99)
     self.assert_refused("field 'format' must be 1")
     (self.folder / "config.json").write_text("{")
-    self.assert_refused("config.json: is not a JSON file")
+    self.assert_refused("config.json: is no JSON")
     (self.folder / "config.json").write_text("[" * 200_000)
-    self.assert_refused("config.json: is not a JSON file")
+    self.assert_refused("config.json: is nested too deeply")
     (self.folder / "config.json").unlink()
     self.assert_refused("config.json: missing")
 

@@ -18,8 +18,8 @@ from my3dgen_jax.apps.person import Person
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.jobs.interrupts import stopping_gently, StopRequest
 from my3dgen_jax.jobs.progress import Progress
+from my3dgen_jax.storage.array_files import read_npz
 from my3dgen_jax.storage.files import replacing
-from my3dgen_jax.training.photo_fits import read_npz
 from my3dgen_jax.types import Array
 
 _FORMAT = 1  # of remembered labels

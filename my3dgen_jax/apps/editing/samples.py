@@ -16,8 +16,8 @@ from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.jobs.interrupts import stopping_gently
 from my3dgen_jax.jobs.progress import Progress
 from my3dgen_jax.ops import checks
+from my3dgen_jax.storage.array_files import read_npz
 from my3dgen_jax.storage.files import replacing
-from my3dgen_jax.training.photo_fits import read_npz
 from my3dgen_jax.types import Network
 
 SAMPLES_FILE = "samples.npz"

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import io
-import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -16,8 +15,10 @@ from my3dgen_jax.config import setting
 from my3dgen_jax.data import dataset_json, photo_files
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.album_files import File, MASK_SUFFIX, Photo, stem
+from my3dgen_jax.data.cameras import conventions
 from my3dgen_jax.data.faces import mediapipe_models
 from my3dgen_jax.errors import FlagError, UserError
+from my3dgen_jax.storage import json_files
 
 _GREY_MODES = ("L", "LA", "1", "I;16")
 
@@ -63,7 +64,9 @@ class PhotoSource:
 
 
 def one_photo(
-  path: str | os.PathLike, camera: str | os.PathLike | None = None
+  path: str | os.PathLike,
+  camera: str | os.PathLike | None = None,
+  convention: str = "",
 ) -> Album:
   """An album of one photo, of any size, in colors or grey.
 
@@ -71,6 +74,7 @@ def one_photo(
     path: the photo. `NAME_mask.png` beside it is its mask.
     camera: JSON, a list of 25 numbers or a `dataset.json`; None: the
       `dataset.json` beside the photo.
+    convention: of the cameras, see `data.albums.open_album`.
 
   Raises: UserError: there is no camera; AlbumError: the photo cannot be used.
   """
@@ -86,20 +90,19 @@ def one_photo(
       "it; give one by --camera, a file of 25 numbers, or let "
       "prepare make one from the photo"
     )
-  text = place.read_text(encoding="utf-8", errors="replace")
-  try:
-    is_list = isinstance(json.loads(text), list)
-  except (ValueError, RecursionError):
-    is_list = False  # the next reader says what is wrong
-  if is_list:
-    text = f'{{"labels": [[{json.dumps(path.name)}, {text}]]}}'
-  labels = dataset_json.parse(text, str(place))
+  content = json_files.read(place)
+  if isinstance(content, list):
+    content = {"labels": [[path.name, content]]}
+  labels = dataset_json.labels_of(
+    content, str(place), conventions.parse(convention)
+  )
   name = dataset_json.normal_name(path.name)
   if name not in labels:
     raise UserError(
       f"{place}: has no camera of {path.name}; add its label, "
       "or let prepare make one from the photo"
     )
+  conventions.check(labels[name][None], [name], str(place))
   place = path.with_name(stem(path.name) + MASK_SUFFIX)
   mask = None
   # A label makes `me_with_mask.png` another photo.

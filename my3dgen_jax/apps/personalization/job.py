@@ -117,6 +117,8 @@ class Job:
       img_resolution=model.img_resolution,
       num_ws=model.num_ws,
       w_dim=model.w_dim,
+      convention=config.camera_convention,
+      rendering=model.rendering,
     )
     album.verify()
     config = with_lists(config, album.place)

@@ -16,6 +16,8 @@ from my3dgen_jax.config import (
   TuningConfig,
 )
 from my3dgen_jax.data.album_files import REFERENCE_FILE, TEST_FILE
+from my3dgen_jax.data.cameras import conventions
+from my3dgen_jax.data.cameras.conventions import HELP as CONVENTION_HELP
 from my3dgen_jax.data.photo_selection import Selection
 
 # Settings that say where and how fast, and what is written besides, not what a
@@ -24,6 +26,7 @@ CIRCUMSTANCES = (
   "out",
   "checkpoint",
   "album",
+  "camera_convention",
   "lpips",
   "identity",
   "cache",
@@ -59,6 +62,7 @@ class PersonalizeConfig:
   checkpoint: str = setting(REQUIRED, "Folder of the pretrained generator.")
   album: str = setting(REQUIRED, "Folder or zip of photos.")
   out: str = setting(REQUIRED, "Folder of the run.")
+  camera_convention: str = setting("", CONVENTION_HELP)
   lpips: str | None = setting(None, "Folder of LPIPS's weights.")
   identity: str | None = setting(None, "Folder of a face recognition network.")
   test: Selection | None = setting(
@@ -109,6 +113,7 @@ class PersonalizeConfig:
 
   def validate(self) -> "PersonalizeConfig":
     """Checks the parts; raises ConfigError, naming the field."""
+    conventions.parse(self.camera_convention)
     self.lora.validate("lora_")
     self.projection.validate()
     self.loss.validate()

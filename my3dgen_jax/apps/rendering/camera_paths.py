@@ -7,6 +7,7 @@ A file of cameras is JSON, one of these:
     {"closed": false, "keys": [                    a smooth way
        {"time": 0, "yaw": -0.35, "pitch": 0, "radius": 2.7, "focal": 4.26},
        {"time": 1, "yaw": 0.35}]}
+    transforms.json, camera_path.json              of NeRF tools, a frame each
 
 Labels are those of `ops.cameras`. Keys have angles in radians from the front,
 the distance from the world's origin (see `radius_limits`), and the focal
@@ -28,8 +29,10 @@ import numpy as np
 
 from my3dgen_jax.config import RenderConfig
 from my3dgen_jax.data import dataset_json
+from my3dgen_jax.data.cameras import conventions
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras, checks
+from my3dgen_jax.storage import json_files
 
 FIELDS = ("yaw", "pitch", "radius", "focal")
 
@@ -98,6 +101,7 @@ def read(
   frames: int,
   focal: float | None = None,
   default_focal: float = cameras.FACE_FOCAL,
+  convention: str = "",
 ) -> np.ndarray:
   """Cameras of a file, see above.
 
@@ -107,6 +111,7 @@ def read(
     frames: of a way along keys; labels are a frame each.
     focal: that was asked for, of keys without one; labels have their own.
     default_focal: of keys without one where none was asked for.
+    convention: of labels, see `data.albums.open_album`.
 
   Returns: [F, 25].
   Raises: UserError: names the file, and the entry.
@@ -114,13 +119,7 @@ def read(
   path = pathlib.Path(path).expanduser()
   if path.is_dir():
     path = path / dataset_json.FILE_NAME
-  try:
-    text = path.read_bytes()
-    content = json.loads(text)
-  except OSError as error:
-    raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-  except (ValueError, RecursionError) as error:
-    raise UserError(f"{path}: is no JSON: {error}") from None
+  content = json_files.read(path)
   if isinstance(content, dict) and "keys" in content:
     for name in content:
       if name not in ("keys", "closed"):
@@ -137,10 +136,11 @@ def read(
     )
   if isinstance(content, list):
     # As entries of a dataset.json, whose messages say what is wrong.
-    text = json.dumps(
-      {"labels": [[f"frame {i}", entry] for i, entry in enumerate(content)]}
-    )
-  labels = dataset_json.parse(text, str(path))
+    content = {
+      "labels": [[f"frame {i}", entry] for i, entry in enumerate(content)]
+    }
+  words = conventions.parse(convention)
+  labels = dataset_json.labels_of(content, str(path), words)
   if not 1 <= len(labels) <= _MAX_FRAMES:
     raise UserError(
       f"{path}: expected 1 to {_MAX_FRAMES} cameras, got {len(labels)}"
@@ -155,7 +155,9 @@ def read(
       )
   if focal is not None:
     raise UserError(f"focal: the cameras of {path} have their own")
-  return np.stack(list(labels.values()))
+  found = np.stack(list(labels.values()))
+  conventions.check(found, list(labels), str(path))
+  return found
 
 
 def along_keys(

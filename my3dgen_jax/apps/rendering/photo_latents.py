@@ -8,16 +8,19 @@ import numpy as np
 
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.apps.person import Person
+from my3dgen_jax.data import album_files, latent_files
 from my3dgen_jax.data.album_files import stem
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.models.checkpoint import load_config, load_generator
 from my3dgen_jax.ops import cameras, checks
+from my3dgen_jax.storage import array_files
 from my3dgen_jax.training import run_folder
-from my3dgen_jax.training.photo_fits import read_npz
 from my3dgen_jax.types import Network
 
 TUNED_FROM = "tuned_from"  # in the source of a bent generator
 LATENT_SUFFIX = ".npz"  # of files that `apps.invert` writes
+_SUFFIXES = (LATENT_SUFFIX, ".npy")
+_TORCH_SUFFIXES = (".pt", ".pth")
 ALL = "all"  # photos of the run
 _LISTED = 6  # photos that a message names
 # Weights that give a file's latent back to this share of its size are of the
@@ -51,12 +54,13 @@ def look_up(person: Person, name: str, *, flag: str) -> PhotoLatent:
     person: whose it is.
     name: a photo of the run, with or without its extension; or its number,
       from 0; or a file that `apps.invert` has written, NAME.npz. What bends
-      the generator to the photo is read if it lies beside.
+      the generator to the photo is read if it lies beside. Or a projector's
+      file, see `data.latent_files`; it is shown from the front.
     flag: that says the name, for messages.
 
   Raises: UserError, CheckpointError: names what is not there.
   """
-  if name.endswith(LATENT_SUFFIX):
+  if is_file(name):
     return _of_file(person, pathlib.Path(name).expanduser())
   known = () if person.anchors is None else person.anchors.names
   rows = {str(i): i for i in range(len(known))}
@@ -71,7 +75,8 @@ def look_up(person: Person, name: str, *, flag: str) -> PhotoLatent:
     )
     raise UserError(
       f"{flag}: there is none of {name!r}: {there}; a file of "
-      f"launch.invert ends in {LATENT_SUFFIX}"
+      f"launch.invert ends in {LATENT_SUFFIX}, a projector's in "
+      f"{' or '.join(_SUFFIXES)}"
     )
   row = rows[name]
   return PhotoLatent(
@@ -103,9 +108,14 @@ def look_up_all(
   return [look_up(person, name, flag=flag) for name in names]
 
 
+def is_file(name: str) -> bool:
+  """Whether a name is that of a latent's file, not of a photo."""
+  return name.lower().endswith((*_SUFFIXES, *_TORCH_SUFFIXES))
+
+
 def public_name(latent: PhotoLatent) -> str:
   """The photo's name, or the file's alone, as pictures may tell anybody."""
-  if latent.name.endswith(LATENT_SUFFIX):
+  if is_file(latent.name):
     return pathlib.Path(latent.name).stem
   return latent.name
 
@@ -122,9 +132,7 @@ def with_file_names(
   Raises: UserError: one comes twice.
   """
   called = [
-    public_name(one)
-    if one.name.endswith(LATENT_SUFFIX)
-    else stem(one.name).replace("/", "_")
+    public_name(one) if is_file(one.name) else stem(one.name).replace("/", "_")
     for one in found
   ]
   for name in called:
@@ -137,14 +145,20 @@ def with_file_names(
 
 
 def _of_file(person: Person, path: pathlib.Path) -> PhotoLatent:
-  arrays = read_npz(path)
-  model = person.generator.module.config
+  if path.suffix.lower() in _TORCH_SUFFIXES:
+    raise CheckpointError(latent_files.convert_hint(str(path)))
+  arrays = {}
+  if path.suffix.lower() == LATENT_SUFFIX:
+    arrays = array_files.read_npz(path)
+  if not {"c", "base"} & set(arrays):
+    return _of_projector(person, path)
   for name in ("ws", "c"):
     if name not in arrays:
       raise CheckpointError(
         f"{path}: holds no {name}; expected a file that "
         "launch.invert has written"
       )
+  model = person.generator.module.config
   if str(arrays.get("base", person.origin.base)) != person.origin.base:
     raise CheckpointError(
       f"{path}: is a latent of another base generator; "
@@ -162,6 +176,21 @@ def _of_file(person: Person, path: pathlib.Path) -> PhotoLatent:
     _of_same_anchors(person, ws, arrays.get("alpha")),
     _bent(person, path),
   )
+
+
+def _of_projector(person: Person, path: pathlib.Path) -> PhotoLatent:
+  """A latent that another program has found."""
+  model = person.generator.module.config
+  try:
+    with path.open("rb") as file:
+      found = latent_files.read(file)
+  except OSError as error:
+    raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+  except CheckpointError as error:
+    raise CheckpointError(f"{path}: {error}") from None
+  ws = album_files.check_latent(found, str(path), model.num_ws, model.w_dim)
+  c = np.asarray(cameras.label(0.0, 0.0, model.rendering))
+  return PhotoLatent(str(path), ws, c)
 
 
 def _of_same_anchors(

@@ -12,6 +12,7 @@ from my3dgen_jax.apps.rendering import camera_paths, frames, render
 from my3dgen_jax.apps.rendering.scenes import Scene
 from my3dgen_jax.config import MAX_RESOLUTION, RenderConfig, setting
 from my3dgen_jax.data import provenance
+from my3dgen_jax.data.cameras import conventions
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras, checks
 
@@ -45,6 +46,11 @@ class RenderFilesConfig:
     "Cameras: grid: every yaw at every pitch; orbit: a closed way "
     "about the front; yaw, pitch: a sweep from one angle to another; own: "
     "each latent's; or a file of cameras.",
+  )
+  camera_convention: str = setting(
+    "",
+    "Convention of a file's cameras, see README; default: EG3D's, or that of "
+    "the file's kind.",
   )
   yaws: tuple[float, ...] = setting(
     (),
@@ -105,6 +111,7 @@ class RenderFilesConfig:
 
   def validate(self) -> "RenderFilesConfig":
     """Checks every field; raises UserError that names one."""
+    conventions.parse(self.camera_convention)
     if self.format not in FORMATS:
       raise UserError(
         f"format: expected one of {', '.join(FORMATS)}, got {self.format!r}"
@@ -274,6 +281,7 @@ def _on_the_way(
       frames=count,
       focal=config.focal,
       default_focal=float(lens[16]),
+      convention=config.camera_convention,
     )
   yaws, pitches = config.angles
   if config.camera == ORBIT:

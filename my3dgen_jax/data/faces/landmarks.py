@@ -33,6 +33,7 @@ import numpy as np
 
 from my3dgen_jax.data.dataset_json import normal_name
 from my3dgen_jax.errors import one_line, UserError
+from my3dgen_jax.storage import json_files
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.types import Array
 
@@ -242,12 +243,7 @@ def read_json(path: str | os.PathLike, count: int = FACE_POINTS) -> Given:
 
   Raises: UserError, which names the file: it is not of that kind.
   """
-  try:
-    content = json.loads(pathlib.Path(path).read_bytes())
-  except OSError as error:
-    raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-  except (ValueError, RecursionError) as error:
-    raise UserError(f"{path}: is no JSON: {one_line(error)}") from None
+  content = json_files.read(path)
   if not isinstance(content, dict):
     raise UserError(f'{path}: expected {{"NAME.jpg": [faces], ...}}')
   given = Given({}, {})

@@ -19,6 +19,7 @@ CONVERTERS = {
   "convert-arcface": "converters.arcface_to_flax",
   "convert-direction": "converters.direction_to_npy",
   "convert-dists": "converters.dists_to_flax",
+  "convert-latent": "converters.latent_to_npy",
   "convert-lpips": "converters.lpips_to_flax",
   "export": "converters.flax_to_torch",
 }

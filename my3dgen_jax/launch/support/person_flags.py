@@ -5,6 +5,7 @@ from typing import Any
 from my3dgen_jax.apps.person import load_person, Person
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.albums import open_album
+from my3dgen_jax.data.cameras.conventions import HELP as CONVENTION_HELP
 from my3dgen_jax.data.photo_selection import parse_selection
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.jobs.devices import described, local_devices
@@ -60,6 +61,13 @@ class AlbumFlags:
       "line; default: all.",
     )
 
+    self._convention = cli.string("camera_convention", "", CONVENTION_HELP)
+
+  @property
+  def convention(self) -> str:
+    """That of the album's cameras, words separated by commas."""
+    return self._convention.value or ""
+
   @property
   def given(self) -> bool:
     """Whether there is an --album."""
@@ -67,7 +75,9 @@ class AlbumFlags:
 
   def open(self, **options: Any) -> Album:
     """The photos; options are `open_album`'s. Raises AlbumError."""
-    found = open_album(self._album.value, min_photos=1, **options)
+    found = open_album(
+      self._album.value, min_photos=1, convention=self.convention, **options
+    )
     if not self._photos.value:
       return found
     return found.select(parse_selection(self._photos.value))

@@ -154,7 +154,7 @@ class CameraPathsTest(parameterized.TestCase):
     ({"closed": True, "keys": [{"yaw": 0}, {"yaw": 1}]}, "must end with"),
     ({"closed": 1, "keys": [{}]}, "closed must be true or false"),
     ({"close": True, "keys": [{}]}, "'close' is not known"),
-    ({"labels": {}}, "holds no camera labels"),
+    ({"labels": {}}, "expected 1 to 100000 cameras, got 0"),
   )
   def test_bad_files(self, content, pattern):
     with self.assertRaisesRegex(UserError, pattern) as caught:

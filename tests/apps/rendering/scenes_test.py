@@ -15,6 +15,7 @@ from my3dgen_jax.apps.editing.config import EditConfig
 from my3dgen_jax.apps.rendering import render, scenes
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import UserError
+from my3dgen_jax.ops import cameras
 from tests.support import person
 from tests.support.persons import tiny_person
 
@@ -221,6 +222,33 @@ class ScenesTest(parameterized.TestCase):
       (scene,) = scenes.stills(self.one, scenes.find(self.one, [str(path)]))
     self.assertEqual(scene.name, "new")
     np.testing.assert_array_equal(scene.panels[0].ws[0], made.ws[1])
+
+  @parameterized.parameters("projected_w.npz", "0.npy")
+  def test_files_of_projectors(self, name):
+    made = person.make(COUNT)
+    with tempfile.TemporaryDirectory() as folder:
+      path = pathlib.Path(folder) / name
+      if name.endswith(".npz"):
+        np.savez(path, w=made.ws[1][None])
+      else:
+        np.save(path, made.ws[1])
+      (scene,) = scenes.stills(self.one, scenes.find(self.one, [str(path)]))
+      np.testing.assert_array_equal(scene.panels[0].ws[0], made.ws[1])
+      path.write_bytes(b"damaged")
+      with self.assertRaisesRegex(UserError, f"^{path}: is damaged"):
+        scenes.find(self.one, [str(path)])
+      with self.assertRaisesRegex(UserError, "0.pt: is a file of PyTorch; con"):
+        scenes.find(self.one, [f"{folder}/0.pt"])
+      with self.assertRaisesRegex(UserError, "no.npy: cannot be read: No such"):
+        scenes.find(self.one, [f"{folder}/no.npy"])
+
+  def test_cameras_are_the_front(self):
+    front = np.asarray(cameras.label(0.0, 0.0, person.MODEL.rendering))
+    with tempfile.TemporaryDirectory() as folder:
+      path = pathlib.Path(folder) / "0.npy"
+      np.save(path, person.make(COUNT).ws[1])
+      (found,) = scenes.find(self.one, [str(path)])
+    np.testing.assert_array_equal(found.c, front)
 
 
 if __name__ == "__main__":

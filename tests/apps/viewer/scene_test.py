@@ -45,7 +45,7 @@ class FacesTest(parameterized.TestCase):
       dict(start="between two", first="photo00.png", second="one.npz"),
       dict(start="a mix", weights=(("one.npz", 1.0),)),
     ):
-      with mock.patch.object(photo_latents, "read_npz") as read:
+      with mock.patch.object(photo_latents, "_of_file") as read:
         with self.assertRaisesRegex(UserError, "none called 'one.npz'"):
           self.latents(**options)
       read.assert_not_called()

@@ -1,0 +1,1 @@
+"""Cameras as other programs write them."""

@@ -1,0 +1,91 @@
+"""JSON that anybody may have written."""
+
+import json
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+from my3dgen_jax.errors import UserError
+
+MOST_BYTES = 2**25  # of text; what is made of it takes some 25 times as much
+
+_MOST_DEPTH = 64  # lists in lists; ours have ten at most
+_MOST_DIGITS = 18  # of whole numbers that 64 bits hold
+
+
+def parse(data: bytes | str) -> Any:
+  """Plain data of a text.
+
+  Args:
+    data: the text, or its bytes in UTF-8, -16 or -32. Whole numbers beyond
+      64 bits become floats.
+
+  Raises: UserError: it is too long, no JSON, or nested too deeply. The
+    message begins with "is": what holds the text is to be put in front.
+  """
+  if len(data) > MOST_BYTES:
+    raise UserError(
+      f"is {len(data) / 1e6:.0f} MB long, expected {MOST_BYTES / 1e6:.0f} MB "
+      "at most"
+    )
+  try:
+    content = json.loads(data, parse_int=_parse_int)
+  except RecursionError:
+    raise UserError("is nested too deeply") from None
+  except ValueError as error:
+    raise UserError(f"is no JSON: {error}") from None
+  level = _containers([content])
+  for _ in range(_MOST_DEPTH):
+    if not level:
+      return content
+    level = [
+      inner
+      for outer in level
+      for inner in _containers(
+        outer.values() if isinstance(outer, dict) else outer
+      )
+    ]
+  raise UserError("is nested too deeply")
+
+
+def _containers(values: Iterable[Any]) -> list[Any]:
+  return [value for value in values if isinstance(value, (dict, list))]
+
+
+def read(path: str | os.PathLike) -> Any:
+  """Plain data of a file.
+
+  Raises: UserError: names the file; see `parse`.
+  """
+  return parse_file(path, read_bytes(path))
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+  """A file's bytes, but no more than `parse` takes and one.
+
+  Raises: UserError: it cannot be read.
+  """
+  try:
+    with pathlib.Path(path).open("rb") as file:
+      return file.read(MOST_BYTES + 1)
+  except OSError as error:
+    raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def parse_file(path: str | os.PathLike, data: bytes | str) -> Any:
+  """`parse`, whose errors name the file."""
+  try:
+    return parse(data)
+  except UserError as error:
+    raise UserError(f"{path}: {error}") from None
+
+
+def _parse_int(digits: str) -> int | float:
+  """A whole number, or infinity and the like where none can hold it.
+
+  Python's own have no end: sums with floats then fail in ways of their own.
+  """
+  if len(digits) > _MOST_DIGITS:
+    return float(digits)
+  return int(digits)

@@ -11,10 +11,11 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from my3dgen_jax import lora as lora_lib
+from my3dgen_jax.apps import strangers
 from my3dgen_jax.config import GeneratorConfig, LoraConfig, preset
 from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.models.adapter import PAIR
-from my3dgen_jax.models.checkpoint import generator_digest, load_config
+from my3dgen_jax.models.checkpoint import DEMO, generator_digest, load_config
 from my3dgen_jax.models.generator import abstract_variables
 from my3dgen_jax.storage import json_files, tensor_files
 from my3dgen_jax.training import run_folder
@@ -47,6 +48,7 @@ def describe_checkpoint(
     f"checkpoint {folder}",
     f"SHA-256 {generator_digest(folder)}",
     *(f"source {name}: {_short(value)}" for name, value in source.items()),
+    *[f"knows {strangers.KNOWS}"] * (DEMO in source),
     *_describe_generator(config, lora_config),
   ]
 
@@ -110,6 +112,10 @@ def describe_run(folder: _PathLike) -> list[str]:
         for name in ("pretrained", "personalized")
       ]
       lines.append(f"seconds: {summary['seconds']}")
+      lines += [
+        f"warning: {_short(line)}"
+        for line in summary.get(strangers.WARNINGS, ())
+      ]
     except (KeyError, TypeError, ValueError, AttributeError):
       raise CheckpointError(f"{path}: is not the summary of a run") from None
   else:

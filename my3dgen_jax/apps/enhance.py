@@ -28,6 +28,7 @@ from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.album_files import stem
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs.interrupts import stopping_gently, StopRequest
+from my3dgen_jax.losses import scores
 from my3dgen_jax.losses.scores import IdentityScore
 from my3dgen_jax.ops import blending, degradations
 from my3dgen_jax.storage.files import replacing
@@ -293,6 +294,8 @@ def write_enhanced(
   out = pathlib.Path(out).expanduser()
   names = list(album.names)
   common = {"names": names, "cache": out / "unfinished"}
+  for line in person.warnings(album):
+    log(f"warning: {line}")
   with stopping_gently() as stop:
     if case.degradation is None:
       holes = np.stack([~known for known in case.masks])
@@ -321,13 +324,13 @@ def write_enhanced(
       shown = [] if truth is None else [truth]
       rows.append([*shown, one.background, one.generated, one.image])
       numbers[name] = compare_with_truth(
-        person,
         one.image,
         one.mask,
         truth,
         score and score.without(name),
         case,
         i,
+        scores.judge(person.lpips, album),
       )
       log(
         f"{name}: "

@@ -224,6 +224,8 @@ def write_inversions(
   if config.frames:  # not after all the work
     provenance.check_video(config.video)
   out.mkdir(parents=True, exist_ok=True)
+  for line in person.warnings(album):
+    log(f"warning: {line}")
   with stopping_gently() as stop:
     found = invert(person, album, config, stop=stop, cache=out / "unfinished")
     score = IdentityScore.of(person.identity, person.reference())
@@ -237,7 +239,7 @@ def write_inversions(
       numbers[item.name] = scores.compare(
         image,
         item.image,
-        lpips=person.lpips,
+        lpips=scores.judge(person.lpips, album),
         identity=score and score.without(item.name),
         mask=item.mask,
       )

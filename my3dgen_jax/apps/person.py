@@ -13,6 +13,7 @@ import numpy as np
 
 from my3dgen_jax import latents
 from my3dgen_jax import lora as lora_lib
+from my3dgen_jax.apps import strangers
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.data.provenance import Origin
@@ -50,6 +51,7 @@ class Person:
     photos: of the run: part, names, digests.
     identity: or None, likewise.
     settings: of the run; empty for a bare base.
+    is_demo: the demo has trained the base, which knows nobody real.
   """
 
   name: str
@@ -65,6 +67,13 @@ class Person:
   )
   identity: Network | None = None
   settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+  is_demo: bool = False
+
+  def warnings(self, album: Album) -> list[str]:
+    """What is to be said of photos before working on them, see `strangers`."""
+    return strangers.warnings(
+      album, is_demo_prior=self.is_demo, networks=(self.lpips, self.identity)
+    )
 
   def with_dtype(self, dtype: str | None) -> "Person":
     """The same with a generator whose activations have this type.
@@ -249,6 +258,7 @@ def load_person(
     identity=identity and identity_lib.load_identity(identity),
     settings=settings,
     photos=photos,
+    is_demo=strangers.is_demo(checkpoint or settings["checkpoint"]),
   )
 
 

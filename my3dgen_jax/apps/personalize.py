@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from my3dgen_jax.apps import strangers
 from my3dgen_jax.apps.person import load_person
 from my3dgen_jax.apps.personalization.job import Job, UNFINISHED
 from my3dgen_jax.apps.personalization.settings import (
@@ -110,6 +111,7 @@ def personalize(
     adapter_numbers=result.numbers,
     seconds=round(seconds, 1),
     tuning_seconds=round(saved.seconds, 1) if saved else 0.0,
+    **({strangers.WARNINGS: job.warnings} if job.warnings else {}),
   )
   run_folder.write_json(out / run_folder.SUMMARY_FILE, summary)
   shutil.rmtree(out / UNFINISHED, ignore_errors=True)

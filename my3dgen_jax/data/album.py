@@ -110,11 +110,13 @@ class Album(Sequence[Item]):
     place: the folder or file, as messages call it.
     photos: what is known of each, undecoded.
     img_resolution: side of every photo, pixels.
+    is_procedural: the demo has drawn them; nobody in them is real.
   """
 
   place: str
   photos: tuple[Photo, ...]
   img_resolution: int
+  is_procedural: bool = False
   _decoded: dict[str, tuple[np.ndarray, np.ndarray]] = dataclasses.field(
     default_factory=dict, repr=False
   )

@@ -32,6 +32,7 @@ ALBUM_FOLDER = "album"  # in the folder that `apps.preparation` writes
 PREPARED_FILE = "dataset_info.json"
 # Names of photos to hold out, and to compare identity with.
 TEST_FILE, REFERENCE_FILE = "test.txt", "reference.txt"
+PROCEDURAL_FILE = "procedural.txt"  # of albums that the demo has drawn
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 

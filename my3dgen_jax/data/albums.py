@@ -1,5 +1,6 @@
 """Opens an album, in whichever way it is kept."""
 
+import dataclasses
 import os
 import pathlib
 
@@ -14,6 +15,7 @@ from my3dgen_jax.data.album_files import (
   labelled_photos,
   PREPARED_FILE,
   PREPARED_FOLDER,
+  PROCEDURAL_FILE,
   zip_files,
 )
 from my3dgen_jax.data.cameras import conventions
@@ -73,12 +75,15 @@ def open_album(
         f"{path}: was prepared with labels in our own convention; leave "
         "camera_convention out"
       )
-    return tfds_builder.open_prepared(
+    album = tfds_builder.open_prepared(
       prepared[0],
       img_resolution=img_resolution,
       num_ws=num_ws,
       w_dim=w_dim,
       min_photos=min_photos,
+    )
+    return dataclasses.replace(
+      album, is_procedural=(prepared[0] / PROCEDURAL_FILE).is_file()
     )
   if is_folder:
     files = folder_files(path)
@@ -96,4 +101,4 @@ def open_album(
     min_photos=min_photos,
   )
   conventions.check(album.c, album.names, album.place, rendering)
-  return album
+  return dataclasses.replace(album, is_procedural=PROCEDURAL_FILE in files)

@@ -12,6 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.types import Array
 
+_LARGEST_TITLE = 40  # pixels
+
 
 def to_uint8(image: Array) -> np.ndarray:
   """[-1, 1] -> 0 … 255, rounded, what lies outside clipped; any shape."""
@@ -66,7 +68,7 @@ def make_grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
 def with_titles(grid: np.ndarray, titles: Sequence[str]) -> np.ndarray:
   """Puts a line of text above each column of a grid, uint8 [H, W, 3]."""
   width = grid.shape[1] // len(titles)
-  size = max(10, width // 14)
+  size = min(max(10, width // 14), _LARGEST_TITLE)
   header = Image.new("RGB", (grid.shape[1], 2 * size), "white")
   draw = ImageDraw.Draw(header)
   font = ImageFont.load_default(size)

@@ -199,6 +199,8 @@ def prepare(album: Album, data_dir: str | os.PathLike) -> pathlib.Path:
           download_dir=os.path.join(temporary, "downloads"),
           download_config=tfds.download.DownloadConfig(try_download_gcs=False),
         )
+      if album.is_procedural:
+        pathlib.Path(made.data_dir, album_files.PROCEDURAL_FILE).touch()
       target.parent.mkdir(exist_ok=True)
       os.rename(made.data_dir, target)
   except AlbumError:

@@ -12,7 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from my3dgen_jax.data import dataset_json
-from my3dgen_jax.data.album_files import REFERENCE_FILE, TEST_FILE
+from my3dgen_jax.data.album_files import (
+  PROCEDURAL_FILE,
+  REFERENCE_FILE,
+  TEST_FILE,
+)
 from my3dgen_jax.demo import people, render
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs.progress import compiling
@@ -168,6 +172,7 @@ def write_demo_album(
   """
   folder = pathlib.Path(folder).expanduser().absolute()
   if (folder / dataset_json.FILE_NAME).is_file():
+    _mark(folder)  # of before albums said so
     return
   if folder.exists() and not holds_nothing(folder):
     raise UserError(
@@ -181,6 +186,7 @@ def write_demo_album(
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
       new = pathlib.Path(temporary) / "album"
       write_album(new, photos, names=names)
+      _mark(new)
       for part, file in (("test", TEST_FILE), ("reference", REFERENCE_FILE)):
         (new / file).write_text(
           "".join(f"{name}\n" for name in names if name.startswith(part))
@@ -197,6 +203,18 @@ def write_demo_album(
     raise UserError(
       f"{folder}: the demo's album cannot be written: {error.strerror}"
     ) from None
+
+
+def _mark(folder: pathlib.Path):
+  """Says that an album is of nobody real."""
+  path = folder / PROCEDURAL_FILE
+  if not path.exists():
+    try:
+      path.write_text(
+        "Drawn by my3dgen_jax.demo: nobody in these photos is real.\n"
+      )
+    except OSError:  # a folder of others; scores are then left out, no more
+      return
 
 
 def write_album(

@@ -184,6 +184,7 @@ _KIND = weights_lib.Kind(
   field="backbone",
   networks=(BACKBONE,),
   converter="converters/dists_to_flax.py",
+  files="torchvision's VGG-16 (some 530 MB) and DISTS's weights.pt (12 kB)",
   abstract=lambda backbone: abstract_variables(),
   module=lambda backbone, **options: Dists(**options),
 )

@@ -249,6 +249,7 @@ _KIND = weights_lib.Kind(
   field="network",
   networks=NETWORKS,
   converter="converters/arcface_to_flax.py",
+  files="model_ir_se50.pth (some 175 MB) or mobilefacenet.pt (4 MB)",
   abstract=abstract_variables,
   module=Identity,
   params_only=False,

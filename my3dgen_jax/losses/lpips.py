@@ -320,6 +320,7 @@ _KIND = weights_lib.Kind(
   field="backbone",
   networks=BACKBONES,
   converter="converters/lpips_to_flax.py",
+  files="torchvision's AlexNet (some 240 MB) and LPIPS's alex.pth (6 kB)",
   abstract=abstract_variables,
   module=Lpips,
 )

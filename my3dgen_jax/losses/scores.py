@@ -11,6 +11,31 @@ from my3dgen_jax.losses.reconstruction import psnr
 from my3dgen_jax.types import Array, Network
 
 _MOST_DB = 100.0  # infinity is no JSON; 16 bits cannot tell more
+# Those of the demo, trained on procedural people; nobody publishes so small ones.
+_OF_DEMO = ("small", "ir_se_small")
+
+
+def is_of_demo(network: Network | None) -> bool:
+  """Whether a network that judges images has only seen procedural people."""
+  module = getattr(network, "module", None)
+  return any(
+    getattr(module, field, None) in _OF_DEMO
+    for field in ("backbone", "network")
+  )
+
+
+def judge(network: Network | None, album: Album) -> Network | None:
+  """A network, if its scores of an album's photos mean something.
+
+  Args:
+    network: LPIPS or an identity network, or None.
+    album: the photos.
+
+  Returns: None of the demo's networks where it has not drawn the photos.
+  """
+  if is_of_demo(network) and not album.is_procedural:
+    return None
+  return network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +58,12 @@ class IdentityScore:
   def of(
     cls, network: Network | None, reference: Album | None
   ) -> Optional["IdentityScore"]:
-    """Looks at the reference photos; None where something is missing."""
-    if network is None or not reference:
+    """Looks at the reference photos; None where there is no such score.
+
+    That is where something is missing, or the network has never seen the like
+    of the photos, see `judge`.
+    """
+    if not reference or (network := judge(network, reference)) is None:
       return None
     return cls(
       network,

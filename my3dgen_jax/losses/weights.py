@@ -44,6 +44,7 @@ class Kind:
     converter: the command that writes such folders.
     abstract: a network's variables, without numbers.
     module: what takes the variables, of a network's name and of options.
+    files: what it is converted from, with sizes, for a message.
     params_only: arrays are named by their paths in "params", the one
       collection; else the collection comes first.
   """
@@ -55,12 +56,20 @@ class Kind:
   converter: str
   abstract: Callable[[str], Any]
   module: Callable[..., Any]
+  files: str = ""
   params_only: bool = True
 
   @property
   def remedy(self) -> str:
     """What to do about a folder that is none."""
     return f"expected a folder that {self.converter} has written"
+
+  @property
+  def source(self) -> str:
+    """Where to get what is missing."""
+    return (
+      f"convert {self.files}, see README, 'Where each weight file comes from'"
+    )
 
   def save(
     self,
@@ -193,7 +202,9 @@ class Kind:
       raise CheckpointError(f"{path}: {reason}") from None
 
     if not directory.is_dir():
-      raise CheckpointError(f"{directory}: no such folder; {self.remedy}")
+      raise CheckpointError(
+        f"{directory}: no such folder; {self.remedy}; {self.source}"
+      )
     if not path.is_file():
       refuse(f"missing; {self.remedy}")
     try:

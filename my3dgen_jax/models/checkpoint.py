@@ -32,6 +32,12 @@ from my3dgen_jax.storage.orbax_files import check_space, checkpointer
 FORMAT = 1
 CONFIG_FILE = "config.json"
 VARIABLES_FOLDER = "variables"
+DEMO = "demo"  # of a source: the demo has trained it
+
+_SOURCE = (
+  "convert e.g. NVIDIA's ffhqrebalanced512-128.pkl (some 0.4 GB), see README, "
+  "'Where each weight file comes from'"
+)
 
 
 def save_generator(
@@ -231,7 +237,7 @@ def _read_config(
   remedy = "expected a folder that converters/torch_to_flax.py has written"
   _recover(directory)
   if not directory.is_dir():
-    raise CheckpointError(f"{directory}: no such folder; {remedy}")
+    raise CheckpointError(f"{directory}: no such folder; {remedy}; {_SOURCE}")
   try:
     data = parse_json(path.read_bytes())
   except FileNotFoundError:

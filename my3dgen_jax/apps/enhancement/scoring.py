@@ -3,44 +3,44 @@
 import numpy as np
 
 from my3dgen_jax.apps.enhancement.cases import Case
-from my3dgen_jax.apps.person import Person
 from my3dgen_jax.data import images
 from my3dgen_jax.losses import scores
 from my3dgen_jax.losses.scores import IdentityScore
+from my3dgen_jax.types import Network
 
 
 def compare_with_truth(
-  person: Person,
   pixels: np.ndarray,
   mask: np.ndarray,
   truth: np.ndarray | None,
   score: IdentityScore | None,
   case: Case,
   row: int,
+  lpips: Network | None,
 ) -> dict[str, float]:
   """A result's numbers.
 
   Args:
-    person: whose LPIPS measures.
     pixels: uint8 [H, W, 3], the result.
     mask: [H, W, 1], where it is new.
     truth: uint8 [H, W, 3], or None.
     score: of identity, or None.
     case: what was asked for.
     row: which of the case's photos.
+    lpips: or None, then there are no such numbers.
 
   Returns: see `apps.enhance.write_enhanced`.
   """
   image = images.to_float(pixels)
   found = {}
   if truth is not None:
-    found = scores.compare(image, images.to_float(truth), lpips=person.lpips)
+    found = scores.compare(image, images.to_float(truth), lpips=lpips)
     if case.degradation is None:
       found.update(
         {
           f"{name}_hole": value
           for name, value in scores.compare(
-            image, images.to_float(truth), lpips=person.lpips, mask=mask
+            image, images.to_float(truth), lpips=lpips, mask=mask
           ).items()
         }
       )

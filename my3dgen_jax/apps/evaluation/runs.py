@@ -14,7 +14,7 @@ from my3dgen_jax.apps.person import load_person
 from my3dgen_jax.apps.personalization.settings import CIRCUMSTANCES
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs.interrupts import StopRequest
-from my3dgen_jax.losses import metrics
+from my3dgen_jax.losses import metrics, scores
 from my3dgen_jax.losses.scores import IdentityScore
 from my3dgen_jax.training import run_folder
 
@@ -207,6 +207,13 @@ def load_subject(
   )
   person.need_lpips()
   reference, photos = (person.photos_of(part) for part in ("reference", "test"))
+  for network in (person.lpips, person.identity):
+    if scores.judge(network, photos) is not network:
+      raise UserError(
+        f"{variant.folder}: the demo's networks have only seen procedural "
+        "people, and their scores of these photos mean nothing; give others "
+        "by --lpips and --identity"
+      )
   score = IdentityScore.of(person.identity, reference)
   if score is None:
     raise UserError(

@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax._version import __version__
+from my3dgen_jax.apps import strangers
 from my3dgen_jax.apps.personalization.settings import (
   ALL,
   CIRCUMSTANCES,
@@ -82,6 +83,7 @@ class Job:
   split: Split
   networks: dict[str, Network]
   digests: dict[str, str]
+  warnings: list[str]
 
   @classmethod
   def load(
@@ -169,7 +171,7 @@ class Job:
       digests["identity"] = run_folder.file_digest(
         pathlib.Path(config.identity).expanduser() / identity_lib.WEIGHTS_FILE
       )
-    return cls(
+    job = cls(
       config,
       devices,
       model,
@@ -179,7 +181,15 @@ class Job:
       split,
       networks,
       digests,
+      strangers.warnings(
+        album,
+        is_demo_prior=strangers.is_demo(config.checkpoint),
+        networks=networks.values(),
+      ),
     )
+    for line in job.warnings:
+      log(f"warning: {line}")
+    return job
 
   @property
   def lora_config(self) -> LoraConfig | None:
@@ -404,6 +414,7 @@ class Job:
         base=self.digest[:ID_LENGTH],
         task="personalize",
       ),
+      headline=strangers.TITLE if self.warnings else "",
     )
     return {**comparison, "photos": which, "count": len(album), "each": each}
 

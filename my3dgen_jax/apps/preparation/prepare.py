@@ -33,6 +33,7 @@ from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs.interrupts import stopping_gently, StopRequest
 from my3dgen_jax.jobs.progress import Progress
 from my3dgen_jax.losses import identity as identity_lib
+from my3dgen_jax.losses import scores
 from my3dgen_jax.storage import locks
 from my3dgen_jax.storage.files import holds_nothing
 
@@ -82,6 +83,11 @@ def prepare(
   network = (
     identity_lib.load_identity(config.identity) if config.identity else None
   )
+  if scores.is_of_demo(network):
+    tell(
+      "warning: the demo's identity network has only seen procedural people, "
+      "and finds strangers alike; give MobileFaceNet or IR-SE-50 by --identity"
+    )
   known = given_landmarks.known_faces(config, found.photos)
   work = out / results.UNFINISHED
   work.mkdir(parents=True, exist_ok=True)

@@ -50,6 +50,7 @@ def compare(
   Source: My3DGen, section 4; ID_sim is the largest cosine with a reference.
   """
   score = IdentityScore.of(identity, reference)
+  lpips = scores.judge(lpips, album)
   result = {}
   each: dict[str, dict[str, dict[str, float]]] = {
     name: {} for name in album.names
@@ -94,6 +95,7 @@ def draw(
   *,
   count: int,
   origin: Origin,
+  headline: str = "",
 ):
   """Writes a picture: a row a photo, its views by every candidate.
 
@@ -103,6 +105,7 @@ def draw(
     candidates: by name.
     count: photos at most; spread over the album.
     origin: what made them.
+    headline: above all, if there is one.
 
   Raises: OSError if the folder cannot be written.
   """
@@ -126,6 +129,7 @@ def draw(
           )
         )
     rows.append(row)
-  write_picture(
-    path, images.with_titles(images.make_grid(rows), titles), origin
-  )
+  picture = images.with_titles(images.make_grid(rows), titles)
+  if headline:
+    picture = images.with_titles(picture, [headline])
+  write_picture(path, picture, origin)

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from my3dgen_jax._version import __version__
+from my3dgen_jax.apps import strangers
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.apps.reports.page import (
@@ -91,7 +92,14 @@ def write_report(
     )
   summary = run_folder.read_json(path)
   try:
-    parts = [_overview(config, summary), _scores(summary)]
+    parts = [
+      *(
+        paragraph(f"Warning: {line}.")
+        for line in summary.get(strangers.WARNINGS, ())
+      ),
+      _overview(config, summary),
+      _scores(summary),
+    ]
     each = _each(summary)
   except (KeyError, TypeError, ValueError, AttributeError):
     raise CheckpointError(f"{path}: is not the summary of a run") from None

@@ -23,6 +23,7 @@ from my3dgen_jax.apps.evaluation import (
   settings,
 )
 from my3dgen_jax.config import LoraConfig, LossConfig, TuningConfig
+from my3dgen_jax.data.album_files import PROCEDURAL_FILE
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import Interrupted, UserError
 from my3dgen_jax.jobs import interrupts
@@ -44,6 +45,7 @@ class EvaluateTest(parameterized.TestCase):
     cls.addClassCleanup(folder.cleanup)
     cls.folder = pathlib.Path(folder.name)
     place = person.write(cls.folder / "made", count=6)
+    (place / "album" / PROCEDURAL_FILE).touch()  # for the small network
     variables = jax.tree.map(
       lambda leaf: np.full(leaf.shape, 0.1, leaf.dtype),
       identity.abstract_variables("ir_se_small"),

@@ -20,6 +20,7 @@ if not __package__:
     0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
   )
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
+  import converters  # noqa: F401 (says what is missing)
 
 # pylint: disable=wrong-import-position
 import numpy as np

@@ -6,6 +6,7 @@
 The names below are the public API; everything else may change.
 """
 
+import my3dgen_jax._startup  # noqa: F401 (before all others)
 from my3dgen_jax import _renamed, cameras, latents, lora
 from my3dgen_jax._version import __version__
 from my3dgen_jax.config import (

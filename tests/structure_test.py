@@ -20,6 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "my3dgen_jax"
 # A file imports only from rooms above its own, or from its own.
 LAYERS = (
+  "_startup",
   "_version",
   "_renamed",
   "errors",

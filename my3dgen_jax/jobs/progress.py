@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
+from my3dgen_jax.jobs import compile_time
+
 _LIVE_INTERVAL, _FILE_INTERVAL = 0.2, 30.0  # seconds between lines
 _PATIENCE = 2.0  # seconds that nobody needs to be told about
 _TICK = 0.25  # seconds
@@ -27,7 +29,8 @@ class Progress:
 
   On a terminal one line that is written over, a few times a second; in a
   file a line now and then, so that logs stay short. The speed counts from the
-  first update on: before it programs are compiled, once.
+  first update on, less what programs took to be compiled: that is not told of
+  the rest.
 
   Attributes:
     title: of the work.
@@ -45,10 +48,13 @@ class Progress:
     start: int = 0,
     file: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
+    compiling_time: Callable[[], float] = compile_time.seconds,
   ):
     self.title, self.total, self.unit, self.start = title, total, unit, start
     self._file = sys.stdout if file is None else file
     self._clock = clock
+    self._compiling_time = compiling_time
+    compiling_time()  # counts from its first call on
     self._shown: float | None = None
     self._first = (0, 0.0)  # units that were new at the first update, when
     self._live = self._file.isatty()
@@ -58,6 +64,11 @@ class Progress:
     """Counts units that cost nothing: they leave the speed as it is."""
     self.start += count
 
+  def note(self, text: str):
+    """Shows a line that stays."""
+    self._file.write(f"{self.title}: {text}\n")
+    self._file.flush()
+
   def update(self, done: int, detail: str = ""):
     """Shows the line if it is time, and when all is done.
 
@@ -66,8 +77,10 @@ class Progress:
       detail: more to show, e.g. a loss.
     """
     now, new = self._clock(), done - self.start
+    # Several programs may be compiled at once: then it counts for nothing.
+    working = now - self._compiling_time()
     if self._shown is None:
-      self._first = new, now
+      self._first = new, working
     elif done < self.total and now - self._shown < self._interval:
       return
     self._shown = now
@@ -76,7 +89,7 @@ class Progress:
       f"({100 * done // max(self.total, 1)} %)"
     )
     if new > self._first[0]:
-      rate = (new - self._first[0]) / max(now - self._first[1], 1e-9)
+      rate = (new - self._first[0]) / max(working - self._first[1], 1e-3)
       line += f", {rate:.3g} {self.unit}/s"
       if done < self.total:
         line += f", {duration((self.total - done) / rate)} left"

@@ -169,6 +169,7 @@ class PhotoFits(abc.ABC):
     mine = slice(processes.index() * share, (processes.index() + 1) * share)
     progress = Progress(title, len(names) * self.steps, "steps")
     results: list[Result] = []
+    remembered = 0
     for first in range(0, len(names), size):
       rows = list(range(len(names)))[first : first + size]
       own = rows[mine]
@@ -178,7 +179,10 @@ class PhotoFits(abc.ABC):
       known = self._known(keys)
       if len(known) == len(rows):
         progress.skip(len(rows) * self.steps)
+        remembered += len(rows)
       else:
+        self._announce(progress, remembered)
+        remembered = 0
         new = {row: known[row] for row in own if row in known}
         if len(new) < len(own):
           new = dict(
@@ -198,7 +202,13 @@ class PhotoFits(abc.ABC):
           )
         known = _joined(new)
       results += [known[row] for row in rows]
+    self._announce(progress, remembered)
     return results
+
+  def _announce(self, progress: Progress, remembered: int):
+    """Says what nobody has to wait for."""
+    if remembered and processes.is_first():
+      progress.note(f"{remembered} photos were found before: {self.cache}")
 
   def _known(self, keys: dict[int, str]) -> dict[int, Result]:
     """The results that a process remembers of its own photos, of all."""

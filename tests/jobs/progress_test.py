@@ -2,9 +2,13 @@
 
 import io
 import threading
+import time
 
+import jax
+import jax.numpy as jnp
 from absl.testing import absltest, parameterized
 
+from my3dgen_jax.jobs import compile_time
 from my3dgen_jax.jobs import progress as progress_lib
 from my3dgen_jax.jobs.progress import compiling, duration, Progress, Waiting
 
@@ -84,6 +88,27 @@ class ProgressTest(parameterized.TestCase):
         "tuning: 100 of 100 (100 %), 0.06 images/s",
       ],
     )
+
+  def test_compiling_is_no_work(self):
+    """A second program, e.g. of a last batch, does not spoil the estimate."""
+    file, clock, compiled = io.StringIO(), Clock(), Clock()
+    progress = Progress(
+      "tuning", 100, "images", file=file, clock=clock, compiling_time=compiled
+    )
+    progress.update(1)
+    clock.now, compiled.now = 100.0, 90.0
+    progress.update(11)
+    self.assertEqual(
+      file.getvalue().splitlines()[1],
+      "tuning: 11 of 100 (11 %), 1 images/s, 1 min 29 s left",
+    )
+
+  def test_jax_tells_what_it_compiles(self):
+    Progress("tuning", 1000, "images", file=io.StringIO())
+    before, began = compile_time.seconds(), time.monotonic()
+    jax.jit(lambda x: jnp.linalg.svd(jnp.cos(x) @ x)[0])(jnp.ones((7, 7)))
+    took = compile_time.seconds() - before
+    self.assertBetween(took, 1e-3, 2 * (time.monotonic() - began) + 1)
 
 
 class WaitingTest(parameterized.TestCase):

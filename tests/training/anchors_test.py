@@ -1,6 +1,8 @@
 """Anchors of an album: found, remembered, resumed."""
 
+import contextlib
 import dataclasses
+import io
 import os
 import pathlib
 import signal
@@ -76,7 +78,9 @@ class AnchorsTest(absltest.TestCase):
     with mock.patch.object(
       projection, "Projector", side_effect=AssertionError("not remembered")
     ):
-      np.testing.assert_array_equal(self.find(config).ws, found.ws)
+      with contextlib.redirect_stdout(io.StringIO()) as said:
+        np.testing.assert_array_equal(self.find(config).ws, found.ws)
+    self.assertIn("anchors: 3 photos were found before: /", said.getvalue())
 
   def test_devices_find_the_same(self):
     one, two = self.find(cache=None), self.find(cache=None, num_devices=2)

@@ -1,7 +1,6 @@
 """How every command starts, and how it ends when it is given bad input."""
 
 import functools
-import io
 import os
 import re
 import signal
@@ -16,7 +15,12 @@ from absl import app, flags, logging
 from my3dgen_jax.errors import FlagError, Interrupted, one_line, UserError
 from my3dgen_jax.jobs import clusters, devices, processes
 from my3dgen_jax.jobs.progress import compiling
-from my3dgen_jax.launch.support import flagfiles, programs, renamed_flags
+from my3dgen_jax.launch.support import (
+  flagfiles,
+  programs,
+  renamed_flags,
+  terminal,
+)
 from my3dgen_jax.tracing import platforms
 
 # What commands declare their flags with. Several may be of one name, as long
@@ -46,6 +50,7 @@ _COORDINATOR, _COUNT, _INDEX, _TIMEOUT = _OF_PROCESSES = (
 _AUTO = "auto"
 _PROGRAM_CACHE = "program_cache"
 _PRECISION = "precision"
+_INTERRUPTED = "interrupted"
 _MOST_NUMBERS = 100_000  # a slip of the finger should not fill the memory
 
 
@@ -80,6 +85,8 @@ def run(main: Callable[[], None]):
     except (UserError, OSError, MemoryError) as error:
       _fail(error, 1)
     except jax.errors.JaxRuntimeError as error:
+      if KeyboardInterrupt.__name__ in str(error):  # as callbacks end
+        _fail(_INTERRUPTED, 128 + signal.SIGINT)
       if "RESOURCE_EXHAUSTED" not in str(error):
         # Perhaps because another process has died, of which it would hear.
         processes.await_end_of_others()
@@ -91,7 +98,7 @@ def run(main: Callable[[], None]):
       processes.abandon(128 + error.signal, str(error), signal=error.signal)
       sys.exit(128 + error.signal)
     except KeyboardInterrupt:
-      _fail("interrupted", 130)
+      _fail(_INTERRUPTED, 128 + signal.SIGINT)
     except Exception as error:
       _end_others(error)
       if (reason := _why_no_backend()) is not None:
@@ -115,16 +122,33 @@ def run(main: Callable[[], None]):
     "as the original computes. Default: default on an accelerator, else "
     "what the checkpoint says.",
   )
-  for stream in (sys.stdout, sys.stderr):
-    # A terminal that knows no "…" must not end hours of work.
-    if isinstance(stream, io.TextIOWrapper):
-      stream.reconfigure(errors="backslashreplace")
+  terminal.guard()
+  _hurry_when_asked_twice()
   try:
     app.run(guarded, flags_parser=_parse)
   except BrokenPipeError:  # as `--helpshort | head` closes it
     # Python would try to write what is left, and say so.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(128 + signal.SIGPIPE)
+
+
+def _hurry_when_asked_twice():
+  """Ctrl-C ends a command; once more, and nothing is tidied before.
+
+  Libraries that are interrupted while they end tell pages of it.
+  """
+  if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    return  # somebody has said what it does: nohup, a test
+
+  def end(*_):
+    signal.signal(signal.SIGINT, hurry)
+    raise KeyboardInterrupt
+
+  def hurry(*_):
+    os.write(2, f"error: {_INTERRUPTED}\n".encode())
+    os._exit(128 + signal.SIGINT)
+
+  signal.signal(signal.SIGINT, end)
 
 
 def _why_no_backend() -> str | None:

@@ -1,0 +1,34 @@
+"""How long this process has waited for programs, in all."""
+
+import functools
+import threading
+
+_EVENTS = (
+  "/jax/core/compile/jaxpr_trace_duration",
+  "/jax/core/compile/jaxpr_to_mlir_module_duration",
+  "/jax/core/compile/backend_compile_duration",
+)
+_lock = threading.Lock()
+_total = 0.0
+
+
+def seconds() -> float:
+  """Seconds of tracing and compiling since the first call; never less."""
+  _listen()
+  with _lock:
+    return _total
+
+
+@functools.cache
+def _listen():
+  # Light work that tells of its progress needs no JAX.
+  from jax import monitoring  # pylint: disable=import-outside-toplevel
+
+  monitoring.register_event_duration_secs_listener(_add)
+
+
+def _add(event: str, duration: float, **_):
+  global _total
+  if event in _EVENTS:
+    with _lock:
+      _total += duration

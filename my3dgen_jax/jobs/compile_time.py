@@ -27,7 +27,7 @@ def _listen():
   monitoring.register_event_duration_secs_listener(_add)
 
 
-def _add(event: str, duration: float, **_):
+def _add(event: str, duration: float, **_: str | int):
   global _total
   if event in _EVENTS:
     with _lock:

@@ -15,8 +15,8 @@ import sys, time
 from my3dgen_jax.launch.support import cli
 
 def main():
-  print("ready", flush=True)
   try:
+    print("ready", flush=True)
     time.sleep(60)
   finally:
     print("tidying", flush=True)

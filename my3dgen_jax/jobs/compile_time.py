@@ -27,8 +27,8 @@ def _listen():
   monitoring.register_event_duration_secs_listener(_add)
 
 
-def _add(event: str, duration: float, **_: str | int):
+def _add(event: str, duration_secs: float, **_: str | int):
   global _total
   if event in _EVENTS:
     with _lock:
-      _total += duration
+      _total += duration_secs

@@ -44,7 +44,14 @@ import numpy as np
 from absl import flags
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from converters import cli, names, settings, torch_reader, wrapped
+from converters import (
+  cli,
+  names,
+  safetensors_reader,
+  settings,
+  torch_reader,
+  wrapped,
+)
 from converters.errors import (
   bare,
   describe,
@@ -72,7 +79,11 @@ DEFAULT_NETWORK = "G_ema"
 _ALIASES = (DEFAULT_NETWORK, "g_ema", "generator")
 _WRAPPERS = ("state_dict",)
 _MAX_WRAPPING = 3
-_PARALLEL_PREFIX = "module."  # of torch.nn.DataParallel
+# A name that each generator has, and what its tensors' names begin with.
+_BEGINNING = "backbone.mapping.fc0.weight"
+_ROOTS = ("backbone", "superresolution", "decoder")
+# What other tools' LoRA files call their tensors.
+_LORA_SIGNS = {"PEFT": "base_model.model.", "kohya": "lora_unet_"}
 _FLOATS = tuple(
   map(np.dtype, (np.float16, ml_dtypes.bfloat16, np.float32, np.float64))
 )
@@ -236,14 +247,16 @@ def read_generator(
   def warn(line: str):
     log(f"warning: {line}")
 
-  found = _find_network(torch_reader.loads(data), network)
+  found = _find_network(_tensors_or_record(data), network)
   if isinstance(found, ObjectRecord):
     settings.check_architecture(found)
     if config is None:
       config = settings.read(found, warn)
     else:
       log("settings as given, not those in the file")
-  tensors, pairs = wrapped.split(_strip_prefix(torch_reader.state_dict(found)))
+  tensors, pairs = wrapped.split(
+    generator_tensors(torch_reader.state_dict(found), network, warn)
+  )
   if config is None:
     config = fitting_preset(tensors, log)
   variables = _fill(config, tensors, warn)
@@ -256,7 +269,9 @@ def read_generator(
     {
       "sha256": hashlib.sha256(data).hexdigest(),
       "network": network,
-      "format": torch_reader.format_name(data),
+      "format": safetensors_reader.NAME
+      if safetensors_reader.is_safetensors(data)
+      else torch_reader.format_name(data),
     },
     adapter,
   )
@@ -281,6 +296,13 @@ def load_settings(path: str) -> GeneratorConfig:
 # Finding the generator.
 
 
+def _tensors_or_record(data: bytes) -> Any:
+  """What a file's bytes hold, in whichever format."""
+  if safetensors_reader.is_safetensors(data):
+    return safetensors_reader.loads(data)
+  return torch_reader.loads(data)
+
+
 def _find_network(value: Any, network: str) -> Any:
   """A module's record or a dict of tensors."""
   for _ in range(_MAX_WRAPPING):
@@ -303,6 +325,12 @@ def _find_network(value: Any, network: str) -> Any:
     return value
   if not isinstance(value, dict):
     raise CheckpointError(f"holds {describe(value)}, not a generator")
+  for kind, sign in _LORA_SIGNS.items():
+    if any(isinstance(name, str) and sign in name for name in value):
+      raise CheckpointError(
+        f"is a LoRA file of {kind}, for another kind of network; My3DGen's "
+        "adapters hold lora_A and lora_B of EG3D's layers"
+      )
   if not any(isinstance(item, TensorRecord) for item in value.values()):
     others = [
       key
@@ -318,13 +346,53 @@ def _find_network(value: Any, network: str) -> Any:
   return value
 
 
-def _strip_prefix(tensors: dict[str, TensorRecord]) -> dict[str, TensorRecord]:
-  while tensors and all(name.startswith(_PARALLEL_PREFIX) for name in tensors):
-    tensors = {
-      name.removeprefix(_PARALLEL_PREFIX): tensor
-      for name, tensor in tensors.items()
-    }
-  return tensors
+def generator_tensors(
+  tensors: dict[str, TensorRecord], network: str, warn: _Log
+) -> dict[str, TensorRecord]:
+  """The tensors of a generator by its own names.
+
+  Tools put a prefix before all names (`module.`, `_orig_mod.`, `G_ema.`), or
+  keep the generator among other things of theirs. Where a generator begins is
+  told by a tensor that each has.
+
+  Args:
+    tensors: of a state dict.
+    network: which one, if the prefixes tell several.
+    warn: told of what is left out.
+
+  Raises: CheckpointError: there are several, and none is `network`.
+  """
+  prefixes = sorted(
+    {name.partition(_BEGINNING)[0] for name in tensors if _BEGINNING in name}
+  )
+  if not prefixes:
+    return tensors  # what is missing is told by those who look for it
+  wanted = prefixes
+  if len(prefixes) > 1:
+    accepted = (network, *(_ALIASES if network == DEFAULT_NETWORK else ()))
+    for one in accepted:
+      wanted = [prefix for prefix in prefixes if one in prefix.split(".")]
+      if wanted:
+        break
+  if len(wanted) != 1:
+    raise CheckpointError(
+      f"holds several generators, {some_of(map(bare, prefixes))} (choose one "
+      "with --network)"
+    )
+  (prefix,) = wanted
+  own, others = {}, []
+  for name, tensor in tensors.items():
+    inner = name.removeprefix(prefix)
+    if name.startswith(prefix) and inner.partition(".")[0] in _ROOTS:
+      own[inner] = tensor
+    else:
+      others.append(bare(name))
+  if others:
+    warn(
+      f"{len(others)} tensors are not of the generator and left out: "
+      f"{some_of(others, most=3)}"
+    )
+  return own
 
 
 # Names and shapes.

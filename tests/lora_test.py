@@ -10,9 +10,11 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import safetensors.numpy
 from absl.testing import absltest, parameterized
 
 from my3dgen_jax import Generator, lora, LoraConfig, preset
+from my3dgen_jax.apps import describe
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.ops import convolution, low_rank, upfirdn2d
 from my3dgen_jax.types import LowRank
@@ -338,7 +340,31 @@ class FileTest(parameterized.TestCase):
     self.path.write_bytes(data[:-5])
     refused("cannot be read as an adapter")
     self.path.write_bytes(data.replace(b'"lora"', b'"loro"'))
-    refused("does not say which LoRA it is")
+    refused("has lost its metadata, which tell rank, layout and alpha: copy")
+
+  def test_metadata_that_were_lost(self):
+    self.save()
+    known = lora.load(self.path, TINY)
+    safetensors.numpy.save_file(
+      safetensors.numpy.load_file(self.path), self.path
+    )
+    with self.assertRaisesRegex(CheckpointError, "has lost its metadata"):
+      lora.load(self.path, TINY)
+    found = lora.load(self.path, TINY, lora_config=known.config)
+    self.assertEqual(found.config, known.config)
+    chex.assert_trees_all_equal(found.lora, known.lora)
+
+  @parameterized.parameters(
+    ("base_model.model.down.to_q.lora_A.weight", "PEFT"),
+    ("lora_unet_down_proj.lora_down.weight", "kohya"),
+    ("backbone.synthesis.b4.conv1.lora_A", "PyTorch's names"),
+    ("weight", "does not say which LoRA it is"),
+  )
+  def test_files_of_other_tools(self, name, message):
+    safetensors.numpy.save_file({name: np.zeros((4, 64), "f4")}, self.path)
+    for read in (lora.load, describe.describe_adapter):
+      with self.assertRaisesRegex(CheckpointError, message):
+        read(self.path)
 
 
 if __name__ == "__main__":

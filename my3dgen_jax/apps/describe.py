@@ -14,6 +14,7 @@ from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.apps import strangers
 from my3dgen_jax.config import GeneratorConfig, LoraConfig, preset
 from my3dgen_jax.errors import CheckpointError
+from my3dgen_jax.lora import files as lora_files
 from my3dgen_jax.models.adapter import PAIR
 from my3dgen_jax.models.checkpoint import DEMO, generator_digest, load_config
 from my3dgen_jax.models.generator import abstract_variables
@@ -237,13 +238,8 @@ def _read_header(
       tuple(name.split("/")): _Header(file.get_slice(name))
       for name in file.keys()
     }
-  try:
-    lora_config = LoraConfig.from_dict(json_files.parse(metadata.pop("lora")))
-    metadata.setdefault("format", "1")  # of before there were two
-  except (KeyError, ValueError) as error:
-    raise CheckpointError(
-      f"{path}: does not say which LoRA it is: {error}"
-    ) from None
+  lora_config = lora_files.settings_of(path, metadata, map("/".join, shapes))
+  metadata.setdefault("format", "1")  # of before there were two
   return shapes, lora_config, metadata
 
 

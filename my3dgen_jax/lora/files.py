@@ -3,7 +3,7 @@
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -22,6 +22,12 @@ _SETTINGS = "lora"  # the metadata that hold the LoraConfig
 _FORMAT, _FORMATS = "format", ("1", "2")
 # The metadata that hold the SHA-256 of the weights that an adapter is for.
 BASE_DIGEST = "base_sha256"
+# Other tools' files, by what their tensors' names hold.
+_OTHERS = {
+  "PEFT": "base_model.model.",
+  "kohya": "lora_unet_",
+  "PyTorch's names (converters/torch_to_flax.py converts My3DGen's)": ".lora_A",
+}
 
 
 class Loaded(NamedTuple):
@@ -84,13 +90,16 @@ def save(
 
 
 def load(
-  path: str | os.PathLike, config: GeneratorConfig | None = None
+  path: str | os.PathLike,
+  config: GeneratorConfig | None = None,
+  lora_config: LoraConfig | None = None,
 ) -> Loaded:
   """Reads an adapter.
 
   Args:
     path: written by `save`.
     config: of the generator it is for; None: not compared.
+    lora_config: of a file that has lost its metadata; others tell their own.
 
   Returns: Loaded.
   Raises:
@@ -103,14 +112,9 @@ def load(
     leaves = {
       tuple(name.split("/")): file.get_tensor(name) for name in file.keys()
     }
-  try:
-    lora_config = LoraConfig.from_dict(
-      json_files.parse(metadata.pop(_SETTINGS))
-    )
-  except (KeyError, ValueError) as error:
-    raise CheckpointError(
-      f"{path}: does not say which LoRA it is: {error}"
-    ) from None
+  lora_config = settings_of(
+    path, metadata, ["/".join(name) for name in leaves], lora_config
+  )
   if metadata.setdefault(_FORMAT, _FORMATS[0]) not in _FORMATS:
     raise CheckpointError(
       f"{path}: has format {metadata[_FORMAT]!r}, which is newer than this "
@@ -131,6 +135,46 @@ def load(
     {name: jnp.asarray(leaf, jnp.float32) for name, leaf in leaves.items()}
   )
   return Loaded(lora, lora_config, metadata)
+
+
+def settings_of(
+  path: str | os.PathLike,
+  metadata: dict[str, str],
+  names: Iterable[str],
+  lost: LoraConfig | None = None,
+) -> LoraConfig:
+  """Rank, layout and alpha as a file tells them.
+
+  Args:
+    path: of the file.
+    metadata: of it; what tells them is taken out.
+    names: of its tensors.
+    lost: what they are where the file does not tell.
+
+  Raises: CheckpointError: it does not tell, and names what it is instead.
+  """
+  names = list(names)
+  if _SETTINGS not in metadata:
+    if lost is not None:
+      return lost
+    for kind, sign in _OTHERS.items():
+      if any(sign in name for name in names):
+        raise CheckpointError(
+          f"{path}: is a LoRA file of {kind}, for another kind of network"
+        )
+    if any(name.endswith(("/lora_a", "/lora_b")) for name in names):
+      raise CheckpointError(
+        f"{path}: has lost its metadata, which tell rank, layout and alpha: "
+        "copy the original file, or in Python give my3dgen_jax.lora.load its "
+        "lora_config"
+      )
+    raise CheckpointError(f"{path}: does not say which LoRA it is")
+  try:
+    return LoraConfig.from_dict(json_files.parse(metadata.pop(_SETTINGS)))
+  except ValueError as error:
+    raise CheckpointError(
+      f"{path}: does not say which LoRA it is: {error}"
+    ) from None
 
 
 def _check_fits(path: pathlib.Path, leaves: Mapping, expected: Mapping):

@@ -19,6 +19,7 @@ import jax
 import ml_dtypes
 import numpy as np
 from absl.testing import absltest, parameterized
+from safetensors.numpy import save
 
 from converters import names, torch_reader, torch_to_flax
 from my3dgen_jax.config import BackboneConfig, GeneratorConfig, PRESETS
@@ -38,6 +39,10 @@ _SMALL = GeneratorConfig(
 )
 
 
+def _under(prefix, tensors):
+  return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+
+
 class Exploit:
   def __init__(self, command: str):
     self._command = command
@@ -50,9 +55,9 @@ def _silent(line: str):
   del line
 
 
-def _read(data: bytes, config=TINY, **kwargs):
+def _read(data: bytes, config=TINY, log=None, **kwargs):
   return torch_to_flax.read_generator(
-    data, config=config, log=_silent, **kwargs
+    data, config=config, log=log or _silent, **kwargs
   )
 
 
@@ -92,10 +97,80 @@ class ReadGeneratorTest(parameterized.TestCase):
         f"module.module.{name}": tensor for name, tensor in tensors.items()
       },
     ),
+    ("compiled", lambda tensors: _under("_orig_mod.", tensors)),
+    ("compiled_parallel", lambda tensors: _under("module._orig_mod.", tensors)),
+    (
+      "averaged",
+      lambda tensors: {
+        "n_averaged": np.float32([100]),
+        **_under("module.", tensors),
+      },
+    ),
+    (
+      "in_an_encoder",
+      lambda tensors: {
+        "latent_avg": np.zeros(3, np.float32),
+        "encoder.body.0.weight": np.zeros((3, 3), np.float32),
+        **_under("decoder.", tensors),
+      },
+    ),
+    (
+      "with_others",
+      lambda tensors: {**tensors, "latent_avg": np.zeros(3, "f4")},
+    ),
+    (
+      "several",
+      lambda tensors: {
+        **_under("G.", {name: 0 * one for name, one in tensors.items()}),
+        **_under("G_ema.", tensors),
+      },
+    ),
   )
   def test_state_dicts(self, wrap):
     for write in (files.zip_file, files.legacy_file, files.plain_pickle):
       self.assert_filled(_read(write(wrap(_ARRAYS))))
+
+  def test_safetensors(self):
+    data = save(_under("_orig_mod.", _ARRAYS))
+    converted = _read(data)
+    self.assert_filled(converted)
+    self.assertEqual(converted.source["format"], "safetensors")
+    half = {
+      name: one.astype(ml_dtypes.bfloat16) for name, one in _ARRAYS.items()
+    }
+    filters = {name: one.astype(np.float32) for name, one in half.items()}
+    self.assert_filled(_read(save(half)), filters)
+    for damaged in (data[: len(data) // 2], data[:8] + b"{" * 50):
+      self.assert_refused(damaged, "")
+
+  def test_several_generators(self):
+    tensors = {**_under("one.", _ARRAYS), **_under("two.", _ARRAYS)}
+    self.assert_refused(
+      files.zip_file(tensors), "several generators, one., two.", "--network"
+    )
+    self.assert_filled(_read(files.zip_file(tensors), network="two"))
+
+  def test_what_is_left_out_is_said(self):
+    said = []
+    _read(
+      files.zip_file({**_ARRAYS, "latent_avg": np.zeros(3, np.float32)}),
+      log=said.append,
+    )
+    self.assertEqual(
+      said,
+      ["warning: 1 tensors are not of the generator and left out: latent_avg"],
+    )
+
+  @parameterized.parameters(
+    ("base_model.model.down.to_q.lora_A.weight", "PEFT"),
+    ("lora_unet_down_proj.lora_down.weight", "kohya"),
+  )
+  def test_lora_of_other_tools(self, name, tool):
+    for write in (files.zip_file, save):
+      self.assert_refused(
+        write({name: np.zeros((4, 64), np.float32)}),
+        f"is a LoRA file of {tool}, for another kind of network",
+      )
 
   @parameterized.parameters(files.zip_file, files.legacy_file)
   def test_whole_module(self, write):
@@ -208,11 +283,12 @@ class ReadGeneratorTest(parameterized.TestCase):
     tensors["decoder.net.1.weight"] = _ARRAYS["decoder.net.0.weight"]
     tensors["decoder.net.2.bias"] = np.zeros(7, np.float32)
     for i in range(9):
-      tensors[f"extra{i}"] = np.zeros(1, np.float32)
+      tensors[f"backbone.extra{i}"] = np.zeros(1, np.float32)
     self.assert_refused(
       files.zip_file(tensors),
       "1 missing: decoder.net.0.bias",
-      "10 not part of the model: decoder.net.1.weight, extra0, extra1, …",
+      "10 not part of the model: "
+      "backbone.extra0, backbone.extra1, backbone.extra2, …",
       "decoder.net.2.bias [7] (expected [5])",
     )
 
@@ -524,7 +600,7 @@ class CommandTest(parameterized.TestCase):
     ("list", "[]", "table"),
     ("field", '{"z_dimm": 3}', "z_dimm"),
     ("value", '{"z_dim": "x"}', "z_dim"),
-    ("deep", "[" * 100_000, "JSON"),
+    ("deep", "[" * 100_000, "is nested too deeply"),
   )
   def test_config_file(self, text, reason):
     self.config.write_text(text)

@@ -7,8 +7,9 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from my3dgen_jax.data.fonts import font_for
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.types import Array
 
@@ -71,9 +72,14 @@ def with_titles(grid: np.ndarray, titles: Sequence[str]) -> np.ndarray:
   size = min(max(10, width // 14), _LARGEST_TITLE)
   header = Image.new("RGB", (grid.shape[1], 2 * size), "white")
   draw = ImageDraw.Draw(header)
-  font = ImageFont.load_default(size)
   for column, title in enumerate(titles):
-    draw.text(((column + 0.5) * width, size), title, "black", font, anchor="mm")
+    draw.text(
+      ((column + 0.5) * width, size),
+      title,
+      "black",
+      font_for(title, size),
+      anchor="mm",
+    )
   return np.concatenate([np.asarray(header), grid])
 
 

@@ -7,9 +7,10 @@ import textwrap
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from my3dgen_jax.data import images
+from my3dgen_jax.data.fonts import font_for
 
 _COLUMNS = 8
 _SIDE = 160  # of a tile, pixels
@@ -72,7 +73,6 @@ def sheet(tiles: Sequence[Tile]) -> np.ndarray:
     "white",
   )
   draw = ImageDraw.Draw(page)
-  font = ImageFont.load_default(_FONT)
   for i, tile in enumerate(tiles):
     left = i % columns * width + _GAP
     top = i // columns * height + _GAP
@@ -90,7 +90,12 @@ def sheet(tiles: Sequence[Tile]) -> np.ndarray:
       ),
     ]
     for n, line in enumerate(lines):
-      draw.text((left, top + _SIDE + n * _LINE_HEIGHT), line, tile.color, font)
+      draw.text(
+        (left, top + _SIDE + n * _LINE_HEIGHT),
+        line,
+        tile.color,
+        font_for(line, _FONT),
+      )
   return np.asarray(page)
 
 

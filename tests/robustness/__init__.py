@@ -1,0 +1,1 @@
+"""Damaged, hostile and huge inputs, and kills; each a script with a seed."""

@@ -255,7 +255,9 @@ def _zip(rng: Rng, data: bytes) -> bytes:
         chosen.upper(),
         "x_mask.png",
       ]
-      new.writestr(odd[rng.integers(len(odd))], b"x")
+      entry = zipfile.ZipInfo("x")
+      entry.filename = odd[rng.integers(len(odd))]  # as no zip program would
+      new.writestr(entry, b"x")
   return result.getvalue()
 
 

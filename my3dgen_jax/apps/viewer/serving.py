@@ -5,7 +5,7 @@ import sys
 import time
 import webbrowser
 
-from my3dgen_jax.apps.viewer import gate
+from my3dgen_jax.apps import gate
 from my3dgen_jax.apps.viewer.server import Viewer
 from my3dgen_jax.jobs.interrupts import StopRequest
 

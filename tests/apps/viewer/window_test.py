@@ -84,7 +84,7 @@ class PanelTest(absltest.TestCase):
       directions=[smile],
       directions_of=lambda _: [smile],
       moving=Level(8),
-      log=self.fail,
+      warn=self.fail,
       renderer=renderer,
       save=self.jobs.append,
       config=types.SimpleNamespace(

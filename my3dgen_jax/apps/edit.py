@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from my3dgen_jax import directions
+from my3dgen_jax.apps.editing import limits
 from my3dgen_jax.apps.editing.config import EditConfig
 from my3dgen_jax.apps.editing.finding import with_spread
 from my3dgen_jax.apps.editing.labels import Measure, measured
@@ -42,7 +43,6 @@ STRIP_FILE = "strip.png"
 EDITS_FILE = "edits.npz"
 SUMMARY_FILE = "summary.json"
 
-_LEAST_COSINE = 0.9  # below, one is told
 _ROUNDING = 1e-5  # of weights
 _REACH = "reach"  # in the summary
 
@@ -217,12 +217,10 @@ def write_edits(
     hull = person.hull(config.beta)
     gamma, cosine = hull.coordinates(direction.vector)
     summary["cosine"] = float(cosine)
-    if cosine < _LEAST_COSINE:
-      log(
-        f"warning: {direction.name}: the {hull.size} anchors can follow "
-        f"only part of it (cosine {cosine:.3f}); more photos help, "
-        "apply=w follows all of it"
-      )
+    if part := limits.followed_in_part(
+      direction.name, float(cosine), hull.size, instead="--apply=w"
+    ):
+      log(f"warning: {part}")
   out = pathlib.Path(out).expanduser()
   out.mkdir(parents=True, exist_ok=True)
   directions.save(
@@ -259,6 +257,10 @@ def write_edits(
           for end in hull.reach(start.alpha[None], gamma)
         ]
       log(_line(start, row, config))
+      if gamma is not None and (
+        end := limits.ended_early(start.name, row[_REACH], config)
+      ):
+        log(f"warning: {end}")
       rows.append([images.to_uint8(image) for image in edited.images])
       kept.append(edited)
       if config.frames:

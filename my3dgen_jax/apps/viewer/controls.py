@@ -12,6 +12,7 @@ from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import UserError
 
 _SLOTS = 4  # anchors that a mix may have
+_WITHIN = "Keep likeness"
 _STRONGEST = 3.0  # edit, in standard deviations
 _LARGEST_SEED = 2**32 - 1
 _MOST_RAYS = 512  # side of image_raw
@@ -146,8 +147,9 @@ class Controls:
         "In standard deviations of the prior's faces.",
       )
     self._within = self._checkbox(
-      "Keep likeness", True, "Edits go as far as the person's photos tell."
+      _WITHIN, True, "Edits go as far as the person's photos tell."
     )
+    self._unfollowed = self._gui.add_markdown("")
     self._button("No edits", actions.reset_edits)
 
   def _on_change(self, handle: Any) -> Any:
@@ -202,7 +204,7 @@ class Controls:
     names: Sequence[str],
     person: str,
     moving: Level,
-    editable: bool,
+    directions: Sequence[Direction],
   ):
     """Fills what depends on who is shown; nobody is called.
 
@@ -211,7 +213,7 @@ class Controls:
       names: who can be chosen now; some may have come or gone.
       person: the name of who is shown.
       moving: what is fast enough, where the person's generator has it.
-      editable: whether there are edits for the person's base.
+      directions: the edits that fit the person.
     """
     photos = list(own.anchors.names) if own.anchors is not None else [""]
     with self._news.silently():
@@ -239,8 +241,13 @@ class Controls:
       ]
       self._still.value = str(levels[0])
       if self._edits:
-        self._edit_folder.visible = editable
+        self._edit_folder.visible = bool(directions)
         self._within.visible = own.anchors is not None
+        self._unfollowed.content = "\n\n".join(
+          scene.unfollowed(
+            own, directions, instead=f"without “{_WITHIN}” an edit"
+          )
+        )
 
   def show_what_counts(self):
     """Hides the controls that the start does not read."""
@@ -250,6 +257,8 @@ class Controls:
     for handle in (*self._slots, *self._weights):
       handle.visible = start == "a mix"
     self._seed.visible = start == "a seed"
+    if self._edits:
+      self._unfollowed.visible = self._within.visible and self._within.value
 
   def reset_edits(self):
     """Sets all edits to 0; nobody is called."""

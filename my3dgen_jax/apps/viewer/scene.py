@@ -10,6 +10,7 @@ from typing import Literal
 import jax
 import numpy as np
 
+from my3dgen_jax.apps.editing import limits
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.rendering import frames, render
 from my3dgen_jax.apps.rendering.photo_latents import look_up, PhotoLatent
@@ -185,6 +186,31 @@ def edit_steps(
       )
     steps[direction.name] = np.asarray(direction.spread * step, np.float32)
   return steps
+
+
+def unfollowed(
+  person: Person, directions: Sequence[Direction], *, instead: str
+) -> list[str]:
+  """Lines about directions that a person's anchors follow only in part.
+
+  Args:
+    person: whose anchors are meant; without any there are no lines.
+    directions: that sliders follow.
+    instead: what follows all of them.
+  """
+  if person.anchors is None:
+    return []
+  hull = person.hull(BETA)
+  lines = (
+    limits.followed_in_part(
+      direction.name,
+      float(hull.coordinates(direction.vector).cosine),
+      hull.size,
+      instead=instead,
+    )
+    for direction in directions
+  )
+  return [line for line in lines if line]
 
 
 def mean_of(person: Person) -> np.ndarray:

@@ -164,7 +164,7 @@ class Window:
       names=self._viewer.people.names(),
       person=self._person,
       moving=self._viewer.moving,
-      editable=bool(self._viewer.directions_of(own)),
+      directions=self._viewer.directions_of(own),
     )
     self._steps, self._face = {}, None
     self._camera.use(own.generator.module.config.rendering)

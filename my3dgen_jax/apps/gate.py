@@ -10,10 +10,13 @@ import errno
 import hmac
 import http
 import ipaddress
+import os
 import re
 import secrets
 import socket
+import sys
 import urllib.parse
+import webbrowser
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -69,6 +72,7 @@ class Gate:
     port: int,
     names: Iterable[str] = (),
     page: str = "viewer",
+    hint: str = "",
   ):
     """Draws the session's secret, which ends with the server.
 
@@ -78,13 +82,15 @@ class Gate:
       port: likewise.
       names: names besides this machine's own by which it may be asked for.
       page: what is guarded, for the cookie's name and the refusals.
+      hint: what lets another name of this machine in.
     """
     self._token, self._host, self._page = token, host, page
+    self._hint = hint
     self._names = {name.lower() for name in names}
     self._session = secrets.token_urlsafe(_SESSION_BYTES)
     # The same after a restart: browsers would collect them otherwise.
     place = zlib.crc32(f"{socket.gethostname()}:{port}".encode())
-    self.cookie = f"my3dgen_{page}_{place:08x}"
+    self.cookie = f"my3dgen_{page.replace(' ', '_')}_{place:08x}"
 
   def admit(self, name: str):
     """Lets the server be asked for by one more name, e.g. a public one."""
@@ -154,7 +160,7 @@ class Gate:
         http.HTTPStatus.FORBIDDEN,
         (),
         f"This {self._page} listens for this machine alone, not as "
-        f"{name[:_LONGEST_NAME]!r}; give that name by --names, or --host.\n",
+        f"{name[:_LONGEST_NAME]!r}{self._hint}.\n",
       )
     return None
 
@@ -233,3 +239,14 @@ def _addresses(host: str, port: int) -> list[tuple[Any, Any]]:
       host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
   ]
+
+
+def open_page(address: str):
+  """Opens an address in this machine's browser, if it has a screen.
+
+  Without one, a browser in the terminal would take it over.
+  """
+  if sys.platform != "linux" or any(
+    os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+  ):
+    webbrowser.open(address)

@@ -176,8 +176,8 @@ class OriginAndHostTest(parameterized.TestCase):
 
   def test_names_that_are_given(self):
     headers = {"Host": "Proxy.example", "Origin": "https://proxy.example"}
-    refused = make(None).judge("/", headers)
-    self.assertIn("--names", refused.text)
+    refused = make(None, hint="; give --names").judge("/", headers)
+    self.assertIn("not as 'Proxy.example'; give --names.", refused.text)
     self.assertIsNone(make(None, names=["proxy.example"]).judge("/", headers))
     one = make(None)
     one.admit("proxy.example")

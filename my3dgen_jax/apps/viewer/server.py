@@ -165,7 +165,11 @@ class Viewer:
     if port != config.port:
       self.log(f"port {config.port} is in use; taking {port}")
     gate = gate_lib.Gate(
-      token=config.token, host=config.host, port=port, names=config.names
+      token=config.token,
+      host=config.host,
+      port=port,
+      names=config.names,
+      hint="; give that name by --names, or --host",
     )
     # viser prints a panel of its own, with an address without the token.
     with (

@@ -181,6 +181,7 @@ def hint_of_cats(
 
 def _shows_a_cat(path: pathlib.Path) -> bool:
   try:
-    return bool(cat_detector.find_cats(photo_files.read_photo(path).pixels))
+    pixels = photo_files.read_photo(path).pixels
+    return bool(cat_detector.find_cats(pixels, strict=True))
   except UserError:
     return False

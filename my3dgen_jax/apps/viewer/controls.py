@@ -12,7 +12,6 @@ from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import UserError
 
 _SLOTS = 4  # anchors that a mix may have
-_WITHIN = "Keep likeness"
 _STRONGEST = 3.0  # edit, in standard deviations
 _LARGEST_SEED = 2**32 - 1
 _MOST_RAYS = 512  # side of image_raw
@@ -139,7 +138,7 @@ class Controls:
   def _add_edits(self, directions: Sequence[Direction], actions: Actions):
     for direction in directions:
       self._edits[direction.name] = self._slider(
-        direction.name.split(" without ")[0].capitalize(),
+        scene.title_of(direction),
         -_STRONGEST,
         _STRONGEST,
         0.05,
@@ -147,7 +146,7 @@ class Controls:
         "In standard deviations of the prior's faces.",
       )
     self._within = self._checkbox(
-      _WITHIN, True, "Edits go as far as the person's photos tell."
+      "Keep likeness", True, "Edits go as far as the person's photos tell."
     )
     self._unfollowed = self._gui.add_markdown("")
     self._button("No edits", actions.reset_edits)
@@ -243,11 +242,7 @@ class Controls:
       if self._edits:
         self._edit_folder.visible = bool(directions)
         self._within.visible = own.anchors is not None
-        self._unfollowed.content = "\n\n".join(
-          scene.unfollowed(
-            own, directions, instead=f"without “{_WITHIN}” an edit"
-          )
-        )
+        self._unfollowed.content = scene.unfollowed(own, directions)
 
   def show_what_counts(self):
     """Hides the controls that the start does not read."""

@@ -188,29 +188,36 @@ def edit_steps(
   return steps
 
 
-def unfollowed(
-  person: Person, directions: Sequence[Direction], *, instead: str
-) -> list[str]:
-  """Lines about directions that a person's anchors follow only in part.
+def unfollowed(person: Person, directions: Sequence[Direction]) -> str:
+  """What a person's anchors follow only in part, as one line; "": nothing.
 
   Args:
-    person: whose anchors are meant; without any there are no lines.
+    person: whose anchors are meant.
     directions: that sliders follow.
-    instead: what follows all of them.
   """
   if person.anchors is None:
-    return []
+    return ""
   hull = person.hull(BETA)
-  lines = (
-    limits.followed_in_part(
-      direction.name,
-      float(hull.coordinates(direction.vector).cosine),
-      hull.size,
-      instead=instead,
-    )
-    for direction in directions
+  cosines = {
+    title_of(one): float(hull.coordinates(one.vector).cosine)
+    for one in directions
+  }
+  parts = [
+    f"{name} {cosine:.2f}"
+    for name, cosine in cosines.items()
+    if cosine < limits.LEAST_COSINE
+  ]
+  if not parts:
+    return ""
+  return (
+    f"The {hull.size} photos follow only part of it (cosine): "
+    f"{', '.join(parts)}; untick for all of it"
   )
-  return [line for line in lines if line]
+
+
+def title_of(direction: Direction) -> str:
+  """What a slider calls a direction."""
+  return direction.name.split(" without ")[0].capitalize()
 
 
 def mean_of(person: Person) -> np.ndarray:

@@ -141,7 +141,8 @@ class PanelTest(absltest.TestCase):
     line = controls._unfollowed
     self.assertTrue(line.visible)
     self.assertRegex(
-      line.content, r"^smile: .*part of it \(cosine 0\.\d+\).*Keep likeness"
+      line.content,
+      r"^The \d photos .*\(cosine\): Smile 0\.\d\d; untick for all",
     )
     controls._edits["smile"].value = 1.0
     kept = self.requests[-1].ws

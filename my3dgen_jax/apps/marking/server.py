@@ -39,7 +39,7 @@ _QUALITY = 90
 _KEPT = 4  # photos in memory; the next one is fetched ahead
 _PATIENCE = 30.0  # seconds that a browser may take to send a request
 _POLICY = (
-  "default-src 'none'; img-src 'self'; connect-src 'self'; "
+  "default-src 'none'; img-src 'self' data:; connect-src 'self'; "
   "style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; "
   "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )

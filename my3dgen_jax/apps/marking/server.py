@@ -16,6 +16,7 @@ import io
 import json
 import secrets
 import socketserver
+import sys
 import threading
 import time
 import urllib.parse
@@ -387,6 +388,7 @@ def mark_in_browser(
         f"({marks.count()} are done): open {address} "
         "(“Done” there, or Ctrl-C, ends it; each photo is kept at once)"
       )
+      sys.stdout.flush()  # whoever reads a pipe waits for the address
       if open_browser:
         gate_lib.open_page(address)
       while not page.done.is_set():

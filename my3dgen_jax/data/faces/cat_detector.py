@@ -7,32 +7,18 @@ look about into the camera; it says where their faces are, but no points.
 import functools
 import importlib
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 _CASCADE = "haarcascade_frontalcatface_extended.xml"
 
-
-class _Search(NamedTuple):
-  """How the cascade is used.
-
-  Attributes:
-    side: of what it sees, pixels: finer finds more that is none.
-    step: of its scales.
-    neighbors: detections that must agree.
-    least: size of a face, of the photo's shorter side.
-  """
-
-  side: int
-  step: float
-  neighbors: int
-  least: float
-
-
-# Of 22 photos of one cat (../shared/data/cats), and of 60 photos of people:
-_EAGER = _Search(480, 1.03, 3, 0.15)  # 17 and 18
-_STRICT = _Search(640, 1.05, 4, 0.06)  # 9 and 9
+# It finds the cat in 17 of 22 photos of one (../shared/data/cats), and calls
+# something a cat in 18 of 60 photos of people: where it is known that there is
+# one, to miss it costs more.
+_SIDE = 480  # pixels, of what the cascade sees
+_STEP, _NEIGHBORS = 1.03, 3  # of its scales; detections that must agree
+_LEAST = 0.15  # size of a face, of the photo's shorter side
 
 Box = tuple[float, float, float, float]
 
@@ -42,13 +28,11 @@ def available() -> bool:
   return _cascade() is not None
 
 
-def find_cats(pixels: np.ndarray, *, strict: bool = False) -> list[Box]:
+def find_cats(pixels: np.ndarray) -> list[Box]:
   """Finds cats' faces.
 
   Args:
     pixels: [H, W, 3] uint8, RGB.
-    strict: whether it is not known that there is a cat: finds fewer, and
-      calls fewer other things cats.
 
   Returns: (left, top, right, bottom) in pixels, the largest first; none where
     OpenCV is missing.
@@ -57,18 +41,17 @@ def find_cats(pixels: np.ndarray, *, strict: bool = False) -> list[Box]:
   if cascade is None:
     return []
   cv2 = _opencv()
-  search = _STRICT if strict else _EAGER
-  scale = min(1.0, search.side / max(pixels.shape[:2]))
+  scale = min(1.0, _SIDE / max(pixels.shape[:2]))
   gray = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
   if scale < 1:
     gray = cv2.resize(
       gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
     )
-  least = max(24, round(search.least * min(gray.shape)))
+  least = max(24, round(_LEAST * min(gray.shape)))
   found = cascade.detectMultiScale(
     cv2.equalizeHist(gray),
-    scaleFactor=search.step,
-    minNeighbors=search.neighbors,
+    scaleFactor=_STEP,
+    minNeighbors=_NEIGHBORS,
     minSize=(least, least),
   )
   boxes = [

@@ -586,7 +586,7 @@ class PrepareTest(parameterized.TestCase):
     self.assertEqual(self.asked, [["cat.png", "none.png"]])
     (item,) = self.album(min_photos=1)
     self.assert_alike(item.c, c)
-    self.assertIn("no face", self.report()["none.png"]["reason"])
+    self.assertIn("was skipped", self.report()["none.png"]["reason"])
     # The page does not ask for what it knows; and the file is what
     # --detections takes.
     self.prepare(self.no_detector, domain="cat", mark=mark, overwrite=True)

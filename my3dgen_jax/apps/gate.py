@@ -174,7 +174,8 @@ def _equal(given: str, secret: str) -> bool:
 
 def _same_host(origin: str, asked: str) -> bool:
   # A proxy that ends HTTPS before us changes the scheme alone.
-  return origin.partition("://")[2].lower() == asked.lower()
+  host = origin.partition("://")[2].lower()
+  return bool(host) and host == asked.lower()
 
 
 def _cookies(header: str) -> Iterator[tuple[str, str]]:

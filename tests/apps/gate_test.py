@@ -162,6 +162,7 @@ class OriginAndHostTest(parameterized.TestCase):
       "0.0.0.0",
     ),
     ({}, "127.0.0.1"),
+    ({"Origin": "null"}, "0.0.0.0"),
   )
   def test_pages_of_others_do_not(self, headers, host):
     one = make(host=host)

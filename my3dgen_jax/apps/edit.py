@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from my3dgen_jax import directions
+from my3dgen_jax.apps.editing import limits
 from my3dgen_jax.apps.editing.config import EditConfig
 from my3dgen_jax.apps.editing.finding import with_spread
 from my3dgen_jax.apps.editing.labels import Measure, measured
@@ -42,9 +43,7 @@ STRIP_FILE = "strip.png"
 EDITS_FILE = "edits.npz"
 SUMMARY_FILE = "summary.json"
 
-_LEAST_COSINE = 0.9  # below, one is told
 _ROUNDING = 1e-5  # of weights
-_REACH = "reach"  # in the summary
 
 
 class Edited(NamedTuple):
@@ -217,12 +216,10 @@ def write_edits(
     hull = person.hull(config.beta)
     gamma, cosine = hull.coordinates(direction.vector)
     summary["cosine"] = float(cosine)
-    if cosine < _LEAST_COSINE:
-      log(
-        f"warning: {direction.name}: the {hull.size} anchors can follow "
-        f"only part of it (cosine {cosine:.3f}); more photos help, "
-        "apply=w follows all of it"
-      )
+    if part := limits.followed_in_part(
+      direction.name, float(cosine), hull.size, instead="--apply=w"
+    ):
+      log(f"warning: {part}")
   out = pathlib.Path(out).expanduser()
   out.mkdir(parents=True, exist_ok=True)
   directions.save(
@@ -254,11 +251,15 @@ def write_edits(
       )
       numbers[start.name] = row = _numbers(edited, score, measure)
       if gamma is not None:
-        row[_REACH] = [
+        row[limits.REACH] = [
           float(end[0]) / unit + 0.0
           for end in hull.reach(start.alpha[None], gamma)
         ]
-      log(_line(start, row, config))
+      log(limits.line_of(start.name, row, len(config.strengths)))
+      if gamma is not None and (
+        end := limits.ended_early(start.name, row[limits.REACH], config)
+      ):
+        log(f"warning: {end}")
       rows.append([images.to_uint8(image) for image in edited.images])
       kept.append(edited)
       if config.frames:
@@ -283,15 +284,15 @@ def write_edits(
       )
       _keep(out / EDITS_FILE, numbers, kept, config)
   names = dict.fromkeys(
-    name for row in numbers.values() for name in row if name != _REACH
+    name for row in numbers.values() for name in row if name != limits.REACH
   )
-  summary.update(
-    starts=numbers,
-    mean={
-      name: np.mean([row[name] for row in numbers.values()], axis=0).tolist()
-      for name in names
-    },
-  )
+  mean: dict[str, list[float]] = {
+    name: np.mean([row[name] for row in numbers.values()], axis=0).tolist()
+    for name in names
+  }
+  summary.update(starts=numbers, mean=mean)
+  if little := limits.hardly_changed(direction.name, mean):
+    log(f"warning: {little}")
   run_folder.write_json(out / SUMMARY_FILE, summary)
   return summary
 
@@ -395,22 +396,6 @@ def _numbers(
   return {
     name: [float(value) for value in values] for name, values in row.items()
   }
-
-
-def _line(
-  start: PhotoLatent, row: Mapping[str, Any], config: EditConfig
-) -> str:
-  parts = [
-    f"{name} {values[0]:.3g} … {values[-1]:.3g}"
-    for name, values in row.items()
-    if name != _REACH
-  ]
-  if _REACH in row:
-    low, high = row[_REACH]
-    parts.append(f"the hull reaches from {low:.3g} to {high:.3g}")
-  return f"{start.name}: " + (
-    ", ".join(parts) or f"{len(config.strengths)} pictures"
-  )
 
 
 def _sweep_text(config: EditConfig) -> str:

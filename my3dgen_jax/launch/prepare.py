@@ -6,7 +6,9 @@ Finds the faces, cuts them out as EG3D's training images are, finds out how
 each head is turned, and sets aside what would do harm: photos without a face,
 blurred, tiny or grey ones, near duplicates and, with --identity, other people.
 See data/me/kept.png and data/me/set_aside.png; data/me/report.csv says why.
-A stopped command goes on when it is given again. Then:
+A stopped command goes on when it is given again. --mark opens a page in the
+browser, on which faces that were not found are marked by hand; --domain=cat,
+for cats, does so for all photos without landmarks. Then:
 
     python -m my3dgen_jax.launch.personalize --album=data/me \\
         --checkpoint=… --lpips=… --out=runs/me

@@ -462,7 +462,10 @@ class EditTest(Case):
       log=self.lines.append,
     )
     self.assertLess(summary["cosine"], 0.9)
-    self.assertRegex(self.lines[0], r"warning: age: .*3 anchors.*cosine 0\.")
+    self.assertRegex(
+      self.lines[0],
+      r"warning: age: .*3 anchors.*cosine 0\..*--apply=w follows all",
+    )
     self.assertCountEqual(os.listdir(self.out), ["age.npy", "summary.json"])
     self.assertNotIn(
       "cosine",
@@ -474,6 +477,23 @@ class EditTest(Case):
         self.out,
       ),
     )
+
+  @parameterized.parameters(*latents.EDGES)
+  def test_warns_where_the_hull_ends_an_edit(self, edge):
+    one = tiny_person(COUNT)
+    config = dataclasses.replace(CONFIG, edge=edge)
+    edit.write_edits(
+      one,
+      self.starts()[:1],
+      Direction("x", unit(1, -1), spread=1.0),
+      config,
+      self.out,
+      log=self.lines.append,
+    )
+    said = [line for line in self.lines if "--edge=continue goes on" in line]
+    self.assertLen(said, edge != "continue")
+    for line in said:
+      self.assertRegex(line, rf"warning: .*--edge={edge} .* short of -1 and 1")
 
   def test_stops_before_anything_is_half_written(self):
     class Stop(StopRequest):

@@ -28,6 +28,11 @@ class PrepareConfig:
     "Landmarks to use instead of a detector: a folder of NAME.txt (cats: "
     "NAME.jpg.cat), or a JSON file. Cats' are looked for beside the photos.",
   )
+  mark: bool = setting(
+    False,
+    "Open a page in the browser, on which you mark faces that were not found. "
+    "It opens for cats whose landmarks are not given anyway.",
+  )
   identity: str = setting(
     "",
     "Folder of a face recognition network, to set other people aside; "

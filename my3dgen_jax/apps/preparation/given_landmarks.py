@@ -20,8 +20,9 @@ def known_faces(
     config: `detections` says where they are, `domain` which they are.
     photos: the files, beside which cats' are looked for.
 
-  Returns: the faces by their photos' names; None: they are to be found.
-  Raises: UserError: they cannot be read, or there are none of cats.
+  Returns: the faces by their photos' names; None: they are to be found, or
+    marked.
+  Raises: UserError: they cannot be read.
   """
   cat = config.domain == "cat"
   count = cat_face.POINTS if cat else landmarks.FACE_POINTS
@@ -44,10 +45,7 @@ def known_faces(
   ]
   beside = [(name, path) for name, path in beside if path.exists()]
   if not beside:
-    raise UserError(
-      f"{config.photos}: cats need landmarks, NAME.jpg"
-      f"{cat_face.SUFFIX} beside NAME.jpg; or give --detections"
-    )
+    return None
   return landmarks.read_files(beside, count)
 
 

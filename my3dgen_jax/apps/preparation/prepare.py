@@ -6,17 +6,21 @@
     out/kept.png, out/set_aside.png
     out/set_aside/        the crops that are not in the album, with labels
     out/landmarks.json    what was found in the photos, for --detections
+    out/cat_marks.json    what was marked by hand (--mark: face_marks.json)
     out/unfinished/       what is remembered; may be deleted
 
 Photos themselves are only read. Nothing but pixels and the files' names comes
 out of them: no place, no time, no device.
 """
 
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Sequence
 
+from my3dgen_jax.apps.marking.server import mark_in_browser
 from my3dgen_jax.apps.preparation import (
+  by_hand,
   choices,
   given_landmarks,
   outcome,
@@ -42,6 +46,7 @@ def prepare(
   config: PrepareConfig,
   *,
   make_detector: MakeDetector = mediapipe_models.face_detector,
+  mark: by_hand.MarkFaces = mark_in_browser,
   log: Callable[[str], None] = print,
 ) -> list[Record]:
   """Makes an album.
@@ -53,6 +58,7 @@ def prepare(
     config: how.
     make_detector: makes what finds people's faces, in each process; a
       function that can be pickled.
+    mark: lets the user mark faces, where `config` or cats ask for it.
     log: called with lines about what happens.
 
   Returns: what became of each photo and candidate frame.
@@ -95,7 +101,24 @@ def prepare(
     for line in found.unreadable:
       tell(f"{line}: passed over")
     records = find_records(config, found, work, stop, tell)
-    _look(records, config, known, work, make_detector, stop)
+    if config.domain == "cat":
+      known = by_hand.cats_known(records, config, known, mark, stop, tell)
+    look = functools.partial(
+      _look,
+      config=config,
+      known=known,
+      work=work,
+      make_detector=make_detector,
+      stop=stop,
+    )
+    look(records)
+    if config.domain == "face" and config.mark:
+      again = by_hand.mark_the_rest(records, config, mark, stop, tell)
+      for record in again:
+        record.reason = ""
+      look(again)
+    elif hint := by_hand.hint_of_cats(records, config):
+      tell(hint)
     choices.choose_faces(records, config.domain, network, tell)
     choices.set_aside(records, config)
     choices.split([record for record in records if record.kept], config, tell)
@@ -120,12 +143,13 @@ def _look(
 ):
   """Fills in what is seen."""
   to_see, tasks = [], []
+  marked = by_hand.faces_marked(config) if config.domain == "face" else {}
   owners = given_landmarks.owners_of(
     [record for record in records if not record.reason]
   )
   for record in records:
-    faces = None
-    if known is not None and not record.reason:
+    faces = marked.get(record.file)
+    if faces is None and known is not None and not record.reason:
       faces = given_landmarks.faces_of(record, known, owners)
     if not record.reason:
       to_see.append(record)
@@ -134,7 +158,9 @@ def _look(
     cache=work / "looks",
     size=config.size,
     domain=config.domain,
-    make_detector=make_detector if known is None else None,
+    make_detector=make_detector
+    if any(task.faces is None for task in tasks)
+    else None,
   )
   progress = Progress("photos", len(tasks), "photos")
 

@@ -138,7 +138,7 @@ class Controls:
   def _add_edits(self, directions: Sequence[Direction], actions: Actions):
     for direction in directions:
       self._edits[direction.name] = self._slider(
-        direction.name.split(" without ")[0].capitalize(),
+        scene.title_of(direction),
         -_STRONGEST,
         _STRONGEST,
         0.05,
@@ -148,6 +148,7 @@ class Controls:
     self._within = self._checkbox(
       "Keep likeness", True, "Edits go as far as the person's photos tell."
     )
+    self._unfollowed = self._gui.add_markdown("")
     self._button("No edits", actions.reset_edits)
 
   def _on_change(self, handle: Any) -> Any:
@@ -202,7 +203,7 @@ class Controls:
     names: Sequence[str],
     person: str,
     moving: Level,
-    editable: bool,
+    directions: Sequence[Direction],
   ):
     """Fills what depends on who is shown; nobody is called.
 
@@ -211,7 +212,7 @@ class Controls:
       names: who can be chosen now; some may have come or gone.
       person: the name of who is shown.
       moving: what is fast enough, where the person's generator has it.
-      editable: whether there are edits for the person's base.
+      directions: the edits that fit the person.
     """
     photos = list(own.anchors.names) if own.anchors is not None else [""]
     with self._news.silently():
@@ -239,8 +240,9 @@ class Controls:
       ]
       self._still.value = str(levels[0])
       if self._edits:
-        self._edit_folder.visible = editable
+        self._edit_folder.visible = bool(directions)
         self._within.visible = own.anchors is not None
+        self._unfollowed.content = scene.unfollowed(own, directions)
 
   def show_what_counts(self):
     """Hides the controls that the start does not read."""
@@ -250,6 +252,8 @@ class Controls:
     for handle in (*self._slots, *self._weights):
       handle.visible = start == "a mix"
     self._seed.visible = start == "a seed"
+    if self._edits:
+      self._unfollowed.visible = self._within.visible and self._within.value
 
   def reset_edits(self):
     """Sets all edits to 0; nobody is called."""

@@ -10,6 +10,7 @@ from typing import Literal
 import jax
 import numpy as np
 
+from my3dgen_jax.apps.editing import limits
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.rendering import frames, render
 from my3dgen_jax.apps.rendering.photo_latents import look_up, PhotoLatent
@@ -185,6 +186,38 @@ def edit_steps(
       )
     steps[direction.name] = np.asarray(direction.spread * step, np.float32)
   return steps
+
+
+def unfollowed(person: Person, directions: Sequence[Direction]) -> str:
+  """What a person's anchors follow only in part, as one line; "": nothing.
+
+  Args:
+    person: whose anchors are meant.
+    directions: that sliders follow.
+  """
+  if person.anchors is None:
+    return ""
+  hull = person.hull(BETA)
+  cosines = {
+    title_of(one): float(hull.coordinates(one.vector).cosine)
+    for one in directions
+  }
+  parts = [
+    f"{name} {cosine:.2f}"
+    for name, cosine in cosines.items()
+    if cosine < limits.LEAST_COSINE
+  ]
+  if not parts:
+    return ""
+  return (
+    f"The {hull.size} photos follow only part of it (cosine): "
+    f"{', '.join(parts)}; untick for all of it"
+  )
+
+
+def title_of(direction: Direction) -> str:
+  """What a slider calls a direction."""
+  return direction.name.split(" without ")[0].capitalize()
 
 
 def mean_of(person: Person) -> np.ndarray:

@@ -6,7 +6,8 @@
 
 Each window that is opened has controls and a camera of its own. viser serves
 the page; what a window has is `window`'s; what is drawn, and when, is
-`workers`'; what a choice means is `scene`'s; who may look is `gate`'s.
+`workers`'; what a choice means is `scene`'s; who may look, and what they may
+send, is `connections`'.
 """
 
 import concurrent.futures
@@ -15,13 +16,15 @@ import dataclasses
 import functools
 import io
 import threading
+import urllib.parse
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from my3dgen_jax.apps import gate as gate_lib
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.rendering.mesh_files import MESHES
-from my3dgen_jax.apps.viewer import gate, orbits
+from my3dgen_jax.apps.viewer import connections, orbits
 from my3dgen_jax.apps.viewer.orbits import Limits, Orbit
 from my3dgen_jax.apps.viewer.people import People
 from my3dgen_jax.apps.viewer.window import Window
@@ -51,6 +54,9 @@ class ViewerConfig:
     "Token that a browser must bring: at least 8 letters and digits; "
     "default: none.",
   )
+  names: tuple[str, ...] = setting(
+    (), "Names by which browsers reach this machine's viewer through a proxy."
+  )
   share: bool = setting(
     False, "Serve through viser's public service, too; needs a --token."
   )
@@ -67,7 +73,7 @@ class ViewerConfig:
     """Checks every field; raises UserError that names one."""
     self.limits.validate()
     if self.token is not None:
-      gate.check_token(self.token)
+      gate_lib.check_token(self.token)
     if self.share and self.token is None:
       raise UserError(
         "share: anybody on the internet could look; give a --token, too"
@@ -131,7 +137,8 @@ class Viewer:
       log(f"warning: {failure}")
     shown = people.load(self.person)
     self._base = shown.base.origin.base
-    self.renderer = Renderer(log=log)
+    self._troubles = connections.Troubles(log)
+    self.renderer = Renderer(log=log, warn=self.warn)
     self.moving, self.still = self.renderer.prepare(shown.own.generator)
     self._jobs = concurrent.futures.ThreadPoolExecutor(
       1, thread_name_prefix="viewer save"
@@ -154,12 +161,21 @@ class Viewer:
     """
     viser = _import_viser()
     config = self.config
-    port = gate.free_port(config.host, config.port)
+    port = gate_lib.free_port(config.host, config.port)
     if port != config.port:
       self.log(f"port {config.port} is in use; taking {port}")
+    gate = gate_lib.Gate(
+      token=config.token,
+      host=config.host,
+      port=port,
+      names=config.names,
+      hint="; give that name by --names, or --host",
+    )
     # viser prints a panel of its own, with an address without the token.
     with (
-      gate.guarding(token=config.token, host=config.host),
+      connections.guarding(
+        gate, self._troubles, protocol=f"viser-v{viser.__version__}"
+      ),
       contextlib.redirect_stdout(io.StringIO()),
     ):
       self._server = server = viser.ViserServer(
@@ -167,12 +183,12 @@ class Viewer:
       )
     try:
       self.port = server.get_port()
-      gate.check_guarded(self.port, config.host)
+      connections.check_guarded(self.port, config.host)
       share = server.request_share_url
       # Any window could ask viser for a public address.
       server.request_share_url = lambda verbose=True: None
       self._set_up(server)
-      host = gate.reachable(config.host)
+      host = gate_lib.reachable(config.host)
       address = f"http://[{host}]" if ":" in host else f"http://{host}"
       address = f"{address}:{self.port}"
       if config.share:
@@ -184,9 +200,11 @@ class Viewer:
             "not answer; leave --share out, and forward the "
             "port, e.g. by ssh -L"
           )
+        gate.admit(urllib.parse.urlsplit(address).hostname or "")
     except BaseException:
       self.stop()
       raise
+    self._troubles.begin()
     return address.rstrip("/") + (
       f"/?token={config.token}" if config.token else ""
     )
@@ -224,7 +242,11 @@ class Viewer:
         "Nobody can be shown", one_line(error), color="red"
       )
       if not isinstance(error, UserError):
-        self.log(f"warning: {type(error).__name__}: {one_line(error)}")
+        self.warn(error)
+
+  def warn(self, error: Exception):
+    """Reports what a window did not expect, in a few lines at most."""
+    self._troubles.note(f"a window: {type(error).__name__}: {one_line(error)}")
 
   def _closed(self, client: Any):
     with self._lock:
@@ -261,4 +283,6 @@ def _import_viser() -> Any:
     ) from error
   # A window that has closed is told something now and then before we know.
   warnings.filterwarnings("ignore", "Queued .* on a closed connection")
+  # What a window sends in another form is repeated in full.
+  warnings.filterwarnings("ignore", r"\[viser\]")
   return viser

@@ -1,11 +1,9 @@
 """A viewer from its start to the signal that ends it."""
 
-import os
 import sys
 import time
-import webbrowser
 
-from my3dgen_jax.apps.viewer import gate
+from my3dgen_jax.apps import gate
 from my3dgen_jax.apps.viewer.server import Viewer
 from my3dgen_jax.jobs.interrupts import StopRequest
 
@@ -29,15 +27,8 @@ def serve(viewer: Viewer, stop: StopRequest, *, open_browser: bool = False):
       file=sys.stderr,
     )
   print(f"open {address} (Ctrl-C ends it)", flush=True)
-  if open_browser and _has_screen():
-    webbrowser.open(address)
+  if open_browser:
+    gate.open_page(address)
   while stop.signal is None:
     time.sleep(0.1)
   viewer.stop()
-
-
-def _has_screen() -> bool:
-  """Without one, a browser in the terminal would take it over."""
-  return sys.platform != "linux" or any(
-    os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
-  )

@@ -17,7 +17,7 @@ from my3dgen_jax.apps.viewer.people import People, Shown
 from my3dgen_jax.apps.viewer.scene import Choice
 from my3dgen_jax.apps.viewer.workers import Frame, Level, Renderer, Request
 from my3dgen_jax.directions import Direction
-from my3dgen_jax.errors import one_line, UserError
+from my3dgen_jax.errors import UserError
 
 _SHARPEST = 1600  # pixels that a still picture is enlarged to at most
 _QUALITY, _MOVING_QUALITY = 95, 85  # of JPEG
@@ -33,7 +33,6 @@ class Host(Protocol):
     renderer: draws for all windows.
     directions: the edits that there are.
     moving: what is fast enough to be shown while a face moves.
-    log: called with lines for whoever started the viewer.
   """
 
   people: People
@@ -42,13 +41,15 @@ class Host(Protocol):
   renderer: Renderer
   directions: Sequence[Direction]
   moving: Level
-  log: Callable[[str], None]
 
   def directions_of(self, person: Person) -> Sequence[Direction]:
     """The edits that fit a person."""
 
   def save(self, job: Callable[[], None]):
     """Runs one job after the other."""
+
+  def warn(self, error: Exception):
+    """Reports an unexpected error to whoever started the viewer."""
 
 
 class Window:
@@ -62,7 +63,6 @@ class Window:
       client: viser's handle of the window.
     """
     self._viewer, self._client = viewer, client
-    self._name = f"window {client.client_id}"
     self._closed = threading.Event()
     self._person = viewer.person
     self._shown: Shown | None = None
@@ -132,9 +132,7 @@ class Window:
       )
 
   def _warn(self, error: Exception):
-    self._viewer.log(
-      f"warning: {self._name}: {type(error).__name__}: {one_line(error)}"
-    )
+    self._viewer.warn(error)
 
   # Whom and what it shows.
 
@@ -166,7 +164,7 @@ class Window:
       names=self._viewer.people.names(),
       person=self._person,
       moving=self._viewer.moving,
-      editable=bool(self._viewer.directions_of(own)),
+      directions=self._viewer.directions_of(own),
     )
     self._steps, self._face = {}, None
     self._camera.use(own.generator.module.config.rendering)

@@ -122,15 +122,23 @@ class Renderer:
     self,
     *,
     log: Callable[[str], None] = print,
+    warn: Callable[[Exception], None] | None = None,
     goal_seconds: Sequence[float] = _GOAL_SECONDS,
   ):
     """Starts the threads.
 
     Args:
       log: called with lines about what is compiled.
+      warn: called with the error when a picture could not be sent; default:
+        it is logged.
       goal_seconds: what a moving picture may take, see `choose_level`.
     """
     self._log, self._goal = log, goal_seconds
+    self._warn = warn or (
+      lambda error: log(
+        f"warning: a picture could not be sent: {one_line(error)}"
+      )
+    )
     self._planes: collections.OrderedDict[Hashable, Any] = (
       collections.OrderedDict()
     )
@@ -261,9 +269,7 @@ class Renderer:
           deliver(frame)
         # A browser may leave at any moment; the others go on.
         except Exception as error:  # pylint: disable=broad-exception-caught
-          self._log(
-            f"warning: {name}: a picture could not be sent: {one_line(error)}"
-          )
+          self._warn(error)
 
   def _take(
     self, moves: bool

@@ -20,7 +20,8 @@ here is fitted to them.
   0.06 behind the origin (its table of settings); so the size in the world
   follows from the crop's.
 
-Detection is somebody else's job: any program that writes the points will do.
+The points are clicked (`apps.marking`), or come from any program that writes
+them; `cat_detector` finds where in a photo cats are, but no points.
 """
 
 import functools
@@ -51,6 +52,11 @@ _SHAPE = np.array(
 _DEVIATION = np.array([0.04, 0.04, 0.1, 0.15, 0.25, 0.15, 0.15, 0.25, 0.15])
 _SIDE = 3.066  # of the crop, distances between the eyes
 _PIVOT = -0.06  # z of the point that cameras look at, world units
+
+
+def frontal_shape() -> np.ndarray:
+  """The nine points of a cat from the front, [9, 2]: x right, y down."""
+  return _SHAPE[:, :2] * [1, -1]
 
 
 @functools.cache

@@ -18,7 +18,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 from PIL import Image
 
-from my3dgen_jax.apps.preparation import look_workers, looks
+from my3dgen_jax.apps.preparation import by_hand, look_workers, looks
 from my3dgen_jax.apps.preparation import prepare as app
 from my3dgen_jax.apps.preparation.records import short
 from my3dgen_jax.data import (
@@ -29,6 +29,7 @@ from my3dgen_jax.data import (
 )
 from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.data.faces import pose_spread
+from my3dgen_jax.data.faces.landmarks import Face
 from my3dgen_jax.errors import Interrupted, UserError
 from my3dgen_jax.jobs import interrupts
 from my3dgen_jax.losses import identity as identity_lib
@@ -74,11 +75,14 @@ class PrepareTest(parameterized.TestCase):
     dotted_faces.save(self.photos, name, pixels)
     return pixels
 
-  def prepare(self, make_detector=dotted_faces.detector, **changes):
+  def prepare(
+    self, make_detector=dotted_faces.detector, *, mark=None, **changes
+  ):
     self.told = []
     return app.prepare(
       dataclasses.replace(self.config, **changes),
       make_detector=make_detector,
+      mark=mark or self.fail,
       log=self.told.append,
     )
 
@@ -560,10 +564,109 @@ class PrepareTest(parameterized.TestCase):
     (item,) = self.album(min_photos=1)
     self.assert_alike(item.c, c)
 
-  def test_cats_need_landmarks(self):
-    self.photo("cat.png")
-    with self.assertRaisesRegex(UserError, "NAME.jpg.cat beside"):
-      self.prepare(domain="cat")
+  # Landmarks that are marked.
+
+  def marker(self, faces):
+    """In place of the page: marks what it is told, skips the others."""
+    self.asked = []
+
+    def mark(marks, stop, *, detect, log):
+      self.asked.append([item.name for item in marks.items])
+      for item in marks.items:
+        points = faces.get(item.name)
+        marks.set(item.name, None if points is None else Face(points))
+
+    return mark
+
+  def test_cats_are_marked(self):
+    points, c = self.given("cat.png", domain="cat")
+    self.photo("none.png")
+    mark = self.marker({"cat.png": points})
+    self.prepare(self.no_detector, domain="cat", mark=mark)
+    self.assertEqual(self.asked, [["cat.png", "none.png"]])
+    (item,) = self.album(min_photos=1)
+    self.assert_alike(item.c, c)
+    self.assertIn("was skipped", self.report()["none.png"]["reason"])
+    # The page does not ask for what it knows; and the file is what
+    # --detections takes.
+    self.prepare(self.no_detector, domain="cat", mark=mark, overwrite=True)
+    self.assertLen(self.asked, 1)
+    marks = self.out / "cat_marks.json"
+    other = self.folder / "elsewhere.json"
+    marks.rename(other)
+    self.prepare(
+      self.no_detector,
+      domain="cat",
+      mark=self.fail,
+      overwrite=True,
+      detections=str(other),
+    )
+    (item,) = self.album(min_photos=1)
+    self.assert_alike(item.c, c)
+
+  def test_cats_of_which_some_have_landmarks(self):
+    points, _ = self.given("cat.png", domain="cat")
+    self.given("other.png", domain="cat")
+    text = "9 " + " ".join(f"{x:.2f}" for x in points.ravel())
+    (self.photos / "cat.png.cat").write_text(text)
+    self.prepare(self.no_detector, domain="cat", mark=self.fail)
+    self.assertLen(self.album(min_photos=1), 1)
+    mark = self.marker({"other.png": points})
+    self.prepare_marking(mark, domain="cat")
+    self.assertEqual(self.asked, [["other.png"]])
+    self.assertLen(self.album(min_photos=1), 2)
+
+  def prepare_marking(self, mark, **changes):
+    """With --mark."""
+    config = dataclasses.replace(
+      self.config, mark=True, overwrite=True, duplicate=1.0, **changes
+    )
+    return app.prepare(
+      config,
+      make_detector=dotted_faces.detector,
+      mark=mark,
+      log=self.told.append,
+    )
+
+  def test_people_who_were_not_found_are_marked(self):
+    self.photo("found.png")
+    c = dotted_faces.label(15)
+    pixels = dotted_faces.photo((c, CORNER, SIDE), seed=5)
+    # Without colors the detector of these tests sees nobody.
+    dotted_faces.save(self.photos, "missed.png", 255 - pixels)
+    points = dotted_faces.points_of(c) * SIDE + CORNER
+    self.prepare(mark=self.fail)
+    self.assertIn("no face", self.report()["missed.png"]["reason"])
+    mark = self.marker({"missed.png": points})
+    self.prepare_marking(mark, min_sharpness=0.0)
+    self.assertEqual(self.asked, [["missed.png"]])
+    album = {item.name: item for item in self.album(min_photos=1)}
+    self.assertCountEqual(album, ["found.png", "missed.png"])
+    self.assertLess(degrees_between(album["missed.png"].c, c), 6)
+    # Later runs know it without asking.
+    self.prepare(mark=self.fail, overwrite=True, min_sharpness=0.0)
+    self.assertLen(self.album(min_photos=1), 2)
+
+  def test_a_hint_where_photos_show_cats(self):
+    for i in range(3):
+      dotted_faces.save(
+        self.photos, f"{i}.png", np.full((240, 320, 3), 90 + i, np.uint8)
+      )
+    for boxes, hinted in (([(0, 0, 9, 9)], True), ([], False)):
+      with mock.patch.object(
+        by_hand.cat_detector, "find_cats", return_value=boxes
+      ):
+        with self.assertRaisesRegex(UserError, "no photo is left"):
+          self.prepare()
+      said = [line for line in self.told if "--domain=cat" in line]
+      self.assertLen(said, hinted)
+
+  def test_no_hint_where_people_were_found(self):
+    self.photo("me.png")
+    self.photo("also.png")
+    with mock.patch.object(by_hand.cat_detector, "find_cats") as find:
+      self.prepare(duplicate=1.0)
+    find.assert_not_called()
 
   # Other people.
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import webbrowser
 from unittest import mock
 
@@ -25,7 +26,7 @@ class ServingTest(parameterized.TestCase):
     with (
       contextlib.redirect_stdout(out),
       contextlib.redirect_stderr(err),
-      mock.patch.object(serving, "_has_screen", return_value=True),
+      mock.patch.dict(os.environ, DISPLAY=":0"),
       mock.patch.object(webbrowser, "open") as opened,
     ):
       serving.serve(viewer, stop, open_browser=warns)

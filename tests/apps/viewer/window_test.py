@@ -12,7 +12,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest
 
-from my3dgen_jax.apps.viewer import orbits
+from my3dgen_jax.apps.viewer import orbits, scene
 from my3dgen_jax.apps.viewer import window as window_lib
 from my3dgen_jax.apps.viewer.orbits import Limits, Orbit
 from my3dgen_jax.apps.viewer.people import People
@@ -84,7 +84,7 @@ class PanelTest(absltest.TestCase):
       directions=[smile],
       directions_of=lambda _: [smile],
       moving=Level(8),
-      log=self.fail,
+      warn=self.fail,
       renderer=renderer,
       save=self.jobs.append,
       config=types.SimpleNamespace(
@@ -134,6 +134,27 @@ class PanelTest(absltest.TestCase):
     controls._who.value = "nobody"
     self.assertIn("nobody", self.told())
     self.assertEqual(controls.person, "bob")
+
+  def test_edits_that_the_photos_follow_in_part(self):
+    """It is said beside the sliders, with what follows all of it."""
+    controls = self.window._controls
+    line = controls._unfollowed
+    self.assertTrue(line.visible)
+    self.assertRegex(
+      line.content,
+      r"^The \d photos .*\(cosine\): Smile 0\.\d\d; untick for all",
+    )
+    controls._edits["smile"].value = 1.0
+    kept = self.requests[-1].ws
+    controls._within.value = False
+    self.assertFalse(line.visible)
+    start = self.window._shown.own.anchors.ws[0]
+    along = lambda ws: (ws - start).mean(axis=0)[0]
+    self.assertAlmostEqual(along(self.requests[-1].ws), 1.0, places=4)
+    self.assertLess(along(kept), 0.9)
+    with mock.patch.object(scene.limits, "LEAST_COSINE", 0.0):
+      self.window._refresh()
+    self.assertEqual(line.content, "")
 
   def test_moving(self):
     count = len(self.requests)

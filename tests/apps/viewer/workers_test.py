@@ -177,7 +177,7 @@ class RendererTest(parameterized.TestCase):
     good = Inbox()
     self.renderer.submit("good", self.request(), good)
     good.wait(lambda frames: len(frames) == 2)
-    self.assertIn("left", "\n".join(self.lines))
+    self.assertIn("could not be sent", "\n".join(self.lines))
     self.assertNotIn("good", "\n".join(self.lines))
 
   def test_planes_are_kept(self):

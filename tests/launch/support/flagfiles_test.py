@@ -67,7 +67,7 @@ class FlagfilesTest(parameterized.TestCase):
 
   def test_of_the_project(self):
     found = flagfiles.expanded(["--flagfile=demo.flags"])
-    self.assertIn("--demo_person=0", [line.split(" ")[0] for line in found])
+    self.assertIn("--demo_person=4", [line.split(" ")[0] for line in found])
 
   def test_values_and_what_follows(self):
     for arguments in (

@@ -1,46 +1,84 @@
-"""Who may open a viewer."""
+"""Who may open a page that a command serves."""
 
 import hashlib
+import hmac
 import http
-import importlib.util
 import socket
-import unittest
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 
-from my3dgen_jax.apps.viewer import gate
+from my3dgen_jax.apps import gate
+from my3dgen_jax.apps.gate import Gate
 from my3dgen_jax.errors import UserError
 
 TOKEN = "correct-horse"
-COOKIE = "my3dgen_viewer_" + hashlib.sha256(TOKEN.encode()).hexdigest()[:8]
+OWN = {"Host": "127.0.0.1:8080"}
+
+
+def make(token=TOKEN, host="127.0.0.1", **options):
+  return Gate(token=token, host=host, port=8080, **options)
 
 
 def judge(path="/", token=TOKEN, host="127.0.0.1", **headers):
-  return gate.judge(path, headers, token=token, host=host)
+  return make(token, host).judge(path, headers)
+
+
+def cookie_of(one):
+  answer = one.judge(f"/?token={TOKEN}", OWN)
+  return dict(answer.headers)["Set-Cookie"].split(";")[0]
 
 
 class TokenTest(parameterized.TestCase):
   def test_address_with_the_token_gives_a_cookie(self):
-    answer = judge(f"/?token={TOKEN}")
+    one = make()
+    answer = one.judge(f"/?token={TOKEN}", OWN)
     headers = dict(answer.headers)
     self.assertEqual(answer.status, http.HTTPStatus.SEE_OTHER)
     self.assertEqual(headers["Location"], "/")  # without the token
     cookie = headers["Set-Cookie"]
-    self.assertStartsWith(cookie, f"{COOKIE}=")
-    self.assertNotIn(TOKEN, cookie)
-    # Two viewers on one machine do not take each other's away.
-    other = dict(judge("/?token=wrong-horse", "wrong-horse").headers)
-    self.assertNotStartsWith(other["Set-Cookie"], f"{COOKIE}=")
     for wanted in ("HttpOnly", "SameSite=Lax"):
       self.assertIn(wanted, cookie)
-    self.assertIsNone(judge(Cookie=cookie.split(";")[0]))
+    pair = cookie.split(";")[0]
+    self.assertIsNone(one.judge("/", {**OWN, "Cookie": pair}))
     self.assertIsNone(
-      judge(cookie=f"a=b; {cookie.split(';')[0]}; c=d", Upgrade="websocket")
+      one.judge(
+        "/", {**OWN, "cookie": f"a=b; {pair}; c=d", "Upgrade": "websocket"}
+      )
     )
     # Another server of this machine has left something else.
     self.assertIsNone(
-      judge(cookie=f'a={{"b": 1, "c"}}; ü="; {cookie.split(";")[0]}')
+      one.judge("/", {**OWN, "cookie": f'a={{"b": 1, "c"}}; ü="; {pair}'})
     )
+
+  def test_the_cookie_is_random_and_says_nothing_of_the_token(self):
+    one, again = make(), make()
+    first, second = cookie_of(one), cookie_of(again)
+    self.assertNotEqual(first, second)
+    # With the same token, another start is another session.
+    self.assertIsNotNone(again.judge("/", {**OWN, "Cookie": first}))
+    # A name that a restart keeps, so that browsers collect none, and that
+    # does not hang together with the token.
+    self.assertEqual(one.cookie, again.cookie)
+    self.assertEqual(one.cookie, make("another-token").cookie)
+    for name in ("sha256", "sha1", "md5", "sha512"):
+      digest = hmac.new(b"", TOKEN.encode(), name).hexdigest()
+      plain = hashlib.new(name, TOKEN.encode()).hexdigest()
+      for secret in (TOKEN, digest[:6], plain[:6], plain[-6:]):
+        self.assertNotIn(secret, first)
+    # Two viewers on one machine do not take each other's away.
+    other = Gate(token=TOKEN, host="127.0.0.1", port=8081)
+    self.assertNotEqual(other.cookie, one.cookie)
+
+  def test_secrets_are_compared_in_constant_time(self):
+    one = make()
+    pair = cookie_of(one)
+    with mock.patch.object(
+      gate.hmac, "compare_digest", side_effect=hmac.compare_digest
+    ) as compare:
+      one.judge("/?token=wrong-horse", OWN)
+      one.judge("/", {**OWN, "Cookie": pair})
+    self.assertEqual(compare.call_count, 2)
 
   @parameterized.parameters(
     ("/", {}),
@@ -49,10 +87,10 @@ class TokenTest(parameterized.TestCase):
     ("/?token=correct-horse2", {}),
     ("/correct-horse", {}),
     ("/?other=correct-horse", {}),
-    ("/", {"Cookie": f"{COOKIE}=correct-horse"}),
-    ("/", {"Cookie": f"{COOKIE}="}),
+    ("/", {"Cookie": f"{make().cookie}=correct-horse"}),
+    ("/", {"Cookie": f"{make().cookie}="}),
     ("/", {"Cookie": 'x";;=,'}),
-    ("/", {"Cookie": f"{COOKIE}=ü"}),
+    ("/", {"Cookie": f"{make().cookie}=ü"}),
     ("/?token=ü", {}),
     ("//[", {}),
     ("//[?token=wrong-horse", {}),
@@ -66,7 +104,9 @@ class TokenTest(parameterized.TestCase):
     ),
   )
   def test_all_others_are_refused(self, path, headers):
-    self.assertEqual(judge(path, **headers).status, http.HTTPStatus.FORBIDDEN)
+    answer = judge(path, **{**OWN, **headers})
+    self.assertEqual(answer.status, http.HTTPStatus.FORBIDDEN)
+    self.assertIn("needs a token", answer.text)
 
   @parameterized.parameters(
     "short", "a b c d e f g", "täääääääken", "with&and=more", "a" * 129, ""
@@ -79,7 +119,9 @@ class TokenTest(parameterized.TestCase):
     gate.check_token(TOKEN)
 
 
-class WithoutTokenTest(parameterized.TestCase):
+class OriginAndHostTest(parameterized.TestCase):
+  """Checked with a token and without."""
+
   @parameterized.parameters(
     ({"Host": "127.0.0.1:8080"}, "127.0.0.1"),
     (
@@ -94,6 +136,9 @@ class WithoutTokenTest(parameterized.TestCase):
   )
   def test_own_pages_pass(self, headers, host):
     self.assertIsNone(judge(token=None, host=host, **headers))
+    one = make(host=host)
+    pair = cookie_of(one)
+    self.assertIsNone(one.judge("/", {**headers, "Cookie": pair}))
 
   @parameterized.parameters(
     # A page of another site opens a connection to this machine.
@@ -117,11 +162,27 @@ class WithoutTokenTest(parameterized.TestCase):
       "0.0.0.0",
     ),
     ({}, "127.0.0.1"),
+    ({"Origin": "null"}, "0.0.0.0"),
   )
   def test_pages_of_others_do_not(self, headers, host):
-    self.assertEqual(
-      judge(token=None, host=host, **headers).status, http.HTTPStatus.FORBIDDEN
-    )
+    one = make(host=host)
+    pair = cookie_of(one)
+    for answer in (
+      judge(token=None, host=host, **headers),
+      one.judge("/", {**headers, "Cookie": pair}),
+      one.judge(f"/?token={TOKEN}", headers),
+    ):
+      self.assertEqual(answer.status, http.HTTPStatus.FORBIDDEN)
+      self.assertEmpty(answer.headers)  # no cookie
+
+  def test_names_that_are_given(self):
+    headers = {"Host": "Proxy.example", "Origin": "https://proxy.example"}
+    refused = make(None, hint="; give --names").judge("/", headers)
+    self.assertIn("not as 'Proxy.example'; give --names.", refused.text)
+    self.assertIsNone(make(None, names=["proxy.example"]).judge("/", headers))
+    one = make(None)
+    one.admit("proxy.example")
+    self.assertIsNone(one.judge("/", headers))
 
 
 class PortTest(parameterized.TestCase):
@@ -151,63 +212,6 @@ class PortTest(parameterized.TestCase):
   )
   def test_is_local(self, host, local):
     self.assertEqual(gate.is_local(host), local)
-
-
-@unittest.skipIf(
-  importlib.util.find_spec("websockets") is None,
-  "websockets is not installed; viser brings it",
-)
-class ServerTest(absltest.TestCase):
-  """With websockets' own server; viser's is looked at in viewer_test."""
-
-  def serve(self, guarded):
-    # pylint: disable=import-outside-toplevel
-    import asyncio
-    import contextlib
-    import threading
-
-    import websockets.asyncio.server as library
-
-    ports, ready, loop = [], threading.Event(), asyncio.new_event_loop()
-
-    async def answer(connection):
-      await connection.wait_closed()
-
-    async def main():
-      async with library.serve(
-        answer, "127.0.0.1", 0, process_request=lambda c, r: None
-      ) as server:
-        ports.append(server.sockets[0].getsockname()[1])
-        ready.set()
-        await stop.wait()
-
-    async def run():
-      nonlocal stop
-      stop = asyncio.Event()
-      await main()
-
-    stop = None
-    before = library.serve
-    with (
-      gate.guarding(token=TOKEN, host="127.0.0.1")
-      if guarded
-      else (contextlib.nullcontext())
-    ):
-      thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
-      thread.start()
-      self.assertTrue(ready.wait(30))
-    self.assertIs(library.serve, before)
-    self.addCleanup(
-      lambda: (loop.call_soon_threadsafe(stop.set), thread.join())
-    )
-    return ports[0]
-
-  def test_the_door_is_tried(self):
-    gate.check_guarded(self.serve(True), "127.0.0.1")
-
-  def test_an_open_door_is_noticed(self):
-    with self.assertRaisesRegex(UserError, "lets everybody in"):
-      gate.check_guarded(self.serve(False), "127.0.0.1")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,116 @@
+"""What was marked so far, kept after each photo, and proposals for the next.
+
+The file is one of landmarks, see `data.faces.landmarks`: a photo that was
+marked has a face, one that was skipped has none, the others are not in it.
+"""
+
+import pathlib
+import threading
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from my3dgen_jax.apps.marking.kinds import Kind
+from my3dgen_jax.data.faces import landmarks
+from my3dgen_jax.data.faces.landmarks import Face, Given
+
+Box = tuple[float, float, float, float]
+
+
+class Item(NamedTuple):
+  """A photo to mark.
+
+  Attributes:
+    name: of the photo in the landmarks file.
+    path: the file.
+  """
+
+  name: str
+  path: pathlib.Path
+
+
+class Marks:
+  """Marks of photos; safe to use from several threads.
+
+  Attributes:
+    items: the photos, in the order in which they are shown.
+    kind: what is marked.
+  """
+
+  def __init__(self, path: pathlib.Path, items: Sequence[Item], kind: Kind):
+    """Goes on with what the file holds, if there is one.
+
+    Args:
+      path: the file of landmarks.
+      items: the photos.
+      kind: what is marked.
+
+    Raises: UserError: the file is damaged.
+    """
+    self._path, self.items, self.kind = path, tuple(items), kind
+    self._lock = threading.Lock()
+    self._faces: dict[str, list[Face]] = {}
+    if path.exists():
+      self._faces = dict(landmarks.read_json(path, len(kind.names)).faces)
+
+  def of(self, name: str) -> list[Face] | None:
+    """The face of a photo; none: it was skipped; None: not marked yet."""
+    return self._faces.get(name)
+
+  def count(self) -> int:
+    """How many of the photos are marked or skipped."""
+    return sum(item.name in self._faces for item in self.items)
+
+  def set(self, name: str, face: Face | None):
+    """Marks a photo, or skips it (None), and writes the file.
+
+    Raises: OSError: it cannot be written; then nothing has changed.
+    """
+    with self._lock:
+      faces = {**self._faces, name: [] if face is None else [face]}
+      landmarks.write_json(self._path, faces)
+      self._faces = faces
+
+  def given(self) -> Given:
+    """The faces by their photos' names, as `prepare` takes them."""
+    return Given(dict(self._faces), {})
+
+  def shape(self) -> np.ndarray:
+    """The typical face with what was marked so far, [K, 2]."""
+    marked = [faces[0].points for faces in self._faces.values() if faces]
+    typical = self.kind.shape
+    return np.mean([typical, *(_fitted(one, typical) for one in marked)], 0)
+
+  def proposal(self, box: Box | None) -> np.ndarray | None:
+    """Where points would lie in a box, as they do in those marked so far.
+
+    Args:
+      box: of the detector; None: there is none.
+
+    Returns: [K, 2], or None: nothing is known.
+    """
+    known = [
+      _in_box(face.points, face.box)
+      for faces in self._faces.values()
+      for face in faces
+      if face.box is not None
+    ]
+    if box is None or not known:
+      return None
+    place = np.mean(known, axis=0)
+    corner, size = np.array(box[:2]), np.subtract(box[2:], box[:2])
+    return corner + place * size
+
+
+def _in_box(points: np.ndarray, box: Box) -> np.ndarray:
+  return (points - box[:2]) / np.maximum(np.subtract(box[2:], box[:2]), 1e-9)
+
+
+def _fitted(points: np.ndarray, target: np.ndarray) -> np.ndarray:
+  """Points turned, scaled and moved onto others, by least squares."""
+  a, b = (x @ [1, 1j] for x in (points, target))
+  a0, b0 = a.mean(), b.mean()
+  turn = np.vdot(a - a0, b - b0) / max(np.vdot(a - a0, a - a0).real, 1e-12)
+  found = b0 + turn * (a - a0)
+  return np.stack([found.real, found.imag], axis=1)

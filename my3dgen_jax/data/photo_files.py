@@ -76,9 +76,12 @@ RAW_EXTENSIONS = (
 # from larger JPEGs a half, a quarter or an eighth of the side is decoded.
 MAX_PIXELS = 64_000_000
 # Some formats need several times that while they are decoded.
-_MAX_PIXELS = {"JPEG2000": 24_000_000}
+_MAX_PIXELS = {"JPEG2000": 24_000_000, "WEBP": 36_000_000}
 # Of progressive JPEGs, all coefficients are in memory at once.
 _WHOLE_PROGRESSIVE = 36_000_000
+
+# Of larger HDR, 8 bits are decoded: 16 would need twice the memory.
+_WHOLE_HDR = 24_000_000
 
 _FORMATS = ("PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "AVIF", "HEIF")
 _SHRINK = (1, 2, 4, 8)
@@ -208,23 +211,31 @@ def read_photo(path: str | os.PathLike) -> Photo:
   with warnings.catch_warnings(), _failures_named(path):
     # Pillow warns of large photos and odd EXIF; the first are refused below.
     warnings.simplefilter("ignore")
-    with _opened(path) as image:
-      if image.mode == "F":
-        raise UserError(f"{path}: has 32 bits a pixel; save it with 8 or 16")
-      if image.format == "JPEG":
-        photo_formats.check_scans(path)
-      shrunk = _fit(image, path)
-      space = photo_formats.color_space(image, path)
-      if image.format == "HEIF" and space and space.transfer in HDR:
-        pixels = _hdr_heif(path, space)
-      elif photo_formats.has_wide_planes(image):
-        whole = photo_formats.read_wide_planes(image, path)
-        pixels = _eight_bit_srgb(whole, path, space)
-      else:
-        image.load()
-        pixels = _eight_bit_srgb(image, path, space)
-      # Not before: TIFFs are turned while they are loaded.
-      return Photo(_upright(pixels, _orientation(image)), shrunk)
+    pixels, orientation, shrunk = _decoded(path)
+    return Photo(_upright(pixels, orientation), shrunk)
+
+
+def _decoded(path: pathlib.Path) -> tuple[np.ndarray, int, int]:
+  """A photo as it lies in the file, EXIF's orientation, and `Photo.shrunk`."""
+  with _opened(path) as image:
+    if image.mode == "F":
+      raise UserError(f"{path}: has 32 bits a pixel; save it with 8 or 16")
+    if image.format == "JPEG":
+      photo_formats.check_scans(path)
+    shrunk = _fit(image, path)
+    space = photo_formats.color_space(image, path)
+    hdr = space is not None and space.transfer in HDR
+    small = image.width * image.height <= _WHOLE_HDR
+    if image.format == "HEIF" and hdr and small:
+      pixels = _hdr_heif(path, space)
+    elif photo_formats.has_wide_planes(image):
+      whole = photo_formats.read_wide_planes(image, path)
+      pixels = _eight_bit_srgb(whole, path, space)
+    else:
+      image.load()
+      pixels = _eight_bit_srgb(image, path, space)
+    # Not before: TIFFs are turned while they are loaded.
+    return pixels, _orientation(image), shrunk
 
 
 @contextlib.contextmanager

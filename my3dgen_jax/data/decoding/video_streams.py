@@ -22,8 +22,8 @@ from my3dgen_jax.errors import one_line, UserError
 
 # Larger than 8K, whose frames are 33 million pixels.
 MAX_PIXELS = 36_000_000
-# From larger ones smaller frames are made: a face in them is large enough.
-_MOST_PIXELS = 16_000_000
+# From more than 4K smaller frames are made: a face in them is large enough.
+_MOST_PIXELS = 9_000_000
 _PATIENCE = 60.0  # seconds, for a header; a file may lie on a slow disk
 _FILE = "file:"  # lest a name look like a URL to FFmpeg
 # A playlist in disguise must not make it load anything.
@@ -82,7 +82,7 @@ class Stream:
     return wide, high
 
   def filters(self) -> list[str]:
-    """FFmpeg's filters to sRGB with square pixels, of at most 16 million."""
+    """FFmpeg's filters to sRGB with square pixels, at most 4K."""
     result = []
     wide, high = self.shown_size
     shrink = min(1.0, math.sqrt(_MOST_PIXELS / (wide * high)))
@@ -116,6 +116,8 @@ class Stream:
           "bt709" if self.primaries.startswith("smpte43") else "bt2020nc"
         )
       return [
+        # zscale cannot halve what is odd.
+        *(["format=yuv444p12le"] if coded else []),
         _filter("zscale", first),
         "format=gbrpf32le",
         "zscale=primaries=bt709",

@@ -139,6 +139,15 @@ class VideoStreamsTest(parameterized.TestCase):
       self.assertEqual(stream.matrix, "unknown")
       self.assert_shows((198, 134, 110), 2)
 
+  def test_hdr_of_an_odd_size(self):
+    names = "bt2020", "arib-std-b67", "bt2020nc"
+    self.record(
+      *("-vf", "format=yuv420p10le,setsar=4/3," + as_tagged(*names)),
+      *tagged(*names),
+    )
+    with mock.patch.object(video_streams, "_MOST_PIXELS", 2000):
+      self.assertEqual(self.first().shape[0] % 2, 1)
+
   def test_a_cover_is_no_video(self):
     cover = self.path.with_name("cover.jpg")
     self.ffmpeg(

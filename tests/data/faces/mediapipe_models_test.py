@@ -91,6 +91,33 @@ def eyes_in(pixels):
       yield eyes[np.argsort(eyes[:, 0])]
 
 
+class CutTest(parameterized.TestCase):
+  @parameterized.parameters(
+    (0, 0, 4000, 3000), (-1000, -1000, 5000, 4000), (400, 10, 3600, 2990)
+  )
+  def test_large_photos_are_made_smaller_first(self, *box):
+    """Their copies with a border would fill the memory."""
+    photo = Image.fromarray(
+      np.random.default_rng(0).integers(0, 255, (300, 400, 3)).astype(np.uint8)
+    ).resize((4000, 3000))
+    size = 600, 500
+    direct = mediapipe_models._cut(photo, box, size)
+    sizes = []
+    crop = Image.Image.crop
+    with (
+      mock.patch.object(mediapipe_models, "_LARGE", 10**6),
+      mock.patch.object(
+        Image.Image,
+        "crop",
+        lambda image, box: sizes.append(image.size) or crop(image, box),
+      ),
+    ):
+      small = mediapipe_models._cut(photo, box, size)
+    self.assertLessEqual(max(sizes[0]), 2000)
+    difference = np.abs(small.astype(int) - direct)
+    self.assertLess(difference.mean(), 3)
+
+
 class FakeDetection:
   """Finds faces that are neither too small nor too large in the picture."""
 

@@ -127,7 +127,7 @@ def set_aside(records: Sequence[Record], config: PrepareConfig):
       continue
     if _names(record) & wanted:
       continue
-    record.reason = _fault(record.seen, config)
+    record.reason = _fault(record.seen, record.angles[2], config)
     if not record.reason:
       free.append(record)
   unknown = wanted - set().union(*(_names(record) for record in records))
@@ -157,7 +157,7 @@ def _names(record: Record) -> set:
   }
 
 
-def _fault(seen: Seen, config: PrepareConfig) -> str:
+def _fault(seen: Seen, roll: float, config: PrepareConfig) -> str:
   """What is wrong with a face, as it is said to the user; "" if nothing."""
   quality = seen.quality
   scale = quality.side / config.size
@@ -167,6 +167,10 @@ def _fault(seen: Seen, config: PrepareConfig) -> str:
     return (
       f"only {quality.inside:.0%} of the crop is in the photo "
       f"(min_inside {config.min_inside:g})"
+    )
+  if abs(roll) > config.max_roll:
+    return (
+      f"leans to a side: {abs(roll):.0f} degrees (max_roll {config.max_roll:g})"
     )
   if scale < config.min_scale:
     return (

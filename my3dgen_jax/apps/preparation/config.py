@@ -6,7 +6,7 @@ from typing import Literal
 
 from my3dgen_jax.apps.preparation import looks
 from my3dgen_jax.config import ConfigError, setting
-from my3dgen_jax.data.faces import photo_quality
+from my3dgen_jax.data.faces import photo_quality, upright
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +50,11 @@ class PrepareConfig:
     0.5,
     "Least share of the crop that lies in the photo, in [0, 1]; the "
     "rest is filled and masked.",
+  )
+  max_roll: float = setting(
+    upright.MAX_ROLL,
+    "Most that a head may lean to a side, degrees, in [0, 180]; photos that "
+    "lie or stand on their heads are turned before.",
   )
   duplicate: float = setting(
     photo_quality.DUPLICATE,
@@ -100,6 +105,7 @@ class PrepareConfig:
       ("min_color", 255),
       ("min_scale", math.inf),
       ("min_inside", 1),
+      ("max_roll", 180),
       ("duplicate", 1),
     ):
       if not 0 <= getattr(self, name) <= high:

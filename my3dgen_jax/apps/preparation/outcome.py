@@ -19,6 +19,7 @@ _COLUMNS = (
   "part",
   "reason",
   "faces",
+  "turned",
   "yaw",
   "pitch",
   "roll",
@@ -45,6 +46,7 @@ def csv_text(records: Sequence[Record]) -> str:
         "part": record.part,
         "reason": record.reason,
         "faces": len(record.look.faces) if record.look else 0,
+        "turned": record.turned,
         **(_numbers(record) if record.seen else {}),
       }
     )
@@ -105,6 +107,12 @@ def tell(
     )
     + (f"; {found.passed_over()}" if found.others else "")
   )
+  turned = sum(record.turned > 0 for record in records)
+  if turned:
+    log(
+      f"turned {turned} that lay or stood on their heads; "
+      "report.csv says by how much"
+    )
   for kind, count in sorted(counts.items(), key=lambda item: -item[1]):
     log(f"set aside {count}: {kind}")
   if kept:

@@ -1,11 +1,13 @@
 """What MediaPipe's package sees in a picture.
 
-Its version 0.10.14 has the models inside; later ones download them, which
-nothing here does.
+Its version 0.10.14 has the models inside; from 0.10.30 on it downloads them,
+which nothing here does. There is none with models for Python 3.13 and newer.
 """
 
 import math
 import os
+import re
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +19,7 @@ from my3dgen_jax.data.faces.landmarks import Face
 from my3dgen_jax.errors import one_line, UserError
 from my3dgen_jax.types import Array
 
+_NEWEST_PYTHON = 3, 12  # for which there is such a MediaPipe
 # Faces are looked for in this many pixels; the models see 128 to 192.
 _SEARCH_SIZE = 1024
 _LARGE = 16_000_000  # pixels, of which copies would fill the memory
@@ -358,6 +361,14 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
   return shared / (area(a) + area(b) - shared)
 
 
+def check():
+  """Loads MediaPipe, so that long work does not begin without it.
+
+  Raises: UserError, as `face_detector`.
+  """
+  _solution("face_mesh")
+
+
 def _solution(name: str) -> Any:
   """A module of `mediapipe.solutions`."""
   os.environ.setdefault("GLOG_minloglevel", "2")  # it talks a lot
@@ -367,7 +378,29 @@ def _solution(name: str) -> Any:
 
     return getattr(solutions, name)
   except (ImportError, AttributeError) as error:
-    raise UserError(
-      "finding people and faces needs MediaPipe 0.10.14: pip "
-      f'install "my3dgen-jax[prepare]" ({one_line(error)})'
-    ) from error
+    raise UserError(_why_not(error)) from error
+
+
+def _why_not(error: ImportError | AttributeError) -> str:
+  """What keeps MediaPipe from working, and what to do."""
+  needs = "finding people and faces needs MediaPipe 0.10.14"
+  if sys.version_info[:2] > _NEWEST_PYTHON:
+    this = ".".join(map(str, sys.version_info[:2]))
+    newest = ".".join(map(str, _NEWEST_PYTHON))
+    return (
+      f"{needs}, which does not exist for Python {this}: make the album with "
+      f"Python {newest} (any Python learns from it), or give landmarks with "
+      "--detections"
+    )
+  if isinstance(error, ImportError) and not isinstance(
+    error, ModuleNotFoundError
+  ):
+    reason = one_line(error)
+    remedy = (
+      "; install what it misses, on Debian and Ubuntu: apt install libgl1 "
+      "libglib2.0-0"
+      if re.search(r"lib(GL|gthread|glib)", reason)
+      else ""
+    )
+    return f"MediaPipe is installed, but cannot be loaded: {reason}{remedy}"
+  return f'{needs}: pip install "my3dgen-jax[prepare]" ({one_line(error)})'

@@ -6,7 +6,7 @@ see a face the right way up, with its mouth on the forehead, but less surely.
 So a photo in which no face is surely upright is looked at in all four ways.
 
 The limits were found on 112 photos of real albums, each in four ways
-(`benchmarks/photo_checks.py --turned` repeats that): upright ones have a
+(`benchmarks/ways_up.py` repeats that): upright ones have a
 score of 0.9 and more but for 12 of them, upside down ones of 0.84 at most; and
 of no photo is another way up as sure as the right one, by 0.04.
 """

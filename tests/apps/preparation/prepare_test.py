@@ -28,7 +28,7 @@ from my3dgen_jax.data import (
   video_frames,
 )
 from my3dgen_jax.data.albums import open_album
-from my3dgen_jax.data.faces import pose_spread, upright
+from my3dgen_jax.data.faces import mediapipe_models, pose_spread, upright
 from my3dgen_jax.errors import Interrupted, UserError
 from my3dgen_jax.jobs import interrupts
 from my3dgen_jax.losses import identity as identity_lib
@@ -525,6 +525,15 @@ class PrepareTest(parameterized.TestCase):
     self.assert_alike(item.c, c)
     again = json.loads((self.out / "landmarks.json").read_text())
     np.testing.assert_allclose(again["me.jpg"][0]["points"], points, atol=0.01)
+
+  def test_a_missing_detector_is_said_before_videos_are_read(self):
+    (self.photos / "me.mp4").write_bytes(b"no video")
+    with mock.patch.object(
+      mediapipe_models, "check", side_effect=UserError("no MediaPipe")
+    ):
+      with self.assertRaisesRegex(UserError, "no MediaPipe"):
+        self.prepare(mediapipe_models.face_detector)
+    self.assertEqual(self.told, [])
 
   @parameterized.parameters(1, 2, 3)
   def test_a_photo_that_lies_or_stands_on_its_head(self, quarters):

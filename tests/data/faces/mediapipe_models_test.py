@@ -1,5 +1,6 @@
 """The models of MediaPipe's package, or clear words where it is missing."""
 
+import builtins
 import importlib.util
 import pathlib
 import sys
@@ -51,6 +52,30 @@ class PersonSegmenterTest(absltest.TestCase):
     with mock.patch.dict(sys.modules, {"mediapipe.python": None}):
       with self.assertRaisesRegex(UserError, r"0\.10\.14.*pip install"):
         mediapipe_models.person_segmenter()
+
+  def test_a_python_without_it(self):
+    with (
+      mock.patch.dict(sys.modules, {"mediapipe.python": None}),
+      mock.patch.object(sys, "version_info", (3, 14, 0)),
+    ):
+      with self.assertRaisesRegex(
+        UserError,
+        r"not exist for Python 3\.14: make the album with Python 3\.12",
+      ):
+        mediapipe_models.check()
+
+  def test_installed_but_broken(self):
+    def broken(name, *args, **kwargs):
+      if name.startswith("mediapipe"):
+        raise ImportError("libGL.so.1: cannot open shared object file")
+      return imports(name, *args, **kwargs)
+
+    imports = builtins.__import__
+    with mock.patch.object(builtins, "__import__", broken):
+      with self.assertRaisesRegex(
+        UserError, "installed, but .*libGL.*apt inst"
+      ):
+        mediapipe_models.check()
 
   @pytest.mark.skipif(
     importlib.util.find_spec("mediapipe") is None,

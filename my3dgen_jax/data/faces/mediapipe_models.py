@@ -1,25 +1,26 @@
 """What MediaPipe's package sees in a picture.
 
 Its version 0.10.14 has the models inside; from 0.10.30 on it downloads them,
-which nothing here does. There is none with models for Python 3.13 and newer.
+which nothing here does. For Python 3.13 and newer there are the latter alone:
+`mediapipe_tasks` finds faces with them.
 """
 
+import importlib.metadata
 import math
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from my3dgen_jax.data import images
-from my3dgen_jax.data.faces import landmarks
+from my3dgen_jax.data.faces import landmarks, mediapipe_tasks
 from my3dgen_jax.data.faces.landmarks import Face
 from my3dgen_jax.errors import one_line, UserError
 from my3dgen_jax.types import Array
 
-_NEWEST_PYTHON = 3, 12  # for which there is such a MediaPipe
+_TASKS_ALONE = 0, 10, 30  # the first version without models and `solutions`
 # Faces are looked for in this many pixels; the models see 128 to 192.
 _SEARCH_SIZE = 1024
 _LARGE = 16_000_000  # pixels, of which copies would fill the memory
@@ -52,6 +53,11 @@ def person_segmenter() -> Callable[[Array], np.ndarray]:
 
   Raises: UserError: MediaPipe is missing, or is one without models.
   """
+  if _has_tasks_alone():
+    raise UserError(
+      "finding people needs MediaPipe 0.10.14, which there is for Python 3.11 "
+      "and 3.12; --segmenter=depth needs none"
+    )
   model = _solution("selfie_segmentation").SelfieSegmentation(model_selection=0)
 
   def segment(pictures: Array) -> np.ndarray:
@@ -71,18 +77,24 @@ def face_detector(*, min_score: float = 0.5) -> landmarks.Detector:
   Both of MediaPipe's search models look for faces: in the photo, in the photo
   with a border, because they overlook faces that fill it, and, if there is
   still none, in parts of it. About each face an upright square is cut out;
-  both of the mesh's models look at it and at its mirror image, and what they
+  the mesh's models look at it and at its mirror image, and what they
   see is averaged: that halves the noise, and a mirrored photo has the
   mirrored points. What they do not see, or see in different places, is no
   face.
 
   Args:
     min_score: in (0, 1), the least score of a face: that of the search, times
-      the share of the four looks that saw a mesh.
+      the share of the looks that saw a mesh.
 
   Returns: the detector, for one thread.
   Raises: UserError: MediaPipe is missing, or is one without models.
   """
+  if _has_tasks_alone():
+    return _FaceDetector(
+      searches=mediapipe_tasks.searches(min_score),
+      meshes=mediapipe_tasks.meshes(_IN_SQUARE),
+      min_score=min_score,
+    )
   search, mesh = _solution("face_detection"), _solution("face_mesh")
   return _FaceDetector(
     searches=[
@@ -366,7 +378,19 @@ def check():
 
   Raises: UserError, as `face_detector`.
   """
-  _solution("face_mesh")
+  if _has_tasks_alone():
+    mediapipe_tasks.check()
+  else:
+    _solution("face_mesh")
+
+
+def _has_tasks_alone() -> bool:
+  """Whether MediaPipe is one without `solutions`."""
+  try:
+    version = importlib.metadata.version("mediapipe")
+  except importlib.metadata.PackageNotFoundError:
+    return False
+  return tuple(map(int, re.findall(r"\d+", version)[:3])) >= _TASKS_ALONE
 
 
 def _solution(name: str) -> Any:
@@ -383,15 +407,6 @@ def _solution(name: str) -> Any:
 
 def _why_not(error: ImportError | AttributeError) -> str:
   """What keeps MediaPipe from working, and what to do."""
-  needs = "finding people and faces needs MediaPipe 0.10.14"
-  if sys.version_info[:2] > _NEWEST_PYTHON:
-    this = ".".join(map(str, sys.version_info[:2]))
-    newest = ".".join(map(str, _NEWEST_PYTHON))
-    return (
-      f"{needs}, which does not exist for Python {this}: make the album with "
-      f"Python {newest} (any Python learns from it), or give landmarks with "
-      "--detections"
-    )
   if isinstance(error, ImportError) and not isinstance(
     error, ModuleNotFoundError
   ):
@@ -403,4 +418,7 @@ def _why_not(error: ImportError | AttributeError) -> str:
       else ""
     )
     return f"MediaPipe is installed, but cannot be loaded: {reason}{remedy}"
-  return f'{needs}: pip install "my3dgen-jax[prepare]" ({one_line(error)})'
+  return (
+    "finding people and faces needs MediaPipe: pip install "
+    f'"my3dgen-jax[prepare]" ({one_line(error)})'
+  )

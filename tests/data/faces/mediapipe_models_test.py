@@ -1,6 +1,7 @@
 """The models of MediaPipe's package, or clear words where it is missing."""
 
 import builtins
+import importlib.metadata
 import importlib.util
 import pathlib
 import sys
@@ -13,7 +14,7 @@ from absl.testing import absltest, parameterized
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from my3dgen_jax.data.faces import landmarks, mediapipe_models
+from my3dgen_jax.data.faces import landmarks, mediapipe_models, mediapipe_tasks
 from my3dgen_jax.errors import UserError
 
 DATA = pathlib.Path(__file__).parents[4] / "shared" / "data"
@@ -50,19 +51,24 @@ class PersonSegmenterTest(absltest.TestCase):
 
   def test_missing(self):
     with mock.patch.dict(sys.modules, {"mediapipe.python": None}):
-      with self.assertRaisesRegex(UserError, r"0\.10\.14.*pip install"):
+      with self.assertRaisesRegex(UserError, r"needs MediaPipe: pip install"):
         mediapipe_models.person_segmenter()
 
-  def test_a_python_without_it(self):
-    with (
-      mock.patch.dict(sys.modules, {"mediapipe.python": None}),
-      mock.patch.object(sys, "version_info", (3, 14, 0)),
-    ):
-      with self.assertRaisesRegex(
-        UserError,
-        r"not exist for Python 3\.14: make the album with Python 3\.12",
+  def test_newer_versions_find_faces_alone(self):
+    with mock.patch.object(importlib.metadata, "version", return_value="1.2.3"):
+      with self.assertRaisesRegex(UserError, "--segmenter=depth"):
+        mediapipe_models.person_segmenter()
+      with (
+        mock.patch.object(mediapipe_tasks, "searches", return_value=["a"]),
+        mock.patch.object(mediapipe_tasks, "meshes", return_value=["b"]),
       ):
-        mediapipe_models.check()
+        detector = mediapipe_models.face_detector()
+      self.assertEqual((detector._searches, detector._meshes), (["a"], ["b"]))
+      with mock.patch.object(
+        mediapipe_tasks, "check", side_effect=UserError("no file")
+      ):
+        with self.assertRaisesRegex(UserError, "no file"):
+          mediapipe_models.check()
 
   def test_installed_but_broken(self):
     def broken(name, *args, **kwargs):
@@ -289,7 +295,7 @@ class FaceDetectorTest(parameterized.TestCase):
 
   def test_missing(self):
     with mock.patch.dict(sys.modules, {"mediapipe.python": None}):
-      with self.assertRaisesRegex(UserError, r"0\.10\.14.*pip install"):
+      with self.assertRaisesRegex(UserError, r"needs MediaPipe: pip install"):
         mediapipe_models.face_detector()
 
 

@@ -14,7 +14,7 @@ from my3dgen_jax.data import album_files, images
 from my3dgen_jax.data.faces import photo_quality, pose_spread
 from my3dgen_jax.errors import UserError
 
-LOOKS_LIKE = "looks like"
+LOOKS_LIKE, TINY = "looks like", "tiny"
 _MOST_CUT_OFF = 0.1  # share of a face's landmarks outside of its photo
 _LEAST_SPLIT = 5  # photos; of fewer, a share of them is none
 _RIVAL = 0.8  # share of the person's photos from which on another is told of
@@ -174,7 +174,7 @@ def _fault(seen: Seen, roll: float, config: PrepareConfig) -> str:
     )
   if scale < config.min_scale:
     return (
-      f"tiny: {quality.side:.0f} pixels for {config.size} "
+      f"{TINY}: {quality.side:.0f} pixels for {config.size} "
       f"(min_scale {config.min_scale:g})"
     )
   if quality.sharpness < config.min_sharpness:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import signal
 import struct
 import tempfile
@@ -235,6 +236,18 @@ class PrepareTest(parameterized.TestCase):
     for name in ("kept.png", "set_aside.png"):
       Image.open(self.out / name).load()
     self.assertLen(list(self.photos.iterdir()), 8)  # nothing is lost
+    # Which flag decided, and which value would have kept the face.
+    told = "\n".join(self.told)
+    for line in (
+      r"set aside 1: blurred \(--min_sharpness\)",
+      r"set aside 1: grey \(--min_color\)",
+      r"set aside 1: tiny, 2. to 2. pixels \(--min_scale=0.3\d? takes them\)",
+      r"set_aside.png; --keep=NAME,NAME --overwrite takes what you want",
+    ):
+      self.assertRegex(told, line)
+    scale = re.search(r"--min_scale=([\d.]+)", told)[1]
+    self.prepare(min_scale=float(scale), min_sharpness=0, overwrite=True)
+    self.assertEqual(self.report()["tiny.png"]["status"], "kept")
 
     self.prepare(keep=("grey.png", "again"), overwrite=True)
     self.assertEqual(self.album().names, ("again.png", "good.png", "grey.png"))

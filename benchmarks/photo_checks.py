@@ -127,7 +127,7 @@ def quality_rows(photos: list[Photo]) -> list[list[str]]:
     found = [_measured(change(crop)) for crop in large]
     sharp, colour = (
       np.array([getattr(one, key) for one in found])
-      for key in ("sharpness", "colour")
+      for key in ("sharpness", "color")
     )
     rows.append(
       [

@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from my3dgen_jax.data.decoding import photo_formats
+from my3dgen_jax.data.decoding.color_spaces import ColorSpace, HDR
 from my3dgen_jax.errors import one_line, UserError
 from my3dgen_jax.storage.files import is_system_file
 
@@ -73,12 +75,18 @@ RAW_EXTENSIONS = (
 # Decoded, that is half a gigabyte for a moment. Phones make 12 to 50 million;
 # from larger JPEGs a half, a quarter or an eighth of the side is decoded.
 MAX_PIXELS = 64_000_000
+# Some formats need several times that while they are decoded.
+_MAX_PIXELS = {"JPEG2000": 24_000_000, "WEBP": 36_000_000}
+# Of progressive JPEGs, all coefficients are in memory at once.
+_WHOLE_PROGRESSIVE = 36_000_000
+
+# Of larger HDR, 8 bits are decoded: 16 would need twice the memory.
+_WHOLE_HDR = 24_000_000
 
 _FORMATS = ("PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "AVIF", "HEIF")
-_JPEG = b"\xff\xd8\xff"
 _SHRINK = (1, 2, 4, 8)
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
-_AVIF_BRANDS = (b"avif", b"avis")
+_ROWS = 256  # of a photo whose colors are converted at a time
+_ORIENTATION = 0x0112
 _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
@@ -188,7 +196,9 @@ def read_photo(path: str | os.PathLike) -> Photo:
   """Reads a photo as a viewer shows it.
 
   Turned as its EXIF says, with its colors brought to sRGB by the profile in
-  it; transparent parts lie over white; of several pages it is the first.
+  it, or by what else says them (HEIC's and AVIF's nclx, PNG's cICP, gAMA and
+  cHRM), HDR included; transparent parts lie over white; of several pages it
+  is the first.
 
   Args:
     path: the file.
@@ -198,14 +208,34 @@ def read_photo(path: str | os.PathLike) -> Photo:
     library that is missing.
   """
   path = pathlib.Path(path)
-  with _failures_named(path), warnings.catch_warnings():
+  with warnings.catch_warnings(), _failures_named(path):
     # Pillow warns of large photos and odd EXIF; the first are refused below.
     warnings.simplefilter("ignore")
-    with _opened(path) as image:
-      shrunk = _fit(image, path)
+    pixels, orientation, shrunk = _decoded(path)
+    return Photo(_upright(pixels, orientation), shrunk)
+
+
+def _decoded(path: pathlib.Path) -> tuple[np.ndarray, int, int]:
+  """A photo as it lies in the file, EXIF's orientation, and `Photo.shrunk`."""
+  with _opened(path) as image:
+    if image.mode == "F":
+      raise UserError(f"{path}: has 32 bits a pixel; save it with 8 or 16")
+    if image.format == "JPEG":
+      photo_formats.check_scans(path)
+    shrunk = _fit(image, path)
+    space = photo_formats.color_space(image, path)
+    hdr = space is not None and space.transfer in HDR
+    small = image.width * image.height <= _WHOLE_HDR
+    if image.format == "HEIF" and hdr and small:
+      pixels = _hdr_heif(path, space)
+    elif photo_formats.has_wide_planes(image):
+      whole = photo_formats.read_wide_planes(image, path)
+      pixels = _eight_bit_srgb(whole, path, space)
+    else:
       image.load()
-      _turn_upright(image)
-      return Photo(np.array(_srgb(_eight_bits(image, path))), shrunk)
+      pixels = _eight_bit_srgb(image, path, space)
+    # Not before: TIFFs are turned while they are loaded.
+    return pixels, _orientation(image), shrunk
 
 
 @contextlib.contextmanager
@@ -219,9 +249,7 @@ def _failures_named(path: pathlib.Path) -> Iterator[None]:
   except UserError:
     raise
   except Image.UnidentifiedImageError:
-    raise UserError(
-      f"{path}: is damaged, or no photo whatever its name says"
-    ) from None
+    raise photo_formats.unknown(path) from None
   except Image.DecompressionBombError:
     raise _too_large(path) from None
   except MemoryError:
@@ -249,30 +277,19 @@ def _opened(path: pathlib.Path) -> Any:
     head = file.read(32)
   if not head:
     raise UserError(f"{path}: is empty")
-  if head.startswith(_JPEG):
+  if head.startswith(photo_formats.JPEG):
     # Directly: `Image.open` refuses large ones, which are shrunk here, and
     # takes those with a second picture inside for something else.
     return JpegImagePlugin.JpegImageFile(path)
-  brand = head[8:12] if head[4:8] == b"ftyp" else b""
-  if brand in _HEIF_BRANDS:
-    _register_heif(path)
+  brand = photo_formats.brand(head)
+  if brand in photo_formats.HEIF_BRANDS:
+    photo_formats.pillow_heif(path).register_heif_opener()
   Image.init()
-  if brand in _AVIF_BRANDS and "AVIF" not in Image.OPEN:
+  if brand in photo_formats.AVIF_BRANDS and "AVIF" not in Image.OPEN:
     raise UserError(f"{path}: AVIF needs Pillow 11.3 or newer")
   return Image.open(
     path, formats=[name for name in _FORMATS if name in Image.OPEN]
   )
-
-
-def _register_heif(path: pathlib.Path):
-  try:
-    # pylint: disable-next=import-outside-toplevel
-    import pillow_heif
-  except ImportError:
-    raise UserError(
-      f'{path}: HEIC needs pillow-heif: pip install ".[prepare]"'
-    ) from None
-  pillow_heif.register_heif_opener()
 
 
 def _fit(image: Any, path: pathlib.Path) -> int:
@@ -281,73 +298,112 @@ def _fit(image: Any, path: pathlib.Path) -> int:
   Raises: UserError: that is not possible.
   """
   width, height = image.size
-  # Progressive JPEGs are kept whole while they are decoded.
-  can_shrink = image.format == "JPEG" and "progressive" not in image.info
-  for shrunk in _SHRINK if can_shrink else _SHRINK[:1]:
-    if width * height <= MAX_PIXELS * shrunk**2:
-      if shrunk > 1:
-        image.draft(None, (width // shrunk, height // shrunk))
-      return shrunk
-  raise _too_large(path, f", {width} x {height}")
+  limit = _MAX_PIXELS.get(image.format, MAX_PIXELS)
+  whole = limit
+  if image.format == "JPEG":
+    if "progressive" in image.info:  # kept whole while it is decoded
+      whole = min(limit, _WHOLE_PROGRESSIVE)
+    else:
+      limit *= _SHRINK[-1] ** 2
+  if width * height <= limit:
+    for shrunk in _SHRINK if image.format == "JPEG" else _SHRINK[:1]:
+      if width * height <= whole * shrunk**2:
+        if shrunk > 1:
+          image.draft(None, (width // shrunk, height // shrunk))
+        return shrunk
+  raise _too_large(path, f", {width} x {height}", whole)
 
 
-def _too_large(path: pathlib.Path, size: str = "") -> UserError:
+def _too_large(path: pathlib.Path, size: str = "", limit: int = 0) -> UserError:
   return UserError(
     f"{path}: has too many pixels{size}; make it smaller, to "
-    f"at most {MAX_PIXELS // 10**6} million"
+    f"at most {(limit or MAX_PIXELS) // 10**6} million"
   )
 
 
-def _turn_upright(image: Any):
-  # pylint: disable-next=import-outside-toplevel
-  from PIL import ImageOps
-
+def _orientation(image: Any) -> int:
+  """EXIF's: 1 is upright."""
   try:
-    ImageOps.exif_transpose(image, in_place=True)
+    return int(image.getexif().get(_ORIENTATION, 1))
   # Whatever damaged EXIF leads to; the pixels are there.
   except Exception:  # pylint: disable=broad-exception-caught
-    pass
+    return 1
 
 
-def _eight_bits(image: Any, path: pathlib.Path) -> Any:
-  """Brings any mode to L, RGB or CMYK, with the profile still in it."""
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+  """Turns and mirrors [H, W, 3] as EXIF says."""
+  if orientation in (5, 6, 7, 8):
+    pixels = pixels.swapaxes(0, 1)
+  if orientation in (3, 4, 7, 8):
+    pixels = pixels[::-1]
+  if orientation in (2, 3, 6, 7):
+    pixels = pixels[:, ::-1]
+  return np.ascontiguousarray(pixels)
+
+
+def _hdr_heif(path: pathlib.Path, space: ColorSpace) -> np.ndarray:
+  """HEIC with all its bits, of which 8 would be too few before they bend."""
+  image = photo_formats.pillow_heif(path).open_heif(
+    path, convert_hdr_to_8bit=False
+  )
+  return space.to_srgb(np.asarray(image)[..., :3])
+
+
+def _eight_bit_srgb(
+  image: Any, path: pathlib.Path, space: ColorSpace | None
+) -> np.ndarray:
+  """Brings any mode to 8-bit sRGB, [H, W, 3], some rows at a time."""
+  width, height = image.size
+  result = np.empty((height, width, 3), np.uint8)
+  transform = None
+  for top in range(0, height, _ROWS):
+    bottom = min(height, top + _ROWS)
+    rows = _eight_bits(image.crop((0, top, width, bottom)), image, path)
+    if not top:
+      transform = _profile_transform(rows, image.info.get("icc_profile"))
+    if transform:
+      rows = transform.apply(rows)
+    rows = np.asarray(rows.convert("RGB"))
+    result[top:bottom] = space.to_srgb(rows) if space else rows
+  return result
+
+
+def _eight_bits(rows: Any, whole: Any, path: pathlib.Path) -> Any:
+  """Brings any mode to L, RGB or CMYK."""
   # pylint: disable-next=import-outside-toplevel
   from PIL import Image
 
-  profile = image.info.get("icc_profile")
-  if image.mode == "I" or image.mode.startswith("I;16"):
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 0xFFFF:
+  if rows.mode == "I" or rows.mode.startswith("I;16"):
+    values = np.asarray(rows).astype(np.int64)
+    last, inverted = photo_formats.tiff_white(whole, path)
+    if values.min() < 0 or values.max() > last:
       raise UserError(f"{path}: has 32 bits a pixel; save it with 8 or 16")
-    image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
-  elif image.mode == "F":
-    raise UserError(f"{path}: has 32 bits a pixel; save it with 8 or 16")
-  elif image.mode in _TRANSPARENT or "transparency" in image.info:
-    over = image.convert("RGBA")
-    image = Image.alpha_composite(
+    grey = ((values * 255 + last // 2) // last).astype(np.uint8)
+    return Image.fromarray(~grey if inverted else grey)
+  if rows.mode in _TRANSPARENT or "transparency" in whole.info:
+    over = rows.convert("RGBA")
+    return Image.alpha_composite(
       Image.new("RGBA", over.size, "white"), over
     ).convert("RGB")
-  elif image.mode not in ("L", "RGB", "CMYK"):
-    image = image.convert("L" if image.mode == "1" else "RGB")
-  if profile:
-    image.info["icc_profile"] = profile
-  return image
+  if rows.mode not in ("L", "RGB", "CMYK"):
+    return rows.convert("L" if rows.mode == "1" else "RGB")
+  return rows
 
 
-def _srgb(image: Any) -> Any:
-  """Any of L, RGB and CMYK as RGB that screens show rightly."""
+def _profile_transform(image: Any, profile: bytes | None) -> Any:
+  """What brings an image of L, RGB or CMYK to sRGB; None: nothing need."""
   # pylint: disable-next=import-outside-toplevel
   from PIL import ImageCms
 
-  profile = image.info.get("icc_profile")
-  if profile:
-    try:
-      source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-      if "sRGB" not in ImageCms.getProfileDescription(source):
-        return ImageCms.profileToProfile(
-          image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
-    # A profile that is damaged, or of another kind of image.
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-      pass
-  return image.convert("RGB")
+  if not profile:
+    return None
+  try:
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    if "sRGB" in ImageCms.getProfileDescription(source):
+      return None
+    return ImageCms.buildTransform(
+      source, ImageCms.createProfile("sRGB"), image.mode, "RGB"
+    )
+  # A profile that is damaged, or of another kind of image.
+  except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+    return None

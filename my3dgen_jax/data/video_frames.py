@@ -3,23 +3,24 @@
     for frame in video_frames.candidates("selfie.mp4", count=200):
       frame.seconds, frame.pixels
 
-FFmpeg decodes them, which imageio-ffmpeg brings along; it also turns videos
-that a phone has recorded upright. Which of them show new poses is decided once
-the faces are found: `pose_spread.farthest`.
+FFmpeg decodes them, which imageio-ffmpeg brings along, as a player shows them:
+upright, with square pixels, HDR and wide colors brought to sRGB. Which of them
+show new poses is decided once the faces are found: `pose_spread.farthest`.
 """
 
 import contextlib
 import dataclasses
-import logging
 import os
 import pathlib
-import warnings
-from collections.abc import Iterator
+import subprocess
+import tempfile
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
 
-from my3dgen_jax.data import photo_files
+from my3dgen_jax.data.decoding import video_streams
+from my3dgen_jax.data.decoding.video_streams import Stream
 from my3dgen_jax.data.faces import photo_quality
 from my3dgen_jax.errors import one_line, UserError
 
@@ -28,7 +29,6 @@ _LONGEST_MOMENT = (
   0.5  # seconds in which at most one is taken, of unknown duration
 )
 _LOOK_AT = 480  # pixels along the longer side, in which sharpness is compared
-_FILE = "file:"  # lest a name look like a URL to FFmpeg
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,28 +55,30 @@ def candidates(path: str | os.PathLike, *, count: int) -> Iterator[Frame]:
     cannot read the video.
   """
   path = pathlib.Path(path)
-  with _reading(path) as (meta, frames):
-    width, height = meta["size"]
-    if width * height > photo_files.MAX_PIXELS:
-      raise UserError(f"{path}: has too many pixels, {width} x {height}")
-    duration = meta.get("duration") or 0.0
-    part = max(1 / _FPS, duration / count if duration else _LONGEST_MOMENT)
-    best: Frame | None = None
-    best_sharpness, best_part, yielded = -1.0, 0, 0
-    for i, data in enumerate(frames):
-      pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
+  ffmpeg = _ffmpeg(path)
+  try:
+    with open(path, "rb"):
+      pass
+  except OSError as error:
+    raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+  stream = video_streams.probe(ffmpeg, path)
+  duration = stream.duration
+  part = max(1 / _FPS, duration / count if duration else _LONGEST_MOMENT)
+  best: Frame | None = None
+  best_sharpness, best_part = -1.0, 0
+  with contextlib.closing(_frames(ffmpeg, path, stream)) as frames:
+    for i, pixels in enumerate(frames):
       frame = Frame(i / _FPS, pixels)
       sharpness = _sharpness(pixels)
       number = min(int(frame.seconds / part + 1e-9), count - 1)
       if best is not None and number != best_part:
         yield best
-        yielded += 1
         best_sharpness = -1.0
       if sharpness > best_sharpness:
         best, best_sharpness, best_part = frame, sharpness, number
-    if best is None:
-      raise UserError(f"{path}: holds no picture")
-    yield best
+  if best is None:
+    raise UserError(f"{path}: holds no picture")
+  yield best
 
 
 def _sharpness(pixels: np.ndarray) -> float:
@@ -88,9 +90,8 @@ def _sharpness(pixels: np.ndarray) -> float:
   )
 
 
-@contextlib.contextmanager
-def _reading(path: pathlib.Path) -> Iterator[Any]:
-  """What imageio-ffmpeg knows of the video, and its frames as bytes."""
+def _ffmpeg(path: pathlib.Path) -> str:
+  """The program."""
   try:
     # pylint: disable-next=import-outside-toplevel
     import imageio_ffmpeg
@@ -99,50 +100,63 @@ def _reading(path: pathlib.Path) -> Iterator[Any]:
       f'{path}: videos need imageio-ffmpeg: pip install ".[video]"'
     ) from None
   try:
-    with open(path, "rb"):
-      pass
-  except OSError as error:
-    raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-  # It warns that an upright video is of another size than the one lying.
-  logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)
-  reader = imageio_ffmpeg.read_frames(
-    _FILE + str(path.absolute()),
-    pix_fmt="rgb24",
-    # A playlist in disguise must not make it load anything.
-    input_params=["-protocol_whitelist", "file"],
-    output_params=["-vf", f"fps={_FPS}"],
-  )
-  try:
-    with warnings.catch_warnings():
-      # FFmpeg is another program, so the threads of JAX do not matter to it.
-      warnings.filterwarnings("ignore", r"os\.fork")
-      meta: dict[str, Any] = next(reader)
-  except (OSError, RuntimeError, StopIteration) as error:
-    lines = [line.strip() for line in str(error).splitlines()]
-    reason = next(
-      (
-        line
-        for line in reversed(lines)
-        if "Invalid" in line or "not found" in line
-      ),
-      one_line(lines[0] if lines else error),
-    )
-    raise UserError(f"{path}: is damaged, or no video: {reason}") from None
-  try:
-    yield meta, _guarded(reader, path)
-  finally:
-    reader.close()
+    return imageio_ffmpeg.get_ffmpeg_exe()
+  except RuntimeError as error:
+    raise UserError(f"{path}: {one_line(error)}") from None
 
 
-def _guarded(reader: Any, path: pathlib.Path) -> Iterator[bytes]:
-  """The frames up to where the file is damaged."""
+def _frames(
+  ffmpeg: str, path: pathlib.Path, stream: Stream
+) -> Generator[np.ndarray, None, None]:
+  """Yields ten frames a second, [H, W, 3], up to where the file is damaged."""
+  filters = [f"fps={_FPS:g}", *stream.filters()]
+  command = [
+    *(ffmpeg, "-v", "error", *video_streams.READING),
+    *("-i", video_streams.address(path), "-map", f"0:{stream.index}"),
+    # Pictures that say how large they are.
+    *("-vf", ",".join(filters), "-c:v", "ppm", "-pix_fmt", "rgb24"),
+    *("-f", "image2pipe", "-"),
+  ]
   read = 0
-  try:
-    for data in reader:
-      yield data
-      read += 1
-  except (OSError, RuntimeError) as error:
+  with tempfile.TemporaryFile() as told:
+    with video_streams.without_fork_warnings():
+      process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=told,
+        # Ctrl-C is for this process, which stops when its frame is kept.
+        start_new_session=True,
+      )
+    pipe: Any = process.stdout
+    try:
+      while (pixels := _read_ppm(pipe)) is not None:
+        yield pixels
+        read += 1
+    finally:
+      process.kill()
+      pipe.close()
+      process.wait()
     if not read:
+      told.seek(0)
+      text = told.read().decode("utf-8", "replace")
+      if "No such filter" in text and stream.is_hdr:
+        raise UserError(
+          f"{path}: is HDR, which needs an FFmpeg with the filters zscale and "
+          "tonemap, as imageio-ffmpeg brings along"
+        )
       raise UserError(
-        f"{path}: cannot be decoded: {one_line(error)[:200]}"
-      ) from None
+        f"{path}: cannot be decoded: {video_streams.reason_of(text)}"
+      )
+
+
+def _read_ppm(pipe: Any) -> np.ndarray | None:
+  """The next picture of FFmpeg's, [H, W, 3] uint8; None: there is none."""
+  if pipe.readline() != b"P6\n":
+    return None
+  width, height = map(int, pipe.readline().split())
+  pipe.readline()  # the largest number, 255
+  data = pipe.read(3 * width * height)
+  if len(data) < 3 * width * height:
+    return None
+  return np.frombuffer(data, np.uint8).reshape(height, width, 3)

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import struct
+import subprocess
 import sys
 import tempfile
 import zlib
@@ -223,6 +224,53 @@ class PhotoFilesTest(parameterized.TestCase):
         with self.assertRaisesRegex(UserError, f"{path}: has too many pixels"):
           self.read(path)
       load.assert_not_called()
+
+  @parameterized.parameters(
+    ("a.webp", {}, "_MAX_PIXELS", {"WEBP": 1000}, None),
+    ("a.jp2", {}, "_MAX_PIXELS", {"JPEG2000": 1000}, None),
+    ("a.jpg", {"progressive": True}, "_WHOLE_PROGRESSIVE", 1000, (16, 24)),
+  )
+  def test_what_needs_much_memory_has_less_pixels(
+    self, name, options, limit, value, size
+  ):
+    path = self.saved(Image.fromarray(quarters()), name, **options)
+    self.assertEqual(self.read(path).shape[:2], (32, 48))
+    with mock.patch.object(photo_files, limit, value):
+      if size:
+        self.assertEqual(self.read(path).shape[:2], size)
+      else:
+        with self.assertRaisesRegex(UserError, f"{path}: has too many pixels"):
+          self.read(path)
+
+  def test_memory_of_the_largest_photo(self):
+    """Of 36 million pixels, turned, at most thrice their bytes."""
+    try:
+      import resource  # pylint: disable=import-outside-toplevel
+    except ImportError:
+      self.skipTest("this system does not tell of memory")
+    del resource
+    path = self.folder / "a.png"
+    exif = Image.Exif()
+    exif[_ORIENTATION] = 6
+    Image.new("RGB", (6000, 6000), RED).save(path, exif=exif, compress_level=1)
+    code = (
+      "import resource, sys\n"
+      "from PIL import Image\n"
+      "from my3dgen_jax.data import photo_files\n"
+      "used = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+      "before = used()\n"
+      "pixels = photo_files.read_photo(sys.argv[1]).pixels\n"
+      "assert pixels.shape == (6000, 6000, 3)\n"
+      "unit = 1 if sys.platform == 'darwin' else 1024\n"
+      "print((used() - before) * unit)\n"
+    )
+    done = subprocess.run(
+      [sys.executable, "-c", code, str(path)],
+      capture_output=True,
+      text=True,
+      check=True,
+    )
+    self.assertLess(int(done.stdout), 3 * 108e6)
 
   def test_broken(self):
     whole = self.saved(Image.fromarray(quarters(200, 200)), "whole.jpg")

@@ -8,7 +8,8 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest
 
-from my3dgen_jax.data import photo_files, video_frames
+from my3dgen_jax.data import video_frames
+from my3dgen_jax.data.decoding import video_streams
 from my3dgen_jax.errors import UserError
 
 try:
@@ -120,7 +121,7 @@ class VideoFramesTest(absltest.TestCase):
 
   def test_too_large(self):
     write(self.path, [frame(50, True)] * 2)
-    with mock.patch.object(photo_files, "MAX_PIXELS", 96 * 64 - 1):
+    with mock.patch.object(video_streams, "MAX_PIXELS", 96 * 64 - 1):
       with self.assertRaisesRegex(UserError, "too many pixels, 96 x 64"):
         self.candidates(count=1)
 

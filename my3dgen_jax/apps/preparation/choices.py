@@ -14,7 +14,7 @@ from my3dgen_jax.data import album_files, images
 from my3dgen_jax.data.faces import photo_quality, pose_spread
 from my3dgen_jax.errors import UserError
 
-LOOKS_LIKE = "looks like"
+LOOKS_LIKE, TINY = "looks like", "tiny"
 _MOST_CUT_OFF = 0.1  # share of a face's landmarks outside of its photo
 _LEAST_SPLIT = 5  # photos; of fewer, a share of them is none
 _RIVAL = 0.8  # share of the person's photos from which on another is told of
@@ -127,7 +127,7 @@ def set_aside(records: Sequence[Record], config: PrepareConfig):
       continue
     if _names(record) & wanted:
       continue
-    record.reason = _fault(record.seen, config)
+    record.reason = _fault(record.seen, record.angles[2], config)
     if not record.reason:
       free.append(record)
   unknown = wanted - set().union(*(_names(record) for record in records))
@@ -157,7 +157,7 @@ def _names(record: Record) -> set:
   }
 
 
-def _fault(seen: Seen, config: PrepareConfig) -> str:
+def _fault(seen: Seen, roll: float, config: PrepareConfig) -> str:
   """What is wrong with a face, as it is said to the user; "" if nothing."""
   quality = seen.quality
   scale = quality.side / config.size
@@ -168,9 +168,13 @@ def _fault(seen: Seen, config: PrepareConfig) -> str:
       f"only {quality.inside:.0%} of the crop is in the photo "
       f"(min_inside {config.min_inside:g})"
     )
+  if abs(roll) > config.max_roll:
+    return (
+      f"leans to a side: {abs(roll):.0f} degrees (max_roll {config.max_roll:g})"
+    )
   if scale < config.min_scale:
     return (
-      f"tiny: {quality.side:.0f} pixels for {config.size} "
+      f"{TINY}: {quality.side:.0f} pixels for {config.size} "
       f"(min_scale {config.min_scale:g})"
     )
   if quality.sharpness < config.min_sharpness:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from my3dgen_jax.apps.preparation import looks
 from my3dgen_jax.config import ConfigError, setting
-from my3dgen_jax.data.faces import photo_quality
+from my3dgen_jax.data.faces import photo_quality, upright
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +47,7 @@ class PrepareConfig:
     "Least color of a photo of people, in "
     "[0, 255]; grey and sepia photos have less.",
   )
+  # Measured by benchmarks/small_faces.py: the smaller, the more harm.
   min_scale: float = setting(
     0.4,
     "Least number of the photo's pixels for each of the crop's, along a side.",
@@ -55,6 +56,11 @@ class PrepareConfig:
     0.5,
     "Least share of the crop that lies in the photo, in [0, 1]; the "
     "rest is filled and masked.",
+  )
+  max_roll: float = setting(
+    upright.MAX_ROLL,
+    "Most that a head may lean to a side, degrees, in [0, 180]; photos that "
+    "lie or stand on their heads are turned before.",
   )
   duplicate: float = setting(
     photo_quality.DUPLICATE,
@@ -105,6 +111,7 @@ class PrepareConfig:
       ("min_color", 255),
       ("min_scale", math.inf),
       ("min_inside", 1),
+      ("max_roll", 180),
       ("duplicate", 1),
     ):
       if not 0 <= getattr(self, name) <= high:

@@ -17,6 +17,7 @@ from my3dgen_jax.data.faces import (
   face_pose,
   landmarks,
   photo_quality,
+  upright,
 )
 from my3dgen_jax.data.faces.face_align import Crop
 from my3dgen_jax.data.faces.landmarks import Face
@@ -29,7 +30,7 @@ DOMAINS: Mapping[str, Callable[[], face_pose.Domain]] = {
   "cat": cat_face.cats,
 }
 
-_FORMAT = 2  # of what is kept; another one forgets all
+_FORMAT = 3  # of what is kept; another one forgets all
 _MOST_FACES = 6  # of a photo, the largest; a crowd is no album
 _SMALL = 160  # pixels, of a whole photo that has no face to show
 
@@ -71,7 +72,7 @@ class Seen:
   """One face of a photo.
 
   Attributes:
-    face: in the pixels of the file.
+    face: in the pixels of the file, as it lies there.
     label: [25] float32, of the crop.
     quality: of the crop.
     cut_off: share of the landmarks that lie outside the photo.
@@ -93,11 +94,14 @@ class Look:
     path: the file that remembers it; None: it could not be looked at.
     reason: why there is no face; "" where there is one.
     faces: the largest first.
+    turned: by how much the photo was turned before its faces were cut out,
+      degrees clockwise: 0, 90, 180 or 270.
   """
 
   path: pathlib.Path | None
   reason: str
   faces: tuple[Seen, ...] = ()
+  turned: int = 0
 
   def crop(self, index: int) -> Crop:
     """The crop of a face, decoded anew each time."""
@@ -177,10 +181,17 @@ def look(
       with warnings.catch_warnings():
         # Of protobuf, about how MediaPipe calls it, for each photo anew.
         warnings.filterwarnings("ignore", "SymbolDatabase")
-        faces = detector(pixels)
+        faces, quarters = upright.find(detector, pixels)
     else:
       shrink = lambda points: points / photo.shrunk
-      faces = [face.moved(shrink) for face in task.faces]
+      faces = landmarks.largest_first(
+        [face.moved(shrink) for face in task.faces]
+      )
+      quarters = upright.quarters_of(faces, DOMAINS[looking.domain]().framing)
+      size = pixels.shape[1], pixels.shape[0]
+      faces = [upright.turned_face(face, quarters, size) for face in faces]
+    if quarters:
+      pixels = upright.turned(pixels, quarters)
     seen, reason = [], "no face was found"
     for face in landmarks.largest_first(faces)[:_MOST_FACES]:
       try:
@@ -196,7 +207,13 @@ def look(
     raise UserError(text) from None
   if not seen:
     return {"reason": reason, "small": _small(pixels)}
-  return _arrays(seen, photo.shrunk)
+  size = pixels.shape[1], pixels.shape[0]
+
+  def in_file(face: Face) -> Face:
+    face = upright.turned_face(face, -quarters, size)
+    return face.moved(lambda points: points * photo.shrunk)
+
+  return {**_arrays(seen, in_file), "turned": 90 * quarters}
 
 
 def _see(pixels: np.ndarray, face: Face, looking: Looking) -> tuple[Seen, Crop]:
@@ -232,11 +249,13 @@ _NUMBERS = ("sharpness", "color", "side", "inside")
 _ARRAYS = ("thumbnail", "thumbnail_mask")
 
 
-def _arrays(faces: Sequence[tuple[Seen, Crop]], shrunk: int) -> dict[str, Any]:
+def _arrays(
+  faces: Sequence[tuple[Seen, Crop]], in_file: Callable[[Face], Face]
+) -> dict[str, Any]:
   """What the cache keeps; `load` is the way back."""
   result: dict[str, Any] = {"reason": "", "count": len(faces)}
   for i, (seen, crop) in enumerate(faces):
-    face = seen.face.moved(lambda points: points * shrunk)
+    face = in_file(seen.face)
     arrays = {
       "points": face.points,
       "dense": face.dense,
@@ -294,7 +313,8 @@ def load(path: pathlib.Path) -> Look:
           else None,
         )
       )
-  return Look(path, reason, tuple(faces))
+    turned = int(file["turned"]) if faces else 0
+  return Look(path, reason, tuple(faces), turned)
 
 
 def look_and_keep(

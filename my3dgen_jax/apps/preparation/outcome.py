@@ -2,13 +2,14 @@
 
 import csv
 import io
+import math
 import pathlib
 import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from my3dgen_jax.apps.preparation.choices import LOOKS_LIKE
+from my3dgen_jax.apps.preparation.choices import LOOKS_LIKE, TINY
 from my3dgen_jax.apps.preparation.records import printable, Record
 from my3dgen_jax.data import album_files, photo_files
 
@@ -19,6 +20,7 @@ _COLUMNS = (
   "part",
   "reason",
   "faces",
+  "turned",
   "yaw",
   "pitch",
   "roll",
@@ -45,6 +47,7 @@ def csv_text(records: Sequence[Record]) -> str:
         "part": record.part,
         "reason": record.reason,
         "faces": len(record.look.faces) if record.look else 0,
+        "turned": record.turned,
         **(_numbers(record) if record.seen else {}),
       }
     )
@@ -85,13 +88,13 @@ def tell(
     log: called with each line.
   """
   kept = [record for record in records if record.kept]
-  counts: dict[str, int] = {}
+  kinds: dict[str, list[Record]] = {}
   for record in records:
     if not record.kept:
       kind = re.split(r"[:(]", record.reason)[0].strip()
       if kind.startswith(LOOKS_LIKE):
         kind = "near duplicate"
-      counts[kind] = counts.get(kind, 0) + 1
+      kinds.setdefault(kind, []).append(record)
   parts = {
     part: sum(record.part == part for record in kept)
     for part in ("train", "test", "reference")
@@ -105,8 +108,21 @@ def tell(
     )
     + (f"; {found.passed_over()}" if found.others else "")
   )
-  for kind, count in sorted(counts.items(), key=lambda item: -item[1]):
-    log(f"set aside {count}: {kind}")
+  turned = sum(record.turned > 0 for record in records)
+  if turned:
+    log(
+      f"turned {turned} that lay or stood on their heads; "
+      "report.csv says by how much"
+    )
+  for kind, those in sorted(kinds.items(), key=lambda item: -len(item[1])):
+    log(f"set aside {len(those)}: {kind}{_remedy(kind, those)}")
+  if any(
+    record.seen is not None for those in kinds.values() for record in those
+  ):
+    log(
+      f"look at {out / 'set_aside.png'}; --keep=NAME,NAME --overwrite takes "
+      "what you want of it"
+    )
   if kept:
     angles = np.array([record.angles for record in kept])
     log(
@@ -115,3 +131,19 @@ def tell(
       )
     )
     log(f"album: {out / album_files.ALBUM_FOLDER}")
+
+
+def _remedy(kind: str, records: Sequence[Record]) -> str:
+  """Which flag decides; for small faces, how small they are."""
+  flag = re.search(r"\((m(?:in|ax)_\w+) ", records[0].reason)
+  if flag is None:
+    return ""
+  if kind != TINY:
+    return f" (--{flag[1]})"
+  sides = [record.seen.quality.side for record in records if record.seen]
+  size = re.search(r" for (\d+)", records[0].reason)
+  scale = math.floor(100 * min(sides) / int(size[1])) / 100 if size else 0
+  return (
+    f", {min(sides):.0f} to {max(sides):.0f} pixels (--{flag[1]}={scale:g} "
+    "takes them)"
+  )

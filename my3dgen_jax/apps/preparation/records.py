@@ -56,6 +56,11 @@ class Record:
     return self.seen is not None and not self.reason
 
   @property
+  def turned(self) -> int:
+    """See `Look.turned`."""
+    return self.look.turned if self.look is not None else 0
+
+  @property
   def angles(self) -> tuple[float, float, float]:
     """Yaw, pitch and roll, degrees."""
     return pose_spread.angles(self.seen.label)

@@ -60,6 +60,7 @@ def write(records: Sequence[Record], config: PrepareConfig, out: pathlib.Path):
         _picture(record),
         record.name,
         "yaw {:+.0f}° pitch {:+.0f}°".format(*record.angles)
+        + (f", turned {record.turned}°" if record.turned else "")
         + ("" if record.part == "train" else f", {record.part}"),
         "black" if record.part == "train" else "darkblue",
       )

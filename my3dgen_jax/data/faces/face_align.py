@@ -217,6 +217,20 @@ def align(
   )
 
 
+def roll(points: Array, framing: Framing = FACE) -> float:
+  """How far a face is turned in the picture's plane.
+
+  Args:
+    points: [K, 2], in the order of `framing.points`, pixels.
+    framing: of this kind of face.
+
+  Returns: degrees clockwise, in [-180, 180]; 0: its forehead is up, +-180: it
+    is upside down.
+  """
+  up = (_affine_solver(framing) @ np.asarray(points, np.float64))[1]
+  return float(np.degrees(np.arctan2(up[0], -up[1])))
+
+
 @functools.cache
 def _affine_solver(framing: Framing) -> Any:
   standard = np.array(framing.points)

@@ -1,24 +1,29 @@
 """What MediaPipe's package sees in a picture.
 
-Its version 0.10.14 has the models inside; later ones download them, which
-nothing here does.
+Its version 0.10.14 has the models inside; from 0.10.30 on it downloads them,
+which nothing here does. For Python 3.13 and newer there are the latter alone:
+`mediapipe_tasks` finds faces with them.
 """
 
+import importlib.metadata
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from my3dgen_jax.data import images
-from my3dgen_jax.data.faces import landmarks
+from my3dgen_jax.data.faces import landmarks, mediapipe_tasks
 from my3dgen_jax.data.faces.landmarks import Face
 from my3dgen_jax.errors import one_line, UserError
 from my3dgen_jax.types import Array
 
+_TASKS_ALONE = 0, 10, 30  # the first version without models and `solutions`
 # Faces are looked for in this many pixels; the models see 128 to 192.
 _SEARCH_SIZE = 1024
+_LARGE = 16_000_000  # pixels, of which copies would fill the memory
 # Where a face may be overlooked because it is too large, or too small: a
 # photo with so wide a border, then tiles of these shares of the longer side.
 _BORDER = 0.25
@@ -48,6 +53,11 @@ def person_segmenter() -> Callable[[Array], np.ndarray]:
 
   Raises: UserError: MediaPipe is missing, or is one without models.
   """
+  if _has_tasks_alone():
+    raise UserError(
+      "finding people needs MediaPipe 0.10.14, which there is for Python 3.11 "
+      "and 3.12; --segmenter=depth needs none"
+    )
   model = _solution("selfie_segmentation").SelfieSegmentation(model_selection=0)
 
   def segment(pictures: Array) -> np.ndarray:
@@ -67,18 +77,24 @@ def face_detector(*, min_score: float = 0.5) -> landmarks.Detector:
   Both of MediaPipe's search models look for faces: in the photo, in the photo
   with a border, because they overlook faces that fill it, and, if there is
   still none, in parts of it. About each face an upright square is cut out;
-  both of the mesh's models look at it and at its mirror image, and what they
+  the mesh's models look at it and at its mirror image, and what they
   see is averaged: that halves the noise, and a mirrored photo has the
   mirrored points. What they do not see, or see in different places, is no
   face.
 
   Args:
     min_score: in (0, 1), the least score of a face: that of the search, times
-      the share of the four looks that saw a mesh.
+      the share of the looks that saw a mesh.
 
   Returns: the detector, for one thread.
   Raises: UserError: MediaPipe is missing, or is one without models.
   """
+  if _has_tasks_alone():
+    return _FaceDetector(
+      searches=mediapipe_tasks.searches(min_score),
+      meshes=mediapipe_tasks.meshes(_IN_SQUARE),
+      min_score=min_score,
+    )
   search, mesh = _solution("face_detection"), _solution("face_mesh")
   return _FaceDetector(
     searches=[
@@ -278,6 +294,11 @@ def _cut(
   photo: Any, box: tuple[float, float, float, float], size: tuple[int, int]
 ) -> np.ndarray:
   """A part of a photo, black outside, antialiased, [H, W, 3] uint8."""
+  # As `reducing_gap` would, but before the part is copied with its border.
+  times = int(min((box[2] - box[0]) / size[0], (box[3] - box[1]) / size[1]) / 2)
+  if times > 1 and photo.width * photo.height > _LARGE:
+    photo = photo.reduce(times)
+    box = (box[0] / times, box[1] / times, box[2] / times, box[3] / times)
   left, top = math.floor(box[0]), math.floor(box[1])
   part = photo.crop((left, top, math.ceil(box[2]), math.ceil(box[3])))
   return np.asarray(
@@ -352,6 +373,26 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
   return shared / (area(a) + area(b) - shared)
 
 
+def check():
+  """Loads MediaPipe, so that long work does not begin without it.
+
+  Raises: UserError, as `face_detector`.
+  """
+  if _has_tasks_alone():
+    mediapipe_tasks.check()
+  else:
+    _solution("face_mesh")
+
+
+def _has_tasks_alone() -> bool:
+  """Whether MediaPipe is one without `solutions`."""
+  try:
+    version = importlib.metadata.version("mediapipe")
+  except importlib.metadata.PackageNotFoundError:
+    return False
+  return tuple(map(int, re.findall(r"\d+", version)[:3])) >= _TASKS_ALONE
+
+
 def _solution(name: str) -> Any:
   """A module of `mediapipe.solutions`."""
   os.environ.setdefault("GLOG_minloglevel", "2")  # it talks a lot
@@ -361,7 +402,23 @@ def _solution(name: str) -> Any:
 
     return getattr(solutions, name)
   except (ImportError, AttributeError) as error:
-    raise UserError(
-      "finding people and faces needs MediaPipe 0.10.14: pip "
-      f'install "my3dgen-jax[prepare]" ({one_line(error)})'
-    ) from error
+    raise UserError(_why_not(error)) from error
+
+
+def _why_not(error: ImportError | AttributeError) -> str:
+  """What keeps MediaPipe from working, and what to do."""
+  if isinstance(error, ImportError) and not isinstance(
+    error, ModuleNotFoundError
+  ):
+    reason = one_line(error)
+    remedy = (
+      "; install what it misses, on Debian and Ubuntu: apt install libgl1 "
+      "libglib2.0-0"
+      if re.search(r"lib(GL|gthread|glib)", reason)
+      else ""
+    )
+    return f"MediaPipe is installed, but cannot be loaded: {reason}{remedy}"
+  return (
+    "finding people and faces needs MediaPipe: pip install "
+    f'"my3dgen-jax[prepare]" ({one_line(error)})'
+  )

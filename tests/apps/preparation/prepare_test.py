@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import signal
 import struct
 import tempfile
@@ -28,7 +29,7 @@ from my3dgen_jax.data import (
   video_frames,
 )
 from my3dgen_jax.data.albums import open_album
-from my3dgen_jax.data.faces import pose_spread
+from my3dgen_jax.data.faces import mediapipe_models, pose_spread, upright
 from my3dgen_jax.data.faces.landmarks import Face
 from my3dgen_jax.errors import Interrupted, UserError
 from my3dgen_jax.jobs import interrupts
@@ -239,6 +240,18 @@ class PrepareTest(parameterized.TestCase):
     for name in ("kept.png", "set_aside.png"):
       Image.open(self.out / name).load()
     self.assertLen(list(self.photos.iterdir()), 8)  # nothing is lost
+    # Which flag decided, and which value would have kept the face.
+    told = "\n".join(self.told)
+    for line in (
+      r"set aside 1: blurred \(--min_sharpness\)",
+      r"set aside 1: grey \(--min_color\)",
+      r"set aside 1: tiny, 2. to 2. pixels \(--min_scale=0.3\d? takes them\)",
+      r"set_aside.png; --keep=NAME,NAME --overwrite takes what you want",
+    ):
+      self.assertRegex(told, line)
+    scale = re.search(r"--min_scale=([\d.]+)", told)[1]
+    self.prepare(min_scale=float(scale), min_sharpness=0, overwrite=True)
+    self.assertEqual(self.report()["tiny.png"]["status"], "kept")
 
     self.prepare(keep=("grey.png", "again"), overwrite=True)
     self.assertEqual(self.album().names, ("again.png", "good.png", "grey.png"))
@@ -530,6 +543,68 @@ class PrepareTest(parameterized.TestCase):
     again = json.loads((self.out / "landmarks.json").read_text())
     np.testing.assert_allclose(again["me.jpg"][0]["points"], points, atol=0.01)
 
+  def test_a_missing_detector_is_said_before_videos_are_read(self):
+    (self.photos / "me.mp4").write_bytes(b"no video")
+    with mock.patch.object(
+      mediapipe_models, "check", side_effect=UserError("no MediaPipe")
+    ):
+      with self.assertRaisesRegex(UserError, "no MediaPipe"):
+        self.prepare(mediapipe_models.face_detector)
+    self.assertEqual(self.told, [])
+
+  @parameterized.parameters(1, 2, 3)
+  def test_a_photo_that_lies_or_stands_on_its_head(self, quarters):
+    """The crop, its label and its mask are those of the upright photo."""
+    c = dotted_faces.label(20, 5)
+    pixels = self.photo("me.png", (c, CORNER, SIDE))
+    self.prepare(out=str(self.folder / "right"))
+    (wanted,) = open_album(
+      self.folder / "right" / "album", img_resolution=SIZE, min_photos=1
+    )
+    dotted_faces.save(self.photos, "me.png", upright.turned(pixels, quarters))
+    self.prepare()
+    (item,) = self.album(min_photos=1)
+    np.testing.assert_allclose(item.c, wanted.c, atol=1e-5)
+    np.testing.assert_allclose(item.image, wanted.image, atol=0.03)
+    row = self.report()["me.png"]
+    self.assertEqual(row["turned"], str(360 - 90 * quarters))
+    self.assertLess(abs(float(row["roll"])), 5)
+    self.assertTrue(any("turned 1 that lay" in line for line in self.told))
+    # What is told of the landmarks lies in the file's pixels, and is enough.
+    told = json.loads((self.out / "landmarks.json").read_text())
+    (face,) = dotted_faces.find(upright.turned(pixels, quarters))
+    np.testing.assert_allclose(
+      told["me.png"][0]["points"], face.points, atol=0.01
+    )
+    self.prepare(
+      self.no_detector,
+      detections=str(self.out / "landmarks.json"),
+      out=str(self.folder / "again"),
+    )
+    (again,) = open_album(
+      self.folder / "again" / "album", img_resolution=SIZE, min_photos=1
+    )
+    np.testing.assert_allclose(again.c, wanted.c, atol=1e-3)
+
+  def test_heads_that_lean(self):
+    right = dotted_faces.label(0)
+    leaning = np.array(right)
+    turn = np.radians(30)
+    roll = np.eye(4)
+    roll[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    leaning[:16] = (leaning[:16].reshape(4, 4) @ roll).ravel()
+    self.photo("right.png", (right, CORNER, SIDE))
+    self.photo("leaning.png", (leaning, CORNER, SIDE))
+    self.prepare()
+    self.assertLen(self.album(min_photos=1).names, 2)
+    self.prepare(max_roll=20, overwrite=True)
+    self.assertRegex(
+      self.report()["leaning.png"]["reason"],
+      r"^leans to a side: (29|30|31) degrees \(max_roll 20\)$",
+    )
+    self.prepare(max_roll=20, overwrite=True, keep=("leaning",))
+    self.assertLen(self.album(min_photos=1).names, 2)
+
   def test_landmarks_that_cannot_be_used(self):
     self.photo("me.png")
     with self.assertRaisesRegex(UserError, "gone: no such"):
@@ -785,8 +860,9 @@ class PrepareTest(parameterized.TestCase):
     self.assertIn("not enough memory", self.report()["0.png"]["reason"])
     self.prepare(failing)
     self.assertEqual(self.report()["0.png"]["status"], "kept")
-    # That there is no face is remembered, as faces are.
-    self.assertLen(calls, 3)
+    # That there is no face, in none of four ways up, is remembered, as faces
+    # are.
+    self.assertLen(calls, 1 + 4 + 1)
     self.assertEqual(self.report()["1.png"]["reason"], "no face was found")
 
   def looks(self, **options):

@@ -1,5 +1,7 @@
 """The models of MediaPipe's package, or clear words where it is missing."""
 
+import builtins
+import importlib.metadata
 import importlib.util
 import pathlib
 import sys
@@ -12,7 +14,7 @@ from absl.testing import absltest, parameterized
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from my3dgen_jax.data.faces import landmarks, mediapipe_models
+from my3dgen_jax.data.faces import landmarks, mediapipe_models, mediapipe_tasks
 from my3dgen_jax.errors import UserError
 
 DATA = pathlib.Path(__file__).parents[4] / "shared" / "data"
@@ -49,8 +51,37 @@ class PersonSegmenterTest(absltest.TestCase):
 
   def test_missing(self):
     with mock.patch.dict(sys.modules, {"mediapipe.python": None}):
-      with self.assertRaisesRegex(UserError, r"0\.10\.14.*pip install"):
+      with self.assertRaisesRegex(UserError, r"needs MediaPipe: pip install"):
         mediapipe_models.person_segmenter()
+
+  def test_newer_versions_find_faces_alone(self):
+    with mock.patch.object(importlib.metadata, "version", return_value="1.2.3"):
+      with self.assertRaisesRegex(UserError, "--segmenter=depth"):
+        mediapipe_models.person_segmenter()
+      with (
+        mock.patch.object(mediapipe_tasks, "searches", return_value=["a"]),
+        mock.patch.object(mediapipe_tasks, "meshes", return_value=["b"]),
+      ):
+        detector = mediapipe_models.face_detector()
+      self.assertEqual((detector._searches, detector._meshes), (["a"], ["b"]))
+      with mock.patch.object(
+        mediapipe_tasks, "check", side_effect=UserError("no file")
+      ):
+        with self.assertRaisesRegex(UserError, "no file"):
+          mediapipe_models.check()
+
+  def test_installed_but_broken(self):
+    def broken(name, *args, **kwargs):
+      if name.startswith("mediapipe"):
+        raise ImportError("libGL.so.1: cannot open shared object file")
+      return imports(name, *args, **kwargs)
+
+    imports = builtins.__import__
+    with mock.patch.object(builtins, "__import__", broken):
+      with self.assertRaisesRegex(
+        UserError, "installed, but .*libGL.*apt inst"
+      ):
+        mediapipe_models.check()
 
   @pytest.mark.skipif(
     importlib.util.find_spec("mediapipe") is None,
@@ -89,6 +120,33 @@ def eyes_in(pixels):
       y, x = np.transpose(ndimage.center_of_mass(channel > 127, discs, [1, 2]))
       eyes = np.stack([x, y], axis=1) + 0.5
       yield eyes[np.argsort(eyes[:, 0])]
+
+
+class CutTest(parameterized.TestCase):
+  @parameterized.parameters(
+    (0, 0, 4000, 3000), (-1000, -1000, 5000, 4000), (400, 10, 3600, 2990)
+  )
+  def test_large_photos_are_made_smaller_first(self, *box):
+    """Their copies with a border would fill the memory."""
+    photo = Image.fromarray(
+      np.random.default_rng(0).integers(0, 255, (300, 400, 3)).astype(np.uint8)
+    ).resize((4000, 3000))
+    size = 600, 500
+    direct = mediapipe_models._cut(photo, box, size)
+    sizes = []
+    crop = Image.Image.crop
+    with (
+      mock.patch.object(mediapipe_models, "_LARGE", 10**6),
+      mock.patch.object(
+        Image.Image,
+        "crop",
+        lambda image, box: sizes.append(image.size) or crop(image, box),
+      ),
+    ):
+      small = mediapipe_models._cut(photo, box, size)
+    self.assertLessEqual(max(sizes[0]), 2000)
+    difference = np.abs(small.astype(int) - direct)
+    self.assertLess(difference.mean(), 3)
 
 
 class FakeDetection:
@@ -237,7 +295,7 @@ class FaceDetectorTest(parameterized.TestCase):
 
   def test_missing(self):
     with mock.patch.dict(sys.modules, {"mediapipe.python": None}):
-      with self.assertRaisesRegex(UserError, r"0\.10\.14.*pip install"):
+      with self.assertRaisesRegex(UserError, r"needs MediaPipe: pip install"):
         mediapipe_models.face_detector()
 
 

@@ -1,0 +1,107 @@
+"""Does a photo with a small face do harm, or does it still help?
+
+    python -m benchmarks.small_faces --out=runs/small_faces
+
+A person of the demo is personalized from ten photos; from these and twenty
+more; and from these and twenty more of whose faces a camera caught fewer
+pixels: made smaller, saved as JPEG and brought to the crop's size again, as
+`prepare` does. The share that is left of a side is what `prepare` calls
+`--min_scale`. Small photos are worth keeping where the held-out photos look
+more like the person than without them. A stopped benchmark goes on.
+"""
+
+import io
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+from PIL import Image
+
+from benchmarks import report
+from my3dgen_jax.data import dataset_json
+from my3dgen_jax.demo import album as demo_album
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.launch.support import cli
+from my3dgen_jax.training import run_folder
+
+_OUT = cli.string("out", "runs/small_faces", "Folder of the runs.")
+_FIRST = cli.integer("first", 0, "Number of the first person.", lower_bound=0)
+_PEOPLE = cli.integer("people", 1, "How many.", lower_bound=1)
+_STEPS = cli.integer("steps", 100, "Of each run.", lower_bound=1)
+
+_SHARP = 10  # photos that stay as they are
+_SCALES = (1.0, 0.5, 0.4, 0.3, 0.2, 0.12)
+_JPEG_QUALITY = 90
+_METRICS = ("lpips", "psnr", "psnr_marks", "id_sim")
+
+
+def main():
+  rows = []
+  for number in range(_FIRST.value, _FIRST.value + _PEOPLE.value):
+    folder = pathlib.Path(_OUT.value) / f"person_{number}"
+    demo_album.write_demo_album(folder / "album", number)
+    for scale in (None, *_SCALES):
+      name = "sharp alone" if scale is None else f"and 20 at {scale:g}"
+      rows.append([f"{number}", name, *_scores(folder, number, scale)])
+  print(
+    report.table(["person", "photos", "LPIPS", "PSNR", "at marks", "ID"], rows)
+  )
+
+
+def _scores(folder: pathlib.Path, number: int, scale: float | None):
+  """Of held-out photos, after a run."""
+  name = "alone" if scale is None else f"at{scale:g}"
+  out = folder / name
+  if not (out / run_folder.SUMMARY_FILE).exists():
+    album = folder / f"album_{name}"
+    _write(folder / "album", album, scale)
+    done = subprocess.run(
+      [
+        *(sys.executable, "-m", "my3dgen_jax.launch.personalize"),
+        *("--flagfile=demo.flags", f"--demo_person={number}"),
+        *(f"--album={album}", f"--test={album / demo_album.TEST_FILE}"),
+        f"--reference={album / demo_album.REFERENCE_FILE}",
+        *(f"--steps={_STEPS.value}", f"--out={out}", "--resume", "--noreport"),
+      ],
+      check=False,
+    )
+    if done.returncode:
+      raise UserError(f"{out}: personalization failed, see above")
+  found = run_folder.read_json(out / run_folder.SUMMARY_FILE)["personalized"]
+  return [f"{found[metric]:.3f}" for metric in _METRICS]
+
+
+def _write(album: pathlib.Path, out: pathlib.Path, scale: float | None):
+  """The album, all but the first photos small or (None) left out."""
+  shutil.rmtree(out, ignore_errors=True)
+  shutil.copytree(album, out)
+  labels = dataset_json.read(out / dataset_json.FILE_NAME)
+  later = sorted(name for name in labels if name.startswith("photo"))[_SHARP:]
+  for name in later:
+    if scale is None:
+      (out / name).unlink()
+      del labels[name]
+    else:
+      pixels = np.asarray(Image.open(out / name).convert("RGB"))
+      Image.fromarray(small(pixels, scale)).save(out / name)
+  dataset_json.write(out / dataset_json.FILE_NAME, labels)
+
+
+def small(pixels: np.ndarray, scale: float) -> np.ndarray:
+  """What is left of a crop, [S, S, 3], of a photo with fewer pixels."""
+  size = pixels.shape[0]
+  if scale == 1:
+    return pixels
+  side = max(1, round(size * scale))
+  image = Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX)
+  file = io.BytesIO()
+  image.save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+  return np.asarray(
+    Image.open(file).resize((size, size), Image.Resampling.LANCZOS)
+  )
+
+
+if __name__ == "__main__":
+  cli.run(main)

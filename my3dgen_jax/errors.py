@@ -1,6 +1,9 @@
 """What a user did or gave that cannot work, as opposed to a bug of ours."""
 
-_LONGEST_MESSAGE = 600  # a hostile file must not fill the terminal
+import re
+
+# Letters of a message: a hostile file must not fill the terminal.
+_LONGEST_MESSAGE, _LONGEST_OF_FILES = 2000, 600
 
 
 class UserError(ValueError):
@@ -22,6 +25,9 @@ class FlagError(UserError):
 class CheckpointError(UserError):
   """A checkpoint, ours or another's, that cannot be used."""
 
+  def __init__(self, reason: str):
+    super().__init__(plain(reason, _LONGEST_OF_FILES))
+
 
 class Interrupted(Exception):
   """A signal asked to stop; what was done so far is saved.
@@ -40,8 +46,37 @@ def one_line(error: object) -> str:
   if isinstance(error, MemoryError):
     return "not enough memory"
   if isinstance(error, OSError) and error.filename is not None:
-    return f"{error.filename}: {error.strerror}"
+    return plain(f"{error.filename}: {error.strerror}", _LONGEST_MESSAGE)
   return plain(" ".join(str(error).split()), _LONGEST_MESSAGE)
+
+
+def without_package(
+  error: ImportError | AttributeError, name: str, missing: str
+) -> UserError:
+  """The error of work that needs a package which cannot be imported.
+
+  Args:
+    error: of importing it.
+    name: of the package.
+    missing: what to say, and to do, where it is not installed.
+
+  Returns: that, or why a package that is there cannot be loaded: it may miss
+    a library of the system.
+  """
+  reason = one_line(error)
+  if isinstance(error, ModuleNotFoundError) or not isinstance(
+    error, ImportError
+  ):
+    return UserError(f"{missing} ({reason})")
+  remedy = (
+    "; install what it misses, on Debian and Ubuntu: apt install libgl1 "
+    "libglib2.0-0"
+    if re.search(r"lib(GL|gthread|glib)", reason)
+    else ""
+  )
+  return UserError(
+    f"{name} is installed, but cannot be loaded: {reason}{remedy}"
+  )
 
 
 def plain(text: object, longest: int | None = None) -> str:

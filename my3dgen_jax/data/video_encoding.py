@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from my3dgen_jax.errors import UserError
+from my3dgen_jax.errors import UserError, without_package
 
 # Where a video does not say it, players guess the colors by the size.
 _COLORS = (
@@ -102,9 +102,11 @@ def find_ffmpeg(path: pathlib.Path) -> str:
 
     return imageio_ffmpeg.get_ffmpeg_exe()
   except ImportError as error:
-    raise UserError(
+    raise without_package(
+      error,
+      "imageio-ffmpeg",
       f"{path}: MP4 needs imageio-ffmpeg: {remedy}, or a name "
-      "that ends in .gif or .webp"
+      "that ends in .gif or .webp",
     ) from error
   except RuntimeError as error:  # it came without the program
     raise UserError(f"{path}: MP4 needs ffmpeg: {remedy} ({error})") from error

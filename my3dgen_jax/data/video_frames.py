@@ -22,7 +22,7 @@ import numpy as np
 from my3dgen_jax.data.decoding import video_streams
 from my3dgen_jax.data.decoding.video_streams import Stream
 from my3dgen_jax.data.faces import photo_quality
-from my3dgen_jax.errors import one_line, UserError
+from my3dgen_jax.errors import one_line, UserError, without_package
 
 _FPS = 10.0  # frames a second that are looked at; nobody turns faster
 _LONGEST_MOMENT = (
@@ -95,9 +95,11 @@ def _ffmpeg(path: pathlib.Path) -> str:
   try:
     # pylint: disable-next=import-outside-toplevel
     import imageio_ffmpeg
-  except ImportError:
-    raise UserError(
-      f'{path}: videos need imageio-ffmpeg: pip install ".[video]"'
+  except ImportError as error:
+    raise without_package(
+      error,
+      "imageio-ffmpeg",
+      f'{path}: videos need imageio-ffmpeg: pip install ".[video]"',
     ) from None
   try:
     return imageio_ffmpeg.get_ffmpeg_exe()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from my3dgen_jax.directions.direction import Direction, unit
-from my3dgen_jax.errors import one_line, UserError
+from my3dgen_jax.errors import UserError, without_package
 from my3dgen_jax.ops import checks
 
 _LEAST_SAMPLES = 10  # of each kind: fewer say nothing, held out or not
@@ -151,9 +151,10 @@ def _separate(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
   except ImportError as error:
-    raise UserError(
-      "fitting a direction needs scikit-learn: pip install "
-      f"scikit-learn ({one_line(error)})"
+    raise without_package(
+      error,
+      "scikit-learn",
+      "fitting a direction needs scikit-learn: pip install scikit-learn",
     ) from error
   svm = LinearSVC(
     C=c, dual="auto", max_iter=_MOST_ITERATIONS, random_state=seed

@@ -4,7 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from my3dgen_jax.errors import one_line, UserError
+from my3dgen_jax.errors import UserError, without_package
 from my3dgen_jax.tracing.derivatives import entry
 from my3dgen_jax.types import Array
 
@@ -79,9 +79,8 @@ def ssim(x: Array, y: Array) -> jax.Array:
   try:
     import dm_pix  # pylint: disable=import-outside-toplevel
   except ImportError as error:
-    raise UserError(
-      'SSIM needs DM PIX: pip install "my3dgen-jax[evaluate]" '
-      f"({one_line(error)})"
+    raise without_package(
+      error, "DM PIX", 'SSIM needs DM PIX: pip install "my3dgen-jax[evaluate]"'
     ) from error
   x, y = ((jnp.clip(image, -1, 1) + 1) / 2 for image in (x, y))
   found = dm_pix.ssim(

@@ -9,7 +9,7 @@ import numpy as np
 
 from my3dgen_jax.apps.evaluation import tables
 from my3dgen_jax.apps.evaluation.tables import Table
-from my3dgen_jax.errors import one_line, UserError
+from my3dgen_jax.errors import without_package
 from my3dgen_jax.storage.files import replacing
 
 
@@ -25,9 +25,10 @@ def check():
 
     del matplotlib
   except ImportError as error:
-    raise UserError(
-      "figures need matplotlib: pip install "
-      f'"my3dgen-jax[evaluate]" ({one_line(error)})'
+    raise without_package(
+      error,
+      "matplotlib",
+      'figures need matplotlib: pip install "my3dgen-jax[evaluate]"',
     ) from error
 
 

@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from my3dgen_jax.errors import UserError
+from my3dgen_jax.errors import without_package
 
 _PACKAGES = {"skimage": "scikit-image"}  # where the name is another
 
@@ -15,6 +15,8 @@ def library(name: str) -> Any:
   except ImportError as error:
     package = name.partition(".")[0]
     package = _PACKAGES.get(package, package)
-    raise UserError(
-      f'meshes need {package}: pip install ".[mesh]", or pip install {package}'
+    raise without_package(
+      error,
+      package,
+      f'meshes need {package}: pip install ".[mesh]", or pip install {package}',
     ) from error

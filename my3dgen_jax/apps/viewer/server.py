@@ -32,7 +32,7 @@ from my3dgen_jax.apps.viewer.workers import Renderer
 from my3dgen_jax.config import part, setting
 from my3dgen_jax.data import provenance
 from my3dgen_jax.directions import Direction
-from my3dgen_jax.errors import one_line, UserError
+from my3dgen_jax.errors import one_line, UserError, without_package
 from my3dgen_jax.storage.files import make_writable
 
 _TITLE = "My3DGen"
@@ -278,8 +278,8 @@ def _import_viser() -> Any:
   try:
     import viser  # pylint: disable=import-outside-toplevel
   except ImportError as error:
-    raise UserError(
-      f'the viewer needs viser: pip install ".[viewer]" ({one_line(error)})'
+    raise without_package(
+      error, "viser", 'the viewer needs viser: pip install ".[viewer]"'
     ) from error
   # A window that has closed is told something now and then before we know.
   warnings.filterwarnings("ignore", "Queued .* on a closed connection")

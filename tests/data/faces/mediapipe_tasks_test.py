@@ -121,7 +121,11 @@ class MediapipeTasksTest(absltest.TestCase):
 
   def test_what_is_missing(self):
     mediapipe_tasks.check()
-    with mock.patch.dict(sys.modules, {"mediapipe.tasks.python.vision": None}):
+    with mock.patch.object(
+      mediapipe_tasks.importlib,
+      "import_module",
+      side_effect=ImportError("libEGL.so.1: cannot open"),
+    ):
       with self.assertRaisesRegex(UserError, "installed, but cannot be loaded"):
         mediapipe_tasks.check()
     (self.folder / "models" / "face_landmarker.task").unlink()

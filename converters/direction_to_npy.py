@@ -12,7 +12,6 @@ tensors, --key says which.
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
 
 if not __package__:
   # Run as a script: the packages lie beside this folder, and a copy needs no
@@ -24,22 +23,8 @@ if not __package__:
   import converters  # noqa: F401 (says what is missing)
 
 # pylint: disable=wrong-import-position
-import numpy as np
-from absl import flags
-
-from converters import cli, torch_reader
-from converters.errors import (
-  bare,
-  describe,
-  describe_shape,
-  naming,
-  read_file,
-  some_of,
-)
-from converters.torch_reader import TensorRecord
+from converters import one_tensor
 from my3dgen_jax import directions
-from my3dgen_jax.directions import Direction
-from my3dgen_jax.errors import CheckpointError
 
 
 def convert(
@@ -50,111 +35,21 @@ def convert(
   overwrite: bool = False,
   log: Callable[[str], None] = print,
 ):
-  """Converts a file, all of it or nothing.
-
-  Args:
-    input_path: of PyTorch.
-    output: the file to create, `.npy`.
-    key: which tensor of a table; None: there is but one.
-    overwrite: replace a file that exists.
-    log: called with each line of progress.
-
-  Raises:
-    CheckpointError: one line that names the file, the reason and, where
-      there is one, the remedy.
-  """
-  check_output(output, input_path, overwrite)
-  data = read_file(input_path)
-  with naming(input_path):
-    tensor = find_tensor(torch_reader.loads(data), key)
-    # Also what NumPy has no sums for, e.g. bfloat16.
-    vector = directions.check_vector(tensor.numpy().astype(np.float64))
-  with naming(output):
-    os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
-    directions.save(output, Direction("", vector))
-  log(f"wrote {output}: a direction of shape {describe_shape(vector.shape)}")
-
-
-def find_tensor(value: Any, key: str | None = None) -> TensorRecord:
-  """The one tensor that a file is about.
-
-  Args:
-    value: what the file holds: a tensor, or a table with tensors in it.
-    key: which tensor of a table; None: there is but one.
-
-  Raises: CheckpointError: there is none, or a choice.
-  """
-  if isinstance(value, TensorRecord):
-    if key is not None:
-      raise CheckpointError("holds one tensor without a name (leave out --key)")
-    return value
-  if not isinstance(value, dict):
-    raise CheckpointError(f"holds {describe(value)}, not a tensor")
-  tensors = {
-    name: item
-    for name, item in value.items()
-    if isinstance(name, str) and isinstance(item, TensorRecord)
-  }
-  if not tensors:
-    raise CheckpointError("holds no tensor")
-  names = some_of(map(bare, tensors))
-  if key is None and len(tensors) > 1:
-    raise CheckpointError(f"holds several tensors: {names} (choose with --key)")
-  if key is not None and key not in tensors:
-    raise CheckpointError(
-      f"holds no tensor {bare(key)}; it has {names} (choose with --key)"
-    )
-  return next(iter(tensors.values())) if key is None else tensors[key]
-
-
-def check_output(output: str, input_path: str, overwrite: bool):
-  """Refuses before any work what would fail, or be regretted, after it."""
-  with naming(output):
-    if not output.endswith(directions.SUFFIX):
-      raise CheckpointError(
-        f"expected a name that ends in "
-        f"{directions.SUFFIX} (choose another --output)"
-      )
-    if os.path.isdir(output):
-      raise CheckpointError("is a folder (give a file name)")
-    if os.path.realpath(output) == os.path.realpath(input_path):
-      raise CheckpointError("is the input (choose another --output)")
-    if os.path.lexists(output) and not overwrite:
-      raise CheckpointError("exists already (--overwrite replaces it)")
-
-
-def run(argv: list[str], about: str, convert_file: Callable[..., None]) -> int:
-  """The command line of a converter of one tensor; returns the exit code."""
-  values = cli.new_flags()
-  flags.DEFINE_string(
-    "input", None, "File to read (.pt, .pth, .pkl).", flag_values=values
-  )
-  flags.DEFINE_string(
-    "output", None, "File to create (.npy).", flag_values=values
-  )
-  flags.DEFINE_string(
-    "key",
-    None,
-    "Which tensor, if the file holds several by names.",
-    flag_values=values,
-  )
-  flags.DEFINE_bool(
-    "overwrite", False, "Replace an existing file.", flag_values=values
-  )
-  return cli.run(
-    argv,
-    values,
-    about=about,
-    required=("input", "output"),
-    work=lambda: convert_file(
-      values.input, values.output, key=values.key, overwrite=values.overwrite
-    ),
+  """Converts a direction, see `one_tensor.convert`."""
+  one_tensor.convert(
+    input_path,
+    output,
+    directions.check_vector,
+    title="a direction",
+    key=key,
+    overwrite=overwrite,
+    log=log,
   )
 
 
 def main(argv: list[str]) -> int:
   """The command line; returns the exit code."""
-  return run(argv, __doc__, convert)
+  return one_tensor.run(argv, __doc__, convert)
 
 
 if __name__ == "__main__":

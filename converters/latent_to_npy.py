@@ -25,10 +25,9 @@ if not __package__:
 # pylint: disable=wrong-import-position
 import numpy as np
 
-from converters import direction_to_npy, torch_reader
-from converters.errors import describe_shape, naming, read_file
+from converters import one_tensor
+from converters.errors import describe_shape
 from my3dgen_jax.errors import CheckpointError
-from my3dgen_jax.storage.files import replacing
 
 
 def convert(
@@ -39,40 +38,33 @@ def convert(
   overwrite: bool = False,
   log: Callable[[str], None] = print,
 ):
-  """Converts a file, all of it or nothing.
+  """Converts a latent, see `one_tensor.convert`."""
+  one_tensor.convert(
+    input_path,
+    output,
+    _checked,
+    title="a latent",
+    key=key,
+    overwrite=overwrite,
+    log=log,
+  )
 
-  Args:
-    input_path: of PyTorch.
-    output: the file to create, `.npy`.
-    key: which tensor of a table; None: there is but one.
-    overwrite: replace a file that exists.
-    log: called with each line of progress.
 
-  Raises:
-    CheckpointError: one line that names the file, the reason and, where
-      there is one, the remedy.
-  """
-  direction_to_npy.check_output(output, input_path, overwrite)
-  data = read_file(input_path)
-  with naming(input_path):
-    tensor = direction_to_npy.find_tensor(torch_reader.loads(data), key)
-    # Also what NumPy has no sums for, e.g. bfloat16.
-    ws = tensor.numpy().astype(np.float64).astype(np.float32)
-    if not 1 <= ws.ndim <= 3 or ws.size == 0 or not np.isfinite(ws).all():
-      raise CheckpointError(
-        f"holds {describe_shape(ws.shape)}, expected a latent of finite "
-        "numbers, [w_dim] to [1, num_ws, w_dim]"
-      )
-  with naming(output):
-    os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
-    with replacing(output) as file:
-      np.save(file, ws, allow_pickle=False)
-  log(f"wrote {output}: a latent of shape {describe_shape(ws.shape)}")
+def _checked(array: np.ndarray) -> np.ndarray:
+  """A latent as it is; which generator's it is, the album that has it says."""
+  with np.errstate(over="ignore"):  # becomes infinity, refused here
+    ws = array.astype(np.float32)
+  if not 1 <= ws.ndim <= 3 or ws.size == 0 or not np.isfinite(ws).all():
+    raise CheckpointError(
+      f"holds {describe_shape(ws.shape)}, expected a latent of finite "
+      "numbers, [w_dim] to [1, num_ws, w_dim]"
+    )
+  return ws
 
 
 def main(argv: list[str]) -> int:
   """The command line; returns the exit code."""
-  return direction_to_npy.run(argv, __doc__, convert)
+  return one_tensor.run(argv, __doc__, convert)
 
 
 if __name__ == "__main__":

@@ -225,6 +225,25 @@ class ApiTest(parameterized.TestCase):
         if "key" in parameters and not attribute.startswith("_"):
           self.assertEqual(parameters[0], "key", f"{name}.{attribute}")
 
+  def test_options_are_keywords(self):
+    """Nobody can tell what `f(x, True, None)` means; DM PIX tests so, too."""
+    for path in PACKAGE.rglob("*.py"):
+      for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
+          continue
+        given = [
+          one for one in node.args.args if one.arg not in ("self", "cls")
+        ]
+        options = list(zip(reversed(given), reversed(node.args.defaults)))
+        where = f"{path}: {node.name}"
+        # One may be what the function is about.
+        self.assertLessEqual(len(options), 3, where)
+        if len(given) > 1:
+          for name, default in options:
+            self.assertNotIsInstance(
+              getattr(default, "value", None), bool, f"{where}: {name.arg}"
+            )
+
   def test_issue_signatures(self):
     """The calls that the README promises."""
     method = lambda name: inspect.signature(

@@ -362,8 +362,9 @@ def generator_tensors(
 
   Raises: CheckpointError: there are several, and none is `network`.
   """
+  plain = map(wrapped.plain_name, tensors)
   prefixes = sorted(
-    {name.partition(_BEGINNING)[0] for name in tensors if _BEGINNING in name}
+    {name.partition(_BEGINNING)[0] for name in plain if _BEGINNING in name}
   )
   if not prefixes:
     return tensors  # what is missing is told by those who look for it
@@ -374,6 +375,8 @@ def generator_tensors(
       wanted = [prefix for prefix in prefixes if one in prefix.split(".")]
       if wanted:
         break
+    if not wanted and "" in prefixes:
+      wanted = [""]  # the file's own; others are beside it
   if len(wanted) != 1:
     raise CheckpointError(
       f"holds several generators, {some_of(map(bare, prefixes))} (choose one "

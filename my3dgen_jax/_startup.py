@@ -11,6 +11,7 @@ from types import TracebackType
 
 _PACKAGE = __name__.partition(".")[0]
 _COMMAND = "my3dgen"  # of the console
+_CONVERTERS = ("_to_flax.py", "_to_npy.py", "_to_torch.py")
 # What is imported without asking, of the packages that we depend on.
 REQUIRED = (
   "absl",
@@ -35,14 +36,14 @@ def is_command(arguments: list[str]) -> bool:
   rest = list(arguments[1:])
   while rest:
     argument = rest.pop(0)
-    if argument == "-m":
-      module = rest[0] if rest else ""
+    if argument.startswith("-m"):
+      module = argument[2:] or (rest[0] if rest else "")
       return module.partition(".")[0] in (_PACKAGE, "converters")
     if argument in ("-X", "-W"):  # of which the value comes next
       rest = rest[1:]
     elif not argument.startswith("-"):
       path = pathlib.PurePath(argument)
-      return path.stem == _COMMAND or path.parent.name == "converters"
+      return path.stem == _COMMAND or path.name.endswith(_CONVERTERS)
   return False
 
 

@@ -1,9 +1,11 @@
 """What a user did or gave that cannot work, as opposed to a bug of ours."""
 
 import re
+import unicodedata
 
 # Letters of a message: a hostile file must not fill the terminal.
 _LONGEST_MESSAGE, _LONGEST_OF_FILES = 2000, 600
+_SHOWN = "\u200c\u200d"  # joiners
 
 
 class UserError(ValueError):
@@ -91,4 +93,13 @@ def plain(text: object, longest: int | None = None) -> str:
   if longest is not None and len(line) > longest:
     half = longest // 2
     line = f"{line[:half]} … {line[-half:]}"
-  return "".join(char if char.isprintable() else "?" for char in line)
+  line = re.sub(r"[\t\n\v\f\r]", " ", line)
+  return "".join(
+    char
+    # Names have spaces of other scripts, and what joins emoji.
+    if char.isprintable()
+    or char in _SHOWN
+    or unicodedata.category(char) == "Zs"
+    else "?"
+    for char in line
+  )

@@ -15,8 +15,19 @@ class ErrorsTest(parameterized.TestCase):
     text = str(kind("a\x1b[2J\n.png: " + "x" * 5000 + ": is damaged"))
     self.assertTrue(text.isprintable())
     self.assertLess(len(text), 620 if kind is errors.CheckpointError else 2020)
-    self.assertStartsWith(text, "a?[2J?.png: xxx")
+    self.assertStartsWith(text, "a?[2J .png: xxx")
     self.assertEndsWith(text, "xxx: is damaged")
+
+  @parameterized.parameters(
+    "写真\u30001.jpg", "10.00\u202fAM.png", "👩\u200d👧.png"
+  )
+  def test_names_stay_what_they_are(self, name):
+    self.assertEqual(
+      str(UserError(f"{name}: is damaged")), f"{name}: is damaged"
+    )
+
+  def test_lines_become_one(self):
+    self.assertEqual(str(UserError("a\n b\tc")), "a  b c")
 
   def test_short_ones_stay(self):
     self.assertEqual(str(UserError("太郎.png: …")), "太郎.png: …")

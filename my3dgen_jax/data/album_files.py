@@ -242,19 +242,17 @@ def labelled_photos(
   labels = {}
   if labelled is not None:
     with labelled.reading() as opened:
-      labels = _with_names_of(
+      labels = with_names_of(
         dataset_json.parse(
           opened.read(json_files.MOST_BYTES + 1), labelled.place, convention
         ),
         images,
       )
-  latents = _beside(files, (), latent_files.SUFFIXES)
+  latents = _beside(files, (), latent_files.SUFFIXES, many=True)
   masks = _beside(files, labels, _endings(MASK_SUFFIX))
   marks = _beside(files, labels, _endings(MARKS_SUFFIX))
   aside = {file.place for file in (*masks.values(), *marks.values())}
   names = [name for name in images if files[name].place not in aside]
-  for file in _beside(files, (), latent_files.TORCH_SUFFIXES).values():
-    raise AlbumError(latent_files.convert_hint(file.place))
   if names and labelled is None:
     raise AlbumError(
       f"{place}: holds no {dataset_json.FILE_NAME}, the cameras of its "
@@ -275,6 +273,11 @@ def labelled_photos(
       "or remove its label"
     )
   stems = {stem(name) for name in names}
+  read_latents = num_ws is not None and w_dim is not None
+  of_torch = _beside(files, (), latent_files.TORCH_SUFFIXES, many=True)
+  for name in sorted(stems & (set(of_torch) - set(latents))):
+    if read_latents:
+      raise AlbumError(latent_files.convert_hint(of_torch[name].place))
   for kind, others in (
     ("mask", masks),
     ("picture of marks", marks),
@@ -285,7 +288,6 @@ def labelled_photos(
         f"{others[other].place}: is the {kind} of no photo, as "
         f"there is no {other}.png, .jpg or .webp; remove it"
       )
-  read_latents = num_ws is not None and w_dim is not None
   return [
     Photo(
       name=name,
@@ -311,7 +313,11 @@ def _endings(suffix: str) -> tuple[str, ...]:
 
 
 def _beside(
-  files: Mapping[str, File], labels: Container[str], suffixes: Sequence[str]
+  files: Mapping[str, File],
+  labels: Container[str],
+  suffixes: Sequence[str],
+  *,
+  many: bool = False,
 ) -> dict[str, File]:
   """What lies beside photos, by the photos' stems.
 
@@ -319,22 +325,23 @@ def _beside(
     files: by name.
     labels: a label makes `me_with_mask.png` a photo.
     suffixes: their names' ends, small letters.
+    many: of several the first suffix counts.
 
-  Raises: AlbumError: a photo has two.
+  Raises: AlbumError: a photo has two, and may not.
   """
-  found = {}
-  for name, file in files.items():
-    for suffix in suffixes:
+  found: dict[str, File] = {}
+  for suffix in suffixes:
+    for name, file in files.items():
       if name.lower().endswith(suffix) and name not in labels:
         other = found.setdefault(name[: -len(suffix)], file)
-        if other is not file:
+        if other is not file and not many:
           raise AlbumError(
             f"{file.place}: is a second one beside {other.place}; keep one"
           )
   return found
 
 
-def _with_names_of(
+def with_names_of(
   labels: Mapping[str, np.ndarray], images: Sequence[str]
 ) -> dict[str, np.ndarray]:
   """Labels by the photos' names in the album.

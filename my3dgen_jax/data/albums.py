@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 
 from my3dgen_jax.config import RenderConfig
 from my3dgen_jax.data import dataset_json, tfds_builder
@@ -82,6 +83,7 @@ def open_album(
       w_dim=w_dim,
       min_photos=min_photos,
     )
+    conventions.check(album.c, album.names, album.place, rendering)
     return dataclasses.replace(
       album, is_procedural=(prepared[0] / PROCEDURAL_FILE).is_file()
     )
@@ -100,5 +102,19 @@ def open_album(
     img_resolution=img_resolution,
     min_photos=min_photos,
   )
-  conventions.check(album.c, album.names, album.place, rendering)
-  return dataclasses.replace(album, is_procedural=PROCEDURAL_FILE in files)
+  if dataset_json.FILE_NAME not in files:  # of NeRF tools
+    words = words or (conventions.OPENGL,)
+  conventions.check(album.c, album.names, album.place, rendering, words=words)
+  return dataclasses.replace(
+    album,
+    is_procedural=PROCEDURAL_FILE in files or _is_named_as_the_demo_s(album),
+  )
+
+
+def _is_named_as_the_demo_s(album: Album) -> bool:
+  """Whether the demo of versions before `PROCEDURAL_FILE` has drawn it."""
+  kinds = set()
+  for name in album.names:
+    match = re.fullmatch(r"(photo|test|reference)\d{3}\.png", name)
+    kinds.add(match and match[1])
+  return kinds == {"photo", "test", "reference"}

@@ -28,6 +28,18 @@ class DatasetJsonError(UserError):
   """A `dataset.json` that cannot be used; names the file and the entry."""
 
 
+def convention_of(content: Any, given: Sequence[str]) -> Sequence[str]:
+  """The words of the convention that a file's cameras are in.
+
+  Args:
+    content: plain data of the file.
+    given: what somebody has said of it; none: nothing.
+  """
+  if nerfstudio.is_transforms(content) or nerfstudio.is_camera_path(content):
+    return given or (conventions.OPENGL,)
+  return given
+
+
 def normal_name(name: str) -> str:
   """One spelling for a file's name, whoever wrote it.
 
@@ -104,12 +116,12 @@ def labels_of(
   entries = content.get("labels") if isinstance(content, dict) else None
   if isinstance(entries, dict):
     entries = [list(item) for item in entries.items()]
+  convention = convention_of(content, convention)
   if nerfstudio.is_transforms(content) or nerfstudio.is_camera_path(content):
     try:
       entries = nerfstudio.entries(content, where)
     except UserError as error:
       raise DatasetJsonError(str(error)) from None
-    convention = convention or (conventions.OPENGL,)
   if not isinstance(entries, list):
     raise DatasetJsonError(
       f"{where}: holds no camera labels; expected "

@@ -21,7 +21,7 @@ def seconds() -> float:
 
 @functools.cache
 def _listen():
-  # Light work that tells of its progress needs no JAX.
+  # Whoever only imports this room needs no JAX.
   from jax import monitoring  # pylint: disable=import-outside-toplevel
 
   monitoring.register_event_duration_secs_listener(_add)

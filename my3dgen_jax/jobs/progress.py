@@ -56,7 +56,8 @@ class Progress:
     self._compiling_time = compiling_time
     compiling_time()  # counts from its first call on
     self._shown: float | None = None
-    self._first = (0, 0.0)  # units that were new at the first update, when
+    # Units that were new at the first update; when, and how much was compiled.
+    self._first = (0, 0.0, 0.0)
     self._live = self._file.isatty()
     self._interval = _LIVE_INTERVAL if self._live else _FILE_INTERVAL
 
@@ -77,10 +78,9 @@ class Progress:
       detail: more to show, e.g. a loss.
     """
     now, new = self._clock(), done - self.start
-    # Several programs may be compiled at once: then it counts for nothing.
-    working = now - self._compiling_time()
+    compiled = self._compiling_time()
     if self._shown is None:
-      self._first = new, working
+      self._first = new, now, compiled
     elif done < self.total and now - self._shown < self._interval:
       return
     self._shown = now
@@ -89,7 +89,10 @@ class Progress:
       f"({100 * done // max(self.total, 1)} %)"
     )
     if new > self._first[0]:
-      rate = (new - self._first[0]) / max(working - self._first[1], 1e-3)
+      passed = now - self._first[1]
+      working = passed - (compiled - self._first[2])
+      # Of several that are compiled at once the sum may be all there was.
+      rate = (new - self._first[0]) / max(working, passed / 10, 1e-9)
       line += f", {rate:.3g} {self.unit}/s"
       if done < self.total:
         line += f", {duration((self.total - done) / rate)} left"

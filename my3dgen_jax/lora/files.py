@@ -141,7 +141,7 @@ def settings_of(
   path: str | os.PathLike,
   metadata: dict[str, str],
   names: Iterable[str],
-  lost: LoraConfig | None = None,
+  lora_config: LoraConfig | None = None,
 ) -> LoraConfig:
   """Rank, layout and alpha as a file tells them.
 
@@ -149,14 +149,14 @@ def settings_of(
     path: of the file.
     metadata: of it; what tells them is taken out.
     names: of its tensors.
-    lost: what they are where the file does not tell.
+    lora_config: what they are where the file does not tell.
 
   Raises: CheckpointError: it does not tell, and names what it is instead.
   """
   names = list(names)
   if _SETTINGS not in metadata:
-    if lost is not None:
-      return lost
+    if lora_config is not None:
+      return lora_config
     for kind, sign in _OTHERS.items():
       if any(sign in name for name in names):
         raise CheckpointError(

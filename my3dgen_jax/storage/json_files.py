@@ -11,7 +11,7 @@ from my3dgen_jax.errors import UserError
 MOST_BYTES = 2**25  # of text; what is made of it takes some 25 times as much
 
 _MOST_DEPTH = 64  # lists in lists; ours have ten at most
-_MOST_DIGITS = 18  # of whole numbers that 64 bits hold
+_MOST_DIGITS = 20  # of whole numbers that 64 bits hold, with a sign
 
 
 def parse(data: bytes | str) -> Any:
@@ -86,6 +86,6 @@ def _parse_int(digits: str) -> int | float:
 
   Python's own have no end: sums with floats then fail in ways of their own.
   """
-  if len(digits) > _MOST_DIGITS:
+  if len(digits) > _MOST_DIGITS or abs(int(digits)) >= 2**63:
     return float(digits)
   return int(digits)

@@ -33,6 +33,8 @@ from my3dgen_jax.storage.array_files import read_npz
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.types import Array
 
+# Of files of our own: all weights of many generators, with Adam's averages.
+_MOST_BYTES = 2**40
 _FORMAT = 2  # of what is hashed; another one forgets all that is cached
 
 Result = dict[str, np.ndarray]  # of one photo
@@ -242,7 +244,7 @@ class PhotoFits(abc.ABC):
     if self.cache is None:
       return None
     try:
-      return read_npz(self._path(key))
+      return read_npz(self._path(key), most_bytes=_MOST_BYTES)
     except CheckpointError:
       return None  # damaged or not there: found again
 
@@ -318,7 +320,7 @@ class PhotoFits(abc.ABC):
     if self.cache is None:
       return state
     try:
-      arrays = read_npz(self._path(name))
+      arrays = read_npz(self._path(name), most_bytes=_MOST_BYTES)
       leaves = [arrays[key] for key in _leaves(state)]
     except (CheckpointError, KeyError):
       return state

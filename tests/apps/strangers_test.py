@@ -8,7 +8,9 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from my3dgen_jax.apps import describe, strangers
+from my3dgen_jax.apps.enhancement import photos
 from my3dgen_jax.config import LoraConfig
+from my3dgen_jax.data import dataset_json
 from my3dgen_jax.data.album_files import PROCEDURAL_FILE
 from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.demo import shipped
@@ -35,6 +37,27 @@ class StrangersTest(parameterized.TestCase):
     self.assertTrue(found.subset([0, 1]).is_procedural)
     path = albums.zip_folder(self.folder, self.folder.parent / "a.zip")
     self.assertTrue(open_album(path).is_procedural)
+
+  def test_albums_of_before_are_told_by_their_names(self):
+    names = ["photo000.png", "test000.png", "reference000.png"]
+    labels = albums.labels(4)
+    for i, name in enumerate(names):
+      (self.folder / f"photo{i:02}.png").rename(self.folder / name)
+    (self.folder / "photo03.png").unlink()
+    dataset_json.write(self.folder / "dataset.json", dict(zip(names, labels)))
+    self.assertTrue(open_album(self.folder).is_procedural)
+    (self.folder / names[0]).rename(self.folder / "me.png")
+    dataset_json.write(
+      self.folder / "dataset.json", dict(zip(["me.png", *names[1:]], labels))
+    )
+    self.assertFalse(open_album(self.folder).is_procedural)
+
+  def test_one_photo_of_an_album(self):
+    one = photos.one_photo(self.folder / "photo00.png")
+    self.assertFalse(one.is_procedural)
+    (self.folder / PROCEDURAL_FILE).touch()
+    one = photos.one_photo(self.folder / "photo00.png")
+    self.assertTrue(one.is_procedural)
 
   def test_shipped_networks_and_no_others(self):
     own = (

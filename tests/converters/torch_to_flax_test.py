@@ -150,6 +150,10 @@ class ReadGeneratorTest(parameterized.TestCase):
     )
     self.assert_filled(_read(files.zip_file(tensors), network="two"))
 
+  def test_the_file_s_own_generator_before_others(self):
+    others = _under("ema.", {name: 0 * one for name, one in _ARRAYS.items()})
+    self.assert_filled(_read(files.zip_file({**_ARRAYS, **others})))
+
   def test_what_is_left_out_is_said(self):
     said = []
     _read(

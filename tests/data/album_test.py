@@ -754,11 +754,24 @@ class BadAlbumTest(AlbumTestCase):
       "photo01_latent.npy: holds no latent: expected .*, got a, b", **size
     )
     (self.folder / "photo01_latent.npy").unlink()
+    self.put("nobody_latent.pt", b"")  # of other tools: nobody asks for it
+    open_album(self.folder, **size)
     self.put("photo01_latent.pt", b"")
+    open_album(self.folder)
     self.assert_refused(
       "photo01_latent.pt: is a file of PyTorch; convert it: "
       "python converters/latent_to_npy.py --input .*photo01_latent.pt",
       **size,
+    )
+
+  def test_of_two_latents_the_old_name_counts(self):
+    albums.make(self.folder, latents=(NUM_WS, W_DIM))
+    self.put("photo01_latent.pt", b"")
+    np.savez(self.folder / "photo01_projected_w.npz", w=np.zeros(W_DIM))
+    found = open_album(self.folder, num_ws=NUM_WS, w_dim=W_DIM)
+    np.testing.assert_array_equal(
+      found[1].ws,
+      np.load(self.folder / "photo01_latent.npy").reshape(-1, W_DIM),
     )
 
   def test_a_latent_that_unpacks_to_a_flood(self):

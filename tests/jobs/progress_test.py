@@ -103,6 +103,17 @@ class ProgressTest(parameterized.TestCase):
       "tuning: 11 of 100 (11 %), 1 images/s, 1 min 29 s left",
     )
 
+  def test_programs_that_are_compiled_at_once(self):
+    """Their seconds may be more than have passed."""
+    file, clock, compiled = io.StringIO(), Clock(), Clock()
+    progress = Progress(
+      "tuning", 100, "images", file=file, clock=clock, compiling_time=compiled
+    )
+    progress.update(1)
+    clock.now, compiled.now = 100.0, 120.0
+    progress.update(11)
+    self.assertIn("1 images/s, 1 min 29 s left", file.getvalue())
+
   def test_jax_tells_what_it_compiles(self):
     Progress("tuning", 1000, "images", file=io.StringIO())
     before, began = compile_time.seconds(), time.monotonic()

@@ -17,6 +17,10 @@ class JsonFilesTest(parameterized.TestCase):
     self.assertEqual(json_files.parse('{"é": 1}'.encode(encoding)), {"é": 1})
 
   def test_numbers_beyond_all_bounds_are_infinite(self):
+    for number in (2**63 - 1, -(2**63) + 1):
+      self.assertEqual(json_files.parse(str(number)), number)
+      self.assertIsInstance(json_files.parse(str(number)), int)
+    self.assertIsInstance(json_files.parse(str(2**63)), float)
     found = json_files.parse(f"[{'9' * 400}, -{'9' * 5000}, {2**53}]")
     self.assertEqual(found, [float("inf"), -float("inf"), 2**53])
 

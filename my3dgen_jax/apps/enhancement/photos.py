@@ -14,7 +14,14 @@ from PIL import Image
 from my3dgen_jax.config import setting
 from my3dgen_jax.data import dataset_json, photo_files
 from my3dgen_jax.data.album import Album
-from my3dgen_jax.data.album_files import File, MASK_SUFFIX, Photo, stem
+from my3dgen_jax.data.album_files import (
+  File,
+  MASK_SUFFIX,
+  Photo,
+  PROCEDURAL_FILE,
+  stem,
+  with_names_of,
+)
 from my3dgen_jax.data.cameras import conventions
 from my3dgen_jax.data.faces import mediapipe_models
 from my3dgen_jax.errors import FlagError, UserError
@@ -93,22 +100,28 @@ def one_photo(
   content = json_files.read(place)
   if isinstance(content, list):
     content = {"labels": [[path.name, content]]}
-  labels = dataset_json.labels_of(
-    content, str(place), conventions.parse(convention)
-  )
+  words = conventions.parse(convention)
   name = dataset_json.normal_name(path.name)
+  labels = with_names_of(
+    dataset_json.labels_of(content, str(place), words), [name]
+  )
   if name not in labels:
     raise UserError(
       f"{place}: has no camera of {path.name}; add its label, "
       "or let prepare make one from the photo"
     )
-  conventions.check(labels[name][None], [name], str(place))
+  conventions.check(
+    labels[name][None],
+    [name],
+    str(place),
+    words=dataset_json.convention_of(content, words),
+  )
   place = path.with_name(stem(path.name) + MASK_SUFFIX)
   mask = None
   # A label makes `me_with_mask.png` another photo.
   if place.exists() and dataset_json.normal_name(place.name) not in labels:
     mask = File(str(place), lambda: open(place, "rb"))
-  return Album.from_photos(
+  album = Album.from_photos(
     str(path),
     [
       Photo(
@@ -119,6 +132,9 @@ def one_photo(
       )
     ],
     min_photos=1,
+  )
+  return dataclasses.replace(
+    album, is_procedural=(path.parent / PROCEDURAL_FILE).is_file()
   )
 
 

@@ -95,7 +95,11 @@ def prepare(
       "and finds strangers alike; give MobileFaceNet or IR-SE-50 by --identity"
     )
   known = given_landmarks.known_faces(config, found.photos)
-  if known is None and make_detector is mediapipe_models.face_detector:
+  if (
+    known is None
+    and config.domain == "face"
+    and make_detector is mediapipe_models.face_detector
+  ):
     mediapipe_models.check()
   work = out / results.UNFINISHED
   work.mkdir(parents=True, exist_ok=True)

@@ -156,7 +156,13 @@ def read(
   if focal is not None:
     raise UserError(f"focal: the cameras of {path} have their own")
   found = np.stack(list(labels.values()))
-  conventions.check(found, list(labels), str(path))
+  conventions.check(
+    found,
+    list(labels),
+    str(path),
+    words=dataset_json.convention_of(content, words),
+    may_look_away=True,
+  )
   return found
 
 

@@ -26,7 +26,7 @@ from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops.cameras import LABEL_SIZE
 from my3dgen_jax.types import Array
 
-OPENGL = "opengl"
+_OWN, OPENGL = "opencv", "opengl"
 HELP = (
   "Convention of the album's cameras, words separated by commas: opencv, "
   "opengl or pytorch3d axes; world2cam, columns, z_up, pixels; default: EG3D's."
@@ -36,7 +36,7 @@ _PIXELS, _COLUMNS, _WORLD2CAM, _Z_UP = "pixels", "columns", "world2cam", "z_up"
 # What turns a camera's axes into right, down, forward; of the last two axes,
 # or the first two, the sign changes.
 _AXES = {
-  "opencv": (1.0, 1.0, 1.0),
+  _OWN: (1.0, 1.0, 1.0),
   OPENGL: (1.0, -1.0, -1.0),
   "pytorch3d": (-1.0, -1.0, 1.0),
 }
@@ -48,6 +48,7 @@ _UPRIGHT = np.array(
 )
 _LONGEST_FOCAL = 60.0  # image sizes, about one degree; pixels are hundreds
 _SHORTEST_FOCAL = 0.05  # of a field of view of 168 degrees
+_LEVEL = 1e-3  # a camera that looks straight down has no upside
 _FLAG = "--camera_convention"
 
 
@@ -104,6 +105,24 @@ def to_ours(numbers: Array, words: Sequence[str]) -> np.ndarray:
   )
 
 
+def as_written(c: Array, words: Sequence[str]) -> np.ndarray:
+  """The inverse of `to_ours`, but for pixels, whose number is lost."""
+  numbers = np.asarray(c, np.float64)
+  batch = numbers.shape[:-1]
+  matrix = numbers[..., :16].reshape(*batch, 4, 4)
+  if _Z_UP in words:
+    matrix = _UPRIGHT.T @ matrix
+  for axes in set(words) & set(_AXES):
+    matrix = matrix * np.array([*_AXES[axes], 1.0])
+  if _WORLD2CAM in words:
+    matrix = _inverse(matrix)
+  if _COLUMNS in words:
+    matrix = matrix.swapaxes(-1, -2)
+  return np.concatenate(
+    [matrix.reshape(*batch, 16), numbers[..., 16:]], axis=-1
+  )
+
+
 def _inverse(matrix: np.ndarray) -> np.ndarray:
   """Inverses of rigid matrices; whatever of others."""
   rotation = matrix[..., :3, :3].swapaxes(-1, -2)
@@ -140,7 +159,7 @@ def _fault(c: np.ndarray, rendering: RenderConfig | None) -> str | None:
     return (
       f"the head lies outside of the picture, at ({u:.2f}, {v:.2f}) of its size"
     )
-  if cam2world[1, 1] > 0:
+  if cam2world[1, 1] > _LEVEL:
     return "the head stands upside down in the picture"
   if rendering is not None and rendering.ray_start != "auto":
     start, end = rendering.ray_start, rendering.ray_end
@@ -177,19 +196,20 @@ def looks_like(
     numbers: [N, 25], in some convention.
     rendering: see `faults`.
 
-  Returns: its words, separated by commas; None: there is none.
+  Returns: its words, separated by commas, "opencv" for our own; None: there
+    is none.
   """
   numbers = np.asarray(numbers, np.float64).reshape(-1, LABEL_SIZE)
   found = []
   for axes in _AXES:
     for count in range(len(_SWITCHES) + 1):
       for switches in itertools.combinations(_SWITCHES, count):
-        words = (*(axes,) * (axes != "opencv"), *switches)
+        words = (*(axes,) * (axes != _OWN), *switches)
         c = to_ours(numbers, words)
         if all(map(_is_rigid, c)) and not any(faults(c, rendering)):
           backs = sum(not _sees_face(one) for one in c)
           found.append((backs, len(words), words))
-  return ",".join(min(found)[-1]) if found else None
+  return ",".join(min(found)[-1]) or _OWN if found else None
 
 
 def check(
@@ -197,6 +217,9 @@ def check(
   names: Sequence[str],
   where: str,
   rendering: RenderConfig | None = None,
+  *,
+  words: Sequence[str] = (),
+  may_look_away: bool = False,
 ):
   """Checks that labels could be meant.
 
@@ -205,29 +228,47 @@ def check(
     names: of the labels, [N].
     where: the file, the start of the message.
     rendering: see `faults`.
+    words: of the convention that they were written in.
+    may_look_away: as cameras of a film may, beyond a head and from beneath:
+      refused are those of which none sees it, and all would in another
+      convention.
 
   Raises: UserError: names the first that could not, and the convention that
     all of them look like.
   """
   found = faults(c, rendering)
+  written = as_written(c, words)
+  if may_look_away and (
+    not all(found) or looks_like(written, rendering) is None
+  ):
+    return
   for name, fault in zip(names, found):
     if fault:
       more = sum(map(bool, found)) - 1
       raise UserError(
         f"{where}: {name!r}: {fault}"
         + (f" (and {more} more)" if more else "")
-        + hint(c, rendering)
+        + hint(written, rendering, words)
       )
 
 
-def hint(numbers: Array, rendering: RenderConfig | None = None) -> str:
+def hint(
+  numbers: Array,
+  rendering: RenderConfig | None = None,
+  words: Sequence[str] = (),
+) -> str:
   """The end of a message: what labels look like and how to convert them.
 
   Args:
-    numbers: [N, 25], as they were read.
+    numbers: [N, 25], as they were read; of pixels, in shares of the picture.
     rendering: see `faults`.
+    words: of the convention that they were taken to be in.
   """
   convention = looks_like(numbers, rendering)
+  if convention and _PIXELS in words and _PIXELS not in convention:
+    convention = ",".join(
+      [*(x for x in convention.split(",") if x != _OWN), _PIXELS]
+    )
   if convention:
     return f"; the labels look like {convention}: give {_FLAG}={convention}"
   return (

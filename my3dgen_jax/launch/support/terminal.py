@@ -12,6 +12,9 @@ _STEERING = re.compile(
 )
 
 
+_replaced: list[io.TextIOWrapper] = []
+
+
 class PlainText(io.TextIOWrapper):
   """A stream that writes "?" for what could steer a terminal.
 
@@ -31,13 +34,15 @@ def guard():
     # Notebooks and tests have streams of their own.
     if type(stream) is not io.TextIOWrapper:
       continue
-    encoding, buffering = stream.encoding, stream.line_buffering
     stream.flush()
     guarded = PlainText(
-      stream.detach(),
-      encoding=encoding,
+      stream.buffer,
+      encoding=stream.encoding,
       errors="backslashreplace",
-      line_buffering=buffering or name == "stderr",
+      line_buffering=stream.line_buffering or name == "stderr",
+      write_through=stream.write_through,
     )
+    # Handlers of logs have it; and it would close the file with itself.
+    _replaced.append(stream)
     setattr(sys, name, guarded)
     setattr(sys, f"__{name}__", guarded)

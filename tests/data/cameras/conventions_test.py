@@ -74,6 +74,63 @@ class ConventionsTest(parameterized.TestCase):
     found = open_album(self.folder, convention=convention).c
     np.testing.assert_allclose(found, c, atol=2e-6)
 
+  @parameterized.parameters(
+    ("opengl,z_up", "opengl", "opengl,z_up"),
+    ("opengl,z_up", "z_up", "opengl,z_up"),
+    ("opengl,pixels", "pixels", "opengl,pixels"),
+    ("world2cam", "opengl", "world2cam"),
+  )
+  def test_hints_lead_somewhere(self, true, given, hint):
+    """They are what to give, not what to add to what was given."""
+    self.write(OTHERS[true](albums.labels(8)))
+    with self.assertRaisesRegex(UserError, f"--camera_convention={hint}$"):
+      open_album(self.folder, convention=given)
+    open_album(self.folder, convention=hint)
+
+  def test_hints_of_nerf_files(self):
+    """Whose default is OpenGL's axes."""
+    c = albums.labels(8)
+    for true, given in (
+      ("opencv", ""),
+      ("opengl,z_up", ""),
+      ("opengl,z_up", "z_up"),
+    ):
+      numbers = OTHERS[true](c) if true in OTHERS else c
+      albums.make(self.folder / true / given, count=8)
+      folder = self.folder / true / given
+      names = list(dataset_json.read(folder / "dataset.json"))
+      (folder / "dataset.json").unlink()
+      frames = [
+        {"file_path": n, "transform_matrix": m[:16].reshape(4, 4).tolist()}
+        for n, m in zip(names, np.asarray(numbers))
+      ]
+      (folder / "transforms.json").write_text(
+        json.dumps({"w": 16, "h": 16, "fl_x": 68.2352, "frames": frames})
+      )
+      with self.assertRaisesRegex(UserError, f"--camera_convention={true}$"):
+        open_album(folder, convention=given)
+      np.testing.assert_allclose(
+        open_album(folder, convention=true).c, c, atol=1e-5
+      )
+
+  def test_films_may_look_away(self):
+    c = np.asarray(
+      cameras.label(np.zeros(3), np.zeros(3), RenderConfig(), focal=20.0)
+    ).copy()
+    c[1, 1] *= -1  # upside down
+    c[1, 5] *= -1
+    c[1, 0], c[1, 5] = -c[1, 0], c[1, 5]
+    c[2, 18] = 3.0  # far beside the head
+    fine = np.asarray(cameras.label(0.0, 0.0, RenderConfig()))
+    conventions.check(
+      np.stack([fine, *c[1:]]), "abc", "film", may_look_away=True
+    )
+    opengl = OTHERS["opengl"](
+      np.asarray(cameras.label(np.linspace(-1, 1, 4), 0))
+    )
+    with self.assertRaisesRegex(UserError, "--camera_convention=opengl$"):
+      conventions.check(opengl, "abcd", "film", may_look_away=True)
+
   def test_own_by_name(self):
     albums.make(self.folder)
     album = open_album(self.folder, convention="opencv")

@@ -45,6 +45,27 @@ class TerminalTest(parameterized.TestCase):
       found.stdout.decode(encoding),
     )
 
+  def test_what_is_unbuffered_stays_so(self):
+    program = (
+      "from my3dgen_jax.launch.support import terminal; import sys, os;"
+      "terminal.guard(); print('first'); os._exit(0)"
+    )
+    found = subprocess.run(
+      [sys.executable, "-u", "-c", program], capture_output=True, check=True
+    )
+    self.assertEqual(found.stdout, b"first\n")
+
+  def test_older_handlers_go_on(self):
+    program = (
+      "import logging, sys; handler = logging.StreamHandler(sys.stderr);"
+      "from my3dgen_jax.launch.support import terminal; terminal.guard();"
+      "logging.getLogger().addHandler(handler); logging.warning('heard')"
+    )
+    found = subprocess.run(
+      [sys.executable, "-c", program], capture_output=True, check=True
+    )
+    self.assertEqual(found.stderr, b"heard\n")
+
 
 if __name__ == "__main__":
   absltest.main()

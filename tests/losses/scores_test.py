@@ -10,7 +10,7 @@ from my3dgen_jax.losses import identity, scores
 class Photos:
   """As much of an album as the score looks at."""
 
-  is_procedural = False
+  is_procedural = True  # for the small network
 
   def __init__(self, images):
     self.names = [f"photo{i}.png" for i in range(len(images))]

@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 # Letters of a message: a hostile file must not fill the terminal.
-_LONGEST_MESSAGE, _LONGEST_OF_FILES = 2000, 600
+_LONGEST_MESSAGE, _LONGEST_OF_FILES, _LONGEST_WORD = 1500, 600, 400
 _SHOWN = "\u200c\u200d"  # joiners
 
 
@@ -90,10 +90,8 @@ def plain(text: object, longest: int | None = None) -> str:
       the reason last, so the middle goes; None: all.
   """
   line = str(text)
-  if longest is not None and len(line) > longest:
-    half = longest // 2
-    line = f"{line[:half]} … {line[-half:]}"
   line = re.sub(r"[\t\n\v\f\r]", " ", line)
+  line = " ".join(_shortened(word, _LONGEST_WORD) for word in line.split(" "))
   return "".join(
     char
     # Names have spaces of other scripts, and what joins emoji.
@@ -101,5 +99,11 @@ def plain(text: object, longest: int | None = None) -> str:
     or char in _SHOWN
     or unicodedata.category(char) == "Zs"
     else "?"
-    for char in line
+    for char in (line if longest is None else _shortened(line, longest))
   )
+
+
+def _shortened(text: str, longest: int) -> str:
+  if len(text) <= longest:
+    return text
+  return f"{text[: longest // 2]} … {text[-longest // 2 :]}"

@@ -41,7 +41,7 @@ class DamagedTest(parameterized.TestCase):
       {"bytes": 2**31},
       {"said": "two\nlines"},
       {"said": "\x1b[2J"},
-      {"said": "x" * 1000},
+      {"said": "x" * 2000},
     ):
       self.assertTrue(damaged.is_fault({**fine, **change}), change)
 

@@ -121,6 +121,7 @@ def kill_runs(
   while killed < count:
     mode = ("lora", "full")[runs % 2]
     runs += 1
+    known = len(faults)
     name = f"run{runs}"
     for _ in range(min(_MOST_KILLS, count - killed)):
       command = _start(folder, mode, name, f"cache_{name}")
@@ -152,7 +153,10 @@ def kill_runs(
         faults.append(f"{name} ({mode}): left {', '.join(left)}")
     shutil.rmtree(folder / name, ignore_errors=True)
     shutil.rmtree(folder / f"cache_{name}", ignore_errors=True)
-    log(f"{killed} kills, {runs} runs, {len(faults)} faults")
+    log(
+      f"{killed} kills, {runs} runs, {len(faults)} faults"
+      + "".join(f"\n  {fault}" for fault in faults[known:])
+    )
   return runs, faults
 
 
@@ -168,7 +172,6 @@ def main():
       flags.seed,
       log=lambda line: print(line, flush=True),
     )
-  print("\n".join(faults))
   print(f"{flags.count} kills of {runs} runs, {len(faults)} faults")
   return bool(faults)
 

@@ -134,9 +134,17 @@ def begun_precision(out: str) -> str | None:
   """
   folder = pathlib.Path(out).expanduser()
 
-  return (_begun(folder) or {"generator": {}})["generator"].get(
-    "precision"
-  ) or None
+  begun = _begun(folder)
+  if begun is None:
+    return None
+  settings = begun["settings"]  # before there was the flag, without it
+  # Nothing was said, and on a CPU nothing need be: so the adapter's file is
+  # the same as that of a run that nobody has stopped.
+  if settings.get("precision") or (
+    "precision" in settings and jax.default_backend() == "cpu"
+  ):
+    return settings["precision"]
+  return begun["generator"].get("precision") or None
 
 
 def _begun_settings(folder: pathlib.Path) -> dict[str, Any] | None:

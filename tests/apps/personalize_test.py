@@ -348,6 +348,10 @@ class PersonalizeTest(JobTest):
     self.assertEqual(app.begun_precision(str(self.out)), "high")
     path = self.out / "config.json"
     config = json.loads(path.read_text())
+    # Where nobody has said it, the resumed run does not either.
+    config["settings"]["precision"] = None
+    path.write_text(json.dumps(config))
+    self.assertIsNone(app.begun_precision(str(self.out)))
     del config["settings"]["precision"]
     config["generator"]["precision"] = "highest"
     path.write_text(json.dumps(config))

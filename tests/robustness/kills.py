@@ -23,10 +23,10 @@ from tests.support import commands, person
 
 _MOST_KILLS = 4  # of one run
 _FLAGS = (
-  "--checkpoint=person/base",
-  "--album=person/album",
-  "--lpips=person/lpips",
-  "--program_cache=programs",
+  "--checkpoint=../person/base",
+  "--album=../person/album",
+  "--lpips=../person/lpips",
+  "--program_cache=../programs",
   "--test=1",
   "--devices=1",
   "--batch_size=1",
@@ -45,15 +45,15 @@ _FLAGS = (
 _TIMES = ("seconds", "tuning_seconds")
 
 
-def _start(
-  folder: pathlib.Path, mode: str, out: str, cache: str
-) -> commands.Command:
+def _start(folder: pathlib.Path, mode: str) -> commands.Command:
+  """A run in a folder of its own: adapters keep the last parts of paths."""
+  folder.mkdir(exist_ok=True)
   return commands.Command(
     "personalize",
     *_FLAGS,
     f"--mode={mode}",
-    f"--out={out}",
-    f"--cache={cache}",
+    "--out=run",
+    "--cache=cache",
     cwd=folder,
   )
 
@@ -103,15 +103,15 @@ def kill_runs(
   person.write(folder / "person", latents=False, count=4)
   wanted, seconds = {}, {}
   for mode in ("lora", "full"):
-    for turn in range(2):  # the second one takes programs from the first
+    for _ in range(2):  # the second one takes programs from the first
       began = time.monotonic()
       shutil.rmtree(folder / mode, ignore_errors=True)
-      command = _start(folder, mode, mode, f"cache_{mode}_{turn}")
+      command = _start(folder / mode, mode)
       _, said = command.communicate()
       if command.returncode:
         return 0, [f"{mode}: ends with {command.returncode}: {said}"]
       seconds[mode] = time.monotonic() - began
-    wanted[mode] = _result(folder / mode)
+    wanted[mode] = _result(folder / mode / "run")
   log(
     "a whole run: "
     + ", ".join(f"{mode} {taken:.1f} s" for mode, taken in seconds.items())
@@ -124,7 +124,7 @@ def kill_runs(
     known = len(faults)
     name = f"run{runs}"
     for _ in range(min(_MOST_KILLS, count - killed)):
-      command = _start(folder, mode, name, f"cache_{name}")
+      command = _start(folder / name, mode)
       deadline = time.monotonic() + rng.uniform(0, 1.05 * seconds[mode])
       while command.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -134,12 +134,12 @@ def kill_runs(
       if ended is not None:  # it was done before
         break
       killed += 1
-    command = _start(folder, mode, name, f"cache_{name}")
+    command = _start(folder / name, mode)
     _, said = command.communicate()
     if command.returncode:
       faults.append(f"{name} ({mode}): ends with {command.returncode}: {said}")
     else:
-      found = _result(folder / name)
+      found = _result(folder / name / "run")
       different = sorted(
         key
         for key in {*found, *wanted[mode]}
@@ -147,12 +147,11 @@ def kill_runs(
       )
       if different:
         faults.append(f"{name} ({mode}): others: {', '.join(different)}")
-      if not (folder / name / "report" / "index.html").is_file():
+      if not (folder / name / "run" / "report" / "index.html").is_file():
         faults.append(f"{name} ({mode}): has no report")
-      if left := _left_over(folder / name):
+      if left := _left_over(folder / name / "run"):
         faults.append(f"{name} ({mode}): left {', '.join(left)}")
     shutil.rmtree(folder / name, ignore_errors=True)
-    shutil.rmtree(folder / f"cache_{name}", ignore_errors=True)
     log(
       f"{killed} kills, {runs} runs, {len(faults)} faults"
       + "".join(f"\n  {fault}" for fault in faults[known:])

@@ -1,0 +1,228 @@
+"""A person as rows of numbers, which a bank's store keeps, and back."""
+
+import functools
+import json
+import math
+import unicodedata
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from my3dgen_jax.config import ConfigError, LoraConfig
+from my3dgen_jax.errors import CheckpointError, UserError
+from my3dgen_jax.storage import json_files
+from my3dgen_jax.storage.bank import index as index_lib
+from my3dgen_jax.storage.bank import store as store_lib
+
+DTYPES = ("float32", "float16")
+MOST_LETTERS = 300  # of an id
+ADAPTER, PHOTOS = 0, 1  # parts of a person
+_SHOWN = 12  # letters of an id that is refused
+
+
+class Photos(NamedTuple):
+  """Where a person's photos lie in the latent space: the personal hull.
+
+  Attributes:
+    names: of the photos.
+    ws: [N, num_ws, w_dim] float32.
+    c: [N, 25] float32, their cameras.
+  """
+
+  names: tuple[str, ...]
+  ws: np.ndarray
+  c: np.ndarray
+
+
+class Entry(NamedTuple):
+  """A person to be added.
+
+  Attributes:
+    id: any text, see `clean_id`.
+    lora: the collection.
+    config: rank, layout, targets.
+    base: SHA-256 of the weights that it is for; None is refused.
+    photos: or None.
+    dtype: of the numbers in the bank, one of `DTYPES`.
+  """
+
+  id: str
+  lora: Any
+  config: LoraConfig
+  base: str | None
+  photos: Photos | None = None
+  dtype: str = "float32"
+
+
+class Tensor(NamedTuple):
+  """Where one of an adapter's tensors is in its row.
+
+  Attributes:
+    path: in the collection.
+    shape: of it.
+    begin: its first number in the row.
+    end: after its last.
+  """
+
+  path: tuple[str, ...]
+  shape: tuple[int, ...]
+  begin: int
+  end: int
+
+
+class Adapter(NamedTuple):
+  """How a row is an adapter.
+
+  Attributes:
+    config: rank, layout, targets.
+    tensors: in the order of their numbers.
+  """
+
+  config: LoraConfig
+  tensors: tuple[Tensor, ...]
+
+
+def clean_id(text: str) -> str:
+  """An id as a bank keeps it.
+
+  Args:
+    text: 1 to 300 letters of any script; spaces are made single ones.
+
+  Raises: UserError: it is empty, too long, or holds what cannot be printed.
+  """
+  found = unicodedata.normalize("NFC", " ".join(str(text).split()))
+  if not found or len(found) > MOST_LETTERS or not found.isprintable():
+    raise UserError(
+      f"person: expected 1 to {MOST_LETTERS} printable letters, got "
+      f"{found[:_SHOWN]!r}"
+      + ("…" if len(found) > _SHOWN else "")
+      + f" of {len(found)}"
+    )
+  return found
+
+
+def rows_of(folder: object, entry: Entry) -> Iterator[store_lib.Row]:
+  """An entry as the store takes it.
+
+  Args:
+    folder: of the bank, for messages.
+    entry: a person.
+
+  Raises: UserError: names the person and what cannot be kept.
+  """
+  person = clean_id(entry.id)
+  if entry.dtype not in DTYPES:
+    raise UserError(f"dtype: expected one of {DTYPES}, got {entry.dtype!r}")
+  leaves = {
+    path: np.asarray(leaf) for path, leaf in flatten_dict(entry.lora).items()
+  }
+  description = _described(
+    entry.config, tuple((path, leaves[path].shape) for path in sorted(leaves))
+  )
+  numbers = np.concatenate(
+    [leaves[path].ravel() for path in sorted(leaves)], dtype=np.float32
+  )
+  if entry.dtype != "float32":
+    with np.errstate(over="ignore"):  # what overflows is refused below
+      numbers = numbers.astype(entry.dtype)
+  if not np.isfinite(numbers).all():
+    raise UserError(
+      f"{folder}: {person!r} holds NaN, or numbers too large for {entry.dtype}"
+    )
+  yield store_lib.Row(
+    person, index_lib.Layout(entry.dtype, numbers.size, description), numbers
+  )
+  if entry.photos is not None:
+    names, ws, c = entry.photos
+    ws, c = np.asarray(ws, np.float32), np.asarray(c, np.float32)
+    if ws.ndim != 3 or not len(names) == len(ws) == len(c) > 0:
+      raise UserError(
+        f"{folder}: the photos of {person!r} do not fit each other: "
+        f"{len(names)} names, ws {list(ws.shape)}, c {list(c.shape)}"
+      )
+    numbers = np.concatenate([ws.ravel(), c.ravel()])
+    yield store_lib.Row(
+      person,
+      index_lib.Layout(
+        "float32",
+        numbers.size,
+        json.dumps({"kind": "photos", "ws": list(ws.shape)}),
+      ),
+      numbers,
+      part=PHOTOS,
+      note=json.dumps(list(names), ensure_ascii=False),
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _described(config: LoraConfig, tensors: tuple) -> str:
+  return json.dumps(
+    {
+      "kind": "adapter",
+      "lora": config.to_dict(),
+      "tensors": [["/".join(path), list(shape)] for path, shape in tensors],
+    }
+  )
+
+
+@functools.lru_cache(maxsize=256)
+def adapter_of(description: str) -> Adapter:
+  """What a layout's description says; raises CheckpointError."""
+  try:
+    data = json_files.parse(description)
+    tensors, end = [], 0
+    for name, sides in data["tensors"]:
+      shape = tuple(map(int, sides))
+      begin, end = end, end + math.prod(shape)
+      tensors.append(Tensor(tuple(name.split("/")), shape, begin, end))
+    return Adapter(LoraConfig.from_dict(data["lora"]), tuple(tensors))
+  except (AttributeError, ConfigError, KeyError, TypeError, ValueError):
+    raise CheckpointError(
+      "the bank's index is damaged: it does not say what an adapter's numbers "
+      "are"
+    ) from None
+
+
+def photo_shape(description: str) -> tuple[int, int, int]:
+  """[N, num_ws, w_dim] of a row of photos; raises CheckpointError."""
+  try:
+    count, num_ws, w_dim = map(int, json_files.parse(description)["ws"])
+    return count, num_ws, w_dim
+  except (KeyError, TypeError, ValueError):
+    raise CheckpointError(
+      "the bank's index is damaged: it does not say what photos' numbers are"
+    ) from None
+
+
+def photo_names(note: str | None) -> tuple[str, ...]:
+  """The names beside a row of photos; none where they are damaged."""
+  try:
+    return tuple(map(str, json_files.parse(note or "[]")))
+  except (TypeError, UserError):
+    return ()
+
+
+def tree_of(adapter: Adapter, numbers: np.ndarray) -> Any:
+  """Views of rows as a collection.
+
+  Args:
+    adapter: what the rows are.
+    numbers: [..., size].
+
+  Returns: the collection; leaves [..., *shape].
+  Raises: CheckpointError: the rows have another size.
+  """
+  if adapter.tensors[-1].end != numbers.shape[-1]:
+    raise CheckpointError(
+      f"the bank's index is damaged: it says {adapter.tensors[-1].end} numbers "
+      f"an adapter, there are {numbers.shape[-1]}"
+    )
+  many = numbers.shape[:-1]
+  return unflatten_dict(
+    {
+      path: numbers[..., begin:end].reshape((*many, *shape))
+      for path, shape, begin, end in adapter.tensors
+    }
+  )

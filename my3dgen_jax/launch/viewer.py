@@ -4,9 +4,12 @@
     python -m my3dgen_jax.launch.viewer --runs=runs --out=saved
     python -m my3dgen_jax.launch.viewer --runs=adapters \\
         --checkpoint=checkpoints/ffhq
+    python -m my3dgen_jax.launch.viewer --bank=people.bank --person=obama \\
+        --checkpoint=checkpoints/ffhq
 
 --runs: runs, folders of runs, adapters' files (.safetensors) or folders of
-them; adapters alone need --checkpoint, their base. It listens on this machine
+them; adapters alone need --checkpoint, their base, and so does a --bank, of
+which --person names some, or all are shown if they are few. It listens on this machine
 alone; from another one: ssh -L 8080:localhost:8080 MACHINE. --host=0.0.0.0
 listens for all, --share asks viser's public service for an address; both are
 for those alone who know the --token, which --share needs.
@@ -25,6 +28,8 @@ _RUN = cli.string("run", None, "Folder of a run of launch.personalize.")
 _RUNS = cli.listing(
   "runs", [], "Runs, folders of runs, adapters' files or folders of them."
 )
+_BANK = cli.string("bank", None, "Folder of launch.bank.")
+_PERSON = cli.listing("person", [], "Who of the bank; default: everybody.")
 _CHECKPOINT = cli.string(
   "checkpoint", None, "Folder where the base is now; or a bare base to look at."
 )
@@ -51,9 +56,13 @@ def main():
     raise FlagError(
       "give a run by --run, several by --runs, or a bare base by --checkpoint"
     )
+  if _PERSON.value and not _BANK.value:
+    raise FlagError("--person: names people of a bank; give it by --bank")
   people = People(
     places,
     checkpoint=_CHECKPOINT.value,
+    bank=_BANK.value,
+    of_bank=_PERSON.value,
     devices=local_devices(1),
     precision=cli.precision(),
   )

@@ -20,7 +20,7 @@ Source: My3DGen, section 3.2 and equation 4; LoRA (Hu et al. 2021).
 """
 
 from my3dgen_jax.lora.bank import Bank
-from my3dgen_jax.lora.bank_rows import Entry
+from my3dgen_jax.lora.bank_rows import clean_id, Entry, Photos
 from my3dgen_jax.lora.changes import (
   average,
   block_of,
@@ -41,7 +41,7 @@ from my3dgen_jax.lora.collection import (
   split_collections,
 )
 from my3dgen_jax.lora.device_cache import DeviceCache
-from my3dgen_jax.lora.files import BASE_DIGEST, load, Loaded, save
+from my3dgen_jax.lora.files import BASE_DIGEST, check_fits, load, Loaded, save
 from my3dgen_jax.lora.person import personal
 
 __all__ = [
@@ -51,9 +51,12 @@ __all__ = [
   "DeviceCache",
   "Entry",
   "Loaded",
+  "Photos",
   "abstract",
   "average",
   "block_of",
+  "check_fits",
+  "clean_id",
   "count",
   "fingerprint",
   "init",

@@ -184,6 +184,10 @@ class Bank:
       },
     )
 
+  def dtype(self, person: str) -> str:
+    """That of somebody's numbers; raises UserError: nobody of that id."""
+    return self._store.layout(self.place(person)).dtype
+
   def photos(self, person: str) -> Photos | None:
     """Somebody's anchors, or None where the bank has none."""
     found = self._store.read(person, rows_lib.PHOTOS, check=True)

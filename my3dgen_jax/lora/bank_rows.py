@@ -214,10 +214,11 @@ def tree_of(adapter: Adapter, numbers: np.ndarray) -> Any:
   Returns: the collection; leaves [..., *shape].
   Raises: CheckpointError: the rows have another size.
   """
-  if adapter.tensors[-1].end != numbers.shape[-1]:
+  size = adapter.tensors[-1].end if adapter.tensors else 0
+  if size != numbers.shape[-1]:
     raise CheckpointError(
-      f"the bank's index is damaged: it says {adapter.tensors[-1].end} numbers "
-      f"an adapter, there are {numbers.shape[-1]}"
+      f"the bank's index is damaged: it says {size} numbers an adapter, there "
+      f"are {numbers.shape[-1]}"
     )
   many = numbers.shape[:-1]
   return unflatten_dict(

@@ -246,6 +246,7 @@ class Store:
     Returns: rows of removed or replaced people that were in the files, and are
       in none of them now.
     Raises: CheckpointError: somebody's numbers are damaged; nothing is changed.
+      UserError: the system does not let a file go.
     """
     with self._changing() as change:
       rows = index_lib.shards(change.connection)
@@ -263,6 +264,15 @@ class Store:
         ]
       )
     self._index.shrink()
+    # Nobody else adds before these are looked at.
+    with self._index.writing() as connection:
+      known = _names(connection)
+      left = [path for path in self.folder.iterdir() if _is_left(path, known)]
+    for path in left:
+      raise UserError(
+        f"{path}: cannot be removed, and holds numbers of removed people; "
+        "close what has it open, and compact again"
+      )
     return removed
 
   def verify(self) -> list[Fault]:
@@ -318,15 +328,25 @@ class Store:
 
   def _tidy(self, connection: Any):
     """Removes what stopped commands have left, while nobody writes."""
-    known = {
-      shards_lib.path_of(self.folder, shard.number).name
-      for shard in index_lib.shards(connection)
-    }
+    known = _names(connection)
     for path in self.folder.iterdir():
-      if is_leftover(path) or (
-        shards_lib.is_shard(path) and path.name not in known
-      ):
+      if _is_left(path, known):
         _unlink(path)
+
+
+def _names(connection: Any) -> set[str]:
+  """Of all files that the index knows."""
+  return {
+    shards_lib.path_of(pathlib.Path(), shard.number).name
+    for shard in index_lib.shards(connection)
+  }
+
+
+def _is_left(path: pathlib.Path, known: set[str]) -> bool:
+  """Whether a stopped command has left a file."""
+  return is_leftover(path) or (
+    shards_lib.is_shard(path) and path.name not in known
+  )
 
 
 def _unlink(path: pathlib.Path):

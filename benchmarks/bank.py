@@ -85,7 +85,7 @@ def measure(flags: argparse.Namespace, folder: pathlib.Path):
   rng = np.random.default_rng(flags.seed)
   wanted = [f"person{i:07}" for i in rng.integers(flags.people, size=2000)]
   for check in (False, True):
-    for turn in range(2):  # the first one warms up
+    for _ in range(2):  # the first one warms up
       times = []
       for person in wanted:
         begun = time.perf_counter()

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -115,19 +116,18 @@ def rows_of(folder: object, entry: Entry) -> Iterator[store_lib.Row]:
   person = clean_id(entry.id)
   if entry.dtype not in DTYPES:
     raise UserError(f"dtype: expected one of {DTYPES}, got {entry.dtype!r}")
-  leaves = {
-    path: np.asarray(leaf) for path, leaf in flatten_dict(entry.lora).items()
-  }
+  leaves, treedef = jax.tree.flatten(entry.lora)
+  if not leaves:
+    raise UserError(f"{folder}: {person!r} has an adapter without numbers")
+  leaves = [np.asarray(leaf) for leaf in leaves]
   description = _described(
-    entry.config, tuple((path, leaves[path].shape) for path in sorted(leaves))
+    entry.config, treedef, tuple(leaf.shape for leaf in leaves)
   )
-  numbers = np.concatenate(
-    [leaves[path].ravel() for path in sorted(leaves)], dtype=np.float32
-  )
+  numbers = np.concatenate([leaf.ravel() for leaf in leaves], dtype=np.float32)
   if entry.dtype != "float32":
     with np.errstate(over="ignore"):  # what overflows is refused below
       numbers = numbers.astype(entry.dtype)
-  if not np.isfinite(numbers).all():
+  if not _is_finite(numbers):
     raise UserError(
       f"{folder}: {person!r} holds NaN, or numbers too large for {entry.dtype}"
     )
@@ -143,6 +143,8 @@ def rows_of(folder: object, entry: Entry) -> Iterator[store_lib.Row]:
         f"{len(names)} names, ws {list(ws.shape)}, c {list(c.shape)}"
       )
     numbers = np.concatenate([ws.ravel(), c.ravel()])
+    if not _is_finite(numbers):
+      raise UserError(f"{folder}: the photos of {person!r} hold NaN")
     yield store_lib.Row(
       person,
       index_lib.Layout(
@@ -156,13 +158,25 @@ def rows_of(folder: object, entry: Entry) -> Iterator[store_lib.Row]:
     )
 
 
+def _is_finite(numbers: np.ndarray) -> bool:
+  """Whether all numbers are; the sum says yes of nearly all, and is quick."""
+  with np.errstate(over="ignore", invalid="ignore"):
+    total = numbers.sum(dtype=np.float32)
+  return bool(np.isfinite(total) or np.isfinite(numbers).all())
+
+
 @functools.lru_cache(maxsize=256)
-def _described(config: LoraConfig, tensors: tuple) -> str:
+def _described(
+  config: LoraConfig, treedef: Any, shapes: tuple[tuple[int, ...], ...]
+) -> str:
+  """A layout's text, of a tree of leaves of some shapes."""
+  tree = jax.tree.unflatten(treedef, range(len(shapes)))
+  names = {i: "/".join(path) for path, i in flatten_dict(tree).items()}
   return json.dumps(
     {
       "kind": "adapter",
       "lora": config.to_dict(),
-      "tensors": [["/".join(path), list(shape)] for path, shape in tensors],
+      "tensors": [[names[i], list(shape)] for i, shape in enumerate(shapes)],
     }
   )
 

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -12,11 +13,12 @@ import numpy as np
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.apps.viewer.people import find_places, Place
 from my3dgen_jax.config.checks import setting
-from my3dgen_jax.errors import UserError
+from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.storage import tensor_files
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.anchors import Anchors
 
+ACTIONS = ("add", "list", "remove", "compact", "verify", "export")
 _KINDS = {"F32": "float32", "F16": "float16"}
 # Letters that some system does not have in files' names.
 _UNSAFE = set('%/\\:*?"<>|')
@@ -55,7 +57,7 @@ def add(
     config: what of them is kept.
     names: ids, one for each that is found; none: as runs are told apart.
 
-  Returns: their ids.
+  Returns: a line that says so.
   Raises: UserError, CheckpointError: names what cannot be added.
   """
   found = find_places([pathlib.Path(one).expanduser() for one in places])
@@ -74,10 +76,10 @@ def add(
       yield _entry(person, place, config)
 
   bank.add(entries(), replace=config.replace)
-  return ids
+  return [f"{bank.folder}: added {', '.join(ids)}"]
 
 
-def lines(bank: lora_lib.Bank) -> Iterator[str]:
+def listed(bank: lora_lib.Bank) -> Iterator[str]:
   """A line for each person, and one for all of them."""
   for one in bank.records():
     yield (
@@ -96,6 +98,35 @@ def lines(bank: lora_lib.Bank) -> Iterator[str]:
       else ""
     )
   )
+
+
+def remove(bank: lora_lib.Bank, ids: Sequence[str]) -> list[str]:
+  """Removes people, and says what is left of them; see `Bank.remove`."""
+  return [
+    f"{bank.folder}: removed {bank.remove(ids)} people; their numbers are in "
+    "the files until bank compact"
+  ]
+
+
+def compact(bank: lora_lib.Bank) -> list[str]:
+  """Compacts, and says what is gone; see `Bank.compact`."""
+  return [
+    f"{bank.folder}: {bank.compact()} rows of numbers of people removed or "
+    "replaced are gone from all its files"
+  ]
+
+
+def verify(bank: lora_lib.Bank) -> list[str]:
+  """Says that nothing is damaged.
+
+  Raises: CheckpointError: something is; of several, others are on stderr.
+  """
+  faults = bank.verify()
+  for fault in faults[:-1]:
+    print(f"error: {fault.line}", file=sys.stderr)
+  if faults:
+    raise CheckpointError(faults[-1].line)
+  return [f"{bank.folder}: all {len(bank)} people are as they were added"]
 
 
 def damaged(bank: lora_lib.Bank) -> list[str]:

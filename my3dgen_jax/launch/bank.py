@@ -19,8 +19,6 @@ export: files as launch.personalize writes them. Then:
         --checkpoint=checkpoints/ffhq --seeds=0-3 --out=out
 """
 
-import sys
-
 from my3dgen_jax import lora
 from my3dgen_jax.apps import banks
 from my3dgen_jax.errors import FlagError
@@ -41,62 +39,29 @@ _ADD = config_flags.define(banks.AddConfig)
 def main():
   if not _BANK.value:
     raise FlagError("--bank is missing: the folder of the bank")
-  _ACTIONS[cli.action()](lora.Bank(_BANK.value))
-
-
-def _add(bank: lora.Bank):
+  bank, action = lora.Bank(_BANK.value), cli.action()
   places = [*filter(None, [_RUN.value]), *_RUNS.value]
-  if not places:
+  if action == "add" and not places:
     raise FlagError("give a run by --run, or several by --runs")
-  ids = banks.add(bank, places, _ADD(), names=_PERSON.value)
-  print(f"{bank.folder}: added {', '.join(ids)}")
-
-
-def _remove(bank: lora.Bank):
-  if bool(_PERSON.value) == _DAMAGED.value:
+  if action == "remove" and bool(_PERSON.value) == _DAMAGED.value:
     raise FlagError("give those to remove by --person, or --damaged")
-  ids = _PERSON.value or banks.damaged(bank)
-  print(
-    f"{bank.folder}: removed {bank.remove(ids)} people; their numbers are in "
-    "the files until bank compact"
-  )
-
-
-def _compact(bank: lora.Bank):
-  gone = bank.compact()
-  print(
-    f"{bank.folder}: {gone} rows of numbers of people removed or replaced are "
-    "gone from all its files"
-  )
-
-
-def _verify(bank: lora.Bank):
-  faults = bank.verify()
-  for fault in faults:
-    print(f"error: {fault.line}", file=sys.stderr)
-  if faults:
-    sys.exit(1)
-  print(f"{bank.folder}: all {len(bank)} people are as they were added")
-
-
-def _export(bank: lora.Bank):
-  if not _OUT.value:
+  if action == "export" and not _OUT.value:
     raise FlagError("--out is missing: the folder to write")
-  if bool(_PERSON.value) == _ALL.value:
+  if action == "export" and bool(_PERSON.value) == _ALL.value:
     raise FlagError("give those to write by --person, or --all")
-  for path in banks.export(bank, _PERSON.value or bank.ids(), _OUT.value):
-    print(path)
-
-
-_ACTIONS = {
-  "add": _add,
-  "list": lambda bank: print(*banks.lines(bank), sep="\n"),
-  "remove": _remove,
-  "compact": _compact,
-  "verify": _verify,
-  "export": _export,
-}
+  if action == "add":
+    lines = banks.add(bank, places, _ADD(), names=_PERSON.value)
+  elif action == "remove":
+    lines = banks.remove(bank, _PERSON.value or banks.damaged(bank))
+  elif action == "export":
+    lines = banks.export(bank, _PERSON.value or bank.ids(), str(_OUT.value))
+  elif action == "verify":
+    lines = banks.verify(bank)
+  else:
+    lines = {"list": banks.listed, "compact": banks.compact}[action](bank)
+  for line in lines:
+    print(line)
 
 
 if __name__ == "__main__":
-  cli.run(main, actions=tuple(_ACTIONS))
+  cli.run(main, actions=banks.ACTIONS)

@@ -25,9 +25,7 @@ from my3dgen_jax.jobs.interrupts import stopping_gently
 from my3dgen_jax.launch.support import cli, config_flags
 
 _RUN = cli.string("run", None, "Folder of a run of launch.personalize.")
-_RUNS = cli.listing(
-  "runs", [], "Runs, folders of runs, adapters' files or folders of them."
-)
+_RUNS = cli.listing("runs", [], "Runs, adapters' files, or folders of them.")
 _BANK = cli.string("bank", None, "Folder of launch.bank.")
 _PERSON = cli.listing("person", [], "Who of the bank; default: everybody.")
 _CHECKPOINT = cli.string(
@@ -42,22 +40,17 @@ _OPEN = cli.boolean(
   "open", False, "Open the page in this machine's browser, if it has a screen."
 )
 _CONFIG = config_flags.define(ViewerConfig)
+_NOBODY = "give a run by --run, several by --runs, or a base by --checkpoint"
 
 
 def main():
   config = _CONFIG()
   if config.share and not config.token:
-    raise FlagError(
-      "--share lets anybody on the internet look; give a --token, too"
-    )
+    raise FlagError("--share lets anybody on the internet look; give a --token")
   config.validate()
   places = [*filter(None, [_RUN.value]), *_RUNS.value]
-  if not places and not _CHECKPOINT.value:
-    raise FlagError(
-      "give a run by --run, several by --runs, or a bare base by --checkpoint"
-    )
-  if _PERSON.value and not _BANK.value:
-    raise FlagError("--person: names people of a bank; give it by --bank")
+  if not (places or _CHECKPOINT.value or _BANK.value):
+    raise FlagError(_NOBODY)
   people = People(
     places,
     checkpoint=_CHECKPOINT.value,

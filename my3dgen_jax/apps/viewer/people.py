@@ -129,6 +129,8 @@ class People:
 
   def _banked(self) -> list[Place]:
     """People of the bank."""
+    if self._bank is None and self._of_bank:
+      raise UserError("person: names people of a bank; give that by --bank")
     if self._bank is None:
       return []
     ids = list(self._of_bank) or self._bank.ids()

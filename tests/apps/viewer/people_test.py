@@ -80,12 +80,14 @@ class PeopleTest(absltest.TestCase):
       People([], of_bank=["carl"], **options)
     with self.assertRaisesRegex(UserError, "does not say where.*--checkpoint"):
       People([], bank=bank.folder)
+    with self.assertRaisesRegex(UserError, "person: names people of a bank"):
+      People([self.ann], of_bank=["bob"])
     with mock.patch.object(people_lib, "_MOST_CHOICES", 1):
       with self.assertRaisesRegex(UserError, "holds 2 people, .* --person=ANN"):
         People([], **options)
     # A run of the same name, which is shown first.
-    named = banks.add(bank, [self.ann], banks.AddConfig(), names=["lora"])
-    people = People([self.ann], of_bank=named, **options)
+    banks.add(bank, [self.ann], banks.AddConfig(), names=["lora"])
+    people = People([self.ann], of_bank=["lora"], **options)
     self.assertEqual(people.names(), ["lora", "lora (some)"])
 
   def test_precision_of_all(self):

@@ -180,6 +180,12 @@ class BankTest(parameterized.TestCase):
   def test_ids_are_cleaned(self):
     self.bank.add([entry("  Zoe\u0308 \n Müller/2 ", 1)])
     self.assertEqual(self.bank.ids(), ["Zoë Müller/2"])
+    typed = "Zoe\u0308  Müller/2"
+    self.assertIn(typed, self.bank)
+    self.bank.read(typed)
+    self.bank.stack([typed])
+    self.assertIsNone(self.bank.photos(typed))
+    self.assertEqual(self.bank.remove([typed]), 1)
 
   def test_how_much_room(self):
     """Many people of a tiny base, and few of a large one, in one change."""

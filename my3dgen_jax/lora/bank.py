@@ -82,7 +82,7 @@ class Bank:
     return self.sizes().people
 
   def __contains__(self, person: str) -> bool:
-    return self._store.place(person) is not None
+    return self._store.place(rows_lib.as_id(person)) is not None
 
   def ids(self) -> list[str]:
     """Everybody, in order; raises UserError, CheckpointError."""
@@ -143,10 +143,13 @@ class Bank:
 
     Raises: UserError: somebody is not there; then nobody is removed.
     """
-    return self._store.remove(ids)
+    return self._store.remove([rows_lib.as_id(person) for person in ids])
 
   def compact(self) -> int:
     """Takes removed people's numbers out of the files, and gathers small ones.
+
+    A process that has read from a file before keeps it, unseen, until it ends
+    or closes its bank.
 
     Returns: how many rows of people removed or replaced are gone.
     Raises: CheckpointError: somebody's numbers are damaged; nothing changes.
@@ -190,7 +193,9 @@ class Bank:
 
   def photos(self, person: str) -> Photos | None:
     """Somebody's anchors, or None where the bank has none."""
-    found = self._store.read(person, rows_lib.PHOTOS, check=True)
+    found = self._store.read(
+      rows_lib.as_id(person), rows_lib.PHOTOS, check=True
+    )
     if found is None:
       return None
     names = rows_lib.photo_names(found.place.note)
@@ -242,13 +247,15 @@ class Bank:
 
   def place(self, person: str) -> index_lib.Place:
     """Where somebody's numbers are; raises UserError: nowhere."""
-    place = self._store.place(person)
+    place = self._store.place(rows_lib.as_id(person))
     if place is None:
       raise self._nobody(person)
     return place
 
   def _found(self, person: str, *, check: bool = False) -> store_lib.Found:
-    found = self._store.read(person, rows_lib.ADAPTER, check=check)
+    found = self._store.read(
+      rows_lib.as_id(person), rows_lib.ADAPTER, check=check
+    )
     if found is None:
       raise self._nobody(person)
     return found

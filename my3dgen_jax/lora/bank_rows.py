@@ -85,6 +85,11 @@ class Adapter(NamedTuple):
   tensors: tuple[Tensor, ...]
 
 
+def as_id(text: str) -> str:
+  """What somebody of that name is called in a bank, whoever typed it how."""
+  return unicodedata.normalize("NFC", " ".join(str(text).split()))
+
+
 def clean_id(text: str) -> str:
   """An id as a bank keeps it.
 
@@ -93,7 +98,7 @@ def clean_id(text: str) -> str:
 
   Raises: UserError: it is empty, too long, or holds what cannot be printed.
   """
-  found = unicodedata.normalize("NFC", " ".join(str(text).split()))
+  found = as_id(text)
   if not found or len(found) > MOST_LETTERS or not found.isprintable():
     raise UserError(
       f"person: expected 1 to {MOST_LETTERS} printable letters, got "

@@ -82,24 +82,39 @@ class Change:
       "DELETE FROM people WHERE id = ?", [(person,) for person in ids]
     )
 
-  def rewrite(self, shards: Sequence[Shard]):
-    """Copies what is alive in shards to new ones, which take their place."""
+  def rewrite(self, shards: Sequence[Shard], *, skip_damaged: bool = False):
+    """Copies what is alive in shards to new ones, which take their place.
+
+    Args:
+      shards: which.
+      skip_damaged: leave those as they are of which somebody's numbers are
+        damaged.
+
+    Raises: CheckpointError: somebody's are, and may not be skipped.
+    """
     layouts = index_lib.layouts(self.connection)
     by_shard = collections.defaultdict(list)
-    numbers = {shard.number for shard in shards}
+    wanted = {shard.number for shard in shards}
     for place in index_lib.places(self.connection):
-      if place.shard in numbers:
+      if place.shard in wanted:
         by_shard[place.shard].append(place)
     for shard in shards:
       layout = layouts[shard.layout]
-      for place in sorted(by_shard[shard.number], key=lambda one: one.row):
-        self._append(layout, self._checked(place, layout), place)
+      places = sorted(by_shard[shard.number], key=lambda one: one.row)
+      try:
+        rows = [self._checked(place, layout) for place in places]
+      except CheckpointError:  # `verify` says it
+        if not skip_damaged:
+          raise
+        continue
+      for numbers, place in zip(rows, places):
+        self._append(layout, numbers, place)
+      self.replaced.append(shard)
     self.finish()
     self.connection.executemany(
       "DELETE FROM shards WHERE number = ?",
-      [(shard.number,) for shard in shards],
+      [(shard.number,) for shard in self.replaced],
     )
-    self.replaced += shards
 
   def finish(self):
     """Writes what waits, and tells the index."""
@@ -154,7 +169,7 @@ def gather(change: Change):
       alike[shard.layout, shard.bytes.bit_length() // 4].append(shard)
   for shards in alike.values():
     if len(shards) >= _ALIKE:
-      change.rewrite(shards)
+      change.rewrite(shards, skip_damaged=True)
 
 
 def live_rows(connection: Any) -> Mapping[int, int]:

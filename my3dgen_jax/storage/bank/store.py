@@ -263,8 +263,9 @@ class Store:
         ]
       )
     self._index.shrink()
-    # Nobody else adds before these are looked at.
+    # Others may be about to remove what they have written anew.
     with self._index.writing() as connection:
+      self._tidy(connection)
       known = _names(connection)
       left = [path for path in self.folder.iterdir() if _is_left(path, known)]
     for path in left:

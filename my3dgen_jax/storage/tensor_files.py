@@ -62,6 +62,8 @@ def encode(
 def header(
   tensors: Mapping[str, tuple[str, tuple[int, ...]]],
   metadata: Mapping[str, str],
+  *,
+  length: int = 0,
 ) -> bytes:
   """What a file begins with, for numbers that are written piece by piece.
 
@@ -69,6 +71,7 @@ def header(
     tensors: dtype, "F32" or "F16", and shape by name, in the order in which
       their bytes follow.
     metadata: texts by name.
+    length: of its text at least, which spaces fill.
   """
   entries: dict[str, Any] = {"__metadata__": {}}  # first, as the library has it
   end = 0
@@ -79,11 +82,14 @@ def header(
       "shape": list(shape),
       "data_offsets": [begin, end],
     }
-  return _header(entries, metadata)
+  return _header(entries, metadata, length)
 
 
-def _header(entries: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
+def _header(
+  entries: Mapping[str, Any], metadata: Mapping[str, str], length: int = 0
+) -> bytes:
   entries = {**entries, "__metadata__": dict(sorted(metadata.items()))}
   text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+  text = text.ljust(length)
   text += b" " * (-len(text) % _ALIGNMENT)
   return struct.pack("<Q", len(text)) + text

@@ -14,6 +14,7 @@ from my3dgen_jax.storage.bank.index import Layout, Place, Shard
 
 _FULL = 2**27  # bytes; a shard of as many is not made larger
 SMALL = _FULL // 4  # what is smaller is written together
+_MOST_OPEN = 32  # shards that are being written
 _ALIKE = 16  # shards of about one size, before they are
 
 
@@ -57,11 +58,11 @@ class Change:
     self.replaced: list[Shard] = []
     self._folder = folder
     self._files = files
-    self._waiting: dict[Layout, list[tuple[np.ndarray, Place]]] = {}
+    self._open: dict[Layout, tuple[int, shards_lib.Writer]] = {}
     self._done: list[Place] = []
 
   def append(self, row: Row, version: int):
-    """Adds a row; whole shards are written at once, others at the end."""
+    """Adds a row, which is in the index once `finish` is called."""
     numbers = np.ascontiguousarray(row.numbers)
     if (str(numbers.dtype), numbers.shape) != (
       row.layout.dtype,
@@ -117,34 +118,42 @@ class Change:
     )
 
   def finish(self):
-    """Writes what waits, and tells the index."""
-    for layout in list(self._waiting):
-      self._write(layout)
+    """Ends the shards that are being written, and tells the index."""
+    for layout in list(self._open):
+      self._close(layout)
     index_lib.put(self.connection, self._done)
     self._done = []
 
-  def _append(self, layout: Layout, numbers: np.ndarray, place: Place):
-    waiting = self._waiting.setdefault(layout, [])
-    waiting.append((numbers, place))
-    if len(waiting) * row_bytes(layout) >= _FULL:
-      self._write(layout)
+  def abandon(self, error: BaseException):
+    """Leaves nothing of the shards that are being written."""
+    for _, writer in self._open.values():
+      writer.abandon(error)
+    self._open = {}
 
-  def _write(self, layout: Layout):
-    waiting = self._waiting.pop(layout)
-    number = index_lib.next_number(self.connection, "shards")
-    size = shards_lib.write(
-      shards_lib.path_of(self._folder, number),
-      [numbers for numbers, _ in waiting],
-    )
+  def _append(self, layout: Layout, numbers: np.ndarray, place: Place):
+    if layout not in self._open:
+      while len(self._open) >= _MOST_OPEN:
+        self._close(next(iter(self._open)))
+      number = index_lib.next_number(self.connection, "shards")
+      path = shards_lib.path_of(self._folder, number)
+      self._open[layout] = (
+        number,
+        shards_lib.Writer(path, layout.dtype, layout.size),
+      )
+    number, writer = self._open[layout]
+    self._done.append(place._replace(shard=number, row=writer.rows))
+    writer.append(numbers)
+    if writer.bytes >= _FULL:
+      self._close(layout)
+
+  def _close(self, layout: Layout):
+    number, writer = self._open.pop(layout)
+    size = writer.finish()
     kind = index_lib.layout_number(self.connection, layout)
     self.connection.execute(
       "INSERT INTO shards VALUES (?, ?, ?, ?)",
-      (number, kind, len(waiting), size),
+      (number, kind, writer.rows, size),
     )
-    self._done += [
-      place._replace(shard=number, row=row)
-      for row, (_, place) in enumerate(waiting)
-    ]
 
   def _checked(self, place: Place, layout: Layout) -> np.ndarray:
     """A row that is copied to another shard."""

@@ -9,11 +9,12 @@ memory map as one copy of consecutive bytes.
 """
 
 import collections
+import contextlib
 import pathlib
 import re
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from my3dgen_jax.storage.files import replacing
 _TENSOR = "numbers"
 _NAME = re.compile(r"shard-\d{8,}\.safetensors")
 _KINDS = {"float32": "F32", "float16": "F16"}
+_MOST_ROWS = 10**9
+_HEADER = 192  # bytes of text, for any number of rows and numbers
 _MOST_OPEN = 128  # a system lets a process have 1024 files, or 256
 _BYTES_AT_ONCE = 2**24  # while a whole shard is read
 
@@ -49,26 +52,58 @@ def checksum(row: np.ndarray) -> int:
   return value - 2**32 if value >= 2**31 else value
 
 
-def write(path: pathlib.Path, rows: Sequence[np.ndarray]) -> int:
-  """Writes a shard, whole or not at all.
+class Writer:
+  """A shard that is written row by row, and is there once `finish` returns.
 
-  Args:
-    path: of the file.
-    rows: [size] each, all of one dtype.
-
-  Returns: bytes of the file.
-  Raises: OSError.
+  Attributes:
+    rows: how many there are so far.
+    bytes: of them.
   """
-  first = rows[0]
-  header = tensor_files.header(
-    {_TENSOR: (_KINDS[str(first.dtype)], (len(rows), first.size))},
-    {"format": "my3dgen bank"},
-  )
-  with replacing(path) as file:
-    file.write(header)
-    for row in rows:
-      file.write(np.ascontiguousarray(row).data)
-  return len(header) + len(rows) * first.nbytes
+
+  def __init__(self, path: pathlib.Path, dtype: str, size: int):
+    """Opens a temporary file.
+
+    Args:
+      path: of the shard.
+      dtype: of its numbers.
+      size: numbers in a row.
+
+    Raises: OSError, as all methods do.
+    """
+    self.rows = self.bytes = 0
+    self._dtype, self._size = dtype, size
+    self._stack = contextlib.ExitStack()
+    self._file = self._stack.enter_context(replacing(path))
+    self._file.write(self._header(_MOST_ROWS))  # as long as the real one
+
+  def append(self, row: np.ndarray):
+    """Writes a row, [size]."""
+    data = np.ascontiguousarray(row).data
+    self._file.write(data)
+    self.rows += 1
+    self.bytes += data.nbytes
+
+  def finish(self) -> int:
+    """Writes the header, syncs and renames; bytes of the file."""
+    header = self._header(self.rows)
+    with self._stack:
+      self._file.seek(0)
+      self._file.write(header)
+    return len(header) + self.bytes
+
+  def abandon(self, error: BaseException):
+    """Leaves nothing of it."""
+    with contextlib.suppress(type(error)):
+      with self._stack:
+        raise error
+
+  def _header(self, rows: int) -> bytes:
+    """A header of one length, whatever the number of rows."""
+    return tensor_files.header(
+      {_TENSOR: (_KINDS[self._dtype], (rows, self._size))},
+      {"format": "my3dgen bank"},
+      length=_HEADER,
+    )
 
 
 class Files:

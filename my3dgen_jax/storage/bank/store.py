@@ -313,8 +313,12 @@ class Store:
       with self._index.writing() as connection:
         self._tidy(connection)
         change = Change(self.folder, connection, self._files)
-        yield change
-        change.finish()
+        try:
+          yield change
+          change.finish()
+        except BaseException as error:
+          change.abandon(error)
+          raise
     except BaseException:
       self._files.close()  # numbers of shards are given again
       # Only the index knows whether the change has been made.

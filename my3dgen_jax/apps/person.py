@@ -17,7 +17,7 @@ from my3dgen_jax.apps import strangers
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.data.provenance import Origin
-from my3dgen_jax.errors import UserError
+from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.losses import identity as identity_lib
 from my3dgen_jax.losses import lpips as lpips_lib
 from my3dgen_jax.models.checkpoint import (
@@ -97,8 +97,9 @@ class Person:
     """The personal hull; raises UserError where there are no anchors."""
     if self.anchors is None:
       raise UserError(
-        f"{self.name}: a bare checkpoint has no anchors, which "
-        "the personal hull is made of; give a run by --run"
+        f"{self.name}: a bare checkpoint has no anchors, nor has an adapter "
+        "alone, and the personal hull is made of them; give a run by --run, or "
+        "add the run to the bank"
       )
     return latents.Hull.of(self.anchors.ws, beta)
 
@@ -188,17 +189,21 @@ def load_person(
   *,
   run: Path | None = None,
   checkpoint: Path | None = None,
+  bank: Path | None = None,
+  person: str | None = None,
   pretrained: bool = False,
   lpips: Path | None = None,
   identity: Path | None = None,
   devices: Sequence[jax.Device] = (),
   precision: str | None = None,
 ) -> Person:
-  """Reads a run, or a bare base.
+  """Reads a run, somebody of a bank, or a bare base.
 
   Args:
     run: folder of `apps.personalize`.
-    checkpoint: where the run's base is now, or the bare base.
+    checkpoint: where the run's or the bank's base is now, or the bare base.
+    bank: folder of `lora.Bank`; needs `checkpoint` and `person`.
+    person: id in the bank.
     pretrained: the base in place of the person's own; the anchors stay.
     lpips: folder of weights; None: the run's if it is still there, see
       `Person.need_lpips`.
@@ -210,10 +215,18 @@ def load_person(
   Raises: UserError, CheckpointError: names the file or what is missing.
   """
   if run is None and checkpoint is None:
-    raise UserError("give a run by --run, or a bare base by --checkpoint")
+    raise UserError(
+      "give the bank's base by --checkpoint"
+      if bank is not None
+      else "give a run by --run, or a bare base by --checkpoint"
+    )
   settings: dict[str, Any] = {}
   photos: Mapping[str, Mapping[str, str]] = {}
-  if run is None:
+  if bank is not None:
+    (name, generator, base_id, digest, adapter, anchors) = _of_bank(
+      bank, str(person), str(checkpoint), pretrained=pretrained
+    )
+  elif run is None:
     base_id = generator_digest(checkpoint)
     module, variables = load_generator(checkpoint)
     generator = Network(variables, module)
@@ -259,6 +272,38 @@ def load_person(
     settings=settings,
     photos=photos,
     is_demo=strangers.is_demo(checkpoint or settings["checkpoint"]),
+  )
+
+
+def _of_bank(
+  bank: Path, person: str, checkpoint: str, *, pretrained: bool
+) -> tuple[str, Network, str, str, str, Anchors | None]:
+  """Name, generator, ids of base, weights and adapter, and anchors."""
+  opened = lora_lib.Bank(bank)
+  base_id = generator_digest(checkpoint)
+  if opened.base != base_id:
+    raise CheckpointError(
+      f"{opened.folder}: is a bank of the base {opened.base[:ID_LENGTH]}, "
+      f"{checkpoint} is {base_id[:ID_LENGTH]}; name the bank's by --checkpoint"
+    )
+  found = opened.read(person, check=True)
+  photos = opened.photos(person)
+  module, variables = load_generator(checkpoint)
+  lora_lib.check_fits(
+    f"{opened.folder}: {person!r}", found.lora, module.config, found.config
+  )
+  digest, adapter = base_id, "none"
+  if not pretrained:
+    variables = lora_lib.merge_into_params(variables, found.lora, found.config)
+    digest = weights_digest(variables)
+    adapter = lora_lib.fingerprint(found.lora)[:ID_LENGTH]
+  return (
+    f"{opened.folder}: {person}",
+    Network(variables, module),
+    base_id,
+    digest,
+    adapter,
+    None if photos is None else Anchors(*photos),
   )
 
 

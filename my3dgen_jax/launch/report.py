@@ -37,7 +37,7 @@ def main():
     raise FlagError("--pretrained: a report is of what is personal")
   if _OUT.value:
     raise FlagError("--out: a report is written into the run's folder")
-  person = person_flags.person(needs_run=True)
+  person = person_flags.person(needs_run=True, banks=False)
   print(report.write_report(person, _RUN.value))
   if _SCRUB.value:
     scrub.scrub_run(pathlib.Path(str(_RUN.value)).expanduser())

@@ -19,6 +19,8 @@ frozen base serves any number of people, and an optimizer sees this tree alone.
 Source: My3DGen, section 3.2 and equation 4; LoRA (Hu et al. 2021).
 """
 
+from my3dgen_jax.lora.bank import Bank
+from my3dgen_jax.lora.bank_rows import clean_id, Entry, Photos
 from my3dgen_jax.lora.changes import (
   average,
   block_of,
@@ -38,16 +40,23 @@ from my3dgen_jax.lora.collection import (
   renamed,
   split_collections,
 )
-from my3dgen_jax.lora.files import BASE_DIGEST, load, Loaded, save
+from my3dgen_jax.lora.device_cache import DeviceCache
+from my3dgen_jax.lora.files import BASE_DIGEST, check_fits, load, Loaded, save
 from my3dgen_jax.lora.person import personal
 
 __all__ = [
   "BASE_DIGEST",
+  "Bank",
   "Count",
+  "DeviceCache",
+  "Entry",
   "Loaded",
+  "Photos",
   "abstract",
   "average",
   "block_of",
+  "check_fits",
+  "clean_id",
   "count",
   "fingerprint",
   "init",

@@ -177,7 +177,25 @@ def settings_of(
     ) from None
 
 
-def _check_fits(path: pathlib.Path, leaves: Mapping, expected: Mapping):
+def check_fits(
+  where: object, lora: Any, config: GeneratorConfig, lora_config: LoraConfig
+):
+  """Compares an adapter's shapes with those that a generator expects.
+
+  Args:
+    where: what holds the adapter, for the message.
+    lora: the collection.
+    config: of the generator.
+    lora_config: of the adapter.
+
+  Raises: CheckpointError: names the first tensor that does not fit.
+  """
+  _check_fits(
+    where, flatten_dict(lora), flatten_dict(abstract(config, lora_config))
+  )
+
+
+def _check_fits(where: object, leaves: Mapping, expected: Mapping):
   for name in sorted(set(leaves) | set(expected)):
     shapes = [
       list(tree[name].shape) if name in tree else "nothing"
@@ -185,6 +203,6 @@ def _check_fits(path: pathlib.Path, leaves: Mapping, expected: Mapping):
     ]
     if shapes[0] != shapes[1]:
       raise CheckpointError(
-        f"{path}: does not fit the generator: {'/'.join(name)} is "
+        f"{where}: does not fit the generator: {'/'.join(name)} is "
         f"{shapes[0]}, expected {shapes[1]}"
       )

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import struct
 from collections.abc import Iterator, Mapping
@@ -54,8 +55,41 @@ def encode(
 
   data = save(dict(tensors), metadata=dict(metadata))
   (size,) = struct.unpack("<Q", data[:8])
-  header = json.loads(data[8 : 8 + size])
-  header = {**header, "__metadata__": dict(sorted(metadata.items()))}
-  text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+  entries = json.loads(data[8 : 8 + size])
+  return _header(entries, metadata) + data[8 + size :]
+
+
+def header(
+  tensors: Mapping[str, tuple[str, tuple[int, ...]]],
+  metadata: Mapping[str, str],
+  *,
+  length: int = 0,
+) -> bytes:
+  """What a file begins with, for numbers that are written piece by piece.
+
+  Args:
+    tensors: dtype, "F32" or "F16", and shape by name, in the order in which
+      their bytes follow.
+    metadata: texts by name.
+    length: of its text at least, which spaces fill.
+  """
+  entries: dict[str, Any] = {"__metadata__": {}}  # first, as the library has it
+  end = 0
+  for name, (kind, shape) in tensors.items():
+    begin, end = end, end + int(kind[1:]) // 8 * math.prod(shape)
+    entries[name] = {
+      "dtype": kind,
+      "shape": list(shape),
+      "data_offsets": [begin, end],
+    }
+  return _header(entries, metadata, length)
+
+
+def _header(
+  entries: Mapping[str, Any], metadata: Mapping[str, str], length: int = 0
+) -> bytes:
+  entries = {**entries, "__metadata__": dict(sorted(metadata.items()))}
+  text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+  text = text.ljust(length)
   text += b" " * (-len(text) % _ALIGNMENT)
-  return struct.pack("<Q", len(text)) + text + data[8 + size :]
+  return struct.pack("<Q", len(text)) + text

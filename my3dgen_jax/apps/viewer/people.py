@@ -31,6 +31,7 @@ PathLike = str | os.PathLike
 _SUFFIX = ".safetensors"
 _DEEPEST = 2  # folders of runs, a folder a person
 _KEPT = 4  # people in memory
+_MOST_CHOICES = 500  # of a bank, in one list on the page
 
 
 class Shown(NamedTuple):
@@ -51,13 +52,15 @@ class Place:
 
   Attributes:
     name: that people choose by.
-    path: a run's folder, an adapter's file, or a bare base's folder.
-    kind: "run", "adapter" or "base".
+    path: a run's folder, an adapter's file, a bare base's or a bank's folder.
+    kind: "run", "adapter", "base" or "bank".
+    person: id in the bank.
   """
 
   name: str
   path: pathlib.Path
   kind: str
+  person: str = ""
 
 
 class People:
@@ -68,6 +71,8 @@ class People:
     places: Sequence[PathLike],
     *,
     checkpoint: PathLike | None = None,
+    bank: PathLike | None = None,
+    of_bank: Sequence[str] = (),
     devices: Sequence[jax.Device] = (),
     precision: str | None = None,
   ):
@@ -75,7 +80,9 @@ class People:
 
     Args:
       places: runs, adapters' files, or folders of such; none: the bare base.
-      checkpoint: where the base is now; adapters alone need it.
+      checkpoint: where the base is now; adapters alone and banks need it.
+      bank: folder of `lora.Bank`, whose people are shown, too.
+      of_bank: ids of those who are; none: all.
       devices: that are used; none: all.
       precision: see `load_person`.
 
@@ -83,8 +90,13 @@ class People:
     """
     self._roots = [pathlib.Path(place).expanduser() for place in places]
     self._checkpoint = checkpoint
+    self._bank = None if bank is None else lora_lib.Bank(bank)
+    self._of_bank = tuple(of_bank)
     self._devices = tuple(devices) or tuple(jax.local_devices())
-    self._options = {"devices": self._devices, "precision": precision}
+    self._options: dict[str, Any] = {
+      "devices": self._devices,
+      "precision": precision,
+    }
     self._lock = threading.Lock()
     self._bases: dict[str, Person] = {}
     self._loaded: collections.OrderedDict[Any, Shown] = (
@@ -95,21 +107,48 @@ class People:
 
   def look_again(self):
     """Finds what has been added since; raises as `__init__` does."""
-    if not self._roots:
+    banked = self._banked()
+    if banked and not self._roots:
+      found = banked
+    elif not self._roots:
       if self._checkpoint is None:
         raise UserError("give a run by --run, or a bare base by --checkpoint")
       path = pathlib.Path(self._checkpoint).expanduser()
       found = [Place(path.name, path, "base")]
     else:
-      found = find_places(self._roots, _SUFFIX)
-    if all(place.kind == "adapter" for place in found):
+      found = find_places(self._roots, _SUFFIX) + banked
+    if all(place.kind in ("adapter", "bank") for place in found):
       self._check_base(found[0])
-    self._places = {place.name: place for place in found}
+    # Somebody of the bank may be called as a run is.
+    self._places = {}
+    for place in found:
+      name = place.name
+      if name in self._places:
+        name = f"{name} ({place.path.name})"
+      self._places[name] = place
+
+  def _banked(self) -> list[Place]:
+    """People of the bank."""
+    if self._bank is None and self._of_bank:
+      raise UserError("person: names people of a bank; give that by --bank")
+    if self._bank is None:
+      return []
+    ids = list(self._of_bank) or self._bank.ids()
+    if len(ids) > _MOST_CHOICES:
+      raise UserError(
+        f"{self._bank.folder}: holds {len(ids)} people, more than one chooses "
+        "from; name some by --person=ANN,BOB"
+      )
+    for person in self._of_bank:
+      self._bank.place(person)
+    if not ids:
+      raise UserError(f"{self._bank.folder}: holds nobody")
+    return [Place(one, self._bank.folder, "bank", one) for one in ids]
 
   def _check_base(self, place: Place):
     if self._checkpoint is None:
       raise UserError(
-        f"{place.path}: an adapter alone does not say where its "
+        f"{place.path}: a bank or an adapter alone does not say where its "
         "base is; name that by --checkpoint"
       )
 
@@ -142,7 +181,7 @@ class People:
     with self._lock:
       try:
         # Names change as others come; and a run may be made again.
-        key = place.path, _times_of(place)
+        key = place.path, place.person, self._state_of(place)
         if key not in self._loaded:
           self._loaded[key] = self._read(place)
       except OSError as error:  # e.g. a disk that is gone
@@ -154,7 +193,16 @@ class People:
         self._loaded.popitem(last=False)
       return self._loaded[key]
 
+  def _state_of(self, place: Place) -> tuple[int, ...]:
+    """Other numbers for another state of what lies there."""
+    if place.kind == "bank" and self._bank is not None:
+      found = self._bank.place(place.person)
+      return found.version, found.checksum
+    return _times_of(place)
+
   def _read(self, place: Place) -> Shown:
+    if place.kind == "bank":
+      return self._of_a_bank(place)
     if place.kind == "adapter":
       return self._of_adapter(place)
     if place.kind == "base":
@@ -192,15 +240,35 @@ class People:
       ),
     )
 
-  def _of_adapter(self, place: Place) -> Shown:
-    """An adapter on the base that --checkpoint names; it has no anchors."""
-    self._check_base(place)
+  def _bare(self) -> Person:
+    """The base that --checkpoint names."""
     key = str(self._checkpoint)
     if key not in self._bases:
       self._bases[key] = self._on_device(
         load_person(checkpoint=self._checkpoint, **self._options)
       )
-    base = dataclasses.replace(self._bases[key], name=str(place.path))
+    return self._bases[key]
+
+  def _of_a_bank(self, place: Place) -> Shown:
+    """Somebody of the bank, with anchors where it has some."""
+    self._check_base(place)
+    own = self._on_device(
+      load_person(
+        checkpoint=self._checkpoint,
+        bank=place.path,
+        person=place.person,
+        **self._options,
+      )
+    )
+    base = self._bare()
+    return Shown(
+      own, dataclasses.replace(base, name=own.name, anchors=own.anchors)
+    )
+
+  def _of_adapter(self, place: Place) -> Shown:
+    """An adapter on the base that --checkpoint names; it has no anchors."""
+    self._check_base(place)
+    base = dataclasses.replace(self._bare(), name=str(place.path))
     found = lora_lib.load(place.path, base.generator.module.config)
     wanted = found.metadata.get(run_folder.BASE_DIGEST, base.digest)
     if wanted != base.digest:

@@ -51,16 +51,19 @@ _AUTO = "auto"
 _PROGRAM_CACHE = "program_cache"
 _PRECISION = "precision"
 _INTERRUPTED = "interrupted"
+_told: list[str] = []  # the action of this process's command
 _MOST_NUMBERS = 100_000  # a slip of the finger should not fill the memory
 
 
-def run(main: Callable[[], None]):
+def run(main: Callable[[], None], *, actions: Sequence[str] = ()):
   """Runs a command.
 
   Args:
     main: called once flags are parsed. A `UserError` or `OSError` that it
       raises ends in one line on stderr and exit code 1, a `FlagError` (also
       from parsing) in exit code 2; anything else is a bug and shows itself.
+    actions: words of which the first argument is one, as `action` tells; none:
+      every argument is a flag.
   """
 
   def guarded(argv: Sequence[str]):
@@ -125,7 +128,7 @@ def run(main: Callable[[], None]):
   terminal.guard()
   _hurry_when_asked_twice()
   try:
-    app.run(guarded, flags_parser=_parse)
+    app.run(guarded, flags_parser=functools.partial(_parse, actions=actions))
   except BrokenPipeError:  # as `--helpshort | head` closes it
     # Python would try to write what is left, and say so.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -261,9 +264,23 @@ def _end_others(error: Exception):
     processes.abandon(1, f"{type(error).__name__}: {one_line(error)}")
 
 
-def _parse(argv: list[str]) -> list[str]:
+def action() -> str:
+  """Which of its actions a command was told; see `run`."""
+  return _told[-1]
+
+
+def _parse(argv: list[str], *, actions: Sequence[str] = ()) -> list[str]:
   try:
     command, *arguments = argv
+    if actions and not {"--help", "--helpshort", "--helpfull", "-?"} & set(
+      arguments
+    ):
+      if not arguments or arguments[0] not in actions:
+        raise FlagError(
+          f"expected one of {', '.join(actions)} before all flags, got "
+          f"{arguments[0] if arguments else 'nothing'!r}"
+        )
+      _told.append(arguments.pop(0))
     arguments = renamed_flags.renamed(flagfiles.expanded(arguments))
     rest = flags.FLAGS([command, *arguments])
     if flags.FLAGS["verbosity"].using_default_value:

@@ -17,6 +17,10 @@ _CHECKPOINT = cli.string(
   None,
   "Folder where the run's base is now; or a bare base to work with.",
 )
+_BANK = cli.string(
+  "bank", None, "Folder of launch.bank, in place of --run; see --person."
+)
+_PERSON = cli.string("person", None, "Who of the bank: an id.")
 _PRETRAINED = cli.boolean(
   "pretrained",
   False,
@@ -83,18 +87,33 @@ class AlbumFlags:
     return found.select(parse_selection(self._photos.value))
 
 
-def person(*, needs_run: bool = False, pretrained: bool = False) -> Person:
+def person(
+  *, needs_run: bool = False, pretrained: bool = False, banks: bool = True
+) -> Person:
   """The person that the flags name.
 
   Args:
     needs_run: a bare base will not do, for it has no anchors.
+    banks: somebody of a bank will do.
     pretrained: the run's base, whatever the flags say.
 
   Raises: FlagError, CheckpointError, UserError: names the flag or file.
   """
   wanted: str | None = None
-  if needs_run and not _RUN.value:
-    wanted = "--run is missing: the folder of a run of launch.personalize"
+  if _BANK.value and not banks:
+    wanted = "--bank: this works on the folder of a run alone; give --run"
+  elif _BANK.value and _RUN.value:
+    wanted = "--run and --bank: give one of them"
+  elif bool(_BANK.value) != bool(_PERSON.value):
+    wanted = "--bank and --person go together: a bank, and who of it"
+  elif _BANK.value and not _CHECKPOINT.value:
+    wanted = "--checkpoint is missing: the folder of the bank's base"
+  elif _BANK.value:
+    pass
+  elif needs_run and not _RUN.value:
+    wanted = "--run is missing: the folder of a run of launch.personalize" + (
+      ", or --bank, --person and --checkpoint" if banks else ""
+    )
   elif not _RUN.value and not _CHECKPOINT.value:
     wanted = "give a run by --run, or a bare base by --checkpoint"
   if wanted:
@@ -103,16 +122,25 @@ def person(*, needs_run: bool = False, pretrained: bool = False) -> Person:
   devices = local_devices(_DEVICES.value)
   if not pretrained:  # which is the second of two
     print(
-      f"reading {_RUN.value or _CHECKPOINT.value}; {described(devices)}"
+      f"reading {_place()}; {described(devices)}"
       + (f", precision {precision}" if precision else ""),
       flush=True,
     )
   return load_person(
     run=_RUN.value,
     checkpoint=_CHECKPOINT.value,
+    bank=_BANK.value,
+    person=_PERSON.value,
     pretrained=pretrained or _PRETRAINED.value,
     lpips=_LPIPS.value,
     identity=_IDENTITY.value,
     devices=devices,
     precision=precision,
   )
+
+
+def _place() -> str:
+  """Where the person is read from."""
+  if _BANK.value:
+    return f"{_PERSON.value} of {_BANK.value}"
+  return str(_RUN.value or _CHECKPOINT.value)

@@ -13,6 +13,8 @@ from absl.testing import absltest
 from safetensors import numpy as safetensors_numpy
 from safetensors import safe_open
 
+from my3dgen_jax import lora
+from my3dgen_jax.apps import banks
 from my3dgen_jax.apps.viewer import people as people_lib
 from my3dgen_jax.apps.viewer.people import People
 from my3dgen_jax.errors import CheckpointError, UserError
@@ -48,6 +50,45 @@ class PeopleTest(absltest.TestCase):
       "bias"
     ]
     self.assertGreater(np.abs(leaf(ann.own) - leaf(ann.base)).max(), 0.05)
+
+  def test_people_of_a_bank(self):
+    bank = lora.Bank(self.root / "bank")
+    config = banks.AddConfig()
+    banks.add(bank, [self.root / "runs"], config, names=["ann", "Bob Ross"])
+    people = People([self.ann], checkpoint=self.base, bank=bank.folder)
+    self.assertEqual(people.names(), ["lora", "Bob Ross", "ann"])
+    run, ann = people.load("lora"), people.load("ann")
+    self.assertEqual(ann.own.digest, run.own.digest)
+    self.assertEqual(ann.own.origin, run.own.origin)
+    self.assertEqual(ann.base.origin.adapter, "none")
+    for one in (ann.own, ann.base):
+      np.testing.assert_array_equal(one.anchors.ws, run.own.anchors.ws)
+      self.assertEqual(one.anchors.names, run.own.anchors.names)
+    self.assertIs(people.load("ann").own, ann.own)  # from memory
+    banks.add(bank, [self.bob], banks.AddConfig(replace=True), names=["ann"])
+    self.assertNotEqual(people.load("ann").own.digest, ann.own.digest)
+    bank.remove(["ann"])
+    with self.assertRaisesRegex(UserError, "nobody called 'ann'"):
+      people.load("ann")
+
+  def test_some_of_a_bank(self):
+    bank = lora.Bank(self.root / "some")
+    banks.add(bank, [self.root / "runs"], banks.AddConfig())
+    options = {"checkpoint": self.base, "bank": bank.folder}
+    self.assertEqual(People([], of_bank=["bob"], **options).names(), ["bob"])
+    with self.assertRaisesRegex(UserError, "nobody called 'carl'"):
+      People([], of_bank=["carl"], **options)
+    with self.assertRaisesRegex(UserError, "does not say where.*--checkpoint"):
+      People([], bank=bank.folder)
+    with self.assertRaisesRegex(UserError, "person: names people of a bank"):
+      People([self.ann], of_bank=["bob"])
+    with mock.patch.object(people_lib, "_MOST_CHOICES", 1):
+      with self.assertRaisesRegex(UserError, "holds 2 people, .* --person=ANN"):
+        People([], **options)
+    # A run of the same name, which is shown first.
+    banks.add(bank, [self.ann], banks.AddConfig(), names=["lora"])
+    people = People([self.ann], of_bank=["lora"], **options)
+    self.assertEqual(people.names(), ["lora", "lora (some)"])
 
   def test_precision_of_all(self):
     for places in ([self.ann], [self.ann / "adapter.safetensors"], []):

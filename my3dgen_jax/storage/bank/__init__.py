@@ -1,0 +1,4 @@
+"""Rows of numbers of any number of people: shards, and an index of them.
+
+Knows nothing of adapters, and imports no JAX.
+"""

@@ -84,7 +84,15 @@ def modulate(
   ]
   scales = iter(
     modulated_conv.demodulations(
-      [pair for pair, is_wide in zip(pairs, wide) if is_wide]
+      [
+        modulated_conv.Demodulated(
+          *pair, layer.stored["kernel"], layer.delta.low_rank
+        )
+        if layer.delta.low_rank is not None
+        else modulated_conv.Demodulated(*pair)
+        for pair, layer, is_wide in zip(pairs, layers, wide)
+        if is_wide
+      ]
     )
   )
   kernels = iter(

@@ -1,0 +1,110 @@
+"""Functions that have a shorter way for a stack of their arguments.
+
+`jax.vmap` runs each operation for all of a stack. A layer whose frozen kernel
+everybody shares can do better than that, but only as a whole. `stackable`
+gives a function a rule for `jax.vmap` that survives `jax.grad` on either side.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+
+from my3dgen_jax.tracing import derivatives
+
+Function = Callable[..., Any]
+
+
+def stackable(
+  function: Function, stacked: Function, *, shared: int, own: Sequence[int]
+) -> Function:
+  """A function that `jax.vmap` computes by another where that is shorter.
+
+  Args:
+    function: (*arrays) -> an array; differentiable.
+    stacked: the same of arrays with a leading axis [K, ...], but the `shared`
+      one, to [K, ...]; differentiable.
+    shared: number of the argument that all of a stack have in common.
+    own: numbers of those that make it worth while: one of them has the axis.
+      Where that is not so, or the shared one has it, `jax.vmap` is left alone.
+
+  Returns: the function, for reverse-mode differentiation; inside
+    `derivatives.automatic`, the plain one.
+  """
+
+  def fits(flags):
+    return not flags[shared] and any(flags[i] for i in own)
+
+  def pull_back(*arguments):
+    *arguments, cotangent = arguments
+    return jax.vjp(function, *arguments)[1](cotangent)
+
+  def pull_back_stacked(*arguments):
+    """Gradients of each of a stack, also of what all share."""
+    *arguments, cotangent = arguments
+    common = arguments[shared]
+
+    def call(*rest):
+      return stacked(*rest[:shared], common, *rest[shared:])
+
+    rest = [x for i, x in enumerate(arguments) if i != shared]
+    found = list(jax.vjp(call, *rest)[1](cotangent))
+    # What is shared seldom has a gradient: XLA then drops this.
+    axes = [None if i == shared else 0 for i in range(len(arguments))]
+    of_all = jax.vmap(pull_back, in_axes=(*axes, 0))(*arguments, cotangent)
+    found.insert(shared, of_all[shared])
+    return tuple(found)
+
+  mapped = _with_rule(function, stacked, shared, fits)
+  mapped_pull_back = _with_rule(pull_back, pull_back_stacked, shared, fits)
+
+  @derivatives.custom_vjp
+  def chosen(*arguments):
+    if derivatives.is_automatic():
+      return function(*arguments)
+    return mapped(*arguments)
+
+  # Second derivatives are seldom of a stack, and may be slow there.
+  @derivatives.custom_vjp
+  def chosen_pull_back(*arguments):
+    return mapped_pull_back(*arguments)
+
+  chosen_pull_back.defvjp(
+    lambda *given: (chosen_pull_back(*given), given),
+    lambda given, cotangents: jax.vjp(pull_back, *given)[1](cotangents),
+  )
+  chosen.defvjp(
+    lambda *arguments: (chosen(*arguments), arguments),
+    lambda arguments, cotangent: chosen_pull_back(*arguments, cotangent),
+  )
+  return chosen
+
+
+def _with_rule(
+  function: Function,
+  stacked: Function,
+  shared: int,
+  fits: Callable[[Sequence[bool]], bool],
+) -> Function:
+  """`custom_vmap` of a function; where the rule does not fit, `jax.vmap`."""
+  mapped = custom_vmap(function)
+
+  @mapped.def_vmap
+  def rule(axis_size, flags, *arguments):
+    if fits(flags):
+      result = stacked(
+        *(
+          x
+          if flag or i == shared
+          else jnp.broadcast_to(x, (axis_size, *x.shape))
+          for i, (x, flag) in enumerate(zip(arguments, flags))
+        )
+      )
+    else:
+      axes = [0 if flag else None for flag in flags]
+      result = jax.vmap(function, in_axes=axes)(*arguments)
+    return result, jax.tree.map(lambda _: True, result)
+
+  return mapped

@@ -37,6 +37,8 @@ from my3dgen_jax.lora.collection import (
   merge_collections,
   renamed,
   split_collections,
+  stack,
+  unstack,
 )
 from my3dgen_jax.lora.files import BASE_DIGEST, load, Loaded, save
 from my3dgen_jax.lora.person import personal
@@ -62,4 +64,6 @@ __all__ = [
   "renamed",
   "save",
   "split_collections",
+  "stack",
+  "unstack",
 ]

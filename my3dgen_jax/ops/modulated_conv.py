@@ -52,9 +52,7 @@ def _power(layer: Demodulated, squares, own_power) -> jax.Array:
   """The sum of the kernel's squares over taps, [I, O]."""
   if layer.low_rank is None or layer.base is None:
     return squares(layer.kernel)
-  return own_power(
-    layer.kernel, layer.base, layer.low_rank.a, layer.low_rank.b
-  )
+  return own_power(layer.kernel, layer.base, layer.low_rank.a, layer.low_rank.b)
 
 
 def _squares_on_cpu(kernel: Array) -> jax.Array:
@@ -96,9 +94,9 @@ def _elsewhere(layers: Sequence[Demodulated]) -> list[jax.Array]:
     )
     return lax.rsqrt(total + 1e-8)
 
-  powers = one_by_one(
-    lambda layer: _power(layer, _squares, _own_power)
-  )([layer._replace(styles=None) for layer in layers])
+  powers = one_by_one(lambda layer: _power(layer, _squares, _own_power))(
+    [layer._replace(styles=None) for layer in layers]
+  )
   return together(factor)(
     [(power, layer.styles) for power, layer in zip(powers, layers)]
   )

@@ -76,10 +76,7 @@ def summed_taps(
       *[(0, 0, 0)] * 3,
     ],
   )
-  rows, columns = (
-    padded.shape[1] - height + 1,
-    padded.shape[2] - width + 1,
-  )
+  rows, columns = (padded.shape[1] - height + 1, padded.shape[2] - width + 1)
   return sum(
     padded[:, i : i + rows, j : j + columns, i, j]
     for i in range(height)
@@ -92,7 +89,9 @@ def spread_taps(products: jax.Array) -> jax.Array:
 
   def along(axis, taps):
     """Taps 0 and 2 meet at even outputs, tap 1 is at odd ones."""
-    first, middle, last = (lax.index_in_dim(taps, i, 3, False) for i in range(3))
+    first, middle, last = (
+      lax.index_in_dim(taps, i, 3, False) for i in range(3)
+    )
     padded = lambda x, before: lax.pad(
       x,
       jnp.zeros((), x.dtype),

@@ -44,17 +44,22 @@ def stackable(
   def pull_back_stacked(*arguments):
     """Gradients of each of a stack, also of what all share."""
     *arguments, cotangent = arguments
-    common = arguments[shared]
+    common = arguments.pop(shared)
 
-    def call(*rest):
+    def call(common, *rest):
       return stacked(*rest[:shared], common, *rest[shared:])
 
-    rest = [x for i, x in enumerate(arguments) if i != shared]
-    found = list(jax.vjp(call, *rest)[1](cotangent))
+    def of_common(cotangent, *rest):
+      """What one of the stack would change in common."""
+      alone = [x[None] for x in rest]
+      _, pull = jax.vjp(lambda common: call(common, *alone), common)
+      return pull(cotangent[None])[0]
+
+    found = list(
+      jax.vjp(lambda *rest: call(common, *rest), *arguments)[1](cotangent)
+    )
     # What is shared seldom has a gradient: XLA then drops this.
-    axes = [None if i == shared else 0 for i in range(len(arguments))]
-    of_all = jax.vmap(pull_back, in_axes=(*axes, 0))(*arguments, cotangent)
-    found.insert(shared, of_all[shared])
+    found.insert(shared, jax.vmap(of_common)(cotangent, *arguments))
     return tuple(found)
 
   mapped = _with_rule(function, stacked, shared, fits)

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import chex
 import jax
@@ -29,33 +28,11 @@ def demodulation(kernel: Array, styles: Array) -> jax.Array:
   Returns: [N, O], rsqrt(sum over taps and inputs of (kernel style)^2 + 1e-8).
   Source: StyleGAN2, equation 3.
   """
-  return demodulations([Demodulated(kernel, styles)])[0]
+  return demodulations([(kernel, styles)])[0]
 
 
-class Demodulated(NamedTuple):
-  """What a layer's demodulation is made of.
-
-  Attributes:
-    kernel: [k, k, I, O].
-    styles: [N, I].
-    base: the kernel without its low-rank change; None: there is none.
-    low_rank: kernel - base; None likewise.
-  """
-
-  kernel: Array
-  styles: Array
-  base: Array | None = None
-  low_rank: LowRank | None = None
-
-
-def _power(layer: Demodulated, squares, own_power) -> jax.Array:
-  """The sum of the kernel's squares over taps, [I, O]."""
-  if layer.low_rank is None or layer.base is None:
-    return squares(layer.kernel)
-  return own_power(layer.kernel, layer.base, layer.low_rank.a, layer.low_rank.b)
-
-
-def _squares_on_cpu(kernel: Array) -> jax.Array:
+def _squares(kernel: Array) -> jax.Array:
+  """The sum of a kernel's squares over taps, [I, O]."""
   # XLA takes fifty times as long on a CPU for one reduction (22 ms for a
   # kernel of 3 x 3 x 512 x 512).
   return functools.reduce(
@@ -68,25 +45,19 @@ def _squares_on_cpu(kernel: Array) -> jax.Array:
   )
 
 
-def _squares(kernel: Array) -> jax.Array:
-  return jnp.sum(jnp.square(kernel), axis=(0, 1))
-
-
-_own_power_on_cpu = own_changes.power(_squares_on_cpu)
 _own_power = own_changes.power(_squares)
 
 
-def _on_cpu(layer: Demodulated) -> jax.Array:
-  power = _power(layer, _squares_on_cpu, _own_power_on_cpu)
+def _on_cpu(layer: tuple[Array, Array]) -> jax.Array:
+  kernel, styles = layer
+  power = _squares(kernel)
   # Exact products whatever the setting: a sum of squares of a few hundred
   # terms costs nothing and scales a whole channel.
-  total = jnp.matmul(
-    jnp.square(layer.styles), power, precision=lax.Precision.HIGHEST
-  )
+  total = jnp.matmul(jnp.square(styles), power, precision=lax.Precision.HIGHEST)
   return lax.rsqrt(total + 1e-8)
 
 
-def _elsewhere(layers: Sequence[Demodulated]) -> list[jax.Array]:
+def _elsewhere(layers: Sequence[tuple[Array, Array]]) -> list[jax.Array]:
   def factor(layer):
     power, styles = layer
     total = products.scaled_rows(
@@ -94,16 +65,25 @@ def _elsewhere(layers: Sequence[Demodulated]) -> list[jax.Array]:
     )
     return lax.rsqrt(total + 1e-8)
 
-  powers = one_by_one(lambda layer: _power(layer, _squares, _own_power))(
-    [layer._replace(styles=None) for layer in layers]
+  powers = one_by_one(lambda kernel: jnp.sum(jnp.square(kernel), axis=(0, 1)))(
+    [kernel for kernel, _ in layers]
   )
   return together(factor)(
-    [(power, layer.styles) for power, layer in zip(powers, layers)]
+    [(power, styles) for power, (_, styles) in zip(powers, layers)]
   )
 
 
-# `demodulation` of many `Demodulated`.
+# `demodulation` of many (kernel, styles).
 demodulations = by_platform(cpu=one_by_one(_on_cpu), default=_elsewhere)
+
+
+def own_demodulation(
+  kernel: Array, styles: Array, base: Array, low_rank: LowRank
+) -> jax.Array:
+  """`demodulation` of a kernel = base + low_rank, one of many in `jax.vmap`."""
+  power = _own_power(kernel, base, low_rank.a, low_rank.b)
+  total = jnp.matmul(jnp.square(styles), power, precision=lax.Precision.HIGHEST)
+  return lax.rsqrt(total + 1e-8)
 
 
 def own_kernel(layer: tuple[Array, Array]) -> jax.Array:

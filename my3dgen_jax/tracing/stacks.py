@@ -3,6 +3,11 @@
 `jax.vmap` runs each operation for all of a stack. A layer whose frozen kernel
 everybody shares can do better than that, but only as a whole. `stackable`
 gives a function a rule for `jax.vmap` that survives `jax.grad` on either side.
+
+A call outside of `jax.vmap` is the function's own: nothing else is traced. So
+the rule needs to be there when a function is traced, as it is in
+`jax.jit(jax.vmap(f))`. In `jax.vmap(jax.jit(f))` JAX has traced f for one
+person before it knows of others, and then does what it always does.
 """
 
 from collections.abc import Callable, Sequence
@@ -67,8 +72,6 @@ def stackable(
 
   @derivatives.custom_vjp
   def chosen(*arguments):
-    if derivatives.is_automatic():
-      return function(*arguments)
     return mapped(*arguments)
 
   # Second derivatives are seldom of a stack, and may be slow there.
@@ -84,7 +87,25 @@ def stackable(
     lambda *arguments: (chosen(*arguments), arguments),
     lambda arguments, cotangent: chosen_pull_back(*arguments, cotangent),
   )
-  return chosen
+
+  def call(*arguments):
+    if derivatives.is_automatic() or not is_mapped(*arguments):
+      return function(*arguments)
+    return chosen(*arguments)
+
+  return call
+
+
+def is_mapped(*arrays: Any) -> bool:
+  """Whether one is of many inside `jax.vmap`, differentiated or not."""
+  for x in arrays:
+    while x is not None:
+      # JAX keeps the class to itself; were it called otherwise, stacks would
+      # only be as slow as they always were, and a test would say so.
+      if type(x).__name__ == "BatchTracer":
+        return True
+      x = getattr(x, "primal", None)
+  return False
 
 
 def _with_rule(

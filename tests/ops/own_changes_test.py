@@ -43,9 +43,7 @@ class OwnChangesTest(parameterized.TestCase):
     y = modulated_conv.modulated_conv2d(
       x, kernel, styles, up=up, demodulate=False, base=base, low_rank=change
     )
-    (scale,) = modulated_conv.demodulations(
-      [modulated_conv.Demodulated(kernel, styles, base, change)]
-    )
+    scale = modulated_conv.own_demodulation(kernel, styles, base, change)
     return y * scale[:, None, None, :]
 
   def each(self, function, *arguments):
@@ -123,6 +121,24 @@ class OwnChangesTest(parameterized.TestCase):
     self.assertLess(
       _relative(jax.vmap(layer)(a, b), self.each(layer, a, b)), 2e-6
     )
+
+  def test_traced_for_one_before(self):
+    """JAX then knows of no stack: the numbers are right all the same."""
+    layer = jax.jit(functools.partial(self.layer, 1, self.base))
+    found = jax.vmap(layer)(*self.own)
+    self.assertLess(_relative(found, self.each(layer, *self.own)), 2e-6)
+
+  def test_alone_nothing_is_added(self):
+    """The program of one person is what it was."""
+    layer = functools.partial(self.layer, 1, self.base)
+    text = str(
+      jax.make_jaxpr(jax.grad(lambda *x: jnp.sum(layer(*x))))(
+        *(x[0] for x in self.own)
+      )
+    )
+    self.assertNotIn("custom_vmap", text)
+    stacked = str(jax.make_jaxpr(lambda *x: jax.vmap(layer)(*x))(*self.own))
+    self.assertNotIn("custom_vmap", stacked)  # the rule is in its place
 
   def test_nested(self):
     twice = tuple(jnp.stack([x, x[::-1]]) for x in self.own)

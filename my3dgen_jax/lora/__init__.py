@@ -39,6 +39,8 @@ from my3dgen_jax.lora.collection import (
   merge_collections,
   renamed,
   split_collections,
+  stack,
+  unstack,
 )
 from my3dgen_jax.lora.device_cache import DeviceCache
 from my3dgen_jax.lora.files import BASE_DIGEST, check_fits, load, Loaded, save
@@ -71,4 +73,6 @@ __all__ = [
   "renamed",
   "save",
   "split_collections",
+  "stack",
+  "unstack",
 ]

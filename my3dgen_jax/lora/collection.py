@@ -1,14 +1,16 @@
 """The collection `lora`: made, counted, put beside a base and taken away."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from my3dgen_jax.config import ConfigError, GeneratorConfig, LoraConfig
+from my3dgen_jax.errors import UserError
 from my3dgen_jax.models import adapter
 from my3dgen_jax.models.checkpoint import weights_digest
 from my3dgen_jax.models.generator import abstract_variables
@@ -71,6 +73,53 @@ def split_collections(variables: Mapping[str, Any]) -> tuple[Any, Any]:
 def merge_collections(base: Mapping[str, Any], lora: Any) -> dict[str, Any]:
   """The inverse of `split_collections`: variables for `Generator.apply`."""
   return {**base, adapter.COLLECTION: lora}
+
+
+@entry
+def stack(people: Sequence[Any]) -> Any:
+  """Adapters of many people as one tree, for `jax.vmap`.
+
+    images = jax.vmap(
+      lambda lora, ws, c: generator.apply(
+        merge_collections(base, lora), ws, c, method="synthesis"
+      ).image
+    )(stack(people), ws, c)                 # ws [K, N, num_ws, w_dim]
+
+  There the kernels that all share are applied once to the whole batch, and
+  each person's pairs as narrow products: see `ops.own_changes`.
+
+  Args:
+    people: collections of one structure, at least one; of one LoraConfig.
+
+  Returns: the collection with a leading axis K.
+  Raises: UserError that names the first that is of another structure.
+  """
+  people = list(people)
+  if not people:
+    raise UserError("people: expected at least one adapter")
+  first = adapter.shapes(people[0])
+  for i, one in enumerate(people):
+    own = adapter.shapes(one)
+    wrong = [
+      path
+      for path in sorted(own.keys() | first.keys())
+      if own.get(path) != first.get(path)
+    ]
+    if wrong:
+      raise UserError(
+        f"people[{i}]: {'/'.join(wrong[0])} is {own.get(wrong[0])}, "
+        f"people[0]'s is {first.get(wrong[0])}; stack those of one LoraConfig"
+      )
+  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *people)
+
+
+def unstack(lora: Any) -> list[Any]:
+  """The inverse of `stack`: each person's collection."""
+  count = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(lora)}
+  if len(count) != 1 or () in count:
+    raise UserError("lora: is no stack: its leaves have no axis in common")
+  ((people,),) = count
+  return [jax.tree.map(lambda leaf, i=i: leaf[i], lora) for i in range(people)]
 
 
 def renamed(lora: Any) -> Any:

@@ -90,6 +90,11 @@ def initial_value(
   )
 
 
+def shapes(tree: Any) -> dict[Path, tuple[int, ...]]:
+  """Path to shape of every leaf of a nested table."""
+  return {path: np.shape(leaf) for path, leaf in flatten_dict(tree).items()}
+
+
 def expected_shapes(params: Any, config: LoraConfig) -> dict[Path, Any]:
   """Path to shape of every leaf of an adapter.
 
@@ -97,7 +102,7 @@ def expected_shapes(params: Any, config: LoraConfig) -> dict[Path, Any]:
     params: of the generator that it is for, nested; shapes are enough.
     config: rank, layout, targets.
   """
-  own = {path: np.shape(leaf) for path, leaf in flatten_dict(params).items()}
+  own = shapes(params)
   result = {}
   for path, shape in own.items():
     *scope, name = path
@@ -142,7 +147,7 @@ def check(params: Any, lora: Any, config: LoraConfig | None):
 
   Raises: UserError that names a leaf and the likely cause.
   """
-  found = {path: np.shape(leaf) for path, leaf in flatten_dict(lora).items()}
+  found = shapes(lora)
   if config is None:
     if found:
       raise UserError(

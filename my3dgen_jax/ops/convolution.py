@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from my3dgen_jax.ops import own_changes
 from my3dgen_jax.tracing.derivatives import custom_vjp
 from my3dgen_jax.tracing.platforms import by_platform
 from my3dgen_jax.types import Array, LowRank
@@ -55,9 +56,12 @@ def conv2d(
   if stride != 1:
     assert low_rank is None and styles is None, "only with stride 1"
     return _plain(x, kernel.astype(x.dtype), stride, padding, precision)
-  return _conv(padding, precision, low_rank is not None)(
-    x, styles, *_kernels(x.dtype, kernel, base, low_rank)
+  function = (
+    _conv(padding, precision, low_rank is not None)
+    if low_rank is None or styles is None
+    else _own_conv(padding, precision)
   )
+  return function(x, styles, *_kernels(x.dtype, kernel, base, low_rank))
 
 
 def conv_transposed(
@@ -81,9 +85,12 @@ def conv_transposed(
 
   Returns: [N, 2H + 2, 2W + 2, O]; the last row and column are zeros.
   """
-  return _transposed(precision, low_rank is not None)(
-    x, styles, *_kernels(x.dtype, kernel, base, low_rank)
+  function = (
+    _transposed(precision, low_rank is not None)
+    if low_rank is None or styles is None
+    else _own_transposed(precision)
   )
+  return function(x, styles, *_kernels(x.dtype, kernel, base, low_rank))
 
 
 def first_rows_gradient(
@@ -160,6 +167,32 @@ def _conv(
   return _on_scaled(
     cpu=lambda x, *kernels: on_cpu(x, *kernels, padding, precision),
     default=elsewhere,
+  )
+
+
+@functools.cache
+def _own_conv(
+  padding: Padding, precision: lax.PrecisionLike | None
+) -> Callable[..., jax.Array]:
+  """`_conv` with a low-rank change, for stacks of changes as well."""
+  return own_changes.convolution(
+    _conv(padding, precision, True),
+    _conv(padding, precision, False),
+    functools.partial(own_changes.summed_taps, padding=padding),
+    precision,
+  )
+
+
+@functools.cache
+def _own_transposed(
+  precision: lax.PrecisionLike | None,
+) -> Callable[..., jax.Array]:
+  """`_transposed` with a low-rank change, for stacks of changes as well."""
+  return own_changes.convolution(
+    _transposed(precision, True),
+    _transposed(precision, False),
+    own_changes.spread_taps,
+    precision,
   )
 
 

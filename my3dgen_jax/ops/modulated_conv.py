@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from my3dgen_jax.ops import convolution, products, upfirdn2d
+from my3dgen_jax.ops import convolution, own_changes, products, upfirdn2d
 from my3dgen_jax.tracing.platforms import (
   by_platform,
   for_each,
@@ -31,11 +31,11 @@ def demodulation(kernel: Array, styles: Array) -> jax.Array:
   return demodulations([(kernel, styles)])[0]
 
 
-def _on_cpu(layer: tuple[Array, Array]) -> jax.Array:
+def _squares(kernel: Array) -> jax.Array:
+  """The sum of a kernel's squares over taps, [I, O]."""
   # XLA takes fifty times as long on a CPU for one reduction (22 ms for a
   # kernel of 3 x 3 x 512 x 512).
-  kernel, styles = layer
-  power = functools.reduce(
+  return functools.reduce(
     jnp.add,
     [
       jnp.square(kernel[i, j])
@@ -43,6 +43,14 @@ def _on_cpu(layer: tuple[Array, Array]) -> jax.Array:
       for j in range(kernel.shape[1])
     ],
   )
+
+
+_own_power = own_changes.power(_squares)
+
+
+def _on_cpu(layer: tuple[Array, Array]) -> jax.Array:
+  kernel, styles = layer
+  power = _squares(kernel)
   # Exact products whatever the setting: a sum of squares of a few hundred
   # terms costs nothing and scales a whole channel.
   total = jnp.matmul(jnp.square(styles), power, precision=lax.Precision.HIGHEST)
@@ -67,6 +75,15 @@ def _elsewhere(layers: Sequence[tuple[Array, Array]]) -> list[jax.Array]:
 
 # `demodulation` of many (kernel, styles).
 demodulations = by_platform(cpu=one_by_one(_on_cpu), default=_elsewhere)
+
+
+def own_demodulation(
+  kernel: Array, styles: Array, base: Array, low_rank: LowRank
+) -> jax.Array:
+  """`demodulation` of a kernel = base + low_rank, one of many in `jax.vmap`."""
+  power = _own_power(kernel, base, low_rank.a, low_rank.b)
+  total = jnp.matmul(jnp.square(styles), power, precision=lax.Precision.HIGHEST)
+  return lax.rsqrt(total + 1e-8)
 
 
 def own_kernel(layer: tuple[Array, Array]) -> jax.Array:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from my3dgen_jax.ops import low_rank, modulated_conv, products
+from my3dgen_jax.tracing import stacks
 from my3dgen_jax.tracing.derivatives import custom_vjp
 from my3dgen_jax.tracing.platforms import either, for_each
 from my3dgen_jax.types import (
@@ -83,8 +84,12 @@ def modulate(
     for own, style, is_wide in zip(parameters, styles, wide)
   ]
   scales = iter(
-    modulated_conv.demodulations(
-      [pair for pair, is_wide in zip(pairs, wide) if is_wide]
+    _demodulations(
+      [
+        (pair, layer)
+        for pair, layer, is_wide in zip(pairs, layers, wide)
+        if is_wide
+      ]
     )
   )
   kernels = iter(
@@ -106,6 +111,21 @@ def modulate(
     else ModulatedRGB(kernel=next(kernels), **own)
     for layer, pair, own, is_wide in zip(layers, pairs, rows, wide)
   ]
+
+
+def _demodulations(
+  layers: Sequence[tuple[tuple[Array, Array], LayerWeights]],
+) -> list[jax.Array]:
+  """Of each layer's (kernel, styles); of stacks of adapters in a shorter way."""
+  changes = [layer.delta.low_rank for _, layer in layers]
+  if any(change and stacks.is_mapped(change.a, change.b) for change in changes):
+    return [
+      modulated_conv.own_demodulation(*pair, layer.stored["kernel"], change)
+      if change
+      else modulated_conv.demodulation(*pair)
+      for (pair, layer), change in zip(layers, changes)
+    ]
+  return modulated_conv.demodulations([pair for pair, _ in layers])
 
 
 @flax.struct.dataclass

@@ -1,0 +1,136 @@
+"""Functions that have a shorter way for a stack of their arguments.
+
+`jax.vmap` runs each operation for all of a stack. A layer whose frozen kernel
+everybody shares can do better than that, but only as a whole. `stackable`
+gives a function a rule for `jax.vmap` that survives `jax.grad` on either side.
+
+A call outside of `jax.vmap` is the function's own: nothing else is traced. So
+the rule needs to be there when a function is traced, as it is in
+`jax.jit(jax.vmap(f))`. In `jax.vmap(jax.jit(f))` JAX has traced f for one
+person before it knows of others, and then does what it always does.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+
+from my3dgen_jax.tracing import derivatives
+
+Function = Callable[..., Any]
+
+
+def stackable(
+  function: Function, stacked: Function, *, shared: int, own: Sequence[int]
+) -> Function:
+  """A function that `jax.vmap` computes by another where that is shorter.
+
+  Args:
+    function: (*arrays) -> an array; differentiable.
+    stacked: the same of arrays with a leading axis [K, ...], but the `shared`
+      one, to [K, ...]; differentiable.
+    shared: number of the argument that all of a stack have in common.
+    own: numbers of those that make it worth while: one of them has the axis.
+      Where that is not so, or the shared one has it, `jax.vmap` is left alone.
+
+  Returns: the function, for reverse-mode differentiation; inside
+    `derivatives.automatic`, the plain one.
+  """
+
+  def fits(flags):
+    return not flags[shared] and any(flags[i] for i in own)
+
+  def pull_back(*arguments):
+    *arguments, cotangent = arguments
+    return jax.vjp(function, *arguments)[1](cotangent)
+
+  def pull_back_stacked(*arguments):
+    """Gradients of each of a stack, also of what all share."""
+    *arguments, cotangent = arguments
+    common = arguments.pop(shared)
+
+    def call(common, *rest):
+      return stacked(*rest[:shared], common, *rest[shared:])
+
+    def of_common(cotangent, *rest):
+      """What one of the stack would change in common."""
+      alone = [x[None] for x in rest]
+      _, pull = jax.vjp(lambda common: call(common, *alone), common)
+      return pull(cotangent[None])[0]
+
+    found = list(
+      jax.vjp(lambda *rest: call(common, *rest), *arguments)[1](cotangent)
+    )
+    # What is shared seldom has a gradient: XLA then drops this.
+    found.insert(shared, jax.vmap(of_common)(cotangent, *arguments))
+    return tuple(found)
+
+  mapped = _with_rule(function, stacked, shared, fits)
+  mapped_pull_back = _with_rule(pull_back, pull_back_stacked, shared, fits)
+
+  @derivatives.custom_vjp
+  def chosen(*arguments):
+    return mapped(*arguments)
+
+  # Second derivatives are seldom of a stack, and may be slow there.
+  @derivatives.custom_vjp
+  def chosen_pull_back(*arguments):
+    return mapped_pull_back(*arguments)
+
+  chosen_pull_back.defvjp(
+    lambda *given: (chosen_pull_back(*given), given),
+    lambda given, cotangents: jax.vjp(pull_back, *given)[1](cotangents),
+  )
+  chosen.defvjp(
+    lambda *arguments: (chosen(*arguments), arguments),
+    lambda arguments, cotangent: chosen_pull_back(*arguments, cotangent),
+  )
+
+  def call(*arguments):
+    if derivatives.is_automatic() or not is_mapped(*arguments):
+      return function(*arguments)
+    return chosen(*arguments)
+
+  return call
+
+
+def is_mapped(*arrays: Any) -> bool:
+  """Whether one is of many inside `jax.vmap`, differentiated or not."""
+  for x in arrays:
+    while x is not None:
+      # JAX keeps the class to itself; were it called otherwise, stacks would
+      # only be as slow as they always were, and a test would say so.
+      if type(x).__name__ == "BatchTracer":
+        return True
+      x = getattr(x, "primal", None)
+  return False
+
+
+def _with_rule(
+  function: Function,
+  stacked: Function,
+  shared: int,
+  fits: Callable[[Sequence[bool]], bool],
+) -> Function:
+  """`custom_vmap` of a function; where the rule does not fit, `jax.vmap`."""
+  mapped = custom_vmap(function)
+
+  @mapped.def_vmap
+  def rule(axis_size, flags, *arguments):
+    if fits(flags):
+      result = stacked(
+        *(
+          x
+          if flag or i == shared
+          else jnp.broadcast_to(x, (axis_size, *x.shape))
+          for i, (x, flag) in enumerate(zip(arguments, flags))
+        )
+      )
+    else:
+      axes = [0 if flag else None for flag in flags]
+      result = jax.vmap(function, in_axes=axes)(*arguments)
+    return result, jax.tree.map(lambda _: True, result)
+
+  return mapped

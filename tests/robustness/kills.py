@@ -18,6 +18,7 @@ import time
 
 import numpy as np
 
+from my3dgen_jax.models.checkpoint import generator_digest
 from my3dgen_jax.storage.files import is_leftover
 from tests.support import commands, person
 
@@ -41,8 +42,9 @@ _FLAGS = (
   "--resume",
   "--report",
 )
-# Of summary.json: how long it took, which is never the same.
-_TIMES = ("seconds", "tuning_seconds")
+# Of summary.json: how long it took, which is never the same, and the size of
+# a whole generator's folder, whose files Orbax names by chance.
+_TIMES = ("seconds", "tuning_seconds", "adapter_bytes")
 
 
 def _start(folder: pathlib.Path, mode: str) -> commands.Command:
@@ -66,7 +68,7 @@ def _result(run: pathlib.Path) -> dict[str, bytes]:
     if (
       not path.is_file()
       or "tfevents" in name
-      or name.startswith(("report/", "state/", "config.json"))
+      or name.startswith(("report/", "state/", "config.json", "generator/"))
       or name == "run.flags"
     ):
       continue
@@ -80,6 +82,8 @@ def _result(run: pathlib.Path) -> dict[str, bytes]:
       with np.load(path) as file:
         data = b"".join(file[key].tobytes() for key in sorted(file.files))
     found[name] = data
+  if (run / "generator").is_dir():
+    found["generator"] = generator_digest(run / "generator").encode()
   return found
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from my3dgen_jax.data import dataset_json, latent_files
-from my3dgen_jax.errors import CheckpointError, UserError
+from my3dgen_jax.errors import CheckpointError, plain, UserError
 from my3dgen_jax.storage import json_files, zip_names
 from my3dgen_jax.storage.files import is_system_file
 
@@ -47,6 +47,7 @@ _MODES = {
   "CMYK": "CMYK",
 }
 _ORIENTATION = 0x0112  # EXIF's tag for how the camera was held; 1: upright
+_LONGEST_REASON = 200  # letters: some libraries quote what they have read
 _MAX_FILE_BYTES = 2**28  # what a zip may claim that one file unpacks to
 
 
@@ -72,7 +73,7 @@ def failures_named(place: str) -> Iterator[None]:
     )
     raise AlbumError(
       f"{place}: cannot be read, replace or remove it: "
-      + " ".join(reason.split())
+      + plain(" ".join(reason.split()), _LONGEST_REASON)
     ) from error
 
 

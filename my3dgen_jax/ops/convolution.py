@@ -7,6 +7,7 @@ phases; on accelerators all of it is left to the libraries that know how.
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,10 +57,11 @@ def conv2d(
   if stride != 1:
     assert low_rank is None and styles is None, "only with stride 1"
     return _plain(x, kernel.astype(x.dtype), stride, padding, precision)
+  key: Any = precision  # which can be hashed, though its type does not say so
   function = (
-    _conv(padding, precision, low_rank is not None)
+    _conv(padding, key, low_rank is not None)
     if low_rank is None or styles is None
-    else _own_conv(padding, precision)
+    else _own_conv(padding, key)
   )
   return function(x, styles, *_kernels(x.dtype, kernel, base, low_rank))
 
@@ -85,10 +87,11 @@ def conv_transposed(
 
   Returns: [N, 2H + 2, 2W + 2, O]; the last row and column are zeros.
   """
+  key: Any = precision
   function = (
-    _transposed(precision, low_rank is not None)
+    _transposed(key, low_rank is not None)
     if low_rank is None or styles is None
-    else _own_transposed(precision)
+    else _own_transposed(key)
   )
   return function(x, styles, *_kernels(x.dtype, kernel, base, low_rank))
 
@@ -171,9 +174,7 @@ def _conv(
 
 
 @functools.cache
-def _own_conv(
-  padding: Padding, precision: lax.PrecisionLike | None
-) -> Callable[..., jax.Array]:
+def _own_conv(padding: Padding, precision: Any) -> Callable[..., jax.Array]:
   """`_conv` with a low-rank change, for stacks of changes as well."""
   return own_changes.convolution(
     _conv(padding, precision, True),
@@ -184,9 +185,7 @@ def _own_conv(
 
 
 @functools.cache
-def _own_transposed(
-  precision: lax.PrecisionLike | None,
-) -> Callable[..., jax.Array]:
+def _own_transposed(precision: Any) -> Callable[..., jax.Array]:
   """`_transposed` with a low-rank change, for stacks of changes as well."""
   return own_changes.convolution(
     _transposed(precision, True),

@@ -77,10 +77,13 @@ def summed_taps(
     ],
   )
   rows, columns = (padded.shape[1] - height + 1, padded.shape[2] - width + 1)
-  return sum(
-    padded[:, i : i + rows, j : j + columns, i, j]
-    for i in range(height)
-    for j in range(width)
+  return functools.reduce(
+    jnp.add,
+    [
+      padded[:, i : i + rows, j : j + columns, i, j]
+      for i in range(height)
+      for j in range(width)
+    ],
   )
 
 

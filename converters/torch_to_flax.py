@@ -70,6 +70,7 @@ from my3dgen_jax.config import (
   PRESETS,
 )
 from my3dgen_jax.errors import CheckpointError
+from my3dgen_jax.lora.files import OTHER_TOOLS
 from my3dgen_jax.models import checkpoint
 from my3dgen_jax.models.adapter import OFFSET
 from my3dgen_jax.models.generator import abstract_variables
@@ -82,8 +83,6 @@ _MAX_WRAPPING = 3
 # A name that each generator has, and what its tensors' names begin with.
 _BEGINNING = "backbone.mapping.fc0.weight"
 _ROOTS = ("backbone", "superresolution", "decoder")
-# What other tools' LoRA files call their tensors.
-_LORA_SIGNS = {"PEFT": "base_model.model.", "kohya": "lora_unet_"}
 _FLOATS = tuple(
   map(np.dtype, (np.float16, ml_dtypes.bfloat16, np.float32, np.float64))
 )
@@ -325,7 +324,7 @@ def _find_network(value: Any, network: str) -> Any:
     return value
   if not isinstance(value, dict):
     raise CheckpointError(f"holds {describe(value)}, not a generator")
-  for kind, sign in _LORA_SIGNS.items():
+  for kind, sign in OTHER_TOOLS.items():
     if any(isinstance(name, str) and sign in name for name in value):
       raise CheckpointError(
         f"is a LoRA file of {kind}, for another kind of network; My3DGen's "

@@ -23,9 +23,9 @@ _FORMAT, _FORMATS = "format", ("1", "2")
 # The metadata that hold the SHA-256 of the weights that an adapter is for.
 BASE_DIGEST = "base_sha256"
 # Other tools' files, by what their tensors' names hold.
+OTHER_TOOLS = {"PEFT": "base_model.model.", "kohya": "lora_unet_"}
 _OTHERS = {
-  "PEFT": "base_model.model.",
-  "kohya": "lora_unet_",
+  **OTHER_TOOLS,
   "PyTorch's names (converters/torch_to_flax.py converts My3DGen's)": ".lora_A",
 }
 

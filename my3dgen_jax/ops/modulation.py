@@ -118,7 +118,10 @@ def _demodulations(
 ) -> list[jax.Array]:
   """Of each layer's (kernel, styles); of stacks of adapters in a shorter way."""
   changes = [layer.delta.low_rank for _, layer in layers]
-  if any(change and stacks.is_mapped(change.a, change.b) for change in changes):
+  if any(
+    change and stacks.is_stack(layer.stored["kernel"], change.a, change.b)
+    for change, (_, layer) in zip(changes, layers)
+  ):
     return [
       modulated_conv.own_demodulation(*pair, layer.stored["kernel"], change)
       if change

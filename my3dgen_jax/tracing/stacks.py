@@ -89,23 +89,36 @@ def stackable(
   )
 
   def call(*arguments):
-    if derivatives.is_automatic() or not is_mapped(*arguments):
+    if derivatives.is_automatic() or not is_stack(
+      arguments[shared], *(arguments[i] for i in own)
+    ):
       return function(*arguments)
     return chosen(*arguments)
 
   return call
 
 
-def is_mapped(*arrays: Any) -> bool:
-  """Whether one is of many inside `jax.vmap`, differentiated or not."""
-  for x in arrays:
-    while x is not None:
-      # JAX keeps the class to itself; were it called otherwise, stacks would
-      # only be as slow as they always were, and a test would say so.
-      if type(x).__name__ == "BatchTracer":
-        return True
+def is_stack(common: Any, *own: Any) -> bool:
+  """Whether one of `own` is of many inside a `jax.vmap` that `common` is not.
+
+  Where all are of many, as under the `jax.vmap` of devices or of ensembles,
+  nothing is common.
+  """
+  return max(map(_mapped_axes, own)) > _mapped_axes(common)
+
+
+def _mapped_axes(x: Any) -> int:
+  """How many times an array is of many, differentiated or not."""
+  axes = 0
+  while x is not None:
+    # JAX keeps the class to itself; were it called otherwise, stacks would
+    # only be as slow as they always were, and a test would say so.
+    if type(x).__name__ == "BatchTracer":
+      axes += 1
+      x = x.val
+    else:
       x = getattr(x, "primal", None)
-  return False
+  return axes
 
 
 def _with_rule(

@@ -140,6 +140,15 @@ class OwnChangesTest(parameterized.TestCase):
     stacked = str(jax.make_jaxpr(lambda *x: jax.vmap(layer)(*x))(*self.own))
     self.assertNotIn("custom_vmap", stacked)  # the rule is in its place
 
+  def test_a_stack_on_each_of_several_devices(self):
+    """Their `jax.vmap` has kernels of its own, the people's has none."""
+    layer = functools.partial(self.layer, 1)
+    people = jax.vmap(layer, (None, 0, 0, 0, 0))
+    both = jax.tree.map(lambda x: jnp.stack([x] * 2), (self.base, *self.own))
+    text = jax.jit(jax.vmap(people)).lower(*both).as_text()
+    self.assertIn("feature_group_count = 2", text)
+    self.assertNotIn(f"feature_group_count = {2 * _PEOPLE}", text)
+
   def test_nested(self):
     twice = tuple(jnp.stack([x, x[::-1]]) for x in self.own)
     layer = functools.partial(self.layer, 1, self.base)

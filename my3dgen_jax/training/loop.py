@@ -33,6 +33,10 @@ from my3dgen_jax.types import Network
 
 STATE_FOLDER = "state"
 
+# Of a photo's pixels while its gradient is taken, LPIPS included: 1.72 GB a
+# photo of 512 x 512 by `benchmarks.compile_cost`, and some to spare.
+_BYTES_A_PIXEL = 7000
+
 
 @dataclasses.dataclass(frozen=True)
 class Tuning:
@@ -59,6 +63,20 @@ class Tuning:
   devices: Sequence[jax.Device]
   save_every: int = 500
   log_every: int = 10
+
+  def people_that_fit(self) -> int:
+    """How many people at a time fill the devices' memory.
+
+    One where devices do not say how much they have: on a CPU, which one person
+    keeps busy, several at a time take longer than one after another.
+    """
+    stats = self.devices[0].memory_stats() or {}
+    if self.lora_config is None or not stats.get("bytes_limit"):
+      return 1
+    photos = devices_lib.photos_that_fit(
+      self.devices, _BYTES_A_PIXEL * self.config.img_resolution**2
+    )
+    return max(photos * self.tuning.accumulation // self.tuning.batch_size, 1)
 
   def run(
     self,
@@ -158,7 +176,7 @@ class _Group:
         waits = contextlib.nullcontext()
         # Decoded while the devices work.
         batch = None
-        if all(seat.step + 1 < self.steps for seat in taken):
+        if all(seat.is_over or seat.step + 1 < self.steps for seat in taken):
           batch = self._batch(taken, ahead=1)
         if self._after_step(taken, state, devices_lib.first(metrics)):
           batch = None

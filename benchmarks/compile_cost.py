@@ -134,12 +134,13 @@ def main():
         str(batch),
         f"{traced:.1f}",
         str(programs.counted(lowered.as_text())),
+        str(programs.grouped_convolutions(lowered.as_text())),
       ]
     )
     if topology is not None:
       rows[-1] += compiled_columns(lowered)
     print(" ".join(rows[-1]), flush=True)
-  header = ["program", "batch", "traced, s", "operations"]
+  header = ["program", "batch", "traced, s", "operations", "grouped"]
   if topology is not None:
     header += [
       "compiled, s",

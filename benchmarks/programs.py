@@ -7,13 +7,14 @@ for a device that is not there.
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from my3dgen_jax import latents
+from my3dgen_jax import latents, lora
 from my3dgen_jax.config import (
   GeneratorConfig,
   HullFitConfig,
@@ -117,7 +118,7 @@ def _on_one_device(step: Callable[..., Any]) -> Callable[..., Any]:
   )
 
 
-def _tuning(config, batch, backbone, *, lora_config):
+def _tuning(config, batch, backbone, *, lora_config, people=1):
   tuning = TuningConfig(batch_size=batch)
   trainable, frozen = jax.eval_shape(
     lambda base: state_lib.split(jax.random.key(0), config, base, lora_config),
@@ -133,17 +134,49 @@ def _tuning(config, batch, backbone, *, lora_config):
     ws=f32(1, batch, config.num_ws, config.w_dim),
     key=jax.ShapeDtypeStruct((1, batch, 2), jnp.uint32),
   )
+  step = functools.partial(
+    tuning_step,
+    config=config,
+    tuning=tuning,
+    loss=LossConfig(),
+    lora_config=lora_config,
+  )
+  if people > 1:
+    step = jax.vmap(step, in_axes=(0, None, None, 0))
+    state, photos = _of_people((state, photos), people)
   return Program(
-    _on_one_device(
-      functools.partial(
-        tuning_step,
-        config=config,
-        tuning=tuning,
-        loss=LossConfig(),
-        lora_config=lora_config,
-      )
-    ),
+    _on_one_device(step),
     (state, frozen, {"lpips": _lpips(config, backbone)}, photos),
+  )
+
+
+def _of_people(tree, people):
+  return jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct((people, *leaf.shape), leaf.dtype), tree
+  )
+
+
+def _stack(config, batch, backbone):
+  """Somebody else in each image of a batch."""
+  del backbone
+  lora_config = LoraConfig()
+  own = _of_people(
+    (
+      lora.abstract(config, lora_config),
+      f32(1, config.num_ws, config.w_dim),
+      f32(1, 25),
+    ),
+    batch,
+  )
+
+  def of_one(base, adapter, ws, c):
+    return Generator(config, lora_config).apply(
+      lora.merge_collections(base, adapter), ws, c, method="synthesis"
+    )
+
+  return Program(
+    jax.vmap(of_one, in_axes=(None, 0, 0, 0)),
+    (abstract_variables(config), *own),
   )
 
 
@@ -234,6 +267,10 @@ PROGRAMS: dict[str, Callable[..., Program]] = {
   "forward": _forward,
   "render": _render,
   "tuning": functools.partial(_tuning, lora_config=LoraConfig()),
+  "tuning_4_people": functools.partial(
+    _tuning, lora_config=LoraConfig(), people=4
+  ),
+  "stack": _stack,
   "full": functools.partial(_tuning, lora_config=None),
   "projection": _projection,
   "pivotal": _pivotal,
@@ -244,6 +281,11 @@ PROGRAMS: dict[str, Callable[..., Program]] = {
 def counted(text: str) -> int:
   """Operations of a lowered program, StableHLO as text."""
   return text.count("stablehlo.")
+
+
+def grouped_convolutions(text: str) -> int:
+  """Those with a kernel for each sample, of a lowered program."""
+  return len(re.findall(r"(?:feature|batch)_group_count = (?!1\b)", text))
 
 
 def lowered(one: Program, platform: str = "cuda") -> Any:

@@ -7,22 +7,22 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from my3dgen_jax.apps import strangers
 from my3dgen_jax.apps.person import load_person
-from my3dgen_jax.apps.personalization.job import Job, UNFINISHED
+from my3dgen_jax.apps.personalization.job import Job
+from my3dgen_jax.apps.personalization.people import People, Run
 from my3dgen_jax.apps.personalization.settings import (
   FREE,
   PersonalizeConfig,
   with_begun_lists,
 )
+from my3dgen_jax.apps.personalization.shared import Shared
 from my3dgen_jax.apps.reports import report as report_lib
 from my3dgen_jax.errors import one_line, UserError
 from my3dgen_jax.jobs import devices as devices_lib
@@ -63,62 +63,136 @@ def personalize(
     UserError: bad input, in one line; nothing has been written then.
     Interrupted: SIGTERM or SIGINT; `resume` goes on.
   """
+  (summary,) = _personalize(
+    [Run(config, flags)], resume=resume, together=1, log=log
+  )
+  return summary
+
+
+def personalize_all(
+  config: PersonalizeConfig,
+  albums: Sequence[str],
+  *,
+  together: int = 0,
+  resume: bool = False,
+  flags: str | None = None,
+  log: Callable[[str], None] = print,
+) -> dict[str, Any]:
+  """Makes a generator the own of many people, each in a run of its own.
+
+  What they make is what `personalize` makes of each alone: to the bit one
+  after another, to rounding side by side. The generator is read once and
+  programs are compiled once. Who fails once all are under way does not stop
+  the rest.
+
+  Args:
+    config: of all runs; `config.out` is the folder of their folders, which are
+      called as the albums are.
+    albums: one for each person.
+    together: people whose adapters are tuned side by side; 0: as many as fit
+      the memory of an accelerator, one on a CPU.
+    resume: go on; finished runs stay as they are.
+    flags: text of a flagfile that repeats the runs, but for album and out.
+    log: called with lines about what happens.
+
+  Returns: by the names of the folders what `personalize` returns, or the
+    UserError that says why there is nothing.
+  Raises: as `personalize`.
+  """
+  runs = {}
+  for out, album in folders(config.out, albums).items():
+    repeating = flags and f"{flags}--album={album}\n--out={out}\n"
+    own = dataclasses.replace(config, album=album, out=out)
+    runs[pathlib.Path(out).name] = Run(own, repeating)
+  results = _personalize(
+    list(runs.values()), resume=resume, together=together, log=log
+  )
+  return dict(zip(runs, results))
+
+
+def folders(out: str, albums: Sequence[str]) -> dict[str, str]:
+  """Albums by the folders of their runs.
+
+  Args:
+    out: the folder of the folders.
+    albums: one for each person.
+
+  Raises: UserError: two are called alike.
+  """
+  found: dict[str, str] = {}
+  for album in albums:
+    name = pathlib.Path(album).expanduser().absolute().name
+    folder = str(pathlib.Path(out) / name.removesuffix(".zip"))
+    if folder in found:
+      raise UserError(
+        f"albums: {found[folder]} and {album} would both be written to "
+        f"{folder}; rename one"
+      )
+    found[folder] = album
+  return found
+
+
+def _personalize(
+  runs: Sequence[Run],
+  *,
+  resume: bool,
+  together: int,
+  log: Callable[[str], None],
+) -> list[Any]:
+  """Summaries of runs that share all settings but album and out, in order."""
   began = time.monotonic()
-  # The run must find its base, photos and networks again from any folder.
-  config = dataclasses.replace(
-    config.validate(),
+  runs = [run._replace(config=_absolute(run.config.validate())) for run in runs]
+  first = processes.is_first()
+  for run in runs:
+    if first:
+      _check_out(run.out, resume)
+  if resume:
+    runs = [
+      run._replace(
+        config=with_begun_lists(run.config, _begun_settings(run.out))
+      )
+      for run in runs
+    ]
+  devices = devices_lib.all_devices(runs[0].config.devices)
+  shared = Shared.load(runs[0].config, devices, people=len(runs), log=log)
+  jobs = [Job.open(run.config, shared, log) for run in runs]
+  for job in jobs:
+    job.check_same_everywhere()
+  people = People(runs, jobs, log)
+  with (
+    stopping_gently() as stop,  # from the runs' first file on
+    contextlib.ExitStack() as held,
+  ):
+    if first:
+      for run in runs:
+        held.enter_context(locks.hold(run.out))
+    processes.barrier()  # a signal to any of them finds it here
+    if first:
+      for run, job in zip(runs, jobs):
+        _begin(run.out, job.description(), run.flags)
+    people.begin(seconds=time.monotonic() - began)
+    people.find_anchors(stop)
+    people.tune(stop, together)
+    people.measure(stop)
+    processes.barrier()  # until process 0 is done
+  if first and runs[0].config.report:
+    for number in sorted(people.measured):
+      run = runs[number]
+      _write_report(run.config, run.out, devices_lib.own(devices), log)
+  processes.barrier()
+  return people.results
+
+
+def _absolute(config: PersonalizeConfig) -> PersonalizeConfig:
+  """The run must find its base, photos and networks again from any folder."""
+  return dataclasses.replace(
+    config,
     **{
       name: str(pathlib.Path(place).expanduser().absolute())
       for name in ("checkpoint", "album", "lpips", "identity")
       if (place := getattr(config, name)) is not None
     },
   )
-  out = pathlib.Path(config.out).expanduser()
-  first = processes.is_first()
-  if first:
-    _check_out(out, resume)
-  if resume:
-    config = with_begun_lists(config, _begun_settings(out))
-  devices = devices_lib.all_devices(config.devices)
-  job = Job.load(config, devices, log)
-  job.check_same_everywhere()
-  with (
-    stopping_gently() as stop,  # from the run's first file on
-    locks.hold(out) if first else contextlib.nullcontext(),
-  ):
-    processes.barrier()  # a signal to any of them finds it here
-    if first:
-      _begin(out, job.description(), flags)
-    log(
-      f"{len(job.split.train)} photos to tune on, {len(job.split.test)} "
-      f"held out, {len(devices)} device{'s' * (len(devices) > 1)}"
-      + f" of {processes.count()} processes"
-      * (processes.count() > 1)
-    )
-    anchors = job.anchors(out, stop)
-    seconds = time.monotonic() - began
-    saved = job.tune(out, anchors, stop)
-    seconds += saved.seconds if saved else 0.0
-    began = time.monotonic()
-    result = job.write_result(out, saved)
-    summary = job.evaluate(out, result, anchors, stop)
-    if summary is None:
-      processes.barrier()  # until process 0 is done
-      return None
-  seconds += time.monotonic() - began
-  summary.update(
-    adapter_bytes=result.bytes,
-    adapter_numbers=result.numbers,
-    seconds=round(seconds, 1),
-    tuning_seconds=round(saved.seconds, 1) if saved else 0.0,
-    **({strangers.WARNINGS: job.warnings} if job.warnings else {}),
-  )
-  run_folder.write_json(out / run_folder.SUMMARY_FILE, summary)
-  shutil.rmtree(out / UNFINISHED, ignore_errors=True)
-  if config.report:
-    _write_report(config, out, devices_lib.own(devices), log)
-  processes.barrier()
-  return summary
 
 
 def begun_precision(out: str) -> str | None:
@@ -218,6 +292,29 @@ def _begin(out: pathlib.Path, description: dict[str, Any], flags: str | None):
   if flags is not None:
     with replacing(out / run_folder.FLAGS_FILE) as file:
       file.write(flags.encode())
+
+
+def describe_all(results: Mapping[str, Any], out: str) -> str:
+  """The summaries of many runs as a table, and where they are."""
+  show = lambda value, digits: "-" if value is None else f"{value:.{digits}f}"
+  columns = [
+    ("lpips", "LPIPS", 4),
+    ("psnr", "PSNR", 2),
+    ("id_sim", "ID_sim", 3),
+  ]
+  lines = ["".ljust(22) + "".join(f"{title:>9}" for _, title, _ in columns)]
+  for name, summary in results.items():
+    if isinstance(summary, UserError):
+      lines.append(f"{name:<22} failed: {summary}")
+    else:
+      lines.append(
+        f"{name:<22}"
+        + "".join(
+          f"{show(summary['personalized'].get(key), digits):>9}"
+          for key, _, digits in columns
+        )
+      )
+  return "\n".join([*lines, f"{out}/*/{run_folder.ADAPTER_FILE}"])
 
 
 def describe(summary: dict[str, Any], out: str) -> str:

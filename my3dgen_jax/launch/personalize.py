@@ -8,6 +8,12 @@ or --flagfile=obama.flags; or --demo_person=0, which needs nothing: an album of
 a procedural person is drawn, and the networks of the package are used. What a
 run leaves: `training/run_folder.py`.
 
+    --albums=data/obama,data/beyonce --out=runs
+
+makes a run for each album, runs/obama and runs/beyonce, with one compiled
+program; on an accelerator as many people are tuned side by side as fit its
+memory. Who fails does not stop the rest; --resume leaves finished runs alone.
+
 Several processes, on one machine or many, share each batch over all devices of
 all of them, and make what one process with as many devices would. Each is
 started with the same command and
@@ -21,14 +27,9 @@ alone writes the run's folder, and reads it with --resume. SIGTERM to any of
 them stops all, with the state saved; when one dies, so do the others.
 """
 
-import dataclasses
-import functools
-
 from my3dgen_jax.apps import personalize
 from my3dgen_jax.data.photo_selection import parse_selection
-from my3dgen_jax.demo.personal_runs import with_demo_person
-from my3dgen_jax.errors import FlagError
-from my3dgen_jax.launch.support import cli, config_flags
+from my3dgen_jax.launch.support import cli, config_flags, personal_runs
 from my3dgen_jax.training.anchors import default_cache
 
 _CONFIG = config_flags.define(
@@ -44,35 +45,34 @@ _DEMO = cli.integer(
   "networks of the package are used.",
   lower_bound=0,
 )
+_ALBUMS = cli.listing(
+  "albums",
+  [],
+  "Albums of several people, whose runs are folders of --out; instead of "
+  "--album.",
+)
+_TOGETHER = cli.integer(
+  "together",
+  0,
+  "People of --albums that are tuned side by side; 0: as many as fit the "
+  "memory of an accelerator, one on a CPU.",
+  lower_bound=0,
+)
 _RESUME = cli.boolean("resume", False, "Go on with the run in --out.")
 cli.define_cpu_devices()
 cli.define_processes()
 
 
 def main():
-  config = _CONFIG()
-  demo = _DEMO.value is not None
-  for name in ("out",) if demo else ("checkpoint", "album", "out"):
-    if not getattr(config, name):
-      raise FlagError(
-        f"--{name} is missing; --flagfile=demo.flags needs "
-        "neither checkpoint nor photos"
-      )
-  config = dataclasses.replace(
-    config,
-    precision=cli.precision(
-      lambda: personalize.begun_precision(config.out) if _RESUME.value else None
-    ),
+  config = personal_runs.complete(
+    _CONFIG(), _ALBUMS.value, demo_person=_DEMO.value, resume=_RESUME.value
   )
-  if demo:
-    config = with_demo_person(
-      config, _DEMO.value, log=functools.partial(print, flush=True)
+  if _ALBUMS.value:
+    personal_runs.personalize_all(
+      config, _ALBUMS.value, together=_TOGETHER.value, resume=_RESUME.value
     )
-  summary = personalize.personalize(
-    config, resume=_RESUME.value, flags=cli.flags_as_text(skip=["resume"])
-  )
-  if summary is not None:  # of several processes one says it
-    print(personalize.describe(summary, config.out))
+  else:
+    personal_runs.personalize_one(config, resume=_RESUME.value)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
-"""Tuning from the first step to the last, over interruptions."""
+"""Tuning from the first step to the last, over interruptions: one, or many."""
 
 import contextlib
 import dataclasses
-import functools
+import itertools
 import os
 import pathlib
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from my3dgen_jax.config import (
   GeneratorConfig,
@@ -19,21 +17,25 @@ from my3dgen_jax.config import (
   TuningConfig,
 )
 from my3dgen_jax.data.album import Album
-from my3dgen_jax.data.iterator import shard, ShuffledBatches
+from my3dgen_jax.data.iterator import ShuffledBatches
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.jobs import processes
 from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.jobs.logs import MetricsLog
 from my3dgen_jax.jobs.progress import compiling, Progress
-from my3dgen_jax.training import checkpoint
+from my3dgen_jax.training import checkpoint, seats
 from my3dgen_jax.training import state as state_lib
 from my3dgen_jax.training.anchors import Anchors
-from my3dgen_jax.training.objective import TuningBatch
+from my3dgen_jax.training.seats import Member, Seat
 from my3dgen_jax.training.step import make_step
 from my3dgen_jax.types import Network
 
 STATE_FOLDER = "state"
+
+# Of a photo's pixels while its gradient is taken, LPIPS included: 1.72 GB a
+# photo of 512 x 512 by `benchmarks.compile_cost`, and some to spare.
+_BYTES_A_PIXEL = 7000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +64,20 @@ class Tuning:
   save_every: int = 500
   log_every: int = 10
 
+  def people_that_fit(self) -> int:
+    """How many people at a time fill the devices' memory.
+
+    One where devices do not say how much they have: on a CPU, which one person
+    keeps busy, several at a time take longer than one after another.
+    """
+    stats = self.devices[0].memory_stats() or {}
+    if self.lora_config is None or not stats.get("bytes_limit"):
+      return 1
+    photos = devices_lib.photos_that_fit(
+      self.devices, _BYTES_A_PIXEL * self.config.img_resolution**2
+    )
+    return max(photos * self.tuning.accumulation // self.tuning.batch_size, 1)
+
   def run(
     self,
     folder: str | os.PathLike,
@@ -84,154 +100,241 @@ class Tuning:
         saved), the batch does not fit the devices.
       CheckpointError: a state cannot be read or written.
     """
-    folder = pathlib.Path(folder)
-    tuning = self.tuning
-    began = time.monotonic()
-    trainable, frozen = state_lib.split(
-      jax.random.key(tuning.seed), self.config, self.base, self.lora_config
+    (result,) = self.run_all(
+      [Member(pathlib.Path(folder), album, anchors)], stop
     )
-    fresh = state_lib.unravelled(
-      state_lib.init_state(trainable, tuning), trainable
-    )
-    saved = _shared(folder / STATE_FOLDER, fresh)
-    start = int(saved.state.step)
-    if start > tuning.steps:
-      raise UserError(
-        f"{folder}: has made {start} steps already, --steps="
-        f"{tuning.steps} cannot take them back; start anew in "
-        "another --out"
-      )
-    if start == tuning.steps:
-      return saved
+    if isinstance(result, UserError):
+      raise result
+    return result
 
-    seconds = lambda: saved.seconds + time.monotonic() - began
-    on_host = lambda state: state_lib.unravelled(
-      devices_lib.first(state), trainable
-    )
-    writes = processes.is_first()
-    save = lambda state: (
-      writes
-      and checkpoint.save_state(
-        folder / STATE_FOLDER, on_host(state), seconds=seconds()
-      )
-    )
-    step = make_step(
-      self.config, tuning, self.loss, self.lora_config, self.devices
-    )
-    own = devices_lib.own(self.devices)
-    replicate = functools.partial(devices_lib.replicate, devices=own)
-    devices_lib.connect(self.devices)
-    state = replicate(state_lib.ravelled(saved.state))
-    frozen, networks = replicate((frozen, dict(self.networks)))
-    batches = ShuffledBatches(len(album), tuning.batch_size, tuning.seed)
-    progress = Progress(
-      "tuning",
-      tuning.steps * tuning.batch_size,
-      "images",
-      start=start * tuning.batch_size,
-    )
-    batch = self._batch(album, anchors, batches, start)
-    with (
-      MetricsLog(folder, step=start) if writes else contextlib.nullcontext()
-    ) as log:
-      for done in range(start + 1, tuning.steps + 1):
-        with (
-          compiling("tuning") if done == start + 1 else contextlib.nullcontext()
-        ):
-          state, metrics = step(state, frozen, networks, batch)
-        if done < tuning.steps:  # decoded while the devices work
-          batch = self._batch(album, anchors, batches, done)
-        metrics = _as_numbers(metrics)
-        if not metrics.pop("finite"):
-          save(state)
-          raise UserError(
-            f"{folder}: the loss of step {done} is not finite; the state "
-            "before it is saved; try again in another --out, where the "
-            "anchors need not be found again, with a lower "
-            "--learning_rate, --dtype=float32, or without the photos of "
-            "this step: "
-            + ", ".join(album.names[i] for i in batches.at(done - 1))
-          )
-        if log and (done % self.log_every == 0 or done in (1, tuning.steps)):
-          log.write(done, metrics)
-        progress.update(done * tuning.batch_size, f"loss {metrics['loss']:.4f}")
-        stopping = stop.agreed(self.devices)
-        if done % self.save_every == 0 or done == tuning.steps or stopping:
-          save(state)
-        if stopping and done < tuning.steps:
-          stop.raise_if_wanted(
-            f"stopped at step {done} of {tuning.steps}; "
-            "the same command with --resume goes on"
-          )
-    return checkpoint.Saved(on_host(state), seconds())
+  def run_all(
+    self, members: Sequence[Member], stop: StopRequest, *, together: int = 1
+  ) -> list[checkpoint.Saved | UserError]:
+    """Tunes many people, each as `run` does.
 
-  def _batch(
-    self, album: Album, anchors: Anchors, batches: ShuffledBatches, step: int
-  ) -> TuningBatch:
-    """The photos of step 0, 1, …, laid over devices and parts.
+    Side by side they share a program and every product with the base's
+    weights. Whoever is done, or fails, makes room for the next.
 
-    Each process reads those of its own devices alone.
+    Args:
+      members: in the order in which they come.
+      stop: agreed on after each step.
+      together: how many at a time; without an adapter, one.
+
+    Returns: of each its last state, or why there is none: what `run` raises.
+    Raises:
+      Interrupted: `stop` was wanted; all states are saved.
+      CheckpointError: a state cannot be written.
     """
-    indices = batches.at(step)
-    own = devices_lib.own(self.devices)
-    indices, keys = jax.tree.map(
-      np.concatenate,
-      devices_lib.own_entries(
-        shard(
-          (indices, _keys(self.tuning.seed, step, len(indices))),
-          num_devices=len(self.devices),
+    return _Group(self, members, stop).run(
+      together if self.lora_config is not None else 1
+    )
+
+
+class _Group:
+  """People that are tuned, some at a time."""
+
+  def __init__(self, job: Tuning, members: Sequence[Member], stop: StopRequest):
+    self.job, self.members, self.stop = job, members, stop
+    self.results: list[Any] = [None] * len(members)
+    self.steps, self.batch_size = job.tuning.steps, job.tuning.batch_size
+    self.progress = Progress(
+      "tuning", len(members) * self.steps * self.batch_size, "images"
+    )
+    self.images = 0  # of those that `progress` counts
+    self.own = devices_lib.own(job.devices)
+    self.masked = seats.is_masked(members)
+
+  def run(self, together: int) -> list[Any]:
+    """As `Tuning.run_all`."""
+    job = self.job
+    trainable, frozen = state_lib.split(
+      jax.random.key(job.tuning.seed), job.config, job.base, job.lora_config
+    )
+    self.trainable = trainable
+    waiting = self._waiting()
+    there = list(itertools.islice(waiting, together))
+    if not there:
+      return self.results
+    taken = [seat for seat, _ in there]
+    with contextlib.ExitStack() as at_last:
+      at_last.callback(lambda: [seat.leave() for seat in taken])
+      step = make_step(
+        job.config,
+        job.tuning,
+        job.loss,
+        job.lora_config,
+        job.devices,
+        people=len(taken) > 1,
+      )
+      devices_lib.connect(job.devices)
+      state = self._replicated(seats.stacked([vectors for _, vectors in there]))
+      frozen, networks = self._replicated((frozen, dict(job.networks)))
+      batch, waits = self._batch(taken), compiling("tuning")
+      while True:
+        with waits:
+          state, metrics = step(state, frozen, networks, batch)
+        waits = contextlib.nullcontext()
+        # Decoded while the devices work.
+        batch = None
+        if all(seat.is_over or seat.step + 1 < self.steps for seat in taken):
+          batch = self._batch(taken, ahead=1)
+        if self._after_step(taken, state, devices_lib.first(metrics)):
+          batch = None
+          state = self._taken_anew(taken, state, waiting)
+        if all(seat.is_over for seat in taken):
+          return self.results
+        if batch is None:
+          batch = self._batch(taken)
+
+  def _waiting(self) -> Iterator[tuple[Seat, Any]]:
+    """Seats of those who have steps to make, with their states as vectors."""
+    job = self.job
+    fresh = state_lib.unravelled(
+      state_lib.init_state(self.trainable, job.tuning), self.trainable
+    )
+    for number, member in enumerate(self.members):
+      try:
+        saved = seats.saved_state(member.folder / STATE_FOLDER, fresh)
+        start = int(saved.state.step)
+        if start > self.steps:
+          raise UserError(
+            f"{member.folder}: has made {start} steps already, --steps="
+            f"{self.steps} cannot take them back; start anew in another --out"
+          )
+      except UserError as error:
+        self.results[number] = error
+        self._skip(self.steps)
+        continue
+      self._skip(start)
+      if start == self.steps:
+        self.results[number] = saved
+        continue
+      yield (
+        Seat(
+          number,
+          member,
+          ShuffledBatches(len(member.album), self.batch_size, job.tuning.seed),
+          start,
+          saved.seconds,
+          MetricsLog(member.folder, step=start)
+          if processes.is_first()
+          else None,
         ),
-        self.devices,
-      ),
+        jax.device_get(state_lib.ravelled(saved.state)),
+      )
+
+  def _after_step(
+    self, taken: Sequence[Seat], state: Any, metrics: dict[str, Any]
+  ) -> bool:
+    """Counts, logs and saves; returns whether a seat has become free."""
+    rows = None  # of the states, on the host
+    stopping, ended = None, []
+    for place, seat in enumerate(taken):
+      if seat.is_over:
+        continue
+      numbers = {
+        name: float(value[place] if len(taken) > 1 else value)
+        for name, value in metrics.items()
+      }
+      if finite := bool(numbers.pop("finite")):
+        seat.step += 1
+        self._count(1, f"loss {numbers['loss']:.4f}")
+        if seat.log and (
+          seat.step % self.job.log_every == 0 or seat.step in (1, self.steps)
+        ):
+          seat.log.write(seat.step, numbers)
+        if stopping is None:
+          stopping = self.stop.agreed(self.job.devices)
+      if (
+        seat.step % self.job.save_every == 0
+        or seat.step == self.steps
+        or stopping
+        or not finite
+      ):
+        if rows is None:
+          rows = devices_lib.first(state)
+        own = state_lib.unravelled(
+          _row(rows, place, len(taken)), self.trainable
+        )
+        if processes.is_first():
+          checkpoint.save_state(
+            seat.member.folder / STATE_FOLDER, own, seconds=seat.all_seconds()
+          )
+        if seat.step == self.steps or not finite:
+          ended.append(seat)
+          self.results[seat.number] = (
+            checkpoint.Saved(own, seat.all_seconds())
+            if finite
+            else _not_finite(seat)
+          )
+    for seat in ended:
+      self._skip(self.steps - seat.step)
+      seat.leave()
+    if stopping and None in self.results:
+      self.stop.raise_if_wanted(self._stopped(taken))
+    return bool(ended)
+
+  def _taken_anew(
+    self, taken: list[Seat], state: Any, waiting: Iterator[tuple[Seat, Any]]
+  ) -> Any:
+    """The state once free seats are given to those who wait."""
+    rows = None
+    for place, seat in enumerate(taken):
+      if seat.is_over and (following := next(waiting, None)):
+        taken[place], vectors = following
+        if len(taken) == 1:
+          return self._replicated(vectors)
+        if rows is None:  # what comes from a device cannot be written to
+          rows = jax.tree.map(
+            lambda leaf: leaf.copy(), devices_lib.first(state)
+          )
+        jax.tree.map(
+          lambda all_rows, own: all_rows.__setitem__(place, own), rows, vectors
+        )
+    return state if rows is None else self._replicated(rows)
+
+  def _batch(self, taken: Sequence[Seat], ahead: int = 0) -> Any:
+    return seats.batch(
+      taken,
+      ahead=ahead,
+      seed=self.job.tuning.seed,
+      accumulation=self.job.tuning.accumulation,
+      masked=self.masked,
+      devices=self.job.devices,
     )
-    photos = album.batch(indices)
-    masked = any(photo.mask is not None for photo in album.photos)
-    batch = TuningBatch(
-      image=photos.image,
-      c=photos.c,
-      ws=anchors.ws[indices],
-      key=keys,
-      mask=photos.mask if masked else None,
-    )
-    return devices_lib.scatter(
-      shard(batch, num_devices=len(own), accumulation=self.tuning.accumulation),
-      own,
-    )
+
+  def _replicated(self, tree: Any) -> Any:
+    return devices_lib.replicate(tree, self.own)
+
+  def _skip(self, steps: int):
+    """Counts steps that cost nothing."""
+    self.progress.skip(steps * self.batch_size)
+    self.images += steps * self.batch_size
+
+  def _count(self, steps: int, detail: str):
+    self.images += steps * self.batch_size
+    self.progress.update(self.images, detail)
+
+  def _stopped(self, taken: Sequence[Seat]) -> str:
+    if len(self.members) == 1:
+      how_far = f"at step {taken[0].step} of {self.steps}"
+    else:
+      done = sum(result is not None for result in self.results)
+      how_far = f"with {done} of {len(self.members)} people done"
+    return f"stopped {how_far}; the same command with --resume goes on"
 
 
-def _shared(
-  folder: pathlib.Path, new: state_lib.TrainState
-) -> checkpoint.Saved:
-  """The saved state, or a new one: process 0's, in all processes."""
+def _row(rows: Any, place: int, count: int) -> Any:
+  """One person's of a tree, whose leaves have an axis for several."""
+  return jax.tree.map(lambda leaf: leaf[place], rows) if count > 1 else rows
 
-  def read():
-    saved = checkpoint.load_state(folder, new) or checkpoint.Saved(new, 0.0)
-    return {
-      str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(saved))
-    }
 
-  found = processes.from_first(read)
-  state, seconds = jax.tree.unflatten(
-    jax.tree.structure(checkpoint.Saved(new, 0.0)),
-    [found[str(i)] for i in range(len(found))],
+def _not_finite(seat: Seat) -> UserError:
+  names = seat.member.album.names
+  return UserError(
+    f"{seat.member.folder}: the loss of step {seat.step + 1} is not finite; the "
+    "state before it is saved; try again in another --out, where the "
+    "anchors need not be found again, with a lower "
+    "--learning_rate, --dtype=float32, or without the photos of "
+    "this step: " + ", ".join(names[i] for i in seat.batches.at(seat.step))
   )
-  return checkpoint.Saved(state, float(seconds))
-
-
-def _keys(seed: int, step: int, count: int) -> np.ndarray:
-  """Data of a PRNG key for each photo of a step's batch, [count, 2]."""
-  return np.asarray(_draw_keys(jax.random.key(seed), step, count))
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def _draw_keys(key, step, count):
-  return jax.random.key_data(
-    jax.random.split(jax.random.fold_in(key, step), count)
-  )
-
-
-def _as_numbers(metrics: dict[str, jax.Array]) -> dict[str, float]:
-  """The metrics of the first device, which are those of all."""
-  return {
-    name: float(value) for name, value in devices_lib.first(metrics).items()
-  }

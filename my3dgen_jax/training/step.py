@@ -30,6 +30,8 @@ def make_step(
   loss: LossConfig,
   lora_config: LoraConfig | None,
   devices: Sequence[jax.Device],
+  *,
+  people: bool = False,
 ) -> Step:
   """Compiles `tuning_step` for devices.
 
@@ -39,11 +41,14 @@ def make_step(
     loss: weights of the terms.
     lora_config: of the adapter; None: the weights themselves are tuned.
     devices: that share a batch.
+    people: states and batches are of several people at a time, whose adapters
+      change one base.
 
   Returns: a function of
     state [D, ...] (its memory is taken over), frozen [D, ...],
     networks {"lpips", "identity"} [D, ...], batch [D, A, N, ...],
     that returns the state and the metrics [D], the same on all devices.
+    Of K `people`: state [D, K, ...], batch [D, K, A, N, ...], metrics [D, K].
   """
   # Runs that differ in what a step does not know share one program.
   alike = dataclasses.replace(
@@ -53,11 +58,11 @@ def make_step(
       for name in ("mode", "steps", "batch_size", "accumulation", "seed")
     },
   )
-  return _make_step(config, alike, loss, lora_config, tuple(devices))
+  return _make_step(config, alike, loss, lora_config, tuple(devices), people)
 
 
 @functools.lru_cache(maxsize=8)
-def _make_step(config, tuning, loss, lora_config, devices):
+def _make_step(config, tuning, loss, lora_config, devices, people):
   step = functools.partial(
     tuning_step,
     config=config,
@@ -65,6 +70,8 @@ def _make_step(config, tuning, loss, lora_config, devices):
     loss=loss,
     lora_config=lora_config,
   )
+  if people:
+    step = jax.vmap(step, in_axes=(0, None, None, 0))
   return spread(step, devices=devices, donate=(0,))
 
 

@@ -19,8 +19,9 @@ from my3dgen_jax.apps.personalization.settings import (
   PersonalizeConfig,
   with_lists,
 )
+from my3dgen_jax.apps.personalization.shared import Shared
 from my3dgen_jax.apps.reports import before_after
-from my3dgen_jax.config import ConfigError, GeneratorConfig, LoraConfig
+from my3dgen_jax.config import ConfigError, LoraConfig
 from my3dgen_jax.data.album import Album, Split
 from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.data.iterator import shard
@@ -29,22 +30,17 @@ from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.jobs import processes
 from my3dgen_jax.jobs.interrupts import StopRequest
-from my3dgen_jax.losses import backbones
-from my3dgen_jax.losses import identity as identity_lib
-from my3dgen_jax.losses import lpips as lpips_lib
 from my3dgen_jax.models.checkpoint import (
   generator_digest,
-  load_generator,
   save_generator,
   weights_digest,
 )
-from my3dgen_jax.models.generator import Generator
 from my3dgen_jax.storage.files import make_writable
 from my3dgen_jax.training import checkpoint, loop, run_folder
 from my3dgen_jax.training import state as state_lib
 from my3dgen_jax.training.anchors import AnchorFinder, Anchors
-from my3dgen_jax.training.projection import check_sizes
 from my3dgen_jax.training.run_folder import ID_LENGTH
+from my3dgen_jax.training.seats import Member
 from my3dgen_jax.types import Network
 
 # Where anchors that are being found are kept if there is no cache.
@@ -75,45 +71,23 @@ class Job:
   """A run's networks and photos."""
 
   config: PersonalizeConfig
-  devices: tuple[jax.Device, ...]
-  model: GeneratorConfig
-  base: Network
-  digest: str
+  shared: Shared
   album: Album
   split: Split
-  networks: dict[str, Network]
-  digests: dict[str, str]
   warnings: list[str]
 
   @classmethod
-  def load(
+  def open(
     cls,
     config: PersonalizeConfig,
-    devices: tuple[jax.Device, ...],
+    shared: Shared,
     log: Callable[[str], None] = print,
   ) -> "Job":
-    """Reads all that a run needs; cheap checks first."""
-    digest = generator_digest(config.checkpoint)
-    log(
-      f"reading {config.checkpoint} and {config.album}; "
-      f"{devices_lib.described(devices)}"
-      + (f", precision {config.precision}" if config.precision else "")
-    )
-    generator, variables = load_generator(config.checkpoint)
-    model = dataclasses.replace(
-      generator.config,
-      dtype=config.dtype or generator.config.dtype,
-      precision=config.precision or generator.config.precision,
-      neural_rendering_resolution=config.neural_rendering_resolution
-      or generator.config.neural_rendering_resolution,
-    ).validate()
-    lora_config = config.lora
-    if config.tuning.mode == "lora" and not lora_lib.abstract(
-      model, lora_config
-    ):
-      raise ConfigError(
-        f"lora_targets: {' '.join(lora_config.targets)} fit no module"
-      )
+    """Opens a run's photos.
+
+    Raises: UserError: they do not fit the generator, or the settings.
+    """
+    model = shared.model
     album = open_album(
       config.album,
       img_resolution=model.img_resolution,
@@ -141,7 +115,7 @@ class Job:
     if tuning.mode != "none":  # fails early if it does not divide
       shard(
         np.zeros(tuning.batch_size),
-        num_devices=len(devices),
+        num_devices=len(shared.devices),
         accumulation=tuning.accumulation,
       )
     if config.lpips is None:
@@ -155,36 +129,15 @@ class Job:
       make_writable(
         config.cache, "name another folder by --cache, or none by --cache="
       )
-    networks, digests = {}, {}
-    if config.lpips:
-      networks["lpips"] = lpips_lib.load_lpips(
-        config.lpips, dtype=model.dtype, precision=model.precision
-      )
-      digests["lpips"] = run_folder.file_digest(
-        pathlib.Path(config.lpips).expanduser() / lpips_lib.WEIGHTS_FILE
-      )
-      _check_sizes(config, model, networks["lpips"].module.backbone)
-    if config.identity:
-      networks["identity"] = identity_lib.load_identity(
-        config.identity, dtype=model.dtype
-      )
-      digests["identity"] = run_folder.file_digest(
-        pathlib.Path(config.identity).expanduser() / identity_lib.WEIGHTS_FILE
-      )
     job = cls(
       config,
-      devices,
-      model,
-      Network(variables, Generator(model)),
-      digest,
+      shared,
       album,
       split,
-      networks,
-      digests,
       strangers.warnings(
         album,
         is_demo_prior=strangers.is_demo(config.checkpoint),
-        networks=networks.values(),
+        networks=shared.networks.values(),
       ),
     )
     for line in job.warnings:
@@ -224,9 +177,9 @@ class Job:
       "kind": run_folder.KIND,
       "format": run_folder.FORMAT,
       "version": __version__,
-      run_folder.BASE_DIGEST: self.digest,
-      "weights": self.digests,
-      "generator": self.model.to_dict(),
+      run_folder.BASE_DIGEST: self.shared.digest,
+      "weights": self.shared.digests,
+      "generator": self.shared.model.to_dict(),
       "photos": {
         part: {name: album.digest(i) for i, name in enumerate(album.names)}
         for part, album in self.split._asdict().items()
@@ -243,9 +196,9 @@ class Job:
       config=self.config.projection,
       generator=generator,
       fingerprint=digest,
-      lpips=self.networks.get("lpips"),
-      lpips_fingerprint=self.digests.get("lpips", ""),
-      devices=devices_lib.own(self.devices),
+      lpips=self.shared.networks.get("lpips"),
+      lpips_fingerprint=self.shared.digests.get("lpips", ""),
+      devices=devices_lib.own(self.shared.devices),
       cache=pathlib.Path(cache).expanduser() if cache else out / UNFINISHED,
     )
 
@@ -259,7 +212,7 @@ class Job:
     if known:
       return Anchors(tuple(map(str, known["names"])), known["ws"], known["c"])
     chosen = set(self.split.train.names) | set(self.split.test.names)
-    anchors = self.finder(out, self.base, self.digest).find(
+    anchors = self.finder(out, self.shared.base, self.shared.digest).find(
       self.album.subset(
         [i for i, name in enumerate(self.album.names) if name in chosen]
       ),
@@ -269,10 +222,8 @@ class Job:
       anchors.save(path)
     return anchors
 
-  def tune(
-    self, out: pathlib.Path, anchors: Anchors, stop: StopRequest
-  ) -> checkpoint.Saved | None:
-    """The last state; None where nothing is tuned."""
+  def tuning(self) -> loop.Tuning | None:
+    """What tunes everybody whose settings are these; None: nothing is tuned."""
     if self.config.tuning.mode == "none":
       return None
     needed = [
@@ -284,39 +235,43 @@ class Job:
       if needs
     ]
     return loop.Tuning(
-      config=self.model,
-      base=self.base.variables,
+      config=self.shared.model,
+      base=self.shared.base.variables,
       lora_config=self.lora_config,
       tuning=self.config.tuning,
       loss=self.config.loss,
-      networks={name: self.networks[name] for name in needed},
-      devices=self.devices,
+      networks={name: self.shared.networks[name] for name in needed},
+      devices=self.shared.devices,
       save_every=self.config.save_every,
       log_every=self.config.log_every,
-    ).run(out, self.split.train, anchors.of(self.split.train.names), stop)
+    )
+
+  def member(self, out: pathlib.Path, anchors: Anchors) -> Member:
+    """This person among those that are tuned."""
+    return Member(out, self.split.train, anchors.of(self.split.train.names))
 
   def write_result(
     self, out: pathlib.Path, saved: checkpoint.Saved | None
   ) -> Result:
     """Writes the adapter or the generator, and reads back what was written."""
     if saved is None:
-      return Result(self.base, self.digest, "none", 0, 0)
+      return Result(self.shared.base, self.shared.digest, "none", 0, 0)
     trainable, steps = saved.state.trainable, int(saved.state.step)
     numbers = state_lib.numbers(trainable)
     if self.lora_config is None:
       _, frozen = state_lib.split(
-        jax.random.key(0), self.model, self.base.variables, None
+        jax.random.key(0), self.shared.model, self.shared.base.variables, None
       )
-      generator = state_lib.join(self.model, trainable, frozen, None)
+      generator = state_lib.join(self.shared.model, trainable, frozen, None)
       folder = out / run_folder.GENERATOR_FOLDER
 
       def write() -> dict[str, Any]:
         save_generator(
           folder,
-          self.model,
+          self.shared.model,
           generator.variables,
           overwrite=True,
-          source={"tuned_from": self.digest, "steps": steps},
+          source={"tuned_from": self.shared.digest, "steps": steps},
         )
         return {"digest": np.array(generator_digest(folder))}
 
@@ -339,7 +294,7 @@ class Job:
         self.lora_config,
         dtype=self.config.adapter_dtype,
         metadata={
-          run_folder.BASE_DIGEST: self.digest,
+          run_folder.BASE_DIGEST: self.shared.digest,
           "version": __version__,
           "steps": str(steps),
           "settings": json.dumps(self.description()["settings"]),
@@ -348,17 +303,17 @@ class Job:
       # As it was rounded, if it was.
       return {
         "bytes": np.array(path.stat().st_size),
-        **flatten_dict(lora_lib.load(path, self.model).lora, sep="/"),
+        **flatten_dict(lora_lib.load(path, self.shared.model).lora, sep="/"),
       }
 
     written = processes.from_first(write_adapter)
     size = int(written.pop("bytes"))
     trainable = unflatten_dict(written, sep="/")
     variables = lora_lib.merge_into_params(
-      self.base.variables, trainable, self.lora_config
+      self.shared.base.variables, trainable, self.lora_config
     )
     return Result(
-      Network(variables, self.base.module),
+      Network(variables, self.shared.base.module),
       weights_digest(variables),
       lora_lib.fingerprint(trainable),
       numbers,
@@ -376,7 +331,7 @@ class Job:
     if not album:
       album, which = self.split.train, "training"
     before = after = anchors.of(album.names)
-    if result.digest != self.digest and which == "held-out":
+    if result.digest != self.shared.digest and which == "held-out":
       # A personal generator finds the photos that it has not seen itself.
       after = self.finder(out, result.generator, result.digest).find(
         album, stop, title="held-out photos"
@@ -384,7 +339,7 @@ class Job:
     if not processes.is_first():
       return None
     candidates = {
-      "pretrained": (self.base, before),
+      "pretrained": (self.shared.base, before),
       "personalized": (result.generator, after),
     }
     # Numbers are to be comparable whatever tuning computed in.
@@ -394,7 +349,7 @@ class Job:
           network.module, dtype="float32", precision="highest"
         )
       )
-      for name, network in self.networks.items()
+      for name, network in self.shared.networks.items()
     }
     comparison, each = before_after.compare(
       album,
@@ -411,29 +366,9 @@ class Job:
       count=self.config.pictures,
       origin=Origin(
         adapter=result.id[:ID_LENGTH],
-        base=self.digest[:ID_LENGTH],
+        base=self.shared.digest[:ID_LENGTH],
         task="personalize",
       ),
       headline=strangers.TITLE if self.warnings else "",
     )
     return {**comparison, "photos": which, "count": len(album), "each": each}
-
-
-def _check_sizes(
-  config: PersonalizeConfig, model: GeneratorConfig, backbone: str
-):
-  """LPIPS cannot look at images that are too small."""
-  check_sizes(config.projection, model.img_resolution, backbone, "anchor_")
-  network = backbones.NETWORKS[backbone]
-  side = model.neural_rendering_resolution
-  if (
-    config.tuning.mode != "none"
-    and config.loss.needs_lpips
-    and config.loss.raw_weight > 0
-    and side < network.smallest
-  ):
-    raise ConfigError(
-      f"neural_rendering_resolution: LPIPS on {network.title} needs images "
-      f"of at least {network.smallest} pixels, these have {side}; raise it, "
-      "use another network, or set raw_weight to 0"
-    )

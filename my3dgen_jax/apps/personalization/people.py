@@ -1,0 +1,151 @@
+"""The runs of one call, step by step: all anchors, all tuning, all numbers."""
+
+import contextlib
+import pathlib
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from my3dgen_jax.apps import strangers
+from my3dgen_jax.apps.personalization.job import Job, UNFINISHED
+from my3dgen_jax.apps.personalization.settings import PersonalizeConfig
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.jobs import processes
+from my3dgen_jax.jobs.interrupts import StopRequest
+from my3dgen_jax.training import checkpoint, run_folder
+from my3dgen_jax.training.anchors import Anchors
+
+
+class Run(NamedTuple):
+  """One of the runs that a call makes.
+
+  Attributes:
+    config: its settings.
+    flags: text of a flagfile that repeats it, or None.
+  """
+
+  config: PersonalizeConfig
+  flags: str | None
+
+  @property
+  def out(self) -> pathlib.Path:
+    """Its folder."""
+    return pathlib.Path(self.config.out).expanduser()
+
+
+class People:
+  """Those runs; of several, one that fails does not stop the others.
+
+  Attributes:
+    results: of each run its summary, or why there is none; None so far.
+    measured: numbers of those that this call has measured.
+  """
+
+  def __init__(
+    self, runs: Sequence[Run], jobs: Sequence[Job], log: Callable[[str], None]
+  ):
+    self._runs, self._jobs, self._log = runs, jobs, log
+    self._anchors: dict[int, Anchors] = {}
+    self._saved: dict[int, checkpoint.Saved | None] = {}
+    self._seconds = [0.0] * len(runs)
+    self.results: list[Any] = [None] * len(runs)
+    self.measured: set[int] = set()
+
+  def begin(self, *, seconds: float):
+    """Says what there is to do.
+
+    Args:
+      seconds: that it has taken so far, for all of them.
+    """
+    self._seconds = [seconds / len(self._runs)] * len(self._runs)
+    for number, (run, job) in enumerate(zip(self._runs, self._jobs)):
+      path = run.out / run_folder.SUMMARY_FILE
+      if len(self._runs) > 1 and processes.count() == 1 and path.exists():
+        # `_begin` leaves only those of these settings.
+        self.results[number] = run_folder.read_json(path)
+        self._log(f"{run.out.name}: is finished")
+        continue
+      devices = job.shared.devices
+      self._log(
+        f"{run.out.name}: "
+        * (len(self._runs) > 1)
+        + f"{len(job.split.train)} photos to tune on, {len(job.split.test)} "
+        f"held out, {len(devices)} device{'s' * (len(devices) > 1)}"
+        + f" of {processes.count()} processes"
+        * (processes.count() > 1)
+      )
+
+  def find_anchors(self, stop: StopRequest):
+    """Of everybody's photos."""
+    for number, run, job in self._left():
+      with self._on_the_way(number):
+        began = time.monotonic()
+        self._anchors[number] = job.anchors(run.out, stop)
+        self._seconds[number] += time.monotonic() - began
+
+  def tune(self, stop: StopRequest, together: int):
+    """Everybody; see `personalize_all`."""
+    left = list(self._left())
+    if not left:
+      return
+    tuning = left[0][2].tuning()
+    if tuning is None:
+      self._saved = {number: None for number, _, _ in left}
+      return
+    together = together or tuning.people_that_fit()
+    if len(left) > 1:
+      self._log(f"{len(left)} people, {min(together, len(left))} at a time")
+    saved = tuning.run_all(
+      [job.member(run.out, self._anchors[number]) for number, run, job in left],
+      stop,
+      together=together,
+    )
+    for (number, _, _), state in zip(left, saved):
+      if isinstance(state, UserError):
+        self._fail(number, state)
+      else:
+        self._saved[number] = state
+        self._seconds[number] += state.seconds
+
+  def measure(self, stop: StopRequest):
+    """Writes adapters, compares, draws and sums up."""
+    for number, run, job in self._left():
+      with self._on_the_way(number):
+        began, saved = time.monotonic(), self._saved[number]
+        result = job.write_result(run.out, saved)
+        summary = job.evaluate(run.out, result, self._anchors[number], stop)
+        if summary is None:
+          continue
+        summary.update(
+          adapter_bytes=result.bytes,
+          adapter_numbers=result.numbers,
+          seconds=round(self._seconds[number] + time.monotonic() - began, 1),
+          tuning_seconds=round(saved.seconds, 1) if saved else 0.0,
+          **({strangers.WARNINGS: job.warnings} if job.warnings else {}),
+        )
+        run_folder.write_json(run.out / run_folder.SUMMARY_FILE, summary)
+        shutil.rmtree(run.out / UNFINISHED, ignore_errors=True)
+        self.results[number] = summary
+        self.measured.add(number)
+
+  def _left(self) -> Iterator[tuple[int, Run, Job]]:
+    """Those who have neither ended nor failed."""
+    for number, (run, job) in enumerate(zip(self._runs, self._jobs)):
+      if self.results[number] is None:
+        yield number, run, job
+
+  @contextlib.contextmanager
+  def _on_the_way(self, number: int) -> Iterator[None]:
+    """One person's work, whose failure is their own."""
+    try:
+      yield
+    except UserError as error:
+      self._fail(number, error)
+
+  def _fail(self, number: int, error: UserError):
+    # Other processes would wait for one that goes on alone.
+    if len(self._runs) == 1 or processes.count() > 1:
+      raise error
+    self.results[number] = error
+    self._log(f"{self._runs[number].out.name}: {error}")

@@ -1,0 +1,125 @@
+"""What all runs of one generator share: its weights, and the networks."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from my3dgen_jax import lora as lora_lib
+from my3dgen_jax.apps.personalization.settings import PersonalizeConfig
+from my3dgen_jax.config import ConfigError, GeneratorConfig
+from my3dgen_jax.jobs import devices as devices_lib
+from my3dgen_jax.losses import backbones
+from my3dgen_jax.losses import identity as identity_lib
+from my3dgen_jax.losses import lpips as lpips_lib
+from my3dgen_jax.models.checkpoint import generator_digest, load_generator
+from my3dgen_jax.models.generator import Generator
+from my3dgen_jax.training import run_folder
+from my3dgen_jax.training.projection import check_sizes
+from my3dgen_jax.types import Network
+
+
+@dataclasses.dataclass(frozen=True)
+class Shared:
+  """Read once, however many people are tuned.
+
+  Attributes:
+    devices: of all processes.
+    base: the pretrained generator.
+    digest: of its files.
+    networks: "lpips" and "identity", where there are any.
+    digests: of their files.
+  """
+
+  devices: tuple[jax.Device, ...]
+  base: Network
+  digest: str
+  networks: dict[str, Network]
+  digests: dict[str, str]
+
+  @property
+  def model(self) -> GeneratorConfig:
+    return self.base.module.config
+
+  @classmethod
+  def load(
+    cls,
+    config: PersonalizeConfig,
+    devices: tuple[jax.Device, ...],
+    *,
+    people: int = 1,
+    log: Callable[[str], None] = print,
+  ) -> "Shared":
+    """Reads what a run's settings name.
+
+    Args:
+      config: of the run, or of the first of many.
+      devices: of all processes.
+      people: how many it is for, as `log` is told.
+      log: called with a line.
+
+    Raises: UserError: bad input, as `personalize` does.
+    """
+    digest = generator_digest(config.checkpoint)
+    log(
+      f"reading {config.checkpoint} and "
+      + (config.album if people == 1 else f"{people} albums")
+      + f"; {devices_lib.described(devices)}"
+      + (f", precision {config.precision}" if config.precision else "")
+    )
+    generator, variables = load_generator(config.checkpoint)
+    model = dataclasses.replace(
+      generator.config,
+      dtype=config.dtype or generator.config.dtype,
+      precision=config.precision or generator.config.precision,
+      neural_rendering_resolution=config.neural_rendering_resolution
+      or generator.config.neural_rendering_resolution,
+    ).validate()
+    if config.tuning.mode == "lora" and not lora_lib.abstract(
+      model, config.lora
+    ):
+      raise ConfigError(
+        f"lora_targets: {' '.join(config.lora.targets)} fit no module"
+      )
+    networks: dict[str, Any] = {}
+    digests = {}
+    if config.lpips:
+      networks["lpips"] = lpips_lib.load_lpips(
+        config.lpips, dtype=model.dtype, precision=model.precision
+      )
+      digests["lpips"] = run_folder.file_digest(
+        pathlib.Path(config.lpips).expanduser() / lpips_lib.WEIGHTS_FILE
+      )
+      _check_sizes(config, model, networks["lpips"].module.backbone)
+    if config.identity:
+      networks["identity"] = identity_lib.load_identity(
+        config.identity, dtype=model.dtype
+      )
+      digests["identity"] = run_folder.file_digest(
+        pathlib.Path(config.identity).expanduser() / identity_lib.WEIGHTS_FILE
+      )
+    return cls(
+      devices, Network(variables, Generator(model)), digest, networks, digests
+    )
+
+
+def _check_sizes(
+  config: PersonalizeConfig, model: GeneratorConfig, backbone: str
+):
+  """LPIPS cannot look at images that are too small."""
+  check_sizes(config.projection, model.img_resolution, backbone, "anchor_")
+  network = backbones.NETWORKS[backbone]
+  side = model.neural_rendering_resolution
+  if (
+    config.tuning.mode != "none"
+    and config.loss.needs_lpips
+    and config.loss.raw_weight > 0
+    and side < network.smallest
+  ):
+    raise ConfigError(
+      f"neural_rendering_resolution: LPIPS on {network.title} needs images "
+      f"of at least {network.smallest} pixels, these have {side}; raise it, "
+      "use another network, or set raw_weight to 0"
+    )

@@ -1,0 +1,188 @@
+"""Whom a step of tuning is for: one person, or several side by side."""
+
+import dataclasses
+import functools
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from my3dgen_jax.data.album import Album
+from my3dgen_jax.data.iterator import shard, ShuffledBatches
+from my3dgen_jax.jobs import devices as devices_lib
+from my3dgen_jax.jobs import processes
+from my3dgen_jax.jobs.logs import MetricsLog
+from my3dgen_jax.training import checkpoint
+from my3dgen_jax.training.anchors import Anchors
+from my3dgen_jax.training.objective import TuningBatch
+from my3dgen_jax.training.state import TrainState
+
+
+class Member(NamedTuple):
+  """One person's tuning.
+
+  Attributes:
+    folder: of the run: `state/`, `metrics.jsonl` and events are here.
+    album: photos to tune on.
+    anchors: of them, in the same order.
+  """
+
+  folder: pathlib.Path
+  album: Album
+  anchors: Anchors
+
+
+@dataclasses.dataclass
+class Seat:
+  """A place in the batch of people, and who has it.
+
+  Attributes:
+    number: of the member.
+    member: who.
+    batches: the photos of each step.
+    step: steps made.
+    seconds: spent before this process.
+    log: of the metrics; None where another process writes it.
+    began: by the clock.
+    is_over: nobody sits here any more; what is computed counts for nothing.
+  """
+
+  number: int
+  member: Member
+  batches: ShuffledBatches
+  step: int
+  seconds: float
+  log: MetricsLog | None
+  began: float = dataclasses.field(default_factory=time.monotonic)
+  is_over: bool = False
+
+  def all_seconds(self) -> float:
+    """Seconds since the first step, over all interruptions."""
+    return self.seconds + time.monotonic() - self.began
+
+  def leave(self):
+    """Closes the log; the seat is free."""
+    self.is_over = True
+    if self.log is not None:
+      self.log.__exit__(None, None, None)
+      self.log = None
+
+
+def batch(
+  seats: Sequence[Seat],
+  *,
+  ahead: int = 0,
+  seed: int,
+  accumulation: int,
+  masked: bool,
+  devices: Sequence[jax.Device],
+) -> TuningBatch:
+  """The photos of everybody's next step, laid over devices and parts.
+
+  Each process reads those of its own devices alone.
+
+  Args:
+    seats: at least one is not over; those that are get another's photos.
+    ahead: steps after the next.
+    seed: of the depths along the rays.
+    accumulation: parts that each device works through.
+    masked: whether anybody's photos have masks; then all get one.
+    devices: that share a batch.
+
+  Returns: on the devices, [D, A, N, ...]; of several seats [D, K, A, N, ...].
+  """
+  own = devices_lib.own(devices)
+  there = {
+    place: _of_one(
+      seat.member, seat.batches, seat.step + ahead, seed, masked, devices
+    )
+    for place, seat in enumerate(seats)
+    if not seat.is_over
+  }
+  somebodys = next(iter(there.values()))
+  each = [
+    shard(
+      there.get(place, somebodys),
+      num_devices=len(own),
+      accumulation=accumulation,
+    )
+    for place in range(len(seats))
+  ]
+  return devices_lib.scatter(stacked(each, axis=1), own)
+
+
+def stacked(trees: Sequence, *, axis: int = 0):
+  """Trees side by side, with an axis more; of one tree, itself."""
+  if len(trees) == 1:
+    return trees[0]
+  return jax.tree.map(lambda *leaves: np.stack(leaves, axis), *trees)
+
+
+def is_masked(members: Sequence[Member]) -> bool:
+  """Whether any photo has a mask."""
+  return any(
+    photo.mask is not None
+    for member in members
+    for photo in member.album.photos
+  )
+
+
+def saved_state(folder: pathlib.Path, new: TrainState) -> checkpoint.Saved:
+  """The saved state, or a new one: process 0's, in all processes."""
+
+  def read():
+    saved = checkpoint.load_state(folder, new) or checkpoint.Saved(new, 0.0)
+    return {
+      str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(saved))
+    }
+
+  found = processes.from_first(read)
+  state, seconds = jax.tree.unflatten(
+    jax.tree.structure(checkpoint.Saved(new, 0.0)),
+    [found[str(i)] for i in range(len(found))],
+  )
+  return checkpoint.Saved(state, float(seconds))
+
+
+def _of_one(
+  member: Member,
+  batches: ShuffledBatches,
+  step: int,
+  seed: int,
+  masked: bool,
+  devices: Sequence[jax.Device],
+) -> TuningBatch:
+  """The photos of step 0, 1, … that are for this process's devices, [N, ...]."""
+  indices = batches.at(step)
+  indices, keys = jax.tree.map(
+    np.concatenate,
+    devices_lib.own_entries(
+      shard(
+        (indices, _keys(seed, step, len(indices))), num_devices=len(devices)
+      ),
+      devices,
+    ),
+  )
+  photos = member.album.batch(indices)
+  return TuningBatch(
+    image=photos.image,
+    c=photos.c,
+    ws=member.anchors.ws[indices],
+    key=keys,
+    mask=photos.mask if masked else None,
+  )
+
+
+def _keys(seed: int, step: int, count: int) -> np.ndarray:
+  """Data of a PRNG key for each photo of a step's batch, [count, 2]."""
+  return np.asarray(_draw_keys(jax.random.key(seed), step, count))
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _draw_keys(key, step, count):
+  return jax.random.key_data(
+    jax.random.split(jax.random.fold_in(key, step), count)
+  )

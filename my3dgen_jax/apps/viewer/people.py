@@ -269,7 +269,11 @@ class People:
     """An adapter on the base that --checkpoint names; it has no anchors."""
     self._check_base(place)
     base = dataclasses.replace(self._bare(), name=str(place.path))
-    found = lora_lib.load(place.path, base.generator.module.config)
+    found = lora_lib.load(
+      place.path,
+      base.generator.module.config,
+      places=[self._checkpoint] if self._checkpoint else [],
+    )
     wanted = found.metadata.get(run_folder.BASE_DIGEST, base.digest)
     if wanted != base.digest:
       raise CheckpointError(

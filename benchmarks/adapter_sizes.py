@@ -160,7 +160,7 @@ def _variants(
     path = folder / f"{name.replace(' ', '_')}.safetensors"
     lora.save(path, collection, lora_config, dtype=dtype, basis=basis)
     if basis is not None:
-      shared_basis.write(folder / "basis.safetensors", basis)
+      shared_basis.write(folder / "people.basis.safetensors", basis)
     keep(name, flatten_dict(lora.load(path).lora), path.stat().st_size)
 
   for dtype in lora.files.DTYPES:

@@ -52,7 +52,7 @@ def convert(
 
   Args:
     inputs: adapters' files, runs, and folders of either.
-    output: the file to create; its name holds "basis".
+    output: the file to create; its name ends in .basis.safetensors.
     rank: see `shared_basis.fit`.
     rank_b: likewise.
     overwrite: replace a file that exists.
@@ -112,7 +112,7 @@ def main(argv: list[str]) -> int:
     flag_values=values,
   )
   flags.DEFINE_string(
-    "output", None, "File to create (*basis*.safetensors).", flag_values=values
+    "output", None, "File to create (*.basis.safetensors).", flag_values=values
   )
   flags.DEFINE_integer(
     "rank",

@@ -17,6 +17,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from converters import fit_basis, shrink_adapter
 from my3dgen_jax import lora, LoraConfig, preset
 from my3dgen_jax.apps import banks, describe
+from my3dgen_jax.apps.viewer import people
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.lora import packed_files, quantization, shared_basis
 from my3dgen_jax.models import generator as generator_lib
@@ -463,6 +464,12 @@ class BasisTest(FileCase):
     flags += ["--adapter_dtype=int4", f"--basis={self.basis_path}"]
     self.assertEqual(shrink_adapter.main(["shrink", *flags]), 0)
     lora.load(small, TINY)
+    # Nobody takes it for a person.
+    with self.assertRaisesRegex(CheckpointError, "is a shared basis of many"):
+      lora.load(self.basis_path)
+    places = people.find_places([self.folder])
+    self.assertNotIn(self.basis_path, [place.path for place in places])
+    self.assertIn(small, [place.path for place in places])
     self.save(metadata={"base_sha256": "cd" * 32})
     flags.append("--overwrite")
     self.assertEqual(shrink_adapter.main(["shrink", *flags]), 1)

@@ -191,6 +191,10 @@ def settings_of(
   """
   names = list(names)
   if _SETTINGS not in metadata:
+    if metadata.get("kind") == shared_basis.KIND:
+      raise CheckpointError(
+        f"{path}: is a shared basis of many people's adapters, not an adapter"
+      )
     if set(names) == set(quantization.Packed._fields):
       raise CheckpointError(
         f"{path}: has lost its metadata, which tell rank, layout and shapes: "

@@ -30,8 +30,8 @@ from my3dgen_jax.storage import tensor_files
 from my3dgen_jax.storage.files import replacing
 
 DIGEST = "basis_sha256"  # the metadata of whoever needs one
-PATTERN = "*basis*.safetensors"  # names that a basis is looked for by
-_KIND = "my3dgen shared basis"
+PATTERN = "*.basis.safetensors"  # names that a basis is looked for by
+KIND = "my3dgen shared basis"  # in the metadata, as "kind"
 _FORMAT = "1"
 _MOST_NUMBERS = 2**28  # of a tensor out of a file of coefficients
 
@@ -63,7 +63,7 @@ class Basis:
         for path, leaf in self.directions.items()
       },
       {
-        "kind": _KIND,
+        "kind": KIND,
         "format": _FORMAT,
         "people": str(self.people),
         "base_sha256": self.base,
@@ -232,7 +232,7 @@ def read(path: str | os.PathLike) -> Basis:
     leaves = {
       tuple(name.split("/")): file.get_tensor(name) for name in file.keys()
     }
-  if metadata.get("kind") != _KIND or metadata.get("format") != _FORMAT:
+  if metadata.get("kind") != KIND or metadata.get("format") != _FORMAT:
     raise CheckpointError(f"{path}: is not a shared basis of adapters")
   for name, leaf in leaves.items():
     if (

@@ -22,6 +22,7 @@ from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.apps.person import load_person, Person
 from my3dgen_jax.data.provenance import Origin
 from my3dgen_jax.errors import CheckpointError, UserError
+from my3dgen_jax.lora import shared_basis
 from my3dgen_jax.models.checkpoint import weights_digest
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.types import Network
@@ -409,7 +410,7 @@ def _inside(
   return [
     one
     for child in children
-    if not child.name.startswith(".")
+    if not child.name.startswith(".") and not child.match(shared_basis.PATTERN)
     for one in _inside(child, suffix, deep - 1)
   ]
 

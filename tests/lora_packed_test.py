@@ -21,6 +21,7 @@ from my3dgen_jax.apps.viewer import people
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.lora import packed_files, quantization, shared_basis
 from my3dgen_jax.models import generator as generator_lib
+from tests.support import golden
 from tests.support.tiny import TINY
 
 FFHQ = preset("ffhqrebalanced512-128")
@@ -182,6 +183,27 @@ class FileTest(FileCase):
     found = lora.load(self.path)
     error = shrink_adapter.relative_error(unflatten_dict(leaves), found.lora)
     self.assertLess(error, 0.15)
+
+  @parameterized.parameters(
+    ("float32", 1.0, 0.0),
+    ("float16", 0.56, 0.001),
+    ("int8", 0.27, 0.01),
+    ("int4", 0.16, 0.05),
+  )
+  def test_of_somebody(self, dtype, share, most):
+    """An adapter that was tuned; in float32 its file is what it was."""
+    path = golden.FOLDER / "demo_run" / "adapter.safetensors"
+    whole = lora.load(path)
+    metadata = {k: v for k, v in whole.metadata.items() if k != "format"}
+    lora.save(
+      self.path, whole.lora, whole.config, metadata=metadata, dtype=dtype
+    )
+    data, small = path.read_bytes(), self.path.read_bytes()
+    self.assertLessEqual(len(small), share * len(data))
+    error = shrink_adapter.relative_error(whole.lora, lora.load(self.path).lora)
+    self.assertLessEqual(error, most)
+    if dtype == "float32":
+      self.assertEqual(small, data)
 
   def test_floats_are_of_format_2(self):
     """Other versions of the package read them."""

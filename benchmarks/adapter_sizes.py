@@ -4,13 +4,16 @@
     python -m benchmarks.adapter_sizes --people=8 --basis_people=16
 
 The first --people are personalized, and their adapters written in every way of
-`_variants`. All ways are measured on the same held-out photos from the same
-latents, found with the float32 adapter, so that differences are those of the
-numbers alone; their intervals are over people, who are compared with
-themselves. The next --basis_people are personalized for shared bases alone: each
-person's is fitted to all the others, and has never seen this one. Sizes are of the files: the demo's, and one of
-FFHQ's generator with random numbers, which has no small singular values to save
-at. A stopped benchmark goes on.
+`_variants`. All are measured on the same held-out photos from the same latents,
+found with the float32 adapter, so that differences are those of the numbers
+alone; their intervals are over people, who are compared with themselves.
+
+The next --basis_people are personalized for shared bases alone. Each measured
+person's basis is fitted to all the others, and has never seen this one.
+
+Sizes are of the files: the demo's, and one of FFHQ's generator with random
+numbers, which has no small singular values to save at. A stopped benchmark goes
+on.
 """
 
 import dataclasses
@@ -53,7 +56,7 @@ _TRAIN = cli.integer("photos", 10, "Photos to tune on.", lower_bound=2)
 cli.define_cpu_devices()
 
 _BITS = (3.0, 2.5, 2.0, 1.5)
-_RANKS = (16, 64)  # of the basis
+_RANKS = (8, 32)  # of the basis
 _COLUMNS = (
   tables.Column("lpips", "LPIPS", -1, 4),
   tables.Column("psnr", "PSNR", 1, 3),
@@ -196,14 +199,11 @@ def _measured(
   out: pathlib.Path, number: int, bases: Mapping[int, shared_basis.Basis]
 ) -> dict[str, dict[str, float]]:
   """One person's scores by variant; those that are known are not repeated."""
-  kept = out / f"person_{number}" / "sizes.json"
+  folder = out / f"person_{number}" / "sizes"
+  kept = folder.with_suffix(".json")
   known: dict[str, dict[str, float]] = read(kept) if kept.exists() else {}
   loaded = _adapter(out, number)
-  # A basis of other people is another basis.
-  ids = {f"basis {rank} int8": basis.people for rank, basis in bases.items()}
-  variants = _variants(
-    loaded.config, loaded.lora, bases, out / f"person_{number}" / "sizes"
-  )
+  variants = _variants(loaded.config, loaded.lora, bases, folder)
   missing = [
     name
     for name, variant in variants.items()
@@ -211,18 +211,18 @@ def _measured(
   ]
   if missing:
     with stopping_gently() as stop:
-      devices = devices_lib.all_devices(None)
       job = Job.load(
         _config(out, number, measured=True).validate(),
-        devices,
+        devices_lib.all_devices(None),
         lambda line: None,
       )
       merged = functools.partial(
         lora.merge_into_params, job.base.variables, lora_config=loaded.config
       )
+      module = job.base.module
       variables = merged(loaded.lora)
       anchors = job.finder(
-        out, Network(variables, job.base.module), weights_digest(variables)
+        out, Network(variables, module), weights_digest(variables)
       ).find(job.split.test, stop, title="held-out photos")
       for name in missing:
         tree = jax.tree.map(
@@ -230,7 +230,7 @@ def _measured(
         )
         scores, _ = before_after.compare(
           job.split.test,
-          {name: (Network(merged(tree), job.base.module), anchors)},
+          {name: (Network(merged(tree), module), anchors)},
           reference=job.split.reference,
           lpips=job.networks["lpips"],
           identity=job.networks["identity"],
@@ -240,10 +240,9 @@ def _measured(
           **{key: float(value or 0) for key, value in scores[name].items()},
           "bytes": variants[name].bytes,
           "error": variants[name].error,
-          **({"people": ids[name]} if name in ids else {}),
         }
         kept.write_text(json.dumps(known, indent=1))
-    print(f"person {number}: measured", flush=True)
+      print(f"person {number}: measured", flush=True)
   return {name: known[name] for name in variants}
 
 

@@ -179,7 +179,8 @@ def _variants(
       found["int4"].bytes - spared,
     )
   for rank, basis in bases.items():
-    written(f"basis {rank} int8", "int8", basis)
+    for dtype in quantization.DTYPES:
+      written(f"basis {rank} {dtype}", dtype, basis)
   return found
 
 

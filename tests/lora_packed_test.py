@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 import tempfile
+import zlib
 
 import chex
 import jax
@@ -18,9 +20,11 @@ from converters import fit_basis, shrink_adapter
 from my3dgen_jax import lora, LoraConfig, preset
 from my3dgen_jax.apps import banks, describe
 from my3dgen_jax.apps.viewer import people
+from my3dgen_jax.demo import shipped
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.lora import packed_files, quantization, shared_basis
 from my3dgen_jax.models import generator as generator_lib
+from my3dgen_jax.training import run_folder
 from tests.support import golden
 from tests.support.tiny import TINY
 
@@ -336,8 +340,6 @@ class FileTest(FileCase):
     """A small stream of a billion zeros is not expanded."""
 
     def bomb(arrays):
-      import zlib  # pylint: disable=import-outside-toplevel
-
       arrays["codes"] = np.frombuffer(zlib.compress(bytes(10**8)), np.uint8)
 
     self.assertIn("its codes are damaged: expected", self.damaged(bomb))
@@ -467,6 +469,22 @@ class BasisTest(FileCase):
     self.fit(rank=3)
     with self.assertRaisesRegex(CheckpointError, "shared basis of SHA-256"):
       lora.load(self.path, TINY)
+
+  def test_a_run_finds_it_beside_its_generator(self):
+    run, prior = self.folder / "run", self.folder / "prior"
+    shutil.copytree(golden.FOLDER / "demo_run", run)
+    shutil.copytree(shipped.PRIOR, prior)
+    path = run / "adapter.safetensors"
+    whole = lora.load(path)
+    basis = shared_basis.fit([whole.lora], rank=2)
+    lora.save(path, whole.lora, whole.config, dtype="int8", basis=basis)
+    with self.assertRaisesRegex(CheckpointError, "adapter or the generator$"):
+      run_folder.load_run(run, checkpoint=prior)
+    shared_basis.write(prior / "people.basis.safetensors", basis)
+    found = run_folder.load_run(run, checkpoint=prior)
+    chex.assert_trees_all_equal(
+      found.generator.variables["lora"], lora.load(path, places=[prior]).lora
+    )
 
   def test_commands(self):
     for i, one in enumerate(self.people[:-1]):

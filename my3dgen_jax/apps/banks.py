@@ -33,7 +33,9 @@ class AddConfig:
     False, "Replace people who are in the bank already; else they are refused."
   )
   dtype: Literal["float32", "float16"] | None = setting(
-    None, "Numbers of the adapters; default: as in their files."
+    None,
+    "Numbers of the adapters; default: as in their files, but float32 of those "
+    "of int8 and int4.",
   )
   anchors: bool = setting(
     True,

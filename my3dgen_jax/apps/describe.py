@@ -5,7 +5,7 @@ import os
 import pathlib
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from flax.traverse_util import flatten_dict
@@ -15,6 +15,7 @@ from my3dgen_jax.apps import strangers
 from my3dgen_jax.config import GeneratorConfig, LoraConfig, preset
 from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.lora import files as lora_files
+from my3dgen_jax.lora import packed_files
 from my3dgen_jax.models.adapter import PAIR
 from my3dgen_jax.models.checkpoint import DEMO, generator_digest, load_config
 from my3dgen_jax.models.generator import abstract_variables
@@ -220,12 +221,11 @@ def _natural(name: str) -> list[Any]:
   ]
 
 
-class _Header:
+class _Header(NamedTuple):
   """Shape and dtype of a tensor that is not read."""
 
-  def __init__(self, piece: Any):
-    self.shape = tuple(piece.get_shape())
-    self.dtype = piece.get_dtype()
+  shape: tuple[int, ...]
+  dtype: str
 
 
 def _read_header(
@@ -235,11 +235,21 @@ def _read_header(
   with tensor_files.opened(path, "an adapter") as file:
     metadata = dict(file.metadata() or {})
     shapes = {
-      tuple(name.split("/")): _Header(file.get_slice(name))
+      tuple(name.split("/")): _Header(
+        tuple(piece.get_shape()), piece.get_dtype()
+      )
       for name in file.keys()
+      for piece in [file.get_slice(name)]
     }
   lora_config = lora_files.settings_of(path, metadata, map("/".join, shapes))
   metadata.setdefault("format", "1")  # of before there were two
+  if metadata["format"] == packed_files.FORMAT:
+    found = packed_files.shapes_of(path, metadata)
+    shapes = {
+      name: _Header(shape, metadata[packed_files.DTYPE])
+      for name, shape in found.items()
+    }
+    metadata.pop(packed_files.SHAPES)
   return shapes, lora_config, metadata
 
 

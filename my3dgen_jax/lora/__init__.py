@@ -15,6 +15,8 @@ a pair `lora_a`, `lora_b` for each convolution, to-RGB and affine layer, and
 offsets (`bias_offset`, …) of the biases, the noise strengths and the decoder.
 It starts as no change at all. The base's `params` are never touched, so one
 frozen base serves any number of people, and an optimizer sees this tree alone.
+Files hold it in 32 to 4 bits a number (`quantization`), or as coefficients of
+what many people share (`shared_basis`).
 
 Source: My3DGen, section 3.2 and equation 4; LoRA (Hu et al. 2021).
 """

@@ -3,7 +3,7 @@
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -12,14 +12,18 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from my3dgen_jax.config import GeneratorConfig, LoraConfig
 from my3dgen_jax.errors import CheckpointError, UserError
+from my3dgen_jax.lora import packed_files, quantization, shared_basis
 from my3dgen_jax.lora.collection import abstract, renamed
 from my3dgen_jax.storage import json_files, tensor_files
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.storage.shareable import without_paths
 
 _SETTINGS = "lora"  # the metadata that hold the LoraConfig
-# Of files; before 2, offsets had the names of their parameters.
-_FORMAT, _FORMATS = "format", ("1", "2")
+# Of files; before 2, offsets had the names of their parameters. 3 is of whole
+# numbers in few bits alone: whoever reads 2 still reads the others.
+_FORMAT, _FORMATS = "format", ("1", "2", packed_files.FORMAT)
+_FLOATS = ("float32", "float16")
+DTYPES = (*_FLOATS, *quantization.DTYPES)
 # The metadata that hold the SHA-256 of the weights that an adapter is for.
 BASE_DIGEST = "base_sha256"
 # Other tools' files, by what their tensors' names hold.
@@ -52,6 +56,7 @@ def save(
   *,
   metadata: Mapping[str, str] | None = None,
   dtype: str = "float32",
+  basis: "shared_basis.Basis | None" = None,
 ):
   """Writes an adapter as one `.safetensors` file, whole or not at all.
 
@@ -61,27 +66,47 @@ def save(
     lora_config: kept in the file.
     metadata: more texts by name, e.g. the base's SHA-256. People pass
       adapters on: of absolute paths the last part is kept.
-    dtype: "float32", or "float16" for half the size.
+    dtype: one of `DTYPES`: "float32"; "float16" for half the size; "int8" for
+      a quarter; "int4" for an eighth, at most 4 bits a number. The last two
+      keep what pairs change, B A, with another A and B.
+    basis: "int8" and "int4": write coefficients of it alone; whoever reads the
+      file needs the basis's file beside it. What is not in its span is lost.
 
   Raises: UserError on NaN, or what float16 cannot hold; OSError.
   """
-  if dtype not in ("float32", "float16"):
-    raise UserError(f"dtype: expected 'float32' or 'float16', got {dtype!r}")
-  with np.errstate(over="ignore"):  # what overflows is refused below
-    tensors = {
-      "/".join(name): np.asarray(leaf).astype(dtype)
-      for name, leaf in flatten_dict(lora).items()
-    }
-  for name, array in tensors.items():
+  if dtype not in DTYPES:
+    raise UserError(f"dtype: expected one of {DTYPES}, got {dtype!r}")
+  leaves = {
+    name: np.asarray(leaf, np.float32)
+    for name, leaf in flatten_dict(lora).items()
+  }
+  if dtype in _FLOATS:
+    if basis is not None:
+      raise UserError(
+        f"dtype: a shared basis goes with {quantization.DTYPES}, got {dtype!r}"
+      )
+    with np.errstate(over="ignore"):  # what overflows is refused below
+      leaves = {name: leaf.astype(dtype) for name, leaf in leaves.items()}
+  for name, array in leaves.items():
     if not np.isfinite(array).all():
       raise UserError(
-        f"{path}: {name} holds NaN, or numbers too large for {dtype}"
+        f"{path}: {'/'.join(name)} holds NaN, or numbers too large for {dtype}"
       )
+  if dtype in _FLOATS:
+    tensors = {"/".join(name): leaf for name, leaf in leaves.items()}
+    own = {_FORMAT: "2"}
+  else:
+    described = {}
+    if basis is not None:
+      leaves = basis.coefficients(leaves)
+      described = basis.metadata
+    tensors, own = packed_files.encode(leaves, dtype)
+    own |= described | {_FORMAT: packed_files.FORMAT}
   data = tensor_files.encode(
     tensors,
     {
       **without_paths(dict(metadata or {})),
-      _FORMAT: _FORMATS[-1],
+      **own,
       _SETTINGS: json.dumps(lora_config.to_dict()),
     },
   )
@@ -93,13 +118,17 @@ def load(
   path: str | os.PathLike,
   config: GeneratorConfig | None = None,
   lora_config: LoraConfig | None = None,
+  *,
+  places: Sequence[str | os.PathLike] = (),
 ) -> Loaded:
-  """Reads an adapter.
+  """Reads an adapter, of any dtype, as float32.
 
   Args:
     path: written by `save`.
     config: of the generator it is for; None: not compared.
     lora_config: of a file that has lost its metadata; others tell their own.
+    places: files, or folders with such, in which to look for the shared basis
+      that a file may need, besides the file's own folder.
 
   Returns: Loaded.
   Raises:
@@ -120,7 +149,14 @@ def load(
       f"{path}: has format {metadata[_FORMAT]!r}, which is newer than this "
       f"version of my3dgen_jax ({_FORMATS[-1]}); upgrade it"
     )
-  if metadata[_FORMAT] == "1":
+  if metadata[_FORMAT] == packed_files.FORMAT:
+    leaves = packed_files.decode(
+      path, {"/".join(name): leaf for name, leaf in leaves.items()}, metadata
+    )
+    basis = shared_basis.needed(path, metadata, places)
+    if basis is not None:
+      leaves = basis.expanded(path, leaves)
+  elif metadata[_FORMAT] == "1":
     leaves = flatten_dict(renamed(unflatten_dict(leaves)))
   for name, leaf in leaves.items():
     if (
@@ -155,6 +191,15 @@ def settings_of(
   """
   names = list(names)
   if _SETTINGS not in metadata:
+    if metadata.get("kind") == shared_basis.KIND:
+      raise CheckpointError(
+        f"{path}: is a shared basis of many people's adapters, not an adapter"
+      )
+    if set(names) == set(quantization.Packed._fields):
+      raise CheckpointError(
+        f"{path}: has lost its metadata, which tell rank, layout and shapes: "
+        "copy the original file"
+      )
     if lora_config is not None:
       return lora_config
     for kind, sign in _OTHERS.items():

@@ -248,7 +248,11 @@ def load_run(
     return Run(Network(variables, generator), base, None, anchors, config)
   if mode == "none":
     return Run(base, base, None, anchors, config)
-  adapter = lora_lib.load(folder / ADAPTER_FILE, base.module.config)
+  adapter = lora_lib.load(
+    folder / ADAPTER_FILE,
+    base.module.config,
+    places=[checkpoint or config["settings"]["checkpoint"]],
+  )
   return Run(
     Network(
       lora_lib.merge_collections(base.variables, adapter.lora),

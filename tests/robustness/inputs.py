@@ -154,6 +154,40 @@ def _make_adapter(folder: pathlib.Path):
   )
 
 
+def _make_small_adapters(folder: pathlib.Path):
+  """In few bits, alone and with the basis that one needs."""
+  import jax
+
+  from my3dgen_jax import lora
+  from my3dgen_jax.config import LoraConfig
+  from my3dgen_jax.lora import shared_basis
+  from tests.support.tiny import TINY
+
+  rng = np.random.default_rng(0)
+  people = [
+    jax.tree.map(
+      lambda leaf: rng.standard_normal(leaf.shape).astype(np.float32),
+      lora.abstract(TINY, LoraConfig()),
+    )
+    for _ in range(3)
+  ]
+  basis = shared_basis.fit(people[1:], rank=3)
+  shared_basis.write(folder / "a.basis.safetensors", basis)
+  for name, dtype, needed in (
+    ("int8", "int8", None),
+    ("int4", "int4", None),
+    ("coefficients", "int8", basis),
+  ):
+    lora.save(
+      folder / f"{name}.safetensors",
+      people[0],
+      LoraConfig(),
+      dtype=dtype,
+      basis=needed,
+      metadata={"base_sha256": "0" * 64},
+    )
+
+
 def _read_adapter(path: pathlib.Path):
   from my3dgen_jax import lora
   from my3dgen_jax.apps import describe, scrub
@@ -169,6 +203,15 @@ def _read_adapter(path: pathlib.Path):
   describe.describe_adapter(path)
   if found:
     raise found
+
+
+def _read_small_adapter(path: pathlib.Path):
+  from my3dgen_jax.lora import shared_basis
+
+  if path.match(shared_basis.PATTERN):
+    shared_basis.read(path)
+  else:
+    _read_adapter(path)
 
 
 def _make_generator(folder: pathlib.Path):
@@ -298,6 +341,9 @@ KINDS = {
   "cameras": Kind(_make_cameras, _each(_read_cameras, "*.json")),
   "photos": Kind(_make_photos, _each(_read_photo, "*")),
   "adapter": Kind(_make_adapter, _each(_read_adapter, "*")),
+  "small adapters": Kind(
+    _make_small_adapters, _each(_read_small_adapter, "*.safetensors")
+  ),
   "generator": Kind(
     _make_generator, _each(_read_generator, "base"), ("base/*", "base/**/*")
   ),

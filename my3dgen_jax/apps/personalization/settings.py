@@ -93,8 +93,9 @@ class PersonalizeConfig:
   )
   # Of products on accelerators, see `GeneratorConfig`; None: the generator's.
   precision: Literal["default", "high", "highest"] | None = None
-  adapter_dtype: Literal["float32", "float16"] = setting(
-    "float32", "Type of the numbers in the adapter's file."
+  adapter_dtype: Literal["float32", "float16", "int8", "int4"] = setting(
+    "float32",
+    "Type of the numbers in the adapter's file, 32 to at most 4 bits each.",
   )
   cache: str | None = setting(
     None, "Folder of anchors that other runs have found; empty: none."

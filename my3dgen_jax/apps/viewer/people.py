@@ -22,6 +22,7 @@ from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.apps.person import load_person, Person
 from my3dgen_jax.data.provenance import Origin
 from my3dgen_jax.errors import CheckpointError, UserError
+from my3dgen_jax.lora import shared_basis
 from my3dgen_jax.models.checkpoint import weights_digest
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.types import Network
@@ -269,7 +270,11 @@ class People:
     """An adapter on the base that --checkpoint names; it has no anchors."""
     self._check_base(place)
     base = dataclasses.replace(self._bare(), name=str(place.path))
-    found = lora_lib.load(place.path, base.generator.module.config)
+    found = lora_lib.load(
+      place.path,
+      base.generator.module.config,
+      places=[self._checkpoint] if self._checkpoint else [],
+    )
     wanted = found.metadata.get(run_folder.BASE_DIGEST, base.digest)
     if wanted != base.digest:
       raise CheckpointError(
@@ -405,7 +410,7 @@ def _inside(
   return [
     one
     for child in children
-    if not child.name.startswith(".")
+    if not child.name.startswith(".") and not child.match(shared_basis.PATTERN)
     for one in _inside(child, suffix, deep - 1)
   ]
 

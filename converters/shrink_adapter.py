@@ -1,0 +1,156 @@
+r"""Writes an adapter with its numbers in fewer bits, or in more again.
+
+  python converters/shrink_adapter.py --input obama.safetensors \
+      --output obama.int4.safetensors --adapter_dtype int4
+
+At rank 1 and FFHQ's size: float32 0.98 MB, float16 0.50, int8 0.23, int4 0.12.
+With --basis (of fit_basis.py) the file holds coefficients of directions that
+many people share, and needs the basis beside it. An adapter of any dtype can be
+the input, also one that needs a basis: --adapter_dtype float32 makes it a file
+that needs nothing else and that all versions of my3dgen_jax read.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+
+if not __package__:
+  # Run as a script: the packages lie beside this folder, and a copy needs no
+  # accelerator.
+  sys.path.insert(
+    0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+  )
+  os.environ.setdefault("JAX_PLATFORMS", "cpu")
+  import converters  # noqa: F401 (says what is missing)
+
+# pylint: disable=wrong-import-position
+from absl import flags
+from flax.traverse_util import flatten_dict
+
+from converters import cli
+from converters.errors import naming
+from my3dgen_jax import lora
+from my3dgen_jax.errors import CheckpointError
+from my3dgen_jax.lora import files, packed_files, quantization, shared_basis
+
+SUFFIX = ".safetensors"
+# What a file says of its own numbers, which are others in the output.
+_OF_NUMBERS = ("format", packed_files.DTYPE, shared_basis.DIGEST)
+
+
+def convert(
+  input_path: str,
+  output: str,
+  *,
+  dtype: str = "int8",
+  basis: str | None = None,
+  overwrite: bool = False,
+  log: Callable[[str], None] = print,
+):
+  """Converts an adapter, all of it or nothing.
+
+  Args:
+    input_path: of an adapter of any dtype.
+    output: the file to create.
+    dtype: one of `lora.files.DTYPES`.
+    basis: file of a shared basis; where the input needs one, it is looked for
+      there as well.
+    overwrite: replace a file that exists.
+    log: called with a line that says how large and how near it is.
+
+  Raises: UserError: one line that names the file and the reason.
+  """
+  check_output(output, [input_path], overwrite)
+  found = lora.load(input_path, places=[basis] if basis else [])
+  shared = None
+  if basis and dtype in quantization.DTYPES:
+    shared = shared_basis.read(basis)
+    theirs = found.metadata.get(lora.BASE_DIGEST)
+    if shared.base and theirs and shared.base != theirs:
+      raise CheckpointError(
+        f"{basis}: is of adapters of the base {shared.base[:12]}…, "
+        f"{input_path} is for {theirs[:12]}…; fit one to adapters of that base"
+      )
+  with naming(output):
+    os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
+  lora.save(
+    output,
+    found.lora,
+    found.config,
+    metadata={
+      name: text
+      for name, text in found.metadata.items()
+      if name not in _OF_NUMBERS
+    },
+    dtype=dtype,
+    basis=shared,
+  )
+  written = lora.load(output, places=[basis] if basis else [])
+  log(
+    f"wrote {output}: {os.path.getsize(output)} bytes, of "
+    f"{os.path.getsize(input_path)}; what it changes is "
+    f"{100 * relative_error(found.lora, written.lora):.2f} % off"
+  )
+
+
+def relative_error(first: object, second: object) -> float:
+  """See `quantization.relative_error`; of collections."""
+  flat = [flatten_dict(tree) for tree in (first, second)]
+  return quantization.relative_error(*flat)
+
+
+def check_output(output: str, inputs: list[str], overwrite: bool):
+  """Refuses before any work what would fail, or be regretted, after it."""
+  with naming(output):
+    if not output.endswith(SUFFIX):
+      raise CheckpointError(
+        f"expected a name that ends in {SUFFIX} (choose another --output)"
+      )
+    if os.path.isdir(output):
+      raise CheckpointError("is a folder (give a file name)")
+    if os.path.realpath(output) in map(os.path.realpath, inputs):
+      raise CheckpointError("is the input (choose another --output)")
+    if os.path.lexists(output) and not overwrite:
+      raise CheckpointError("exists already (--overwrite replaces it)")
+
+
+def main(argv: list[str]) -> int:
+  """The command line; returns the exit code."""
+  values = cli.new_flags()
+  flags.DEFINE_string("input", None, "Adapter to read.", flag_values=values)
+  flags.DEFINE_string(
+    "output", None, "File to create (.safetensors).", flag_values=values
+  )
+  flags.DEFINE_enum(
+    "adapter_dtype",
+    "int8",
+    files.DTYPES,
+    "Type of the numbers in the output.",
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    "basis",
+    None,
+    "File of a shared basis, whose coefficients alone are written.",
+    flag_values=values,
+  )
+  flags.DEFINE_bool(
+    "overwrite", False, "Replace an existing file.", flag_values=values
+  )
+  return cli.run(
+    argv,
+    values,
+    about=__doc__,
+    required=("input", "output"),
+    work=lambda: convert(
+      values.input,
+      values.output,
+      dtype=values.adapter_dtype,
+      basis=values.basis,
+      overwrite=values.overwrite,
+    ),
+  )
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv))

@@ -23,6 +23,7 @@ from my3dgen_jax.apps.personalization.settings import (
   PersonalizeConfig,
   with_begun_lists,
 )
+from my3dgen_jax.apps.personalization.shelf import Shelf
 from my3dgen_jax.apps.reports import report as report_lib
 from my3dgen_jax.errors import one_line, UserError
 from my3dgen_jax.jobs import devices as devices_lib
@@ -46,6 +47,7 @@ def personalize(
   resume: bool = False,
   flags: str | None = None,
   log: Callable[[str], None] = print,
+  shelf: Shelf | None = None,
 ) -> dict[str, Any] | None:
   """Makes a generator somebody's own.
 
@@ -57,6 +59,7 @@ def personalize(
     resume: go on with the run in `config.out`, if there is one.
     flags: text of a flagfile that repeats the run, kept with it.
     log: called with lines about what happens.
+    shelf: networks that earlier runs of this process have read.
 
   Returns: what `summary.json` holds; None in processes other than 0.
   Raises:
@@ -80,7 +83,7 @@ def personalize(
   if resume:
     config = with_begun_lists(config, _begun_settings(out))
   devices = devices_lib.all_devices(config.devices)
-  job = Job.load(config, devices, log)
+  job = Job.load(config, devices, log, shelf=shelf)
   job.check_same_everywhere()
   with (
     stopping_gently() as stop,  # from the run's first file on

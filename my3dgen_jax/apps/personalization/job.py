@@ -19,6 +19,7 @@ from my3dgen_jax.apps.personalization.settings import (
   PersonalizeConfig,
   with_lists,
 )
+from my3dgen_jax.apps.personalization.shelf import Shelf
 from my3dgen_jax.apps.reports import before_after
 from my3dgen_jax.config import ConfigError, GeneratorConfig, LoraConfig
 from my3dgen_jax.data.album import Album, Split
@@ -91,15 +92,27 @@ class Job:
     config: PersonalizeConfig,
     devices: tuple[jax.Device, ...],
     log: Callable[[str], None] = print,
+    *,
+    shelf: Shelf | None = None,
   ) -> "Job":
-    """Reads all that a run needs; cheap checks first."""
+    """Reads all that a run needs; cheap checks first.
+
+    Args:
+      config: of the run.
+      devices: to share the work.
+      log: called with lines about what is read.
+      shelf: networks of runs before this one; None: all are read.
+    """
+    shelf = shelf or Shelf()
     digest = generator_digest(config.checkpoint)
     log(
       f"reading {config.checkpoint} and {config.album}; "
       f"{devices_lib.described(devices)}"
       + (f", precision {config.precision}" if config.precision else "")
     )
-    generator, variables = load_generator(config.checkpoint)
+    generator, variables = shelf.get(
+      (config.checkpoint, digest), lambda: load_generator(config.checkpoint)
+    )
     model = dataclasses.replace(
       generator.config,
       dtype=config.dtype or generator.config.dtype,
@@ -157,19 +170,21 @@ class Job:
       )
     networks, digests = {}, {}
     if config.lpips:
-      networks["lpips"] = lpips_lib.load_lpips(
+      path = pathlib.Path(config.lpips).expanduser()
+      load_lpips = lambda: lpips_lib.load_lpips(
         config.lpips, dtype=model.dtype, precision=model.precision
       )
-      digests["lpips"] = run_folder.file_digest(
-        pathlib.Path(config.lpips).expanduser() / lpips_lib.WEIGHTS_FILE
+      networks["lpips"], digests["lpips"] = shelf.with_digest(
+        path / lpips_lib.WEIGHTS_FILE, load_lpips, model.dtype, model.precision
       )
       _check_sizes(config, model, networks["lpips"].module.backbone)
     if config.identity:
-      networks["identity"] = identity_lib.load_identity(
+      path = pathlib.Path(config.identity).expanduser()
+      load_identity = lambda: identity_lib.load_identity(
         config.identity, dtype=model.dtype
       )
-      digests["identity"] = run_folder.file_digest(
-        pathlib.Path(config.identity).expanduser() / identity_lib.WEIGHTS_FILE
+      networks["identity"], digests["identity"] = shelf.with_digest(
+        path / identity_lib.WEIGHTS_FILE, load_identity, model.dtype
       )
     job = cls(
       config,

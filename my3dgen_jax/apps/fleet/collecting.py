@@ -47,7 +47,8 @@ def collect(storage: str | os.PathLike, states: Iterable[State]) -> list[State]:
   if place.local is not None:
     bank = lora.Bank(place.local)
     for state in missing:
-      _add(bank, Folders.of(storage, state.id).run.local, state)
+      run = Folders.of(storage, state.id).run
+      _add(bank, run.local or pathlib.Path(), state)
     bank.close()
     return missing
   with tempfile.TemporaryDirectory(prefix="my3dgen-fleet-") as scratch:

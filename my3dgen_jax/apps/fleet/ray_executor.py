@@ -6,6 +6,7 @@ restarted by Ray, and it keeps no data.
 """
 
 import contextlib
+import importlib
 import logging
 import os
 import shutil
@@ -213,12 +214,11 @@ class RayExecutor:
 
 def _import_ray() -> Any:
   try:
-    import ray
+    return importlib.import_module("ray")
   except ImportError as error:
     raise without_package(
       error, "ray", 'a fleet needs Ray: pip install "my3dgen-jax[fleet]"'
     ) from None
-  return ray
 
 
 def _mute(ray: Any):

@@ -208,7 +208,7 @@ class Worker:
         wanted,
         photos=self._fetched(wanted.photos),
         out=str(own),
-        size=load_config(config.checkpoint).img_resolution,
+        size=load_config(config.checkpoint)[0].img_resolution,
         identity=config.identity or "",
         workers=self._threads or 0,
       ),

@@ -170,21 +170,21 @@ class Job:
       )
     networks, digests = {}, {}
     if config.lpips:
-      path = pathlib.Path(config.lpips).expanduser()
+      lpips = pathlib.Path(config.lpips).expanduser()
       load_lpips = lambda: lpips_lib.load_lpips(
-        config.lpips, dtype=model.dtype, precision=model.precision
+        lpips, dtype=model.dtype, precision=model.precision
       )
       networks["lpips"], digests["lpips"] = shelf.with_digest(
-        path / lpips_lib.WEIGHTS_FILE, load_lpips, model.dtype, model.precision
+        lpips / lpips_lib.WEIGHTS_FILE, load_lpips, model.dtype, model.precision
       )
       _check_sizes(config, model, networks["lpips"].module.backbone)
     if config.identity:
-      path = pathlib.Path(config.identity).expanduser()
+      identity = pathlib.Path(config.identity).expanduser()
       load_identity = lambda: identity_lib.load_identity(
-        config.identity, dtype=model.dtype
+        identity, dtype=model.dtype
       )
       networks["identity"], digests["identity"] = shelf.with_digest(
-        path / identity_lib.WEIGHTS_FILE, load_identity, model.dtype
+        identity / identity_lib.WEIGHTS_FILE, load_identity, model.dtype
       )
     job = cls(
       config,

@@ -95,14 +95,7 @@ class Job:
     *,
     shelf: Shelf | None = None,
   ) -> "Job":
-    """Reads all that a run needs; cheap checks first.
-
-    Args:
-      config: of the run.
-      devices: to share the work.
-      log: called with lines about what is read.
-      shelf: networks of runs before this one; None: all are read.
-    """
+    """Reads all that a run needs, but what is on the shelf; cheap checks first."""
     shelf = shelf or Shelf()
     digest = generator_digest(config.checkpoint)
     log(

@@ -41,6 +41,10 @@ class Trial:
       "--flagfile=demo.flags",
       "--cpu_devices=1",
       "--anchor_steps=3",
+      "--train=6",
+      "--test=2",
+      "--reference=2",
+      "--pictures=1",
       "--save_every=4",
       f"--steps={steps}",
       "--cache=",
@@ -164,8 +168,9 @@ def main():
   parser.add_argument("--out", type=pathlib.Path, required=True)
   parser.add_argument("--steps", type=int, default=12)
   options = parser.parse_args()
-  shutil.rmtree(options.out, ignore_errors=True)
-  options.out.mkdir(parents=True)
+  for part in ("warm", "single", "calm", "rough"):  # albums may stay
+    shutil.rmtree(options.out / part, ignore_errors=True)
+  options.out.mkdir(parents=True, exist_ok=True)
   trial = Trial(options.out.absolute(), options.steps)
   trial.draw()
   trial.singles()

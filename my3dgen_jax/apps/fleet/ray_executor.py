@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import logging
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -56,6 +57,7 @@ class RayExecutor:
     """
     self._storage, self._hooks, self._log = storage, hooks, log
     self._wanted, self._address = workers, address
+    _set_environment(of_its_own=address is None)
     self._ray = _import_ray()
     self._folder: str | None = None
     self._options: dict[str, Any] = {}
@@ -133,8 +135,6 @@ class RayExecutor:
 
   def _connect(self, cores: int):
     """Starts Ray, or joins a cluster; quietly."""
-    for name, value in _ENVIRONMENT.items():
-      os.environ.setdefault(name, value)
     options: dict[str, Any] = {}
     if self._address is None:
       # Sockets below it have names of at most 107 letters.
@@ -210,6 +210,19 @@ class RayExecutor:
         )
         + " that nobody else of the cluster uses; still waiting"
       )
+
+
+def _set_environment(*, of_its_own: bool):
+  """Says to Ray what it reads when it is imported.
+
+  Ray listens on all addresses of the machine, and runs what it is told: without
+  a token that is known here alone, by whoever comes.
+  """
+  for name, value in _ENVIRONMENT.items():
+    os.environ.setdefault(name, value)
+  if of_its_own:
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _import_ray() -> Any:

@@ -141,6 +141,7 @@ class _Fleet:
     self._written = 0.0
     self._queue = Queue({}, workers=1)
     self._places: dict[int, str] = {}
+    self._began: dict[int, float] = {}  # when workers began with somebody
     self._stopped = False
 
   def run(self, stop: StopRequest) -> list[State]:
@@ -237,6 +238,7 @@ class _Fleet:
     state = self._states[person]
     place = self._places[worker]
     if (state.state, state.place) != ("running", place):
+      self._began[worker] = time.monotonic()
       state.state, state.reason, state.place = "running", "", place
       self._store.save(state)
 
@@ -275,6 +277,8 @@ class _Fleet:
       self._log(f"worker {worker} is gone ({why}), and is replaced")
       return
     state = self._states[person]
+    seconds = time.monotonic() - self._began.get(worker, time.monotonic())
+    state.seconds = round(state.seconds + seconds, 2)
     state.tries = self._queue.tries[person]
     state.state = "waiting" if again else "failed"
     state.reason = f"its worker is gone: {why}"

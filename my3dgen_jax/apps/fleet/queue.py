@@ -46,8 +46,9 @@ class Queue:
     wanted = self._last.get(worker)
     if not any(self._programs[one] == wanted for one in self._waiting):
       wanted = self._least_shared(worker)
-    # At the end all workers have somebody.
-    most = min(self._group, math.ceil(len(self._waiting) / self._workers))
+    # Towards the end groups shrink, so that all workers end at about one time.
+    share = math.ceil(len(self._waiting) / (2 * self._workers))
+    most = min(self._group, share)
     group = [one for one in self._waiting if self._programs[one] == wanted]
     group = group[:most]
     self._waiting = [one for one in self._waiting if one not in group]

@@ -117,7 +117,7 @@ class FleetTest(parameterized.TestCase):
       [found[x].state for x in "abc"], ["done", "failed", "done"]
     )
     self.assertEqual(found["b"].reason, "bad.png: is cut off")
-    self.assertIn("b: failed: bad.png: is cut off (2 of 3)", self.said)
+    self.assertIn("b: failed: bad.png: is cut off (3 of 3)", self.said)
     self.assertEqual(found["a"].scores, SCORES)
     again = Script()
     self.assertEqual(self.run_fleet(again), found)

@@ -1,34 +1,38 @@
 """Who is next: groups, programs, tries."""
 
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from my3dgen_jax.apps.fleet.queue import Queue
 
 
-class QueueTest(absltest.TestCase):
+class QueueTest(parameterized.TestCase):
   def test_groups_are_of_one_program_and_shrink_at_the_end(self):
     people = {name: name in "bdf" for name in "abcdefg"}
     queue = Queue(people, workers=2, group=3)
-    self.assertEqual(queue.take(0), ["a", "c", "e"])
+    self.assertEqual(queue.take(0), ["a", "c"])  # of 7 who wait, a quarter
     self.assertEqual(queue.take(0), [])  # it has them
-    self.assertEqual(queue.take(1), ["b", "d"])  # of 4 who wait, half
-    for name in "ace":
+    self.assertEqual(queue.take(1), ["b", "d"])
+    for name in "ac":
       self.assertEqual(queue.current(0), name)
       queue.ended(0, name)
+    self.assertEqual(queue.take(0), ["e"])
+    queue.ended(0, "e")
     self.assertEqual(queue.take(0), ["g"])  # not f, for whom it would compile
     queue.ended(0, "g")
     self.assertEqual(queue.take(0), ["f"])
+    one = Queue(dict.fromkeys(range(20)), workers=1, group=3)
+    self.assertLen(one.take(0), 3)
 
   def test_lost_workers(self):
-    queue = Queue(dict.fromkeys("abc"), workers=1, group=3, retries=1)
-    queue.take(0)
+    queue = Queue(dict.fromkeys("abcd"), workers=1, group=3, retries=1)
+    self.assertEqual(queue.take(0), ["a", "b"])
     self.assertEqual(queue.lost(0), ("a", True))
-    self.assertEqual(queue.take(0), ["a", "b", "c"])
+    self.assertEqual(queue.take(0), ["a", "b"])
     self.assertEqual(queue.lost(0), ("a", False))  # once more than `retries`
     self.assertEqual(queue.take(0), ["b", "c"])
-    self.assertEqual(queue.tries, {"a": 2, "b": 0, "c": 0})
+    self.assertEqual(queue.tries, {"a": 2, "b": 0, "c": 0, "d": 0})
     self.assertEqual(queue.lost(1), (None, False))  # it had nobody
 
   def test_who_fails_by_chance_waits_behind_the_others(self):

@@ -26,6 +26,7 @@ from my3dgen_jax.data import album_files
 from my3dgen_jax.errors import Interrupted, one_line, UserError
 from my3dgen_jax.jobs import compile_time, devices, interrupts
 from my3dgen_jax.models.checkpoint import load_config
+from my3dgen_jax.storage import locks
 
 SCORES = ("lpips", "psnr", "psnr_marks", "id_sim")
 
@@ -114,7 +115,7 @@ class Worker:
     try:
       summary = self._made(person)
     except Interrupted as error:
-      return Outcome("stopped", one_line(error))
+      return Outcome("stopped", one_line(error).partition(";")[0])
     except UserError as error:
       print(f"error: {one_line(error)}", flush=True)
       return Outcome("failed", one_line(error), final=True)
@@ -145,6 +146,10 @@ class Worker:
     remote = folders.run.local is None
     if remote:
       saving.fetch(folders.run, run)
+    try:
+      locks.check_free(run)
+    except UserError as error:  # a worker that is only out of reach, perhaps
+      raise OSError(str(error)) from None
     precision = (
       config.precision
       or personalize_lib.begun_precision(str(run))

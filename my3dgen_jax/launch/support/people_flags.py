@@ -66,6 +66,7 @@ class PeopleFlags:
       _DEMO,
       _PRECISION,
     }
+    self._kept = {*self._columns, "cpu_devices"}  # in a run's flagfile
 
   def people(self, rows: Sequence[Row], storage: str) -> list[Person]:
     """What a table's lines and the flags say together.
@@ -133,7 +134,7 @@ class PeopleFlags:
           prepare, detections=_absolute(prepare.detections)
         )
     text = cli.flags_as_text(
-      skip=[name for name in flags.FLAGS if name not in self._columns]
+      skip=[name for name in flags.FLAGS if name not in self._kept]
       + [*_OF_PHOTOS, ID, PHOTOS]
     )
     return Person(row.id, config, prepare, demo, f"{text}--out={run}\n")

@@ -20,6 +20,7 @@ from my3dgen_jax.apps.preparation.config import PrepareConfig
 from my3dgen_jax.config import LossConfig, TuningConfig
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs import interrupts
+from my3dgen_jax.storage import locks
 from my3dgen_jax.training import checkpoint, run_folder
 from tests.support import person as small
 
@@ -141,6 +142,9 @@ class WorkerTest(absltest.TestCase):
       self.assertRegex(outcome.reason, reason)
     log = (self.root / "wrong/logs/eve.log").read_text()
     self.assertIn("Traceback", log)
+    with mock.patch.object(locks, "check_free", side_effect=UserError("busy")):
+      outcome = self.worker(self.root / "wrong").run(self.person("eve"))
+    self.assertEqual((outcome.reason, outcome.final), ("busy", False))
     missing = self.person("eve", album="memory://nowhere/album")
     outcome = self.worker(self.root / "wrong").run(missing)
     self.assertEqual(outcome.reason, "memory://nowhere/album: there is nothing")

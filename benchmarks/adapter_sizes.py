@@ -33,6 +33,7 @@ from my3dgen_jax.apps import personalize
 from my3dgen_jax.apps.evaluation import tables
 from my3dgen_jax.apps.personalization.job import Job
 from my3dgen_jax.apps.personalization.settings import PersonalizeConfig
+from my3dgen_jax.apps.personalization.shared import Shared
 from my3dgen_jax.apps.reports import before_after
 from my3dgen_jax.config import ProjectionConfig, TuningConfig
 from my3dgen_jax.demo.personal_runs import with_demo_person
@@ -212,15 +213,14 @@ def _measured(
   ]
   if missing:
     with stopping_gently() as stop:
-      job = Job.load(
-        _config(out, number, measured=True).validate(),
-        devices_lib.all_devices(None),
-        lambda line: None,
-      )
+      config = _config(out, number, measured=True).validate()
+      quietly = lambda line: None
+      shared = Shared.load(config, devices_lib.all_devices(None), log=quietly)
+      job = Job.open(config, shared, quietly)
       merged = functools.partial(
-        lora.merge_into_params, job.base.variables, lora_config=loaded.config
+        lora.merge_into_params, shared.base.variables, lora_config=loaded.config
       )
-      module = job.base.module
+      module = shared.base.module
       variables = merged(loaded.lora)
       anchors = job.finder(
         out, Network(variables, module), weights_digest(variables)
@@ -233,8 +233,8 @@ def _measured(
           job.split.test,
           {name: (Network(merged(tree), module), anchors)},
           reference=job.split.reference,
-          lpips=job.networks["lpips"],
-          identity=job.networks["identity"],
+          lpips=shared.networks["lpips"],
+          identity=shared.networks["identity"],
           stop=stop,
         )
         known[name] = {

@@ -67,6 +67,7 @@ LAZY = (
   "viser",
   "websockets",
   "playwright",
+  "ray",
 )
 
 

@@ -23,6 +23,7 @@ from my3dgen_jax.apps.personalization.settings import (
   with_begun_lists,
 )
 from my3dgen_jax.apps.personalization.shared import Shared
+from my3dgen_jax.apps.personalization.shelf import Shelf
 from my3dgen_jax.apps.reports import report as report_lib
 from my3dgen_jax.errors import one_line, UserError
 from my3dgen_jax.jobs import devices as devices_lib
@@ -46,6 +47,7 @@ def personalize(
   resume: bool = False,
   flags: str | None = None,
   log: Callable[[str], None] = print,
+  shelf: Shelf | None = None,
 ) -> dict[str, Any] | None:
   """Makes a generator somebody's own.
 
@@ -57,6 +59,7 @@ def personalize(
     resume: go on with the run in `config.out`, if there is one.
     flags: text of a flagfile that repeats the run, kept with it.
     log: called with lines about what happens.
+    shelf: networks that earlier runs of this process have read.
 
   Returns: what `summary.json` holds; None in processes other than 0.
   Raises:
@@ -64,7 +67,7 @@ def personalize(
     Interrupted: SIGTERM or SIGINT; `resume` goes on.
   """
   (summary,) = _personalize(
-    [Run(config, flags)], resume=resume, together=1, log=log
+    [Run(config, flags)], resume=resume, together=1, log=log, shelf=shelf
   )
   return summary
 
@@ -138,6 +141,7 @@ def _personalize(
   resume: bool,
   together: int,
   log: Callable[[str], None],
+  shelf: Shelf | None = None,
 ) -> list[Any]:
   """Summaries of runs that share all settings but album and out, in order."""
   began = time.monotonic()
@@ -154,7 +158,9 @@ def _personalize(
       for run in runs
     ]
   devices = devices_lib.all_devices(runs[0].config.devices)
-  shared = Shared.load(runs[0].config, devices, people=len(runs), log=log)
+  shared = Shared.load(
+    runs[0].config, devices, people=len(runs), shelf=shelf, log=log
+  )
   jobs = [Job.open(run.config, shared, log) for run in runs]
   for job in jobs:
     job.check_same_everywhere()

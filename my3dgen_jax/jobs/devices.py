@@ -123,6 +123,11 @@ def described(devices: Sequence[jax.Device]) -> str:
   return f"{len(devices)} x {devices[0].device_kind}"
 
 
+def suiting_precision() -> str | None:
+  """That of products where nobody has chosen; None: as the generator's."""
+  return None if jax.default_backend() == "cpu" else "default"
+
+
 def all_devices(count: int | None = None) -> tuple[jax.Device, ...]:
   """The first `count` devices of each process; None: all of them.
 

@@ -11,6 +11,19 @@ from my3dgen_jax.errors import Interrupted
 from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.jobs import processes
 
+_asked: list[int] = []  # of the whole process, see `ask_to_stop`
+
+
+def ask_to_stop(number: int | None):
+  """Asks all that this process does to stop, now and from now on.
+
+  For work in other threads than the main one, where signals do not reach.
+
+  Args:
+    number: of a signal that says so; None takes it back.
+  """
+  _asked[:] = [] if number is None else [number]
+
 
 class StopRequest:
   """Whether the process has been asked to stop, or another one of the job."""
@@ -24,6 +37,8 @@ class StopRequest:
 
     Of several processes one may know it before another: see `agreed`.
     """
+    if self._signal is None and _asked:
+      return _asked[0]
     return (
       self._signal if self._signal is not None else processes.asked_to_stop()
     )

@@ -9,6 +9,7 @@ import jax
 
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.apps.personalization.settings import PersonalizeConfig
+from my3dgen_jax.apps.personalization.shelf import Shelf
 from my3dgen_jax.config import ConfigError, GeneratorConfig
 from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.losses import backbones
@@ -16,7 +17,6 @@ from my3dgen_jax.losses import identity as identity_lib
 from my3dgen_jax.losses import lpips as lpips_lib
 from my3dgen_jax.models.checkpoint import generator_digest, load_generator
 from my3dgen_jax.models.generator import Generator
-from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.projection import check_sizes
 from my3dgen_jax.types import Network
 
@@ -50,18 +50,21 @@ class Shared:
     devices: tuple[jax.Device, ...],
     *,
     people: int = 1,
+    shelf: Shelf | None = None,
     log: Callable[[str], None] = print,
   ) -> "Shared":
-    """Reads what a run's settings name.
+    """Reads what a run's settings name, but what is on the shelf.
 
     Args:
       config: of the run, or of the first of many.
       devices: of all processes.
       people: how many it is for, as `log` is told.
+      shelf: what earlier runs of this process have read.
       log: called with a line.
 
     Raises: UserError: bad input, as `personalize` does.
     """
+    shelf = shelf or Shelf()
     digest = generator_digest(config.checkpoint)
     log(
       f"reading {config.checkpoint} and "
@@ -69,7 +72,9 @@ class Shared:
       + f"; {devices_lib.described(devices)}"
       + (f", precision {config.precision}" if config.precision else "")
     )
-    generator, variables = load_generator(config.checkpoint)
+    generator, variables = shelf.get(
+      (config.checkpoint, digest), lambda: load_generator(config.checkpoint)
+    )
     model = dataclasses.replace(
       generator.config,
       dtype=config.dtype or generator.config.dtype,
@@ -86,19 +91,21 @@ class Shared:
     networks: dict[str, Any] = {}
     digests = {}
     if config.lpips:
-      networks["lpips"] = lpips_lib.load_lpips(
-        config.lpips, dtype=model.dtype, precision=model.precision
+      lpips = pathlib.Path(config.lpips).expanduser()
+      load_lpips = lambda: lpips_lib.load_lpips(
+        lpips, dtype=model.dtype, precision=model.precision
       )
-      digests["lpips"] = run_folder.file_digest(
-        pathlib.Path(config.lpips).expanduser() / lpips_lib.WEIGHTS_FILE
+      networks["lpips"], digests["lpips"] = shelf.with_digest(
+        lpips / lpips_lib.WEIGHTS_FILE, load_lpips, model.dtype, model.precision
       )
       _check_sizes(config, model, networks["lpips"].module.backbone)
     if config.identity:
-      networks["identity"] = identity_lib.load_identity(
-        config.identity, dtype=model.dtype
+      identity = pathlib.Path(config.identity).expanduser()
+      load_identity = lambda: identity_lib.load_identity(
+        identity, dtype=model.dtype
       )
-      digests["identity"] = run_folder.file_digest(
-        pathlib.Path(config.identity).expanduser() / identity_lib.WEIGHTS_FILE
+      networks["identity"], digests["identity"] = shelf.with_digest(
+        identity / identity_lib.WEIGHTS_FILE, load_identity, model.dtype
       )
     return cls(
       devices, Network(variables, Generator(model)), digest, networks, digests

@@ -1,12 +1,13 @@
 """How every command starts, and how it ends when it is given bad input."""
 
+import contextlib
 import functools
 import os
 import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -55,7 +56,9 @@ _told: list[str] = []  # the action of this process's command
 _MOST_NUMBERS = 100_000  # a slip of the finger should not fill the memory
 
 
-def run(main: Callable[[], None], *, actions: Sequence[str] = ()):
+def run(
+  main: Callable[[], None], *, actions: Sequence[str] = (), default: str = ""
+):
   """Runs a command.
 
   Args:
@@ -64,6 +67,7 @@ def run(main: Callable[[], None], *, actions: Sequence[str] = ()):
       from parsing) in exit code 2; anything else is a bug and shows itself.
     actions: words of which the first argument is one, as `action` tells; none:
       every argument is a flag.
+    default: the action where the first argument is a flag; "": it is missing.
   """
 
   def guarded(argv: Sequence[str]):
@@ -128,7 +132,10 @@ def run(main: Callable[[], None], *, actions: Sequence[str] = ()):
   terminal.guard()
   _hurry_when_asked_twice()
   try:
-    app.run(guarded, flags_parser=functools.partial(_parse, actions=actions))
+    app.run(
+      guarded,
+      flags_parser=functools.partial(_parse, actions=actions, default=default),
+    )
   except BrokenPipeError:  # as `--helpshort | head` closes it
     # Python would try to write what is left, and say so.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -180,8 +187,60 @@ def precision(begun: Callable[[], str | None] = lambda: None) -> str | None:
   found = flags.FLAGS[_PRECISION].value or begun()
   # CUDA takes a while to start, where its libraries were never read before.
   with compiling("devices", doing="starting", done="started"):
-    suiting = None if jax.default_backend() == "cpu" else "default"
+    suiting = devices.suiting_precision()
   return found or suiting
+
+
+def start_worker(program_cache: str | None, cpu_devices: int | None):
+  """Does for a worker's process what `run` does for a command's.
+
+  Args:
+    program_cache: what --program_cache of the command says.
+    cpu_devices: what --cpu_devices says.
+  """
+  if cpu_devices:
+    jax.config.update("jax_num_cpu_devices", cpu_devices)
+  devices.trim_after_compiling()
+  platforms.trace_for_cpu_alone()
+  programs.keep_programs(program_cache)
+
+
+def worker_start() -> Callable[[], None]:
+  """`start_worker` with what the flags say; can be pickled."""
+  value = lambda name: flags.FLAGS[name].value if name in flags.FLAGS else None
+  return functools.partial(
+    start_worker, value(_PROGRAM_CACHE), value(_CPU_DEVICES)
+  )
+
+
+@contextlib.contextmanager
+def given(values: Mapping[str, str]) -> Iterator[None]:
+  """Within the block flags have other values, as if they were given last.
+
+  Args:
+    values: texts by the flags' names.
+
+  Raises: FlagError: one cannot be parsed; names the flag.
+  """
+  known = {name: flags.FLAGS[name] for name in values}
+  before = {
+    name: (flag.value, flag.present, flag.using_default_value)
+    for name, flag in known.items()
+  }
+  try:
+    for name, flag in known.items():
+      flag.present = 0  # else lists become longer
+      text = values[name]
+      try:
+        # pylint: disable-next=isinstance-second-argument-not-valid-type
+        flag.parse(text.split() if isinstance(flag, flags.MultiFlag) else text)
+      except flags.Error as error:
+        raise FlagError(str(error)) from None
+      flag.using_default_value = False
+    yield
+  finally:
+    for name, flag in known.items():
+      flag.value, flag.present, flag.using_default_value = before[name]
 
 
 def define_cpu_devices():
@@ -269,9 +328,14 @@ def action() -> str:
   return _told[-1]
 
 
-def _parse(argv: list[str], *, actions: Sequence[str] = ()) -> list[str]:
+def _parse(
+  argv: list[str], *, actions: Sequence[str] = (), default: str = ""
+) -> list[str]:
   try:
     command, *arguments = argv
+    if default and (not arguments or arguments[0].startswith("-")):
+      _told.append(default)
+      actions = ()
     if actions and not {"--help", "--helpshort", "--helpfull", "-?"} & set(
       arguments
     ):

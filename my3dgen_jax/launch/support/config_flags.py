@@ -80,6 +80,29 @@ def define(
   return read
 
 
+def names_of(
+  config_class: Any,
+  prefix: str = "",
+  *,
+  only: Sequence[str] = (),
+  skip: Sequence[str] = (),
+) -> set[str]:
+  """The names of the flags that `define` declares for the same arguments."""
+  found = set()
+  for field in dataclasses.fields(config_class):
+    if field.name in skip or only and field.name not in only:
+      continue
+    if "prefix" in field.metadata:
+      found |= names_of(
+        type(field.default),
+        field.metadata["prefix"],
+        only=field.metadata["fields"],
+      )
+    elif "help" in field.metadata:
+      found.add(prefix + field.name)
+  return found
+
+
 def _define_part(
   default: Any, prefix: str, fields: Sequence[str]
 ) -> Callable[[], Any]:

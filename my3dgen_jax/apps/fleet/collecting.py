@@ -1,0 +1,74 @@
+"""Finished people go into a bank in the storage."""
+
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterable
+
+from my3dgen_jax import lora
+from my3dgen_jax.apps import banks
+from my3dgen_jax.apps.fleet.person import Folders
+from my3dgen_jax.apps.fleet.places import Place
+from my3dgen_jax.apps.fleet.states import State
+from my3dgen_jax.errors import one_line, UserError
+from my3dgen_jax.training import run_folder
+
+BANK = "people.bank"
+_INDEX = "index.sqlite"
+_SHARDS = ".safetensors"
+# What a bank needs of a run.
+_FILES = (
+  run_folder.CONFIG_FILE,
+  run_folder.ANCHORS_FILE,
+  run_folder.ADAPTER_FILE,
+)
+
+
+def collect(storage: str | os.PathLike, states: Iterable[State]) -> list[State]:
+  """Adds people who are done and not in the bank.
+
+  Args:
+    storage: a bank is a folder of a disk, so that of a URL is brought here
+      and back.
+    states: of anybody; those of people added say so afterwards, or say in
+      `reason` why the bank does not take them.
+
+  Returns: those that have changed.
+  Raises: OSError; UserError: the bank itself cannot be used.
+  """
+  missing = [
+    state
+    for state in states
+    if state.state == "done" and not state.in_bank and not state.reason
+  ]
+  if not missing:
+    return []
+  place = Place(storage) / BANK
+  if place.local is not None:
+    bank = lora.Bank(place.local)
+    for state in missing:
+      run = Folders.of(storage, state.id).run
+      _add(bank, run.local or pathlib.Path(), state)
+    bank.close()
+    return missing
+  with tempfile.TemporaryDirectory(prefix="my3dgen-fleet-") as scratch:
+    root = pathlib.Path(scratch)
+    place.fetch(root / BANK)
+    bank = lora.Bank(root / BANK)
+    for state in missing:
+      run = Folders.of(storage, state.id).run
+      for name in _FILES:
+        (run / name).fetch(root / state.id / name)
+      _add(bank, root / state.id, state)
+    bank.close()
+    if (root / BANK).exists():
+      place.mirror(root / BANK, last=_INDEX, kept=_SHARDS)
+  return missing
+
+
+def _add(bank: lora.Bank, run: pathlib.Path, state: State):
+  try:
+    banks.add(bank, [run], banks.AddConfig(replace=True), names=[state.id])
+    state.in_bank = True
+  except UserError as error:  # of another base, or without an adapter
+    state.reason = f"not in the bank: {one_line(error)}"

@@ -1,0 +1,311 @@
+"""Makes everybody of a manifest who is missing, over workers that may die."""
+
+import contextlib
+import dataclasses
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from my3dgen_jax.apps.fleet import collecting, table
+from my3dgen_jax.apps.fleet.executor import Event, Executor
+from my3dgen_jax.apps.fleet.person import Person
+from my3dgen_jax.apps.fleet.places import Place
+from my3dgen_jax.apps.fleet.queue import Queue
+from my3dgen_jax.apps.fleet.states import State, States
+from my3dgen_jax.config import REQUIRED, setting
+from my3dgen_jax.errors import Interrupted, UserError
+from my3dgen_jax.jobs.interrupts import stopping_gently, StopRequest
+from my3dgen_jax.jobs.progress import duration
+from my3dgen_jax.storage import locks
+
+_LOOK = 1.0  # seconds at most between two looks for a signal
+_TABLE_SECONDS = 5.0  # between two tables
+_SECONDS_TO_SAVE = 120.0  # that workers have when they are asked to stop
+
+
+@dataclasses.dataclass(frozen=True)
+class FleetConfig:
+  """What is made, where, and by how many."""
+
+  manifest: str = setting(
+    REQUIRED,
+    "CSV file of people, or its URL: a line of columns, then a line a person: "
+    "id, and photos (to prepare) or album; further columns are flags of "
+    "their own.",
+  )
+  out: str = setting(
+    REQUIRED,
+    "Folder, or URL, of all that is made; the same one goes on with what is "
+    "missing.",
+  )
+  workers: int | None = setting(
+    None,
+    "Processes that each make a person at a time; default: one for each GPU, "
+    "else one for each two cores.",
+    low=1,
+    high=4096,
+  )
+  group: int = setting(
+    4, "People whom a worker is given at a time, at most; >= 1.", low=1
+  )
+  retries: int = setting(
+    2,
+    "Further tries for somebody whose worker died or whose disk failed; bad "
+    "input is not tried again.",
+    low=0,
+  )
+  retry_failed: bool = setting(
+    False,
+    "Try those again, too, who failed by bad input that has not changed since.",
+  )
+  address: str | None = setting(
+    None,
+    "Ray cluster to join, e.g. auto, or HOST:PORT; default: Ray is started on "
+    "this machine alone, and ends with the command.",
+  )
+
+
+def run(
+  config: FleetConfig,
+  people: Sequence[Person],
+  executor: Executor,
+  *,
+  log: Callable[[str], None] = print,
+) -> list[State]:
+  """Makes those who are not done.
+
+  Args:
+    config: how; `out` is made if missing.
+    people: of the manifest.
+    executor: not started yet; closed afterwards.
+    log: called with lines about what happens.
+
+  Returns: everybody's state, in the order of the manifest. What is made, and
+    the tables, are in the storage.
+  Raises:
+    UserError: workers cannot be started, another fleet is at work there.
+    Interrupted: SIGTERM or SIGINT; states are saved, the same call goes on.
+  """
+  storage = Place(config.out)
+  with (
+    locks.hold(storage.local)
+    if storage.local is not None
+    else contextlib.nullcontext(),
+    stopping_gently() as stop,
+    contextlib.closing(executor),
+  ):
+    return _Fleet(config, storage, people, executor, log).run(stop)
+
+
+def status(out: str) -> list[State]:
+  """Everybody's state in a storage; also writes the tables anew.
+
+  Raises: UserError: there is nothing, or a state is damaged.
+  """
+  storage = Place(out)
+  found = list(States(storage).load().values())
+  if not found:
+    raise UserError(f"{out}: has no people; name a fleet's storage by --out")
+  if storage.local is not None:
+    try:
+      locks.check_free(storage.local)
+    except UserError:
+      pass
+    else:
+      for state in found:
+        if state.state == "running":
+          state.state, state.reason = "waiting", _STOPPED
+  table.write(found, storage)
+  return found
+
+
+_STOPPED = "stopped; the same command goes on"
+
+
+class _Fleet:
+  """One call of `run`."""
+
+  def __init__(
+    self,
+    config: FleetConfig,
+    storage: Place,
+    people: Sequence[Person],
+    executor: Executor,
+    log: Callable[[str], None],
+  ):
+    self._config, self._storage, self._log = config, storage, log
+    self._people = {person.id: person for person in people}
+    self._executor = executor
+    self._store = States(storage)
+    self._states: dict[str, State] = {}
+    self._written = 0.0
+    self._queue = Queue({}, workers=1)
+    self._places: dict[int, str] = {}
+    self._began: dict[int, float] = {}  # when workers began with somebody
+    self._stopped = False
+
+  def run(self, stop: StopRequest) -> list[State]:
+    missing = self._begin(self._store.load())
+    self._log(f"{self._storage}: {table.sentence(self._states.values())}")
+    try:
+      if missing:
+        self._make(missing, stop)
+      self._collect(self._states.values())
+    finally:
+      self._write_table(now=True)
+    if self._stopped:
+      raise Interrupted(
+        stop.signal or signal.SIGINT, f"{self._storage}: {_STOPPED}"
+      )
+    return list(self._states.values())
+
+  def _begin(self, known: Mapping[str, State]) -> list[Person]:
+    """Compares the manifest with what is there; those to make."""
+    missing = []
+    for person in self._people.values():
+      state = known.get(person.id)
+      if state is None or not self._is_over(person, state):
+        new = State(person.id, settings=person.settings)
+        if state is not None:
+          new = dataclasses.replace(
+            new, seconds=state.seconds, scores=state.scores
+          )
+        self._store.save(new)
+        state = new
+        missing.append(person)
+      self._states[person.id] = state
+    return missing
+
+  def _is_over(self, person: Person, state: State) -> bool:
+    if state.settings != person.settings:
+      return False
+    if state.state == "done":
+      return True
+    return (
+      state.state == "failed"
+      and state.final
+      and not self._config.retry_failed
+      and state.inputs == person.inputs()
+    )
+
+  def _make(self, missing: Sequence[Person], stop: StopRequest):
+    workers = self._executor.start(len(missing))
+    self._queue = Queue(
+      {person.id: person.program for person in missing},
+      workers=workers,
+      group=self._config.group,
+      retries=self._config.retries,
+    )
+    self._log(f"{len(missing)} people to make, {workers} workers")
+    deadline = None
+    while not self._queue.is_over:
+      if deadline is None and (self._stopped or stop.signal is not None):
+        self._log("stopping; states are being saved")
+        self._stopped = True
+        self._executor.stop()
+        deadline = time.monotonic() + _SECONDS_TO_SAVE
+      if deadline is not None and (
+        self._is_idle() or time.monotonic() > deadline
+      ):
+        return
+      for event in self._executor.wait(_LOOK):
+        self._hear(event)
+      self._write_table()
+
+  def _is_idle(self) -> bool:
+    return all(self._queue.current(worker) is None for worker in self._places)
+
+  def _hear(self, event: Event):
+    """Notes what has happened, and gives a worker without people new ones."""
+    worker = event.worker
+    if event.lost:
+      self._lose(worker, event.lost)
+    elif event.outcome is not None and event.person is not None:
+      self._note(worker, self._states[event.person], event.outcome)
+    else:
+      self._places[worker] = event.place
+    if worker in self._places and not self._stopped:
+      if self._queue.current(worker) is None:
+        group = self._queue.take(worker)
+        self._executor.submit(worker, [self._people[one] for one in group])
+      self._begins(worker)
+
+  def _begins(self, worker: int):
+    """Whoever is first with a worker is being made."""
+    person = self._queue.current(worker)
+    if person is None:
+      return
+    state = self._states[person]
+    place = self._places[worker]
+    if (state.state, state.place) != ("running", place):
+      self._began[worker] = time.monotonic()
+      state.state, state.reason, state.place = "running", "", place
+      self._store.save(state)
+
+  def _note(self, worker: int, state: State, outcome):
+    """Somebody's work has ended, well or not."""
+    person = self._people[state.id]
+    state.seconds = round(state.seconds + outcome.seconds, 2)
+    state.compile_seconds = outcome.compile_seconds
+    state.reason = outcome.reason
+    if outcome.kind == "stopped":
+      self._stopped = True  # a worker in this process hears of it first
+      if self._queue.current(worker) == state.id:
+        self._queue.lost(worker)
+      state.state = "waiting"
+    elif outcome.kind == "done":
+      self._queue.ended(worker, state.id)
+      state.state, state.scores = "done", outcome.scores
+    elif outcome.final:
+      self._queue.ended(worker, state.id)
+      state.state, state.final = "failed", True
+      state.inputs = person.inputs()
+    else:
+      again = self._queue.failed(worker, state.id)
+      state.state = "waiting" if again else "failed"
+    state.tries = self._queue.tries[state.id]
+    self._store.save(state)
+    self._tell(state)
+    if state.state == "done" and self._storage.local is not None:
+      self._collect([state])
+
+  def _lose(self, worker: int, why: str):
+    """A worker is gone; whom it was at goes on with another."""
+    self._places.pop(worker, None)
+    person, again = self._queue.lost(worker)
+    if person is None:
+      self._log(f"worker {worker} is gone ({why}), and is replaced")
+      return
+    state = self._states[person]
+    seconds = time.monotonic() - self._began.get(worker, time.monotonic())
+    state.seconds = round(state.seconds + seconds, 2)
+    state.tries = self._queue.tries[person]
+    state.state = "waiting" if again else "failed"
+    state.reason = f"its worker is gone: {why}"
+    self._store.save(state)
+    self._tell(state)
+
+  def _tell(self, state: State):
+    over = sum(
+      state.state in ("done", "failed") for state in self._states.values()
+    )
+    text = state.state if state.state != "waiting" else "waits again"
+    detail = f": {state.reason}" if state.reason else ""
+    if state.state == "done":
+      detail = f" in {duration(state.seconds)}"
+    self._log(f"{state.id}: {text}{detail} ({over} of {len(self._states)})")
+
+  def _collect(self, states):
+    """Fills the bank; one that cannot be filled stops nobody's work."""
+    try:
+      for state in collecting.collect(self._config.out, list(states)):
+        self._store.save(state)
+        if not state.in_bank:
+          self._log(f"{state.id}: {state.reason}")
+    except (UserError, OSError) as error:
+      self._log(f"warning: {error}; the same command tries again")
+
+  def _write_table(self, *, now: bool = False):
+    if now or time.monotonic() - self._written > _TABLE_SECONDS:
+      self._written = time.monotonic()
+      table.write(list(self._states.values()), self._storage)

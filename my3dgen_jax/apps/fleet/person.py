@@ -1,0 +1,111 @@
+"""What a worker needs to know of a person."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+from my3dgen_jax.apps.fleet.places import Place
+from my3dgen_jax.apps.personalization.settings import (
+  CIRCUMSTANCES,
+  PersonalizeConfig,
+)
+from my3dgen_jax.apps.preparation.config import PrepareConfig
+
+_RUNS, _ALBUMS, _LOGS = "runs", "albums", "logs"
+_COMPILED = ("checkpoint", "lpips", "identity", "devices", "precision")
+_NOT_COMPILED = tuple(set(CIRCUMSTANCES) - set(_COMPILED))
+
+
+@dataclasses.dataclass(frozen=True)
+class Person:
+  """Somebody to be made.
+
+  Attributes:
+    id: may be the name of a folder.
+    config: of the run; its `out` is the worker's to choose.
+    prepare: how photos become the album; None: `config.album` is one.
+    demo: number of a procedural person, or None.
+    flags: text of a flagfile that repeats the run.
+  """
+
+  id: str
+  config: PersonalizeConfig
+  prepare: PrepareConfig | None = None
+  demo: int | None = None
+  flags: str = ""
+
+  @property
+  def program(self) -> Hashable:
+    """Equal for people whom one worker need not compile anew for."""
+    config = dataclasses.asdict(self.config)
+    for name in _NOT_COMPILED:
+      config.pop(name)
+    for part in ("tuning", "projection"):
+      config[part].pop("seed")
+    config["tuning"].pop("steps")
+    return _digest(config)
+
+  @property
+  def settings(self) -> str:
+    """A digest of all that the result depends on, but for the photos' files."""
+    config = dataclasses.asdict(self.config)
+    for name in ("out", "cache", "devices", "log_every", "save_every"):
+      config.pop(name)
+    prepare = None if self.prepare is None else dataclasses.asdict(self.prepare)
+    return _digest([config, prepare, self.demo])
+
+  def inputs(self) -> str:
+    """A digest of names, sizes and times of the files that it is made from.
+
+    What cannot be looked at is none.
+    """
+    where = self.prepare.photos if self.prepare else self.config.album
+    try:
+      return _digest(Place(where).files()) if where else ""
+    except OSError:
+      return ""
+
+
+class Hooks(NamedTuple):
+  """What a worker calls that this room may not import; can be pickled.
+
+  Attributes:
+    start: called once in a worker's process, before JAX starts.
+    draw: makes a procedural person's album in a folder, and returns the config
+      with it.
+  """
+
+  start: Callable[[], None] | None = None
+  draw: Callable[[PersonalizeConfig, int, str], PersonalizeConfig] | None = None
+
+
+class Folders(NamedTuple):
+  """Where a storage keeps what belongs to a person.
+
+  Attributes:
+    run: of `training.run_folder`.
+    album: what was prepared or drawn.
+    log: what the run said.
+  """
+
+  run: Place
+  album: Place
+  log: Place
+
+  @classmethod
+  def of(cls, storage: str | os.PathLike, person: str) -> "Folders":
+    """Those of a person of a storage."""
+    root = Place(storage)
+    return cls(
+      root / _RUNS / person,
+      root / _ALBUMS / person,
+      root / _LOGS / f"{person}.log",
+    )
+
+
+def _digest(data: Any) -> str:
+  text = json.dumps(data, sort_keys=True, default=str)
+  return hashlib.sha256(text.encode()).hexdigest()

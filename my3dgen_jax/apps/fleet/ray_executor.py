@@ -1,0 +1,258 @@
+"""Workers as actors of Ray, on this machine or on a cluster.
+
+Ray starts processes and tells when one dies. Who is next, and what becomes of
+somebody whose worker died, is the fleet's own to decide: actors are never
+restarted by Ray, and it keeps no data.
+"""
+
+import contextlib
+import importlib
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from my3dgen_jax.apps.fleet.executor import Event
+from my3dgen_jax.apps.fleet.person import Hooks, Person
+from my3dgen_jax.apps.fleet.worker import Outcome, Worker
+from my3dgen_jax.errors import one_line, UserError, without_package
+
+_CONTROL = "control"  # calls that are answered while somebody is being made
+_MOST_FAILED_STARTS = 3  # in a row
+_PATIENCE = 60.0  # seconds without any worker, until that is said
+_CORES_EACH = 2
+_OBJECTS = 100 * 2**20  # bytes for data that Ray passes on; ours are small
+_ENVIRONMENT = {
+  "RAY_USAGE_STATS_ENABLED": "0",  # else it tells its makers
+  "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns of a change
+}
+
+
+class RayExecutor:
+  """See `executor.Executor`."""
+
+  def __init__(
+    self,
+    storage: str,
+    hooks: Hooks,
+    *,
+    workers: int | None = None,
+    address: str | None = None,
+    log: Callable[[str], None] = print,
+  ):
+    """Starts nothing yet.
+
+    Args:
+      storage: of the fleet; seen by all nodes.
+      hooks: of the workers; can be pickled by reference.
+      workers: how many; None: as many as suit.
+      address: of a cluster; None: Ray is started here.
+      log: called with lines about workers.
+
+    Raises: UserError: Ray is not installed.
+    """
+    self._storage, self._hooks, self._log = storage, hooks, log
+    self._wanted, self._address = workers, address
+    _set_environment(of_its_own=address is None)
+    self._ray = _import_ray()
+    self._folder: str | None = None
+    self._options: dict[str, Any] = {}
+    self._actors: dict[int, Any] = {}
+    # What is waited for: a worker's start, or somebody whom it makes.
+    self._pending: dict[Any, tuple[int, str | None]] = {}
+    self._failed_starts = 0
+    self._waiting_since = 0.0
+    self._threads: int | None = None
+
+  def start(self, people: int) -> int:
+    cores = _cores()
+    self._connect(cores)
+    resources = self._ray.cluster_resources()
+    gpus = int(resources.get("GPU", 0))
+    if os.environ.get("JAX_PLATFORMS", "").split(",")[0] == "cpu":
+      gpus = 0
+    here = self._address is None
+    if not here:
+      cores = int(resources.get("CPU", 1))
+    suiting = gpus or max(1, cores // _CORES_EACH)
+    count = min(people, self._wanted or suiting)
+    if gpus and count > gpus:
+      raise UserError(
+        f"workers: {count} are wanted, there are {gpus} GPUs; a worker has "
+        "one of its own"
+      )
+    if not gpus:
+      self._threads = max(1, cores // count) if here else _CORES_EACH
+    self._options = {
+      "num_gpus": 1 if gpus else 0,
+      "num_cpus": 0 if here or gpus else _CORES_EACH,
+      "max_restarts": 0,
+      "max_task_retries": 0,
+      "concurrency_groups": {_CONTROL: 1},
+    }
+    for worker in range(count):
+      self._begin(worker)
+    self._waiting_since = time.monotonic()
+    return count
+
+  def submit(self, worker: int, people: Sequence[Person]):
+    for person in people:
+      call = self._actors[worker].run.remote(person)
+      self._pending[call] = worker, person.id
+
+  def wait(self, seconds: float) -> list[Event]:
+    if not self._pending:
+      time.sleep(seconds)
+      return []
+    ready, _ = self._ray.wait(
+      list(self._pending), num_returns=1, timeout=seconds
+    )
+    self._say_if_nobody_comes()
+    events: list[Event] = []
+    for call in ready:
+      if call in self._pending:
+        worker, person = self._pending.pop(call)
+        events += self._events(call, worker, person)
+    return events
+
+  def stop(self):
+    for actor in self._actors.values():
+      actor.stop.options(concurrency_group=_CONTROL).remote()
+
+  def close(self):
+    for actor in self._actors.values():
+      with contextlib.suppress(Exception):
+        self._ray.kill(actor)
+    self._actors.clear()
+    if self._ray.is_initialized():
+      self._ray.shutdown()
+    if self._folder is not None:
+      shutil.rmtree(self._folder, ignore_errors=True)
+
+  def _connect(self, cores: int):
+    """Starts Ray, or joins a cluster; quietly."""
+    options: dict[str, Any] = {}
+    if self._address is None:
+      # Sockets below it have names of at most 107 letters.
+      self._folder = tempfile.mkdtemp(prefix="fleet-", dir="/tmp")
+      options = {
+        "num_cpus": cores,
+        "include_dashboard": False,
+        "object_store_memory": _OBJECTS,
+        "_temp_dir": self._folder,
+      }
+    else:
+      options = {"address": self._address}
+    try:
+      self._ray.init(
+        log_to_driver=False, logging_level=logging.CRITICAL, **options
+      )
+    except Exception as error:
+      where = "" if self._address is None else f"--address={self._address}: "
+      raise UserError(
+        f"{where}Ray cannot be started: {one_line(error)}"
+      ) from None
+    _mute(self._ray)
+
+  def _begin(self, worker: int):
+    """Starts a worker in its place."""
+    actor = self._ray.remote(**self._options)(Worker).remote(
+      self._storage, self._hooks, threads=self._threads
+    )
+    self._actors[worker] = actor
+    self._pending[actor.describe.remote()] = worker, None
+
+  def _events(self, call: Any, worker: int, person: str | None) -> list[Event]:
+    errors = self._ray.exceptions
+    try:
+      found = self._ray.get(call)
+    except errors.RayTaskError as error:  # of a start, as `run` never raises
+      if person is not None:
+        outcome = Outcome("failed", one_line(error.cause))
+        return [Event(worker, person, outcome)]
+      return self._lost(worker, one_line(error.cause))
+    except errors.RayError as error:
+      return self._lost(worker, _why(errors, error))
+    if person is not None:
+      return [Event(worker, person, found)]
+    self._failed_starts = 0
+    self._waiting_since = float("inf")
+    return [Event(worker, place=found)]
+
+  def _lost(self, worker: int, why: str) -> list[Event]:
+    """Puts another worker in the place of one that is gone."""
+    self._pending = {
+      call: pending
+      for call, pending in self._pending.items()
+      if pending[0] != worker
+    }
+    with contextlib.suppress(Exception):
+      self._ray.kill(self._actors[worker])  # it may only be out of reach
+    self._failed_starts += 1
+    if self._failed_starts > _MOST_FAILED_STARTS * len(self._actors):
+      raise UserError(f"workers die as soon as they have started: {why}")
+    self._begin(worker)
+    return [Event(worker, lost=why)]
+
+  def _say_if_nobody_comes(self):
+    if time.monotonic() - self._waiting_since > _PATIENCE:
+      self._waiting_since = float("inf")
+      self._log(
+        "no worker has started so far: each needs "
+        + (
+          "a GPU"
+          if self._options["num_gpus"]
+          else f"{self._options['num_cpus']} cores"
+        )
+        + " that nobody else of the cluster uses; still waiting"
+      )
+
+
+def _set_environment(*, of_its_own: bool):
+  """Says to Ray what it reads when it is imported.
+
+  Ray listens on all addresses of the machine, and runs what it is told: without
+  a token that is known here alone, by whoever comes.
+  """
+  for name, value in _ENVIRONMENT.items():
+    os.environ.setdefault(name, value)
+  if of_its_own:
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _import_ray() -> Any:
+  try:
+    return importlib.import_module("ray")
+  except ImportError as error:
+    raise without_package(
+      error, "ray", 'a fleet needs Ray: pip install "my3dgen-jax[fleet]"'
+    ) from None
+
+
+def _mute(ray: Any):
+  """Whoever is lost is told by the fleet, in a line instead of a page."""
+  worker = ray._private.worker  # pylint: disable=protected-access
+  if hasattr(worker, "print_to_stdstream"):
+    worker.print_to_stdstream = lambda *_, **__: None
+
+
+def _why(errors: Any, error: Exception) -> str:
+  """A line of Ray's page about a worker that is gone."""
+  if isinstance(error, errors.OutOfMemoryError):
+    return "it was ended as the memory of its machine was full"
+  text = str(error)
+  if "node" in text and "died" in text and "was killed" not in text:
+    return "its machine is gone"
+  return "it was killed, or it crashed"
+
+
+def _cores() -> int:
+  """Those that this process may use."""
+  if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1

@@ -20,8 +20,10 @@ from my3dgen_jax.storage.shareable import without_paths
 
 _SETTINGS = "lora"  # the metadata that hold the LoraConfig
 # Of files; before 2, offsets had the names of their parameters. 3 is of whole
-# numbers in few bits alone: whoever reads 2 still reads the others.
-_FORMAT, _FORMATS = "format", ("1", "2", packed_files.FORMAT)
+# numbers in few bits alone, 4 of stacks: whoever reads 2 still reads the rest.
+_STACK = "4"
+_FORMAT, _FORMATS = "format", ("1", "2", packed_files.FORMAT, _STACK)
+_PEOPLE = "people"  # the metadata of a stack: a list of names, as JSON
 _FLOATS = ("float32", "float16")
 DTYPES = (*_FLOATS, *quantization.DTYPES)
 # The metadata that hold the SHA-256 of the weights that an adapter is for.
@@ -42,11 +44,13 @@ class Loaded(NamedTuple):
     config: rank, layout, targets.
     metadata: what else the file says of itself: texts by name; "format" is
       the version of its format.
+    people: of a stack their names, in its order; else empty.
   """
 
   lora: Any
   config: LoraConfig
   metadata: dict[str, str]
+  people: tuple[str, ...] = ()
 
 
 def save(
@@ -57,6 +61,7 @@ def save(
   metadata: Mapping[str, str] | None = None,
   dtype: str = "float32",
   basis: "shared_basis.Basis | None" = None,
+  people: Sequence[str] = (),
 ):
   """Writes an adapter as one `.safetensors` file, whole or not at all.
 
@@ -71,6 +76,8 @@ def save(
       keep what pairs change, B A, with another A and B.
     basis: "int8" and "int4": write coefficients of it alone; whoever reads the
       file needs the basis's file beside it. What is not in its span is lost.
+    people: the names of a `stack`'s people, in its order; "float32" and
+      "float16" alone.
 
   Raises: UserError on NaN, or what float16 cannot hold; OSError.
   """
@@ -80,6 +87,15 @@ def save(
     name: np.asarray(leaf, np.float32)
     for name, leaf in flatten_dict(lora).items()
   }
+  if people:
+    if dtype not in _FLOATS:
+      raise UserError(f"dtype: of stacks one of {_FLOATS}, got {dtype!r}")
+    counts = {leaf.shape[:1] for leaf in leaves.values()}
+    if counts != {(len(people),)}:
+      raise UserError(
+        f"people: {len(people)} names for a stack of "
+        f"{' or '.join(str(*count) for count in sorted(counts))} people"
+      )
   if dtype in _FLOATS:
     if basis is not None:
       raise UserError(
@@ -95,6 +111,8 @@ def save(
   if dtype in _FLOATS:
     tensors = {"/".join(name): leaf for name, leaf in leaves.items()}
     own = {_FORMAT: "2"}
+    if people:
+      own = {_FORMAT: _STACK, _PEOPLE: json.dumps(list(people))}
   else:
     described = {}
     if basis is not None:
@@ -120,6 +138,7 @@ def load(
   lora_config: LoraConfig | None = None,
   *,
   places: Sequence[str | os.PathLike] = (),
+  many: bool = False,
 ) -> Loaded:
   """Reads an adapter, of any dtype, as float32.
 
@@ -129,6 +148,7 @@ def load(
     lora_config: of a file that has lost its metadata; others tell their own.
     places: files, or folders with such, in which to look for the shared basis
       that a file may need, besides the file's own folder.
+    many: the file is a stack, whose leaves begin with an axis of people.
 
   Returns: Loaded.
   Raises:
@@ -149,6 +169,7 @@ def load(
       f"{path}: has format {metadata[_FORMAT]!r}, which is newer than this "
       f"version of my3dgen_jax ({_FORMATS[-1]}); upgrade it"
     )
+  people = _people_of(path, metadata, leaves, many)
   if metadata[_FORMAT] == packed_files.FORMAT:
     leaves = packed_files.decode(
       path, {"/".join(name): leaf for name, leaf in leaves.items()}, metadata
@@ -166,11 +187,47 @@ def load(
         f"{path}: {'/'.join(name)} is not made of finite floating-point numbers"
       )
   if config is not None:
-    _check_fits(path, leaves, flatten_dict(abstract(config, lora_config)))
+    one = {name: leaf[0] for name, leaf in leaves.items()} if people else leaves
+    _check_fits(path, one, flatten_dict(abstract(config, lora_config)))
   lora = unflatten_dict(
     {name: jnp.asarray(leaf, jnp.float32) for name, leaf in leaves.items()}
   )
-  return Loaded(lora, lora_config, metadata)
+  return Loaded(lora, lora_config, metadata, people)
+
+
+def _people_of(
+  path: pathlib.Path,
+  metadata: dict[str, str],
+  leaves: Mapping[tuple[str, ...], np.ndarray],
+  many: bool,
+) -> tuple[str, ...]:
+  """The names of a stack's people, taken out of the metadata."""
+  is_stack = metadata[_FORMAT] == _STACK
+  if is_stack != many:
+    raise CheckpointError(
+      f"{path}: holds a stack of several people's adapters, where one is "
+      "wanted; in Python my3dgen_jax.lora.load(..., many=True) reads it"
+      if is_stack
+      else f"{path}: holds one adapter, where a stack of several is wanted"
+    )
+  if not is_stack:
+    return ()
+  try:
+    people = json_files.parse(metadata.pop(_PEOPLE, ""))
+  except UserError as error:
+    raise CheckpointError(
+      f"{path}: does not name its people: {error}"
+    ) from None
+  if (
+    not isinstance(people, list)
+    or not people
+    or not all(isinstance(name, str) for name in people)
+    or any(leaf.shape[:1] != (len(people),) for leaf in leaves.values())
+  ):
+    raise CheckpointError(
+      f"{path}: is damaged: it does not hold as many people as it names"
+    )
+  return tuple(people)
 
 
 def settings_of(

@@ -10,6 +10,7 @@ the input, also one that needs a basis: --adapter_dtype float32 makes it a file
 that needs nothing else and that all versions of my3dgen_jax read.
 """
 
+import fnmatch
 import os
 import sys
 from collections.abc import Callable
@@ -60,7 +61,12 @@ def convert(
 
   Raises: UserError: one line that names the file and the reason.
   """
-  check_output(output, [input_path], overwrite)
+  check_output(output, [input_path, *([basis] if basis else [])], overwrite)
+  if fnmatch.fnmatch(output, shared_basis.PATTERN):
+    raise CheckpointError(
+      f"{output}: is a name like {shared_basis.PATTERN}, by which readers look "
+      "for a shared basis (choose another --output)"
+    )
   found = lora.load(input_path, places=[basis] if basis else [])
   shared = None
   if basis and dtype in quantization.DTYPES:
@@ -109,7 +115,7 @@ def check_output(output: str, inputs: list[str], overwrite: bool):
     if os.path.isdir(output):
       raise CheckpointError("is a folder (give a file name)")
     if os.path.realpath(output) in map(os.path.realpath, inputs):
-      raise CheckpointError("is the input (choose another --output)")
+      raise CheckpointError("is one of the inputs (choose another --output)")
     if os.path.lexists(output) and not overwrite:
       raise CheckpointError("exists already (--overwrite replaces it)")
 

@@ -329,8 +329,8 @@ class FileTest(FileCase):
     }.items():
       self.assertRegex(self.damaged(metadata=shapes(text)), message)
     self.assertIn(
-      "which is newer than this version of my3dgen_jax (3)",
-      self.damaged(metadata=lambda data: data.update(format="4")),
+      "which is newer than this version of my3dgen_jax (4)",
+      self.damaged(metadata=lambda data: data.update(format="5")),
     )
     self.assertIn(
       "no type of", self.damaged(metadata=lambda data: data.pop("dtype"))
@@ -469,6 +469,33 @@ class BasisTest(FileCase):
     self.fit(rank=3)
     with self.assertRaisesRegex(CheckpointError, "shared basis of SHA-256"):
       lora.load(self.path, TINY)
+
+  def test_the_command_does_not_write_over_it(self):
+    self.save(dtype="int8", basis=self.fit())
+    for output, pattern in (
+      (self.basis_path, "is one of the inputs"),
+      (self.folder / "x.basis.safetensors", "by which readers look"),
+    ):
+      with self.assertRaisesRegex(CheckpointError, pattern):
+        shrink_adapter.convert(
+          str(self.path),
+          str(output),
+          basis=str(self.basis_path),
+          overwrite=True,
+        )
+    shared_basis.read(self.basis_path)
+
+  def test_its_digest_is_that_of_its_file(self):
+    """Other versions may write the same directions as other bytes."""
+    self.fit()
+    with safetensors.safe_open(self.basis_path, "numpy") as file:
+      about, leaves = (
+        file.metadata(),
+        {name: file.get_tensor(name) for name in file.keys()},
+      )
+    safetensors.numpy.save_file(leaves, self.basis_path, about | {"more": "1"})
+    self.save(dtype="int8", basis=shared_basis.read(self.basis_path))
+    lora.load(self.path, TINY)
 
   def test_a_run_finds_it_beside_its_generator(self):
     run, prior = self.folder / "run", self.folder / "prior"

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from my3dgen_jax import Generator, lora, LoraConfig
 from my3dgen_jax.errors import CheckpointError, UserError
@@ -112,14 +113,30 @@ class StacksTest(absltest.TestCase):
         lora.save(self.path, self.stack, CONFIG, people=people)
     with self.assertRaisesRegex(UserError, "of stacks one of"):
       lora.save(self.path, self.stack, CONFIG, people=PEOPLE, dtype="int8")
+    narrow = {
+      name: leaf if name[-1].startswith("lora_") else leaf[..., None]
+      for name, leaf in flatten_dict(self.stack).items()
+    }
+    lora.save(self.path, unflatten_dict(narrow), CONFIG, people=PEOPLE)
     with self.assertRaisesRegex(CheckpointError, "does not fit the generator"):
-      lora.save(
-        self.path,
-        jax.tree.map(lambda x: x[..., None], self.stack),
-        CONFIG,
-        people=PEOPLE,
-      )
       lora.load(self.path, TINY, many=True)
+
+
+class HalvesTest(absltest.TestCase):
+  def test_half_of_a_pair(self):
+    """Whoever reads without a generator hears of it, too."""
+    whole = flatten_dict(lora.init(jax.random.key(0), TINY, CONFIG))
+    name = next(name for name in whole if name[-1] == "lora_b")
+    with tempfile.TemporaryDirectory() as folder:
+      path = pathlib.Path(folder) / "adapter.safetensors"
+      for leaves in (
+        {key: leaf for key, leaf in whole.items() if key != name},
+        {**whole, name: whole[name][:0]},
+        {**whole, name: jnp.concatenate([whole[name]] * 2)},
+      ):
+        lora.save(path, unflatten_dict(leaves), CONFIG)
+        with self.assertRaisesRegex(CheckpointError, "is half of a pair"):
+          lora.load(path)
 
 
 if __name__ == "__main__":

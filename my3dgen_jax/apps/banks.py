@@ -190,7 +190,7 @@ def file_name(person: str) -> str:
 
 def _entry(person: str, place: Place, config: AddConfig) -> lora_lib.Entry:
   """What lies somewhere, ready to be added."""
-  path, base, photos = place.path, None, None
+  path, base, photos, places = place.path, None, None, []
   if place.kind == "run":
     described = run_folder.read_config(path)
     mode = described["settings"]["tuning"]["mode"]
@@ -208,7 +208,8 @@ def _entry(person: str, place: Place, config: AddConfig) -> lora_lib.Entry:
         anchors.names, np.asarray(anchors.ws), np.asarray(anchors.c)
       )
     path = path / run_folder.ADAPTER_FILE
-  found = lora_lib.load(path)
+    places.append(described["settings"]["checkpoint"])
+  found = lora_lib.load(path, places=places)
   return lora_lib.Entry(
     person,
     found.lora,

@@ -6,6 +6,7 @@ Source: My3DGen, section 3.
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -124,7 +125,9 @@ def folders(out: str, albums: Sequence[str]) -> dict[str, str]:
   """
   found: dict[str, str] = {}
   for album in albums:
-    name = pathlib.Path(album).expanduser().absolute().name
+    name = os.path.basename(os.path.abspath(os.path.expanduser(album)))
+    if not name:
+      raise UserError(f"albums: {album} has no name to call a run by")
     folder = str(pathlib.Path(out) / name.removesuffix(".zip"))
     if folder in found:
       raise UserError(
@@ -178,13 +181,15 @@ def _personalize(
         _begin(run.out, job.description(), run.flags)
     people.begin(seconds=time.monotonic() - began)
     people.find_anchors(stop)
-    people.tune(stop, together)
-    people.measure(stop)
+    people.tune_and_measure(stop, together)
     processes.barrier()  # until process 0 is done
   if first and runs[0].config.report:
-    for number in sorted(people.measured):
-      run = runs[number]
-      _write_report(run.config, run.out, devices_lib.own(devices), log)
+    for number, run in enumerate(runs):
+      page = run.out / report_lib.FOLDER / report_lib.FILE
+      if number in people.measured or (
+        isinstance(people.results[number], dict) and not page.exists()
+      ):
+        _write_report(run.config, run.out, devices_lib.own(devices), log)
   processes.barrier()
   return people.results
 

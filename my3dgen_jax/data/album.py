@@ -243,6 +243,10 @@ class Album(Sequence[Item]):
       if photo.marks is not None:
         self._decode_marks(photo)
 
+  def forget_pixels(self):
+    """Gives back the memory of decoded photos, also of albums parted from it."""
+    self._decoded.clear()
+
   def subset(self, indices: Sequence[int]) -> "Album":
     """The photos at `indices`, in the order of their names; may be none."""
     return dataclasses.replace(

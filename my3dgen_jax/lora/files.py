@@ -186,6 +186,7 @@ def load(
       raise CheckpointError(
         f"{path}: {'/'.join(name)} is not made of finite floating-point numbers"
       )
+  _check_pairs(path, leaves)
   if config is not None:
     one = {name: leaf[0] for name, leaf in leaves.items()} if people else leaves
     _check_fits(path, one, flatten_dict(abstract(config, lora_config)))
@@ -193,6 +194,26 @@ def load(
     {name: jnp.asarray(leaf, jnp.float32) for name, leaf in leaves.items()}
   )
   return Loaded(lora, lora_config, metadata, people)
+
+
+def _check_pairs(path: pathlib.Path, leaves: Mapping):
+  """Compares the ranks of the two halves of each pair."""
+  for name, leaf in leaves.items():
+    if name[-1] not in ("lora_a", "lora_b"):
+      continue
+    a, b = (leaves.get((*name[:-1], half)) for half in ("lora_a", "lora_b"))
+    if (
+      a is None
+      or b is None
+      or min(a.ndim, b.ndim) < 2
+      or not a.size
+      or not b.size
+      or a.shape[-1] != b.shape[-2]
+    ):
+      raise CheckpointError(
+        f"{path}: is damaged: {'/'.join(name)} is half of a pair, of shape "
+        f"{list(leaf.shape)}, that the other half does not fit"
+      )
 
 
 def _people_of(

@@ -1,6 +1,6 @@
 """A basis that many people share: a file each of coefficients alone.
 
-    basis = fit([lora.load(path).lora for path in paths], config, rank=32)
+    basis = fit([lora.load(path).lora for path in paths], rank=32)
     write("people.basis.safetensors", basis)
     lora.save("ann.safetensors", ann, config, dtype="int4", basis=basis)
 
@@ -246,11 +246,14 @@ def read(path: str | os.PathLike) -> Basis:
         f"{path}: {'/'.join(name)} is not directions of finite numbers"
       )
   people = metadata.get("people", "")
-  return Basis(
+  basis = Basis(
     {name: leaf.astype(np.float32) for name, leaf in leaves.items()},
     int(people) if people.isdecimal() and len(people) < 10 else 0,
     metadata.get("base_sha256", ""),
   )
+  # Another version might write the same directions as other bytes.
+  vars(basis)["data"] = path.read_bytes()
+  return basis
 
 
 def needed(

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from my3dgen_jax.config import (
   GeneratorConfig,
@@ -65,18 +66,24 @@ class Tuning:
   log_every: int = 10
 
   def people_that_fit(self) -> int:
-    """How many people at a time fill the devices' memory.
+    """How many people at a time fill half of the devices' memory.
 
     One where devices do not say how much they have: on a CPU, which one person
     keeps busy, several at a time take longer than one after another.
+
+    Returns: the same in all processes, which call it at the same time.
     """
-    stats = self.devices[0].memory_stats() or {}
-    if self.lora_config is None or not stats.get("bytes_limit"):
-      return 1
-    photos = devices_lib.photos_that_fit(
-      self.devices, _BYTES_A_PIXEL * self.config.img_resolution**2
-    )
-    return max(photos * self.tuning.accumulation // self.tuning.batch_size, 1)
+    own = devices_lib.own(self.devices)  # others' cannot be asked
+    stats = own[0].memory_stats() or {}
+    people = 1
+    if self.lora_config is not None and stats.get("bytes_limit"):
+      photos = devices_lib.photos_that_fit(
+        own, _BYTES_A_PIXEL * self.config.img_resolution**2
+      )
+      photos *= self.tuning.accumulation * len(self.devices) // len(own)
+      people = max(photos // self.tuning.batch_size, 1)
+    found = processes.from_first(lambda: {"people": np.asarray(people)})
+    return int(found["people"])
 
   def run(
     self,
@@ -142,7 +149,6 @@ class _Group:
     )
     self.images = 0  # of those that `progress` counts
     self.own = devices_lib.own(job.devices)
-    self.masked = seats.is_masked(members)
 
   def run(self, together: int) -> list[Any]:
     """As `Tuning.run_all`."""
@@ -294,12 +300,14 @@ class _Group:
     return state if rows is None else self._replicated(rows)
 
   def _batch(self, taken: Sequence[Seat], ahead: int = 0) -> Any:
+    # Alone in a program, nobody is asked for what another's photos have.
+    there = self.members if len(taken) > 1 else [taken[0].member]
     return seats.batch(
       taken,
       ahead=ahead,
       seed=self.job.tuning.seed,
       accumulation=self.job.tuning.accumulation,
-      masked=self.masked,
+      masked=seats.is_masked(there),
       devices=self.job.devices,
     )
 

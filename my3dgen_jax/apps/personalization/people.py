@@ -15,6 +15,7 @@ from my3dgen_jax.jobs import processes
 from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.training import checkpoint, run_folder
 from my3dgen_jax.training.anchors import Anchors
+from my3dgen_jax.training.loop import Tuning
 
 
 class Run(NamedTuple):
@@ -82,37 +83,62 @@ class People:
       with self._on_the_way(number):
         began = time.monotonic()
         self._anchors[number] = job.anchors(run.out, stop)
+        self._forget_pixels(job)
         self._seconds[number] += time.monotonic() - began
 
-  def tune(self, stop: StopRequest, together: int):
+  def tune_and_measure(self, stop: StopRequest, together: int):
     """Everybody; see `personalize_all`."""
     left = list(self._left())
     if not left:
       return
     tuning = left[0][2].tuning()
-    if tuning is None:
-      self._saved = {number: None for number, _, _ in left}
+    if tuning is None or tuning.lora_config is None:
+      # All weights of many people would fill the memory.
+      for one in left:
+        self._tune(tuning, [one], stop, 1)
+        self._measure([one], stop)
       return
     together = together or tuning.people_that_fit()
     if len(left) > 1:
       self._log(f"{len(left)} people, {min(together, len(left))} at a time")
+    self._tune(tuning, left, stop, together)
+    self._measure(left, stop)
+
+  def _tune(
+    self,
+    tuning: Tuning | None,
+    left: Sequence[tuple[int, Run, Job]],
+    stop: StopRequest,
+    together: int,
+  ):
+    if tuning is None:
+      self._saved |= {number: None for number, _, _ in left}
+      return
     saved = tuning.run_all(
       [job.member(run.out, self._anchors[number]) for number, run, job in left],
       stop,
       together=together,
     )
-    for (number, _, _), state in zip(left, saved):
+    for (number, _, job), state in zip(left, saved):
+      self._forget_pixels(job)
       if isinstance(state, UserError):
         self._fail(number, state)
       else:
         self._saved[number] = state
         self._seconds[number] += state.seconds
 
-  def measure(self, stop: StopRequest):
+  def _forget_pixels(self, job: Job):
+    """Of many albums not all fit the memory."""
+    if len(self._runs) > 1:
+      job.album.forget_pixels()
+
+  def _measure(self, left: Sequence[tuple[int, Run, Job]], stop: StopRequest):
     """Writes adapters, compares, draws and sums up."""
-    for number, run, job in self._left():
+    for number, run, job in left:
+      if self.results[number] is not None:
+        continue  # has failed
       with self._on_the_way(number):
-        began, saved = time.monotonic(), self._saved[number]
+        began, saved = time.monotonic(), self._saved.pop(number)
         result = job.write_result(run.out, saved)
         summary = job.evaluate(run.out, result, self._anchors[number], stop)
         if summary is None:
@@ -128,6 +154,7 @@ class People:
         shutil.rmtree(run.out / UNFINISHED, ignore_errors=True)
         self.results[number] = summary
         self.measured.add(number)
+        self._forget_pixels(job)
 
   def _left(self) -> Iterator[tuple[int, Run, Job]]:
     """Those who have neither ended nor failed."""

@@ -99,7 +99,10 @@ def run(
         processes.await_end_of_others()
         _end_others(error)
         raise
-      _fail("not enough memory on the device; try fewer images at a time", 1)
+      _fail(
+        "not enough memory on the device; try fewer images or people at a time",
+        1,
+      )
     except Interrupted as error:
       print(error, file=sys.stderr)
       processes.abandon(128 + error.signal, str(error), signal=error.signal)

@@ -133,8 +133,8 @@ class Queue:
 
   def _wait_no_more(self, person: str):
     program = self._programs[person]
-    waiting = self._waiting.get(program, ())
-    if person in waiting:
+    waiting = self._waiting.get(program)
+    if waiting is not None and person in waiting:
       waiting.remove(person)
       self._count -= 1
       if not waiting:

@@ -230,6 +230,13 @@ class FleetTest(parameterized.TestCase):
       "worker 0 does not start (no jax), and is given up", self.said
     )
 
+  def test_a_bank_that_was_removed_is_filled_before_others_are_made(self):
+    self.run_fleet(Script(), people="ab")
+    self.collect.reset_mock()
+    self.run_fleet(Script(), people="abc")
+    _, first = self.collect.call_args_list[0].args
+    self.assertEqual([state.id for state in first], ["a", "b", "c"])
+
   def test_tables_take_a_small_part_of_the_time(self):
     clock = iter(range(0, 10**6, 10))  # each look at it is ten seconds later
     with (

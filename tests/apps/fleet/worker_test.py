@@ -205,6 +205,22 @@ class WorkerTest(absltest.TestCase):
     )
     self.assertFalse(outcome.final)
 
+  def test_who_fails_leaves_no_photos_in_scratch(self):
+    url = f"memory://{uuid.uuid4()}"
+    (Place(url) / "album/1.png").write(b"1")
+    seen = []
+
+    def personalize(config, **_):
+      seen.append(pathlib.Path(config.album, "1.png").read_bytes())
+      pathlib.Path(config.out).mkdir(parents=True)
+      (pathlib.Path(config.out) / run_folder.ANCHORS_FILE).write_bytes(b"1")
+      raise UserError("1.png: is cut off")
+
+    worker = self.worker(url, personalize=personalize)
+    outcome = worker.run(self.person("eve", album=f"{url}/album"))
+    self.assertEqual((outcome.reason, seen), ("1.png: is cut off", [b"1"]))
+    self.assertEmpty([one for one in worker._root.rglob("*") if one.is_file()])
+
   def test_whatever_goes_wrong_is_a_line(self):
     for error, final, reason in (
       (UserError("a.png: is cut off"), True, "a.png: is cut off"),

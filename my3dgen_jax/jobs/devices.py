@@ -62,6 +62,13 @@ def _trim(event: str, duration: float, **_: Any):
       pass
 
 
+def cores() -> int:
+  """Those of processors that this process may use."""
+  if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
 def spread(
   function: Callable[..., Any],
   *,

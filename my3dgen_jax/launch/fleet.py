@@ -11,6 +11,7 @@ nobody else; when a worker dies, whom it was at goes on with another, from the
 last saved state; the same command again makes who is missing. Afterwards
 
     people/runs/ID/           a run each, see training/run_folder.py
+    people/before/ID/1/       theirs of other settings or photos, if there was
     people/albums/ID/         what was prepared or drawn
     people/logs/ID.log        what the run said
     people/people.bank/       everybody, for --bank of other commands

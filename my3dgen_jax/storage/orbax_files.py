@@ -1,6 +1,7 @@
 """Orbax, as it should fail: early, and in one line."""
 
 import contextlib
+import errno
 import logging
 import os
 import pathlib
@@ -62,7 +63,7 @@ def check_space(path: str | os.PathLike, tree: Any):
     path: to be written, in a folder that exists.
     tree: of arrays.
 
-  Raises: CheckpointError.
+  Raises: CheckpointError, caused by an OSError: it is nobody's input.
   """
   path = pathlib.Path(path)
   needed = _DISK_ALLOWANCE + sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
@@ -71,4 +72,4 @@ def check_space(path: str | os.PathLike, tree: Any):
     raise CheckpointError(
       f"{path}: no space left: {needed / 1e6:.0f} MB are needed, "
       f"{free / 1e6:.0f} MB are free"
-    )
+    ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))

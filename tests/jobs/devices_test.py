@@ -1,5 +1,6 @@
 """Arrays along an axis of devices, and their memory."""
 
+import os
 from unittest import mock
 
 import jax
@@ -11,6 +12,12 @@ from my3dgen_jax.jobs import devices
 
 
 class DevicesTest(absltest.TestCase):
+  def test_cores_are_those_of_the_process(self):
+    with mock.patch.object(
+      os, "sched_getaffinity", return_value={3, 5, 7}, create=True
+    ):
+      self.assertEqual(devices.cores(), 3)
+
   def test_layout(self):
     two = devices.local_devices(2)
     tree = {"a": np.arange(6.0).reshape(2, 3)}

@@ -82,10 +82,11 @@ class PeopleFlagsTest(parameterized.TestCase):
     ("id,workers\nann,1\n", "p.csv, line 2, column workers: is no flag"),
     ("id,out\nann,1\n", "p.csv, line 2, column out: is no flag"),
     ("id,steps\nann,1\nbob,many\n", "p.csv, line 3, column steps: .*many"),
-    (
-      "id,save_every\nann,0\n",
-      "line 2, column save_every: .* positive integer",
-    ),
+    ("id,batch_size\nann,0\n", "line 2, .*batch_size: .*"),
+    ("id,cache\nann,/etc\n", "line 2, column cache: .*give --cache to the com"),
+    ("id,devices\nann,1\n", "column devices: is not a person's own"),
+    ("id,log_every\nann,1\n", "column log_every: is not a person's own"),
+    ("id,save_every\nann,1\n", "column save_every: is not a person's own"),
     ("id\nann\n", "p.csv, line 2, ann: has neither photos nor an album"),
     ("id,learning_rate\nann,-1\n", "line 2, ann: .*learning_rate: expected"),
   )

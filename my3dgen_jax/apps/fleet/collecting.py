@@ -1,5 +1,6 @@
 """Finished people go into a bank in the storage."""
 
+import contextlib
 import os
 import pathlib
 import tempfile
@@ -31,39 +32,44 @@ def collect(storage: str | os.PathLike, states: Iterable[State]) -> list[State]:
     storage: a bank is a folder of a disk, so that of a URL is brought here
       and back.
     states: of anybody; those of people added say so afterwards, or say in
-      `reason` why the bank does not take them.
+      `reason` why the bank does not take them. Where they say so of a bank
+      that is no longer there, all who are done are added anew.
 
   Returns: those that have changed.
   Raises: OSError; UserError: the bank itself cannot be used.
   """
-  missing = [
-    state
-    for state in states
-    if state.state == "done" and not state.in_bank and not state.reason
-  ]
+  done = [state for state in states if state.state == "done"]
+  place = Place(storage) / BANK
+  if any(state.in_bank for state in done) and not _is_bank(place):
+    for state in done:  # somebody has removed it
+      state.in_bank, state.reason = False, ""
+  missing = [state for state in done if not state.in_bank and not state.reason]
   if not missing:
     return []
-  place = Place(storage) / BANK
   if place.local is not None:
-    bank = lora.Bank(place.local)
-    for state in missing:
-      run = Folders.of(storage, state.id).run
-      _add(bank, run.local or pathlib.Path(), state)
-    bank.close()
+    with contextlib.closing(lora.Bank(place.local)) as bank:
+      for state in missing:
+        run = Folders.of(storage, state.id).run
+        _add(bank, run.local or pathlib.Path(), state)
     return missing
   with tempfile.TemporaryDirectory(prefix="my3dgen-fleet-") as scratch:
     root = pathlib.Path(scratch)
     place.fetch(root / BANK)
-    bank = lora.Bank(root / BANK)
-    for state in missing:
-      run = Folders.of(storage, state.id).run
-      for name in _FILES:
-        (run / name).fetch(root / state.id / name)
-      _add(bank, root / state.id, state)
-    bank.close()
+    with contextlib.closing(lora.Bank(root / BANK)) as bank:
+      for state in missing:
+        run = Folders.of(storage, state.id).run
+        for name in _FILES:
+          (run / name).fetch(root / state.id / name)
+        _add(bank, root / state.id, state)
     if (root / BANK).exists():
       place.mirror(root / BANK, last=_INDEX, kept=_SHARDS)
   return missing
+
+
+def _is_bank(place: Place) -> bool:
+  if place.local is not None:
+    return (place.local / _INDEX).exists()
+  return _INDEX in place.files()
 
 
 def _add(bank: lora.Bank, run: pathlib.Path, state: State):

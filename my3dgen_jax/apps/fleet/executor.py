@@ -15,7 +15,8 @@ class Event(NamedTuple):
     person: whose outcome it is; None: it is about the worker itself.
     outcome: how that person's work ended.
     place: host and process: the worker is there now, and has nobody.
-    lost: why the worker is gone, in one line; another takes its number.
+    lost: why the worker is gone, in one line.
+    replaced: whether another takes its number then.
   """
 
   worker: int
@@ -23,6 +24,7 @@ class Event(NamedTuple):
   outcome: Outcome | None = None
   place: str = ""
   lost: str = ""
+  replaced: bool = True
 
 
 class Executor(Protocol):

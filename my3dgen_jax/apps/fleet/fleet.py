@@ -1,5 +1,6 @@
 """Makes everybody of a manifest who is missing, over workers that may die."""
 
+import collections
 import contextlib
 import dataclasses
 import signal
@@ -11,7 +12,7 @@ from my3dgen_jax.apps.fleet.executor import Event, Executor
 from my3dgen_jax.apps.fleet.person import Person
 from my3dgen_jax.apps.fleet.places import Place
 from my3dgen_jax.apps.fleet.queue import Queue
-from my3dgen_jax.apps.fleet.states import State, States
+from my3dgen_jax.apps.fleet.states import Kind, State, States
 from my3dgen_jax.config import REQUIRED, setting
 from my3dgen_jax.errors import Interrupted, UserError
 from my3dgen_jax.jobs.interrupts import stopping_gently, StopRequest
@@ -19,7 +20,8 @@ from my3dgen_jax.jobs.progress import duration
 from my3dgen_jax.storage import locks
 
 _LOOK = 1.0  # seconds at most between two looks for a signal
-_TABLE_SECONDS = 5.0  # between two tables
+_TABLE_SECONDS = 5.0  # between two tables, at least
+_TABLE_SHARE = 20  # at most one part in so many of the time writes tables
 _SECONDS_TO_SAVE = 120.0  # that workers have when they are asked to stop
 
 
@@ -138,7 +140,8 @@ class _Fleet:
     self._executor = executor
     self._store = States(storage)
     self._states: dict[str, State] = {}
-    self._written = 0.0
+    self._counts = collections.Counter[str]()  # of states, by their kinds
+    self._next_table = 0.0  # when it may be written
     self._queue = Queue({}, workers=1)
     self._places: dict[int, str] = {}
     self._began: dict[int, float] = {}  # when workers began with somebody
@@ -149,6 +152,8 @@ class _Fleet:
     self._log(f"{self._storage}: {table.sentence(self._states.values())}")
     try:
       if missing:
+        if self._storage.local is not None:  # a bank that was removed, too
+          self._collect(self._states.values())
         self._make(missing, stop)
       self._collect(self._states.values())
     finally:
@@ -174,6 +179,7 @@ class _Fleet:
         state = new
         missing.append(person)
       self._states[person.id] = state
+      self._counts[state.state] += 1
     return missing
 
   def _is_over(self, person: Person, state: State) -> bool:
@@ -219,16 +225,27 @@ class _Fleet:
     """Notes what has happened, and gives a worker without people new ones."""
     worker = event.worker
     if event.lost:
-      self._lose(worker, event.lost)
+      self._lose(worker, event)
     elif event.outcome is not None and event.person is not None:
       self._note(worker, self._states[event.person], event.outcome)
     else:
       self._places[worker] = event.place
+    self._give(worker)
+    if event.lost and not event.replaced:
+      for other in list(self._places):  # they may have nobody, and hear nothing
+        self._give(other)
+
+  def _give(self, worker: int):
     if worker in self._places and not self._stopped:
       if self._queue.current(worker) is None:
         group = self._queue.take(worker)
         self._executor.submit(worker, [self._people[one] for one in group])
       self._begins(worker)
+
+  def _turn(self, state: State, kind: Kind):
+    self._counts[state.state] -= 1
+    self._counts[kind] += 1
+    state.state = kind
 
   def _begins(self, worker: int):
     """Whoever is first with a worker is being made."""
@@ -239,7 +256,8 @@ class _Fleet:
     place = self._places[worker]
     if (state.state, state.place) != ("running", place):
       self._began[worker] = time.monotonic()
-      state.state, state.reason, state.place = "running", "", place
+      self._turn(state, "running")
+      state.reason, state.place = "", place
       self._store.save(state)
 
   def _note(self, worker: int, state: State, outcome):
@@ -252,43 +270,47 @@ class _Fleet:
       self._stopped = True  # a worker in this process hears of it first
       if self._queue.current(worker) == state.id:
         self._queue.lost(worker)
-      state.state = "waiting"
+      self._turn(state, "waiting")
     elif outcome.kind == "done":
       self._queue.ended(worker, state.id)
-      state.state, state.scores = "done", outcome.scores
+      self._turn(state, "done")
+      state.scores = outcome.scores
     elif outcome.final:
       self._queue.ended(worker, state.id)
-      state.state, state.final = "failed", True
+      self._turn(state, "failed")
+      state.final = True
       state.inputs = person.inputs()
     else:
       again = self._queue.failed(worker, state.id)
-      state.state = "waiting" if again else "failed"
+      self._turn(state, "waiting" if again else "failed")
     state.tries = self._queue.tries[state.id]
     self._store.save(state)
     self._tell(state)
     if state.state == "done" and self._storage.local is not None:
       self._collect([state])
 
-  def _lose(self, worker: int, why: str):
+  def _lose(self, worker: int, event: Event):
     """A worker is gone; whom it was at goes on with another."""
+    why = event.lost
     self._places.pop(worker, None)
     person, again = self._queue.lost(worker)
-    if person is None:
+    if not event.replaced:
+      self._log(f"worker {worker} does not start ({why}), and is given up")
+    elif person is None:
       self._log(f"worker {worker} is gone ({why}), and is replaced")
+    if person is None:
       return
     state = self._states[person]
     seconds = time.monotonic() - self._began.get(worker, time.monotonic())
     state.seconds = round(state.seconds + seconds, 2)
     state.tries = self._queue.tries[person]
-    state.state = "waiting" if again else "failed"
+    self._turn(state, "waiting" if again else "failed")
     state.reason = f"its worker is gone: {why}"
     self._store.save(state)
     self._tell(state)
 
   def _tell(self, state: State):
-    over = sum(
-      state.state in ("done", "failed") for state in self._states.values()
-    )
+    over = self._counts["done"] + self._counts["failed"]
     text = state.state if state.state != "waiting" else "waits again"
     detail = f": {state.reason}" if state.reason else ""
     if state.state == "done":
@@ -306,6 +328,10 @@ class _Fleet:
       self._log(f"warning: {error}; the same command tries again")
 
   def _write_table(self, *, now: bool = False):
-    if now or time.monotonic() - self._written > _TABLE_SECONDS:
-      self._written = time.monotonic()
+    began = time.monotonic()
+    if now or began > self._next_table:
       table.write(list(self._states.values()), self._storage)
+      ended = time.monotonic()
+      self._next_table = ended + max(
+        _TABLE_SECONDS, _TABLE_SHARE * (ended - began)
+      )

@@ -14,7 +14,7 @@ from my3dgen_jax.apps.personalization.settings import (
 )
 from my3dgen_jax.apps.preparation.config import PrepareConfig
 
-_RUNS, _ALBUMS, _LOGS = "runs", "albums", "logs"
+_RUNS, _BEFORE, _ALBUMS, _LOGS = "runs", "before", "albums", "logs"
 _COMPILED = ("checkpoint", "lpips", "identity", "devices", "precision")
 _NOT_COMPILED = tuple(set(CIRCUMSTANCES) - set(_COMPILED))
 
@@ -46,7 +46,7 @@ class Person:
     for part in ("tuning", "projection"):
       config[part].pop("seed")
     config["tuning"].pop("steps")
-    return _digest(config)
+    return digest(config)
 
   @property
   def settings(self) -> str:
@@ -55,7 +55,7 @@ class Person:
     for name in ("out", "cache", "devices", "log_every", "save_every"):
       config.pop(name)
     prepare = None if self.prepare is None else dataclasses.asdict(self.prepare)
-    return _digest([config, prepare, self.demo])
+    return digest([config, prepare, self.demo])
 
   def inputs(self) -> str:
     """A digest of names, sizes and times of the files that it is made from.
@@ -64,13 +64,43 @@ class Person:
     """
     where = self.prepare.photos if self.prepare else self.config.album
     try:
-      return _digest(Place(where).files()) if where else ""
+      return digest(Place(where).files()) if where else ""
     except OSError:
       return ""
 
+  def photos(self, storage: Place) -> str:
+    """A digest of what the album is prepared from, and how; "": no photos.
+
+    Args:
+      storage: of the fleet, whose own files are none of the photos.
+
+    Raises: OSError: they cannot be listed.
+    """
+    if self.prepare is None:
+      return ""
+    found = Place(self.prepare.photos)
+    files = found.files()
+    if found.local is not None and storage.local is not None:
+      files = {
+        name: known
+        for name, known in files.items()
+        if not (found.local / name).is_relative_to(storage.local)
+      }
+    if not files:
+      return ""
+    given = self.prepare.detections
+    return digest(
+      [
+        dataclasses.asdict(self.prepare),
+        files,
+        Place(given).files() if given else {},
+        [self.config.checkpoint, self.config.identity],
+      ]
+    )
+
 
 class Hooks(NamedTuple):
-  """What a worker calls that this room may not import; can be pickled.
+  """What a worker calls that this package may not import; can be pickled.
 
   Attributes:
     start: called once in a worker's process, before JAX starts.
@@ -87,11 +117,14 @@ class Folders(NamedTuple):
 
   Attributes:
     run: of `training.run_folder`.
+    before: runs of other settings or photos, 1, 2, …; not beside `run`, where
+      they would look like people.
     album: what was prepared or drawn.
     log: what the run said.
   """
 
   run: Place
+  before: Place
   album: Place
   log: Place
 
@@ -101,11 +134,13 @@ class Folders(NamedTuple):
     root = Place(storage)
     return cls(
       root / _RUNS / person,
+      root / _BEFORE / person,
       root / _ALBUMS / person,
       root / _LOGS / f"{person}.log",
     )
 
 
-def _digest(data: Any) -> str:
+def digest(data: Any) -> str:
+  """The same for the same plain data."""
   text = json.dumps(data, sort_keys=True, default=str)
   return hashlib.sha256(text.encode()).hexdigest()

@@ -137,9 +137,10 @@ class Place:
       target: its path here; a folder's files come below it.
 
     Returns: whether there was anything.
-    Raises: OSError that names the place.
+    Raises: OSError that names the place; UserError: a name would lead out of
+      `target`.
     """
-    names = self.files()
+    names = self._names_below()
     for name in names:
       data = (self / name if name else self).read()
       if data is not None:
@@ -159,15 +160,27 @@ class Place:
       kept: end of the names of files that never change once they are written,
         so those that are there are not written again; "": none.
 
-    Raises: OSError that names a file.
+    Raises: OSError that names a file; UserError: one there has a name that
+      leads out of the folder.
     """
-    have, want = self.files(), Place(source).files()
+    have, want = self._names_below(), Place(source).files()
     for name in sorted(want, key=lambda name: name == last):
       same = kept and name.endswith(kept) and name in have
       if not same or have[name][0] != want[name][0]:
         (self / name).write((source / name).read_bytes())
     for name in have.keys() - want.keys():
       (self / name).remove()
+
+  def _names_below(self) -> dict[str, tuple[int, str]]:
+    """`files`, none of which lies elsewhere: stores take names as they come."""
+    found = self.files()
+    for name in found:
+      if leads_out(name):
+        raise UserError(
+          f"{self}: holds {name!r}, a name that leads out of the folder; "
+          "remove it there"
+        )
+    return found
 
   def _make_parent(self):
     # Stores of objects have no folders, others want them.
@@ -178,6 +191,13 @@ class Place:
       return error
     reason = one_line(getattr(error, "strerror", None) or error)
     return OSError(f"{self}: {what}: {reason or type(error).__name__}")
+
+
+def leads_out(name: str, *, windows: bool = os.name == "nt") -> bool:
+  """Whether a relative name of a store is no file below a folder here."""
+  if windows and ("\\" in name or ":" in name):
+    return True
+  return ".." in name.split("/")
 
 
 def _described(path: pathlib.Path) -> tuple[int, str]:

@@ -1,5 +1,6 @@
 """Who is next, and how often somebody may be tried. Pure; knows no clock."""
 
+import collections
 import math
 from collections.abc import Hashable, Mapping
 
@@ -27,12 +28,16 @@ class Queue:
       group: most people whom a worker is given at a time, >= 1.
       retries: how often somebody is tried again after the first time, >= 0.
     """
-    self._waiting = list(people)
+    # By program, so that nothing is looked for among all who wait.
+    self._waiting = collections.OrderedDict[Hashable, collections.deque[str]]()
+    self._count = 0  # of those who wait
     self._programs = people
     self._workers, self._group, self._retries = workers, group, retries
     self._with: dict[int, list[str]] = {}
     self._last: dict[int, Hashable] = {}
     self.tries = dict.fromkeys(people, 0)
+    for person in people:
+      self._wait(person)
 
   @property
   def is_over(self) -> bool:
@@ -44,32 +49,44 @@ class Queue:
     if not self._waiting or self._with.get(worker):
       return []
     wanted = self._last.get(worker)
-    if not any(self._programs[one] == wanted for one in self._waiting):
+    if wanted not in self._waiting:
       wanted = self._least_shared(worker)
     # Towards the end groups shrink, so that all workers end at about one time.
-    share = math.ceil(len(self._waiting) / (2 * self._workers))
-    most = min(self._group, share)
-    group = [one for one in self._waiting if self._programs[one] == wanted]
-    group = group[:most]
-    self._waiting = [one for one in self._waiting if one not in group]
+    share = math.ceil(self._count / (2 * self._workers))
+    waiting = self._waiting[wanted]
+    most = min(self._group, share, len(waiting))
+    group = [waiting.popleft() for _ in range(most)]
+    self._count -= most
+    if not waiting:
+      del self._waiting[wanted]
     self._with[worker] = list(group)
     self._last[worker] = wanted
     return group
 
   def _least_shared(self, worker: int) -> Hashable:
     """The first program that waits, of those that fewest workers have."""
-    others = [
+    others = collections.Counter(
       program for other, program in self._last.items() if other != worker
-    ]
-    return min((self._programs[one] for one in self._waiting), key=others.count)
+    )
+    for program in self._waiting:  # soon, as workers are few
+      if program not in others:
+        return program
+    return min(self._waiting, key=others.__getitem__)
 
   def current(self, worker: int) -> str | None:
     """Whom a worker is at; it takes its group in order."""
     return next(iter(self._with.get(worker, [])), None)
 
   def ended(self, worker: int, person: str):
-    """Somebody is done, or has failed for good."""
-    self._with[worker].remove(person)
+    """Somebody is done, or has failed for good.
+
+    It may be somebody whom the worker was given before it was `lost`.
+    """
+    group = self._with.get(worker, [])
+    if person in group:
+      group.remove(person)
+    else:
+      self._wait_no_more(person)
     self.tries[person] += 1
 
   def failed(self, worker: int, person: str) -> bool:
@@ -80,7 +97,7 @@ class Queue:
     self.ended(worker, person)
     again = self.tries[person] <= self._retries
     if again:
-      self._waiting.append(person)
+      self._wait(person)
     return again
 
   def lost(self, worker: int) -> tuple[str | None, bool]:
@@ -93,11 +110,32 @@ class Queue:
     """
     at, *rest = self._with.pop(worker, []) or [None]
     self._last.pop(worker, None)
-    self._waiting[:0] = [one for one in rest if one is not None]
+    for one in reversed(rest):
+      if one is not None:
+        self._wait(one, first=True)
     if at is None:
       return None, False
     self.tries[at] += 1
     again = self.tries[at] <= self._retries
     if again:
-      self._waiting.insert(0, at)
+      self._wait(at, first=True)
     return at, again
+
+  def _wait(self, person: str, *, first: bool = False):
+    program = self._programs[person]
+    waiting = self._waiting.setdefault(program, collections.deque())
+    if first:
+      waiting.appendleft(person)
+      self._waiting.move_to_end(program, last=False)
+    else:
+      waiting.append(person)
+    self._count += 1
+
+  def _wait_no_more(self, person: str):
+    program = self._programs[person]
+    waiting = self._waiting.get(program)
+    if waiting is not None and person in waiting:
+      waiting.remove(person)
+      self._count -= 1
+      if not waiting:
+        del self._waiting[program]

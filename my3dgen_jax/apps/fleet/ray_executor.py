@@ -5,6 +5,7 @@ somebody whose worker died, is the fleet's own to decide: actors are never
 restarted by Ray, and it keeps no data.
 """
 
+import collections
 import contextlib
 import importlib
 import logging
@@ -20,10 +21,12 @@ from my3dgen_jax.apps.fleet.executor import Event
 from my3dgen_jax.apps.fleet.person import Hooks, Person
 from my3dgen_jax.apps.fleet.worker import Outcome, Worker
 from my3dgen_jax.errors import one_line, UserError, without_package
+from my3dgen_jax.jobs import devices
 
 _CONTROL = "control"  # calls that are answered while somebody is being made
-_MOST_FAILED_STARTS = 3  # in a row
+_MOST_FAILED_STARTS = 3  # of a worker, in a row
 _PATIENCE = 60.0  # seconds without any worker, until that is said
+_SECONDS_TO_CLOSE = 5.0  # that workers have to remove people's photos
 _CORES_EACH = 2
 _OBJECTS = 100 * 2**20  # bytes for data that Ray passes on; ours are small
 _ENVIRONMENT = {
@@ -64,12 +67,12 @@ class RayExecutor:
     self._actors: dict[int, Any] = {}
     # What is waited for: a worker's start, or somebody whom it makes.
     self._pending: dict[Any, tuple[int, str | None]] = {}
-    self._failed_starts = 0
+    self._failed_starts = collections.Counter[int]()
     self._waiting_since = 0.0
     self._threads: int | None = None
 
   def start(self, people: int) -> int:
-    cores = _cores()
+    cores = devices.cores()
     self._connect(cores)
     resources = self._ray.cluster_resources()
     gpus = int(resources.get("GPU", 0))
@@ -124,6 +127,15 @@ class RayExecutor:
       actor.stop.options(concurrency_group=_CONTROL).remote()
 
   def close(self):
+    with contextlib.suppress(Exception):
+      closing = [
+        actor.close.options(concurrency_group=_CONTROL).remote()
+        for actor in self._actors.values()
+      ]
+      if closing:
+        self._ray.wait(
+          closing, num_returns=len(closing), timeout=_SECONDS_TO_CLOSE
+        )
     for actor in self._actors.values():
       with contextlib.suppress(Exception):
         self._ray.kill(actor)
@@ -140,6 +152,7 @@ class RayExecutor:
       # Sockets below it have names of at most 107 letters.
       self._folder = tempfile.mkdtemp(prefix="fleet-", dir="/tmp")
       options = {
+        "address": "local",  # whatever cluster RAY_ADDRESS names
         "num_cpus": cores,
         "include_dashboard": False,
         "object_store_memory": _OBJECTS,
@@ -179,12 +192,12 @@ class RayExecutor:
       return self._lost(worker, _why(errors, error))
     if person is not None:
       return [Event(worker, person, found)]
-    self._failed_starts = 0
+    self._failed_starts[worker] = 0
     self._waiting_since = float("inf")
     return [Event(worker, place=found)]
 
   def _lost(self, worker: int, why: str) -> list[Event]:
-    """Puts another worker in the place of one that is gone."""
+    """Puts another worker in the place of one that is gone, but not for ever."""
     self._pending = {
       call: pending
       for call, pending in self._pending.items()
@@ -192,9 +205,12 @@ class RayExecutor:
     }
     with contextlib.suppress(Exception):
       self._ray.kill(self._actors[worker])  # it may only be out of reach
-    self._failed_starts += 1
-    if self._failed_starts > _MOST_FAILED_STARTS * len(self._actors):
-      raise UserError(f"workers die as soon as they have started: {why}")
+    self._failed_starts[worker] += 1
+    if self._failed_starts[worker] > _MOST_FAILED_STARTS:
+      del self._actors[worker]  # its machine may be broken, others are not
+      if not self._actors:
+        raise UserError(f"workers die as soon as they have started: {why}")
+      return [Event(worker, lost=why, replaced=False)]
     self._begin(worker)
     return [Event(worker, lost=why)]
 
@@ -249,10 +265,3 @@ def _why(errors: Any, error: Exception) -> str:
   if "node" in text and "died" in text and "was killed" not in text:
     return "its machine is gone"
   return "it was killed, or it crashed"
-
-
-def _cores() -> int:
-  """Those that this process may use."""
-  if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1

@@ -8,6 +8,7 @@ were copied would look like one.
 
 import contextlib
 import io
+import itertools
 import pathlib
 import threading
 import zipfile
@@ -46,6 +47,31 @@ def fetch(run: Place, folder: pathlib.Path):
 def finish(run: Place, folder: pathlib.Path):
   """Writes all of a finished run; what was saved on the way goes."""
   run.mirror(folder, last=run_folder.SUMMARY_FILE)  # FILE is none of them
+
+
+def move_aside(run: Place, before: Place) -> Place:
+  """Takes a run out of the way of another one of the same person.
+
+  Args:
+    run: here or at a URL.
+    before: folder of such, which are called 1, 2, …
+
+  Returns: where it is now.
+  Raises: OSError.
+  """
+  known = {name.partition("/")[0] for name in before.files()}
+  number = next(i for i in itertools.count(1) if str(i) not in known)
+  target = before / str(number)
+  if run.local is not None and target.local is not None:
+    target.local.parent.mkdir(parents=True, exist_ok=True)
+    run.local.rename(target.local)
+    return target
+  names = run.files()
+  for name in names:
+    (target / name).write((run / name).read() or b"")
+  for name in names:
+    (run / name).remove()
+  return target
 
 
 @contextlib.contextmanager

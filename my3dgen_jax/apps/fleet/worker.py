@@ -113,12 +113,15 @@ class Worker:
 
   def _tried(self, person: Person) -> Outcome:
     try:
-      summary = self._made(person)
+      try:
+        summary = self._made(person)
+      finally:
+        self._forget(person)
     except Interrupted as error:
       return Outcome("stopped", one_line(error).partition(";")[0])
     except UserError as error:
       print(f"error: {one_line(error)}", flush=True)
-      return Outcome("failed", one_line(error), final=True)
+      return Outcome("failed", one_line(error), final=_is_of_input(error))
     except (OSError, MemoryError) as error:
       print(f"error: {one_line(error)}", flush=True)
       return Outcome("failed", one_line(error))
@@ -136,6 +139,15 @@ class Worker:
     }
     return Outcome("done", scores=scores)
 
+  def _forget(self, person: Person):
+    """Removes somebody's photos and run from this machine's scratch."""
+    for folder in (
+      self._root / _OWN,
+      self._root / "albums" / person.id,
+      self._root / "runs" / person.id,
+    ):
+      shutil.rmtree(folder, ignore_errors=True)
+
   def _made(self, person: Person) -> dict[str, Any]:
     """The summary of a person's run, whose folder is in the storage then."""
     folders = Folders.of(self._storage, person.id)
@@ -150,25 +162,44 @@ class Worker:
       locks.check_free(run)
     except UserError as error:  # a worker that is only out of reach, perhaps
       raise OSError(str(error)) from None
+    try:
+      summary = self._personalized(config, person, folders.run)
+    except UserError as error:
+      if _OF_ANOTHER_RUN not in str(error):
+        raise
+      moved = saving.move_aside(folders.run, folders.before)
+      shutil.rmtree(run, ignore_errors=True)
+      print(
+        f"{one_line(error).rpartition(';')[0]}; it is now {moved}, and all "
+        "begins anew",
+        flush=True,
+      )
+      summary = self._personalized(config, person, folders.run)
+    if remote:
+      saving.finish(folders.run, run)
+    return summary
+
+  def _personalized(
+    self, config: PersonalizeConfig, person: Person, kept: Place
+  ) -> dict[str, Any]:
+    """The summary of a run, begun or gone on with, that is saved at `kept`."""
     precision = (
       config.precision
-      or personalize_lib.begun_precision(str(run))
+      or personalize_lib.begun_precision(config.out)
       or devices.suiting_precision()
     )
     with (
-      saving.saving(folders.run, run) if remote else contextlib.nullcontext()
+      saving.saving(kept, pathlib.Path(config.out))
+      if kept.local is None
+      else contextlib.nullcontext()
     ):
-      summary = self._personalize(
+      return self._personalize(
         dataclasses.replace(config, precision=precision),
         resume=True,
         flags=person.flags,
         log=lambda line: print(line, flush=True),
         shelf=self._shelf,
       )
-    if remote:
-      saving.finish(folders.run, run)
-      shutil.rmtree(run)
-    return summary
 
   def _with_inputs(
     self, config: PersonalizeConfig, person: Person, folders: Folders
@@ -177,9 +208,10 @@ class Worker:
     config = dataclasses.replace(
       config,
       **{
-        name: self._fetched(place)
+        name: self._fetched(place, own=name == "album")
         for name in ("checkpoint", "lpips", "identity", "album")
         if (place := getattr(config, name))
+        and not (name == "album" and person.prepare)  # it is made below
       },
     )
     own = folders.album.local or self._root / "albums" / person.id
@@ -190,28 +222,34 @@ class Worker:
         raise UserError("demo_person: there is nobody who draws it")
       config = self._hooks.draw(config, person.demo, str(own))
     if person.prepare is not None:
-      self._prepare_album(config, person.prepare, folders, own)
+      self._prepare_album(config, person, person.prepare, folders, own)
     return config
 
   def _prepare_album(
     self,
     config: PersonalizeConfig,
+    person: Person,
     wanted: PrepareConfig,
     folders: Folders,
     own: pathlib.Path,
   ):
-    """Makes an album of somebody's photos, unless that was done."""
+    """Makes an album of somebody's photos, unless it is there of the same."""
     album = own / album_files.ALBUM_FOLDER
     remote = folders.album.local is None
-    if remote and not album.exists():
-      if (folders.album / _PREPARED).read() is not None:
-        folders.album.fetch(own)
-    if album.exists():
+    marker = folders.album / _PREPARED
+    known, now = marker.read(), person.photos(Place(self._storage)).encode()
+    # Photos that are gone are no others: there is nothing to prepare from.
+    same = known == now or not now
+    if same and remote and known is not None:
+      folders.album.fetch(own)
+    if same and album.exists():
       return
+    marker.remove()  # until all is there
     self._prepare(
       dataclasses.replace(
         wanted,
-        photos=self._fetched(wanted.photos),
+        overwrite=album.exists(),
+        photos=self._fetched(wanted.photos, own=True),
         out=str(own),
         size=load_config(config.checkpoint)[0].img_resolution,
         identity=config.identity or "",
@@ -219,16 +257,17 @@ class Worker:
       ),
       log=lambda line: print(line, flush=True),
     )
+    (own / _PREPARED).write_bytes(now)
     if remote:
-      (own / _PREPARED).write_text("")
       folders.album.mirror(own, last=_PREPARED)
 
-  def _fetched(self, place: str) -> str:
-    """A path of something that may be at a URL."""
+  def _fetched(self, place: str, *, own: bool = False) -> str:
+    """A path of something that may be at a URL; `own`: of one person alone."""
     if not is_url(place):
       return str(Place(place))
     name = hashlib.sha256(place.encode()).hexdigest()[:16]
-    target = self._root / "inputs" / name / pathlib.PurePosixPath(place).name
+    kind = _OWN if own else "inputs"
+    target = self._root / kind / name / pathlib.PurePosixPath(place).name
     if not target.exists():
       with tempfile.TemporaryDirectory(dir=self._root) as folder:
         whole = pathlib.Path(folder) / "whole"
@@ -251,6 +290,17 @@ class Worker:
         yield
     if log.local is None:
       log.write(path.read_bytes())
+      path.unlink()
 
 
-_PREPARED = ".prepared"  # beside an album at a URL: all of it is there
+def _is_of_input(error: UserError) -> bool:
+  """Whether what was given is bad, and no disk that may have room later."""
+  cause = error.__cause__
+  return not isinstance(cause, OSError) or isinstance(
+    cause, (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+  )
+
+
+_PREPARED = ".prepared"  # beside an album, all of which is there: a digest
+_OWN = "own"  # in scratch: what only one person is made of
+_OF_ANOTHER_RUN = "the run began with"  # of `run_folder.check_same`

@@ -14,7 +14,6 @@ out of them: no place, no time, no device.
 """
 
 import functools
-import os
 import pathlib
 from collections.abc import Callable, Sequence
 
@@ -34,6 +33,7 @@ from my3dgen_jax.data import album_files, photo_files
 from my3dgen_jax.data.faces import mediapipe_models
 from my3dgen_jax.data.faces.landmarks import Given
 from my3dgen_jax.errors import UserError
+from my3dgen_jax.jobs import devices
 from my3dgen_jax.jobs.interrupts import stopping_gently, StopRequest
 from my3dgen_jax.jobs.progress import Progress
 from my3dgen_jax.losses import identity as identity_lib
@@ -175,15 +175,8 @@ def _look(
       progress.skip(1)
     progress.update(count)
 
-  workers = min(config.workers or _cores(), max(1, len(tasks)))
+  workers = min(config.workers or devices.cores(), max(1, len(tasks)))
   for record, look in zip(
     to_see, look_at_all(tasks, looking, workers=workers, stop=stop, done=done)
   ):
     record.look, record.reason = look, look.reason
-
-
-def _cores() -> int:
-  """Those that this process may use."""
-  if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1

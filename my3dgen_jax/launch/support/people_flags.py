@@ -35,6 +35,8 @@ _OF_PHOTOS = (
   "mirror",
   "keep",
 )
+# Of the machines, not of a person: a table says nothing about where it is read.
+_OF_MACHINES = ("cache", "devices", "log_every", "save_every")
 _SELECTIONS = ("test", "reference", "train")
 _PLACES = ("checkpoint", "album", "lpips", "identity")
 
@@ -67,6 +69,7 @@ class PeopleFlags:
       _PRECISION,
     }
     self._kept = {*self._columns, "cpu_devices"}  # in a run's flagfile
+    self._columns -= {*_OF_MACHINES}
 
   def people(self, rows: Sequence[Row], storage: str) -> list[Person]:
     """What a table's lines and the flags say together.
@@ -81,6 +84,11 @@ class PeopleFlags:
 
   def _person(self, row: Row, storage: str) -> Person:
     for name, text in row.flags.items():
+      if name in _OF_MACHINES:
+        raise FlagError(
+          f"{row.where}, column {name}: is not a person's own; give "
+          f"--{name} to the command, for everybody"
+        )
       if name not in self._columns:
         raise FlagError(
           f"{row.where}, column {name}: is no flag of a person's run; "
@@ -156,7 +164,7 @@ def draw(
 
 
 def hooks() -> Hooks:
-  """What workers call of this room."""
+  """What workers call of this package."""
   return Hooks(start=cli.worker_start(), draw=draw)
 
 

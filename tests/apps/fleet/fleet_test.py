@@ -6,6 +6,8 @@ import io
 import json
 import pathlib
 import signal
+import subprocess
+import sys
 import tempfile
 import uuid
 from unittest import mock
@@ -21,7 +23,6 @@ from my3dgen_jax.apps.fleet.worker import Outcome
 from my3dgen_jax.apps.personalization.settings import PersonalizeConfig
 from my3dgen_jax.config import TuningConfig
 from my3dgen_jax.errors import Interrupted, UserError
-from my3dgen_jax.storage import locks
 
 SCORES = {
   "pretrained": {"lpips": 0.5, "psnr": 10.0},
@@ -187,16 +188,85 @@ class FleetTest(parameterized.TestCase):
     self.assertEqual(left["a"].reason, "stopped at step 2")
     self.run_fleet(Script())
 
+  def test_who_ends_after_a_stop_is_noted(self):
+    # Ray has the group's others already when the first says that it stops.
+    stopped = Outcome("stopped", "stopped at step 2")
+    bad = Outcome("failed", "bad.png: is cut off", final=True)
+
+    class Stopping(Script):
+      def __init__(self):
+        super().__init__(workers=1)
+        self._scripted = [("a", stopped), ("b", DONE), ("c", bad)]
+
+      def wait(self, seconds):
+        if self._events:
+          return [self._events.pop(0)]
+        found = [Event(0, *one) for one in self._scripted]
+        self._scripted = []
+        return found
+
+    with self.assertRaises(Interrupted):
+      self.run_fleet(Stopping(), people="abcdefgh", group=4)
+    left = states.States(Place(self.out)).load()
+    kinds = [left[one].state for one in "abcd"]
+    self.assertEqual(kinds, ["waiting", "done", "failed", "waiting"])
+
+  def test_whoever_a_broken_machine_had_is_made_by_idle_workers(self):
+    class Broken(Script):
+      def __init__(self):
+        super().__init__(workers=2)
+
+      def wait(self, seconds):
+        if not self._events and self._with.get(0):  # the other is idle by then
+          if self._with.get(1):
+            return [Event(1, self._with[1].pop(0), DONE)]
+          del self._with[0]
+          return [Event(0, lost="no jax", replaced=False)]
+        return super().wait(seconds)
+
+    found = self.run_fleet(Broken(), people="ab", group=1)
+    self.assertEqual({state.state for state in found.values()}, {"done"})
+    self.assertIn(
+      "worker 0 does not start (no jax), and is given up", self.said
+    )
+
+  def test_a_bank_that_was_removed_is_filled_before_others_are_made(self):
+    self.run_fleet(Script(), people="ab")
+    self.collect.reset_mock()
+    self.run_fleet(Script(), people="abc")
+    _, first = self.collect.call_args_list[0].args
+    self.assertEqual([state.id for state in first], ["a", "b", "c"])
+
+  def test_tables_take_a_small_part_of_the_time(self):
+    clock = iter(range(0, 10**6, 10))  # each look at it is ten seconds later
+    with (
+      mock.patch.object(fleet.time, "monotonic", lambda: next(clock)),
+      mock.patch.object(table, "write") as write,
+    ):
+      self.run_fleet(Script(), people=[f"p{i:03}" for i in range(100)])
+    self.assertLess(write.call_count, 25)
+
+  @absltest.skipIf(sys.platform == "win32", "has no such locks")
   def test_one_fleet_at_a_time(self):
-    # Locks are of processes; this one would be let in.
-    with mock.patch.object(locks, "hold") as hold:
-      hold.side_effect = UserError(
-        f"{self.out}: another command is writing here"
-      )
+    code = (
+      "import fcntl, os, sys\n"
+      "folder = os.open(sys.argv[1], os.O_RDONLY)\n"
+      "fcntl.flock(folder, fcntl.LOCK_EX)\n"
+      "print('held', flush=True)\n"
+      "sys.stdin.read()"
+    )
+    with subprocess.Popen(
+      [sys.executable, "-c", code, self.out],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+    ) as other:
+      self.assertEqual(other.stdout.readline().strip(), b"held")
       executor = Script()
-      with self.assertRaisesRegex(UserError, "another command"):
+      with self.assertRaisesRegex(UserError, "another command is writing here"):
         self.run_fleet(executor)
-    self.assertEmpty(executor.begun)
+      self.assertEmpty(executor.begun)
+      other.stdin.close()
+    self.run_fleet(Script())  # let in once the other has ended
 
   def test_status(self):
     with self.assertRaisesRegex(UserError, "has no people"):

@@ -3,10 +3,12 @@
 import pathlib
 import tempfile
 import uuid
+from unittest import mock
 
+import fsspec
 from absl.testing import absltest, parameterized
 
-from my3dgen_jax.apps.fleet.places import is_url, Place
+from my3dgen_jax.apps.fleet.places import is_url, leads_out, Place
 from my3dgen_jax.errors import UserError
 
 
@@ -52,6 +54,27 @@ class PlaceTest(parameterized.TestCase):
     self.assertTrue((place / "index").fetch(root / "one"))
     self.assertEqual((root / "one").read_bytes(), b"2")
     self.assertFalse((place / "none").fetch(root / "two"))
+
+  def test_nothing_is_written_outside(self):
+    store = fsspec.filesystem("memory")
+    root = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+    url = somewhere(self, "memory")
+    (Place(url) / "good.txt").write(b"1")
+    found = store.find(url)
+    for name in ("../../../escaped.txt", "a/../../escaped.txt"):
+      listing = {f"{found[0].rpartition('/')[0]}/{name}": {"size": 1}}
+      with (
+        mock.patch.object(type(store), "find", return_value=listing),
+        mock.patch.object(type(store), "cat_file", return_value=b"bad"),
+        self.assertRaisesRegex(
+          UserError, "escaped.txt', a name that leads out"
+        ),
+      ):
+        Place(url).fetch(root / "a/b/c/d")
+    self.assertEmpty(list(root.rglob("*")))
+    self.assertTrue(leads_out("c:/x", windows=True))
+    self.assertTrue(leads_out("a\\..\\x", windows=True))
+    self.assertFalse(leads_out("a\\c:..x", windows=False))
 
   def test_what_cannot_be_opened(self):
     self.assertTrue(is_url("s3://bucket/people"))

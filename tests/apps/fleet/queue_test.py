@@ -7,6 +7,22 @@ from hypothesis import strategies as st
 from my3dgen_jax.apps.fleet.queue import Queue
 
 
+class Program:
+  """Counts how often programs are compared."""
+
+  compared = 0
+
+  def __init__(self, number):
+    self.number = number
+
+  def __hash__(self):
+    return self.number
+
+  def __eq__(self, other):
+    Program.compared += 1
+    return isinstance(other, Program) and self.number == other.number
+
+
 class QueueTest(parameterized.TestCase):
   def test_groups_are_of_one_program_and_shrink_at_the_end(self):
     people = {name: name in "bdf" for name in "abcdefg"}
@@ -34,6 +50,32 @@ class QueueTest(parameterized.TestCase):
     self.assertEqual(queue.take(0), ["b", "c"])
     self.assertEqual(queue.tries, {"a": 2, "b": 0, "c": 0, "d": 0})
     self.assertEqual(queue.lost(1), (None, False))  # it had nobody
+
+  def test_who_was_given_to_a_worker_that_has_stopped_may_end_all_the_same(
+    self,
+  ):
+    queue = Queue(dict.fromkeys("abcd"), workers=1, group=8, retries=1)
+    self.assertEqual(queue.take(0), ["a", "b"])
+    queue.lost(0)
+    queue.ended(0, "b")
+    self.assertFalse(queue.failed(0, "a"))
+    self.assertEqual(queue.tries, {"a": 2, "b": 1, "c": 0, "d": 0})
+    self.assertEqual(queue.take(0), ["c"])
+    queue.ended(0, "c")
+    self.assertEqual(queue.take(0), ["d"])
+
+  def test_work_does_not_grow_with_people(self):
+    for programs in (1, 20_000):
+      people = {str(i): Program(i % programs) for i in range(20_000)}
+      queue = Queue(people, workers=4)
+      for worker in range(4):
+        queue.take(worker)
+      Program.compared = 0
+      for _ in range(50):
+        for worker in range(4):
+          queue.ended(worker, queue.current(worker))
+          queue.take(worker)
+      self.assertLess(Program.compared, 10_000)
 
   def test_who_fails_by_chance_waits_behind_the_others(self):
     queue = Queue(dict.fromkeys("ab"), workers=1, retries=1)

@@ -96,7 +96,7 @@ class RayExecutorTest(parameterized.TestCase):
     options = ray.init.call_args.kwargs
     self.assertFalse(options["include_dashboard"])
     self.assertFalse(options["log_to_driver"])
-    self.assertNotIn("address", options)
+    self.assertEqual(options["address"], "local")  # not that of RAY_ADDRESS
     self.assertEqual(os.environ["RAY_USAGE_STATS_ENABLED"], "0")
     self.assertEqual(os.environ["RAY_AUTH_MODE"], "token")
     self.assertLen(os.environ["RAY_AUTH_TOKEN"], 64)
@@ -140,6 +140,31 @@ class RayExecutorTest(parameterized.TestCase):
     with self.assertRaisesRegex(UserError, "as they have started: no jax"):
       for _ in range(9):
         executor.wait(1)
+
+  def test_one_broken_machine_is_given_up(self):
+    broken = RayTaskError(ImportError("no jax"))
+    ray = Ray([broken, "host:1", broken, broken, broken])
+    executor = self.executor(ray, workers=2)
+    executor.start(2)
+    events = [event for _ in range(5) for event in executor.wait(1)]
+    self.assertIn(Event(1, place="host:1"), events)
+    self.assertEqual(events[-1], Event(0, lost="no jax", replaced=False))
+    self.assertEqual([event.replaced for event in events], [True] * 4 + [False])
+    self.assertEqual(list(executor._actors), [1])
+
+  def test_workers_may_remove_what_is_theirs(self):
+    ray = Ray(["host:1"])
+    executor = self.executor(ray, workers=1)
+    executor.start(1)
+    (actor,) = executor._actors.values()
+    ray.kill = lambda one: actor.killed()
+    ray.wait = lambda calls, num_returns, timeout: actor.waited(calls, timeout)
+    executor.close()
+    call = actor.close.options(concurrency_group="control").remote()
+    self.assertEqual(
+      [one for one in actor.mock_calls if one[0] in ("waited", "killed")],
+      [mock.call.waited([call], 5.0), mock.call.killed()],
+    )
 
   def test_no_cluster(self):
     ray = Ray([])

@@ -2,11 +2,13 @@
 
 import dataclasses
 import pathlib
+import shutil
 import tempfile
 import uuid
 from unittest import mock
 
 import jax
+import numpy as np
 from absl.testing import absltest
 
 from my3dgen_jax import lora
@@ -20,7 +22,7 @@ from my3dgen_jax.apps.preparation.config import PrepareConfig
 from my3dgen_jax.config import LossConfig, TuningConfig
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs import interrupts
-from my3dgen_jax.storage import locks
+from my3dgen_jax.storage import locks, orbax_files
 from my3dgen_jax.training import checkpoint, run_folder
 from tests.support import person as small
 
@@ -98,6 +100,44 @@ class WorkerTest(absltest.TestCase):
     (Place(storage) / collecting.BANK).fetch(self.root / "fetched.bank")
     for folder in (here / collecting.BANK, self.root / "fetched.bank"):
       self.assertEqual(lora.Bank(folder).ids(), ["bob"])
+    # A bank that somebody has removed is filled again.
+    shutil.rmtree(here / collecting.BANK)
+    states = [State("bob", state="done", in_bank=True)]
+    self.assertEqual(collecting.collect(here, states), states)
+    self.assertEqual(lora.Bank(here / collecting.BANK).ids(), ["bob"])
+    with (
+      mock.patch.object(lora.Bank, "add", side_effect=OSError("full")),
+      mock.patch.object(lora.Bank, "close") as close,
+      self.assertRaises(OSError),
+    ):
+      collecting.collect(here, [State("bob", state="done")])
+    close.assert_called()
+
+    # Other settings are another run; the one before is kept.
+    other = self.person(
+      "bob", tuning=TuningConfig(steps=2, batch_size=2, learning_rate=0.02)
+    )
+    for where in (here, storage):
+      before = (Folders.of(where, "bob").run / run_folder.ADAPTER_FILE).read()
+      worker = self.worker(where)
+      outcome = worker.run(other)
+      self.assertEqual(outcome.kind, "done", outcome.reason)
+      folders = Folders.of(where, "bob")
+      self.assertEqual(
+        (folders.before / "1" / run_folder.ADAPTER_FILE).read(), before
+      )
+      self.assertNotEqual(
+        (folders.run / run_folder.ADAPTER_FILE).read(), before
+      )
+      self.assertRegex(
+        folders.log.read().decode(),
+        r"the run began with settings.tuning.learning_rate = 0.01, now it is "
+        r"0.02; it is now \S+before/bob/1, and all begins anew\n",
+      )
+      self.assertEqual(worker.run(other).kind, "done")  # the same: goes on
+      self.assertNotIn("2/config.json", folders.before.files())
+      left = [path for path in worker._root.rglob("*") if path.is_file()]
+      self.assertEmpty(left)  # of people; networks are of this machine here
 
   def test_photos_are_prepared_once(self):
     made, given = [], []
@@ -106,7 +146,8 @@ class WorkerTest(absltest.TestCase):
       made.append(config)
       log("prepared")
       album = pathlib.Path(config.out) / "album"
-      album.mkdir(parents=True)
+      self.assertEqual(album.exists(), config.overwrite)
+      album.mkdir(parents=True, exist_ok=True)
       (album / "photo.png").write_bytes(b"")
 
     def personalize(config, **_):
@@ -114,18 +155,71 @@ class WorkerTest(absltest.TestCase):
       pathlib.Path(config.out).mkdir(parents=True, exist_ok=True)
       return {"pretrained": {}, "personalized": {}}
 
-    who = dataclasses.replace(
-      self.person("eve", album="-"),
-      prepare=PrepareConfig(photos=str(self.root), out="album"),
-    )
-    for storage in (self.root / "photos", f"memory://{uuid.uuid4()}"):
-      for _ in range(2):
-        worker = self.worker(storage, personalize=personalize, prepare=prepare)
-        outcome = worker.run(who)
-        self.assertEqual(outcome.kind, "done", outcome.reason)
-    self.assertLen(made, 2)
+    photos = self.root / "photos"
+    photos.mkdir()
+    (photos / "1.png").write_bytes(b"1")
+
+    def run(storage, **settings):
+      album = str(Folders.of(storage, "eve").album)  # as the command gives it
+      who = dataclasses.replace(
+        self.person("eve", album=album),
+        prepare=PrepareConfig(photos=str(photos), out="album", **settings),
+      )
+      worker = self.worker(storage, personalize=personalize, prepare=prepare)
+      outcome = worker.run(who)
+      self.assertEqual(outcome.kind, "done", outcome.reason)
+      left = [path for path in worker._root.rglob("*") if path.is_file()]
+      self.assertEmpty(left)
+
+    for storage in (photos / "people", f"memory://{uuid.uuid4()}"):
+      made.clear()
+      run(storage)
+      run(storage)
+      self.assertLen(made, 1)
+      run(storage, min_scale=0.1)
+      run(storage, min_scale=0.1)
+      self.assertLen(made, 2)
+      (photos / "1.png").write_bytes(b"another one")
+      run(storage, min_scale=0.1)
+      run(storage, min_scale=0.1)
+      self.assertLen(made, 3)
+      (photos / "1.png").rename(self.root / "away.png")
+      run(storage, min_scale=0.1)  # with the album that there is
+      self.assertLen(made, 3)
+      (self.root / "away.png").rename(photos / "1.png")
+      shutil.rmtree(photos / "people", ignore_errors=True)
     self.assertEqual(made[0].size, small.MODEL.img_resolution)
-    self.assertEqual(given[0], str(self.root / "photos/albums/eve"))
+    self.assertEqual(given[0], str(photos / "people/albums/eve"))
+
+  def test_a_full_disk_is_tried_again(self):
+    def personalize(config, **_):
+      pathlib.Path(config.out).mkdir(parents=True, exist_ok=True)
+      orbax_files.check_space(pathlib.Path(config.out) / "state", np.zeros(9))
+
+    full = shutil.disk_usage("/")._replace(free=1)
+    worker = self.worker(self.root / "full", personalize=personalize)
+    with mock.patch.object(shutil, "disk_usage", return_value=full):
+      outcome = worker.run(self.person("eve"))
+    self.assertRegex(
+      outcome.reason, "no space left: .* MB are needed, 0 MB are"
+    )
+    self.assertFalse(outcome.final)
+
+  def test_who_fails_leaves_no_photos_in_scratch(self):
+    url = f"memory://{uuid.uuid4()}"
+    (Place(url) / "album/1.png").write(b"1")
+    seen = []
+
+    def personalize(config, **_):
+      seen.append(pathlib.Path(config.album, "1.png").read_bytes())
+      pathlib.Path(config.out).mkdir(parents=True)
+      (pathlib.Path(config.out) / run_folder.ANCHORS_FILE).write_bytes(b"1")
+      raise UserError("1.png: is cut off")
+
+    worker = self.worker(url, personalize=personalize)
+    outcome = worker.run(self.person("eve", album=f"{url}/album"))
+    self.assertEqual((outcome.reason, seen), ("1.png: is cut off", [b"1"]))
+    self.assertEmpty([one for one in worker._root.rglob("*") if one.is_file()])
 
   def test_whatever_goes_wrong_is_a_line(self):
     for error, final, reason in (

@@ -931,12 +931,6 @@ class PrepareTest(parameterized.TestCase):
         ["was lost while it was looked at"] * 2,
       )
 
-  def test_cores_are_those_of_the_process(self):
-    with mock.patch.object(
-      os, "sched_getaffinity", return_value={3, 5, 7}, create=True
-    ):
-      self.assertEqual(app._cores(), 3)  # pylint: disable=protected-access
-
   def test_processes(self):
     self.photo("0.png", (dotted_faces.label(20), CORNER, SIDE))
     pixels = self.photo("1.png")

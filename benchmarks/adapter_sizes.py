@@ -217,6 +217,7 @@ def _measured(
       quietly = lambda line: None
       shared = Shared.load(config, devices_lib.all_devices(None), log=quietly)
       job = Job.open(config, shared, quietly)
+      shared.read_networks(config)
       merged = functools.partial(
         lora.merge_into_params, shared.base.variables, lora_config=loaded.config
       )

@@ -165,7 +165,9 @@ def _personalize(
     runs[0].config, devices, people=len(runs), shelf=shelf, log=log
   )
   jobs = [Job.open(run.config, shared, log) for run in runs]
+  shared.read_networks(runs[0].config, shelf)
   for job in jobs:
+    job.warn(log)
     job.check_same_everywhere()
   people = People(runs, jobs, log)
   with (

@@ -37,6 +37,8 @@ class InterruptTest(parameterized.TestCase):
       stderr=subprocess.PIPE,
       text=True,
       env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+      # Where the tests run in the background, the shell has it ignored.
+      preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
       try:
         self.assertEqual(process.stdout.readline(), "ready\n")

@@ -129,20 +129,17 @@ class Job:
       make_writable(
         config.cache, "name another folder by --cache, or none by --cache="
       )
-    job = cls(
-      config,
-      shared,
-      album,
-      split,
-      strangers.warnings(
-        album,
-        is_demo_prior=strangers.is_demo(config.checkpoint),
-        networks=shared.networks.values(),
-      ),
+    return cls(config, shared, album, split, [])
+
+  def warn(self, log: Callable[[str], None]):
+    """Says what a result would not be worth; the networks are there."""
+    self.warnings = strangers.warnings(
+      self.album,
+      is_demo_prior=strangers.is_demo(self.config.checkpoint),
+      networks=self.shared.networks.values(),
     )
-    for line in job.warnings:
+    for line in self.warnings:
       log(f"warning: {line}")
-    return job
 
   @property
   def lora_config(self) -> LoraConfig | None:

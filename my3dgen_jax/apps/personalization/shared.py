@@ -3,7 +3,6 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable
-from typing import Any
 
 import jax
 
@@ -29,7 +28,7 @@ class Shared:
     devices: of all processes.
     base: the pretrained generator.
     digest: of its files.
-    networks: "lpips" and "identity", where there are any.
+    networks: "lpips" and "identity", once `read_networks` has read them.
     digests: of their files.
   """
 
@@ -88,28 +87,37 @@ class Shared:
       raise ConfigError(
         f"lora_targets: {' '.join(config.lora.targets)} fit no module"
       )
-    networks: dict[str, Any] = {}
-    digests = {}
+    return cls(devices, Network(variables, Generator(model)), digest, {}, {})
+
+  def read_networks(
+    self, config: PersonalizeConfig, shelf: Shelf | None = None
+  ):
+    """Reads LPIPS and the face network, which may be large, where wanted.
+
+    Args:
+      config: as `load`'s.
+      shelf: likewise.
+
+    Raises: UserError: bad input, as `personalize` does.
+    """
+    shelf, model = shelf or Shelf(), self.model
     if config.lpips:
       lpips = pathlib.Path(config.lpips).expanduser()
       load_lpips = lambda: lpips_lib.load_lpips(
         lpips, dtype=model.dtype, precision=model.precision
       )
-      networks["lpips"], digests["lpips"] = shelf.with_digest(
+      self.networks["lpips"], self.digests["lpips"] = shelf.with_digest(
         lpips / lpips_lib.WEIGHTS_FILE, load_lpips, model.dtype, model.precision
       )
-      _check_sizes(config, model, networks["lpips"].module.backbone)
+      _check_sizes(config, model, self.networks["lpips"].module.backbone)
     if config.identity:
       identity = pathlib.Path(config.identity).expanduser()
       load_identity = lambda: identity_lib.load_identity(
         identity, dtype=model.dtype
       )
-      networks["identity"], digests["identity"] = shelf.with_digest(
+      self.networks["identity"], self.digests["identity"] = shelf.with_digest(
         identity / identity_lib.WEIGHTS_FILE, load_identity, model.dtype
       )
-    return cls(
-      devices, Network(variables, Generator(model)), digest, networks, digests
-    )
 
 
 def _check_sizes(

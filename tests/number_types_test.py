@@ -28,9 +28,17 @@ GENERATOR = Generator(TINY, LORA)
 SETTINGS = {
   "as_they_are": contextlib.nullcontext,
   "x64": lambda: jax.enable_x64(True),
-  "strict_types": lambda: jax.numpy_dtype_promotion("strict"),
-  "no_rank_promotion": lambda: jax.numpy_rank_promotion("raise"),
+  "strict": lambda: _both(
+    jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise")
+  ),
 }
+
+
+@contextlib.contextmanager
+def _both(first, second):
+  """Both only refuse what would pass: neither hides what the other finds."""
+  with first, second:
+    yield
 
 
 def shapes_of(tree):

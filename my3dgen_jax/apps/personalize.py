@@ -309,7 +309,6 @@ def _begin(out: pathlib.Path, description: dict[str, Any], flags: str | None):
 
 def describe_all(results: Mapping[str, Any], out: str) -> str:
   """The summaries of many runs as a table, and where they are."""
-  show = lambda value, digits: "-" if value is None else f"{value:.{digits}f}"
   columns = [
     ("lpips", "LPIPS", 4),
     ("psnr", "PSNR", 2),
@@ -320,19 +319,12 @@ def describe_all(results: Mapping[str, Any], out: str) -> str:
     if isinstance(summary, UserError):
       lines.append(f"{name:<22} failed: {summary}")
     else:
-      lines.append(
-        f"{name:<22}"
-        + "".join(
-          f"{show(summary['personalized'].get(key), digits):>9}"
-          for key, _, digits in columns
-        )
-      )
+      lines.append(_row(name, summary["personalized"], columns))
   return "\n".join([*lines, f"{out}/*/{run_folder.ADAPTER_FILE}"])
 
 
 def describe(summary: dict[str, Any], out: str) -> str:
   """A run's summary as a table, and where to look."""
-  show = lambda value, digits: "-" if value is None else f"{value:.{digits}f}"
   names = ("pretrained", "personalized")
   columns = [
     ("lpips", "LPIPS", 4),
@@ -347,13 +339,7 @@ def describe(summary: dict[str, Any], out: str) -> str:
     + "".join(f"{title:>9}" for _, title, _ in columns)
   ]
   for name in names:
-    lines.append(
-      f"{name:<22}"
-      + "".join(
-        f"{show(summary[name].get(key), digits):>9}"
-        for key, _, digits in columns
-      )
-    )
+    lines.append(_row(name, summary[name], columns))
   if summary["adapter_numbers"]:
     lines.append(
       f"{summary['adapter_numbers']} numbers, "
@@ -369,3 +355,13 @@ def describe(summary: dict[str, Any], out: str) -> str:
     if (pathlib.Path(out).expanduser() / name).exists()
   ]
   return "\n".join(lines)
+
+
+def _row(
+  name: str, scores: Mapping[str, Any], columns: Sequence[tuple[str, str, int]]
+) -> str:
+  """A line of a table; columns are keys, titles and digits."""
+  show = lambda value, digits: "-" if value is None else f"{value:.{digits}f}"
+  return f"{name:<22}" + "".join(
+    f"{show(scores.get(key), digits):>9}" for key, _, digits in columns
+  )

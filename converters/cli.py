@@ -1,10 +1,12 @@
 """What the converters' command lines have in common."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import flags
 
+from converters.errors import naming
 from my3dgen_jax.errors import CheckpointError, one_line, UserError
 
 LICENCE_NOTE = (
@@ -74,3 +76,30 @@ def check_output(
     raise CheckpointError(
       f"{output}: {error.strerror} (--overwrite replaces it)"
     ) from None
+
+
+def check_new_file(
+  output: str, inputs: Sequence[str], suffix: str, overwrite: bool
+):
+  """Refuses before any work what would fail, or be regretted, after it.
+
+  Args:
+    output: a file.
+    inputs: files that must not be it.
+    suffix: that its name ends in.
+    overwrite: it may exist.
+
+  Raises: CheckpointError.
+  """
+  with naming(output):
+    if not output.endswith(suffix):
+      raise CheckpointError(
+        f"expected a name that ends in {suffix} (choose another --output)"
+      )
+    if os.path.isdir(output):
+      raise CheckpointError("is a folder (give a file name)")
+    if os.path.realpath(output) in map(os.path.realpath, inputs):
+      which = "the input" if len(inputs) == 1 else "one of the inputs"
+      raise CheckpointError(f"is {which} (choose another --output)")
+    if os.path.lexists(output) and not overwrite:
+      raise CheckpointError("exists already (--overwrite replaces it)")

@@ -32,7 +32,7 @@ from absl import flags
 
 from converters import cli
 from converters.errors import naming
-from converters.shrink_adapter import check_output
+from converters.shrink_adapter import SUFFIX
 from my3dgen_jax import lora
 from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.lora import shared_basis
@@ -61,7 +61,7 @@ def convert(
   Raises: UserError: one line that names the file and the reason.
   """
   paths = [path for place in inputs for path in adapters_in(place)]
-  check_output(output, paths, overwrite)
+  cli.check_new_file(output, paths, SUFFIX, overwrite)
   if not pathlib.Path(output).match(shared_basis.PATTERN):
     raise CheckpointError(
       f"{output}: expected a name like {shared_basis.PATTERN}, by which readers "

@@ -48,7 +48,7 @@ def convert(
     CheckpointError: one line that names the file, the reason and, where
       there is one, the remedy.
   """
-  check_output(output, input_path, overwrite)
+  cli.check_new_file(output, [input_path], SUFFIX, overwrite)
   data = read_file(input_path)
   with naming(input_path):
     tensor = find_tensor(torch_reader.loads(data), key)
@@ -91,21 +91,6 @@ def find_tensor(value: Any, key: str | None = None) -> TensorRecord:
       f"holds no tensor {bare(key)}; it has {names} (choose with --key)"
     )
   return next(iter(tensors.values())) if key is None else tensors[key]
-
-
-def check_output(output: str, input_path: str, overwrite: bool):
-  """Refuses before any work what would fail, or be regretted, after it."""
-  with naming(output):
-    if not output.endswith(SUFFIX):
-      raise CheckpointError(
-        f"expected a name that ends in {SUFFIX} (choose another --output)"
-      )
-    if os.path.isdir(output):
-      raise CheckpointError("is a folder (give a file name)")
-    if os.path.realpath(output) == os.path.realpath(input_path):
-      raise CheckpointError("is the input (choose another --output)")
-    if os.path.lexists(output) and not overwrite:
-      raise CheckpointError("exists already (--overwrite replaces it)")
 
 
 def run(argv: list[str], about: str, convert_file: Callable[..., None]) -> int:

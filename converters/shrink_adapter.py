@@ -61,7 +61,8 @@ def convert(
 
   Raises: UserError: one line that names the file and the reason.
   """
-  check_output(output, [input_path, *([basis] if basis else [])], overwrite)
+  inputs = [input_path, *([basis] if basis else [])]
+  cli.check_new_file(output, inputs, SUFFIX, overwrite)
   if fnmatch.fnmatch(output, shared_basis.PATTERN):
     raise CheckpointError(
       f"{output}: is a name like {shared_basis.PATTERN}, by which readers look "
@@ -103,21 +104,6 @@ def relative_error(first: object, second: object) -> float:
   """See `quantization.relative_error`; of collections."""
   flat = [flatten_dict(tree) for tree in (first, second)]
   return quantization.relative_error(*flat)
-
-
-def check_output(output: str, inputs: list[str], overwrite: bool):
-  """Refuses before any work what would fail, or be regretted, after it."""
-  with naming(output):
-    if not output.endswith(SUFFIX):
-      raise CheckpointError(
-        f"expected a name that ends in {SUFFIX} (choose another --output)"
-      )
-    if os.path.isdir(output):
-      raise CheckpointError("is a folder (give a file name)")
-    if os.path.realpath(output) in map(os.path.realpath, inputs):
-      raise CheckpointError("is one of the inputs (choose another --output)")
-    if os.path.lexists(output) and not overwrite:
-      raise CheckpointError("exists already (--overwrite replaces it)")
 
 
 def main(argv: list[str]) -> int:

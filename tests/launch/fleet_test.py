@@ -116,7 +116,7 @@ class FleetCommandTest(parameterized.TestCase):
     self.assertRegex(found.stderr, rf"\A{line}[^\n]*\n\Z")
     self.assertEqual([path.name for path in self.root.iterdir()], ["a.csv"])
 
-  @absltest.skipIf(_RAY, "says what happens without the extra fleet")
+  @absltest.skipIf(_RAY, "needs an environment without Ray")
   def test_without_ray(self):
     (self.root / "a.csv").write_text("id,demo_person\nann,1\n")
     found = commands.run("fleet", "--manifest=a.csv", "--out=x", cwd=self.root)

@@ -246,7 +246,7 @@ class FleetTest(parameterized.TestCase):
       self.run_fleet(Script(), people=[f"p{i:03}" for i in range(100)])
     self.assertLess(write.call_count, 25)
 
-  @absltest.skipIf(sys.platform == "win32", "has no such locks")
+  @absltest.skipIf(sys.platform == "win32", "needs flock: not on Windows")
   def test_one_fleet_at_a_time(self):
     code = (
       "import fcntl, os, sys\n"

@@ -2,9 +2,9 @@
 
     python -m benchmarks.small_faces --out=runs/small_faces
 
-A person of the demo is personalized from ten photos; from these and twenty
-more; and from these and twenty more of whose faces a camera caught fewer
-pixels: made smaller, saved as JPEG and brought to the crop's size again, as
+A person of the demo is personalized from some photos (--sharp); from these and
+more (--small); and from these and as many more of whose faces a camera caught
+fewer pixels: made smaller, saved as JPEG and brought to the crop's size again, as
 `prepare` does. The share that is left of a side is what `prepare` calls
 `--min_scale`. Small photos are worth keeping where the held-out photos look
 more like the person than without them. A stopped benchmark goes on.
@@ -29,10 +29,17 @@ from my3dgen_jax.training import run_folder
 _OUT = cli.string("out", "runs/small_faces", "Folder of the runs.")
 _FIRST = cli.integer("first", 0, "Number of the first person.", lower_bound=0)
 _PEOPLE = cli.integer("people", 1, "How many.", lower_bound=1)
-_STEPS = cli.integer("steps", 100, "Of each run.", lower_bound=1)
+_STEPS = cli.integer("steps", 100, "Steps of each run.", lower_bound=1)
+_SHARP = cli.integer(
+  "sharp", 10, "Training photos that stay as they are.", lower_bound=1
+)
+_SMALL = cli.integer(
+  "small", 20, "Training photos whose faces are made small.", lower_bound=1
+)
+_SCALES = cli.string(
+  "scales", "1,0.5,0.4,0.3,0.2,0.12", "What is left of a small photo's side."
+)
 
-_SHARP = 10  # photos that stay as they are
-_SCALES = (1.0, 0.5, 0.4, 0.3, 0.2, 0.12)
 _JPEG_QUALITY = 90
 _METRICS = ("lpips", "psnr", "psnr_marks", "id_sim")
 
@@ -42,8 +49,10 @@ def main():
   for number in range(_FIRST.value, _FIRST.value + _PEOPLE.value):
     folder = pathlib.Path(_OUT.value) / f"person_{number}"
     demo_album.write_demo_album(folder / "album", number)
-    for scale in (None, *_SCALES):
-      name = "sharp alone" if scale is None else f"and 20 at {scale:g}"
+    for scale in (None, *map(float, _SCALES.value.split(","))):
+      name = f"{_SHARP.value} sharp"
+      if scale is not None:
+        name += f" and {_SMALL.value} at {scale:g}"
       rows.append([f"{number}", name, *_scores(folder, number, scale)])
   print(
     report.table(["person", "photos", "LPIPS", "PSNR", "at marks", "ID"], rows)
@@ -52,7 +61,9 @@ def main():
 
 def _scores(folder: pathlib.Path, number: int, scale: float | None):
   """Of held-out photos, after a run."""
-  name = "alone" if scale is None else f"at{scale:g}"
+  name = f"{_SHARP.value}_alone"
+  if scale is not None:
+    name = f"{_SHARP.value}_and_{_SMALL.value}_at{scale:g}"
   out = folder / name
   if not (out / run_folder.SUMMARY_FILE).exists():
     album = folder / f"album_{name}"
@@ -78,9 +89,9 @@ def _write(album: pathlib.Path, out: pathlib.Path, scale: float | None):
   shutil.rmtree(out, ignore_errors=True)
   shutil.copytree(album, out)
   labels = dataset_json.read(out / dataset_json.FILE_NAME)
-  later = sorted(name for name in labels if name.startswith("photo"))[_SHARP:]
-  for name in later:
-    if scale is None:
+  photos = sorted(name for name in labels if name.startswith("photo"))
+  for place, name in enumerate(photos[_SHARP.value :]):
+    if scale is None or place >= _SMALL.value:
       (out / name).unlink()
       del labels[name]
     else:

@@ -376,12 +376,14 @@ def _search(
   hull = person.hull(config.beta)
   lpips = person.need_lpips() if config.lpips_weight else None
   weights = HullFit(
-    config=config,
+    config=person.starting(config),
     hull=hull,
     generator=person.generator,
     fingerprint=person.hull_fingerprint(),
     lpips=lpips,
     lpips_fingerprint=person.lpips_digest if lpips else "",
+    encoder=person.encoder,
+    encoder_fingerprint=person.encoder_digest,
     degradation=degradation,
     devices=person.devices,
     cache=cache,

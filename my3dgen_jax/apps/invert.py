@@ -1,7 +1,7 @@
 """From a photo to a latent, and to views that nobody has photographed.
 
-Four ways: into W or W+ by projection, into the personal hull, and into W with
-the generator bent to the photo (pivotal tuning).
+Five ways: into W or W+ by projection, or by an encoder alone, into the personal
+hull, and into W with the generator bent to the photo (pivotal tuning).
 
 Source: My3DGen, section 4.1 and appendix D.
 """
@@ -50,7 +50,7 @@ from my3dgen_jax.training.photo_fits import Targets
 from my3dgen_jax.training.pivotal import PivotalTuner
 from my3dgen_jax.types import Network
 
-WAYS = ("w", "w+", "hull", "pivot")
+WAYS = ("w", "w+", "hull", "pivot", "encoder")
 SUMMARY_FILE = "summary.json"
 SHEET_FILE = "sheet.png"
 ADAPTER_SUFFIX = ".safetensors"
@@ -61,11 +61,11 @@ _YAWS = (-0.35, 0.35)  # of the views in the sheet
 class InvertConfig:
   """How photos are inverted."""
 
-  way: Literal["w", "w+", "hull", "pivot"] = setting(
+  way: Literal["w", "w+", "hull", "pivot", "encoder"] = setting(
     "pivot",
     "How a photo becomes a latent: w, w+: by projection; hull: in "
     "the personal hull; pivot: by projection into W, and a change of the "
-    "generator to show the photo.",
+    "generator to show the photo; encoder: at a look or two, without steps.",
   )
   # Its space follows from the way.
   projection: ProjectionConfig = part(ProjectionConfig(steps=600), "latent_")
@@ -143,8 +143,12 @@ def invert(
   config.validate()
   stop = stop or StopRequest()
   common = {"devices": person.devices, "cache": cache}
+  encoder = {
+    "encoder": person.encoder,
+    "encoder_fingerprint": person.encoder_digest,
+  }
   lpips = {
-    "lpips": person.need_lpips(),
+    "lpips": person.lpips if config.way == "encoder" else person.need_lpips(),
     "lpips_fingerprint": person.lpips_digest,
   }
   batch = album.batch(range(len(album)))
@@ -153,10 +157,11 @@ def invert(
   if config.way == "hull":
     hull = person.hull(config.hull.beta)
     found = HullFit(
-      config=config.hull,
+      config=person.starting(config.hull),
       hull=hull,
       generator=person.generator,
       fingerprint=person.hull_fingerprint(),
+      **encoder,
       **lpips,
       **common,
     ).find(targets, album.names, stop)
@@ -169,13 +174,23 @@ def invert(
       Inverted(np.asarray(ws), person.generator, one)
       for ws, one in zip(found.latents(hull), alpha)
     ]
-  space = "w+" if config.way == "w+" else "w"
+  projection = dataclasses.replace(
+    config.projection, space="w+" if config.way == "w+" else "w"
+  )
+  if config.way == "encoder":
+    projection = dataclasses.replace(
+      projection,
+      space=person.encoder.module.config.space if person.encoder else "w",
+      init="encoder",
+      steps=0,
+    )
   anchors = AnchorFinder(
-    config=dataclasses.replace(config.projection, space=space),
+    config=person.starting(projection, projection.space),
     flags="latent_",
     again="the same command goes on",
     generator=person.generator,
     fingerprint=person.digest,
+    **encoder,
     **lpips,
     **common,
   ).find(album, stop, title="latents")

@@ -25,6 +25,12 @@ from my3dgen_jax.models.checkpoint import (
   load_generator,
   weights_digest,
 )
+from my3dgen_jax.models.encoder_files import (
+  ENCODER_FILE,
+  EncoderFile,
+  load_encoder,
+  place_beside,
+)
 from my3dgen_jax.storage.shareable import without_paths
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.anchors import Anchors
@@ -52,6 +58,8 @@ class Person:
     identity: or None, likewise.
     settings: of the run; empty for a bare base.
     is_demo: the demo has trained the base, which knows nobody real.
+    encoder: of the base, or None.
+    encoder_digest: of its numbers, or "".
   """
 
   name: str
@@ -68,6 +76,8 @@ class Person:
   identity: Network | None = None
   settings: dict[str, Any] = dataclasses.field(default_factory=dict)
   is_demo: bool = False
+  encoder: Network | None = None
+  encoder_digest: str = ""
 
   def warnings(self, album: Album) -> list[str]:
     """What is to be said of photos before working on them, see `strangers`."""
@@ -119,6 +129,29 @@ class Person:
         "folder of its weights by --lpips"
       )
     return self.lpips
+
+  def starting(self, config: Any, space: str | None = None) -> Any:
+    """Settings of a search that say what it starts from.
+
+    Args:
+      config: has a field `init`, None where nobody has chosen.
+      space: "w" or "w+", what the encoder must find; None: either.
+
+    Raises: UserError: an encoder is asked for, and there is none.
+    """
+    fits = self.encoder is not None and space in (
+      None,
+      self.encoder.module.config.space,
+    )
+    if config.init == "encoder" and not fits:
+      raise UserError(
+        f"{self.name}: there is no encoder of its base"
+        + (f" for {space}" if space else "")
+        + "; give one by --encoder, as python -m "
+        "my3dgen_jax.launch.train_encoder writes it"
+      )
+    chosen = fits and config.init != "mean"
+    return dataclasses.replace(config, init="encoder" if chosen else None)
 
   def made(self, task: str, **details: Any) -> Origin:
     """The origin of a picture that a task makes."""
@@ -194,6 +227,7 @@ def load_person(
   pretrained: bool = False,
   lpips: Path | None = None,
   identity: Path | None = None,
+  encoder: Path | None = None,
   devices: Sequence[jax.Device] = (),
   precision: str | None = None,
 ) -> Person:
@@ -208,6 +242,8 @@ def load_person(
     lpips: folder of weights; None: the run's if it is still there, see
       `Person.need_lpips`.
     identity: likewise, see `Person.reference`.
+    encoder: folder of `train_encoder`; None: the run's, or what lies beside
+      the base, if it is the base's; "": none.
     devices: that are used; none: all.
     precision: of products, see `GeneratorConfig`; None: as the run or the
       base has it.
@@ -255,6 +291,14 @@ def load_person(
   }
   lpips = lpips or _if_there(settings.get("lpips"))
   identity = identity or _if_there(settings.get("identity"))
+  found = _encoder(
+    encoder,
+    [
+      settings.get("encoder"),
+      place_beside(checkpoint or settings["checkpoint"]),
+    ],
+    base_id,
+  )
   return Person(
     name=name,
     generator=generator,
@@ -272,7 +316,29 @@ def load_person(
     settings=settings,
     photos=photos,
     is_demo=strangers.is_demo(checkpoint or settings["checkpoint"]),
+    encoder=found and found.network,
+    encoder_digest=found.digest if found else "",
   )
+
+
+def _encoder(
+  given: Path | None, places: Sequence[Path | None], base: str
+) -> EncoderFile | None:
+  """The encoder that is given, or the first that is there and fits."""
+  if given:
+    found = load_encoder(given)
+    if found.base_digest != base:
+      raise CheckpointError(
+        f"{given}: was trained for the generator "
+        f"{found.base_digest[:ID_LENGTH]}, this is {base[:ID_LENGTH]}"
+      )
+    return found
+  for place in () if given == "" else filter(None, places):
+    if (pathlib.Path(place) / ENCODER_FILE).is_file():
+      found = load_encoder(place)
+      if found.base_digest == base:
+        return found
+  return None
 
 
 def _of_bank(

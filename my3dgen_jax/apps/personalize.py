@@ -22,6 +22,7 @@ from my3dgen_jax.apps.personalization.settings import (
   FREE,
   PersonalizeConfig,
   with_begun_lists,
+  with_encoder,
 )
 from my3dgen_jax.apps.personalization.shared import Shared
 from my3dgen_jax.apps.personalization.shelf import Shelf
@@ -160,6 +161,10 @@ def _personalize(
       )
       for run in runs
     ]
+  begun = _begun_settings(runs[0].out) if resume else None
+  runs = [
+    run._replace(config=with_encoder(run.config, begun, log)) for run in runs
+  ]
   devices = devices_lib.all_devices(runs[0].config.devices)
   shared = Shared.load(
     runs[0].config, devices, people=len(runs), shelf=shelf, log=log
@@ -202,8 +207,8 @@ def _absolute(config: PersonalizeConfig) -> PersonalizeConfig:
     config,
     **{
       name: str(pathlib.Path(place).expanduser().absolute())
-      for name in ("checkpoint", "album", "lpips", "identity")
-      if (place := getattr(config, name)) is not None
+      for name in ("checkpoint", "album", "lpips", "identity", "encoder")
+      if (place := getattr(config, name))
     },
   )
 

@@ -195,6 +195,7 @@ def setting(
   low: float | None = None,
   high: float | None = None,
   choices: Sequence[str] = (),
+  later: bool = False,
 ) -> Any:
   """A field of a config that a command's flag can set.
 
@@ -205,6 +206,7 @@ def setting(
     high: the largest one, likewise. A list of numbers has low = -high.
     choices: the texts that the flag takes, where the annotation is no
       `Literal`. Suffixes of files are given without their dot.
+    later: it was added after files with its config were written, see `plain`.
   """
   return dataclasses.field(
     default=default,
@@ -213,6 +215,7 @@ def setting(
       "low": low,
       "high": high,
       "choices": tuple(choices),
+      "later": later,
     },
   )
 

@@ -35,7 +35,22 @@ class ProjectionConfig:
     "Latent space: w, one w for all layers of a photo, or w+, one for "
     "each layer.",
   )
-  steps: int = setting(500, "Optimizer steps for each photo, >= 1.")
+  init: Literal["mean", "encoder"] | None = setting(
+    None,
+    "What steps start from: mean: the mean of W; encoder: what an encoder "
+    "finds, without noise on w; default: encoder, if there is one.",
+    later=True,
+  )
+  looks: int = setting(
+    2,
+    "Times that the encoder looks at a photo, >= 1.",
+    low=1,
+    high=100,
+    later=True,
+  )
+  steps: int = setting(
+    500, "Optimizer steps for each photo, >= 1; >= 0 after an encoder."
+  )
   batch_size: int = setting(
     0,
     "Photos at a time, over all devices; 0: as many as fit an "
@@ -88,9 +103,10 @@ class ProjectionConfig:
       prefix,
       lambda v: is_size(v, high=2**24),
       "a whole number >= 1",
-      "steps",
+      "looks",
       "w_samples",
       "resolution",
+      *(("steps",) if self.init == "mean" else ()),
     )
     require_fields(
       self,
@@ -98,6 +114,7 @@ class ProjectionConfig:
       lambda v: is_size(v, low=0, high=2**24),
       "a whole number >= 0",
       "batch_size",
+      "steps",
     )
     require_fields(
       self,
@@ -124,6 +141,11 @@ class ProjectionConfig:
       self, prefix, lambda v: 0 <= v < 2**32, "a whole number >= 0", "seed"
     )
     return self
+
+  def without_encoder(self, prefix: str = "anchor_") -> "ProjectionConfig":
+    """The same from the mean of W; raises ConfigError where no step is left."""
+    dataclasses.replace(self, init="mean").validate(prefix)
+    return dataclasses.replace(self, init=None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,6 +235,12 @@ class TuningConfig:
     0.0025,
     "Adam's learning rate before the correction for lazy regularization, > 0.",
   )
+  decay: Literal["none", "cosine"] = setting(
+    "none",
+    "Course of the learning rate: none: constant, as the paper has it; "
+    "cosine: falling to 0 at the last of --steps, after a short rise.",
+    later=True,
+  )
   beta1: float = setting(
     0.0, "Adam's decay rate of the first moment, in [0, 1)."
   )
@@ -275,6 +303,13 @@ class HullFitConfig:
     "w+",
     "Anchors' weights: w: one set for all layers; w+: an offset for "
     "each layer, too.",
+  )
+  init: Literal["mean", "encoder"] | None = setting(
+    None,
+    "What steps start from: mean: the mean of the anchors; encoder: what in "
+    "the hull is nearest to what an encoder finds; default: encoder, if there "
+    "is one.",
+    later=True,
   )
   beta: float = setting(
     0.02, "Depth below 0 that anchors' weights may reach, in [0, 1]."

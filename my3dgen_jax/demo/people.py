@@ -259,20 +259,5 @@ def disturbed_camera(key: chex.PRNGKey, c: Array, error: float) -> jax.Array:
 
   Returns: [25].
   """
-  cam2world, intrinsics = cameras.unpack_label(c)
   turn = error * jax.random.normal(key, (2,))
-  pivot = jnp.asarray(PIVOT)
-  rotation = _about_y(turn[0]) @ _about_x(turn[1])
-  offset = rotation @ (cam2world[:3, 3] - pivot)
-  moved = jnp.eye(4).at[:3, :3].set(rotation @ cam2world[:3, :3])
-  return cameras.pack_label(moved.at[:3, 3].set(offset + pivot), intrinsics)
-
-
-def _about_y(angle: jax.Array) -> jax.Array:
-  c, s = jnp.cos(angle), jnp.sin(angle)
-  return jnp.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-
-
-def _about_x(angle: jax.Array) -> jax.Array:
-  c, s = jnp.cos(angle), jnp.sin(angle)
-  return jnp.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+  return cameras.turned(c, turn, jnp.asarray(PIVOT))

@@ -24,6 +24,7 @@ from my3dgen_jax.tracing import derivatives, meshes
 from my3dgen_jax.types import (
   Array,
   DecoderWeights,
+  Network,
   RadianceSample,
   RaySampling,
   RenderOutput,
@@ -358,6 +359,15 @@ class Generator(TypedMethods, nn.Module):
       sampling.importance,
       shape + (rendering.depth_resolution_importance,),
     )
+
+
+@jax.jit
+def images_of(network: Network, ws: Array, c: Array) -> RenderOutput:
+  """Each latent from its own camera: [N, num_ws, w_dim], [N, 25].
+
+  One program for whoever shows latents, so that it is compiled once.
+  """
+  return network(ws, c, method="synthesis")
 
 
 def _init(generator: Generator, key: chex.PRNGKey) -> Any:

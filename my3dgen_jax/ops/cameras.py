@@ -187,6 +187,41 @@ def unpack_label(c: Array) -> tuple[jax.Array, jax.Array]:
 
 
 @entry
+def turned(c: Array, angles: Array, pivot: Array) -> jax.Array:
+  """Labels of cameras that went around a point; their distance to it stays.
+
+  Args:
+    c: [..., 25].
+    angles: [..., 2], about the world's y and x axes, radians.
+    pivot: [3], the point, world units.
+
+  Returns: c, [..., 25].
+  """
+  cam2world, intrinsics = unpack_label(c)
+  pivot, angles = jnp.asarray(pivot), jnp.asarray(angles)
+  cosine, sine = jnp.cos(angles), jnp.sin(angles)
+  zero, one = jnp.zeros_like(sine[..., 0]), jnp.ones_like(sine[..., 0])
+
+  def matrix(*rows):
+    return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
+
+  about_y = matrix(
+    (cosine[..., 0], zero, sine[..., 0]),
+    (zero, one, zero),
+    (-sine[..., 0], zero, cosine[..., 0]),
+  )
+  about_x = matrix(
+    (one, zero, zero),
+    (zero, cosine[..., 1], -sine[..., 1]),
+    (zero, sine[..., 1], cosine[..., 1]),
+  )
+  rotation = about_y @ about_x
+  place = (rotation @ (cam2world[..., :3, 3] - pivot)[..., None])[..., 0]
+  moved = cam2world.at[..., :3, :3].set(rotation @ cam2world[..., :3, :3])
+  return pack_label(moved.at[..., :3, 3].set(place + pivot), intrinsics)
+
+
+@entry
 def mirror(c: Array) -> jax.Array:
   """The label of the left-right mirrored image.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from my3dgen_jax.config import ProjectionConfig
@@ -18,6 +19,7 @@ from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.storage.array_files import read_npz
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.training import projection
+from my3dgen_jax.training.encoding import looking
 from my3dgen_jax.training.photo_fits import PhotoFits, Targets
 from my3dgen_jax.types import Array, Network
 
@@ -99,6 +101,8 @@ class AnchorFinder(PhotoFits):
       e.g. a checkpoint's digest.
     lpips: compares images.
     lpips_fingerprint: likewise.
+    encoder: a Network, what steps start from where the config says so; or None.
+    encoder_fingerprint: likewise.
     flags: what the flags of `config` begin with, for messages.
     again: how one goes on after a stop, for messages.
   """
@@ -108,6 +112,8 @@ class AnchorFinder(PhotoFits):
   fingerprint: str
   lpips: Network | None
   lpips_fingerprint: str
+  encoder: Any = None
+  encoder_fingerprint: str = ""
   flags: str = "anchor_"
   again: str = "the same command with --resume goes on"
 
@@ -127,14 +133,21 @@ class AnchorFinder(PhotoFits):
     model = self.generator.module.config
     ws = [photo.ws for photo in album.photos]
     wanted = [i for i, given in enumerate(ws) if given is None]
-    if wanted and self.lpips is None:
+    if not self._encodes:
+      self.config.without_encoder(self.flags)
+    elif wanted and self.encoder is None:
+      raise UserError(
+        f"{self.flags}init: encoder needs one; python -m "
+        "my3dgen_jax.launch.train_encoder trains it"
+      )
+    if wanted and self.lpips is None and self.steps:
       raise UserError(
         f"{album.place}: projection compares images by LPIPS; "
         "give it, or give every photo its _latent.npy"
       )
     # Whether any photo has a mask; then all go through the same program.
     masked = any(photo.mask is not None for photo in album.photos)
-    if wanted:
+    if wanted and self.steps:
       projection.check_sizes(
         self.config,
         model.img_resolution,
@@ -174,19 +187,41 @@ class AnchorFinder(PhotoFits):
   def advice(self) -> str:
     return f"try a lower --{self.flags}learning_rate, or leave the photo out"
 
+  def settings(self) -> dict[str, Any]:
+    settings = super().settings()
+    if self._encodes:
+      # Noise is of steps that start from the mean of W.
+      unused = ("w_samples", "w_noise", "w_noise_ramp")
+      if not self.steps:  # then nothing is compared, either
+        unused = tuple(set(settings) - {"space", "init", "looks"})
+      for name in unused:
+        settings.pop(name, None)
+    return settings
+
   def description(self) -> Any:
-    return [
+    described = [
       self.settings(),
       self.generator.module.config.to_dict(),
       self.fingerprint,
-      self.lpips.module.dtype,
-      self.lpips_fingerprint,
+      self.lpips.module.dtype if self.steps else None,
+      self.lpips_fingerprint if self.steps else "",
     ]
+    return described + [self.encoder_fingerprint] * self._encodes
 
   def init(self, targets: Targets) -> Any:
-    return self._projector.init(
-      self.generator, self._statistics, photos=targets.image.shape[0]
+    if not self._encodes:
+      return self._projector.init(
+        self.generator, self._statistics, photos=targets.image.shape[0]
+      )
+    found = looking.encode_photos(
+      self.encoder,
+      self.generator,
+      targets.image,
+      targets.c,
+      targets.mask,
+      looks=self.config.looks,
     )
+    return self._projector.state(self.generator, found.ws)
 
   def step(self, targets: Any, state: Any) -> tuple[Any, jax.Array]:
     return self._projector.step(
@@ -195,6 +230,10 @@ class AnchorFinder(PhotoFits):
 
   def result(self, state: Any) -> dict[str, Any]:
     return {"w": state.w}
+
+  @property
+  def _encodes(self) -> bool:
+    return self.config.init == "encoder"
 
   # Made once, and only if a photo needs them.
 
@@ -208,6 +247,9 @@ class AnchorFinder(PhotoFits):
 
   @functools.cached_property
   def _statistics(self) -> projection.WStatistics:
+    if self._encodes:  # whose steps need no noise
+      mean = self.encoder.variables["buffers"]["mean"]
+      return projection.WStatistics(mean, jnp.zeros(()))
     return projection.w_statistics(
       jax.random.key(self.config.seed),
       self.generator,

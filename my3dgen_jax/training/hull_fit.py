@@ -27,6 +27,7 @@ from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.losses.reconstruction import mean_squared_error
 from my3dgen_jax.ops.resize import resize_bilinear
+from my3dgen_jax.training.encoding import looking
 from my3dgen_jax.training.photo_fits import PhotoFits, Targets
 from my3dgen_jax.types import Array, Network
 
@@ -94,6 +95,8 @@ class HullFit(PhotoFits):
     lpips: compares images; None where it has no weight.
     lpips_fingerprint: likewise.
     degradation: None: photos are as they were taken.
+    encoder: a Network, what steps start from where the config says so; or None.
+    encoder_fingerprint: likewise.
   """
 
   config: HullFitConfig
@@ -103,6 +106,8 @@ class HullFit(PhotoFits):
   lpips: Network | None = None
   lpips_fingerprint: str = ""
   degradation: Degradation | None = None
+  encoder: Any = None
+  encoder_fingerprint: str = ""
 
   def find(
     self,
@@ -138,11 +143,17 @@ class HullFit(PhotoFits):
       self.lpips_fingerprint,
       self.hull.beta,
       self.degradation and self.degradation.name,
-    ]
+    ] + [self.encoder_fingerprint] * (self.config.init == "encoder")
 
   def init(self, targets: Targets) -> HullFitState:
     count, size = targets.image.shape[0], self.hull.size
     raw = jnp.full((count, size), 1 / size)
+    if self.config.init == "encoder":
+      found = looking.encode_photos(
+        self.encoder, self.generator, targets.image, targets.c, targets.mask
+      )
+      shape = (count, *self.hull.anchors.shape[1:])
+      raw = self.hull.project(jnp.broadcast_to(found.ws, shape))
     offsets = None
     if self.config.space == "w+":
       offsets = jnp.zeros((count, self.hull.anchors.shape[1], size))
@@ -172,7 +183,9 @@ class HullFit(PhotoFits):
 
   @property
   def _step(self) -> Callable[..., tuple[HullFitState, jax.Array]]:
-    return _compiled_step(self.config, self.degradation, tuple(self.devices))
+    # Where steps start from is not known to them.
+    config = dataclasses.replace(self.config, init=None)
+    return _compiled_step(config, self.degradation, tuple(self.devices))
 
 
 def _optimizer(config: HullFitConfig) -> Any:

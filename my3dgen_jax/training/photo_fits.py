@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from my3dgen_jax.config.checks import plain
 from my3dgen_jax.data.iterator import shard
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.jobs import devices as devices_lib
@@ -96,7 +97,7 @@ class PhotoFits(abc.ABC):
     Photos see no others; but how many are worked on at a time is in the last
     digits of each step, and after many steps in more than the last.
     """
-    settings = dataclasses.asdict(self.config)
+    settings = plain(self.config)
     settings.pop("batch_size", None)
     return settings
 

@@ -193,9 +193,26 @@ class Projector:
     """The state before the first step: the mean of W, the stored noise."""
     model = generator.module.config
     rows = 1 if self.config.space == "w" else model.num_ws
-    w = jnp.broadcast_to(statistics.mean, (photos, rows, model.w_dim))
+    return self.state(
+      generator, jnp.broadcast_to(statistics.mean, (photos, rows, model.w_dim))
+    )
+
+  def state(self, generator: Network, ws: Array) -> ProjectionState:
+    """The state before the first step.
+
+    Args:
+      generator: whose stored noise it starts from, where noise is optimized.
+      ws: [N, 1 or num_ws, w_dim], what w starts from: of W for all layers, of
+        W+ for each.
+    """
+    model = generator.module.config
+    rows = 1 if self.config.space == "w" else model.num_ws
+    if ws.shape[1] > rows:
+      ws = jnp.mean(ws, axis=1, keepdims=True)
+    w = jnp.broadcast_to(ws, (ws.shape[0], rows, model.w_dim))
+    photos = ws.shape[0]
     noise = {}
-    if self.config.optimize_noise:
+    if self.config.optimize_noise and self.config.steps:
       noise = {
         path: jnp.broadcast_to(leaf, (photos,) + leaf.shape)
         for path, leaf in _noise_maps(generator.variables).items()
@@ -240,6 +257,9 @@ class Projector:
     config = self.config
     step = state.step[0]
     progress = step / config.steps
+    if config.init == "encoder":
+      # Few steps from near the end: the first and the last count, too.
+      progress = (step + 1) / (config.steps + 1)
     keys = jax.vmap(jax.random.wrap_key_data)(targets.key)
     pool = functools.partial(block_means, side=config.resolution)
     photo = pool(targets.image)

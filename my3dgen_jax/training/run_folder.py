@@ -13,7 +13,6 @@ RUN/
   report/index.html     all of it as one page
 """
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -23,6 +22,7 @@ from typing import Any, NamedTuple
 
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.config import ConfigError, GeneratorConfig, LoraConfig
+from my3dgen_jax.config.checks import plain
 from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.models.checkpoint import generator_digest, load_generator
 from my3dgen_jax.models.generator import Generator
@@ -267,4 +267,4 @@ def load_run(
 
 def settings_of(config: Any) -> dict[str, Any]:
   """A frozen dataclass as plain data for config.json."""
-  return json.loads(json.dumps(dataclasses.asdict(config)))
+  return json.loads(json.dumps(plain(config)))

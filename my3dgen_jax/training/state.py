@@ -22,6 +22,7 @@ from my3dgen_jax.config import GeneratorConfig, LoraConfig, TuningConfig
 from my3dgen_jax.models.generator import abstract_variables, Generator
 from my3dgen_jax.types import Array, Network
 
+_WARM = 20  # of so many steps, one in which a falling rate first rises
 _FROZEN = ("backbone", "mapping")  # in every mode
 
 
@@ -112,8 +113,16 @@ def optimizer(config: TuningConfig) -> Any:
 
   k = config.lazy_interval
   share = k / (k + 1) if k else 1.0
+  rate = config.learning_rate * share
+  if config.decay == "cosine":
+    steps = max(config.steps, 2)
+    warm = max(steps // _WARM, 1)
+    # The first step's rate is not 0, the one after the last one's is.
+    rate = optax.warmup_cosine_decay_schedule(
+      rate / (warm + 1), rate, warm, steps, 0.0
+    )
   return optax.adam(
-    config.learning_rate * share,
+    rate,
     b1=math.pow(config.beta1, share),
     b2=math.pow(config.beta2, share),
     eps=1e-8,

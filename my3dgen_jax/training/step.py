@@ -51,12 +51,11 @@ def make_step(
     Of K `people`: state [D, K, ...], batch [D, K, A, N, ...], metrics [D, K].
   """
   # Runs that differ in what a step does not know share one program.
+  unknown = ["mode", "batch_size", "accumulation", "seed"]
+  if tuning.decay == "none":
+    unknown.append("steps")
   alike = dataclasses.replace(
-    tuning,
-    **{
-      name: getattr(TuningConfig, name)
-      for name in ("mode", "steps", "batch_size", "accumulation", "seed")
-    },
+    tuning, **{name: getattr(TuningConfig, name) for name in unknown}
   )
   return _make_step(config, alike, loss, lora_config, tuple(devices), people)
 

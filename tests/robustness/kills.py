@@ -44,7 +44,7 @@ _FLAGS = (
 )
 # Of summary.json: how long it took, which is never the same, and the size of
 # a whole generator's folder, whose files Orbax names by chance.
-_TIMES = ("seconds", "tuning_seconds", "adapter_bytes")
+_TIMES = ("seconds", "anchor_seconds", "tuning_seconds", "adapter_bytes")
 
 
 def _start(folder: pathlib.Path, mode: str) -> commands.Command:

@@ -1,6 +1,5 @@
 """Measurements, each kept in a file of its own by what it depends on."""
 
-import dataclasses
 import functools
 import hashlib
 import json
@@ -22,6 +21,7 @@ from my3dgen_jax.apps.evaluation.settings import (
   judges_of,
 )
 from my3dgen_jax.apps.person import Person
+from my3dgen_jax.config.checks import plain
 from my3dgen_jax.jobs import devices
 from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.jobs.progress import duration
@@ -105,7 +105,7 @@ class Bench:
 
   def _key(self, name: str, variant: Variant) -> dict[str, Any]:
     """All that a measurement depends on."""
-    protocol = dataclasses.asdict(self._config.protocol)
+    protocol = plain(self._config.protocol)
     return {
       "measure": name,
       "protocol": protocol,

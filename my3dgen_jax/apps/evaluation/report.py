@@ -1,6 +1,5 @@
 """Files of an evaluation: tables as text and values, figures, layouts."""
 
-import dataclasses
 import pathlib
 from collections.abc import Sequence
 
@@ -13,6 +12,7 @@ from my3dgen_jax.apps.evaluation.runs import Runs, Variant
 from my3dgen_jax.apps.evaluation.settings import EvaluateConfig, judges_of
 from my3dgen_jax.apps.evaluation.tables import Table
 from my3dgen_jax.apps.rendering import render
+from my3dgen_jax.config.checks import plain
 from my3dgen_jax.data import images, provenance
 from my3dgen_jax.jobs.progress import duration
 from my3dgen_jax.losses import identity as identity_lib
@@ -50,7 +50,7 @@ def write_values(
     out / VALUES_FILE,
     {
       "people": people,
-      "protocol": dataclasses.asdict(config.protocol),
+      "protocol": plain(config.protocol),
       "seed": config.seed,
       "tables": {
         table.name: {

@@ -203,6 +203,7 @@ def load_subject(
     pretrained=variant.pretrained,
     lpips=lpips,
     identity=identity,
+    encoder="",  # searches of the paper's start from means
     precision=precision,
   )
   person.need_lpips()

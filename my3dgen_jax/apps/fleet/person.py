@@ -13,9 +13,11 @@ from my3dgen_jax.apps.personalization.settings import (
   PersonalizeConfig,
 )
 from my3dgen_jax.apps.preparation.config import PrepareConfig
+from my3dgen_jax.config.checks import plain
 
 _RUNS, _BEFORE, _ALBUMS, _LOGS = "runs", "before", "albums", "logs"
-_COMPILED = ("checkpoint", "lpips", "identity", "devices", "precision")
+_PLACES = ("checkpoint", "lpips", "identity", "encoder")
+_COMPILED = (*_PLACES, "devices", "precision")
 _NOT_COMPILED = tuple(set(CIRCUMSTANCES) - set(_COMPILED))
 
 
@@ -40,18 +42,19 @@ class Person:
   @property
   def program(self) -> Hashable:
     """Equal for people whom one worker need not compile anew for."""
-    config = dataclasses.asdict(self.config)
+    config = plain(self.config)
     for name in _NOT_COMPILED:
-      config.pop(name)
+      config.pop(name, None)
     for part in ("tuning", "projection"):
       config[part].pop("seed")
-    config["tuning"].pop("steps")
+    if self.config.tuning.decay == "none":
+      config["tuning"].pop("steps")
     return digest(config)
 
   @property
   def settings(self) -> str:
     """A digest of all that the result depends on, but for the photos' files."""
-    config = dataclasses.asdict(self.config)
+    config = plain(self.config)
     for name in ("out", "cache", "devices", "log_every", "save_every"):
       config.pop(name)
     prepare = None if self.prepare is None else dataclasses.asdict(self.prepare)

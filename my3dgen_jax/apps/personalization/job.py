@@ -195,6 +195,8 @@ class Job:
       fingerprint=digest,
       lpips=self.shared.networks.get("lpips"),
       lpips_fingerprint=self.shared.digests.get("lpips", ""),
+      encoder=self.shared.networks.get("encoder"),
+      encoder_fingerprint=self.shared.digests.get("encoder", ""),
       devices=devices_lib.own(self.shared.devices),
       cache=pathlib.Path(cache).expanduser() if cache else out / UNFINISHED,
     )
@@ -347,6 +349,7 @@ class Job:
         )
       )
       for name, network in self.shared.networks.items()
+      if name in ("lpips", "identity")
     }
     comparison, each = before_after.compare(
       album,

@@ -50,6 +50,7 @@ class People:
     self._anchors: dict[int, Anchors] = {}
     self._saved: dict[int, checkpoint.Saved | None] = {}
     self._seconds = [0.0] * len(runs)
+    self._anchor_seconds = [0.0] * len(runs)
     self.results: list[Any] = [None] * len(runs)
     self.measured: set[int] = set()
 
@@ -84,7 +85,8 @@ class People:
         began = time.monotonic()
         self._anchors[number] = job.anchors(run.out, stop)
         self._forget_pixels(job)
-        self._seconds[number] += time.monotonic() - began
+        self._anchor_seconds[number] = time.monotonic() - began
+        self._seconds[number] += self._anchor_seconds[number]
 
   def tune_and_measure(self, stop: StopRequest, together: int):
     """Everybody; see `personalize_all`."""
@@ -147,6 +149,7 @@ class People:
           adapter_bytes=result.bytes,
           adapter_numbers=result.numbers,
           seconds=round(self._seconds[number] + time.monotonic() - began, 1),
+          anchor_seconds=round(self._anchor_seconds[number], 1),
           tuning_seconds=round(saved.seconds, 1) if saved else 0.0,
           **({strangers.WARNINGS: job.warnings} if job.warnings else {}),
         )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from my3dgen_jax.config import (
@@ -19,6 +19,13 @@ from my3dgen_jax.data.album_files import REFERENCE_FILE, TEST_FILE
 from my3dgen_jax.data.cameras import conventions
 from my3dgen_jax.data.cameras.conventions import HELP as CONVENTION_HELP
 from my3dgen_jax.data.photo_selection import Selection
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.models.checkpoint import generator_digest
+from my3dgen_jax.models.encoder_files import (
+  ENCODER_FILE,
+  load_encoder,
+  place_beside,
+)
 
 # Settings that say where and how fast, and what is written besides, not what a
 # run makes; photos are compared themselves.
@@ -29,6 +36,7 @@ CIRCUMSTANCES = (
   "camera_convention",
   "lpips",
   "identity",
+  "encoder",
   "cache",
   "devices",
   "save_every",
@@ -65,6 +73,12 @@ class PersonalizeConfig:
   camera_convention: str = setting("", CONVENTION_HELP)
   lpips: str | None = setting(None, "Folder of LPIPS's weights.")
   identity: str | None = setting(None, "Folder of a face recognition network.")
+  encoder: str | None = setting(
+    None,
+    "Folder of an encoder of the generator, that launch.train_encoder has "
+    "written; default: CHECKPOINT_encoder, if it is there; empty: none.",
+    later=True,
+  )
   test: Selection | None = setting(
     None,
     "Photos to hold out: a number, a share, or a file with one name per line; "
@@ -155,6 +169,60 @@ def with_lists(config: PersonalizeConfig, place: str) -> PersonalizeConfig:
     if getattr(config, name) is None:
       found[name] = str(path.absolute()) if path.is_file() else otherwise
   return dataclasses.replace(config, **found)
+
+
+def with_encoder(
+  config: PersonalizeConfig,
+  begun: Mapping[str, Any] | None,
+  log: Callable[[str], None] = print,
+) -> PersonalizeConfig:
+  """The config with the encoder that it asks for, or that there is.
+
+  Args:
+    config: of the run.
+    begun: settings that the run's config.json holds; None: there is no run.
+    log: called with a line where an encoder is passed over.
+
+  Raises: UserError: the encoder that is asked for is not there, or is another
+    generator's.
+  """
+  projection = config.projection
+  without = lambda: dataclasses.replace(
+    config, encoder=None, projection=projection.without_encoder()
+  )
+  if projection.init == "mean":
+    return without()
+  given = config.encoder or projection.init == "encoder"
+  if begun is not None and not given:
+    if begun.get("projection", {}).get("init") != "encoder":
+      return without()  # a run goes on as it has begun
+    given = True
+  if config.encoder == "" and not given:
+    return without()
+  place = pathlib.Path(config.encoder or place_beside(config.checkpoint))
+  place = place.expanduser().absolute()
+  if not given and not (place / ENCODER_FILE).is_file():
+    return without()
+  found = load_encoder(place)
+  sizes = found.network.module.config
+  problem = None
+  if found.base_digest != generator_digest(config.checkpoint):
+    problem = "was trained for another generator"
+  elif sizes.space != projection.space:
+    problem = f"finds latents of {sizes.space}, not of {projection.space}"
+  if problem and given:
+    raise UserError(
+      f"{place}: {problem}; anchor_init=mean needs no encoder, and python -m "
+      "my3dgen_jax.launch.train_encoder trains one"
+    )
+  if problem:
+    log(f"{place}: {problem}; anchors start from the mean of W")
+    return without()
+  return dataclasses.replace(
+    config,
+    encoder=str(place),
+    projection=dataclasses.replace(projection, init="encoder"),
+  )
 
 
 def with_begun_lists(

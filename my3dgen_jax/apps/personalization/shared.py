@@ -15,6 +15,7 @@ from my3dgen_jax.losses import backbones
 from my3dgen_jax.losses import identity as identity_lib
 from my3dgen_jax.losses import lpips as lpips_lib
 from my3dgen_jax.models.checkpoint import generator_digest, load_generator
+from my3dgen_jax.models.encoder_files import load_encoder
 from my3dgen_jax.models.generator import Generator
 from my3dgen_jax.training.projection import check_sizes
 from my3dgen_jax.types import Network
@@ -28,7 +29,8 @@ class Shared:
     devices: of all processes.
     base: the pretrained generator.
     digest: of its files.
-    networks: "lpips" and "identity", once `read_networks` has read them.
+    networks: "lpips", "identity" and "encoder", as far as they are wanted,
+      once `read_networks` has read them.
     digests: of their files.
   """
 
@@ -92,7 +94,7 @@ class Shared:
   def read_networks(
     self, config: PersonalizeConfig, shelf: Shelf | None = None
   ):
-    """Reads LPIPS and the face network, which may be large, where wanted.
+    """Reads LPIPS, the face network and the encoder, where wanted.
 
     Args:
       config: as `load`'s.
@@ -118,6 +120,12 @@ class Shared:
       self.networks["identity"], self.digests["identity"] = shelf.with_digest(
         identity / identity_lib.WEIGHTS_FILE, load_identity, model.dtype
       )
+    if config.encoder:
+      found = shelf.get(
+        (config.encoder, self.digest), lambda: load_encoder(config.encoder)
+      )
+      self.networks["encoder"] = found.network
+      self.digests["encoder"] = found.digest
 
 
 def _check_sizes(

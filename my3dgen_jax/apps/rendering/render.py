@@ -18,6 +18,7 @@ from my3dgen_jax.data.provenance import Origin
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.jobs.progress import compiling
+from my3dgen_jax.models.generator import images_of
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.types import Array, Network, RenderOutput
 
@@ -168,10 +169,7 @@ def render_views(
       )
 
 
-@jax.jit
-def synthesize(network: Network, ws: Array, c: Array) -> RenderOutput:
-  """Each latent from its own camera: [N, num_ws, w_dim], [N, 25]."""
-  return network(ws, c, method="synthesis")
+synthesize = images_of  # of latents, each from its own camera
 
 
 def synthesize_many(

@@ -38,7 +38,7 @@ _OF_PHOTOS = (
 # Of the machines, not of a person: a table says nothing about where it is read.
 _OF_MACHINES = ("cache", "devices", "log_every", "save_every")
 _SELECTIONS = ("test", "reference", "train")
-_PLACES = ("checkpoint", "album", "lpips", "identity")
+_PLACES = ("checkpoint", "album", "lpips", "identity", "encoder")
 
 
 class PeopleFlags:

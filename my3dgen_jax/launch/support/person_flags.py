@@ -32,6 +32,12 @@ _LPIPS = cli.string(
 _IDENTITY = cli.string(
   "identity", None, "Folder of a face recognition network; default: the run's."
 )
+_ENCODER = cli.string(
+  "encoder",
+  None,
+  "Folder of an encoder of the base; default: the run's, or what lies beside "
+  "the base; empty: none.",
+)
 _OUT = cli.string("out", None, "Folder to write.")
 _DEVICES = cli.integer(
   "devices",
@@ -134,6 +140,7 @@ def person(
     pretrained=pretrained or _PRETRAINED.value,
     lpips=_LPIPS.value,
     identity=_IDENTITY.value,
+    encoder=_ENCODER.value,
     devices=devices,
     precision=precision,
   )

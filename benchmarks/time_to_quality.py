@@ -1,0 +1,234 @@
+"""How good a person is after how long: ways to find anchors, and to tune.
+
+    python -m benchmarks.time_to_quality --flagfile=demo.flags \\
+        --people=8 --out=runs/time_to_quality
+    python -m benchmarks.time_to_quality --flagfile=demo.flags \\
+        --people=1 --first=100 --ways=sweep --out=runs/schedules
+
+People of the demo whom no network has seen are personalized in each of the ways
+below, with as many steps as each says, by the command's own code in one process:
+programs are compiled by a first short run of each way, which does not count.
+Seconds are of anchors and tuning; quality is of held-out photos, whose latents
+are found in the way of the run. A stopped benchmark goes on.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from benchmarks import report
+from my3dgen_jax.apps import personalize
+from my3dgen_jax.apps.evaluation import tables
+from my3dgen_jax.apps.personalization.settings import PersonalizeConfig
+from my3dgen_jax.apps.personalization.shelf import Shelf
+from my3dgen_jax.demo import album as demo_album
+from my3dgen_jax.demo.personal_runs import with_demo_person
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.launch.support import cli, config_flags
+from my3dgen_jax.training import run_folder
+
+_CONFIG = config_flags.define(PersonalizeConfig, cache="", skip=["report"])
+_DEMO = cli.integer("demo_person", None, "Is taken by --first and --people.")
+_PEOPLE = cli.integer("people", 8, "How many.", lower_bound=1)
+_FIRST = cli.integer("first", 0, "Number of the first.", lower_bound=0)
+_WAYS = cli.string(
+  "ways", "all", "Names of ways, with semicolons between; all; or sweep."
+)
+cli.define_cpu_devices()
+
+
+class Way(NamedTuple):
+  """Flags of runs, and how long they are.
+
+  Attributes:
+    steps: of tuning, of a run each.
+    flags: other than the flagfile's.
+  """
+
+  steps: tuple[int, ...]
+  flags: Mapping[str, str]
+
+
+# What demo.flags said before there was an encoder.
+_BEFORE = {
+  "anchor_init": "mean",
+  "anchor_steps": "20",
+  "anchor_learning_rate": "0.1",
+  "decay": "none",
+  "beta1": "0",
+  "learning_rate": "0.01",
+  "batch_size": "2",
+}
+_LOOK = {**_BEFORE, "anchor_init": "encoder", "anchor_steps": "0"}
+_REFINED = {**_LOOK, "anchor_steps": "5", "anchor_learning_rate": "0.05"}
+_FALLING = {"decay": "cosine", "beta1": "0.9"}
+WAYS = {
+  "before": Way((50, 100, 200), _BEFORE),
+  "encoder": Way((50, 100, 200), _LOOK),
+  "encoder, 5 steps": Way((50, 100, 200), _REFINED),
+  "encoder, falling rate": Way((25, 50, 100), {**_LOOK, **_FALLING}),
+  "demo.flags": Way((0,), {}),  # as many steps as it says
+}
+SWEEP = {
+  f"{rate:g} {decay} b1={beta1:g} batch {batch}": Way(
+    (steps,),
+    {
+      **_LOOK,
+      "learning_rate": f"{rate}",
+      "decay": decay,
+      "beta1": f"{beta1}",
+      "batch_size": f"{batch}",
+    },
+  )
+  for rate, decay, beta1, batch, steps in (
+    (0.01, "none", 0.0, 2, 80),
+    (0.01, "cosine", 0.0, 2, 80),
+    (0.01, "cosine", 0.9, 2, 80),
+    (0.02, "cosine", 0.9, 2, 80),
+    (0.04, "cosine", 0.9, 2, 80),
+    (0.02, "cosine", 0.0, 2, 80),
+    (0.02, "cosine", 0.9, 4, 40),
+    (0.04, "cosine", 0.9, 4, 40),
+  )
+}
+_COLUMNS = (
+  tables.Column("seconds", "seconds", -1, 1),
+  tables.Column("lpips", "LPIPS", -1, 4),
+  tables.Column("psnr", "PSNR", 1, 2),
+  tables.Column("psnr_marks", "PSNR at marks", 1, 2),
+  tables.Column("id_sim", "ID_sim", 1, 3),
+)
+_WARM = 1_000_000  # number of the person whose runs compile programs
+
+
+def main():
+  out = pathlib.Path(_CONFIG().out or "runs/time_to_quality")
+  ways = _chosen(_WAYS.value)
+  people = range(_FIRST.value, _FIRST.value + _PEOPLE.value)
+  shelf = Shelf()
+  rows: dict[str, dict[str, list[float]]] = {}
+  for name, way in ways.items():
+    for steps in way.steps:
+      todo = [n for n in people if not _summary(out, n, name, steps).exists()]
+      if todo:
+        _run(out, _WARM, name, way, steps, shelf)
+      for n in todo:
+        _run(out, n, name, way, steps, shelf)
+      title = f"{name}, {steps} steps" if steps else name
+      found = [_numbers(_summary(out, n, name, steps)) for n in people]
+      rows[title] = {
+        column.name: [one[column.name] for one in found] for column in _COLUMNS
+      }
+      print(tables.to_markdown(_table({title: rows[title]})), flush=True)
+  table = _table(rows)
+  print(f"\n{report.machine()}\n\n{tables.to_markdown(table)}")
+  first = next(iter(rows))
+  for title in list(rows)[1:]:
+    compared = (
+      (column, tables.difference(table, column.name, title, first))
+      for column in _COLUMNS
+    )
+    print(
+      f"{title} - {first}: "
+      + ", ".join(
+        f"{column.title} {one.mean:+.{column.digits}f} "
+        f"[{one.low:+.{column.digits}f}, {one.high:+.{column.digits}f}]"
+        for column, one in compared
+        if one is not None
+      )
+    )
+  _draw(out / "curves.png", rows)
+
+
+def _chosen(text: str) -> dict[str, Way]:
+  if text in ("all", "sweep"):
+    return WAYS if text == "all" else SWEEP
+  found = {name: WAYS.get(name) for name in text.split(";") if name}
+  for name, way in found.items():
+    if way is None:
+      raise UserError(f"ways: {name}: there are {'; '.join(WAYS)}")
+  return found
+
+
+def _summary(out: pathlib.Path, n: int, name: str, steps: int) -> pathlib.Path:
+  folder = "".join(c if c.isalnum() or c in ".=" else "_" for c in name)
+  return out / f"person_{n}" / f"{folder}_{steps}" / run_folder.SUMMARY_FILE
+
+
+def _run(
+  out: pathlib.Path, n: int, name: str, way: Way, steps: int, shelf: Shelf
+):
+  """One run; of the person who does not count, as short as can be."""
+  path = _summary(out, n, name, steps)
+  album = out / f"person_{n}" / "album"
+  demo_album.write_demo_album(album, n)
+  with _flags(way, steps):
+    config = with_demo_person(
+      dataclasses.replace(_CONFIG(), album=str(album), out=str(path.parent)), n
+    )
+  if n == _WARM:
+    tuning = config.tuning
+    if tuning.decay == "none":
+      tuning = dataclasses.replace(tuning, steps=1)
+    config = dataclasses.replace(config, tuning=tuning)
+    if path.exists() and path in _warmed:
+      return
+    _warmed.add(path)
+  personalize.personalize(config, resume=True, shelf=shelf, log=lambda _: None)
+
+
+_warmed: set[pathlib.Path] = set()
+
+
+@contextlib.contextmanager
+def _flags(way: Way, steps: int) -> Iterator[None]:
+  with cli.given({**way.flags, **({"steps": str(steps)} if steps else {})}):
+    yield
+
+
+def _numbers(path: pathlib.Path) -> dict[str, float]:
+  summary = run_folder.read_json(path)
+  return {
+    "seconds": summary["anchor_seconds"] + summary["tuning_seconds"],
+    **summary["personalized"],
+  }
+
+
+def _table(rows: Mapping[str, Any]) -> tables.Table:
+  return tables.Table("time", "Time to quality", _COLUMNS, dict(rows))
+
+
+def _draw(path: pathlib.Path, rows: Mapping[str, Mapping[str, list[float]]]):
+  """Quality over seconds, a curve for each way."""
+  import matplotlib  # pylint: disable=import-outside-toplevel
+
+  matplotlib.use("Agg")
+  from matplotlib import pyplot  # pylint: disable=import-outside-toplevel
+
+  figure, axes = pyplot.subplots(1, 3, figsize=(13, 4))
+  ways: dict[str, list[str]] = {}
+  for title in rows:
+    ways.setdefault(title.rpartition(", ")[0] or title, []).append(title)
+  for axis, name in zip(axes, ("lpips", "psnr_marks", "id_sim")):
+    for way, titles in ways.items():
+      mean = lambda title, column: (
+        sum(rows[title][column]) / len(rows[title][column])
+      )
+      axis.plot(
+        [mean(title, "seconds") for title in titles],
+        [mean(title, name) for title in titles],
+        marker="o",
+        label=way,
+      )
+    axis.set_xlabel("seconds of anchors and tuning")
+    axis.set_ylabel(name)
+  axes[0].legend()
+  figure.tight_layout()
+  figure.savefig(path)
+  print(path)
+
+
+if __name__ == "__main__":
+  cli.run(main)

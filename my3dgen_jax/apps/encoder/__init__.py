@@ -1,0 +1,1 @@
+"""What `train_encoder` is made of: how good an encoder is."""

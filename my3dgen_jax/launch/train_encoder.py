@@ -1,0 +1,31 @@
+"""Trains an encoder for a generator: photos to latents at a look or two.
+
+    python -m my3dgen_jax.launch.train_encoder --checkpoint=checkpoints/ffhq \\
+        --lpips=checkpoints/lpips_alex
+
+It learns from the generator's own pictures alone, and writes
+checkpoints/ffhq_encoder, where launch.personalize and the others find it. The
+same command with --resume goes on with a training that was stopped.
+"""
+
+from my3dgen_jax.apps import train_encoder
+from my3dgen_jax.errors import FlagError
+from my3dgen_jax.launch.support import cli, config_flags
+from my3dgen_jax.models.encoder_files import place_beside
+
+_CONFIG = config_flags.define(train_encoder.TrainEncoderConfig)
+_RESUME = cli.boolean("resume", False, "Go on with the training in --out.")
+cli.define_cpu_devices()
+
+
+def main():
+  config = _CONFIG()
+  if not config.checkpoint:
+    raise FlagError("--checkpoint is missing: the folder of the generator")
+  quality = train_encoder.train_encoder(config, resume=_RESUME.value)
+  out = config.out or place_beside(config.checkpoint)
+  print(train_encoder.describe(quality, out))
+
+
+if __name__ == "__main__":
+  cli.run(main)

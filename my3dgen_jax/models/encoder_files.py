@@ -1,0 +1,194 @@
+"""Encoders on disk: `FOLDER/encoder.safetensors`, beside a generator's folder.
+
+Its metadata holds the format, the config, the digest of the generator that it
+was trained for, how good it is, and a SHA-256 of the numbers.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from my3dgen_jax.config import ConfigError
+from my3dgen_jax.config.encoder import EncoderConfig
+from my3dgen_jax.errors import CheckpointError
+from my3dgen_jax.models.encoder import Encoder
+from my3dgen_jax.ops import cameras
+from my3dgen_jax.storage import tensor_files
+from my3dgen_jax.storage.files import replacing
+from my3dgen_jax.types import Network
+
+ENCODER_FILE = "encoder.safetensors"
+
+_KIND, _FORMAT = "encoder", "1"
+_SUFFIX = "_encoder"  # of the folder beside a generator's
+_TRAINER = "python -m my3dgen_jax.launch.train_encoder"
+
+
+class EncoderFile(NamedTuple):
+  """What a folder holds.
+
+  Attributes:
+    network: the encoder with its weights, float32.
+    base_digest: of the generator that it was trained for.
+    digest: of its numbers.
+    quality: how good it is, as `train_encoder` has measured.
+  """
+
+  network: Network
+  base_digest: str
+  digest: str
+  quality: Mapping[str, Any]
+
+
+def place_beside(checkpoint: str | os.PathLike) -> pathlib.Path:
+  """Where the encoder of a generator is looked for: CHECKPOINT_encoder."""
+  path = pathlib.Path(checkpoint).expanduser().absolute()
+  return path.with_name(path.name + _SUFFIX)
+
+
+def abstract_variables(config: EncoderConfig) -> Any:
+  """Shapes and dtypes of an encoder's variables, without numbers."""
+  side = config.resolution
+  return jax.eval_shape(
+    lambda: Encoder(config).init(
+      jax.random.key(0),
+      jnp.zeros((1, side, side, 4)),
+      jnp.zeros((1, cameras.LABEL_SIZE)),
+      method="look",
+    )
+  )
+
+
+def save_encoder(
+  folder: str | os.PathLike,
+  config: EncoderConfig,
+  variables: Any,
+  *,
+  base_digest: str,
+  source: Mapping[str, Any] | None = None,
+  quality: Mapping[str, Any] | None = None,
+):
+  """Writes an encoder, whole or not at all, in place of one that was there.
+
+  Args:
+    folder: made if missing.
+    config: its sizes.
+    variables: {"params": …, "buffers": …}; parameters are kept as float16.
+    base_digest: see `EncoderFile`.
+    source: where it comes from (plain data).
+    quality: see `EncoderFile`.
+
+  Raises: CheckpointError: the folder cannot be written, or the variables are
+    not those of the config.
+  """
+  folder = pathlib.Path(folder).expanduser()
+  path = folder / ENCODER_FILE
+  arrays = {
+    name: np.asarray(
+      leaf, np.float16 if name.startswith("params/") else np.float32
+    )
+    for name, leaf in flatten_dict(dict(variables), sep="/").items()
+  }
+  _check(path, config, arrays)
+  metadata = {
+    "kind": _KIND,
+    "format": _FORMAT,
+    "encoder": json.dumps(config.to_dict()),
+    "base_digest": base_digest,
+    "source": json.dumps(dict(source or {})),
+    "quality": json.dumps(dict(quality or {})),
+    "sha256": _digest(arrays),
+  }
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+      file.write(tensor_files.encode(arrays, metadata))
+  except OSError as error:
+    raise CheckpointError(
+      f"{path}: {error.strerror or type(error).__name__}"
+    ) from error
+
+
+def load_encoder(
+  folder: str | os.PathLike, *, precision: Any = None
+) -> EncoderFile:
+  """Reads an encoder.
+
+  Args:
+    folder: that `save_encoder` has written.
+    precision: of its products.
+
+  Raises: CheckpointError: names the file and what is wrong with it.
+  """
+  folder = pathlib.Path(folder).expanduser()
+  path = folder / ENCODER_FILE
+  if not path.is_file():
+    raise CheckpointError(
+      f"{path}: no such file; expected a folder that {_TRAINER} has written"
+    )
+  with tensor_files.opened(path, "an encoder") as file:
+    metadata = file.metadata() or {}
+    if (metadata.get("kind"), metadata.get("format")) != (_KIND, _FORMAT):
+      raise CheckpointError(
+        f"{path}: does not hold an encoder; expected what {_TRAINER} writes"
+      )
+    arrays = {name: file.get_tensor(name) for name in file.keys()}
+  try:
+    config = EncoderConfig.from_dict(json.loads(metadata["encoder"]))
+    quality = json.loads(metadata.get("quality", "{}"))
+    base_digest = metadata["base_digest"]
+  except (KeyError, ValueError, TypeError) as error:
+    raise CheckpointError(f"{path}: its metadata is damaged") from error
+  except ConfigError as error:
+    raise CheckpointError(f"{path}: {error}") from error
+  _check(path, config, arrays)
+  digest = _digest(arrays)
+  if metadata.get("sha256") != digest:
+    raise CheckpointError(f"{path}: damaged, it is not what was saved")
+  variables = jax.device_put(
+    unflatten_dict(
+      {name: leaf.astype(np.float32) for name, leaf in arrays.items()}, sep="/"
+    )
+  )
+  return EncoderFile(
+    Network(variables, Encoder(config, precision=precision)),
+    base_digest,
+    digest,
+    quality,
+  )
+
+
+def _check(
+  path: pathlib.Path, config: EncoderConfig, arrays: Mapping[str, np.ndarray]
+):
+  """Names the first array that does not fit the config, or is not finite."""
+  expected = flatten_dict(dict(abstract_variables(config)), sep="/")
+  for name in sorted(set(arrays) | set(expected)):
+    if name not in arrays:
+      raise CheckpointError(f"{path}: {name} is missing")
+    if name not in expected:
+      raise CheckpointError(f"{path}: {name} is not part of it")
+    found, shape = arrays[name], expected[name].shape
+    if found.shape != shape or found.dtype.kind != "f":
+      raise CheckpointError(
+        f"{path}: {name} is {found.dtype} {list(found.shape)}, expected "
+        f"{list(shape)}"
+      )
+    if not np.isfinite(found).all():
+      raise CheckpointError(f"{path}: {name} holds NaN or infinity")
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+  digest = hashlib.sha256()
+  for name in sorted(arrays):
+    digest.update(f"{name} {arrays[name].dtype}\n".encode())
+    digest.update(arrays[name].tobytes())
+  return digest.hexdigest()

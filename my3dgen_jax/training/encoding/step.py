@@ -1,0 +1,89 @@
+"""A step of an encoder's training, on all devices."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from my3dgen_jax.config.encoder import EncoderTrainingConfig
+from my3dgen_jax.jobs import devices as devices_lib
+from my3dgen_jax.models.encoder import Encoder
+from my3dgen_jax.training.encoding.objective import first_look, objective
+from my3dgen_jax.training.state import TrainState
+
+_CLIP = 1.0  # of the gradient's norm
+_WARM = 20  # a step in so many is one of warming up
+
+
+def optimizer(config: EncoderTrainingConfig) -> Any:
+  """Adam; for each kind of steps a short rise of the rate, and a cosine."""
+  # Only whoever trains needs it.
+  import optax  # pylint: disable=import-outside-toplevel
+
+  def cosine(rate, steps):
+    return optax.warmup_cosine_decay_schedule(
+      0.0, rate, max(steps // _WARM, 1), max(steps, 2), rate / 100
+    )
+
+  rate = optax.join_schedules(
+    [
+      cosine(config.learning_rate, config.steps),
+      cosine(config.look_learning_rate, config.look_steps),
+    ],
+    [config.steps],
+  )
+  return optax.chain(
+    optax.clip_by_global_norm(_CLIP), optax.adam(rate, b1=0.9, b2=0.99)
+  )
+
+
+def make_step(
+  encoder: Encoder, config: EncoderTrainingConfig, devices: Sequence[jax.Device]
+) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
+  """Compiles a step.
+
+  Args:
+    encoder: the module.
+    config: of the training.
+    devices: that share a batch.
+
+  Returns: (state, metric, generator, networks, batch) -> (state, terms), all
+    with a leading axis of devices; `networks` holds "lpips" and "identity"
+    where the loss uses them.
+  """
+  import optax  # pylint: disable=import-outside-toplevel
+
+  transform = optimizer(config)
+
+  def step(state, metric, generator, networks, batch):
+    params, average = state.trainable["params"], state.trainable["average"]
+    loss = lambda params: objective(
+      params, encoder, metric, generator, batch, config, **networks
+    )
+    grads, terms = jax.lax.pmean(
+      jax.grad(loss, has_aux=True)(params), devices_lib.AXIS
+    )
+    updates, opt_state = transform.update(grads, state.opt_state, params)
+    params = optax.apply_updates(params, updates)
+    # Early on the average is of few steps, not of the start.
+    decay = jnp.minimum(config.average, (state.step + 1) / (state.step + 10))
+    average = jax.tree.map(
+      lambda a, p: decay * a + (1 - decay) * p, average, params
+    )
+    return TrainState(
+      state.step + 1, {"params": params, "average": average}, opt_state
+    ), terms
+
+  return devices_lib.spread(step, devices=devices, donate=(0,))
+
+
+def make_first_look(
+  encoder: Encoder, config: EncoderTrainingConfig, devices: Sequence[jax.Device]
+) -> Callable[..., tuple[jax.Array, jax.Array]]:
+  """Compiles `first_look`: (state, metric, batch) -> (ws, c), of devices."""
+
+  def look(state, metric, batch):
+    return first_look(state.trainable["params"], encoder, metric, batch, config)
+
+  return devices_lib.spread(look, devices=devices)

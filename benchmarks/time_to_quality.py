@@ -145,11 +145,11 @@ def main():
 def _chosen(text: str) -> dict[str, Way]:
   if text in ("all", "sweep"):
     return WAYS if text == "all" else SWEEP
-  found = {name: WAYS.get(name) for name in text.split(";") if name}
-  for name, way in found.items():
-    if way is None:
+  names = [name for name in text.split(";") if name]
+  for name in names:
+    if name not in WAYS:
       raise UserError(f"ways: {name}: there are {'; '.join(WAYS)}")
-  return found
+  return {name: WAYS[name] for name in names}
 
 
 def _summary(out: pathlib.Path, n: int, name: str, steps: int) -> pathlib.Path:

@@ -142,12 +142,12 @@ def invert(
   """
   config.validate()
   stop = stop or StopRequest()
-  common = {"devices": person.devices, "cache": cache}
-  encoder = {
+  common: dict[str, Any] = {"devices": person.devices, "cache": cache}
+  encoder: dict[str, Any] = {
     "encoder": person.encoder,
     "encoder_fingerprint": person.encoder_digest,
   }
-  lpips = {
+  lpips: dict[str, Any] = {
     "lpips": person.lpips if config.way == "encoder" else person.need_lpips(),
     "lpips_fingerprint": person.lpips_digest,
   }

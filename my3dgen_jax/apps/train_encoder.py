@@ -318,10 +318,9 @@ class Training:
     found = metric_lib.estimate(
       self._generator, self._config, self._sizes.rows, self._devices, stop
     )
+    arrays: Any = jax.tree.map(np.asarray, vars(found))
     with replacing(path) as file:
-      np.savez(
-        file, **{name: np.asarray(leaf) for name, leaf in vars(found).items()}
-      )
+      np.savez(file, **arrays)
     return found
 
   def _start(self) -> TrainState:

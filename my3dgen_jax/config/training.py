@@ -253,6 +253,16 @@ class TuningConfig:
     "Steps between the regularization steps that StyleGAN2's correction "
     "assumes; 0: no correction.",
   )
+  patience: int = setting(
+    0,
+    "Validations without a smaller loss after which tuning ends, with the best "
+    "state; 0: never, as the paper has it.",
+    low=0,
+    later=True,
+  )
+  validate_every: int = setting(
+    25, "Steps between validations, >= 1.", low=1, later=True
+  )
   stratified: bool = setting(
     True, "Random depths along the rays, new in each step."
   )
@@ -270,10 +280,17 @@ class TuningConfig:
       "a whole number >= 0",
       "steps",
       "lazy_interval",
+      "patience",
       "seed",
     )
     require_fields(
-      self, prefix, is_size, "a whole number >= 1", "batch_size", "accumulation"
+      self,
+      prefix,
+      lambda v: is_size(v, high=2**31),
+      "a whole number >= 1",
+      "batch_size",
+      "accumulation",
+      "validate_every",
     )
     require_fields(
       self, prefix, is_positive, "a positive number", "learning_rate"

@@ -36,7 +36,9 @@ _CONFIG = config_flags.define(
   personalize.PersonalizeConfig,
   cache=default_cache(),
   report=True,
-  parse=dict.fromkeys(("test", "reference", "train"), parse_selection),
+  parse=dict.fromkeys(
+    ("test", "reference", "train", "validation"), parse_selection
+  ),
 )
 _DEMO = cli.integer(
   "demo_person",

@@ -109,7 +109,7 @@ class Encoder(nn.Module):
       "buffers", "mean", jnp.zeros, (config.w_dim,), jnp.float32
     ).value
     scale = self.variable("buffers", "scale", jnp.ones, (), jnp.float32).value
-    if render is None:
+    if render is None or ws is None:
       start = jnp.zeros((count, *shape), jnp.float32)
       render = jnp.zeros((count, side, side, 3), jnp.float32)
     else:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
 import pathlib
@@ -28,6 +29,7 @@ from my3dgen_jax.jobs.progress import compiling, Progress
 from my3dgen_jax.training import checkpoint, seats
 from my3dgen_jax.training import state as state_lib
 from my3dgen_jax.training.anchors import Anchors
+from my3dgen_jax.training.patience import make_validation, Patience, Validation
 from my3dgen_jax.training.seats import Member, Seat
 from my3dgen_jax.training.step import make_step
 from my3dgen_jax.types import Network
@@ -147,6 +149,7 @@ class _Group:
     self.progress = Progress(
       "tuning", len(members) * self.steps * self.batch_size, "images"
     )
+    self._validations: dict[int, Validation] = {}
     self.images = 0  # of those that `progress` counts
     self.own = devices_lib.own(job.devices)
 
@@ -184,7 +187,10 @@ class _Group:
         batch = None
         if all(seat.is_over or seat.step + 1 < self.steps for seat in taken):
           batch = self._batch(taken, ahead=1)
-        if self._after_step(taken, state, devices_lib.first(metrics)):
+        validated = self._validated(taken, state, frozen, networks)
+        if self._after_step(
+          taken, state, devices_lib.first(metrics), validated
+        ):
           batch = None
           state = self._taken_anew(taken, state, waiting)
         if all(seat.is_over for seat in taken):
@@ -212,8 +218,18 @@ class _Group:
         self._skip(self.steps)
         continue
       self._skip(start)
-      if start == self.steps:
-        self.results[number] = saved
+      try:
+        patience = self._patience(member, fresh, start)
+      except UserError as error:
+        self.results[number] = error
+        self._skip(self.steps - start)
+        continue
+      if start == self.steps or patience and patience.is_over:
+        best = patience and patience.best
+        self.results[number] = (
+          saved if best is None else checkpoint.Saved(best, saved.seconds)
+        )
+        self._skip(self.steps - start)
         continue
       yield (
         Seat(
@@ -225,19 +241,64 @@ class _Group:
           MetricsLog(member.folder, step=start)
           if processes.is_first()
           else None,
+          patience,
         ),
         jax.device_get(state_lib.ravelled(saved.state)),
       )
 
+  def _patience(self, member: Member, fresh: Any, step: int) -> Patience | None:
+    """Whose validations go on after a step; None: there are none."""
+    tuning = self.job.tuning
+    if not tuning.patience or member.validation is None:
+      return None
+    return Patience.open(member.folder, tuning.patience, fresh, step)
+
+  def _validated(
+    self, taken: Sequence[Seat], state: Any, frozen: Any, networks: Any
+  ) -> dict[int, float]:
+    """Losses of validation photos after this step, by seat."""
+    found = {}
+    for place, seat in enumerate(taken):
+      if seat.is_over or seat.patience is None:
+        continue
+      if (seat.step + 1) % self.job.tuning.validate_every and (
+        seat.step + 1 != self.steps
+      ):
+        continue
+      vector = state.trainable
+      found[place] = self._validation(seat.member).loss(
+        vector[:, place] if len(taken) > 1 else vector, frozen, networks
+      )
+    return found
+
+  def _validation(self, member: Member) -> Validation:
+    if id(member) not in self._validations:
+      job = self.job
+      self._validations[id(member)] = Validation(
+        *member.validation,
+        make_validation(job.config, job.loss, job.lora_config, tuple(self.own)),
+        self.own,
+      )
+    return self._validations[id(member)]
+
   def _after_step(
-    self, taken: Sequence[Seat], state: Any, metrics: dict[str, Any]
+    self,
+    taken: Sequence[Seat],
+    state: Any,
+    metrics: dict[str, Any],
+    validated: Mapping[int, float],
   ) -> bool:
     """Counts, logs and saves; returns whether a seat has become free."""
-    rows = None  # of the states, on the host
+    rows = functools.cache(lambda: devices_lib.first(state))  # on the host
     stopping, ended = None, []
     for place, seat in enumerate(taken):
       if seat.is_over:
         continue
+      own = functools.cache(
+        lambda place=place: state_lib.unravelled(
+          _row(rows(), place, len(taken)), self.trainable
+        )
+      )
       numbers = {
         name: float(value[place] if len(taken) > 1 else value)
         for name, value in metrics.items()
@@ -245,33 +306,34 @@ class _Group:
       if finite := bool(numbers.pop("finite")):
         seat.step += 1
         self._count(1, f"loss {numbers['loss']:.4f}")
+        if seat.patience and place in validated:
+          numbers["validation"] = validated[place]
+          seat.patience.add(seat.step, validated[place], own)
         if seat.log and (
-          seat.step % self.job.log_every == 0 or seat.step in (1, self.steps)
+          seat.step % self.job.log_every == 0
+          or seat.step in (1, self.steps)
+          or place in validated
         ):
           seat.log.write(seat.step, numbers)
         if stopping is None:
           stopping = self.stop.agreed(self.job.devices)
+      is_last = seat.step == self.steps or bool(
+        seat.patience and seat.patience.is_over
+      )
       if (
         seat.step % self.job.save_every == 0
-        or seat.step == self.steps
+        or is_last
         or stopping
         or not finite
       ):
-        if rows is None:
-          rows = devices_lib.first(state)
-        own = state_lib.unravelled(
-          _row(rows, place, len(taken)), self.trainable
-        )
         if processes.is_first():
           checkpoint.save_state(
-            seat.member.folder / STATE_FOLDER, own, seconds=seat.all_seconds()
+            seat.member.folder / STATE_FOLDER, own(), seconds=seat.all_seconds()
           )
-        if seat.step == self.steps or not finite:
+        if is_last or not finite:
           ended.append(seat)
           self.results[seat.number] = (
-            checkpoint.Saved(own, seat.all_seconds())
-            if finite
-            else _not_finite(seat)
+            self._result(seat, own()) if finite else _not_finite(seat)
           )
     for seat in ended:
       self._skip(self.steps - seat.step)
@@ -279,6 +341,12 @@ class _Group:
     if stopping and None in self.results:
       self.stop.raise_if_wanted(self._stopped(taken))
     return bool(ended)
+
+  def _result(self, seat: Seat, state: Any) -> checkpoint.Saved:
+    """What tuning made of somebody: the best state, or the last."""
+    seconds = seat.all_seconds()
+    best = seat.patience and seat.patience.best
+    return checkpoint.Saved(state if best is None else best, seconds)
 
   def _taken_anew(
     self, taken: list[Seat], state: Any, waiting: Iterator[tuple[Seat, Any]]

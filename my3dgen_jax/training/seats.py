@@ -18,6 +18,7 @@ from my3dgen_jax.jobs.logs import MetricsLog
 from my3dgen_jax.training import checkpoint
 from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.training.objective import TuningBatch
+from my3dgen_jax.training.patience import Patience
 from my3dgen_jax.training.state import TrainState
 
 
@@ -28,11 +29,13 @@ class Member(NamedTuple):
     folder: of the run: `state/`, `metrics.jsonl` and events are here.
     album: photos to tune on.
     anchors: of them, in the same order.
+    validation: photos with their anchors that patience looks at, or None.
   """
 
   folder: pathlib.Path
   album: Album
   anchors: Anchors
+  validation: tuple[Album, Anchors] | None = None
 
 
 @dataclasses.dataclass
@@ -46,6 +49,7 @@ class Seat:
     step: steps made.
     seconds: spent before this process.
     log: of the metrics; None where another process writes it.
+    patience: of its validations, or None.
     began: by the clock.
     is_over: nobody sits here any more; what is computed counts for nothing.
   """
@@ -56,6 +60,7 @@ class Seat:
   step: int
   seconds: float
   log: MetricsLog | None
+  patience: Patience | None = None
   began: float = dataclasses.field(default_factory=time.monotonic)
   is_over: bool = False
 

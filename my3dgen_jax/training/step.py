@@ -51,7 +51,10 @@ def make_step(
     Of K `people`: state [D, K, ...], batch [D, K, A, N, ...], metrics [D, K].
   """
   # Runs that differ in what a step does not know share one program.
-  unknown = ["mode", "batch_size", "accumulation", "seed"]
+  unknown = [
+    *("mode", "batch_size", "accumulation", "seed"),
+    *("patience", "validate_every"),
+  ]
   if tuning.decay == "none":
     unknown.append("steps")
   alike = dataclasses.replace(

@@ -281,6 +281,48 @@ class PersonalizeTest(JobTest):
     ]
     self.assertEqual(steps, list(range(1, 9)))
 
+  def test_patience_ends_with_the_best(self):
+    """At a rate that spoils what is there; stopped between, the same."""
+    config = self.config(steps=40, test=3)
+    config = dataclasses.replace(
+      config,
+      validation=2,
+      tuning=dataclasses.replace(
+        config.tuning, patience=2, validate_every=2, learning_rate=0.3
+      ),
+    )
+    app.personalize(config)
+    history = json.loads((self.out / "validation.json").read_text())
+    steps, losses = zip(*history)
+    self.assertEqual(steps, tuple(range(2, 2 * len(steps) + 1, 2)))
+    self.assertLess(steps[-1], 40)
+    best = int(np.argmin(losses))
+    self.assertLen(losses, best + 3)  # two that were no better
+    metadata = lora.load(
+      self.out / run_folder.ADAPTER_FILE, person.MODEL
+    ).metadata
+    self.assertEqual(metadata["steps"], str(steps[best]))
+    adapter = (self.out / run_folder.ADAPTER_FILE).read_bytes()
+
+    save, calls = checkpoint.save_state, []
+
+    def stop(folder, *arguments, **options):
+      save(folder, *arguments, **options)
+      calls.append(folder)
+      if len(calls) == 2:
+        raise KeyboardInterrupt
+
+    shutil.rmtree(self.out)
+    with mock.patch.object(checkpoint, "save_state", stop):
+      with self.assertRaises(KeyboardInterrupt):
+        app.personalize(config)
+    app.personalize(config, resume=True)
+    self.assertEqual((self.out / run_folder.ADAPTER_FILE).read_bytes(), adapter)
+    with self.assertRaisesRegex(ConfigError, "validation: selects no photo"):
+      app.personalize(
+        dataclasses.replace(config, validation=0, out=str(self.folder / "x"))
+      )
+
   def test_full_tuning(self):
     summary = self.run_job(mode="full", steps=2)
     run = run_folder.load_run(self.out)

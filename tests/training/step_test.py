@@ -193,6 +193,21 @@ class OptimizerTest(absltest.TestCase):
     )
     self.assertAlmostEqual(float(updates["a"][0]), -0.0025, places=7)
 
+  def test_falling_rate(self):
+    """A short rise, the rate itself, and nearly nothing at the last step."""
+    config = TuningConfig(decay="cosine", steps=40, lazy_interval=0)
+    optimizer = state_lib.optimizer(config)
+    opt_state = optimizer.init(jnp.ones(1))
+    sizes = []
+    for _ in range(config.steps):
+      updates, opt_state = optimizer.update(jnp.full(1, 2.0), opt_state)
+      sizes.append(-float(updates[0]))
+    self.assertAlmostEqual(max(sizes), config.learning_rate, places=6)
+    self.assertEqual(int(np.argmax(sizes)), 2)
+    self.assertGreater(sizes[0], 0.3 * config.learning_rate)
+    self.assertTrue(np.all(np.diff(sizes[2:]) < 0))
+    self.assertBetween(sizes[-1], 0, 0.01 * config.learning_rate)
+
 
 if __name__ == "__main__":
   absltest.main()

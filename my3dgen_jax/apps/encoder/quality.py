@@ -77,7 +77,7 @@ def measure(
       found.setdefault(name, []).append(jax.device_get(row))
     progress.update(first + _AT_ONCE)
     stop.raise_if_wanted("stopped while measuring; --resume measures again")
-  rows = {
+  rows: dict[str, Any] = {
     name: {
       key: None
       if row[0][key] is None

@@ -111,6 +111,7 @@ class Job:
     )
     if config.identity and not split.reference:
       raise ConfigError("reference: selects no photo to compare identity with")
+    _to_validate(config, split.train)
     tuning = config.tuning
     if tuning.mode != "none":  # fails early if it does not divide
       shard(
@@ -247,7 +248,13 @@ class Job:
 
   def member(self, out: pathlib.Path, anchors: Anchors) -> Member:
     """This person among those that are tuned."""
-    return Member(out, self.split.train, anchors.of(self.split.train.names))
+    album, held = _to_validate(self.config, self.split.train)
+    return Member(
+      out,
+      album,
+      anchors.of(album.names),
+      None if held is None else (held, anchors.of(held.names)),
+    )
 
   def write_result(
     self, out: pathlib.Path, saved: checkpoint.Saved | None
@@ -372,3 +379,20 @@ class Job:
       headline=strangers.TITLE if self.warnings else "",
     )
     return {**comparison, "photos": which, "count": len(album), "each": each}
+
+
+def _to_validate(
+  config: PersonalizeConfig, album: Album
+) -> tuple[Album, Album | None]:
+  """Photos to tune on, and those that patience looks at, if there is any."""
+  if not config.tuning.patience:
+    return album, None
+  parts = album.split(
+    test=config.validation, reference=None, seed=config.split_seed
+  )
+  if not parts.test:
+    raise ConfigError(
+      "validation: selects no photo, and patience needs some; give a number or "
+      "a share"
+    )
+  return parts.train, parts.test

@@ -47,6 +47,7 @@ CIRCUMSTANCES = (
   "test",
   "reference",
   "train",
+  "validation",
   "split_seed",
   "precision",
 )
@@ -91,6 +92,12 @@ class PersonalizeConfig:
   )
   train: Selection | None = setting(
     None, "Photos to learn from, of those that are left; default: all of them."
+  )
+  validation: Selection = setting(
+    0.1,
+    "Photos of those to learn from that --patience looks at in their place: a "
+    "number, a share, or a file with one name per line.",
+    later=True,
   )
   split_seed: int = setting(
     0, "Seed, >= 0, of the photos that a number or a share selects.", low=0

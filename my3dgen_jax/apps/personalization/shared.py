@@ -121,9 +121,8 @@ class Shared:
         identity / identity_lib.WEIGHTS_FILE, load_identity, model.dtype
       )
     if config.encoder:
-      found = shelf.get(
-        (config.encoder, self.digest), lambda: load_encoder(config.encoder)
-      )
+      encoder = config.encoder
+      found = shelf.get((encoder, self.digest), lambda: load_encoder(encoder))
       self.networks["encoder"] = found.network
       self.digests["encoder"] = found.digest
 

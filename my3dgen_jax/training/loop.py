@@ -225,7 +225,7 @@ class _Group:
         self._skip(self.steps - start)
         continue
       if start == self.steps or patience and patience.is_over:
-        best = patience and patience.best
+        best = None if patience is None else patience.best
         self.results[number] = (
           saved if best is None else checkpoint.Saved(best, saved.seconds)
         )
@@ -345,7 +345,7 @@ class _Group:
   def _result(self, seat: Seat, state: Any) -> checkpoint.Saved:
     """What tuning made of somebody: the best state, or the last."""
     seconds = seat.all_seconds()
-    best = seat.patience and seat.patience.best
+    best = None if seat.patience is None else seat.patience.best
     return checkpoint.Saved(state if best is None else best, seconds)
 
   def _taken_anew(

@@ -266,20 +266,23 @@ class _Group:
       ):
         continue
       vector = state.trainable
-      found[place] = self._validation(seat.member).loss(
+      found[place] = self._validation(seat).loss(
         vector[:, place] if len(taken) > 1 else vector, frozen, networks
       )
     return found
 
-  def _validation(self, member: Member) -> Validation:
-    if id(member) not in self._validations:
-      job = self.job
-      self._validations[id(member)] = Validation(
-        *member.validation,
+  def _validation(self, seat: Seat) -> Validation:
+    """Somebody's validation photos, on the devices."""
+    if seat.number not in self._validations:
+      job, held = self.job, seat.member.validation
+      assert held is not None, "only of those with patience"
+      self._validations[seat.number] = Validation(
+        held[0],
+        held[1],
         make_validation(job.config, job.loss, job.lora_config, tuple(self.own)),
         self.own,
       )
-    return self._validations[id(member)]
+    return self._validations[seat.number]
 
   def _after_step(
     self,

@@ -15,6 +15,7 @@ are found in the way of the run. A stopped benchmark goes on.
 import contextlib
 import dataclasses
 import pathlib
+import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -169,17 +170,16 @@ def _run(
       dataclasses.replace(_CONFIG(), album=str(album), out=str(path.parent)), n
     )
   if n == _WARM:
-    tuning = config.tuning
-    if tuning.decay == "none":
-      tuning = dataclasses.replace(tuning, steps=1)
+    tuning = dataclasses.replace(config.tuning, steps=1)
     config = dataclasses.replace(config, tuning=tuning)
-    if path.exists() and path in _warmed:
+    if name in _warmed:
       return
-    _warmed.add(path)
+    _warmed.add(name)
+    shutil.rmtree(path.parent, ignore_errors=True)
   personalize.personalize(config, resume=True, shelf=shelf, log=lambda _: None)
 
 
-_warmed: set[pathlib.Path] = set()
+_warmed: set[str] = set()  # ways whose programs are compiled
 
 
 @contextlib.contextmanager

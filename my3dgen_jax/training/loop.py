@@ -376,8 +376,7 @@ class _Group:
     return seats.batch(
       taken,
       ahead=ahead,
-      seed=self.job.tuning.seed,
-      accumulation=self.job.tuning.accumulation,
+      tuning=self.job.tuning,
       masked=seats.is_masked(there),
       devices=self.job.devices,
     )

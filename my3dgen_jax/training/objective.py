@@ -24,6 +24,8 @@ class TuningBatch:
     key: [N, 2] uint32, data of a PRNG key for each photo of this step, so
       that its random numbers do not depend on how the batch is laid out.
     mask: [N, H, W, 1] in [0, 1], 1 where the loss looks; None: everywhere.
+    rate: [N], what this step's learning rate is multiplied by, the same for
+      all; None: by nothing.
   """
 
   image: Array
@@ -31,6 +33,7 @@ class TuningBatch:
   ws: Array
   key: Array
   mask: Array | None = None
+  rate: Array | None = None
 
 
 def objective(

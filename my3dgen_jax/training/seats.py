@@ -10,12 +10,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from my3dgen_jax.config import TuningConfig
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.iterator import shard, ShuffledBatches
 from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.jobs import processes
 from my3dgen_jax.jobs.logs import MetricsLog
 from my3dgen_jax.training import checkpoint
+from my3dgen_jax.training import state as state_lib
 from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.training.objective import TuningBatch
 from my3dgen_jax.training.patience import Patience
@@ -80,8 +82,7 @@ def batch(
   seats: Sequence[Seat],
   *,
   ahead: int = 0,
-  seed: int,
-  accumulation: int,
+  tuning: TuningConfig,
   masked: bool,
   devices: Sequence[jax.Device],
 ) -> TuningBatch:
@@ -92,8 +93,8 @@ def batch(
   Args:
     seats: at least one is not over; those that are get another's photos.
     ahead: steps after the next.
-    seed: of the depths along the rays.
-    accumulation: parts that each device works through.
+    tuning: seed of the depths along the rays, parts that each device works
+      through, course of the learning rate.
     masked: whether anybody's photos have masks; then all get one.
     devices: that share a batch.
 
@@ -102,7 +103,7 @@ def batch(
   own = devices_lib.own(devices)
   there = {
     place: _of_one(
-      seat.member, seat.batches, seat.step + ahead, seed, masked, devices
+      seat.member, seat.batches, seat.step + ahead, tuning, masked, devices
     )
     for place, seat in enumerate(seats)
     if not seat.is_over
@@ -112,7 +113,7 @@ def batch(
     shard(
       there.get(place, somebodys),
       num_devices=len(own),
-      accumulation=accumulation,
+      accumulation=tuning.accumulation,
     )
     for place in range(len(seats))
   ]
@@ -156,7 +157,7 @@ def _of_one(
   member: Member,
   batches: ShuffledBatches,
   step: int,
-  seed: int,
+  tuning: TuningConfig,
   masked: bool,
   devices: Sequence[jax.Device],
 ) -> TuningBatch:
@@ -166,18 +167,21 @@ def _of_one(
     np.concatenate,
     devices_lib.own_entries(
       shard(
-        (indices, _keys(seed, step, len(indices))), num_devices=len(devices)
+        (indices, _keys(tuning.seed, step, len(indices))),
+        num_devices=len(devices),
       ),
       devices,
     ),
   )
   photos = member.album.batch(indices)
+  rate = state_lib.rate_share(tuning, step)
   return TuningBatch(
     image=photos.image,
     c=photos.c,
     ws=member.anchors.ws[indices],
     key=keys,
     mask=photos.mask if masked else None,
+    rate=None if rate is None else np.full(len(indices), rate, np.float32),
   )
 
 

@@ -113,20 +113,28 @@ def optimizer(config: TuningConfig) -> Any:
 
   k = config.lazy_interval
   share = k / (k + 1) if k else 1.0
-  rate = config.learning_rate * share
-  if config.decay == "cosine":
-    steps = max(config.steps, 2)
-    warm = max(steps // _WARM, 1)
-    # The first step's rate is not 0, the one after the last one's is.
-    rate = optax.warmup_cosine_decay_schedule(
-      rate / (warm + 1), rate, warm, steps, 0.0
-    )
   return optax.adam(
-    rate,
+    config.learning_rate * share,
     b1=math.pow(config.beta1, share),
     b2=math.pow(config.beta2, share),
     eps=1e-8,
   )
+
+
+def rate_share(config: TuningConfig, step: int) -> float | None:
+  """What the learning rate is multiplied by in a step; None: it is constant.
+
+  Args:
+    config: of the tuning.
+    step: 0, 1, …
+  """
+  if config.decay == "none":
+    return None
+  warm = max(config.steps // _WARM, 1)
+  if step < warm:
+    return (step + 1) / (warm + 1)
+  left = (step - warm) / max(config.steps - warm, 1)
+  return 0.5 + 0.5 * math.cos(math.pi * left)
 
 
 def init_state(trainable: Any, config: TuningConfig) -> TrainState:

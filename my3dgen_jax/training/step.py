@@ -51,14 +51,15 @@ def make_step(
     Of K `people`: state [D, K, ...], batch [D, K, A, N, ...], metrics [D, K].
   """
   # Runs that differ in what a step does not know share one program.
-  unknown = [
-    *("mode", "batch_size", "accumulation", "seed"),
-    *("patience", "validate_every"),
-  ]
-  if tuning.decay == "none":
-    unknown.append("steps")
   alike = dataclasses.replace(
-    tuning, **{name: getattr(TuningConfig, name) for name in unknown}
+    tuning,
+    **{
+      name: getattr(TuningConfig, name)
+      for name in (
+        *("mode", "steps", "decay", "batch_size", "accumulation"),
+        *("patience", "validate_every", "seed"),
+      )
+    },
   )
   return _make_step(config, alike, loss, lora_config, tuple(devices), people)
 
@@ -151,6 +152,8 @@ def tuning_step(
   updates, opt_state = state_lib.optimizer(tuning).update(
     grads, state.opt_state, state.trainable
   )
+  if batch.rate is not None:
+    updates = jax.tree.map(lambda leaf: batch.rate[0, 0] * leaf, updates)
   new = TrainState(
     state.step + 1, optax.apply_updates(state.trainable, updates), opt_state
   )

@@ -195,18 +195,23 @@ class OptimizerTest(absltest.TestCase):
 
   def test_falling_rate(self):
     """A short rise, the rate itself, and nearly nothing at the last step."""
-    config = TuningConfig(decay="cosine", steps=40, lazy_interval=0)
-    optimizer = state_lib.optimizer(config)
-    opt_state = optimizer.init(jnp.ones(1))
-    sizes = []
-    for _ in range(config.steps):
-      updates, opt_state = optimizer.update(jnp.full(1, 2.0), opt_state)
-      sizes.append(-float(updates[0]))
-    self.assertAlmostEqual(max(sizes), config.learning_rate, places=6)
-    self.assertEqual(int(np.argmax(sizes)), 2)
-    self.assertGreater(sizes[0], 0.3 * config.learning_rate)
-    self.assertTrue(np.all(np.diff(sizes[2:]) < 0))
-    self.assertBetween(sizes[-1], 0, 0.01 * config.learning_rate)
+    config = TuningConfig(decay="cosine", steps=40)
+    shares = [state_lib.rate_share(config, step) for step in range(40)]
+    np.testing.assert_allclose(shares[:3], [1 / 3, 2 / 3, 1])
+    self.assertTrue(np.all(np.diff(shares[2:]) < 0))
+    self.assertBetween(shares[-1], 1e-4, 0.01)
+    self.assertIsNone(state_lib.rate_share(TuningConfig(), 3))
+
+  def test_a_step_uses_its_rate(self):
+    batch = photos()
+    vector = lambda state: np.asarray(state_lib.ravel(state.trainable))
+    start = vector(runner().start)
+    whole, half = (
+      vector(runner().run(one)[0]) - start
+      for one in (batch, batch.replace(rate=np.full(len(batch.c), 0.5)))
+    )
+    self.assertGreater(np.abs(whole).max(), 1e-4)
+    np.testing.assert_allclose(half, 0.5 * whole, atol=1e-6)
 
 
 if __name__ == "__main__":

@@ -47,8 +47,7 @@ class Person:
       config.pop(name, None)
     for part in ("tuning", "projection"):
       config[part].pop("seed")
-    if self.config.tuning.decay == "none":
-      config["tuning"].pop("steps")
+    config["tuning"].pop("steps")
     return digest(config)
 
   @property

@@ -207,7 +207,10 @@ def _absolute(config: PersonalizeConfig) -> PersonalizeConfig:
     config,
     **{
       name: str(pathlib.Path(place).expanduser().absolute())
-      for name in ("checkpoint", "album", "lpips", "identity", "encoder")
+      for name in (
+        *("checkpoint", "album", "lpips", "identity"),
+        *("encoder", "adapter_init"),
+      )
       if (place := getattr(config, name))
     },
   )

@@ -53,6 +53,7 @@ class Tuning:
     loss: weights of the terms.
     networks: "lpips" and "identity", where the loss needs them.
     devices: that share a batch.
+    start: the adapter that everybody starts from; None: a fresh one.
     save_every: steps between saved states.
     log_every: steps between logged ones.
   """
@@ -64,6 +65,7 @@ class Tuning:
   loss: LossConfig
   networks: Mapping[str, Network]
   devices: Sequence[jax.Device]
+  start: Any = None
   save_every: int = 500
   log_every: int = 10
 
@@ -159,7 +161,7 @@ class _Group:
     trainable, frozen = state_lib.split(
       jax.random.key(job.tuning.seed), job.config, job.base, job.lora_config
     )
-    self.trainable = trainable
+    self.trainable = trainable if job.start is None else job.start
     waiting = self._waiting()
     there = list(itertools.islice(waiting, together))
     if not there:

@@ -153,7 +153,7 @@ def tuning_step(
     grads, state.opt_state, state.trainable
   )
   if batch.rate is not None:
-    updates = jax.tree.map(lambda leaf: batch.rate[0, 0] * leaf, updates)
+    updates = updates * batch.rate[0, 0]
   new = TrainState(
     state.step + 1, optax.apply_updates(state.trainable, updates), opt_state
   )

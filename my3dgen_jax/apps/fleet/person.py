@@ -16,7 +16,7 @@ from my3dgen_jax.apps.preparation.config import PrepareConfig
 from my3dgen_jax.config.checks import plain
 
 _RUNS, _BEFORE, _ALBUMS, _LOGS = "runs", "before", "albums", "logs"
-_PLACES = ("checkpoint", "lpips", "identity", "encoder")
+_PLACES = ("checkpoint", "lpips", "identity", "encoder", "adapter_init")
 _COMPILED = (*_PLACES, "devices", "precision")
 _NOT_COMPILED = tuple(set(CIRCUMSTANCES) - set(_COMPILED))
 

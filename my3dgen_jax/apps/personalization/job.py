@@ -241,6 +241,7 @@ class Job:
       tuning=self.config.tuning,
       loss=self.config.loss,
       networks={name: self.shared.networks[name] for name in needed},
+      start=self.shared.start or None,
       devices=self.shared.devices,
       save_every=self.config.save_every,
       log_every=self.config.log_every,

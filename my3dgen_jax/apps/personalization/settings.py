@@ -37,6 +37,7 @@ CIRCUMSTANCES = (
   "lpips",
   "identity",
   "encoder",
+  "adapter_init",
   "cache",
   "devices",
   "save_every",
@@ -78,6 +79,12 @@ class PersonalizeConfig:
     None,
     "Folder of an encoder of the generator, that launch.train_encoder has "
     "written; default: CHECKPOINT_encoder, if it is there; empty: none.",
+    later=True,
+  )
+  adapter_init: str | None = setting(
+    None,
+    "File of an adapter of the same base, rank and layers that tuning starts "
+    "from; default: one that changes nothing.",
     later=True,
   )
   test: Selection | None = setting(

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -10,6 +11,7 @@ from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.apps.personalization.settings import PersonalizeConfig
 from my3dgen_jax.apps.personalization.shelf import Shelf
 from my3dgen_jax.config import ConfigError, GeneratorConfig
+from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.losses import backbones
 from my3dgen_jax.losses import identity as identity_lib
@@ -17,7 +19,9 @@ from my3dgen_jax.losses import lpips as lpips_lib
 from my3dgen_jax.models.checkpoint import generator_digest, load_generator
 from my3dgen_jax.models.encoder_files import load_encoder
 from my3dgen_jax.models.generator import Generator
+from my3dgen_jax.training import run_folder
 from my3dgen_jax.training.projection import check_sizes
+from my3dgen_jax.training.run_folder import ID_LENGTH
 from my3dgen_jax.types import Network
 
 
@@ -32,6 +36,7 @@ class Shared:
     networks: "lpips", "identity" and "encoder", as far as they are wanted,
       once `read_networks` has read them.
     digests: of their files.
+    start: the adapter that tuning starts from; empty: one that changes nothing.
   """
 
   devices: tuple[jax.Device, ...]
@@ -39,6 +44,7 @@ class Shared:
   digest: str
   networks: dict[str, Network]
   digests: dict[str, str]
+  start: dict[str, Any] = dataclasses.field(default_factory=dict)
 
   @property
   def model(self) -> GeneratorConfig:
@@ -94,7 +100,7 @@ class Shared:
   def read_networks(
     self, config: PersonalizeConfig, shelf: Shelf | None = None
   ):
-    """Reads LPIPS, the face network and the encoder, where wanted.
+    """Reads LPIPS, face network, encoder and first adapter, where wanted.
 
     Args:
       config: as `load`'s.
@@ -125,6 +131,27 @@ class Shared:
       found = shelf.get((encoder, self.digest), lambda: load_encoder(encoder))
       self.networks["encoder"] = found.network
       self.digests["encoder"] = found.digest
+    if config.adapter_init:
+      self._read_start(config)
+
+  def _read_start(self, config: PersonalizeConfig):
+    """Reads the adapter that tuning starts from."""
+    path = pathlib.Path(str(config.adapter_init)).expanduser()
+    if config.tuning.mode != "lora":
+      raise ConfigError(
+        f"adapter_init: is for mode lora alone, this is {config.tuning.mode}"
+      )
+    found = lora_lib.load(path, self.model)
+    base = found.metadata.get(lora_lib.BASE_DIGEST, self.digest)
+    if base != self.digest or found.config != config.lora:
+      reason = (
+        f"of another base, {base[:ID_LENGTH]}"
+        if base != self.digest
+        else f"for {found.config}, tuning is for {config.lora}"
+      )
+      raise UserError(f"{path}: is {reason}; name another by --adapter_init")
+    self.start.update(found.lora)
+    self.digests["adapter_init"] = run_folder.file_digest(path)
 
 
 def _check_sizes(

@@ -38,7 +38,10 @@ _OF_PHOTOS = (
 # Of the machines, not of a person: a table says nothing about where it is read.
 _OF_MACHINES = ("cache", "devices", "log_every", "save_every")
 _SELECTIONS = ("test", "reference", "train", "validation")
-_PLACES = ("checkpoint", "album", "lpips", "identity", "encoder")
+_PLACES = (
+  *("checkpoint", "album", "lpips", "identity", "encoder"),
+  "adapter_init",
+)
 
 
 class PeopleFlags:

@@ -3,9 +3,10 @@
     python -m benchmarks.encoder_anchors --people=8 --out=runs/encoder_anchors
 
 Of people of the demo whom no network has seen, the first --photos photos of the
-album are found by the prior in each of the ways below, and rendered again: with
-their own labels, and with labels that are 3 degrees off and whose focal length
-is off by 5 %, both at random, as of a crop of another size.
+album are found by the prior in each of the ways below, with their own labels,
+and with labels that are 3 degrees off and whose focal length is off by 5 %, both
+at random, as of a crop of another size. They are rendered again as their own
+labels say, so that what bad labels cost is what they do to the latents.
 """
 
 import dataclasses
@@ -105,7 +106,7 @@ def main():
           jax.device_get(
             compare(
               images_of(
-                generator, anchors.ws[i : i + 1], photos.c[i : i + 1]
+                generator, anchors.ws[i : i + 1], album.c[i : i + 1]
               ).image,
               photos[i].image[None],
             )

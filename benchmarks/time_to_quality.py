@@ -24,18 +24,28 @@ from my3dgen_jax.apps import personalize
 from my3dgen_jax.apps.evaluation import tables
 from my3dgen_jax.apps.personalization.settings import PersonalizeConfig
 from my3dgen_jax.apps.personalization.shelf import Shelf
+from my3dgen_jax.data.photo_selection import parse_selection
 from my3dgen_jax.demo import album as demo_album
 from my3dgen_jax.demo.personal_runs import with_demo_person
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.launch.support import cli, config_flags
 from my3dgen_jax.training import run_folder
 
-_CONFIG = config_flags.define(PersonalizeConfig, cache="", skip=["report"])
+_SELECTIONS = ("test", "reference", "train", "validation")
+_CONFIG = config_flags.define(
+  PersonalizeConfig,
+  cache="",
+  skip=["report"],
+  parse=dict.fromkeys(_SELECTIONS, parse_selection),
+)
 _DEMO = cli.integer("demo_person", None, "Is taken by --first and --people.")
 _PEOPLE = cli.integer("people", 8, "How many.", lower_bound=1)
 _FIRST = cli.integer("first", 0, "Number of the first.", lower_bound=0)
 _WAYS = cli.string(
   "ways", "all", "Names of ways, with semicolons between; all; or sweep."
+)
+_FIRST_ADAPTER = cli.string(
+  "first_adapter", "runs/first/run/adapter.safetensors", "Of first_adapter."
 )
 cli.define_cpu_devices()
 
@@ -62,7 +72,12 @@ _BEFORE = {
   "learning_rate": "0.01",
   "batch_size": "2",
 }
-_LOOK = {**_BEFORE, "anchor_init": "encoder", "anchor_steps": "0"}
+_LOOK = {
+  **_BEFORE,
+  "anchor_init": "encoder",
+  "anchor_steps": "0",
+  "anchor_looks": "1",
+}
 _REFINED = {**_LOOK, "anchor_steps": "5", "anchor_learning_rate": "0.05"}
 _FALLING = {"decay": "cosine", "beta1": "0.9"}
 WAYS = {
@@ -73,7 +88,7 @@ WAYS = {
   "demo.flags": Way((0,), {}),  # as many steps as it says
 }
 SWEEP = {
-  f"{rate:g} {decay} b1={beta1:g} batch {batch}": Way(
+  f"{rate:g} {decay} b1={beta1:g} batch {batch}{' first' * first}": Way(
     (steps,),
     {
       **_LOOK,
@@ -81,17 +96,18 @@ SWEEP = {
       "decay": decay,
       "beta1": f"{beta1}",
       "batch_size": f"{batch}",
+      "adapter_init": "FIRST" if first else "",
     },
   )
-  for rate, decay, beta1, batch, steps in (
-    (0.01, "none", 0.0, 2, 80),
-    (0.01, "cosine", 0.0, 2, 80),
-    (0.01, "cosine", 0.9, 2, 80),
-    (0.02, "cosine", 0.9, 2, 80),
-    (0.04, "cosine", 0.9, 2, 80),
-    (0.02, "cosine", 0.0, 2, 80),
-    (0.02, "cosine", 0.9, 4, 40),
-    (0.04, "cosine", 0.9, 4, 40),
+  for rate, decay, beta1, batch, steps, first in (
+    (0.01, "none", 0.0, 2, 80, False),
+    (0.01, "cosine", 0.9, 2, 80, False),
+    (0.03, "cosine", 0.9, 2, 80, False),
+    (0.01, "none", 0.0, 2, 80, True),
+    (0.01, "cosine", 0.9, 2, 80, True),
+    (0.03, "cosine", 0.9, 2, 80, True),
+    (0.02, "cosine", 0.0, 2, 80, True),
+    (0.03, "cosine", 0.9, 4, 40, True),
   )
 }
 _COLUMNS = (
@@ -184,7 +200,10 @@ _warmed: set[str] = set()  # ways whose programs are compiled
 
 @contextlib.contextmanager
 def _flags(way: Way, steps: int) -> Iterator[None]:
-  with cli.given({**way.flags, **({"steps": str(steps)} if steps else {})}):
+  values = {**way.flags, **({"steps": str(steps)} if steps else {})}
+  if values.get("adapter_init") == "FIRST":
+    values["adapter_init"] = _FIRST_ADAPTER.value
+  with cli.given(values):
     yield
 
 

@@ -1,5 +1,6 @@
 """How good an encoder is, on latents that no step of its training saw."""
 
+import functools
 import os
 from typing import Any
 
@@ -12,15 +13,18 @@ from my3dgen_jax.data.provenance import Origin
 from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.jobs.progress import Progress
 from my3dgen_jax.losses.reconstruction import psnr
+from my3dgen_jax.models.encoder import resized
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.training.encoding import looking
 from my3dgen_jax.training.encoding import metric as metric_lib
-from my3dgen_jax.training.encoding.samples import draw_latents, rendered
+from my3dgen_jax.training.encoding.augmentation import augmented
+from my3dgen_jax.training.encoding.samples import draw_latents, key_of, rendered
 from my3dgen_jax.training.run_folder import ID_LENGTH
 from my3dgen_jax.types import Network
 
 _FIRST = 2**30 + 2**29  # number of the first latent
 _AT_ONCE = 8
+_STREAM = 3  # of the changes of pictures
 _SHOWN = 8
 _LOOKS = (1, 2, 3)
 _MEAN = "mean of W"
@@ -47,7 +51,8 @@ def measure(
 
   Returns: {"latents": how many, "rows": of each way to find them "explained"
     (the share of W's spread as it shows, see `metric`), "psnr" (dB) and "lpips" or
-    None; "doubt": correlation of its logarithm with that of the true error}.
+    None; "doubt": correlation of its logarithm with that of the true error, of
+    pictures changed as in training}.
   Raises: Interrupted: by `stop`.
   """
   count = -(-config.held_out // _AT_ONCE) * _AT_ONCE
@@ -65,13 +70,16 @@ def measure(
       )
       ways[name] = one.ws
       if looks == looking.LOOKS:
-        doubts.append(np.asarray(one.doubt))
-        errors.append(np.asarray(metric.squared(one.ws - latents.ws)))
         ways[f"{name}, cameras {config.camera_error:g} degrees off"] = (
           looking.encode_photos(
             encoder, generator, image, turned, looks=looks
           ).ws
         )
+    doubt, error = _doubt(
+      encoder, metric, config, latents, image, _keys(config, first)
+    )
+    doubts.append(np.asarray(doubt))
+    errors.append(np.asarray(error))
     for name, ws in ways.items():
       row = _compare(generator, metric, lpips, ws, latents, image)
       found.setdefault(name, []).append(jax.device_get(row))
@@ -93,6 +101,20 @@ def measure(
     np.log(np.concatenate(doubts)), np.log(np.concatenate(errors)) / 2
   )[0, 1]
   return {"latents": count, "rows": rows, "doubt": float(correlation)}
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _doubt(encoder, metric, config, latents, image, keys):
+  """How wrong the first look says it is, and how wrong it is, [N] each."""
+  small = resized(image, encoder.module.config.resolution)
+  photo = augmented(keys, small, latents.c, config)
+  seen = encoder(photo.image, photo.mask, method="seen")
+  found = encoder(seen, photo.c, method="look")
+  return found.doubt, metric.squared(found.ws - latents.ws)
+
+
+def _keys(config, first):
+  return jax.random.split(key_of(config, _STREAM, first), _AT_ONCE)
 
 
 @jax.jit

@@ -107,7 +107,8 @@ SWEEP = {
     (0.01, "cosine", 0.9, 2, 80, True),
     (0.03, "cosine", 0.9, 2, 80, True),
     (0.02, "cosine", 0.0, 2, 80, True),
-    (0.03, "cosine", 0.9, 4, 40, True),
+    (0.01, "cosine", 0.0, 2, 80, False),
+    (0.015, "cosine", 0.0, 2, 80, False),
   )
 }
 _COLUMNS = (

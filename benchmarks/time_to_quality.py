@@ -79,12 +79,13 @@ _LOOK = {
   "anchor_looks": "1",
 }
 _REFINED = {**_LOOK, "anchor_steps": "5", "anchor_learning_rate": "0.05"}
-_FALLING = {"decay": "cosine", "beta1": "0.9"}
 WAYS = {
-  "before": Way((50, 100, 200), _BEFORE),
-  "encoder": Way((50, 100, 200), _LOOK),
-  "encoder, 5 steps": Way((50, 100, 200), _REFINED),
-  "encoder, falling rate": Way((25, 50, 100), {**_LOOK, **_FALLING}),
+  "before": Way((100, 200), _BEFORE),
+  "a look": Way((100, 200), _LOOK),
+  "a look, refined": Way((70, 130), _REFINED),
+  "a look, refined, twice the rate": Way(
+    (70,), {**_REFINED, "learning_rate": "0.02"}
+  ),
   "demo.flags": Way((0,), {}),  # as many steps as it says
 }
 SWEEP = {

@@ -94,6 +94,9 @@ class HeadTest(absltest.TestCase):
     for yaw, wanted in zip(YAWS, self.wanted):
       shown = self.view(page, yaw=float(yaw), size=SIZE)
       self.assertGreater(psnr(shown, wanted), 28)
+    # As it is drawn while it moves.
+    shown = self.view(page, yaw=float(YAWS[1]), size=SIZE, rough=True)
+    self.assertGreater(psnr(shown, self.wanted[1]), 26)
     # The slider's ends, and half the way.
     ends = [self.view(page, row=1, stop=stop, size=SIZE) for stop in (0, 1)]
     np.testing.assert_allclose(ends[0], self.view(page, size=SIZE), atol=0.02)

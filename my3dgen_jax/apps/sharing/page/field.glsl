@@ -1,7 +1,9 @@
 // A tri-plane radiance field, marched along each pixel's ray.
 //
 // Defined before this text: GROUPS and HIDDEN, fours of channels and of hidden
-// features; AUTO, whether rays begin and end at the box; WHITE, the background.
+// features; AUTO, whether rays begin and end at the box; WHITE, the background;
+// BAKED, whether radiance is read from a volume that this shader has filled
+// before, which is quick enough for a head that moves.
 // Before it is compiled, loops between "each" and "end" are written out, and
 // the decoder's FIRST, OFFSET, SECOND and LAST become numbers: some compilers
 // take ten times as long for what a loop or an array looks up.
@@ -24,6 +26,8 @@ uniform float reach;            // half a side of the grid
 uniform float pace;             // between samples, world units
 uniform float fade;             // paces that steps grow by as light fades
 uniform float dark;             // light that is not followed any more
+uniform sampler3D volume;       // baked: colors, and `packed` density
+uniform float layer;            // of the volume to fill; below 0: a picture
 
 out vec4 shown;
 
@@ -31,6 +35,27 @@ const int MOST = 1024;   // samples and leaps of a ray
 // Paces of a step, at most, where nothing dense is near, and near to it if it
 // would stop less than this share of the light.
 const float HAZE = 8.0, THIN = 3.0, SOLID = 0.1;
+
+float softplus(float x) {
+  return max(x, 0.0) + log(1.0 + exp(-abs(x)));
+}
+
+#if BAKED
+
+// Red, green, blue, and density, at a point.
+vec4 field(vec3 point) {
+  vec4 found = textureLod(volume, 0.5 * point / reach + 0.5, 0.0);
+  float voxel = 2.0 * reach / float(textureSize(volume, 0).x);
+  found.a = -log(max(1.0 - found.a * found.a, 1e-4)) / voxel;
+  return found;
+}
+
+// What stops light, of what `field` gives.
+float density(float given) {
+  return given;
+}
+
+#else
 
 // Softplus to the base of two, log2(1 + 2^x), to 0.0017: most of the time went
 // into its exact functions.
@@ -61,9 +86,17 @@ vec4 field(vec3 point) {
   return found;
 }
 
-float softplus(float x) {
-  return max(x, 0.0) + log(1.0 + exp(-abs(x)));
+float density(float given) {
+  return softplus(given - 1.0);
 }
+
+// Density as a byte holds it: what a voxel stops, and more steps for haze.
+float packed(float density) {
+  float voxel = 2.0 * reach / size;
+  return sqrt(1.0 - exp(-density * voxel));
+}
+
+#endif
 
 // How far along a ray nothing is, and how far nothing dense is; 0: it may be
 // here.
@@ -88,6 +121,16 @@ vec2 limits(vec3 direction) {
 }
 
 void main() {
+#if !BAKED
+  if (layer >= 0.0) {
+    vec3 point = (2.0 * vec3(gl_FragCoord.xy, layer + 0.5) / size - 1.0) * reach;
+    shown = vec4(0.0);
+    if (leaps(point, vec3(1.0)).x > 0.0) return;
+    vec4 found = field(point);
+    shown = vec4(found.rgb, packed(density(found.a)));
+    return;
+  }
+#endif
   vec2 place = gl_FragCoord.xy / size;
   place.y = 1.0 - place.y;
   vec3 direction = normalize(turn * vec3((place - middle) / focal, 1.0));
@@ -110,8 +153,8 @@ void main() {
     if (inside) {
       // As the renderer: densities and colors of an interval are those of its
       // ends, in the middle.
-      float density = softplus(0.5 * (found.a + found_before.a) - 1.0);
-      float solid = 1.0 - exp(-density * (depth - before));
+      float stops = density(0.5 * (found.a + found_before.a));
+      float solid = 1.0 - exp(-stops * (depth - before));
       color += light * solid * 0.5 * (found.rgb + found_before.rgb);
       light *= 1.0 - solid;
     }
@@ -120,9 +163,9 @@ void main() {
     inside = true;
     // Longer steps where nothing dense is near, where this sample is thin, and
     // where little light is left to see them.
-    float thin = softplus(found.a - 1.0) * pace;
+    float thin = density(found.a) * pace;
     depth += pace * max(max(min(floor(far.y / pace), HAZE),
-                            min(SOLID / thin, THIN)),
+                            min(SOLID / max(thin, 1e-6), THIN)),
                         1.0 + fade * (1.0 - light));
   }
   shown = vec4(clamp(WHITE ? color + light : color, 0.0, 1.0), 1.0);

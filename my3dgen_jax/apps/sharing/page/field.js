@@ -1,5 +1,7 @@
 // The field in WebGL 2: unpacks what Python packed, and paints views of it.
 
+const VOXELS = 128;  // of the baked volume, along a side
+
 const VERTEX = `#version 300 es
 void main() {  // one triangle over all of the picture
   gl_Position = vec4(vec2(gl_VertexID == 1 ? 3 : -1, gl_VertexID == 2 ? 3 : -1),
@@ -111,14 +113,31 @@ class Painter {
     this.shader = shader;
     this.fields = new Map();  // programs by their decoders
     this.enlarge = this.program(ENLARGE);
+    this.baked = this.program(this.defined(true, shader));
     const {side, layers, cells} = camera;
     this.texture(0, gl.TEXTURE_2D_ARRAY, gl.LINEAR);
     gl.texStorage3D(gl.TEXTURE_2D_ARRAY, 1, gl.RGBA8, side, side, layers);
     this.texture(1, gl.TEXTURE_3D, gl.NEAREST);
     gl.texStorage3D(gl.TEXTURE_3D, 1, gl.RG8, cells, cells, cells);
+    this.volume = this.texture(3, gl.TEXTURE_3D, gl.LINEAR);
+    gl.texStorage3D(gl.TEXTURE_3D, 1, gl.RGBA8, VOXELS, VOXELS, VOXELS);
+    this.layers = 0;  // of it that are filled
+    this.layerFrame = gl.createFramebuffer();
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
     gl.bindVertexArray(gl.createVertexArray());
     this.targets = [];
+  }
+
+  // The shader with what is defined before it.
+  defined(baked, text) {
+    const {groups, hidden, start, white} = this.camera;
+    return `#version 300 es
+#define GROUPS ${groups}
+#define HIDDEN ${hidden}
+#define AUTO ${start === null}
+#define WHITE ${white}
+#define BAKED ${Number(baked)}
+${text}`;
   }
 
   program(fragment) {
@@ -176,15 +195,11 @@ class Painter {
   use(row, stop) {
     const gl = this.gl, {side, layers, cells} = this.camera;
     this.row = row;
+    this.layers = 0;
     if (!this.fields.has(row.decoder)) {
-      const {groups, hidden, start, white} = this.camera;
       const numbers = new Float32Array(bytesOf(row.decoder).buffer);
-      this.fields.set(row.decoder, this.program(`#version 300 es
-#define GROUPS ${groups}
-#define HIDDEN ${hidden}
-#define AUTO ${start === null}
-#define WHITE ${white}
-${written(this.shader, this.camera, numbers)}`));
+      this.fields.set(row.decoder, this.program(this.defined(
+        false, written(this.shader, this.camera, numbers))));
     }
     this.field = this.fields.get(row.decoder);
     gl.activeTexture(gl.TEXTURE0);
@@ -195,18 +210,43 @@ ${written(this.shader, this.camera, numbers)}`));
                      gl.UNSIGNED_BYTE, stop.skips);
   }
 
-  // Paints rows of pixels, from the bottom, of a square of `size` pixels.
+  // Fills some layers of the volume.
+  bake(count) {
+    const gl = this.gl, {at} = this.field;
+    gl.bindFramebuffer(gl.FRAMEBUFFER, this.layerFrame);
+    this.begin(this.field, VOXELS, {yaw: 0, pitch: 0});
+    for (const end = Math.min(this.layers + count, VOXELS); this.layers < end;
+         ++this.layers) {
+      gl.framebufferTextureLayer(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0,
+                                 this.volume, 0, this.layers);
+      gl.uniform1f(at("layer"), this.layers);
+      gl.drawArrays(gl.TRIANGLES, 0, 3);
+    }
+  }
+
+  // Paints rows of pixels, from the bottom, of a square of `size` pixels; from
+  // the volume if that is full and the view may be rough.
   paint(number, size, view, from = 0, to = size) {
-    const gl = this.gl, {at, program} = this.field, {camera, row} = this;
-    const target = this.target(number, size);
-    const {turn, eye} = lookAt(view, camera);
+    const gl = this.gl, target = this.target(number, size);
     gl.bindFramebuffer(gl.FRAMEBUFFER, target.frame);
-    gl.viewport(0, 0, size, size);
+    const baked = view.rough && this.layers === VOXELS;
+    this.begin(baked ? this.baked : this.field, size, view);
     gl.enable(gl.SCISSOR_TEST);
     gl.scissor(0, from, size, to - from);
+    gl.drawArrays(gl.TRIANGLES, 0, 3);
+    gl.disable(gl.SCISSOR_TEST);
+  }
+
+  // Sets all that a program of the shader reads.
+  begin({at, program}, size, view) {
+    const gl = this.gl, {camera, row} = this;
+    const {turn, eye} = lookAt(view, camera);
+    gl.viewport(0, 0, size, size);
     gl.useProgram(program);
     gl.uniform1i(at("planes"), 0);
     gl.uniform1i(at("skips"), 1);
+    gl.uniform1i(at("volume"), 3);
+    gl.uniform1f(at("layer"), -1);
     gl.uniform1f(at("size"), size);
     gl.uniform1f(at("focal"), row.focal * (view.zoom ?? 1));
     gl.uniform2f(at("middle"), 0.5 + (view.right ?? 0), 0.5 + (view.down ?? 0));
@@ -218,8 +258,6 @@ ${written(this.shader, this.camera, numbers)}`));
     gl.uniform1f(at("pace"), (view.pace ?? 1) * camera.pace);
     gl.uniform1f(at("fade"), view.fade ?? 2);
     gl.uniform1f(at("dark"), view.dark ?? 0.004);
-    gl.drawArrays(gl.TRIANGLES, 0, 3);
-    gl.disable(gl.SCISSOR_TEST);
   }
 
   // Shows what was painted.

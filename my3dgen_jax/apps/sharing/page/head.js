@@ -4,7 +4,9 @@ const SIZES = [64, 96, 128, 192, 256, 320, 384, 512];  // pixels, moving
 const MOST = 512;      // pixels of a picture at rest
 const SLOW = 40;       // milliseconds of a picture; slower ones get smaller
 const PATIENCE = 6;    // pictures in time before they get larger
-const ROUGH = {pace: 2, fade: 4, dark: 0.03};  // of a ray while it moves
+// Of rays while it moves: from the field, and from the volume.
+const ROUGH = {rough: true, pace: 2, fade: 4, dark: 0.03};
+const BAKED = {rough: true, pace: 1.5, fade: 2, dark: 0.01};
 
 const byId = id => document.getElementById(id);
 const data = JSON.parse(byId("data").textContent);
@@ -120,6 +122,7 @@ class Head {
       this.stop(row, first), share > 0 ? this.stop(row, first + 1) : null]);
     if (row !== this.place.row || stop !== this.place.stop) return;
     this.painter.use(data.rows[row], mixed(one, two, share));
+    this.level = Math.min(this.level, 1);  // the volume is another's
     this.shown = this.place;
     this.moved = true;
     this.wake();
@@ -153,12 +156,24 @@ class Head {
     if (seen !== this.seen) this.moved = true;
     this.seen = seen;
     if (!this.shown || !this.done()) return this.wake();
+    if (this.bakes && this.painter.layers < VOXELS) {
+      // Pictures and layers by turns.
+      this.bakes = !this.moved;
+      this.slices ??= 1;
+      this.painter.bake(this.slices);
+      this.begin((milliseconds, polls) => {
+        if (polls === 1) this.slices *= 2;
+        else if (milliseconds > SLOW) this.slices = (this.slices >> 1) || 1;
+      });
+      return this.wake();
+    }
     if (this.moved) {
       this.moved = false;
       this.sharp = 0;
       const size = SIZES[this.level];
-      this.painter.paint(0, size, {...view, ...ROUGH});
+      this.painter.paint(0, size, {...view, ...this.rough()});
       this.painter.show(0);
+      this.bakes = true;
       this.begin((milliseconds, polls) => this.adapt(milliseconds, polls));
       document.body.classList.add("turns");
       return this.wake();
@@ -182,6 +197,11 @@ class Head {
       this.sharp = null;
     }
     this.wake();
+  }
+
+  // How rays are marched while it moves.
+  rough() {
+    return this.painter.layers === VOXELS ? BAKED : ROUGH;
   }
 
   // Whether the graphics processor has done what it was given; its time is told
@@ -228,11 +248,13 @@ class Head {
     }
   }
 
-  // For tests: one view, {yaw, pitch, zoom, right, down, pace, size, row, stop},
-  // as bytes from the top left. The page rests from then on.
+  // For tests: one view, {yaw, pitch, zoom, right, down, size, row, stop, pace,
+  // fade, dark, rough}, as bytes from the top left. The page rests from then on.
   async view({size = 128, row = 0, stop = data.rows[row].first, ...view}) {
     this.held = true;
-    await this.choose(row, stop);
+    if (this.shown?.row !== row || this.shown.stop !== stop)
+      await this.choose(row, stop);
+    if (view.rough) this.painter.bake(VOXELS);
     this.painter.paint(2, size, {yaw: 0, pitch: 0, ...view});
     return {size, pixels: Array.from(this.painter.read(2))};
   }
@@ -240,10 +262,11 @@ class Head {
   // For tests: pictures a second of a size, all of them waited for.
   speed({size = 256, count = 10, ...quality} = {}) {
     this.held = true;
-    const began = performance.now(), {limits} = data;
+    const {limits} = data, rough = {...this.rough(), ...quality};
+    const began = performance.now();
     for (let i = 0; i < count; ++i) {
       const yaw = limits.yaw * Math.sin(2 * Math.PI * i / count);
-      this.painter.paint(2, size, {yaw, pitch: 0, ...ROUGH, ...quality});
+      this.painter.paint(2, size, {yaw, pitch: 0, ...rough});
       this.painter.read(2);
     }
     return 1000 * count / (performance.now() - began);

@@ -5,12 +5,14 @@ import importlib.util
 import pathlib
 import tempfile
 import unittest
+from unittest import mock
 
 import numpy as np
 from absl.testing import absltest
 
 from my3dgen_jax.apps import share
 from my3dgen_jax.apps.rendering import render, scenes
+from my3dgen_jax.apps.sharing import field
 from tests.support import browser
 from tests.support.persons import tiny_person
 
@@ -38,6 +40,8 @@ class HeadTest(absltest.TestCase):
       raise unittest.SkipTest("there is no Chromium")
     folder = cls.enterClassContext(tempfile.TemporaryDirectory())
     cls.path = pathlib.Path(folder, "a head.html")
+    # Coarse, to be quick.
+    cls.enterClassContext(mock.patch.object(field, "CELLS", 16))
     cls.person = tiny_person()
     cls.found = scenes.find(cls.person, ["photo00", "photo01"])
     share.write_scenes(

@@ -77,9 +77,10 @@ function written(text, {groups, hidden}, decoder) {
   const innermost = /\/\/ each (\w) < (\w+)\n((?:(?!\/\/ each)[^])*?)\/\/ end\n/;
   for (let found; (found = innermost.exec(text));) {
     const [all, name, count, body] = found;
-    const index = new RegExp(`\\b${name}\\b|(?<=_)${name}\\b`, "g");
-    const copies = Array.from({length: counts[count]},
-                              (_, i) => body.replace(index, i));
+    const index = new RegExp(`(\\b|_)${name}\\b`, "g");
+    const copies = Array.from(
+      {length: counts[count]},
+      (_, i) => body.replace(index, (_, before) => before + i));
     text = text.replace(all, () => copies.join(""));
   }
   let start = 0;

@@ -32,9 +32,9 @@ LEAST_DENSITY, DENSE = 0.003, 3.0
 _POINTS = 2  # of a cell, along a side, where density is asked for
 _FAR = 255  # cells; the largest distance
 _FOUR = 4  # channels of a texel; rows of the shader's matrices
-# What every browser with WebGL 2 can hold: bytes of a uniform block, the side
-# of a texture, and layers of one.
-_MOST_UNIFORMS, _MOST_SIDE, _MOST_LAYERS = 16384, 2048, 256
+# What every browser with WebGL 2 can hold: the side of a texture, and layers of
+# one; and numbers in a shader's text that compilers take without trouble.
+_MOST_SIDE, _MOST_LAYERS, _MOST_NUMBERS = 2048, 256, 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Field:
     skips: [K, G, G, G, 2] uint8, axes (stop, z, y, x, which): cells to the
       nearest one that is not empty, and to the nearest one that is dense, a
       diagonal counting as one; 0: this one.
-    decoder: the shader's uniform block, float32: mat4 [H / 4, C / 4], vec4
+    decoder: the numbers of the shader's text, float32: mat4 [H / 4, C / 4], vec4
       [H / 4], mat4 [H / 4], vec4, the last two to (red, green, blue, sigma).
     groups: fours of channels, C / 4.
     hidden: fours of hidden features, H / 4.
@@ -114,11 +114,11 @@ def check_fits(config: GeneratorConfig):
   """
   backbone, decoder = config.backbone, config.decoder
   groups = _fours(backbone.plane_channels)
-  size = _uniform_bytes(groups, _fours(decoder.hidden_features))
+  numbers = _numbers(groups, _fours(decoder.hidden_features))
   for name, value, most in (
     ("backbone.resolution", backbone.resolution + 2, _MOST_SIDE),
     ("backbone.plane_channels", 2 * groups, _MOST_LAYERS),
-    ("decoder.hidden_features", size, _MOST_UNIFORMS),
+    ("decoder.hidden_features", numbers, _MOST_NUMBERS),
   ):
     if value > most:
       raise UserError(
@@ -190,7 +190,7 @@ def _texels(values: np.ndarray, zero: np.ndarray) -> np.ndarray:
 def _decoder(
   weights: DecoderWeights, scale: np.ndarray, zero: np.ndarray
 ) -> tuple[np.ndarray, int, int]:
-  """The uniform block, and its numbers of groups; see `Field.decoder`.
+  """What `Field.decoder` holds, and its numbers of groups.
 
   A texture gives byte / 255, and a feature is a sum of two of them; softplus
   is taken to the base of two, which graphics processors know.
@@ -251,7 +251,6 @@ def _fours(count: int) -> int:
   return -(-count // _FOUR)
 
 
-def _uniform_bytes(groups: int, hidden: int) -> int:
-  """Bytes of `Field.decoder`."""
-  numbers = 16 * hidden * groups + 4 * hidden + 16 * hidden + 4
-  return 4 * numbers
+def _numbers(groups: int, hidden: int) -> int:
+  """How many `Field.decoder` has."""
+  return 16 * hidden * groups + 4 * hidden + 16 * hidden + 4

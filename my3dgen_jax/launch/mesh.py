@@ -15,8 +15,9 @@ y up, the face looks along +z. What the cube cuts is closed, so that every mesh
 is watertight. Needs pip install ".[mesh]".
 """
 
-from my3dgen_jax.apps.rendering import mesh, scenes
-from my3dgen_jax.apps.rendering.mesh_files import check_libraries
+from my3dgen_jax.apps.meshing import mesh
+from my3dgen_jax.apps.meshing.files import check_libraries
+from my3dgen_jax.apps.rendering import scenes
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch.support import cli, config_flags, person_flags
 

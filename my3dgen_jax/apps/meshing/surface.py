@@ -1,6 +1,6 @@
 """The surface of a latent's density, in its colors.
 
-It lies in EG3D's world, see `apps.rendering.mesh`.
+It lies in EG3D's world, see `apps.meshing.mesh`.
 """
 
 import dataclasses
@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from my3dgen_jax.apps.rendering import frames
-from my3dgen_jax.apps.rendering.density import (
+from my3dgen_jax.apps.meshing.density import (
   EMPTY,
   extract_volume,
   finite_number,
@@ -18,7 +17,8 @@ from my3dgen_jax.apps.rendering.density import (
   OnProgress,
   Volume,
 )
-from my3dgen_jax.apps.rendering.mesh_libraries import library
+from my3dgen_jax.apps.meshing.libraries import library
+from my3dgen_jax.apps.rendering import frames
 from my3dgen_jax.data import images
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.types import Array, Network

@@ -8,9 +8,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from my3dgen_jax.apps.rendering.density import Volume
-from my3dgen_jax.apps.rendering.mesh_libraries import library
-from my3dgen_jax.apps.rendering.surface import Mesh
+from my3dgen_jax.apps.meshing.density import Volume
+from my3dgen_jax.apps.meshing.libraries import library
+from my3dgen_jax.apps.meshing.surface import Mesh
 from my3dgen_jax.data import provenance
 from my3dgen_jax.data.provenance import Origin
 from my3dgen_jax.errors import UserError

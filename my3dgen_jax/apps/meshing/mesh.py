@@ -14,22 +14,22 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from my3dgen_jax.apps.person import Person
-from my3dgen_jax.apps.rendering.density import (
+from my3dgen_jax.apps.meshing.density import (
   extract_volume,
   finite_number,
   MAX_RESOLUTION,
   MIN_RESOLUTION,
 )
-from my3dgen_jax.apps.rendering.mesh_files import (
+from my3dgen_jax.apps.meshing.files import (
   check_libraries,
   check_path,
   VOLUME,
   write_mesh,
   write_volume,
 )
+from my3dgen_jax.apps.meshing.surface import extract_mesh, LEVEL
+from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.rendering.photo_latents import PhotoLatent
-from my3dgen_jax.apps.rendering.surface import extract_mesh, LEVEL
 from my3dgen_jax.config import setting
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs.progress import Progress

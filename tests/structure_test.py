@@ -63,6 +63,8 @@ LAZY = (
   "cv2",
   "skimage",
   "trimesh",
+  "xatlas",
+  "fast_simplification",
   "mrcfile",
   "viser",
   "websockets",

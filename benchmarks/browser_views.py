@@ -59,7 +59,7 @@ window.open3d = async (address, side, background) => {
     await splats.initialized;
     scene.add(splats);
     window.count = splats.packedSplats?.numSplats ?? splats.numSplats;
-    frames = 12;  // it sorts between frames
+    frames = 4;  // it sorts between frames
   }
   window.look = async (matrix, fov) => {
     camera.fov = fov;
@@ -70,7 +70,7 @@ window.open3d = async (address, side, background) => {
     camera.matrix.decompose(camera.position, camera.quaternion, camera.scale);
     for (let i = 0; i < frames; i++) {
       renderer.render(scene, camera);
-      await new Promise((done) => setTimeout(done, frames > 1 ? 60 : 0));
+      await new Promise((done) => setTimeout(done, frames > 1 ? 150 : 0));
     }
     return renderer.domElement.toDataURL("image/png");
   };

@@ -65,6 +65,7 @@ LAZY = (
   "trimesh",
   "xatlas",
   "fast_simplification",
+  "gaussforge",
   "mrcfile",
   "viser",
   "websockets",

@@ -9,7 +9,7 @@ With several, their names are put before the suffix of --out.
 
 Splats begin as what --views cameras see after super-resolution, merged in a
 grid, and are fitted to these pictures for some --steps. As what, by the suffix
-of --out: .ply as trainers of 3DGS write it, or .spz, a tenth as large, which
+of --out: .ply as trainers of 3DGS write it, or .spz, a fifth as large, which
 needs pip install ".[splats]". Axes: y up, the face looks along +z, world units;
 --up=-y for SuperSplat. The head alone unless --background.
 """
@@ -35,7 +35,7 @@ def main():
   check_path(_OUT.value)  # before networks are read
   person = person_flags.person()
   found, details = scenes.look_up(person, wanted)
-  splats.write_latents(person, found, config, _OUT.value, **details)
+  splats.write_latents(person, found, config, _OUT.value, details=details)
 
 
 if __name__ == "__main__":

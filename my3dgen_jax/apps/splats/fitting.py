@@ -19,9 +19,8 @@ _TILES = 256  # of a picture that a step looks at
 _LONGEST = 256  # splats of a tile
 # Adam's steps at first; of places in cells of the grid that the first splats
 # come from.
-_RATES = Splats(
-  means=0.03, log_scales=0.02, quaternions=0.02, logits=0.05, colors=0.01
-)
+_MEANS = 0.03
+_RATES = dict(log_scales=0.02, quaternions=0.02, logits=0.05, colors=0.01)
 _LAST = 0.05  # share of these steps at last
 # In cells: smaller splats would fall apart where one comes near, larger ones
 # are for nothing that a head has.
@@ -112,10 +111,14 @@ def _optimizer(steps: int) -> optax.GradientTransformation:
 def picture(
   splats: Splats, c: Array, side: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """What a camera sees, [side, side, 3] over black, and what is empty."""
-  return tuple(
-    map(np.asarray, ops.render(splats, c, side, longest=2 * _LONGEST))
+  """What a camera sees, [side, side, 3] over black, and what is empty.
+
+  As viewers show it on many more pixels, and then made as small.
+  """
+  color, empty = ops.render(
+    splats, c, side, longest=2 * _LONGEST, low_pass=_LOW_PASS
   )
+  return np.asarray(color), np.asarray(empty)
 
 
 def psnr(splats: Splats, targets: Targets) -> np.ndarray:
@@ -158,16 +161,12 @@ def _step(
 
   loss, gradient = jax.value_and_grad(loss_of)(splats)
   updates, state = optimizer.update(gradient, state)
-  rates = _RATES.replace(means=_RATES.means * cell)
-  splats = jax.tree.map(
-    lambda one, rate, update: one + rate * update, splats, rates, updates
-  )
+  rates = {"means": _MEANS * cell, **_RATES}
+  moved = {
+    name: value + rates[name] * getattr(updates, name)
+    for name, value in vars(splats).items()
+  }
   sizes = jnp.log(cell * jnp.array([_SMALLEST, _LARGEST]))
-  return (
-    splats.replace(
-      log_scales=jnp.clip(splats.log_scales, *sizes),
-      colors=jnp.clip(splats.colors, 0, 1),
-    ),
-    state,
-    loss,
-  )
+  moved["log_scales"] = jnp.clip(moved["log_scales"], *sizes)
+  moved["colors"] = jnp.clip(moved["colors"], 0, 1)
+  return Splats(**moved), state, loss

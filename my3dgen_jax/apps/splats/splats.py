@@ -9,8 +9,8 @@ import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -153,8 +153,8 @@ def write_latents(
   config: SplatsConfig,
   out: str | os.PathLike,
   *,
+  details: Mapping[str, object] | None = None,
   log: Callable[[str], None] = print,
-  **details: Any,
 ) -> list[pathlib.Path]:
   """Writes the splats of each latent.
 
@@ -164,8 +164,8 @@ def write_latents(
     config: how.
     out: the file; its suffix says the format. With several latents their names
       are put before the suffix: `head_photo003.ply`.
+    details: of what made the latents, for the files.
     log: called with a line a file.
-    **details: of what made them.
 
   Returns: the files.
   Raises: UserError: names the argument or the file. OSError: the folder cannot
@@ -190,7 +190,9 @@ def write_latents(
     write_splats(
       path,
       made.splats,
-      person.made("splats", latent=one.name, steps=config.steps, **details),
+      person.made(
+        "splats", latent=one.name, steps=config.steps, **(details or {})
+      ),
       up=config.up,
     )
     log(

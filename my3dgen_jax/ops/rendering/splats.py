@@ -231,7 +231,12 @@ def composite(
 
 
 def render(
-  splats: Splats, c: Array, side: int, *, longest: int = 512
+  splats: Splats,
+  c: Array,
+  side: int,
+  *,
+  longest: int = 512,
+  low_pass: float = LOW_PASS,
 ) -> tuple[jax.Array, jax.Array]:
   """A whole picture.
 
@@ -240,11 +245,12 @@ def render(
     c: [25].
     side: of the picture, pixels; a multiple of `TILE`.
     longest: splats of a tile at most.
+    low_pass: see `project`.
 
   Returns: [side, side, 3] over black, and [side, side, 1], how much light
     comes through from behind.
   """
-  projected = _project(splats, c, side)
+  projected = _project(splats, c, side, low_pass=low_pass)
   lists = bin_splats(projected, splats.logits, side, longest)
   color, through = _composite(
     splats, projected, lists.indices, jnp.arange(len(lists.indices)), side
@@ -268,5 +274,5 @@ def to_tiles(image: Array) -> Array:
   )
 
 
-_project = jax.jit(project, static_argnums=2)
+_project = jax.jit(project, static_argnums=2, static_argnames="low_pass")
 _composite = jax.jit(composite, static_argnums=4)

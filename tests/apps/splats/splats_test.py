@@ -6,7 +6,9 @@ import sys
 import tempfile
 from unittest import mock
 
+import gaussforge
 import numpy as np
+import plyfile
 from absl.testing import absltest, parameterized
 
 from my3dgen_jax.apps.meshing.density import Volume
@@ -194,6 +196,30 @@ class FilesTest(parameterized.TestCase):
     self.assertIn(SOURCE_TYPE, text)
     self.assertIn(r"latent: photo\n003 <b>", text)
     self.assertIn("comment y is up", text)
+
+  def test_other_readers(self):
+    """plyfile, and gaussforge there and back."""
+    splats = some(50)
+    for name in ("head.ply", "head.spz"):
+      files.write_splats(self.folder / name, splats, ORIGIN)
+    read = plyfile.PlyData.read(str(self.folder / "head.ply"))["vertex"]
+    self.assertEqual(read.data.dtype.names, files.FIELDS)
+    np.testing.assert_array_equal(
+      np.stack([read[name] for name in "xyz"], -1), splats.means
+    )
+    small = (self.folder / "head.spz").read_bytes()
+    back = gaussforge.GaussForge().convert(small, "spz", "ply")["data"]
+    path = self.folder / "back.ply"
+    path.write_bytes(bytes(back))
+    _, found = self.read(path)
+    np.testing.assert_allclose(
+      np.stack([found[name] for name in "xyz"], -1), splats.means, atol=2e-4
+    )
+    np.testing.assert_allclose(
+      ops.rotations(np.stack([found[f"rot_{i}"] for i in range(4)], -1)),
+      ops.rotations(splats.quaternions),
+      atol=0.02,
+    )
 
   def test_the_other_way_up(self):
     """Half a turn about z, of places and of ellipsoids."""

@@ -3,7 +3,7 @@
     python -m benchmarks.splats --run=runs/demo --latents=photo003 \\
         --node_modules=node_modules --picture=splats.png
 
-Splats of each latent are made as by `launch.splats`, and looked at by twelve
+Splats of each latent are made as by `launch.splats`, and looked at by eight
 cameras between those that they were fitted to: by the rasterizer here, and by
 Spark (three.js) in headless Chromium, from the file. Pictures are held against
 the generator's, after super-resolution, where the head is (with --background:
@@ -29,7 +29,7 @@ _MODULES = cli.string("node_modules", "node_modules", "Folder of npm packages.")
 _PICTURE = cli.string("picture", None, "Picture to write, of all.")
 _KEEP = cli.string("keep", None, "Folder for the files.")
 
-_CAMERAS = 12
+_CAMERAS = 8
 _FINE = 4  # pixels of the browser's a pixel
 _SHOWN = 5
 

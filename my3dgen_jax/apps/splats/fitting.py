@@ -15,7 +15,7 @@ from my3dgen_jax.ops.rendering import splats as ops
 from my3dgen_jax.ops.rendering.splats import Splats
 from my3dgen_jax.types import Array
 
-_TILES = 256  # of a picture that a step looks at
+_TILES = 128  # of a picture that a step looks at
 _LONGEST = 256  # splats of a tile
 # Adam's steps at first; of places in cells of the grid that the first splats
 # come from.
@@ -76,9 +76,11 @@ def fit(
     lists = ops.bin_splats(
       _project(splats, c, side), splats.logits, side, _LONGEST
     )
-    tiles = np.arange(len(lists.indices))
-    if len(tiles) > _TILES:
-      tiles = np.sort(rng.choice(tiles, _TILES, replace=False))
+    # Those first that something is in, or is to be in.
+    full = (lists.indices[:, 0] < len(splats.logits)) | tiles_of[view][1].any(
+      axis=(1, 2)
+    )
+    tiles = np.argsort(~full + 0.5 * rng.uniform(size=len(full)))[:_TILES]
     splats, state, loss = _step(
       optimizer,
       splats,

@@ -12,9 +12,9 @@ from typing import Any
 import jax
 
 from my3dgen_jax.apps import share
+from my3dgen_jax.apps.meshing.files import write_mesh
+from my3dgen_jax.apps.meshing.surface import extract_mesh
 from my3dgen_jax.apps.rendering import render
-from my3dgen_jax.apps.rendering.mesh_files import write_mesh
-from my3dgen_jax.apps.rendering.surface import extract_mesh
 from my3dgen_jax.apps.viewer.orbits import Limits
 from my3dgen_jax.apps.viewer.scene import Choice
 from my3dgen_jax.apps.viewer.workers import Renderer, Request

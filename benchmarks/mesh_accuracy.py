@@ -27,8 +27,9 @@ import numpy as np
 from scipy import spatial
 
 from benchmarks import report
+from my3dgen_jax.apps.meshing import density, surface
 from my3dgen_jax.apps.person import load_person
-from my3dgen_jax.apps.rendering import density, photo_latents, surface
+from my3dgen_jax.apps.rendering import photo_latents
 from my3dgen_jax.demo import album as demo_album
 from my3dgen_jax.demo import heads, people, render
 from my3dgen_jax.launch.support import cli

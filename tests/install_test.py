@@ -84,6 +84,9 @@ class WheelTest(absltest.TestCase):
     for folder in ("my3dgen_jax", "converters"):
       for path in (ROOT / folder).rglob("*.py"):
         self.assertIn(str(path.relative_to(ROOT)), self.names)
+    for path in (ROOT / "my3dgen_jax" / "apps").glob("*/page*"):
+      for file in path.iterdir() if path.is_dir() else [path]:
+        self.assertIn(str(file.relative_to(ROOT)), self.names)
     self.assertIn("my3dgen_jax/py.typed", self.names)
     tops = {name.partition("/")[0] for name in self.names}
     self.assertEqual(

@@ -1,4 +1,4 @@
-"""Pictures, videos and meshes of latents, and where cameras stand and go.
+"""Pictures and videos of latents, and where cameras stand and go.
 
 Every application draws with it.
 """

@@ -1,13 +1,14 @@
 """A web page in one file: tables, curves, pictures and videos inside.
 
 Nothing is fetched from anywhere and nothing is run: no scripts, no fonts, no
-links to other sites. Wide things scroll by themselves, so that the page fits a
+links but to files beside it. Wide things scroll by themselves, so that the page fits a
 phone.
 """
 
 import base64
 import html
 import math
+import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 
 _MOST_POINTS = 400  # of a curve; there are no more pixels
@@ -93,6 +94,18 @@ def folded(title: str, *parts: str) -> str:
 def paragraph(sentence: str) -> str:
   """Plain text."""
   return f"<p>{text(sentence)}</p>"
+
+
+def link(name: str, sentence: str) -> str:
+  """A link to a file in the page's own folder.
+
+  Args:
+    name: of the file.
+    sentence: what is pressed.
+  """
+  return (
+    f'<p><a href="{text(urllib.parse.quote(name))}">{text(sentence)}</a></p>'
+  )
 
 
 def table(

@@ -33,6 +33,7 @@ from my3dgen_jax.apps.reports.page import (
   table,
   tiles,
 )
+from my3dgen_jax.apps.reports.sharing import to_share, typical
 from my3dgen_jax.data import images, provenance
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.provenance import Origin
@@ -107,6 +108,7 @@ def write_report(
     folder = pathlib.Path(folder)
     parts += [
       _turntable(person, folder),
+      to_share(person, run.resolve(), FOLDER),
       _before_after(person, run, folder),
       _curves(run),
       each,
@@ -194,11 +196,7 @@ def _scores(summary: Mapping[str, Any]) -> str:
 
 def _turntable(person: Person, folder: pathlib.Path) -> str:
   """The face that is most like all others, turned."""
-  anchors = person.anchors
-  away = np.linalg.norm(
-    np.asarray(anchors.ws - anchors.ws.mean(axis=0)), axis=(1, 2)
-  )
-  row = int(np.argmin(away))
+  anchors, row = typical(person)
   try:
     provenance.check_video(".mp4")
     out, kind = folder / "turn.mp4", "video/mp4"

@@ -28,6 +28,7 @@ class Actions(NamedTuple):
     save_picture: begins to save what is shown.
     save_video: begins to save a turn around it.
     save_mesh: begins to save its surface.
+    save_page: begins to save a web page that turns it.
   """
 
   choose_person: Callable[[], None]
@@ -37,6 +38,7 @@ class Actions(NamedTuple):
   save_picture: Callable[[], None]
   save_video: Callable[[], None]
   save_mesh: Callable[[], None]
+  save_page: Callable[[], None]
 
 
 class Controls:
@@ -99,6 +101,12 @@ class Controls:
         "Video", actions.save_video, f"{video_seconds:.0f} seconds of turning."
       )
       self._button("Mesh", actions.save_mesh)
+      self._button(
+        "Share",
+        actions.save_page,
+        "One HTML file whose head turns in any browser, offline; no names are "
+        "inside.",
+      )
 
   # Building.
 

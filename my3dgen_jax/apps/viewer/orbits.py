@@ -10,8 +10,8 @@ import math
 import jax
 import numpy as np
 
-from my3dgen_jax.apps.rendering import render
-from my3dgen_jax.config import RenderConfig, setting
+from my3dgen_jax.apps.rendering.limits import Limits
+from my3dgen_jax.config import RenderConfig
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.types import Array
 
@@ -40,23 +40,6 @@ class Orbit:
   pitch: float = 0.0
   zoom: float = 1.0
   shift: tuple[float, float] = (0.0, 0.0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-  """How far a camera turns."""
-
-  yaw: float = setting(
-    0.6, "Largest angle of the camera to either side, radians."
-  )
-  pitch: float = setting(
-    0.35, "Largest angle of the camera up and down, radians."
-  )
-
-  def validate(self) -> "Limits":
-    """Checks both; raises UserError that names one."""
-    render.check_reach(self.yaw, self.pitch)
-    return self
 
 
 def soft_limit(angle: float, limit: float) -> float:

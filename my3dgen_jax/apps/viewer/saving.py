@@ -1,4 +1,4 @@
-"""Files of one browser window: pictures, videos, meshes, and their names."""
+"""Files of one browser window: pictures, videos, meshes, pages; their names."""
 
 import contextlib
 import itertools
@@ -11,9 +11,10 @@ from typing import Any
 
 import jax
 
+from my3dgen_jax.apps import share
+from my3dgen_jax.apps.meshing.files import write_mesh
+from my3dgen_jax.apps.meshing.surface import extract_mesh
 from my3dgen_jax.apps.rendering import render
-from my3dgen_jax.apps.rendering.mesh_files import write_mesh
-from my3dgen_jax.apps.rendering.surface import extract_mesh
 from my3dgen_jax.apps.viewer.orbits import Limits
 from my3dgen_jax.apps.viewer.scene import Choice
 from my3dgen_jax.apps.viewer.workers import Renderer, Request
@@ -188,6 +189,27 @@ def mesh_writer(request: Request, *, devices: Sequence[jax.Device]) -> Writer:
         devices=devices,
       ),
       origin,
+    )
+
+  return write
+
+
+def page_writer(request: Request, *, limits: Limits) -> Writer:
+  """A writer of a web page with the head that a request describes.
+
+  Args:
+    request: whose face it is, and whose lens is kept.
+    limits: how far the head turns.
+  """
+  row = share.row_of(request.network, request.ws, request.c)
+
+  def write(path: pathlib.Path, origin: Origin, on_progress: OnProgress):
+    share.write_rows(
+      path,
+      [row],
+      share.ShareConfig(limits=limits),
+      origin,
+      on_progress=lambda done: on_progress(done, 1),
     )
 
   return write

@@ -22,8 +22,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from my3dgen_jax.apps import gate as gate_lib
+from my3dgen_jax.apps.meshing.files import MESHES
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.apps.rendering.mesh_files import MESHES
 from my3dgen_jax.apps.viewer import connections, orbits
 from my3dgen_jax.apps.viewer.orbits import Limits, Orbit
 from my3dgen_jax.apps.viewer.people import People

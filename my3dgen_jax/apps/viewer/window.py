@@ -123,6 +123,7 @@ class Window:
       save_picture=self._save_picture,
       save_video=self._save_video,
       save_mesh=self._save_mesh,
+      save_page=self._save_page,
     )
 
   def _tell(self, message: str, title: str = "That does not work"):
@@ -304,6 +305,16 @@ class Window:
     self._save(
       self._viewer.config.mesh,
       saving.mesh_writer(request, devices=self._who_is_shown.devices),
+    )
+
+  def _save_page(self):
+    request = self._request(self._choice())
+    self._savings.begin(
+      saving.file_stem(self._person, self._choice()),
+      ".html",
+      # To be given away: who it is stays out of it.
+      self._who_is_shown.made("share", faces=1),
+      saving.page_writer(request, limits=self._viewer.config.limits),
     )
 
   def _save(self, suffix: str, write: saving.Writer, **details: str):

@@ -142,6 +142,15 @@ class ReportTest(parameterized.TestCase):
     words = check_page(self.write(one).read_text()).words
     self.assertRegex(words, r"photo\d\d\.png, ID_sim \d\.\d{3}")
 
+  def test_how_to_share_the_head(self):
+    words = check_page(self.page.read_text(encoding="utf-8")).words
+    command = r"launch\.share --run=run --latents=(photo\d\d\.png) --out="
+    self.assertRegex(words, command)
+    self.assertNotIn("page of its own", words)
+    (self.page.parent / "head.html").write_bytes(b"page")
+    page = self.write().read_text()
+    self.assertIn('<a href="head.html">The head as a page of its own</a>', page)
+
   def test_without_ffmpeg_it_is_a_picture_that_moves(self):
     with mock.patch.dict("sys.modules", {"imageio_ffmpeg": None}):
       page = check_page(self.write().read_text())

@@ -195,6 +195,20 @@ class PanelTest(absltest.TestCase):
       written = (video if suffix == ".mp4" else mesh).call_args
       self.assertIn(suffix, str(written))
 
+  def test_sharing(self):
+    """A page to give away, which names nobody."""
+    with mock.patch.object(window_lib.saving.share, "write_rows") as write:
+      write.side_effect = lambda path, *_, **__: path.write_bytes(b"page")
+      self.window._save_page()
+      self.jobs.pop()()
+    self.assertIn("saved in", self.told())
+    (path, (row,), config, origin), _ = write.call_args
+    self.assertEqual(path.name, "ann_photo00_001.html")
+    self.assertEqual((row.label, row.ws.shape[0]), ("Face 1", 1))
+    self.assertEqual(config.limits, Limits())
+    self.assertEqual(origin.task, "share")
+    self.assertEqual(dict(origin.details), {"faces": "1"})
+
 
 if __name__ == "__main__":
   absltest.main()

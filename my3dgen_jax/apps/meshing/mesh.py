@@ -1,4 +1,4 @@
-"""Surfaces of latents: colored triangle meshes, and the density itself.
+"""Surfaces of latents: meshes in colors or with a texture, and the density.
 
 A mesh lies in EG3D's world: y up, the face looks along +z, and +x is to the
 right of who looks at it from the front; lengths are world units, in which the
@@ -14,26 +14,40 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from my3dgen_jax.apps.person import Person
-from my3dgen_jax.apps.rendering.density import (
+import jax
+
+from my3dgen_jax.apps.meshing import atlas, baking
+from my3dgen_jax.apps.meshing.density import (
   extract_volume,
   finite_number,
   MAX_RESOLUTION,
   MIN_RESOLUTION,
 )
-from my3dgen_jax.apps.rendering.mesh_files import (
+from my3dgen_jax.apps.meshing.files import (
   check_libraries,
   check_path,
   VOLUME,
   write_mesh,
   write_volume,
 )
+from my3dgen_jax.apps.meshing.surface import extract_mesh, LEVEL, Mesh
+from my3dgen_jax.apps.meshing.textured_files import (
+  TEXTURED,
+  Textured,
+  write_textured,
+)
+from my3dgen_jax.apps.person import Person
+from my3dgen_jax.apps.rendering import views
 from my3dgen_jax.apps.rendering.photo_latents import PhotoLatent
-from my3dgen_jax.apps.rendering.surface import extract_mesh, LEVEL
-from my3dgen_jax.config import setting
+from my3dgen_jax.apps.rendering.views import ViewsConfig
+from my3dgen_jax.config import part, setting
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs.progress import Progress
 from my3dgen_jax.ops import checks
+from my3dgen_jax.types import Network
+
+MIN_TEXTURE, MAX_TEXTURE = 64, 8192
+MIN_TRIANGLES, MAX_TRIANGLES = 100, 500_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +71,21 @@ class MeshConfig:
     "Keep what floats about, and the background, not the largest piece alone.",
   )
 
+  texture: int = setting(
+    0,
+    "Side of a texture, texels, which is made of pictures after "
+    "super-resolution; for .glb and .obj. 0: a color at each vertex.",
+    low=0,
+    high=MAX_TEXTURE,
+  )
+  triangles: int = setting(
+    30_000,
+    "Triangles of a mesh with a texture at most; more take long to lay out.",
+    low=MIN_TRIANGLES,
+    high=MAX_TRIANGLES,
+  )
+  views: ViewsConfig = part(ViewsConfig())
+
   def validate(self) -> "MeshConfig":
     """Checks every field; raises UserError that names one."""
     checks.whole_number(
@@ -65,7 +94,27 @@ class MeshConfig:
     finite_number("level", self.level)
     if self.crop is not None and finite_number("crop", self.crop) <= 0:
       raise UserError(f"crop: expected a number > 0, got {self.crop:g}")
+    if self.texture:
+      checks.whole_number("texture", self.texture, MIN_TEXTURE, MAX_TEXTURE)
+    checks.whole_number(
+      "triangles", self.triangles, MIN_TRIANGLES, MAX_TRIANGLES
+    )
+    self.views.validate()
     return self
+
+  def check_path(self, path: str | os.PathLike):
+    """Whether a file can be written so, before there is anything to write.
+
+    Raises: UserError: the suffix is not known, or has no place for a texture,
+      or a package is missing.
+    """
+    suffix = check_path(path)
+    if self.texture and suffix not in TEXTURED:
+      raise UserError(
+        f"texture: {suffix} files have no place for one here; write "
+        f"{' or '.join(TEXTURED)}, or leave it out"
+      )
+    check_libraries(path, texture=bool(self.texture))
 
 
 def write_latents(
@@ -95,7 +144,7 @@ def write_latents(
   """
   config.validate()
   out = pathlib.Path(out).expanduser()
-  check_libraries(out)
+  config.check_path(out)
   if not out.parent.is_dir():
     raise UserError(f"{out.parent}: there is no such folder")
   if not os.access(out.parent, os.W_OK):
@@ -112,7 +161,7 @@ def write_latents(
       person.made, latent=one.name, resolution=config.resolution, **details
     )
     progress = Progress(one.name, config.resolution, "planes")
-    options = dict(
+    options: dict[str, Any] = dict(
       resolution=config.resolution,
       crop=config.crop,
       devices=person.devices,
@@ -133,12 +182,58 @@ def write_latents(
         largest_only=not config.all_components,
         **options,
       )
-      write_mesh(path, mesh, made("mesh", level=config.level))
-      line = f"{len(mesh.vertices)} vertices, {len(mesh.faces)} triangles" + (
-        "; STL holds no colors: .ply, .obj and .glb do"
-        if check_path(path) == ".stl"
-        else ""
-      )
+      origin = made("mesh", level=config.level)
+      if config.texture:
+        textured = with_texture(
+          mesh, network, one, config, devices=person.devices
+        )
+        write_textured(path, textured, origin)
+        line = _counts(textured.mesh) + f", a texture of {config.texture}"
+      else:
+        write_mesh(path, mesh, origin)
+        line = _counts(mesh) + (
+          "; STL holds no colors: .ply, .obj and .glb do"
+          if check_path(path) == ".stl"
+          else ""
+        )
     log(f"{path}: {line}")
     paths.append(path)
   return paths
+
+
+def with_texture(
+  mesh: Mesh,
+  network: Network,
+  one: PhotoLatent,
+  config: MeshConfig,
+  *,
+  devices: Sequence[jax.Device] = (),
+) -> Textured:
+  """A surface of few triangles with a texture of what cameras see of it.
+
+  Args:
+    mesh: the surface, with as many triangles as it has.
+    network: the generator that shows it.
+    one: the latent, and the photo's camera, whose lens is used.
+    config: `texture`, `triangles` and `views` are used.
+    devices: that share the work; none: all.
+
+  Raises: UserError: a missing package.
+  """
+  unwrapped = atlas.unwrap(
+    *atlas.simplify(mesh.vertices, mesh.faces, config.triangles), config.texture
+  )
+  c = views.spread(network.module.config.rendering, one.c, config.views)
+  progress = Progress(one.name, len(c), "views")
+  seen = views.take(
+    network,
+    one.ws,
+    c,
+    devices=devices,
+    on_progress=lambda done, _: progress.update(done),
+  )
+  return Textured(unwrapped, baking.bake(unwrapped, seen, config.texture))
+
+
+def _counts(mesh: Mesh | atlas.Unwrapped) -> str:
+  return f"{len(mesh.vertices)} vertices, {len(mesh.faces)} triangles"

@@ -5,7 +5,11 @@ from typing import Any
 
 from my3dgen_jax.errors import without_package
 
-_PACKAGES = {"skimage": "scikit-image"}  # where the name is another
+# Where a package has another name than its module.
+_PACKAGES = {
+  "fast_simplification": "fast-simplification",
+  "skimage": "scikit-image",
+}
 
 
 def library(name: str) -> Any:

@@ -1,6 +1,6 @@
 """The surface of a latent's density, in its colors.
 
-It lies in EG3D's world, see `apps.rendering.mesh`.
+It lies in EG3D's world, see `apps.meshing.mesh`.
 """
 
 import dataclasses
@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from my3dgen_jax.apps.rendering import frames
-from my3dgen_jax.apps.rendering.density import (
+from my3dgen_jax.apps.meshing.density import (
   EMPTY,
   extract_volume,
   finite_number,
@@ -18,7 +17,8 @@ from my3dgen_jax.apps.rendering.density import (
   OnProgress,
   Volume,
 )
-from my3dgen_jax.apps.rendering.mesh_libraries import library
+from my3dgen_jax.apps.meshing.libraries import library
+from my3dgen_jax.apps.rendering import frames
 from my3dgen_jax.data import images
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.types import Array, Network
@@ -29,6 +29,7 @@ from my3dgen_jax.types import Array, Network
 # benchmarks/mesh_accuracy.py.
 LEVEL = 10.0
 _VERTICES = 2**16  # whose colors are computed at a time
+_FLAT = 1e-12  # length of a sum of normals that cancel each other
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +92,7 @@ def extract_mesh(
   vertices, faces = surface(density, level)
   if largest_only:
     vertices, faces = largest_piece(vertices, faces, density.side)
-  return Mesh(vertices, faces, _colors(network, ws, vertices))
+  return Mesh(vertices, faces, colors_at(network, ws, vertices))
 
 
 def surface(volume: Volume, level: float) -> tuple[np.ndarray, np.ndarray]:
@@ -155,8 +156,37 @@ def largest_piece(
   return vertices[kept], rows[faces[kept[faces[:, 0]]]]
 
 
-def _colors(network: Network, ws: Array, vertices: np.ndarray) -> np.ndarray:
-  """The field's color at vertices, [V, 3] uint8, as `image_raw` has it."""
+def normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+  """Which way a surface faces at its vertices, [V, 3] of length 1.
+
+  Triangles count as much as they are large. Where they cancel each other, as
+  those of a flap that is folded flat do, one of them is taken.
+  """
+  corners = np.asarray(vertices, np.float64)[faces]
+  across = np.cross(
+    corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+  )
+  total, one = np.zeros((2, len(vertices), 3))
+  one[:, 2] = 1  # of what is in no triangle, or in empty ones
+  for corner in range(3):
+    np.add.at(total, faces[:, corner], across)
+    real = np.linalg.norm(across, axis=-1) > _FLAT
+    one[faces[real, corner]] = across[real]
+  length = np.linalg.norm(total, axis=-1, keepdims=True)
+  total = np.where(length > _FLAT, total, one)
+  return (total / np.linalg.norm(total, axis=-1, keepdims=True)).astype(
+    np.float32
+  )
+
+
+def colors_at(network: Network, ws: Array, vertices: np.ndarray) -> np.ndarray:
+  """The field's color at points, [V, 3] uint8, as `image_raw` has it.
+
+  Args:
+    network: the generator.
+    ws: [num_ws, w_dim] or [1, num_ws, w_dim].
+    vertices: [V, 3], world units.
+  """
   planes = frames.planes_of(network, one_latent(ws))
   parts = []
   for first in range(0, len(vertices), _VERTICES):

@@ -16,9 +16,11 @@ import numpy as np
 import trimesh
 from absl.testing import absltest, parameterized
 
-from my3dgen_jax.apps.rendering import density as density_lib
-from my3dgen_jax.apps.rendering import mesh as app
-from my3dgen_jax.apps.rendering import mesh_files, scenes, surface
+from my3dgen_jax.apps.meshing import density as density_lib
+from my3dgen_jax.apps.meshing import files as mesh_files
+from my3dgen_jax.apps.meshing import mesh as app
+from my3dgen_jax.apps.meshing import surface
+from my3dgen_jax.apps.rendering import scenes
 from my3dgen_jax.config import preset, RenderConfig
 from my3dgen_jax.data import images
 from my3dgen_jax.data.provenance import Origin, SOURCE_TYPE

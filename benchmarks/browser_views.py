@@ -1,0 +1,186 @@
+"""Files of heads as a browser shows them: three.js, Spark, headless Chromium.
+
+A reader that has nothing to do with what wrote the files. Needs Playwright,
+Chromium, and a folder of npm packages:
+
+    npm install three @sparkjsdev/spark gltf-validator
+"""
+
+import base64
+import contextlib
+import http.server
+import io
+import json
+import pathlib
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from my3dgen_jax.ops import cameras
+from tests.support import browser as browser_lib
+
+_PAGE = """<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
+<style>body { margin: 0 } canvas { display: block }</style>
+<script type="importmap">{"imports": {
+  "three": "/modules/three/build/three.module.js",
+  "three/addons/": "/modules/three/examples/jsm/",
+  "spark": "/modules/@sparkjsdev/spark/dist/spark.module.js"}}</script>
+<script type="module">
+import * as THREE from "three";
+import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
+
+window.open3d = async (address, side, background) => {
+  const renderer = new THREE.WebGLRenderer(
+    { antialias: false, preserveDrawingBuffer: true });
+  renderer.setSize(side, side);
+  document.body.append(renderer.domElement);
+  const scene = new THREE.Scene();
+  scene.background = background === null ? null : new THREE.Color(background);
+  const camera = new THREE.PerspectiveCamera(15, 1, 0.1, 10);
+  camera.matrixAutoUpdate = false;
+  let frames = 1;
+  if (address.endsWith(".glb")) {
+    const { scene: model } = await new GLTFLoader().loadAsync(address);
+    // As bright as they are, whatever the light: textures are so already.
+    model.traverse((one) => {
+      if (one.isMesh && !one.material.map)
+        one.material = new THREE.MeshBasicMaterial({ vertexColors: true });
+    });
+    scene.add(model);
+  } else {
+    const { SplatMesh, SparkRenderer } = await import("spark");
+    scene.add(new SparkRenderer({ renderer }));
+    const splats = new SplatMesh({ url: address });
+    await splats.initialized;
+    scene.add(splats);
+    window.count = splats.packedSplats?.numSplats ?? splats.numSplats;
+    frames = 4;  // it sorts between frames
+  }
+  window.look = async (matrix, fov) => {
+    camera.fov = fov;
+    camera.updateProjectionMatrix();
+    camera.matrix.fromArray(matrix);
+    camera.matrixWorld.copy(camera.matrix);
+    camera.matrixWorldInverse.copy(camera.matrix).invert();
+    camera.matrix.decompose(camera.position, camera.quaternion, camera.scale);
+    for (let i = 0; i < frames; i++) {
+      renderer.render(scene, camera);
+      await new Promise((done) => setTimeout(done, frames > 1 ? 150 : 0));
+    }
+    return renderer.domElement.toDataURL("image/png");
+  };
+};
+window.ready = true;
+</script>"""
+
+
+class Shown:
+  """A file that is open in the browser.
+
+  Attributes:
+    problems: errors of the page's console.
+    count: splats that the reader has found; None for meshes.
+  """
+
+  def __init__(self, page: Any, problems: list[str]):
+    self._page = page
+    self.problems = problems
+    self.count = page.evaluate("window.count ?? null")
+
+  def look(self, c: np.ndarray, side: int) -> np.ndarray:
+    """What a camera sees, [side, side, 3] in [0, 1].
+
+    Args:
+      c: [25]; its lens is centered.
+      side: pixels; the browser's own are a multiple, and averaged.
+    """
+    cam2world, intrinsics = map(np.asarray, cameras.unpack_label(c))
+    # OpenGL's cameras have y up and look along -z; matrices go by columns.
+    matrix = cam2world @ np.diag([1.0, -1.0, -1.0, 1.0])
+    fov = np.degrees(2 * np.arctan(0.5 / intrinsics[1, 1]))
+    address = self._page.evaluate(
+      "([matrix, fov]) => window.look(matrix, fov)",
+      [matrix.T.ravel().tolist(), float(fov)],
+    )
+    data = base64.b64decode(address.partition(",")[2])
+    picture = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) / 255
+    fine = picture.shape[0] // side
+    return picture.reshape(side, fine, side, fine, 3).mean(axis=(1, 3))
+
+
+@contextlib.contextmanager
+def opened(
+  path: pathlib.Path,
+  modules: pathlib.Path,
+  *,
+  pixels: int = 512,
+  background: str | None = None,
+) -> Iterator[Shown]:
+  """Opens a .glb, .ply of splats or .spz in a browser.
+
+  Args:
+    path: the file.
+    modules: folder of npm packages.
+    pixels: side of the browser's picture.
+    background: its color, as CSS has them; None: black.
+  """
+
+  class Handler(http.server.SimpleHTTPRequestHandler):
+    """The page, the packages, and the one file."""
+
+    def log_message(self, format, *args):  # pylint: disable=redefined-builtin
+      pass
+
+    def translate_path(self, path):
+      name = path.partition("?")[0]
+      if name.startswith("/modules/"):
+        return str(modules / name.removeprefix("/modules/"))
+      return str(pathlib.Path(folder) / name.lstrip("/"))
+
+  with tempfile.TemporaryDirectory() as folder:
+    pathlib.Path(folder, "index.html").write_text(_PAGE)
+    pathlib.Path(folder, f"head{path.suffix}").write_bytes(path.read_bytes())
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+      with browser_lib.chromium() as browser:
+        page = browser.new_page(viewport={"width": pixels, "height": pixels})
+        problems: list[str] = []
+        page.on(
+          "console",
+          lambda one: (
+            problems.append(one.text) if one.type == "error" else None
+          ),
+        )
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(f"http://127.0.0.1:{server.server_port}/index.html")
+        page.wait_for_function("window.ready")
+        page.evaluate(
+          "([address, side, color]) => window.open3d(address, side, color)",
+          [f"/head{path.suffix}", pixels, background],
+        )
+        yield Shown(page, problems)
+    finally:
+      server.shutdown()
+      server.server_close()
+
+
+def gltf_issues(path: pathlib.Path, modules: pathlib.Path) -> dict[str, Any]:
+  """What Khronos' validator says: numErrors, numWarnings, messages."""
+  program = (
+    'const v = require(process.argv[1] + "/gltf-validator");'
+    "v.validateBytes(new Uint8Array(require('fs').readFileSync("
+    "process.argv[2]))).then((r) => console.log(JSON.stringify(r.issues)));"
+  )
+  done = subprocess.run(
+    ["node", "-e", program, str(modules.resolve()), str(path)],
+    check=True,
+    capture_output=True,
+    text=True,
+  )
+  return json.loads(done.stdout)

@@ -1,0 +1,172 @@
+"""Views: pictures of one latent from cameras all over a prior's range.
+
+What is made of a face once and for all (a texture, splats) is made of them.
+They are pictures after super-resolution, which the radiance field itself does
+not hold.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from my3dgen_jax.apps.rendering import frames, render
+from my3dgen_jax.config import RenderConfig, setting
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.ops import checks
+from my3dgen_jax.types import Array, Network
+
+MAX_VIEWS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewsConfig:
+  """From where a face is looked at, to make something of its pictures."""
+
+  views: int = setting(
+    60, "Cameras whose pictures it is made of, about.", low=4, high=MAX_VIEWS
+  )
+  view_yaw: float = setting(
+    0.5,
+    "Largest angle of these cameras to either side, radians: as far as the "
+    "prior's training photos go.",
+    low=0,
+    high=math.pi,
+  )
+  view_pitch: float = setting(
+    0.25,
+    "Largest angle of these cameras up and down, radians.",
+    low=0,
+    high=math.pi / 2,
+  )
+
+  def validate(self) -> "ViewsConfig":
+    """Checks every field; raises UserError that names one."""
+    checks.whole_number("views", self.views, 4, MAX_VIEWS)
+    for name, value, most in (
+      ("view_yaw", self.view_yaw, math.pi),
+      ("view_pitch", self.view_pitch, math.pi / 2),
+    ):
+      if not 0 <= value <= most:
+        raise UserError(
+          f"{name}: expected radians in [0, {most:.4g}], got {value}"
+        )
+    return self
+
+
+class Views(NamedTuple):
+  """What cameras see.
+
+  Attributes:
+    c: [V, 25].
+    image: [V, H, W, 3] float32 in [0, 1], after super-resolution.
+    depth: [V, S, S, 1] float32, along the ray, world units; none unless asked
+      for.
+  """
+
+  c: np.ndarray
+  image: np.ndarray
+  depth: np.ndarray | None = None
+
+
+def spread(
+  rendering: RenderConfig, c: Array, config: ViewsConfig
+) -> np.ndarray:
+  """Cameras evenly over the range, its corners among them.
+
+  Args:
+    rendering: where the average camera is and looks.
+    c: [25], whose lens they have.
+    config: how many, and how far they go.
+
+  Returns: [V, 25], rows of one pitch each; V is near `config.views`.
+  """
+  ratio = max(config.view_pitch, 1e-3) / max(config.view_yaw, 1e-3)
+  rows = max(1, round(math.sqrt(config.views * ratio)))
+  rows = min(rows, config.views)
+  columns = max(1, round(config.views / rows))
+  pitch, yaw = np.meshgrid(
+    _even(config.view_pitch, rows),
+    _even(config.view_yaw, columns),
+    indexing="ij",
+  )
+  return np.asarray(
+    render.label_about_front(rendering, c, yaw.ravel(), pitch.ravel())
+  )
+
+
+def between(
+  rendering: RenderConfig, c: Array, config: ViewsConfig, count: int
+) -> np.ndarray:
+  """Cameras of the same range that `spread` does not have, [count, 25].
+
+  They judge what was made of those. Always the same ones: a sequence that
+  fills the range evenly.
+
+  Args:
+    rendering: where the average camera is and looks.
+    c: [25], whose lens they have.
+    config: how far they go.
+    count: how many.
+
+  Source: Roberts 2018, "The unreasonable effectiveness of quasirandom
+    sequences", the R2 sequence.
+  """
+  golden = 1.32471795724474602596
+  steps = np.arange(1, count + 1)
+  yaw, pitch = (
+    most * (2 * ((0.5 + steps / golden**power) % 1) - 1)
+    for power, most in ((1, config.view_yaw), (2, config.view_pitch))
+  )
+  return np.asarray(
+    render.label_about_front(
+      rendering, c, yaw.astype(np.float32), pitch.astype(np.float32)
+    )
+  )
+
+
+def take(
+  network: Network,
+  ws: Array,
+  c: np.ndarray,
+  *,
+  depth: bool = False,
+  devices: Sequence[jax.Device] = (),
+  on_progress: Callable[[int, int], None] | None = None,
+) -> Views:
+  """Renders a latent from cameras.
+
+  Args:
+    network: the generator.
+    ws: [num_ws, w_dim] or [1, num_ws, w_dim].
+    c: [V, 25].
+    depth: how far away what they see is, too.
+    devices: that share the work; none: all.
+    on_progress: called with the number of views so far, and of all.
+  """
+  ws = np.asarray(ws)
+  kinds = (frames.IMAGE, *((frames.DEPTH,) if depth else ()))
+  made: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
+  for frame in frames.render_frames(
+    network, ws[None] if ws.ndim == 2 else ws, c, kinds=kinds, devices=devices
+  ):
+    for kind in kinds:
+      made[kind].append(frame[kind])
+    if on_progress is not None:
+      on_progress(len(made[frames.IMAGE]), len(c))
+  image = np.stack(made[frames.IMAGE])[..., :3]
+  return Views(
+    np.asarray(c),
+    np.clip((image + 1) / 2, 0, 1).astype(np.float32),
+    np.stack(made[frames.DEPTH]) if depth else None,
+  )
+
+
+def _even(most: float, count: int) -> np.ndarray:
+  """Angles from -most to most, the middle where there is one."""
+  if count == 1 or most == 0:
+    return np.zeros(1, np.float32)
+  return np.linspace(-most, most, count, dtype=np.float32)

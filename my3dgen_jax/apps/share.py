@@ -1,0 +1,260 @@
+"""A head to give away: one HTML file that turns in any browser, offline.
+
+The page holds the radiance field itself (`sharing.field`), a picture for
+browsers that cannot draw it, and what made it. Nobody's name is inside, nor
+that of a photo, but for a title that was asked for.
+"""
+
+import dataclasses
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from my3dgen_jax.apps.person import Person
+from my3dgen_jax.apps.rendering import render
+from my3dgen_jax.apps.rendering.limits import Limits
+from my3dgen_jax.apps.rendering.scenes import Scene
+from my3dgen_jax.apps.sharing import pages
+from my3dgen_jax.apps.sharing.field import check_fits, make_field
+from my3dgen_jax.config import part, setting
+from my3dgen_jax.data import images, provenance
+from my3dgen_jax.data.provenance import Origin
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.jobs.progress import Progress
+from my3dgen_jax.ops import cameras, checks
+from my3dgen_jax.storage.files import replacing
+from my3dgen_jax.types import Network
+
+SUFFIXES = (".html", ".htm")
+_MOST_STOPS = 32  # of a page; a phone reads all of it
+_MOST_TITLE = 200  # letters
+_POSTER = 512  # pixels at most
+_HEAD = 4096  # bytes that say whose page it is
+_NAMES = ("latent", "latents")  # in a scene's details, those of photos
+
+
+@dataclasses.dataclass(frozen=True)
+class ShareConfig:
+  """What a page says, and how far its heads turn."""
+
+  title: str = setting(
+    pages.TITLE, "Title of the page, the only name that it shows."
+  )
+  stops: int = setting(
+    3,
+    "Faces to store from one latent to the next, both counted; the page "
+    "mixes the planes of neighbors in between.",
+    low=2,
+    high=_MOST_STOPS,
+  )
+  limits: Limits = part(Limits())
+
+  def validate(self) -> "ShareConfig":
+    """Checks every field; raises UserError that names one."""
+    checks.whole_number("stops", self.stops, 2, _MOST_STOPS)
+    self.limits.validate()
+    if not self.title.strip() or len(self.title) > _MOST_TITLE:
+      raise UserError(
+        f"title: expected 1 to {_MOST_TITLE} letters, got {len(self.title)}"
+      )
+    return self
+
+
+class Row(NamedTuple):
+  """Faces that one slider of the page goes along.
+
+  Attributes:
+    source: where it comes from, for messages; not in the page.
+    label: of its button.
+    marks: of the faces, K.
+    first: the number of the one that is shown first.
+    generator: of all of them.
+    ws: [K, num_ws, w_dim].
+    c: [25], whose lens is kept.
+  """
+
+  source: str
+  label: str
+  marks: Sequence[str]
+  first: int
+  generator: Network
+  ws: np.ndarray
+  c: np.ndarray
+
+
+def write_scenes(
+  person: Person,
+  found: Sequence[Scene],
+  config: ShareConfig,
+  out: str | os.PathLike,
+  *,
+  log: Callable[[str], None] = print,
+) -> pathlib.Path:
+  """Writes the page of scenes; each is a button of it.
+
+  Args:
+    person: whose they are.
+    found: of `rendering.scenes`; a way, and an edit's strengths, become a
+      slider.
+    config: of the page.
+    out: the file, see `check_path`.
+    log: called with a line.
+
+  Returns: the file.
+  Raises: UserError: names the argument or the file. OSError: the folder cannot
+    be written.
+  """
+  config.validate()
+  out = check_path(out)
+  rows = [
+    _row(scene, f"Face {number + 1}") for number, scene in enumerate(found)
+  ]
+  details = {
+    name: value
+    for scene in found
+    for name, value in scene.details.items()
+    if name not in _NAMES
+  }
+  origin = person.made("share", faces=len(rows), **details)
+  progress = Progress("planes", sum(len(row.ws) for row in rows), "faces")
+  write_rows(out, rows, config, origin, on_progress=progress.update)
+  size = out.stat().st_size / 1e6
+  log(f"{out}: {size:.2f} MB, opens offline in any browser")
+  return out
+
+
+def write_rows(
+  path: pathlib.Path,
+  rows: Sequence[Row],
+  config: ShareConfig,
+  origin: Origin,
+  *,
+  on_progress: Callable[[int], None] = lambda done: None,
+):
+  """Writes the page of rows; the file is whole or as it was.
+
+  Args:
+    path: the file.
+    rows: at least one.
+    config: of the page.
+    origin: what made it.
+    on_progress: called with how many faces are done.
+
+  Raises: UserError: names what does not fit. OSError.
+  """
+  stops = sum(len(row.ws) for row in rows)
+  if stops > _MOST_STOPS:
+    raise UserError(
+      f"{path}: {stops} faces are to be stored, at most {_MOST_STOPS} fit a "
+      "page; name fewer latents, or lower --stops"
+    )
+  model = rows[0].generator.module.config
+  for row in rows:
+    check_fits(row.generator.module.config)
+  faces, done = [], 0
+  for row in rows:
+    _, intrinsics = cameras.unpack_label(row.c)
+    focal = float(intrinsics[0, 0])
+    field = make_field(
+      row.generator,
+      row.ws,
+      [f"{row.source} {mark}".strip() for mark in row.marks],
+      yaw=config.limits.yaw,
+      pitch=config.limits.pitch,
+      focal=focal,
+    )
+    faces.append(pages.Face(row.label, row.marks, row.first, field, focal))
+    done += len(row.ws)
+    on_progress(done)
+  poster, side = _poster(rows[0], origin)
+  content = pages.head_page(
+    faces,
+    config=model.rendering,
+    limits=config.limits,
+    poster=poster,
+    side=side,
+    origin=origin,
+    title=config.title,
+  )
+  with replacing(path) as file:
+    file.write(content.encode())
+
+
+def check_path(out: str | os.PathLike) -> pathlib.Path:
+  """Whether a page can be written, before anything is read.
+
+  Args:
+    out: ends in .html; its folder exists. A page of this package that is there
+      already is replaced, and nothing else.
+
+  Raises: UserError: names the file.
+  """
+  out = pathlib.Path(out).expanduser()
+  if out.suffix.lower() not in SUFFIXES:
+    raise UserError(f"{out}: the name must end in {' or '.join(SUFFIXES)}")
+  if not out.parent.is_dir():
+    raise UserError(f"{out.parent}: there is no such folder")
+  if not os.access(out.parent, os.W_OK):
+    raise UserError(f"{out.parent}: the folder cannot be written")
+  if out.is_dir():
+    raise UserError(f"{out}: is a folder; give the name of a file")
+  if out.exists():
+    with out.open("rb") as file:
+      if not pages.is_page(file.read(_HEAD)):
+        raise UserError(
+          f"{out}: exists and is not a page of launch.share; give another "
+          "name, or remove it"
+        )
+  return out
+
+
+def row_of(network: Network, ws: np.ndarray, c: np.ndarray) -> Row:
+  """One face, without a slider.
+
+  Args:
+    network: its generator.
+    ws: [num_ws, w_dim].
+    c: [25], whose lens is kept.
+  """
+  return Row(
+    "the face", "Face 1", ("",), 0, network, np.asarray(ws)[None], np.asarray(c)
+  )
+
+
+def _row(scene: Scene, label: str) -> Row:
+  """A scene's panels and frames, one after the other."""
+  panels = scene.panels
+  if "direction" in scene.details:
+    marks = [panel.title for panel in panels]
+    label = f"{label}: {scene.details['direction']}"
+    strengths = [abs(float(mark)) for mark in marks]
+    first = strengths.index(min(strengths))
+  else:
+    count, first = scene.frames, 0
+    marks = [""] if count == 1 else [f"{i + 1}/{count}" for i in range(count)]
+    label = label if count == 1 else "The way"
+  return Row(
+    scene.name,
+    label,
+    marks,
+    first,
+    panels[0].generator,
+    np.concatenate([np.asarray(panel.ws) for panel in panels]),
+    np.asarray(scene.c[0]),
+  )
+
+
+def _poster(row: Row, origin: Origin) -> tuple[bytes, int]:
+  """A JPEG of the first face from the front, and its side in pixels."""
+  c = render.about_front(row.generator, row.c, np.zeros(1), np.zeros(1))
+  ws = row.ws[row.first : row.first + 1]
+  image = images.to_uint8(render.synthesize(row.generator, ws, c).image[0])
+  image = images.fitted(image, min(_POSTER, image.shape[1]))
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder, "poster.jpg")
+    provenance.write_picture(path, image, origin)
+    return path.read_bytes(), image.shape[1]

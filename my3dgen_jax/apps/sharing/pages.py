@@ -1,0 +1,219 @@
+"""The page: fields, picture and text put into one HTML file, all escaped.
+
+The file asks nobody for anything: its content security policy allows the very
+script and style that are in it, and pictures inside of it, and nothing else.
+"""
+
+import base64
+import dataclasses
+import functools
+import hashlib
+import importlib.resources
+import json
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from my3dgen_jax.apps.rendering.limits import Limits
+from my3dgen_jax.apps.reports.page import text
+from my3dgen_jax.apps.sharing.field import Field
+from my3dgen_jax.config import RenderConfig
+from my3dgen_jax.data import provenance
+from my3dgen_jax.data.provenance import Origin
+
+TITLE = "A synthetic head"
+# Between samples of a ray, in lengths of all of it.
+PACE = 1 / 96
+_ZOOM = 4.0  # at most
+_SCRIPTS = ("field.js", "motion.js", "head.js")
+_POLICY = (
+  "default-src 'none'; img-src data:; script-src {script}; "
+  "style-src {style}; base-uri 'none'; form-action 'none'"
+)
+
+
+class Face(NamedTuple):
+  """What a button of the page shows.
+
+  Attributes:
+    label: of the button, and of its slider.
+    marks: of the slider's stops; one: there is no slider.
+    first: number of the stop that is shown first.
+    field: of all stops.
+    focal: of the camera, in image sizes.
+  """
+
+  label: str
+  marks: Sequence[str]
+  first: int
+  field: Field
+  focal: float
+
+
+def head_page(
+  faces: Sequence[Face],
+  *,
+  config: RenderConfig,
+  limits: Limits,
+  poster: bytes,
+  side: int,
+  origin: Origin,
+  title: str,
+) -> str:
+  """The whole page.
+
+  Args:
+    faces: what it shows, at least one, all of one architecture.
+    config: of the rays.
+    limits: how far the head turns.
+    poster: JPEG that is shown first, and where there is no WebGL 2.
+    side: of it, pixels.
+    origin: what made it.
+    title: plain text.
+  """
+  style, script = (
+    _read("head.css"),
+    '"use strict";\n' + "\n".join(map(_read, _SCRIPTS)),
+  )
+  stops = [
+    (f"stop-{row}-{number}", packed(face.field, number))
+    for row, face in enumerate(faces)
+    for number in range(len(face.marks))
+  ]
+  statement = statement_of(origin)
+  return filled(
+    _read("head.html"),
+    policy=_POLICY.format(script=_hash(script), style=_hash(style)),
+    software=text(provenance.SOFTWARE),
+    title=text(title),
+    style=style,
+    poster=f"data:image/jpeg;base64,{_base64(poster)}",
+    side=str(side),
+    made=_table(statement),
+    provenance=as_json(statement),
+    data=as_json(
+      {
+        "camera": _camera(faces[0].field, config),
+        "limits": {**dataclasses.asdict(limits), "zoom": _ZOOM},
+        "rows": [_row(number, face) for number, face in enumerate(faces)],
+      }
+    ),
+    stops="\n".join(
+      f'<script type="text/plain" id="{name}">{content}</script>'
+      for name, content in stops
+    ),
+    shader=_read("field.glsl"),
+    script=script,
+  )
+
+
+def packed(field: Field, stop: int) -> str:
+  """A stop of a field as text; `unpack` of field.js reads it."""
+  texels = field.texels[stop].transpose(0, 3, 1, 2)
+  # Neighbours are alike, so differences take two thirds of the bytes.
+  steps = np.diff(texels, axis=-1, prepend=np.uint8(0))
+  content = steps.tobytes() + field.skips[stop].tobytes()
+  return _base64(zlib.compress(content, 9))
+
+
+def statement_of(origin: Origin) -> dict[str, Any]:
+  """What the page says of what made it."""
+  return {
+    "synthetic": True,
+    "software": provenance.SOFTWARE,
+    "digitalSourceType": provenance.SOURCE_TYPE,
+    "adapter": origin.adapter,
+    "base": origin.base,
+    "task": origin.task,
+    "details": dict(origin.details),
+  }
+
+
+def as_json(value: Any) -> str:
+  """JSON that nothing in it can end the element of."""
+  return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def filled(template: str, **values: str) -> str:
+  """A template with each {{name}} replaced, values being taken as they are.
+
+  Raises: KeyError: a name has no value.
+  """
+  return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], template)
+
+
+def is_page(start: bytes) -> bool:
+  """Whether a file that begins with these bytes is such a page."""
+  name = provenance.SOFTWARE.split()[0]
+  return f'<meta name="generator" content="{name} '.encode() in start
+
+
+def _camera(field: Field, config: RenderConfig) -> dict[str, Any]:
+  """What the shader and its camera need to know, of all faces."""
+  auto = config.ray_start == "auto"
+  length = (
+    config.box_warp if auto else float(config.ray_end) - float(config.ray_start)
+  )
+  return {
+    "radius": config.avg_camera_radius,
+    "pivot": config.avg_camera_pivot,
+    "start": None if auto else config.ray_start,
+    "end": None if auto else config.ray_end,
+    "box": config.box_warp,
+    "white": config.white_back,
+    "pace": length * PACE,
+    "groups": field.groups,
+    "hidden": field.hidden,
+    "layers": field.texels.shape[1],
+    "side": field.texels.shape[2],
+    "cells": field.skips.shape[1],
+  }
+
+
+def _row(number: int, face: Face) -> dict[str, Any]:
+  return {
+    "label": face.label,
+    "marks": list(face.marks),
+    "first": face.first,
+    "stops": [f"stop-{number}-{i}" for i in range(len(face.marks))],
+    "focal": face.focal,
+    "reach": face.field.reach,
+    "decoder": _base64(face.field.decoder.astype("<f4").tobytes()),
+  }
+
+
+def _table(statement: Mapping[str, Any]) -> str:
+  """The provenance for people."""
+  rows = {
+    "made by": statement["software"],
+    "source": statement["digitalSourceType"].rpartition("/")[2],
+    **{name: statement[name] for name in ("adapter", "base", "task")},
+    **statement["details"],
+  }
+  return (
+    "<dl>"
+    + "".join(
+      f"<dt>{text(name)}</dt><dd>{text(value)}</dd>"
+      for name, value in rows.items()
+    )
+    + "</dl>"
+  )
+
+
+@functools.cache
+def _read(name: str) -> str:
+  """A file of the page's own."""
+  folder = importlib.resources.files("my3dgen_jax.apps.sharing") / "page"
+  return (folder / name).read_text(encoding="utf-8")
+
+
+def _hash(content: str) -> str:
+  digest = hashlib.sha256(content.encode()).digest()
+  return f"'sha256-{_base64(digest)}'"
+
+
+def _base64(data: bytes) -> str:
+  return base64.b64encode(data).decode()

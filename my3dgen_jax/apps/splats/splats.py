@@ -1,0 +1,206 @@
+"""Heads as 3D Gaussian splats, for viewers that know nothing of generators.
+
+They lie in EG3D's world: y up, the face looks along +z, and +x is to the right
+of who looks at it from the front; lengths are world units, in which a head is
+about 0.45 high. Colors do not change with the direction.
+"""
+
+import dataclasses
+import os
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from my3dgen_jax.apps.meshing.density import extract_volume, finite_number
+from my3dgen_jax.apps.meshing.surface import LEVEL
+from my3dgen_jax.apps.person import Person
+from my3dgen_jax.apps.rendering import views
+from my3dgen_jax.apps.rendering.photo_latents import PhotoLatent
+from my3dgen_jax.apps.rendering.views import ViewsConfig
+from my3dgen_jax.apps.splats import fitting, heads, merging, targets
+from my3dgen_jax.apps.splats.files import check_path, UPS, write_splats
+from my3dgen_jax.config import part, setting
+from my3dgen_jax.errors import UserError
+from my3dgen_jax.jobs.progress import duration, Progress
+from my3dgen_jax.ops import checks
+from my3dgen_jax.ops.rendering.splats import Splats, TILE
+
+MIN_SPLATS, MAX_SPLATS = 100, 150_000
+MAX_STEPS = 100_000
+
+_GRID = 96  # points along a side, to tell the head from what is behind
+_JUDGES = 8  # cameras that the splats are not fitted to
+
+
+@dataclasses.dataclass(frozen=True)
+class SplatsConfig:
+  """How splats are made."""
+
+  splats: int = setting(
+    20_000, "Splats at most.", low=MIN_SPLATS, high=MAX_SPLATS
+  )
+  steps: int = setting(
+    200, "Steps of the fit, a picture each.", low=0, high=MAX_STEPS
+  )
+  background: bool = setting(
+    False, "Keep what stands behind the head, not the head alone."
+  )
+  level: float = setting(LEVEL, "Raw density on the head's surface.")
+  up: Literal["y", "-y"] = setting(
+    "y",
+    "Axis that is up in the file: y as here, in glTF, three.js and Spark; -y as "
+    "in most 3DGS files, which SuperSplat turns round.",
+  )
+  views: ViewsConfig = part(ViewsConfig())
+
+  def validate(self) -> "SplatsConfig":
+    """Checks every field; raises UserError that names one."""
+    checks.whole_number("splats", self.splats, MIN_SPLATS, MAX_SPLATS)
+    checks.whole_number("steps", self.steps, 0, MAX_STEPS)
+    finite_number("level", self.level)
+    if self.up not in UPS:
+      raise UserError(f"up: expected one of {', '.join(UPS)}, got {self.up!r}")
+    self.views.validate()
+    return self
+
+
+class Made(NamedTuple):
+  """Splats of a latent.
+
+  Attributes:
+    splats: NumPy's.
+    psnr: [V], dB, of cameras that they were not fitted to, against pictures
+      after super-resolution, where the head is.
+  """
+
+  splats: Splats
+  psnr: np.ndarray
+
+
+def make(person: Person, one: PhotoLatent, config: SplatsConfig) -> Made:
+  """Splats of a latent.
+
+  Args:
+    person: whose it is.
+    one: the latent; one with a generator that was bent to its photo has the
+      shape that this shows.
+    config: how.
+
+  Raises: UserError: the pictures do not fit, or show nothing.
+  """
+  config.validate()
+  model = (one.generator or person.generator).module.config
+  if model.img_resolution % TILE:
+    raise UserError(
+      f"splats: pictures must have a multiple of {TILE} pixels along a side, "
+      f"this generator's have {model.img_resolution}"
+    )
+  c = views.spread(model.rendering, one.c, config.views)
+  judges = views.between(model.rendering, one.c, config.views, _JUDGES)
+  wanted = look(person, one, config, np.concatenate([c, judges]))
+  first, last = (
+    targets.Targets(*(values[rows] for values in wanted))
+    for rows in (slice(None, len(c)), slice(len(c), None))
+  )
+  splats, cell = merging.merge(first, config.splats)
+  fitted = Progress(one.name, config.steps, "steps")
+  splats = fitting.fit(
+    splats,
+    first,
+    cell,
+    config.steps,
+    on_progress=lambda done, loss: fitted.update(done, f"loss {loss:.4f}"),
+  )
+  return Made(splats, fitting.psnr(splats, last))
+
+
+def look(
+  person: Person, one: PhotoLatent, config: SplatsConfig, c: np.ndarray
+) -> targets.Targets:
+  """What cameras see of a latent after super-resolution, and what counts.
+
+  Args:
+    person: whose it is.
+    one: the latent.
+    config: `background` and `level` are used.
+    c: [V, 25].
+  """
+  network = one.generator or person.generator
+  head = None
+  if not config.background:
+    density = extract_volume(
+      network, one.ws, resolution=_GRID, devices=person.devices
+    )
+    head = heads.find_head(density, config.level)
+  looking = Progress(one.name, len(c), "views")
+  seen = views.take(
+    network,
+    one.ws,
+    c,
+    depth=True,
+    devices=person.devices,
+    on_progress=lambda done, _: looking.update(done),
+  )
+  return targets.targets_of(seen, head)
+
+
+def write_latents(
+  person: Person,
+  found: Sequence[PhotoLatent],
+  config: SplatsConfig,
+  out: str | os.PathLike,
+  *,
+  details: Mapping[str, object] | None = None,
+  log: Callable[[str], None] = print,
+) -> list[pathlib.Path]:
+  """Writes the splats of each latent.
+
+  Args:
+    person: whose they are.
+    found: the latents.
+    config: how.
+    out: the file; its suffix says the format. With several latents their names
+      are put before the suffix: `head_photo003.ply`.
+    details: of what made the latents, for the files.
+    log: called with a line a file.
+
+  Returns: the files.
+  Raises: UserError: names the argument or the file. OSError: the folder cannot
+    be written.
+  """
+  config.validate()
+  out = pathlib.Path(out).expanduser()
+  check_path(out)
+  if not out.parent.is_dir():
+    raise UserError(f"{out.parent}: there is no such folder")
+  if not os.access(out.parent, os.W_OK):
+    raise UserError(f"{out.parent}: the folder cannot be written")
+  paths = []
+  for one in found:
+    path = (
+      out
+      if len(found) == 1
+      else out.with_name(f"{out.stem}_{one.name}{out.suffix}")
+    )
+    began = time.monotonic()
+    made = make(person, one, config)
+    write_splats(
+      path,
+      made.splats,
+      person.made(
+        "splats", latent=one.name, steps=config.steps, **(details or {})
+      ),
+      up=config.up,
+    )
+    log(
+      f"{path}: {len(made.splats.means)} splats, "
+      f"{path.stat().st_size / 1e6:.2f} MB, in "
+      f"{duration(time.monotonic() - began)}; {made.psnr.mean():.1f} dB from "
+      f"{len(made.psnr)} cameras that they were not fitted to, "
+      f"{made.psnr.min():.1f} from the worst"
+    )
+    paths.append(path)
+  return paths

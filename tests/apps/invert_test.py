@@ -1,4 +1,4 @@
-"""Photos become latents four ways, and folders that say what made them."""
+"""Photos become latents five ways, and folders that say what made them."""
 
 import dataclasses
 import json
@@ -24,8 +24,10 @@ from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.errors import Interrupted, UserError
 from my3dgen_jax.jobs import interrupts
 from my3dgen_jax.losses.lpips import Lpips
+from my3dgen_jax.training.encoding import looking
 from my3dgen_jax.types import Network
 from tests.support import classifiers, person
+from tests.support.encoders import random_encoder
 from tests.support.persons import tiny_person, with_identity
 
 COUNT = 4
@@ -77,6 +79,10 @@ class InvertTest(parameterized.TestCase):
     self.out.mkdir()
     (self.out / "photo00.safetensors").write_bytes(b"old")
     (self.out / "photo01_generator").mkdir()
+    if way == "encoder":
+      self.person = dataclasses.replace(
+        self.person, encoder=random_encoder(person.MODEL), encoder_digest="a"
+      )
     summary = self.write(dataclasses.replace(SMALL, way=way))
     self.assertEqual(set(summary["mean"]), {"psnr", "lpips", "id_sim"})
     self.assertEqual(
@@ -119,6 +125,40 @@ class InvertTest(parameterized.TestCase):
     ):
       self.write(config)
 
+  def test_steps_start_from_an_encoder(self):
+    """In W and in the hull; the mean is another start, and is remembered so."""
+    encoder = random_encoder(person.MODEL)
+    one = dataclasses.replace(self.person, encoder=encoder, encoder_digest="a")
+    batch = self.album.batch([0, 1])
+    expected = np.asarray(
+      looking.encode(encoder, one.generator, batch.image, batch.c).ws
+    )
+    found = app.invert(
+      one, self.album, dataclasses.replace(SMALL, way="encoder")
+    )
+    ws = np.stack([photo.ws for photo in found])
+    np.testing.assert_allclose(ws[:, :1], expected, atol=1e-4)
+    hull = one.hull(SMALL.hull.beta)
+    self.assertGreater(np.ptp(np.asarray(hull.project(ws)), axis=0).max(), 0.01)
+    slow = dataclasses.replace(
+      SMALL,
+      way="hull",
+      hull=dataclasses.replace(SMALL.hull, steps=1, learning_rate=1e-6),
+    )
+    alpha = np.stack(
+      [photo.alpha[0] for photo in app.invert(one, self.album, slow)]
+    )
+    # Weights at the hull's edge come a little inside, see `constrained`.
+    np.testing.assert_allclose(alpha, hull.project(ws), atol=0.02)
+    mean = app.invert(
+      one,
+      self.album,
+      dataclasses.replace(
+        slow, hull=dataclasses.replace(slow.hull, init="mean")
+      ),
+    )
+    np.testing.assert_allclose(mean[0].alpha[0], 1 / COUNT, atol=2e-3)
+
   def test_what_is_missing(self):
     for pattern, changes in (
       ("--lpips", {"lpips": None}),
@@ -130,6 +170,10 @@ class InvertTest(parameterized.TestCase):
           self.album,
           dataclasses.replace(SMALL, way="hull"),
         )
+    with self.assertRaisesRegex(UserError, "no encoder of its base for w; "):
+      app.invert(
+        self.person, self.album, dataclasses.replace(SMALL, way="encoder")
+      )
     with self.assertRaisesRegex(UserError, "^way"):
       app.invert(
         self.person, self.album, dataclasses.replace(SMALL, way="magic")

@@ -1,11 +1,12 @@
 """A person ready to be worked with: what every application begins with."""
 
 import dataclasses
+import functools
 import hashlib
 import os
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -58,8 +59,7 @@ class Person:
     identity: or None, likewise.
     settings: of the run; empty for a bare base.
     is_demo: the demo has trained the base, which knows nobody real.
-    encoder: of the base, or None.
-    encoder_digest: of its numbers, or "".
+    find_encoder: reads that of the base, or says None; not every task asks.
   """
 
   name: str
@@ -76,8 +76,19 @@ class Person:
   identity: Network | None = None
   settings: dict[str, Any] = dataclasses.field(default_factory=dict)
   is_demo: bool = False
-  encoder: Network | None = None
-  encoder_digest: str = ""
+  find_encoder: Callable[[], EncoderFile | None] = lambda: None
+
+  @property
+  def encoder(self) -> Network | None:
+    """The encoder of the base; None: there is none."""
+    found = self.find_encoder()
+    return found and found.network
+
+  @property
+  def encoder_digest(self) -> str:
+    """Of the encoder's numbers; "" where there is none."""
+    found = self.find_encoder()
+    return found.digest if found else ""
 
   def warnings(self, album: Album) -> list[str]:
     """What is to be said of photos before working on them, see `strangers`."""
@@ -139,10 +150,8 @@ class Person:
 
     Raises: UserError: an encoder is asked for, and there is none.
     """
-    fits = self.encoder is not None and space in (
-      None,
-      self.encoder.module.config.space,
-    )
+    encoder = None if config.init == "mean" else self.encoder
+    fits = encoder is not None and space in (None, encoder.module.config.space)
     if config.init == "encoder" and not fits:
       raise UserError(
         f"{self.name}: there is no encoder of its base"
@@ -150,8 +159,7 @@ class Person:
         + "; give one by --encoder, as python -m "
         "my3dgen_jax.launch.train_encoder writes it"
       )
-    chosen = fits and config.init != "mean"
-    return dataclasses.replace(config, init="encoder" if chosen else None)
+    return dataclasses.replace(config, init="encoder" if fits else None)
 
   def made(self, task: str, **details: Any) -> Origin:
     """The origin of a picture that a task makes."""
@@ -291,14 +299,19 @@ def load_person(
   }
   lpips = lpips or _if_there(settings.get("lpips"))
   identity = identity or _if_there(settings.get("identity"))
-  found = _encoder(
-    encoder,
-    [
-      settings.get("encoder"),
-      place_beside(checkpoint or settings["checkpoint"]),
-    ],
-    base_id,
+  find_encoder = functools.cache(
+    functools.partial(
+      _encoder,
+      encoder,
+      (
+        settings.get("encoder"),
+        place_beside(checkpoint or settings["checkpoint"]),
+      ),
+      base_id,
+    )
   )
+  if encoder:  # what is asked for must be there, whoever needs it
+    find_encoder()
   return Person(
     name=name,
     generator=generator,
@@ -316,8 +329,7 @@ def load_person(
     settings=settings,
     photos=photos,
     is_demo=strangers.is_demo(checkpoint or settings["checkpoint"]),
-    encoder=found and found.network,
-    encoder_digest=found.digest if found else "",
+    find_encoder=find_encoder,
   )
 
 

@@ -81,7 +81,7 @@ class InvertTest(parameterized.TestCase):
     (self.out / "photo01_generator").mkdir()
     if way == "encoder":
       self.person = dataclasses.replace(
-        self.person, encoder=random_encoder(person.MODEL), encoder_digest="a"
+        self.person, find_encoder=lambda: random_encoder(person.MODEL)
       )
     summary = self.write(dataclasses.replace(SMALL, way=way))
     self.assertEqual(set(summary["mean"]), {"psnr", "lpips", "id_sim"})
@@ -127,8 +127,9 @@ class InvertTest(parameterized.TestCase):
 
   def test_steps_start_from_an_encoder(self):
     """In W and in the hull; the mean is another start, and is remembered so."""
-    encoder = random_encoder(person.MODEL)
-    one = dataclasses.replace(self.person, encoder=encoder, encoder_digest="a")
+    file = random_encoder(person.MODEL)
+    encoder = file.network
+    one = dataclasses.replace(self.person, find_encoder=lambda: file)
     batch = self.album.batch([0, 1])
     expected = np.asarray(
       looking.encode(encoder, one.generator, batch.image, batch.c).ws

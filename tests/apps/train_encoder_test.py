@@ -24,6 +24,7 @@ from my3dgen_jax.config.training import ProjectionConfig
 from my3dgen_jax.errors import CheckpointError, Interrupted, UserError
 from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.models import encoder_files
+from my3dgen_jax.models.checkpoint import save_generator
 from my3dgen_jax.storage import tensor_files
 from my3dgen_jax.training.encoding import augmentation, looking, metric
 from my3dgen_jax.training.encoding import samples as samples_lib
@@ -31,11 +32,13 @@ from tests.support import person
 
 TRAINING = EncoderTrainingConfig(
   samples=64,
-  steps=30,
+  steps=60,
   look_steps=6,
   batch_size=16,
   look_batch_size=8,
-  learning_rate=0.004,
+  learning_rate=0.01,
+  augmentation=0.3,
+  camera_error=1.0,
   metric_samples=32,
   held_out=16,
   lpips_weight=0.0,
@@ -55,6 +58,24 @@ class TrainEncoderTest(parameterized.TestCase):
     cls.folder = pathlib.Path(folder.name)
     cls.person = person.write(cls.folder / "person", latents=False, count=4)
     cls.base = cls.person / "base"
+    # Weights as StyleGAN2 starts with them: W is as wide as it is meant to be.
+    variables = person.make(4).base.variables
+    mapping = variables["params"]["backbone"]["mapping"]
+    wide = jax.tree.map(
+      lambda leaf: leaf * (100 if leaf.ndim == 2 else 1), mapping
+    )
+    save_generator(
+      cls.base,
+      person.MODEL,
+      {
+        **variables,
+        "params": {
+          **variables["params"],
+          "backbone": {**variables["params"]["backbone"], "mapping": wide},
+        },
+      },
+      overwrite=True,
+    )
     cls.said = io.StringIO()
     with contextlib.redirect_stdout(cls.said):
       cls.quality = cls.train()
@@ -78,9 +99,9 @@ class TrainEncoderTest(parameterized.TestCase):
     rows = self.quality["rows"]
     self.assertAlmostEqual(rows["mean of W"]["explained"], 0, delta=1e-5)
     self.assertGreater(rows["1 look"]["explained"], 0.15)
-    self.assertGreater(rows["2 looks"]["psnr"], rows["mean of W"]["psnr"])
+    self.assertGreater(rows["1 look"]["psnr"], rows["mean of W"]["psnr"])
     self.assertIsNone(rows["1 look"]["lpips"])
-    self.assertIn("encoder: 36 of 36", self.said.getvalue())
+    self.assertIn("encoder: 66 of 66", self.said.getvalue())
     with Image.open(self.place / train_encoder.PICTURE_FILE) as picture:
       self.assertGreater(picture.height, 8 * 64)
     self.assertEqual(
@@ -98,7 +119,7 @@ class TrainEncoderTest(parameterized.TestCase):
 
       return mock.patch.object(StopRequest, "raise_if_wanted", raise_if_wanted)
 
-    for step in (13, 33):  # among the first steps, and among the others
+    for step in (13, 63):  # among the first steps, and among the others
       with stop_at(step), self.assertRaises(Interrupted):
         self.train("again", resume=True)
     self.assertEqual(self.train("again", resume=True), self.quality)
@@ -286,8 +307,9 @@ class TrainEncoderTest(parameterized.TestCase):
     keys = jax.random.split(jax.random.key(0), 4)
     image = np.asarray(person.make(4).photos)[:, ::2, ::2]
     c = person.make(4).c
+    config = dataclasses.replace(TRAINING, augmentation=1.0, camera_error=3.0)
     change = lambda **changes: augmentation.augmented(
-      keys, image, c, dataclasses.replace(TRAINING, **changes)
+      keys, image, c, dataclasses.replace(config, **changes)
     )
     plain = change(
       augmentation=0.0, camera_error=0.0, scale_error=0.0, shift_error=0.0

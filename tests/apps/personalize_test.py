@@ -594,7 +594,7 @@ class ValidationTest(absltest.TestCase):
       (TuningConfig(learning_rate=0.0), "learning_rate"),
       (TuningConfig(mode="some"), "mode"),
       (TuningConfig(beta2=1.0), "beta2"),
-      (ProjectionConfig(steps=0), "anchor_steps"),
+      (ProjectionConfig(steps=0, init="mean"), "anchor_steps"),
       (ProjectionConfig(space="z"), "anchor_space"),
       (ProjectionConfig(ramp_up=0.0), "anchor_ramp_up"),
       (LossConfig(mse_weight=0.0, lpips_weight=0.0), "mse_weight"),

@@ -184,3 +184,9 @@ def gltf_issues(path: pathlib.Path, modules: pathlib.Path) -> dict[str, Any]:
     text=True,
   )
   return json.loads(done.stdout)
+
+
+def save_rows(path: str, rows: Any):
+  """Writes pictures as a grid: rows of [H, W, 3] in [0, 1]."""
+  picture = np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
+  Image.fromarray(np.rint(255 * picture).astype(np.uint8)).save(path)

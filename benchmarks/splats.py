@@ -16,7 +16,6 @@ import tempfile
 import time
 
 import numpy as np
-from PIL import Image
 
 from benchmarks import browser_views
 from my3dgen_jax.apps.rendering import scenes, views
@@ -87,12 +86,7 @@ def main():
           flush=True,
         )
   if _PICTURE.value:
-    picture = np.concatenate(
-      [np.concatenate(list(row), axis=1) for row in rows]
-    )
-    Image.fromarray(np.rint(255 * picture).astype(np.uint8)).save(
-      _PICTURE.value
-    )
+    browser_views.save_rows(_PICTURE.value, rows)
 
 
 def _words(psnr):

@@ -15,7 +15,6 @@ import tempfile
 import time
 
 import numpy as np
-from PIL import Image
 
 from benchmarks import browser_views
 from my3dgen_jax.apps.meshing import atlas, files, mesh, surface, textured_files
@@ -99,12 +98,7 @@ def main():
         )
         rows.append(black)
   if _PICTURE.value:
-    picture = np.concatenate(
-      [np.concatenate(list(row), axis=1) for row in rows]
-    )
-    Image.fromarray(np.rint(255 * picture).astype(np.uint8)).save(
-      _PICTURE.value
-    )
+    browser_views.save_rows(_PICTURE.value, rows)
 
 
 def _origin(person):

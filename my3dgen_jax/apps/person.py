@@ -31,6 +31,7 @@ from my3dgen_jax.models.encoder_files import (
   EncoderFile,
   load_encoder,
   place_beside,
+  read_facts,
 )
 from my3dgen_jax.storage.shareable import without_paths
 from my3dgen_jax.training import run_folder
@@ -347,9 +348,8 @@ def _encoder(
     return found
   for place in () if given == "" else filter(None, places):
     if (pathlib.Path(place) / ENCODER_FILE).is_file():
-      found = load_encoder(place)
-      if found.base_digest == base:
-        return found
+      if read_facts(place).base_digest == base:
+        return load_encoder(place)
   return None
 
 

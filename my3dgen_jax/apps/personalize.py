@@ -162,8 +162,14 @@ def _personalize(
       for run in runs
     ]
   begun = _begun_settings(runs[0].out) if resume else None
+  chosen = with_encoder(runs[0].config, begun, log)
   runs = [
-    run._replace(config=with_encoder(run.config, begun, log)) for run in runs
+    run._replace(
+      config=dataclasses.replace(
+        run.config, encoder=chosen.encoder, projection=chosen.projection
+      )
+    )
+    for run in runs
   ]
   devices = devices_lib.all_devices(runs[0].config.devices)
   shared = Shared.load(

@@ -26,7 +26,7 @@ from my3dgen_jax.data.provenance import Origin
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs.progress import Progress
 from my3dgen_jax.ops import cameras, checks
-from my3dgen_jax.storage.files import replacing
+from my3dgen_jax.storage.files import check_folder_of, replacing
 from my3dgen_jax.types import Network
 
 SUFFIXES = (".html", ".htm")
@@ -196,10 +196,7 @@ def check_path(out: str | os.PathLike) -> pathlib.Path:
   out = pathlib.Path(out).expanduser()
   if out.suffix.lower() not in SUFFIXES:
     raise UserError(f"{out}: the name must end in {' or '.join(SUFFIXES)}")
-  if not out.parent.is_dir():
-    raise UserError(f"{out.parent}: there is no such folder")
-  if not os.access(out.parent, os.W_OK):
-    raise UserError(f"{out.parent}: the folder cannot be written")
+  check_folder_of(out)
   if out.is_dir():
     raise UserError(f"{out}: is a folder; give the name of a file")
   if out.exists():

@@ -79,7 +79,7 @@ class TrainEncoderConfig:
   """A whole training."""
 
   checkpoint: str = setting(REQUIRED, "Folder of the generator.")
-  out: str = setting(
+  out: str | None = setting(
     None,
     "Folder of the training and its encoder; default: CHECKPOINT_encoder, "
     "where commands look for the encoder of a generator.",

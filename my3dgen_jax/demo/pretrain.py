@@ -29,7 +29,7 @@ from my3dgen_jax.jobs.progress import Progress
 from my3dgen_jax.models.checkpoint import load_generator, save_generator
 from my3dgen_jax.models.generator import Generator, init_variables
 from my3dgen_jax.training import checkpoint, projection, run_folder
-from my3dgen_jax.training.state import TrainState
+from my3dgen_jax.training.state import running_average, TrainState
 from my3dgen_jax.types import Network
 
 STATE_FOLDER = "state"
@@ -149,11 +149,7 @@ def make_step(
     )
     updates, opt_state = transform.update(grads, state.opt_state, params)
     params = optax.apply_updates(params, updates)
-    # Early on the average is of few steps, not of the start.
-    decay = jnp.minimum(config.average, (state.step + 1) / (state.step + 10))
-    average = jax.tree.map(
-      lambda a, p: decay * a + (1 - decay) * p, average, params
-    )
+    average = running_average(average, params, state.step, config.average)
     return TrainState(
       state.step + 1, {"params": params, "average": average}, opt_state
     ), terms

@@ -33,8 +33,7 @@ def main():
   if not _OUT.value:
     raise FlagError("--out is missing: the file to write")
   wanted = _LATENTS()
-  if bool(wanted.latents) == bool(wanted.seeds):
-    raise FlagError("give one of --latents, photos of a run, and --seeds")
+  wanted.require_one_kind()
   config.check_path(_OUT.value)  # before networks are read
   person = person_flags.person()
   found, details = scenes.look_up(person, wanted)

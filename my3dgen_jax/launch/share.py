@@ -30,8 +30,7 @@ def main():
   if not _OUT.value:
     raise FlagError("--out is missing: the file to write")
   wanted = _SCENES()
-  if bool(wanted.latents.latents) == bool(wanted.latents.seeds):
-    raise FlagError("give one of --latents, photos of a run, and --seeds")
+  wanted.latents.require_one_kind()
   if wanted.between and wanted.direction:
     raise FlagError("--between and --direction: give one of them")
   share.check_path(_OUT.value)  # before networks are read

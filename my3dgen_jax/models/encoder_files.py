@@ -117,6 +117,25 @@ def save_encoder(
     ) from error
 
 
+class EncoderFacts(NamedTuple):
+  """What a folder's encoder is, without its numbers.
+
+  Attributes:
+    config: its sizes.
+    base_digest: see `EncoderFile`.
+  """
+
+  config: EncoderConfig
+  base_digest: str
+
+
+def read_facts(folder: str | os.PathLike) -> EncoderFacts:
+  """Reads what an encoder is; raises CheckpointError as `load_encoder`."""
+  path, metadata, _ = _read(folder, numbers=False)
+  config, base_digest, _ = _facts(path, metadata)
+  return EncoderFacts(config, base_digest)
+
+
 def load_encoder(
   folder: str | os.PathLike, *, precision: Any = None
 ) -> EncoderFile:
@@ -128,27 +147,8 @@ def load_encoder(
 
   Raises: CheckpointError: names the file and what is wrong with it.
   """
-  folder = pathlib.Path(folder).expanduser()
-  path = folder / ENCODER_FILE
-  if not path.is_file():
-    raise CheckpointError(
-      f"{path}: no such file; expected a folder that {_TRAINER} has written"
-    )
-  with tensor_files.opened(path, "an encoder") as file:
-    metadata = file.metadata() or {}
-    if (metadata.get("kind"), metadata.get("format")) != (_KIND, _FORMAT):
-      raise CheckpointError(
-        f"{path}: does not hold an encoder; expected what {_TRAINER} writes"
-      )
-    arrays = {name: file.get_tensor(name) for name in file.keys()}
-  try:
-    config = EncoderConfig.from_dict(json.loads(metadata["encoder"]))
-    quality = json.loads(metadata.get("quality", "{}"))
-    base_digest = metadata["base_digest"]
-  except (KeyError, ValueError, TypeError) as error:
-    raise CheckpointError(f"{path}: its metadata is damaged") from error
-  except ConfigError as error:
-    raise CheckpointError(f"{path}: {error}") from error
+  path, metadata, arrays = _read(folder, numbers=True)
+  config, base_digest, quality = _facts(path, metadata)
   _check(path, config, arrays)
   digest = _digest(arrays)
   if metadata.get("sha256") != digest:
@@ -164,6 +164,41 @@ def load_encoder(
     digest,
     quality,
   )
+
+
+def _read(
+  folder: str | os.PathLike, *, numbers: bool
+) -> tuple[pathlib.Path, dict[str, str], dict[str, np.ndarray]]:
+  """A folder's file, its metadata, and its arrays if they are wanted."""
+  path = pathlib.Path(folder).expanduser() / ENCODER_FILE
+  if not path.is_file():
+    raise CheckpointError(
+      f"{path}: no such file; expected a folder that {_TRAINER} has written"
+    )
+  with tensor_files.opened(path, "an encoder") as file:
+    metadata = file.metadata() or {}
+    if (metadata.get("kind"), metadata.get("format")) != (_KIND, _FORMAT):
+      raise CheckpointError(
+        f"{path}: does not hold an encoder; expected what {_TRAINER} writes"
+      )
+    names = file.keys() if numbers else ()
+    return path, metadata, {name: file.get_tensor(name) for name in names}
+
+
+def _facts(
+  path: pathlib.Path, metadata: Mapping[str, str]
+) -> tuple[EncoderConfig, str, Any]:
+  """Config, base and quality that a file's metadata tells."""
+  try:
+    return (
+      EncoderConfig.from_dict(json.loads(metadata["encoder"])),
+      metadata["base_digest"],
+      json.loads(metadata.get("quality", "{}")),
+    )
+  except ConfigError as error:
+    raise CheckpointError(f"{path}: {error}") from error
+  except (KeyError, ValueError, TypeError) as error:
+    raise CheckpointError(f"{path}: its metadata is damaged") from error
 
 
 def _check(

@@ -98,6 +98,18 @@ def make_writable(folder: str | os.PathLike, remedy: str) -> pathlib.Path:
   return folder
 
 
+def check_folder_of(path: str | os.PathLike):
+  """Whether the folder that a file is to lie in is there and can be written.
+
+  Raises: UserError: names the folder.
+  """
+  folder = pathlib.Path(path).parent
+  if not folder.is_dir():
+    raise UserError(f"{folder}: there is no such folder")
+  if not os.access(folder, os.W_OK):
+    raise UserError(f"{folder}: the folder cannot be written")
+
+
 def _umask() -> int:
   mask = os.umask(0)
   os.umask(mask)

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from my3dgen_jax.errors import CheckpointError
+from my3dgen_jax.jobs import processes
 from my3dgen_jax.models.adapter import OFFSET
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.storage.orbax_files import check_space, checkpointer
@@ -130,6 +131,25 @@ def load_state(
     TrainState(tree["step"], tree["trainable"], tree["opt_state"]),
     float(tree["seconds"]),
   )
+
+
+def everywhere(read: Callable[[], Saved], like: Saved) -> Saved:
+  """What process 0 reads, in all processes.
+
+  Args:
+    read: called in process 0 alone.
+    like: of the same structure.
+  """
+
+  def leaves() -> dict[str, np.ndarray]:
+    found = jax.tree.leaves(read())
+    return {str(i): np.asarray(leaf) for i, leaf in enumerate(found)}
+
+  found = processes.from_first(leaves)
+  state, seconds = jax.tree.unflatten(
+    jax.tree.structure(like), [found[str(i)] for i in range(len(found))]
+  )
+  return Saved(state, float(seconds))
 
 
 def _digest_file(path: pathlib.Path) -> pathlib.Path:

@@ -147,20 +147,16 @@ class Patience:
 
 
 def _read_best(folder: pathlib.Path, fresh: TrainState) -> TrainState:
-  def read() -> dict[str, np.ndarray]:
+  def read() -> checkpoint.Saved:
     saved = checkpoint.load_state(folder, fresh)
     if saved is None:
       raise UserError(
         f"{folder}: is missing; start anew in another --out, or without "
         "--patience"
       )
-    leaves = jax.tree.leaves(saved.state)
-    return {str(i): np.asarray(leaf) for i, leaf in enumerate(leaves)}
+    return saved
 
-  found = processes.from_first(read)
-  return jax.tree.unflatten(
-    jax.tree.structure(fresh), [found[str(i)] for i in range(len(found))]
-  )
+  return checkpoint.everywhere(read, checkpoint.Saved(fresh, 0.0)).state
 
 
 class Validation:

@@ -14,7 +14,6 @@ from my3dgen_jax.config import TuningConfig
 from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.iterator import shard, ShuffledBatches
 from my3dgen_jax.jobs import devices as devices_lib
-from my3dgen_jax.jobs import processes
 from my3dgen_jax.jobs.logs import MetricsLog
 from my3dgen_jax.training import checkpoint
 from my3dgen_jax.training import state as state_lib
@@ -138,19 +137,10 @@ def is_masked(members: Sequence[Member]) -> bool:
 
 def saved_state(folder: pathlib.Path, new: TrainState) -> checkpoint.Saved:
   """The saved state, or a new one: process 0's, in all processes."""
-
-  def read():
-    saved = checkpoint.load_state(folder, new) or checkpoint.Saved(new, 0.0)
-    return {
-      str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(saved))
-    }
-
-  found = processes.from_first(read)
-  state, seconds = jax.tree.unflatten(
-    jax.tree.structure(checkpoint.Saved(new, 0.0)),
-    [found[str(i)] for i in range(len(found))],
+  fresh = checkpoint.Saved(new, 0.0)
+  return checkpoint.everywhere(
+    lambda: checkpoint.load_state(folder, new) or fresh, fresh
   )
-  return checkpoint.Saved(state, float(seconds))
 
 
 def _of_one(

@@ -137,6 +137,19 @@ def rate_share(config: TuningConfig, step: int) -> float | None:
   return 0.5 + 0.5 * math.cos(math.pi * left)
 
 
+def running_average(average: Any, params: Any, step: Array, most: float) -> Any:
+  """The average of parameters after a step; early on of few steps.
+
+  Args:
+    average: before the step; of the start, before the first.
+    params: after the step.
+    step: steps made before.
+    most: largest decay rate, in [0, 1).
+  """
+  decay = jnp.minimum(most, (step + 1) / (step + 10))
+  return jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
+
+
 def init_state(trainable: Any, config: TuningConfig) -> TrainState:
   """The state before the first step; `trainable` becomes a vector."""
   vector = ravel(trainable)

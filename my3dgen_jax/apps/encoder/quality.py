@@ -81,7 +81,8 @@ def measure(
     doubts.append(np.asarray(doubt))
     errors.append(np.asarray(error))
     for name, ws in ways.items():
-      row = _compare(generator, metric, lpips, ws, latents, image)
+      shown = _image(generator, ws, latents.c)
+      row = _compare(metric, lpips, ws, latents, shown, image)
       found.setdefault(name, []).append(jax.device_get(row))
     progress.update(first + _AT_ONCE)
     stop.raise_if_wanted("stopped while measuring; --resume measures again")
@@ -118,8 +119,7 @@ def _keys(config, first):
 
 
 @jax.jit
-def _compare(generator, metric, lpips, ws, latents, image):
-  shown = rendered(generator, ws, latents.c)
+def _compare(metric, lpips, ws, latents, shown, image):
   return {
     "missing": metric.squared(ws - latents.ws),
     "psnr": psnr(shown, image),
@@ -150,7 +150,7 @@ def draw(
     found = looking.encode_photos(
       encoder, generator, image, latents.c, looks=looks
     )
-    columns.append(rendered(generator, found.ws, latents.c))
+    columns.append(_image(generator, found.ws, latents.c))
   rows = [
     [images.to_uint8(np.asarray(column[i])) for column in columns]
     for i in range(_SHOWN)

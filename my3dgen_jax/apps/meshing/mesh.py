@@ -37,13 +37,14 @@ from my3dgen_jax.apps.meshing.textured_files import (
   write_textured,
 )
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.apps.rendering import views
+from my3dgen_jax.apps.rendering import photo_latents, views
 from my3dgen_jax.apps.rendering.photo_latents import PhotoLatent
 from my3dgen_jax.apps.rendering.views import ViewsConfig
 from my3dgen_jax.config import part, setting
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs.progress import Progress
 from my3dgen_jax.ops import checks
+from my3dgen_jax.storage.files import check_folder_of
 from my3dgen_jax.types import Network
 
 MIN_TEXTURE, MAX_TEXTURE = 64, 8192
@@ -145,17 +146,9 @@ def write_latents(
   config.validate()
   out = pathlib.Path(out).expanduser()
   config.check_path(out)
-  if not out.parent.is_dir():
-    raise UserError(f"{out.parent}: there is no such folder")
-  if not os.access(out.parent, os.W_OK):
-    raise UserError(f"{out.parent}: the folder cannot be written")
-  paths = []
-  for one in found:
-    path = (
-      out
-      if len(found) == 1
-      else out.with_name(f"{out.stem}_{one.name}{out.suffix}")
-    )
+  check_folder_of(out)
+  paths = photo_latents.files_of(found, out)
+  for one, path in zip(found, paths):
     network = one.generator or person.generator
     made = functools.partial(
       person.made, latent=one.name, resolution=config.resolution, **details
@@ -197,7 +190,6 @@ def write_latents(
           else ""
         )
     log(f"{path}: {line}")
-    paths.append(path)
   return paths
 
 

@@ -23,8 +23,8 @@ from my3dgen_jax.errors import UserError
 from my3dgen_jax.models.checkpoint import generator_digest
 from my3dgen_jax.models.encoder_files import (
   ENCODER_FILE,
-  load_encoder,
   place_beside,
+  read_facts,
 )
 
 # Settings that say where and how fast, and what is written besides, not what a
@@ -217,13 +217,14 @@ def with_encoder(
   place = place.expanduser().absolute()
   if not given and not (place / ENCODER_FILE).is_file():
     return without()
-  found = load_encoder(place)
-  sizes = found.network.module.config
+  found = read_facts(place)
   problem = None
   if found.base_digest != generator_digest(config.checkpoint):
     problem = "was trained for another generator"
-  elif sizes.space != projection.space:
-    problem = f"finds latents of {sizes.space}, not of {projection.space}"
+  elif found.config.space != projection.space:
+    problem = (
+      f"finds latents of {found.config.space}, not of {projection.space}"
+    )
   if problem and given:
     raise UserError(
       f"{place}: {problem}; anchor_init=mean needs no encoder, and python -m "

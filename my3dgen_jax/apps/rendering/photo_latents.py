@@ -47,6 +47,20 @@ class PhotoLatent(NamedTuple):
   generator: Network | None = None
 
 
+def files_of(
+  found: Sequence[PhotoLatent], out: pathlib.Path
+) -> list[pathlib.Path]:
+  """The files of latents: of one `out`, of several `out` with their names.
+
+  Args:
+    found: the latents.
+    out: the names come before its suffix: `head_photo003.ply`.
+  """
+  if len(found) == 1:
+    return [out]
+  return [out.with_name(f"{out.stem}_{one.name}{out.suffix}") for one in found]
+
+
 def look_up(person: Person, name: str, *, flag: str) -> PhotoLatent:
   """Finds a latent.
 

@@ -15,7 +15,7 @@ from my3dgen_jax.apps.rendering import photo_latents, render
 from my3dgen_jax.apps.rendering.photo_latents import PhotoLatent
 from my3dgen_jax.config import part, setting
 from my3dgen_jax.directions import Direction
-from my3dgen_jax.errors import UserError
+from my3dgen_jax.errors import FlagError, UserError
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.types import Network
 
@@ -45,6 +45,11 @@ class LatentsConfig:
   truncation_cutoff: int | None = setting(
     None, "Rows of ws that are truncated, of random faces; default: all.", low=0
   )
+
+  def require_one_kind(self):
+    """Raises FlagError unless either latents or seeds are given."""
+    if bool(self.latents) == bool(self.seeds):
+      raise FlagError("give one of --latents, photos of a run, and --seeds")
 
 
 @dataclasses.dataclass(frozen=True)

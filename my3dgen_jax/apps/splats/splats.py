@@ -17,7 +17,7 @@ import numpy as np
 from my3dgen_jax.apps.meshing.density import extract_volume, finite_number
 from my3dgen_jax.apps.meshing.surface import LEVEL
 from my3dgen_jax.apps.person import Person
-from my3dgen_jax.apps.rendering import views
+from my3dgen_jax.apps.rendering import photo_latents, views
 from my3dgen_jax.apps.rendering.photo_latents import PhotoLatent
 from my3dgen_jax.apps.rendering.views import ViewsConfig
 from my3dgen_jax.apps.splats import fitting, heads, merging, targets
@@ -27,6 +27,7 @@ from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs.progress import duration, Progress
 from my3dgen_jax.ops import checks
 from my3dgen_jax.ops.rendering.splats import Splats, TILE
+from my3dgen_jax.storage.files import check_folder_of
 
 MIN_SPLATS, MAX_SPLATS = 100, 150_000
 MAX_STEPS = 100_000
@@ -174,17 +175,9 @@ def write_latents(
   config.validate()
   out = pathlib.Path(out).expanduser()
   check_path(out)
-  if not out.parent.is_dir():
-    raise UserError(f"{out.parent}: there is no such folder")
-  if not os.access(out.parent, os.W_OK):
-    raise UserError(f"{out.parent}: the folder cannot be written")
-  paths = []
-  for one in found:
-    path = (
-      out
-      if len(found) == 1
-      else out.with_name(f"{out.stem}_{one.name}{out.suffix}")
-    )
+  check_folder_of(out)
+  paths = photo_latents.files_of(found, out)
+  for one, path in zip(found, paths):
     began = time.monotonic()
     made = make(person, one, config)
     write_splats(
@@ -202,5 +195,4 @@ def write_latents(
       f"{len(made.psnr)} cameras that they were not fitted to, "
       f"{made.psnr.min():.1f} from the worst"
     )
-    paths.append(path)
   return paths

@@ -4,13 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from my3dgen_jax.config.encoder import EncoderTrainingConfig
 from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.models.encoder import Encoder
 from my3dgen_jax.training.encoding.objective import first_look, objective
-from my3dgen_jax.training.state import TrainState
+from my3dgen_jax.training.state import running_average, TrainState
 
 _CLIP = 1.0  # of the gradient's norm
 _WARM = 20  # a step in so many is one of warming up
@@ -66,11 +65,7 @@ def make_step(
     )
     updates, opt_state = transform.update(grads, state.opt_state, params)
     params = optax.apply_updates(params, updates)
-    # Early on the average is of few steps, not of the start.
-    decay = jnp.minimum(config.average, (state.step + 1) / (state.step + 10))
-    average = jax.tree.map(
-      lambda a, p: decay * a + (1 - decay) * p, average, params
-    )
+    average = running_average(average, params, state.step, config.average)
     return TrainState(
       state.step + 1, {"params": params, "average": average}, opt_state
     ), terms

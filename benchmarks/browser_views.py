@@ -113,6 +113,39 @@ class Shown:
     return picture.reshape(side, fine, side, fine, 3).mean(axis=(1, 3))
 
 
+def open_offline(
+  chromium: Any, path: pathlib.Path, script: str = "", **options: Any
+) -> tuple[Any, list[str]]:
+  """Opens a page of a head from its file, without a network.
+
+  Args:
+    chromium: Playwright's browser.
+    path: the page.
+    script: JavaScript to run before the page's own.
+    **options: options of Playwright's context, e.g. its viewport.
+
+  Returns: the page, once it turns, unless a script is given; and the list to
+    which console messages, errors and requests are added.
+  """
+  page, problems = chromium.new_context(**options).new_page(), []
+  page.on("console", lambda one: problems.append(one.text))
+  page.on("pageerror", lambda error: problems.append(str(error)))
+  page.on(
+    "request",
+    lambda one: (
+      None
+      if one.url.startswith(("file:", "data:"))
+      else problems.append(one.url)
+    ),
+  )
+  page.context.set_offline(True)
+  page.add_init_script(script)
+  page.goto(path.as_uri())
+  if not script:
+    page.wait_for_selector("body.turns")
+  return page, problems
+
+
 @contextlib.contextmanager
 def opened(
   path: pathlib.Path,

@@ -82,7 +82,7 @@ _REFINED = {**_LOOK, "anchor_steps": "5", "anchor_learning_rate": "0.05"}
 WAYS = {
   "before": Way((100, 200), _BEFORE),
   "a look": Way((100, 200), _LOOK),
-  "a look, refined": Way((70, 130), _REFINED),
+  "a look, refined": Way((70, 130, 200), _REFINED),
   "a look, refined, twice the rate": Way(
     (70,), {**_REFINED, "learning_rate": "0.02"}
   ),

@@ -1,8 +1,9 @@
 """A head to give away: one HTML file that turns in any browser, offline.
 
-The page holds the radiance field itself (`sharing.field`), a picture for
-browsers that cannot draw it, and what made it. Nobody's name is inside, nor
-that of a photo, but for a title that was asked for.
+The page holds the radiance field itself (`sharing.field`) or Gaussian splats
+(`sharing.cloud`), a picture for browsers that cannot draw them, and a statement
+of what made it. No name of a person or a photo is inside, except for a title
+that was asked for.
 """
 
 import dataclasses
@@ -10,16 +11,26 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+import jax
 import numpy as np
 
 from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.rendering import render
 from my3dgen_jax.apps.rendering.limits import Limits
 from my3dgen_jax.apps.rendering.scenes import Scene
+from my3dgen_jax.apps.rendering.views import ViewsConfig
 from my3dgen_jax.apps.sharing import pages
+from my3dgen_jax.apps.sharing.cloud import Cloud, reach_of
 from my3dgen_jax.apps.sharing.field import check_fits, make_field
+from my3dgen_jax.apps.splats import splats
+from my3dgen_jax.apps.splats.splats import (
+  MAX_SPLATS,
+  MAX_STEPS,
+  MIN_SPLATS,
+  SplatsConfig,
+)
 from my3dgen_jax.config import part, setting
 from my3dgen_jax.data import images, provenance
 from my3dgen_jax.data.provenance import Origin
@@ -30,6 +41,7 @@ from my3dgen_jax.storage.files import check_folder_of, replacing
 from my3dgen_jax.types import Network
 
 SUFFIXES = (".html", ".htm")
+CONTENTS = ("field", "splats")
 _MOST_STOPS = 32  # of a page; a phone reads all of it
 _MOST_TITLE = 200  # letters
 _POSTER = 512  # pixels at most
@@ -51,10 +63,29 @@ class ShareConfig:
     low=2,
     high=_MOST_STOPS,
   )
+  content: Literal["field", "splats"] = setting(
+    "field",
+    "Content of the page: field: the radiance field, as it is before "
+    "super-resolution; splats: Gaussian splats fitted to pictures after it.",
+  )
+  splats: int = setting(
+    20_000,
+    "Largest number of splats of a face, with --content=splats.",
+    low=MIN_SPLATS,
+    high=MAX_SPLATS,
+  )
+  splat_steps: int = setting(
+    200, "Steps of the splats' fit, one view each.", low=0, high=MAX_STEPS
+  )
   limits: Limits = part(Limits())
 
   def validate(self) -> "ShareConfig":
     """Checks every field; raises UserError that names one."""
+    if self.content not in CONTENTS:
+      raise UserError(
+        f"content: expected {' or '.join(CONTENTS)}, got {self.content!r}"
+      )
+    self.fit.validate()
     checks.whole_number("stops", self.stops, 2, _MOST_STOPS)
     self.limits.validate()
     if not self.title.strip() or len(self.title) > _MOST_TITLE:
@@ -62,6 +93,21 @@ class ShareConfig:
         f"title: expected 1 to {_MOST_TITLE} letters, got {len(self.title)}"
       )
     return self
+
+  @property
+  def fit(self) -> SplatsConfig:
+    """How splats are made: of all that is seen, from where the head turns to."""
+    views = ViewsConfig()
+    return SplatsConfig(
+      splats=self.splats,
+      steps=self.splat_steps,
+      background=True,
+      views=dataclasses.replace(
+        views,
+        view_yaw=max(self.limits.yaw, views.view_yaw),
+        view_pitch=max(self.limits.pitch, views.view_pitch),
+      ),
+    )
 
 
 class Row(NamedTuple):
@@ -119,9 +165,18 @@ def write_scenes(
     for name, value in scene.details.items()
     if name not in _NAMES
   }
+  if config.content != CONTENTS[0]:
+    details["content"] = config.content
   origin = person.made("share", faces=len(rows), **details)
-  progress = Progress("planes", sum(len(row.ws) for row in rows), "faces")
-  write_rows(out, rows, config, origin, on_progress=progress.update)
+  progress = Progress("faces", sum(len(row.ws) for row in rows), "faces")
+  write_rows(
+    out,
+    rows,
+    config,
+    origin,
+    devices=person.devices,
+    on_progress=progress.update,
+  )
   size = out.stat().st_size / 1e6
   log(f"{out}: {size:.2f} MB, opens offline in any browser")
   return out
@@ -133,6 +188,7 @@ def write_rows(
   config: ShareConfig,
   origin: Origin,
   *,
+  devices: Sequence[jax.Device] = (),
   on_progress: Callable[[int], None] = lambda done: None,
 ):
   """Writes the page of rows; the file is whole or as it was.
@@ -142,6 +198,7 @@ def write_rows(
     rows: at least one.
     config: of the page.
     origin: what made it.
+    devices: the devices that render the views of splats; none: the first one.
     on_progress: called with how many faces are done.
 
   Raises: UserError: names what does not fit. OSError.
@@ -153,23 +210,29 @@ def write_rows(
       "page; name fewer latents, or lower --stops"
     )
   model = rows[0].generator.module.config
+  check = check_fits if config.content == CONTENTS[0] else splats.check_fits
   for row in rows:
-    check_fits(row.generator.module.config)
+    check(row.generator.module.config)
   faces, done = [], 0
   for row in rows:
     _, intrinsics = cameras.unpack_label(row.c)
     focal = float(intrinsics[0, 0])
-    field = make_field(
-      row.generator,
-      row.ws,
-      [f"{row.source} {mark}".strip() for mark in row.marks],
-      yaw=config.limits.yaw,
-      pitch=config.limits.pitch,
-      focal=focal,
-    )
-    faces.append(pages.Face(row.label, row.marks, row.first, field, focal))
+    names = [f"{row.source} {mark}".strip() for mark in row.marks]
+    if config.content == CONTENTS[0]:
+      content = make_field(
+        row.generator,
+        row.ws,
+        names,
+        yaw=config.limits.yaw,
+        pitch=config.limits.pitch,
+        focal=focal,
+      )
+    else:
+      content = _cloud(row, names, config.fit, devices or jax.devices()[:1])
+    faces.append(pages.Face(row.label, row.marks, row.first, content, focal))
     done += len(row.ws)
     on_progress(done)
+  faces = _alike(faces)
   poster, side = _poster(rows[0], origin)
   content = pages.head_page(
     faces,
@@ -243,6 +306,39 @@ def _row(scene: Scene, label: str) -> Row:
     np.concatenate([np.asarray(panel.ws) for panel in panels]),
     np.asarray(scene.c[0]),
   )
+
+
+def _cloud(
+  row: Row,
+  names: Sequence[str],
+  config: SplatsConfig,
+  devices: Sequence[jax.Device],
+) -> Cloud:
+  """The splats of each stop of a row."""
+  stops = []
+  for name, ws in zip(names, row.ws):
+    # The fit would divide by what is not finite, and show nothing.
+    if not np.isfinite(ws).all():
+      raise UserError(f"{name}: its latent holds numbers that are not finite")
+    stops.append(
+      splats.make_of(
+        row.generator, name, ws, row.c, config, devices=devices
+      ).splats
+    )
+  size = row.generator.module.config.img_resolution
+  return Cloud(stops, reach_of(stops), size)
+
+
+def _alike(faces: Sequence[pages.Face]) -> list[pages.Face]:
+  """Faces whose splats lie in one cube, as the page says it once."""
+  clouds = [face.content for face in faces if isinstance(face.content, Cloud)]
+  if not clouds:
+    return list(faces)
+  reach = max(cloud.reach for cloud in clouds)
+  return [
+    face._replace(content=dataclasses.replace(cloud, reach=reach))
+    for face, cloud in zip(faces, clouds)
+  ]
 
 
 def _poster(row: Row, origin: Origin) -> tuple[bytes, int]:

@@ -253,6 +253,12 @@ class TuningConfig:
     "Steps between the regularization steps that StyleGAN2's correction "
     "assumes; 0: no correction.",
   )
+  average: float = setting(
+    0.0,
+    "Decay rate of the running average of the tuned weights, which is the "
+    "result, in [0, 1); 0: the last step's weights, as in the paper.",
+    later=True,
+  )
   patience: int = setting(
     0,
     "Validations without a smaller loss after which tuning ends, with the best "
@@ -302,6 +308,7 @@ class TuningConfig:
       "a number >= 0 and < 1",
       "beta1",
       "beta2",
+      "average",
     )
     require(
       self.batch_size % self.accumulation == 0,

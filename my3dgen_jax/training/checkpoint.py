@@ -128,7 +128,9 @@ def load_state(
   # Leaves have one order under both names.
   tree = jax.tree.unflatten(jax.tree.structure(target), jax.tree.leaves(tree))
   return Saved(
-    TrainState(tree["step"], tree["trainable"], tree["opt_state"]),
+    TrainState(
+      tree["step"], tree["trainable"], tree["opt_state"], tree.get("average")
+    ),
     float(tree["seconds"]),
   )
 
@@ -197,9 +199,11 @@ def _old_names(tree: Any) -> Any:
 
 
 def _tree(state: TrainState, seconds: float) -> Any:
+  average = {} if state.average is None else {"average": state.average}
   return {
     "step": np.asarray(state.step, np.int32),
     "trainable": jax.tree.map(np.asarray, state.trainable),
     "opt_state": jax.tree.map(np.asarray, state.opt_state),
     "seconds": np.asarray(seconds, np.float32),
+    **jax.tree.map(np.asarray, average),  # older states have none
   }

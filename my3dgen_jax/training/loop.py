@@ -267,7 +267,7 @@ class _Group:
         seat.step + 1 != self.steps
       ):
         continue
-      vector = state.trainable
+      vector = state.result
       found[place] = self._validation(seat).loss(
         vector[:, place] if len(taken) > 1 else vector, frozen, networks
       )

@@ -34,12 +34,19 @@ class TrainState:
     step: int32, steps made.
     trainable: the collection `lora`; or, in full tuning, all params but those
       of the mapping network. A tree, or (`init_state`, `ravelled`) a vector.
-    opt_state: the optimiser's state for it.
+    opt_state: the optimizer's state for it.
+    average: the running average of `trainable`; None: there is none.
   """
 
   step: Array
   trainable: Any
   opt_state: Any
+  average: Any = None
+
+  @property
+  def result(self) -> Any:
+    """What tuning has made so far: the average, or the last step's."""
+    return self.trainable if self.average is None else self.average
 
 
 def split(
@@ -154,7 +161,10 @@ def init_state(trainable: Any, config: TuningConfig) -> TrainState:
   """The state before the first step; `trainable` becomes a vector."""
   vector = ravel(trainable)
   return TrainState(
-    jnp.zeros((), jnp.int32), vector, optimizer(config).init(vector)
+    jnp.zeros((), jnp.int32),
+    vector,
+    optimizer(config).init(vector),
+    vector.copy() if config.average else None,
   )
 
 
@@ -193,6 +203,7 @@ def ravelled(state: TrainState) -> TrainState:
       state.opt_state,
       is_leaf=is_alike,
     ),
+    average=None if state.average is None else ravel(state.average),
   )
 
 
@@ -205,6 +216,7 @@ def unravelled(state: TrainState, like: Any) -> TrainState:
       lambda leaf: unravel(leaf, like) if leaf.shape == shape else leaf,
       state.opt_state,
     ),
+    average=None if state.average is None else unravel(state.average, like),
   )
 
 

@@ -154,8 +154,11 @@ def tuning_step(
   )
   if batch.rate is not None:
     updates = updates * batch.rate[0, 0]
-  new = TrainState(
-    state.step + 1, optax.apply_updates(state.trainable, updates), opt_state
-  )
+  tuned, average = optax.apply_updates(state.trainable, updates), None
+  if state.average is not None:
+    average = state_lib.running_average(
+      state.average, tuned, state.step, tuning.average
+    )
+  new = TrainState(state.step + 1, tuned, opt_state, average)
   state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
   return state, {**metrics, "gradient": norm, "finite": finite}

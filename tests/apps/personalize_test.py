@@ -281,6 +281,31 @@ class PersonalizeTest(JobTest):
     ]
     self.assertEqual(steps, list(range(1, 9)))
 
+  def test_an_average_goes_on_after_a_stop(self):
+    """The adapter is the average, the same bytes after an interruption."""
+    config = self.config(steps=6)
+    app.personalize(config)
+    last = (self.out / run_folder.ADAPTER_FILE).read_bytes()
+    tuning = dataclasses.replace(config.tuning, average=0.5)
+    config = dataclasses.replace(config, tuning=tuning, save_every=2)
+    shutil.rmtree(self.out)
+    app.personalize(config)
+    adapter = (self.out / run_folder.ADAPTER_FILE).read_bytes()
+    self.assertNotEqual(adapter, last)
+    shutil.rmtree(self.out)
+    save = checkpoint.save_state
+
+    def stop(folder, state, **options):
+      save(folder, state, **options)
+      if int(state.step) == 4:
+        raise KeyboardInterrupt
+
+    with mock.patch.object(checkpoint, "save_state", stop):
+      with self.assertRaises(KeyboardInterrupt):
+        app.personalize(config)
+    app.personalize(config, resume=True)
+    self.assertEqual((self.out / run_folder.ADAPTER_FILE).read_bytes(), adapter)
+
   def test_patience_ends_with_the_best(self):
     """At a rate that spoils what is there; stopped between, the same."""
     config = self.config(steps=40, test=3)

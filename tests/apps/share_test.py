@@ -1,10 +1,12 @@
 """Pages of a small person's heads: what is inside, and what is refused."""
 
+import base64
 import json
 import os
 import pathlib
 import re
 import tempfile
+import zlib
 from unittest import mock
 
 import numpy as np
@@ -87,6 +89,32 @@ class ShareTest(parameterized.TestCase):
     self.assertEqual(row["label"], "Face 1: smile")
     self.assertEqual((row["first"], row["marks"][0]), (1, "-1"))
 
+  def test_splats(self):
+    """The other content; splats of every face lie in one cube."""
+    found = scenes.find(self.person, ["photo00", "photo01"])
+    config = share.ShareConfig(content="splats", splats=100, splat_steps=1)
+    page = self.write(scenes.stills(self.person, found), config)
+    check_page(page)
+    self.assertIn("Gaussian splats in WebGL 2", page)
+    self.assertNotIn("A tri-plane radiance field", page)
+    data = json.loads(re.search('id="data">(.*?)</script>', page, re.S)[1])
+    self.assertEqual(
+      data["camera"]["fitted"],
+      self.person.generator.module.config.img_resolution,
+    )
+    low, high = data["camera"]["ranges"]["means"]
+    self.assertEqual(low, -high)
+    for row in data["rows"]:
+      self.assertNotIn("decoder", row)
+      packed = re.search(f'id="{row["stops"][0]}">(.*?)</script>', page)[1]
+      count, rest = divmod(len(zlib.decompress(base64.b64decode(packed))), 17)
+      self.assertEqual(rest, 0)
+      self.assertBetween(count, 1, 100)
+    made = json.loads(
+      re.search('id="provenance">(.*?)</script>', page, re.S)[1]
+    )
+    self.assertEqual(made["details"]["content"], "splats")
+
   def test_paths(self):
     (self.folder / "mine.html").write_text("<!DOCTYPE html><title>mine</title>")
     (self.folder / "folder.html").mkdir()
@@ -107,6 +135,9 @@ class ShareTest(parameterized.TestCase):
       share.ShareConfig(title=" "),
       share.ShareConfig(title="x" * 999),
       share.ShareConfig(stops=1),
+      share.ShareConfig(content="mesh"),
+      share.ShareConfig(content="splats", splats=1),
+      share.ShareConfig(content="splats", splat_steps=-1),
     ):
       with self.assertRaises(UserError):
         self.write(stills, config)
@@ -117,6 +148,14 @@ class ShareTest(parameterized.TestCase):
     )
     with self.assertRaisesRegex(UserError, "photo00: its planes hold numbers"):
       self.write([stills[0]._replace(rows=((wild,),))])
+    nowhere = (
+      stills[0].panels[0]._replace(ws=np.full_like(found[0].ws, np.nan)[None])
+    )
+    with self.assertRaisesRegex(UserError, "photo00: its latent holds numbers"):
+      self.write(
+        [stills[0]._replace(rows=((nowhere,),))],
+        share.ShareConfig(content="splats"),
+      )
     self.assertEqual(os.listdir(self.folder), [])  # nothing half written
 
 

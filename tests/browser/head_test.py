@@ -13,6 +13,7 @@ from absl.testing import absltest
 from my3dgen_jax.apps import share
 from my3dgen_jax.apps.rendering import render, scenes
 from my3dgen_jax.apps.sharing import field
+from my3dgen_jax.apps.splats import fitting
 from tests.support import browser
 from tests.support.persons import tiny_person
 
@@ -56,24 +57,14 @@ class HeadTest(absltest.TestCase):
     )
     cls.chromium = cls.enterClassContext(browser.chromium())
 
-  def open(self, script="", **options):
+  def open(self, script="", path=None, **options):
     """The page, and what goes wrong on it."""
-    context = self.chromium.new_context(**options)
-    self.addCleanup(context.close)
-    page, problems = context.new_page(), []
-    page.on("console", lambda one: problems.append(one.text))
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on(
-      "request",
-      lambda one: (
-        None
-        if one.url.startswith(("file:", "data:"))
-        else problems.append(one.url)
-      ),
+    from benchmarks import browser_views
+
+    page, problems = browser_views.open_offline(
+      self.chromium, path or self.path, script, **options
     )
-    context.set_offline(True)
-    page.add_init_script(script)
-    page.goto(self.path.as_uri())
+    self.addCleanup(page.context.close)
     return page, problems
 
   def view(self, page, **view):
@@ -109,6 +100,32 @@ class HeadTest(absltest.TestCase):
       max(np.abs(middle - end).mean() for end in ends),
       np.abs(ends[0] - ends[1]).mean(),
     )
+    self.assertEqual(problems, [])
+
+  def test_splats_are_what_they_are_here(self):
+    """Against the rasterizer that they are fitted with, and turned."""
+    path = self.path.with_name("splats.html")
+    config = share.ShareConfig(content="splats", splats=400, splat_steps=5)
+    made = []
+    make = share.splats.make_of
+    keep = lambda *given, **options: (
+      made.append(make(*given, **options)) or (made[-1])
+    )
+    with mock.patch.object(share.splats, "make_of", keep):
+      share.write_scenes(
+        self.person,
+        scenes.stills(self.person, self.found[:1]),
+        config,
+        path,
+        log=lambda line: None,
+      )
+    page, problems = self.open(path=path)
+    one, latent = self.person.generator, self.found[0]
+    c = render.about_front(one, latent.c, YAWS, 0.0)
+    for yaw, camera in zip(YAWS, c):
+      wanted = np.clip(fitting.picture(made[0].splats, camera, SIZE)[0], 0, 1)
+      shown = self.view(page, yaw=float(yaw), size=SIZE)
+      self.assertGreater(psnr(shown, wanted), 30)
     self.assertEqual(problems, [])
 
   def test_it_turns_by_hand(self):

@@ -39,7 +39,12 @@ class Runner:
   """A compiled step and a fresh state."""
 
   def __init__(
-    self, num_devices=1, accumulation=1, lora_config=LORA, dtype="float32"
+    self,
+    num_devices=1,
+    accumulation=1,
+    lora_config=LORA,
+    dtype="float32",
+    tuning=TUNING,
   ):
     config = dataclasses.replace(TINY, dtype=dtype)
     self.devices = devices_lib.local_devices(num_devices)
@@ -50,10 +55,10 @@ class Runner:
     )
     self.start = jax.tree.map(
       np.asarray,
-      state_lib.unravelled(state_lib.init_state(trainable, TUNING), trainable),
+      state_lib.unravelled(state_lib.init_state(trainable, tuning), trainable),
     )
     self.frozen = devices_lib.replicate(frozen, self.devices)
-    self.step = make_step(config, TUNING, LOSS, lora_config, self.devices)
+    self.step = make_step(config, tuning, LOSS, lora_config, self.devices)
 
   def run(self, *batches):
     state = devices_lib.replicate(state_lib.ravelled(self.start), self.devices)
@@ -103,6 +108,28 @@ class StepTest(parameterized.TestCase):
     self.assertFalse(metrics["finite"])
     chex.assert_trees_all_equal(state, good)
     self.assertEqual(int(state.step), 1)
+
+  def test_the_average_is_of_the_steps(self):
+    """Weighted as its decay rate says; what is tuned is as without it."""
+    averaged = runner(tuning=dataclasses.replace(TUNING, average=0.3))
+    batches = [photos(seed) for seed in range(3)]
+    expected = runner().start.trainable
+    for made in range(3):
+      plain, _ = runner().run(*batches[: made + 1])
+      state, _ = averaged.run(*batches[: made + 1])
+      chex.assert_trees_all_close(state.trainable, plain.trainable, atol=1e-6)
+      decay = min(0.3, (made + 1) / (made + 10))
+      expected = jax.tree.map(
+        lambda old, new, decay=decay: decay * old + (1 - decay) * new,
+        expected,
+        plain.trainable,
+      )
+      chex.assert_trees_all_close(state.result, expected, atol=1e-6)
+    chex.assert_trees_all_equal(plain.result, plain.trainable)
+    bad = batches[0].replace(image=np.full_like(batches[0].image, np.nan))
+    left, metrics = averaged.run(*batches, bad)
+    self.assertFalse(metrics["finite"])
+    chex.assert_trees_all_equal(left, state)
 
   def test_bfloat16_computes_nearly_the_same(self):
     _, exact = runner().run(photos())

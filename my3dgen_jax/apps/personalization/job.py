@@ -263,7 +263,7 @@ class Job:
     """Writes the adapter or the generator, and reads back what was written."""
     if saved is None:
       return Result(self.shared.base, self.shared.digest, "none", 0, 0)
-    trainable, steps = saved.state.trainable, int(saved.state.step)
+    trainable, steps = saved.state.result, int(saved.state.step)
     numbers = state_lib.numbers(trainable)
     if self.lora_config is None:
       _, frozen = state_lib.split(

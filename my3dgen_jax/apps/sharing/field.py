@@ -8,9 +8,11 @@ mixing bytes. Beside them lies a coarse grid that says how far the nearest
 cell is which is not empty.
 """
 
+import base64
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -61,6 +63,30 @@ class Field:
   groups: int
   hidden: int
   reach: float
+
+  kind = "field"
+
+  def content(self, stop: int) -> bytes:
+    """A stop as bytes; `unpack` of field.js reads them."""
+    texels = self.texels[stop].transpose(0, 3, 1, 2)
+    # Neighbors are alike, so differences take two thirds of the bytes.
+    steps = np.diff(texels, axis=-1, prepend=np.uint8(0))
+    return steps.tobytes() + self.skips[stop].tobytes()
+
+  def facts(self) -> dict[str, Any]:
+    """What the shader needs to know of all faces."""
+    return {
+      "groups": self.groups,
+      "hidden": self.hidden,
+      "layers": self.texels.shape[1],
+      "side": self.texels.shape[2],
+      "cells": self.skips.shape[1],
+    }
+
+  def own_facts(self) -> dict[str, Any]:
+    """What the shader needs to know of this slider."""
+    decoder = base64.b64encode(self.decoder.astype("<f4").tobytes())
+    return {"reach": self.reach, "decoder": decoder.decode()}
 
 
 def make_field(

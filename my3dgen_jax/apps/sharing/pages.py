@@ -13,13 +13,10 @@ import json
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple, Protocol
 
 from my3dgen_jax.apps.rendering.limits import Limits
 from my3dgen_jax.apps.reports.page import text
-from my3dgen_jax.apps.sharing.field import Field
 from my3dgen_jax.config import RenderConfig
 from my3dgen_jax.data import provenance
 from my3dgen_jax.data.provenance import Origin
@@ -28,11 +25,33 @@ TITLE = "A synthetic head"
 # Between samples of a ray, in lengths of all of it.
 PACE = 1 / 96
 _ZOOM = 4.0  # at most
-_SCRIPTS = ("field.js", "motion.js", "head.js")
+_SCRIPTS = ("painter.js", "{kind}.js", "motion.js", "head.js")
+_SHADERS = {"field": "field.glsl"}  # other contents' are in their scripts
 _POLICY = (
   "default-src 'none'; img-src data:; script-src {script}; "
   "style-src {style}; base-uri 'none'; form-action 'none'"
 )
+
+
+class Content(Protocol):
+  """What a page draws: `sharing.field.Field` or `sharing.cloud.Cloud`."""
+
+  @property
+  def kind(self) -> str:
+    """The name of the script that draws it."""
+    raise NotImplementedError
+
+  def content(self, stop: int) -> bytes:
+    """A stop's bytes, before they are packed."""
+    raise NotImplementedError
+
+  def facts(self) -> dict[str, Any]:
+    """What the script needs to know of all faces."""
+    raise NotImplementedError
+
+  def own_facts(self) -> dict[str, Any]:
+    """What it needs to know of this one."""
+    raise NotImplementedError
 
 
 class Face(NamedTuple):
@@ -42,14 +61,14 @@ class Face(NamedTuple):
     label: of the button, and of its slider.
     marks: of the slider's stops; one: there is no slider.
     first: number of the stop that is shown first.
-    field: of all stops.
+    content: what is drawn of all stops.
     focal: of the camera, in image sizes.
   """
 
   label: str
   marks: Sequence[str]
   first: int
-  field: Field
+  content: Content
   focal: float
 
 
@@ -74,12 +93,11 @@ def head_page(
     origin: what made it.
     title: plain text.
   """
-  style, script = (
-    _read("head.css"),
-    '"use strict";\n' + "\n".join(map(_read, _SCRIPTS)),
-  )
+  kind = faces[0].content.kind
+  scripts = [_read(name.format(kind=kind)) for name in _SCRIPTS]
+  style, script = _read("head.css"), '"use strict";\n' + "\n".join(scripts)
   stops = [
-    (f"stop-{row}-{number}", packed(face.field, number))
+    (f"stop-{row}-{number}", packed(face.content, number))
     for row, face in enumerate(faces)
     for number in range(len(face.marks))
   ]
@@ -96,7 +114,7 @@ def head_page(
     provenance=as_json(statement),
     data=as_json(
       {
-        "camera": _camera(faces[0].field, config),
+        "camera": _camera(faces[0].content, config),
         "limits": {**dataclasses.asdict(limits), "zoom": _ZOOM},
         "rows": [_row(number, face) for number, face in enumerate(faces)],
       }
@@ -105,18 +123,14 @@ def head_page(
       f'<script type="text/plain" id="{name}">{content}</script>'
       for name, content in stops
     ),
-    shader=_read("field.glsl"),
+    shader=_read(_SHADERS[kind]) if kind in _SHADERS else "",
     script=script,
   )
 
 
-def packed(field: Field, stop: int) -> str:
-  """A stop of a field as text; `unpack` of field.js reads it."""
-  texels = field.texels[stop].transpose(0, 3, 1, 2)
-  # Neighbours are alike, so differences take two thirds of the bytes.
-  steps = np.diff(texels, axis=-1, prepend=np.uint8(0))
-  content = steps.tobytes() + field.skips[stop].tobytes()
-  return _base64(zlib.compress(content, 9))
+def packed(content: Content, stop: int) -> str:
+  """A stop as text; the page's `inflated` reads it."""
+  return _base64(zlib.compress(content.content(stop), 9))
 
 
 def statement_of(origin: Origin) -> dict[str, Any]:
@@ -151,7 +165,7 @@ def is_page(start: bytes) -> bool:
   return f'<meta name="generator" content="{name} '.encode() in start
 
 
-def _camera(field: Field, config: RenderConfig) -> dict[str, Any]:
+def _camera(content: Content, config: RenderConfig) -> dict[str, Any]:
   """What the shader and its camera need to know, of all faces."""
   auto = config.ray_start == "auto"
   length = (
@@ -165,11 +179,7 @@ def _camera(field: Field, config: RenderConfig) -> dict[str, Any]:
     "box": config.box_warp,
     "white": config.white_back,
     "pace": length * PACE,
-    "groups": field.groups,
-    "hidden": field.hidden,
-    "layers": field.texels.shape[1],
-    "side": field.texels.shape[2],
-    "cells": field.skips.shape[1],
+    **content.facts(),
   }
 
 
@@ -180,8 +190,7 @@ def _row(number: int, face: Face) -> dict[str, Any]:
     "first": face.first,
     "stops": [f"stop-{number}-{i}" for i in range(len(face.marks))],
     "focal": face.focal,
-    "reach": face.field.reach,
-    "decoder": _base64(face.field.decoder.astype("<f4").tobytes()),
+    **face.content.own_facts(),
   }
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+import jax
 import numpy as np
 
 from my3dgen_jax.apps.meshing.density import extract_volume, finite_number
@@ -22,12 +23,13 @@ from my3dgen_jax.apps.rendering.photo_latents import PhotoLatent
 from my3dgen_jax.apps.rendering.views import ViewsConfig
 from my3dgen_jax.apps.splats import fitting, heads, merging, targets
 from my3dgen_jax.apps.splats.files import check_path, UPS, write_splats
-from my3dgen_jax.config import part, setting
+from my3dgen_jax.config import GeneratorConfig, part, setting
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs.progress import duration, Progress
 from my3dgen_jax.ops import checks
 from my3dgen_jax.ops.rendering.splats import Splats, TILE
 from my3dgen_jax.storage.files import check_folder_of
+from my3dgen_jax.types import Network
 
 MIN_SPLATS, MAX_SPLATS = 100, 150_000
 MAX_STEPS = 100_000
@@ -92,22 +94,63 @@ def make(person: Person, one: PhotoLatent, config: SplatsConfig) -> Made:
 
   Raises: UserError: the pictures do not fit, or show nothing.
   """
-  config.validate()
-  model = (one.generator or person.generator).module.config
-  if model.img_resolution % TILE:
+  return make_of(
+    one.generator or person.generator,
+    one.name,
+    one.ws,
+    one.c,
+    config,
+    devices=person.devices,
+  )
+
+
+def check_fits(config: GeneratorConfig):
+  """Whether splats can be fitted to a generator's pictures.
+
+  Raises: UserError: names the size.
+  """
+  if config.img_resolution % TILE:
     raise UserError(
-      f"splats: pictures must have a multiple of {TILE} pixels along a side, "
-      f"this generator's have {model.img_resolution}"
+      f"splats: the side of the pictures must be a multiple of {TILE} pixels; "
+      f"this generator's is {config.img_resolution}"
     )
-  c = views.spread(model.rendering, one.c, config.views)
-  judges = views.between(model.rendering, one.c, config.views, _JUDGES)
-  wanted = look(person, one, config, np.concatenate([c, judges]))
+
+
+def make_of(
+  network: Network,
+  name: str,
+  ws: np.ndarray,
+  c: np.ndarray,
+  config: SplatsConfig,
+  *,
+  devices: Sequence[jax.Device],
+) -> Made:
+  """Splats of a latent of any generator.
+
+  Args:
+    network: the generator.
+    name: the latent's name, for the progress lines.
+    ws: [num_ws, w_dim], the latent.
+    c: [25], the camera label whose lens the views have.
+    config: the settings.
+    devices: the devices that render the views.
+
+  Raises: UserError: as `make`.
+  """
+  config.validate()
+  model = network.module.config
+  check_fits(model)
+  first = views.spread(model.rendering, c, config.views)
+  judges = views.between(model.rendering, c, config.views, _JUDGES)
+  wanted = _look(
+    network, name, ws, config, np.concatenate([first, judges]), devices
+  )
   first, last = (
     targets.Targets(*(values[rows] for values in wanted))
-    for rows in (slice(None, len(c)), slice(len(c), None))
+    for rows in (slice(None, -_JUDGES), slice(-_JUDGES, None))
   )
   splats, cell = merging.merge(first, config.splats)
-  fitted = Progress(one.name, config.steps, "steps")
+  fitted = Progress(name, config.steps, "steps")
   splats = fitting.fit(
     splats,
     first,
@@ -129,20 +172,35 @@ def look(
     config: `background` and `level` are used.
     c: [V, 25].
   """
-  network = one.generator or person.generator
+  return _look(
+    one.generator or person.generator,
+    one.name,
+    one.ws,
+    config,
+    c,
+    person.devices,
+  )
+
+
+def _look(
+  network: Network,
+  name: str,
+  ws: np.ndarray,
+  config: SplatsConfig,
+  c: np.ndarray,
+  devices: Sequence[jax.Device],
+) -> targets.Targets:
   head = None
   if not config.background:
-    density = extract_volume(
-      network, one.ws, resolution=_GRID, devices=person.devices
-    )
+    density = extract_volume(network, ws, resolution=_GRID, devices=devices)
     head = heads.find_head(density, config.level)
-  looking = Progress(one.name, len(c), "views")
+  looking = Progress(name, len(c), "views")
   seen = views.take(
     network,
-    one.ws,
+    ws,
     c,
     depth=True,
-    devices=person.devices,
+    devices=devices,
     on_progress=lambda done, _: looking.update(done),
   )
   return targets.targets_of(seen, head)

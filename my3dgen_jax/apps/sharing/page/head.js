@@ -14,8 +14,8 @@ const canvas = byId("head");
 
 class Head {
   constructor() {
-    this.painter = new Painter(canvas, data.camera,
-                               byId("field").textContent);
+    this.painter = new ContentPainter(canvas, data.camera,
+                                      byId("field").textContent);
     this.stops = new Map();
     this.level = 0;
     this.place = {row: 0, stop: 0};
@@ -106,7 +106,7 @@ class Head {
   stop(row, number) {
     const id = data.rows[row].stops[number];
     if (!this.stops.has(id)) {
-      this.stops.set(id, unpack(byId(id).textContent, data.camera));
+      this.stops.set(id, this.painter.unpack(byId(id).textContent));
       // A phone's memory holds a few.
       for (const old of [...this.stops.keys()].slice(0, -6))
         this.stops.delete(old);
@@ -121,7 +121,8 @@ class Head {
     const [one, two] = await Promise.all([
       this.stop(row, first), share > 0 ? this.stop(row, first + 1) : null]);
     if (row !== this.place.row || stop !== this.place.stop) return;
-    this.painter.use(data.rows[row], mixed(one, two, share));
+    this.painter.use(data.rows[row],
+                     this.painter.mixed(one, two, share));
     this.level = Math.min(this.level, 1);  // the volume is another's
     this.shown = this.place;
     this.moved = true;
@@ -156,7 +157,7 @@ class Head {
     if (seen !== this.seen) this.moved = true;
     this.seen = seen;
     if (!this.shown || !this.done()) return this.wake();
-    if (this.bakes && this.painter.layers < VOXELS) {
+    if (this.bakes && !this.painter.isBaked) {
       // Pictures and layers by turns.
       this.bakes = !this.moved;
       this.slices ??= 1;
@@ -201,7 +202,7 @@ class Head {
 
   // How rays are marched while it moves.
   rough() {
-    return this.painter.layers === VOXELS ? BAKED : ROUGH;
+    return this.painter.isBaked ? BAKED : ROUGH;
   }
 
   // Whether the graphics processor has done what it was given; its time is told
@@ -254,7 +255,7 @@ class Head {
     this.held = true;
     if (this.shown?.row !== row || this.shown.stop !== stop)
       await this.choose(row, stop);
-    if (view.rough) this.painter.bake(VOXELS);
+    if (view.rough) this.painter.bake(Infinity);
     this.painter.paint(2, size, {yaw: 0, pitch: 0, ...view});
     return {size, pixels: Array.from(this.painter.read(2))};
   }

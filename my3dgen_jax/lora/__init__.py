@@ -12,7 +12,7 @@ and a new one, to be trained:
 
 An adapter is the collection `lora` of a `Generator` that has a `LoraConfig`:
 a pair `lora_a`, `lora_b` for each convolution, to-RGB and affine layer, and
-offsets (`bias_offset`, …) for the biases, the noise strengths and the decoder.
+offsets (`bias_offset`, …) for the biases, noise strengths and the decoder.
 A fresh adapter changes nothing. The base's `params` are never modified, so one
 frozen base serves any number of people, and an optimizer sees this tree alone.
 Files store it in 32 to 4 bits per number (`quantization`), or as coefficients

@@ -3,7 +3,7 @@
     bank = lora.Bank("people.bank")
     bank.add([lora.Entry("obama", adapter, config, base=digest)])
     bank.read("obama")                    # Loaded, as `lora.load` returns
-    stacked = bank.stack(["obama", "beyonce"])      # leaves [2, ...], on a device
+    stacked = bank.stack(["obama", "beyonce"])    # leaves [2, ...], on a device
     cache = lora.DeviceCache(bank)
     cache.read("obama")                   # on the device the next time
 
@@ -115,9 +115,9 @@ class Bank:
         three times.
       replace: replace people who are already there; otherwise they are refused.
 
-      Returns: how many people were added.
-      Raises: UserError: a person is for another base, is already there, or does
-        not fit the dtype; it names the bank and the person. OSError.
+    Returns: how many people were added.
+    Raises: UserError: a person is for another base, is already there, or does
+      not fit the dtype; it names the bank and the person. OSError.
     """
     taken = iter(entries)
     first = next(taken, None)
@@ -131,8 +131,8 @@ class Bank:
         self._check_said(entry)
         if entry.base != self.base:
           raise UserError(
-            f"{self.folder}: is a bank for the base {self.base[:_SHORT]}…, but "
-            f"{entry.id!r} is for {str(entry.base)[:_SHORT]}…; add it to a "
+            f"{self.folder}: is a bank for the base {self.base[:_SHORT]}…, "
+            f"but {entry.id!r} is for {str(entry.base)[:_SHORT]}…; add it to a "
             "bank for that base"
           )
         yield from rows_lib.rows_of(self.folder, entry)

@@ -96,7 +96,7 @@ def clean_id(text: str) -> str:
   Args:
     text: 1 to 300 characters of any script; runs of spaces become one.
 
-    Raises: UserError: it is empty, too long, or has unprintable characters.
+  Raises: UserError: it is empty, too long, or has unprintable characters.
   """
   found = as_id(text)
   if not found or len(found) > MOST_LETTERS or not found.isprintable():
@@ -113,10 +113,10 @@ def rows_of(folder: object, entry: Entry) -> Iterator[store_lib.Row]:
   """Converts an entry to the store's rows.
 
   Args:
-      folder: the bank's folder, for messages.
-      entry: a person.
+    folder: the bank's folder, for messages.
+    entry: a person.
 
-    Raises: UserError: names the person and what cannot be kept.
+  Raises: UserError: names the person and what cannot be kept.
   """
   person = clean_id(entry.id)
   if entry.dtype not in DTYPES:
@@ -199,8 +199,7 @@ def adapter_of(description: str) -> Adapter:
     return Adapter(LoraConfig.from_dict(data["lora"]), tuple(tensors))
   except (AttributeError, ConfigError, KeyError, TypeError, ValueError):
     raise CheckpointError(
-      "the bank's index is damaged: it does not describe an adapter's "
-      "numbers"
+      "the bank's index is damaged: it does not describe an adapter's numbers"
     ) from None
 
 
@@ -227,11 +226,11 @@ def tree_of(adapter: Adapter, numbers: np.ndarray) -> Any:
   """Views rows of numbers as a collection.
 
   Args:
-      adapter: what the rows hold.
-      numbers: [..., size].
+    adapter: what the rows hold.
+    numbers: [..., size].
 
-    Returns: the collection; leaves [..., *shape].
-    Raises: CheckpointError: the rows have another size.
+  Returns: the collection; leaves [..., *shape].
+  Raises: CheckpointError: the rows have another size.
   """
   size = adapter.tensors[-1].end if adapter.tensors else 0
   if size != numbers.shape[-1]:

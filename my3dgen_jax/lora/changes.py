@@ -159,11 +159,11 @@ def average(
   does, exactly, at the sum of the ranks.
 
   Args:
-      adapters: (lora, config) of each, for one base, layout and targets.
-      weights: one for each adapter; None: equal. They need not sum to 1.
+    adapters: (lora, config) of each, for one base, layout and targets.
+    weights: one for each adapter; None: equal. They need not sum to 1.
 
-    Returns: (lora, config), with rank = alpha = the sum of the ranks.
-    Raises: UserError if the adapters do not match.
+  Returns: (lora, config), with rank = alpha = the sum of the ranks.
+  Raises: UserError if the adapters do not match.
   """
   if not adapters:
     raise UserError("adapters: expected at least one")

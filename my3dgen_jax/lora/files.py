@@ -262,12 +262,12 @@ def settings_of(
   """Reads rank, layout and alpha from a file's metadata.
 
   Args:
-      path: path of the file.
-      metadata: the file's metadata; the settings are removed from it.
-      names: names of its tensors.
-      lora_config: used if the file has no settings.
+    path: path of the file.
+    metadata: the file's metadata; the settings are removed from it.
+    names: names of its tensors.
+    lora_config: used if the file has no settings.
 
-    Raises: CheckpointError: the file has no settings; it says what the file is.
+  Raises: CheckpointError: the file has no settings; it says what the file is.
   """
   names = list(names)
   if _SETTINGS not in metadata:

@@ -1,8 +1,8 @@
 """Content of format 3 files: a quantized adapter, see `quantization`.
 
-        codes, scales, bits   tensors for all of an adapter's numbers
-        shapes                metadata, JSON: nested names and their shapes
-        dtype                 metadata: "int8" or "int4"
+    codes, scales, bits   tensors for all of an adapter's numbers
+    shapes                metadata, JSON: nested names and their shapes
+    dtype                 metadata: "int8" or "int4"
 
 One tensor per name would cost 100 bytes of header each: a third of the file.
 """

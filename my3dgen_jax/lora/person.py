@@ -29,8 +29,8 @@ def personal(
 
   Args:
     generator: the base, or another person's generator; its config is kept.
-    variables: the generator's {"params": …, "buffers": …}; any other adapter
-      in them is dropped. Nothing is copied.
+    variables: the generator's {"params": …, "buffers": …}; an adapter that they
+      hold is dropped. Nothing is copied.
     loaded: the result of `load`, whose metadata may name the weights it is for;
       or the collection and its config, for any weights of matching shapes.
 
@@ -60,6 +60,6 @@ def _check_base(base: Mapping[str, Any], digest: str | None):
   found = weights_digest(base)
   if found != digest:
     raise UserError(
-      f"lora: the adapter was made for weights with SHA-256 {digest[:12]}…, but "
-      f"the generator has {found[:12]}…; load the base that it was tuned on"
+      f"lora: the adapter was made for weights with SHA-256 {digest[:12]}…, "
+      f"but the generator has {found[:12]}…; load the base that it was tuned on"
     )

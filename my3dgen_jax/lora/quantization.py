@@ -59,11 +59,10 @@ def pack(
   Args:
     leaves: tensors by path, finite.
     dtype: one of `DTYPES`.
-      bits: average bits per number, instead of `BUDGETS`; values above 7 have no
-        further effect.
+    bits: average bits per number, instead of `BUDGETS`; cannot exceed 7.
 
-    Returns: Packed; its pairs have other factors A and B than `leaves`, with
-      nearly the same B A.
+  Returns: Packed; its pairs have other factors A and B than `leaves`, with
+    nearly the same B A.
   """
   budget = BUDGETS.get(dtype) if bits is None else bits
   rows: list[np.ndarray] = []
@@ -97,11 +96,11 @@ def unpack(
   """The inverse of `pack`.
 
   Args:
-      shapes: shapes of all tensors, by path.
-      packed: quantized numbers from any source.
+    shapes: shapes of all tensors, by path.
+    packed: quantized numbers from any source.
 
-    Returns: float32 tensors by path.
-    Raises: ValueError: they do not match; its text is to follow a file's name.
+  Returns: float32 tensors by path.
+  Raises: ValueError: they do not match; its text is to follow a file's name.
   """
   layout = [
     (path, shapes[path], _row_shape(path, shapes[path]))

@@ -143,18 +143,18 @@ def fit(
   """Finds the directions that hold most of what people change.
 
   Args:
-      people: the adapters' collections, of one layout and any ranks. Each counts
-        the same, however large its change.
-      rank: largest number of directions of A per layer; layers where A is no
-        longer than that stay as they are.
-      rank_b: likewise for B; 0: B stays each person's own.
-      base: see `Basis`.
+    people: the adapters' collections, of one layout and any ranks. Each
+      counts the same, however large its change.
+    rank: largest number of directions of A per layer; layers where A is no
+      longer than that stay as they are.
+    rank_b: likewise for B; 0: B stays each person's own.
+    base: see `Basis`.
 
-    Raises: UserError: there are no people, or they have different layouts.
+  Raises: UserError: there are no people, or they have different layouts.
   """
   if not people or rank < 1 or rank_b < 0:
     raise UserError(
-      f"rank: expected at least one person and one direction, got {len(people)} "
+      f"rank: expected one or more people and directions, got {len(people)} "
       f"people and rank {rank}, {rank_b}"
     )
   trees = [
@@ -171,7 +171,7 @@ def fit(
         name, trees[0][name].shape
       ):
         raise UserError(
-          f"adapters: {'/'.join(name)} has different shapes; a basis is for one "
+          f"adapters: {'/'.join(name)} has several shapes; a basis is for one "
           "generator and layout"
         )
       left, right = _vectors(_matrix(tree[name]), tree[partner])
@@ -265,12 +265,12 @@ def needed(
   """The basis that an adapter's file needs.
 
   Args:
-      path: path of the adapter's file; its folder is searched first.
-      metadata: the file's metadata.
-      places: more files, or folders to search.
+    path: path of the adapter's file; its folder is searched first.
+    metadata: the file's metadata.
+    places: more files, or folders to search.
 
-    Returns: the basis, or None if the file needs none.
-    Raises: CheckpointError: the basis is missing; it says where to put it.
+  Returns: the basis, or None if the file needs none.
+  Raises: CheckpointError: the basis is missing; it says where to put it.
   """
   digest = metadata.get(DIGEST)
   if digest is None:

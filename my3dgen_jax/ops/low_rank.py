@@ -40,7 +40,7 @@ def changed(layers: Sequence[LayerWeights]) -> list[dict[str, jax.Array]]:
   Args:
     layers: the layers; their affine maps are left unchanged.
 
-    Returns: for each layer, its `stored` plus the changes in its `delta`.
+  Returns: for each layer, its `stored` plus the changes in its `delta`.
   """
   changes = [
     {

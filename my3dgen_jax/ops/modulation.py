@@ -46,8 +46,8 @@ def modulate(
   Returns: a `ModulatedConv` or `ModulatedRGB` for each layer.
   Source: StyleGAN2, appendix B, and equations 1 to 3.
   """
-  # An affine map's low-rank pair is added later, after the stored kernel's gain;
-  # everything else is added here.
+  # An affine map's low-rank pair is added later, after the gain of the stored
+  # kernel; everything else is added here.
   stored = low_rank.changed(
     [
       *layers,

@@ -89,7 +89,7 @@ def stack(people: Sequence[Any]) -> Any:
   person's pairs as narrow products: see `ops.own_changes`.
 
   Args:
-    people: at least one collection, all of one LoraConfig and structure.
+    people: collections, one or more, all of one LoraConfig and structure.
 
   Returns: the collection with a leading axis K.
   Raises: UserError: names the first adapter of another structure.

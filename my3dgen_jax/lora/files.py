@@ -74,9 +74,9 @@ def save(
     dtype: one of `DTYPES`: "float32"; "float16" for half the size; "int8" for
       a quarter; "int4" for an eighth, at most 4 bits per number. The last two
       keep the product B A of each pair, with other factors A and B.
-    basis: with "int8" and "int4": write only coefficients in this basis;
-      readers need the basis's file next to the adapter. What lies outside its
-      span is lost.
+    basis: a shared basis for "int8" and "int4": only coefficients in it are
+      written, and readers need its file next to the adapter. What lies
+      outside its span is lost.
     people: names of a `stack`'s people, in its order; only with "float32" and
       "float16".
 

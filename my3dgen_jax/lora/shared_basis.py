@@ -44,9 +44,9 @@ class Basis:
   """Directions that people's pairs are made of.
 
   Attributes:
-    directions: by the path of a lora_a, [..., I, K], orthonormal over all
-      other axes; by that of a lora_b, [K, O], orthonormal rows. float16
-      values, stored as float32.
+    directions: arrays by path: for a lora_a, [..., I, K], orthonormal over
+      all other axes; for a lora_b, [K, O], orthonormal rows. float16 values,
+      stored as float32.
     people: how many people it was fitted to.
     base: SHA-256 of the weights that they are for, or "".
   """

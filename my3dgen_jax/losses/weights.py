@@ -86,7 +86,7 @@ class Kind:
       directory: the folder to create.
       network: one of `networks`.
       variables: variables of the structure that `abstract` returns.
-      source: where the weights come from (plain data), kept in the file.
+      source: origin of the weights (plain data), kept in the file.
       overwrite: whether to replace the weights in an existing folder.
 
     Raises:

@@ -55,7 +55,7 @@ def save_generator(
     config: the generator's config.
     variables: {"params": …, "buffers": …}, of the structure that
       `abstract_variables` returns.
-    source: where the weights come from (plain data), kept in config.json.
+    source: origin of the weights (plain data), kept in config.json.
     overwrite: whether to replace an existing folder, once the new one is
       complete.
 

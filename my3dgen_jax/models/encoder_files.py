@@ -83,7 +83,7 @@ def save_encoder(
     config: its sizes.
     variables: {"params": …, "buffers": …}; parameters are kept as float16.
     base_digest: see `EncoderFile`.
-    source: where the weights come from (plain data).
+    source: origin of the weights (plain data).
     quality: see `EncoderFile`.
 
   Raises: CheckpointError: the folder cannot be written, or the variables do

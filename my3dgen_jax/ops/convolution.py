@@ -84,7 +84,7 @@ def conv_transposed(
     base: see `conv2d`.
     low_rank: see `conv2d`.
     styles: see `conv2d`.
-    precision: of the products.
+    precision: matrix-product precision, see `jax.lax.Precision`.
 
   Returns: [N, 2H + 2, 2W + 2, O]; the last row and column are zeros.
   """

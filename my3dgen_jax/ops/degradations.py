@@ -86,8 +86,8 @@ def jpeg_like(images: Array, *, quality: float = 30) -> jax.Array:
 
   Args:
     images: [N, H, W, 3].
-    quality: on about libjpeg's scale, in [1, 100]. Colors keep their
-      resolution, and quantization steps grow linearly with the frequency.
+    quality: JPEG quality, about libjpeg's scale, in [1, 100]. Colors keep
+      their resolution; quantization steps grow linearly with frequency.
 
   Returns: [N, H, W, 3].
   Raises: UserError: quality is out of range.

@@ -133,7 +133,7 @@ def modulated_conv2d(
     demodulate: scale every output channel to unit variance.
     base: see `convolution.conv2d`.
     low_rank: kernel - base; both or neither.
-    precision: of the products.
+    precision: matrix-product precision, see `jax.lax.Precision`.
 
   Returns: [N, H * up, W * up, O], of x's dtype.
   Raises: AssertionError on shapes that do not match, or another `up`.

@@ -126,7 +126,7 @@ def conv_down2(
   Args:
     x: [N, H, W, I].
     kernel: [3, 3, I, O].
-    precision: of the products.
+    precision: matrix-product precision, see `jax.lax.Precision`.
 
   Returns: [N, H // 2, W // 2, O].
   """
@@ -158,7 +158,7 @@ def conv_up2(
     base: see `convolution.conv2d`.
     low_rank: see `convolution.conv2d`.
     styles: see `convolution.conv2d`.
-    precision: of the products.
+    precision: matrix-product precision, see `jax.lax.Precision`.
 
   Returns: [N, 2H, 2W, O].
   """

@@ -37,7 +37,7 @@ def density(
     y: [Y], world units.
     z: [Z], world units.
     box_warp: side of the box, world units.
-    precision: of the products.
+    precision: matrix-product precision, see `jax.lax.Precision`.
 
   Returns: sigma, [X, Y, Z] float32, before the renderer's softplus.
   Raises: AssertionError on a rank mismatch.

@@ -413,8 +413,8 @@ def _not_finite(seat: Seat) -> UserError:
   names = seat.member.album.names
   return UserError(
     f"{seat.member.folder}: the loss of step {seat.step + 1} is not finite; the "
-    "state before it is saved; try again in another --out, which reuses the "
-    "anchors, with a lower --learning_rate, --dtype=float32, or without the "
-    "photos of "
+    "state before it is saved; try again in another --out, where the "
+    "anchors need not be found again, with a lower "
+    "--learning_rate, --dtype=float32, or without the photos of "
     "this step: " + ", ".join(names[i] for i in seat.batches.at(seat.step))
   )

@@ -137,7 +137,7 @@ class Samples:
       encoder: config of the encoder that will be trained on them.
       config: distribution of the latents.
       devices: the devices to render on.
-      folder: where images are stored, created if missing; None: not stored.
+      folder: folder for the images, created if missing; None: no storage.
     """
     self._generator, self._config = generator, config
     self._rows, self._side = encoder.rows, encoder.resolution

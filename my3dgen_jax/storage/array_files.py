@@ -29,11 +29,11 @@ def read_npz(
   try:
     # Opening a named pipe would block forever.
     if pathlib.Path(path).exists() and not pathlib.Path(path).is_file():
-      raise CheckpointError("is not a regular file")
+      raise CheckpointError("is not an ordinary file")
     with open(path, "rb") as file:
       found = read(file, most_bytes=most_bytes)
     if isinstance(found, np.ndarray):
-      raise CheckpointError("is damaged, or not an .npz file")
+      raise CheckpointError("is damaged, or not a .npz file")
   except FileNotFoundError:
     raise CheckpointError(f"{path}: missing") from None
   except OSError as error:
@@ -71,7 +71,7 @@ def read(
       )
     # NumPy would treat anything else as a pickle.
     if kind == ".npy" and start != _NPY_START:
-      raise CheckpointError("is damaged, or not an .npy or .npz file")
+      raise CheckpointError("is damaged, or not a .npy or .npz file")
     file.seek(0)
     found = np.load(file, allow_pickle=False)
     if isinstance(found, np.ndarray):
@@ -86,4 +86,4 @@ def read(
       raise CheckpointError(
         "holds Python objects, which may run code; save only numbers"
       ) from None
-    raise CheckpointError(f"is damaged, or not an {kind} file") from None
+    raise CheckpointError(f"is damaged, or not a {kind} file") from None

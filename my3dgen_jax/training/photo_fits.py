@@ -114,7 +114,7 @@ class PhotoFits(abc.ABC):
   @property
   def again(self) -> str:
     """How to resume after a stop."""
-    return "the same command continues"
+    return "the same command resumes"
 
   @abc.abstractmethod
   def description(self) -> Any:

@@ -208,7 +208,7 @@ def align(
   scale = np.linalg.norm(affine[:3], axis=0).mean()
   if scale < 1:  # pixels between the eyes, or less
     raise UserError(
-      "landmarks: all are in one place; is the face a few pixels wide?"
+      "landmarks: they are all in one place; is the face a few pixels wide?"
     )
   return Alignment(
     centre=(float(affine[3, 0]), float(affine[3, 1])),

@@ -137,7 +137,7 @@ class BankTest(parameterized.TestCase):
   @parameterized.parameters(
     (
       {"base": "b" * 64},
-      "bank of the base aaaaaaaaaaaa…, 'new' is for bbbbbbb",
+      "bank for the base aaaaaaaaaaaa…, but 'new' is for bbbbbbb",
     ),
     ({"base": None}, "'new' does not say which base"),
     ({"dtype": "int8"}, "dtype: expected one of"),

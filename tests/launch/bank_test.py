@@ -195,7 +195,7 @@ class BankCommandTest(parameterized.TestCase):
     (
       1,
       ["--bank=kept", "--person=ann", "--checkpoint=other"],
-      "kept: is a bank of the base",
+      "kept: is a bank for the base",
     ),
     (
       1,

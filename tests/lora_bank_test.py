@@ -131,13 +131,13 @@ class BankTest(parameterized.TestCase):
       self.bank.stack(["ann", "bob"])
     with self.assertRaisesRegex(UserError, "expected one person or more"):
       self.bank.stack([])
-    with self.assertRaisesRegex(UserError, "has nobody called 'cat'"):
+    with self.assertRaisesRegex(UserError, "has no person 'cat'"):
       self.bank.stack(["ann", "cat"])
 
   @parameterized.parameters(
     (
       {"base": "b" * 64},
-      "bank of the base aaaaaaaaaaaa…, 'new' is for bbbbbbb",
+      "bank for the base aaaaaaaaaaaa…, but 'new' is for bbbbbbb",
     ),
     ({"base": None}, "'new' does not say which base"),
     ({"dtype": "int8"}, "dtype: expected one of"),
@@ -151,11 +151,11 @@ class BankTest(parameterized.TestCase):
       {"lora": {"a": {"lora_a": np.array([1e6])}}, "dtype": "float16"},
       "too large for float16",
     ),
-    ({"photos": photos()._replace(names=("a",))}, "do not fit each other"),
+    ({"photos": photos()._replace(names=("a",))}, "do not match"),
     ({"photos": photos()._replace(c=np.full((3, 25), np.nan))}, "hold NaN"),
-    ({"photos": photos(0)}, "do not fit each other"),
-    ({"id": ""}, "expected 1 to 300 printable letters"),
-    ({"id": "a\x00b"}, "expected 1 to 300 printable letters"),
+    ({"photos": photos(0)}, "do not match"),
+    ({"id": ""}, "expected 1 to 300 printable characters"),
+    ({"id": "a\x00b"}, "expected 1 to 300 printable characters"),
     ({"id": "a" * 301}, "expected 1 to 300 .* of 301"),
     ({"id": "ann"}, "'ann' is there already"),
   )
@@ -228,7 +228,7 @@ class DeviceCacheTest(absltest.TestCase):
     other.compact()
     assert_equal(self.cache.read("p0").lora, adapter(9))
     other.remove(["p0"])
-    with self.assertRaisesRegex(UserError, "nobody called 'p0'"):
+    with self.assertRaisesRegex(UserError, "no person 'p0'"):
       self.cache.read("p0")
     self.assertEqual(self.cache.ids(), [])
 

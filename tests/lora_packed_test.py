@@ -333,7 +333,8 @@ class FileTest(FileCase):
       self.damaged(metadata=lambda data: data.update(format="5")),
     )
     self.assertIn(
-      "no type of", self.damaged(metadata=lambda data: data.pop("dtype"))
+      "its dtype is not one of",
+      self.damaged(metadata=lambda data: data.pop("dtype")),
     )
 
   def test_bombs(self):
@@ -467,7 +468,7 @@ class BasisTest(FileCase):
       lora.load(self.path, TINY)
     # Another basis of that name is not taken for it.
     self.fit(rank=3)
-    with self.assertRaisesRegex(CheckpointError, "shared basis of SHA-256"):
+    with self.assertRaisesRegex(CheckpointError, "shared basis with SHA-256"):
       lora.load(self.path, TINY)
 
   def test_the_command_does_not_write_over_it(self):
@@ -543,7 +544,7 @@ class BasisTest(FileCase):
 
   def test_what_does_not_fit(self):
     basis = self.fit()
-    with self.assertRaisesRegex(UserError, "a shared basis goes with"):
+    with self.assertRaisesRegex(UserError, "a basis needs one of"):
       self.save(basis=basis)
     del self.leaves[next(iter(basis.directions))]
     self.lora = unflatten_dict(self.leaves)

@@ -340,7 +340,7 @@ class FileTest(parameterized.TestCase):
     self.path.write_bytes(data[:-5])
     refused("cannot be read as an adapter")
     self.path.write_bytes(data.replace(b'"lora"', b'"loro"'))
-    refused("has lost its metadata, which tell rank, layout and alpha: copy")
+    refused("has lost its metadata with rank, layout and alpha: copy")
 
   def test_metadata_that_were_lost(self):
     self.save()

@@ -85,7 +85,7 @@ WRONG = {
   "old_names": (
     _changed(_renamed),
     OWN,
-    "names of before format 2; lora.renamed",
+    "names from before format 2; lora.renamed",
   ),
 }
 
@@ -198,7 +198,7 @@ class PersonalTest(absltest.TestCase):
     loaded = lora.Loaded(self.lora, OWN, {"base_sha256": digest})
     lora.personal(Generator(TINY), self.base, loaded)
     other = random_variables(seed=1)
-    with self.assertRaisesRegex(UserError, "made for weights of SHA-256"):
+    with self.assertRaisesRegex(UserError, "made for weights with SHA-256"):
       lora.personal(Generator(TINY), other, loaded)
     lora.personal(Generator(TINY), other, (self.lora, OWN))
     # Converted weights are the caller's.

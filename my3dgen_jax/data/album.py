@@ -5,20 +5,20 @@ A folder in EG3D's format, or a zip of one, which is read in place:
     dataset.json         cameras, see `dataset_json`
     NAME.png             the photos: png, jpg, jpeg or webp; sub-folders too
     NAME_latent.npy      optional: the photo's anchor in W or W+
-    NAME_mask.png        optional: grey, white where the loss looks
-    NAME_marks.png       optional: grey, white where a detail shows that is
-                         this person's alone; measured apart, never trained on
+        NAME_mask.png        optional: gray, white where the loss is computed
+        NAME_marks.png       optional: gray, white on details that only this
+                             person has; measured separately, never trained on
 
-A folder that `tfds_builder.prepare` has written opens the same way.
+A folder written by `tfds_builder.prepare` opens the same way.
 
     album = open_album("obama", img_resolution=512)
     album.verify()
     train, test, reference = album.split(test=5)
     batch = train.batch([0, 3, 1])
 
-Whatever is wrong with an album is an `AlbumError` of one line that names the
-file. `albums.open_album` checks all names, labels, latents and image
-headers; `verify` decodes every pixel; both belong before any long work.
+Any problem with an album is an `AlbumError` of one line that names the file.
+`albums.open_album` checks all names, labels, latents and image headers;
+`verify` decodes every pixel; call both before any long work.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ from my3dgen_jax.data.photo_selection import find, Selection, spread
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.types import Array
 
-_CACHE_BYTES = 2**30  # of decoded pixels kept; 50 photos of 512 need 5 %
+_CACHE_BYTES = 2**30  # of decoded pixels; 50 photos of 512 x 512 need 5 %
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,11 +58,11 @@ class Item:
     name: unique in the album, a relative path with its extension.
     image: [H, W, 3] float32 in [-1, 1].
     c: [25] float32, the camera label.
-    mask: [H, W, 1] float32 in [0, 1]; 1 where the loss looks, and everywhere
-      if the photo has no mask.
+    mask: [H, W, 1] float32 in [0, 1]; 1 where the loss is computed, and
+      everywhere if the photo has no mask.
     ws: [num_ws, w_dim] float32, its anchor, or None.
-    marks: [H, W, 1] float32 in [0, 1]; 1 where details of this person alone
-      show; or None.
+    marks: [H, W, 1] float32 in [0, 1]; 1 on details that only this person has;
+      or None.
   """
 
   name: str
@@ -75,12 +75,12 @@ class Item:
 
 @flax.struct.dataclass
 class Batch:
-  """Photos as training sees them.
+  """A batch of photos for training.
 
   Attributes:
     image: [N, H, W, 3] float32 in [-1, 1].
     c: [N, 25] float32, camera labels.
-    mask: [N, H, W, 1] float32 in [0, 1]; 1 where the loss looks.
+    mask: [N, H, W, 1] float32 in [0, 1]; 1 where the loss is computed.
   """
 
   image: Array
@@ -92,9 +92,9 @@ class Split(NamedTuple):
   """The parts of an album.
 
   Attributes:
-    train: the photos that training sees.
-    test: those held out to measure it.
-    reference: those the identity score compares with.
+    train: the photos to train on.
+    test: the held-out photos.
+    reference: the photos that the identity score compares with.
   """
 
   train: "Album"
@@ -104,13 +104,13 @@ class Split(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Album(Sequence[Item]):
-  """A person's photos with their cameras, in the order of their names.
+  """A person's photos with their cameras, sorted by name.
 
   Attributes:
-    place: the folder or file, as messages call it.
-    photos: what is known of each, undecoded.
+    place: the folder or file, as named in messages.
+    photos: what is known about each, not decoded.
     img_resolution: side of every photo, pixels.
-    is_procedural: the demo has drawn them; nobody in them is real.
+    is_procedural: whether the demo drew the photos; no one in them is real.
   """
 
   place: str
@@ -130,17 +130,17 @@ class Album(Sequence[Item]):
     img_resolution: int | None = None,
     min_photos: int = 2,
   ) -> "Album":
-    """Checks the headers of photos; `open` is what reads a folder.
+    """Checks the photos' headers; `albums.open_album` reads a folder.
 
     Args:
-      place: the folder or file, as messages call it.
-      photos: in any order.
-      img_resolution: the side they must have, pixels; None: all the same.
-      min_photos: how many there must be, >= 1.
+      place: the folder or file, as named in messages.
+      photos: the photos, in any order.
+      img_resolution: required side, pixels; None: any, the same for all.
+      min_photos: smallest number of photos, >= 1.
 
     Raises:
-      AlbumError: too few photos; two of one stem; one that is damaged, not
-        8-bit RGB, not square or of another size; or such a mask.
+      AlbumError: too few photos; two with the same stem; a photo that is
+        damaged, not 8-bit RGB, not square or of another size; or such a mask.
     """
     photos = tuple(sorted(photos, key=lambda photo: photo.name))
     if not photos:
@@ -214,7 +214,7 @@ class Album(Sequence[Item]):
     """Decodes and stacks photos.
 
     Args:
-      indices: [...] of at least one index.
+      indices: [...], one index or more.
 
     Returns: arrays [..., H, W, 3], [..., 25] and [..., H, W, 1].
     Raises:
@@ -234,9 +234,9 @@ class Album(Sequence[Item]):
     )
 
   def verify(self):
-    """Decodes every photo, mask and picture of marks.
+    """Decodes every photo, mask and marks image.
 
-    Raises: AlbumError: names the first that is damaged or all masked.
+    Raises: AlbumError: names the first that is damaged or fully masked.
     """
     for photo in self.photos:
       self._decode(photo)
@@ -244,17 +244,17 @@ class Album(Sequence[Item]):
         self._decode_marks(photo)
 
   def forget_pixels(self):
-    """Gives back the memory of decoded photos, also of albums parted from it."""
+    """Frees the memory of decoded photos, also for albums split from it."""
     self._decoded.clear()
 
   def subset(self, indices: Sequence[int]) -> "Album":
-    """The photos at `indices`, in the order of their names; may be none."""
+    """The photos at `indices`, sorted by name; may be none."""
     return dataclasses.replace(
       self, photos=tuple(self.photos[i] for i in sorted(set(indices)))
     )
 
   def without_latents(self) -> "Album":
-    """The same photos, as if no latents lay beside them."""
+    """The same photos, without the latents stored next to them."""
     return dataclasses.replace(
       self,
       photos=tuple(
@@ -263,9 +263,9 @@ class Album(Sequence[Item]):
     )
 
   def select(self, selection: Selection, *, seed: int = 0) -> "Album":
-    """Some of the photos, or all of them; what to say is as for `split`.
+    """Selects some of the photos; the selection is specified as in `split`.
 
-    Raises: AlbumError: a name that is not there or comes twice; none is left.
+    Raises: AlbumError: a name is missing or given twice; no photo is left.
     """
     if isinstance(selection, (int, float)):
       indices = spread("photos", range(len(self)), selection, len(self), seed)
@@ -276,7 +276,7 @@ class Album(Sequence[Item]):
     return self.subset(indices)
 
   def digest(self, index: int) -> str:
-    """What a photo brings (pixels, camera, mask, latent), hashed."""
+    """Hash of a photo's content: pixels, camera, mask, latent."""
     item = self[index]
     digest = hashlib.sha256()
     for array in (item.image, item.c, item.mask, item.ws):
@@ -292,24 +292,24 @@ class Album(Sequence[Item]):
     train: Selection | None = None,
     seed: int = 0,
   ) -> Split:
-    """Divides the album into photos to train on, to test on, to compare with.
+    """Divides the album into training, held-out and reference photos.
 
-    Photos selected by number are spread evenly over the sorted names, as
-    neighbours are often of one occasion; `seed` decides which.
+    Photos selected by number are spread evenly over the sorted names, because
+    neighbors are often from one occasion; `seed` decides which.
 
     Args:
-      test: how many photos, what share in [0, 1), their names, or the path of
-        a text file with a name a line (`#` starts a comment). Extensions of
-        names may be left out.
-      reference: the same, for photos that neither train nor test sees; None:
-        all photos of the album, as in the paper.
-      train: the same, of what is left; None: all of that.
-      seed: >= 0.
+      test: number of photos, or a fraction in [0, 1), or their names, or the
+        path of a text file with one name per line (`#` starts a comment).
+        Extensions may be omitted.
+      reference: photos that neither train nor test includes, specified like
+        `test`; None: all photos of the album, as in the paper.
+      train: photos among the rest, specified like `test`; None: all of them.
+      seed: seed of the selection, >= 0.
 
-    Returns: disjoint parts, but for a `reference` of None.
+    Returns: disjoint parts, except for a `reference` of None.
     Raises:
-      AlbumError: a name that is not there or comes twice; nothing is left to
-        train on.
+      AlbumError: a name is missing or given twice; nothing is left to train
+        on.
     """
     wanted = (
       {"test": test}
@@ -318,7 +318,7 @@ class Album(Sequence[Item]):
     )
     parts: dict[str, list[int]] = {}
     taken: dict[int, str] = {}
-    # Names first: a part by number then chooses among what they leave.
+    # Names first, so that a part by number chooses among the rest.
     for part, selection in sorted(
       wanted.items(), key=lambda x: isinstance(x[1], (int, float))
     ):
@@ -359,7 +359,7 @@ class Album(Sequence[Item]):
     )
 
   def _decode(self, photo: Photo) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 [H, W, 3] and [H, W], kept while there is room for them."""
+    """uint8 [H, W, 3] and [H, W], cached while there is room."""
     if photo.name in self._decoded:
       return self._decoded[photo.name]
     size = self.img_resolution
@@ -378,5 +378,5 @@ class Album(Sequence[Item]):
     return image, mask
 
   def _decode_marks(self, photo: Photo) -> np.ndarray:
-    """uint8 [H, W]; seldom needed, so not kept."""
+    """uint8 [H, W]; rarely needed, so not cached."""
     return pixels_of(photo.marks, MASK_MODES, self.img_resolution)

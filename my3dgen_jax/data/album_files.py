@@ -1,6 +1,6 @@
-"""What lies in an album's folder or zip: files, photos and their labels.
+"""Contents of an album's folder or zip: files, photos and their labels.
 
-Whatever is wrong with one is an `AlbumError` of one line that names the file.
+Any problem with one is an `AlbumError` of one line that names the file.
 """
 
 import contextlib
@@ -26,13 +26,13 @@ LATENT_SUFFIX = "_latent.npy"
 MASK_SUFFIX = "_mask.png"
 MARKS_SUFFIX = "_marks.png"
 TRANSFORMS_FILE = "transforms.json"
-# Where tfds_builder.prepare puts an album, and a file that is always there.
+# Where tfds_builder.prepare puts an album, and a file that is always in there.
 PREPARED_FOLDER = "my3dgen_album/1.0.0"
 ALBUM_FOLDER = "album"  # in the folder that `apps.preparation` writes
 PREPARED_FILE = "dataset_info.json"
 # Names of photos to hold out, and to compare identity with.
 TEST_FILE, REFERENCE_FILE = "test.txt", "reference.txt"
-PROCEDURAL_FILE = "procedural.txt"  # of albums that the demo has drawn
+PROCEDURAL_FILE = "procedural.txt"  # marks albums that the demo has drawn
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 
@@ -41,14 +41,14 @@ MASK_MODES = ("L", "1")
 _MODES = {
   "L": "grey",
   "1": "black and white",
-  "LA": "grey with transparency",
+  "LA": "gray with transparency",
   "RGBA": "RGBA, with transparency",
   "P": "a palette image",
   "CMYK": "CMYK",
 }
 _ORIENTATION = 0x0112  # EXIF's tag for how the camera was held; 1: upright
-_LONGEST_REASON = 200  # letters: some libraries quote what they have read
-_MAX_FILE_BYTES = 2**28  # what a zip may claim that one file unpacks to
+_LONGEST_REASON = 200  # characters: some libraries quote what they have read
+_MAX_FILE_BYTES = 2**28  # largest unpacked file accepted from a zip
 
 
 class AlbumError(UserError):
@@ -57,16 +57,16 @@ class AlbumError(UserError):
 
 @contextlib.contextmanager
 def failures_named(place: str) -> Iterator[None]:
-  """Whatever fails inside is an AlbumError of one line about `place`."""
+  """Converts any failure inside to a one-line AlbumError about `place`."""
   try:
     yield
   except UserError:
     raise
   except Image.UnidentifiedImageError:
     raise AlbumError(
-      f"{place}: is damaged, or no PNG, JPEG or WebP image"
+      f"{place}: is damaged, or not a PNG, JPEG or WebP image"
     ) from None
-  # Pillow, NumPy and zipfile raise a good dozen types for damaged files.
+  # Pillow, NumPy and zipfile raise a dozen types of errors for damaged files.
   except Exception as error:  # pylint: disable=broad-exception-caught
     reason = (
       getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -82,8 +82,8 @@ class File:
   """A file in a folder, a zip or a prepared data set.
 
   Attributes:
-    place: what messages call it.
-    open: opens it for reading; may raise whatever reading can raise.
+    place: its name in messages.
+    open: opens it for reading; may raise anything that reading can raise.
   """
 
   place: str
@@ -91,21 +91,21 @@ class File:
 
   @contextlib.contextmanager
   def reading(self) -> Iterator[BinaryIO]:
-    """The open file; whatever fails inside is an AlbumError of one line."""
+    """The open file; any failure inside becomes a one-line AlbumError."""
     with failures_named(self.place), self.open() as file:
       yield file
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Photo:
-  """What an album knows of a photo before its pixels are decoded.
+  """What an album knows about a photo before decoding its pixels.
 
   Attributes:
     name: unique, a relative path with its extension.
     c: [25] float32, the camera label.
-    image: the file.
-    mask: its mask, or None.
-    marks: where details of this person alone show, or None.
+    image: the image file.
+    mask: the mask file, or None.
+    marks: image file of details that only this person has, or None.
     ws: [num_ws, w_dim] float32, its anchor, or None.
   """
 
@@ -118,15 +118,15 @@ class Photo:
 
 
 def stem(name: str) -> str:
-  """A photo's name without its extension, as its latent's and mask's."""
+  """A photo's name without extension, shared with its latent and mask."""
   return name.removesuffix(pathlib.PurePosixPath(name).suffix)
 
 
 def check_header(
   image: Image.Image, place: str, modes: Sequence[str], size: int, reason: str
 ):
-  """Checks mode and size, of which the header tells; raises AlbumError."""
-  # WebP knows no grey.
+  """Checks mode and size, as given in the header; raises AlbumError."""
+  # WebP has no gray mode.
   is_grey_webp = modes is MASK_MODES and image.format == "WEBP"
   if (
     image.mode not in modes and not (is_grey_webp and image.mode == "RGB")
@@ -137,7 +137,7 @@ def check_header(
     wanted = (
       "8-bit RGB without transparency"
       if modes is PHOTO_MODES
-      else "8-bit grey without transparency"
+      else "8-bit gray without transparency"
     )
     raise AlbumError(f"{place}: is {mode}; save it as {wanted}")
   if image.width != image.height:
@@ -153,9 +153,9 @@ def check_header(
 
 
 def pixels_of(file: File, modes: Sequence[str], size: int) -> np.ndarray:
-  """Decodes an image the way a viewer shows it, uint8, read-only."""
+  """Decodes an image as a viewer shows it, uint8, read-only."""
   with file.reading() as opened:
-    # To the end, because a zip's checksum is compared there.
+    # Read to the end, because a zip's checksum is compared there.
     image = Image.open(io.BytesIO(opened.read()), formats=FORMATS)
     check_header(image, file.place, modes, size, "of the album")
     pixels = np.array(ImageOps.exif_transpose(image).convert(modes[0]))
@@ -164,7 +164,7 @@ def pixels_of(file: File, modes: Sequence[str], size: int) -> np.ndarray:
 
 
 def upright_bytes(file: File) -> bytes:
-  """The image file's bytes, those of a PNG if it lies on its side by EXIF.
+  """The file's bytes, or a PNG's if EXIF says that the image is rotated.
 
   Raises: AlbumError: the file is damaged.
   """
@@ -181,18 +181,18 @@ def upright_bytes(file: File) -> bytes:
 def check_latent(
   latent: np.ndarray, place: str, num_ws: int, w_dim: int
 ) -> np.ndarray:
-  """Checks an anchor and brings it to the shape of ws.
+  """Checks an anchor and converts it to the shape of ws.
 
   Args:
     latent: floats, [1, num_ws, w_dim], [num_ws, w_dim], or one w for all
       rows: [1, w_dim] or [w_dim].
-    place: the file, the start of the message.
-    num_ws: rows of the generator's ws.
-    w_dim: the generator's width of w.
+    place: the file, which begins the message.
+    num_ws: number of rows of the generator's ws.
+    w_dim: size of the generator's w.
 
   Returns: [num_ws, w_dim] float32, read-only.
   Raises:
-    AlbumError: another type or shape; NaN or infinity.
+    AlbumError: another dtype or shape; NaN or infinity.
   """
   shapes = ((1, num_ws, w_dim), (num_ws, w_dim), (1, w_dim), (w_dim,))
   if (
@@ -236,7 +236,7 @@ def labelled_photos(
   w_dim: int | None,
   convention: Sequence[str] = (),
 ) -> list[Photo]:
-  """Brings files together: each photo with its label, mask and latent."""
+  """Combines files: each photo with its label, mask and latent."""
   labelled = _file_of_labels(files)
   labels_place = labelled.place if labelled else dataset_json.FILE_NAME
   images = [name for name in files if name.lower().endswith(EXTENSIONS)]
@@ -281,12 +281,12 @@ def labelled_photos(
       raise AlbumError(latent_files.convert_hint(of_torch[name].place))
   for kind, others in (
     ("mask", masks),
-    ("picture of marks", marks),
+    ("marks image", marks),
     ("latent", latents),
   ):
     for other in sorted(set(others) - stems):
       raise AlbumError(
-        f"{others[other].place}: is the {kind} of no photo, as "
+        f"{others[other].place}: is a {kind} without a photo: "
         f"there is no {other}.png, .jpg or .webp; remove it"
       )
   return [
@@ -309,7 +309,7 @@ def _file_of_labels(files: Mapping[str, File]) -> File | None:
 
 
 def _endings(suffix: str) -> tuple[str, ...]:
-  """`_mask.png` and the like in all formats of pictures."""
+  """The suffix, e.g. `_mask.png`, in all image formats."""
   return tuple(suffix.removesuffix(".png") + end for end in EXTENSIONS)
 
 
@@ -320,15 +320,15 @@ def _beside(
   *,
   many: bool = False,
 ) -> dict[str, File]:
-  """What lies beside photos, by the photos' stems.
+  """Files that belong to photos, by the photos' stems.
 
   Args:
-    files: by name.
-    labels: a label makes `me_with_mask.png` a photo.
-    suffixes: their names' ends, small letters.
-    many: of several the first suffix counts.
+    files: files by name.
+    labels: labeled names, so that `me_with_mask.png` can be a photo.
+    suffixes: ends of the files' names, lowercase.
+    many: whether a photo may have several; the first suffix wins.
 
-  Raises: AlbumError: a photo has two, and may not.
+  Raises: AlbumError: a photo has two, and `many` is not set.
   """
   found: dict[str, File] = {}
   for suffix in suffixes:
@@ -347,8 +347,8 @@ def with_names_of(
 ) -> dict[str, np.ndarray]:
   """Labels by the photos' names in the album.
 
-  Tools write the path that a photo had on their machine, and NeRF's leave
-  extensions out.
+  Tools write the path that a photo had on their machine, and NeRF tools omit
+  extensions.
   """
   known = set(images)
   by_stem = {}
@@ -376,19 +376,19 @@ def _and_more(names: Sequence[str]) -> str:
 
 
 def _is_hidden(parts: Sequence[str]) -> bool:
-  """Finder and Explorer leave `.DS_Store`, `__MACOSX/` and the like."""
+  """Whether it is `.DS_Store`, `__MACOSX/` or another hidden file."""
   return any(part.startswith(".") or is_system_file(part) for part in parts)
 
 
 def _open_file(path: pathlib.Path) -> BinaryIO:
-  # Opening a named pipe would wait for ever.
+  # Opening a named pipe would block forever.
   if path.exists() and not path.is_file():
-    raise AlbumError(f"{path}: is no ordinary file")
+    raise AlbumError(f"{path}: is not an ordinary file")
   return open(path, "rb")
 
 
 def folder_files(folder: pathlib.Path) -> dict[str, File]:
-  """All files below a folder, by normalised relative name."""
+  """All files below a folder, by normalized relative name."""
 
   def fail(error):
     raise AlbumError(f"{error.filename}: cannot be read: {error.strerror}")
@@ -408,9 +408,9 @@ def folder_files(folder: pathlib.Path) -> dict[str, File]:
 
 
 def zip_files(path: pathlib.Path) -> dict[str, File]:
-  """All files in a zip, by normalised name; a folder around all is left out.
+  """All files in a zip, by normalized name; a single outer folder is dropped.
 
-  Raises: AlbumError: no zip; damaged; a name that would climb out.
+  Raises: AlbumError: not a zip; damaged; a name that leads outside.
   """
   with failures_named(str(path)):
     with open(path, "rb") as file:
@@ -424,7 +424,7 @@ def zip_files(path: pathlib.Path) -> dict[str, File]:
     place = f"{path}/{name}"
     parts = pathlib.PurePosixPath(name).parts
     if name.startswith("/") or ".." in parts or name[1:2] == ":":
-      raise AlbumError(f"{place}: points outside of the zip; do not trust it")
+      raise AlbumError(f"{place}: points outside the zip; do not trust it")
     if not name or name.endswith("/") or _is_hidden(parts):
       continue
     if entry.file_size > _MAX_FILE_BYTES:

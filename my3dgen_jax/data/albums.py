@@ -1,4 +1,4 @@
-"""Opens an album, in whichever way it is kept."""
+"""Opens albums, whatever way they are stored."""
 
 import dataclasses
 import os
@@ -32,28 +32,28 @@ def open_album(
   convention: str = "",
   rendering: RenderConfig | None = None,
 ) -> Album:
-  """Opens an album and checks all but the pixels.
+  """Opens an album and checks everything except the pixels.
 
   Args:
-    path: a folder, a zip, or a folder that `apps.preparation` or
-      `tfds_builder.prepare` has written.
-    img_resolution: side that the photos must have, pixels; None: any, the
-      same for all.
-    num_ws: rows of the generator's ws. Latents are read only where this
+    path: a folder, a zip, or a folder written by `apps.preparation` or
+      `tfds_builder.prepare`.
+    img_resolution: required side of the photos, pixels; None: any, the same
+      for all.
+    num_ws: number of rows of the generator's ws. Latents are read only if this
       and `w_dim` are given.
-    w_dim: the generator's width of w.
-    min_photos: how many photos there must be, >= 1.
-    convention: words of `cameras.conventions`, separated by commas, in which
-      its cameras are; "": our own. Of a folder or zip of photos alone.
-    rendering: of the generator, to see that its rays reach the heads; None:
-      not compared.
+    w_dim: size of the generator's w.
+    min_photos: smallest number of photos, >= 1.
+    convention: convention of the cameras, words of `cameras.conventions`
+      separated by commas; "": ours. Only for a folder or zip of photos.
+    rendering: the generator's rendering config, to check that its rays reach
+      the heads; None: not checked.
 
   Raises:
-    AlbumError: as `Album.from_photos`; also labels missing or too many, or
-      such as see no upright head, latents of another size or with NaN, a zip
-      that is damaged or climbs out of itself.
+    AlbumError: as `Album.from_photos`; also missing or extra labels, labels
+      that see no upright head, latents of another size or with NaN, a zip that
+      is damaged or leads outside itself.
     DatasetJsonError: `dataset.json` cannot be used.
-    UserError: `convention` is none.
+    UserError: `convention` is not valid.
   """
   words = conventions.parse(convention)
   path = pathlib.Path(path).expanduser()
@@ -102,7 +102,7 @@ def open_album(
     img_resolution=img_resolution,
     min_photos=min_photos,
   )
-  if dataset_json.FILE_NAME not in files:  # of NeRF tools
+  if dataset_json.FILE_NAME not in files:  # from NeRF tools
     words = words or (conventions.OPENGL,)
   conventions.check(album.c, album.names, album.place, rendering, words=words)
   return dataclasses.replace(
@@ -112,7 +112,7 @@ def open_album(
 
 
 def _is_named_as_the_demo_s(album: Album) -> bool:
-  """Whether the demo of versions before `PROCEDURAL_FILE` has drawn it."""
+  """Whether a demo version without `PROCEDURAL_FILE` has drawn it."""
   kinds = set()
   for name in album.names:
     match = re.fullmatch(r"(photo|test|reference)\d{3}\.png", name)

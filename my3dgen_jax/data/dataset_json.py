@@ -2,7 +2,7 @@
 
     {"labels": [["name.png", [25 numbers]], ["folder/name.png", ...], ...]}
 
-Names are relative to the file's folder. Labels are those of `ops.cameras`.
+Names are relative to the file's folder. Labels are as in `ops.cameras`.
 """
 
 import json
@@ -29,11 +29,11 @@ class DatasetJsonError(UserError):
 
 
 def convention_of(content: Any, given: Sequence[str]) -> Sequence[str]:
-  """The words of the convention that a file's cameras are in.
+  """The words of the convention that a file's cameras use.
 
   Args:
-    content: plain data of the file.
-    given: what somebody has said of it; none: nothing.
+    content: plain data from the file.
+    given: the convention stated by the user; empty: not stated.
   """
   if nerfstudio.is_transforms(content) or nerfstudio.is_camera_path(content):
     return given or (conventions.OPENGL,)
@@ -41,15 +41,15 @@ def convention_of(content: Any, given: Sequence[str]) -> Sequence[str]:
 
 
 def normal_name(name: str) -> str:
-  """One spelling for a file's name, whoever wrote it.
+  """Normalizes the spelling of a file's name.
 
-  Windows separates folders by a backslash; macOS stores "é" as "e" and an
+  Windows separates folders with a backslash; macOS stores "é" as "e" and an
   accent, so a name typed there differs from the one in the file.
 
   Args:
     name: relative path.
 
-  Returns: with forward slashes, no leading "./", in Unicode's form C.
+  Returns: the name with forward slashes, no leading "./", in Unicode's form C.
   """
   return unicodedata.normalize("NFC", name.replace("\\", "/")).removeprefix(
     "./"
@@ -57,15 +57,15 @@ def normal_name(name: str) -> str:
 
 
 def check_label(label: Array, where: str):
-  """Checks that one label holds a camera.
+  """Checks that a label holds a camera.
 
   Args:
     label: [25].
-    where: the file and entry, the start of the message.
+    where: the file and entry, which begin the message.
 
   Raises:
-    DatasetJsonError: another shape, NaN or infinity, or no rigid camera with
-      positive focal lengths.
+    DatasetJsonError: another shape, NaN or infinity, or not a rigid camera
+      with positive focal lengths.
   """
   try:
     cameras.check_label(np.asarray(label)[None], "label")
@@ -77,17 +77,17 @@ def check_label(label: Array, where: str):
 def parse(
   data: str | bytes, where: str, convention: Sequence[str] = ()
 ) -> dict[str, np.ndarray]:
-  """Reads the text of a `dataset.json`, or of NeRF tools' files of cameras.
+  """Reads the text of a `dataset.json`, or of a NeRF tool's camera file.
 
   Args:
     data: the text, or its bytes.
-    where: the file, the start of every message.
-    convention: words of `cameras.conventions` in which the cameras are; none:
-      our own, or that of the file's kind.
+    where: the file, which begins every message.
+    convention: words of `cameras.conventions` for the cameras; empty: our
+      own, or the convention of the file's kind.
 
   Returns: as `labels_of`.
   Raises:
-    DatasetJsonError: no JSON, or as `labels_of`.
+    DatasetJsonError: not JSON, or as `labels_of`.
   """
   try:
     content = json_files.parse(data)
@@ -99,19 +99,19 @@ def parse(
 def labels_of(
   content: Any, where: str, convention: Sequence[str] = ()
 ) -> dict[str, np.ndarray]:
-  """The labels of what such a file holds.
+  """Reads the labels from such a file's content.
 
   Args:
-    content: plain data: {"labels": [[name, label], ...]}, with a table in
-      place of pairs, too; or see `cameras.nerfstudio`.
+    content: plain data: {"labels": [[name, label], ...]}, or a dict instead of
+      pairs; or see `cameras.nerfstudio`.
     where: see `parse`.
     convention: see `parse`.
 
   Returns: name -> label [25] float32, in our own convention and the file's
     order; the names are `normal_name`s.
   Raises:
-    DatasetJsonError: no labels; an entry that is no pair of a name and a
-      camera; a name that comes twice.
+    DatasetJsonError: no labels; an entry that is not a pair of a name and a
+      camera; a name that appears twice.
   """
   entries = content.get("labels") if isinstance(content, dict) else None
   if isinstance(entries, dict):
@@ -173,7 +173,7 @@ def _numbers(numbers: Any, here: str) -> list[float]:
       f"intrinsics 3x3, row by row), got {len(numbers)}"
     )
   for k, number in enumerate(numbers):
-    # Numbers that float32 cannot hold would pass as infinity.
+    # Numbers that do not fit float32 would pass as infinity.
     if (
       isinstance(number, bool)
       or not isinstance(number, (int, float))
@@ -206,14 +206,14 @@ def read(
 
 
 def write(path: str | os.PathLike, labels: Mapping[str, Array]):
-  """Writes a `dataset.json`; the file is whole or absent.
+  """Writes a `dataset.json`, atomically.
 
   Args:
     path: the file.
     labels: name -> label [25], kept in their order, as float32.
 
   Raises:
-    DatasetJsonError: a label that is no camera, or two equal names.
+    DatasetJsonError: a label that is not a camera, or two equal names.
     OSError: the folder cannot be written.
   """
   path = pathlib.Path(path)

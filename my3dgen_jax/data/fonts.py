@@ -1,4 +1,4 @@
-"""Letters on pictures, in whichever script a file is called."""
+"""Fonts for text on images, in any script."""
 
 import functools
 
@@ -7,8 +7,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-# What systems have, by their files' names, those of most scripts first.
-# Pillow looks where the system keeps them.
+# System fonts by file name, those that cover most scripts first. Pillow knows
+# where the system keeps them.
 _FONTS = (
   "NotoSansCJK-Regular.ttc",
   "NotoSansCJKsc-Regular.otf",
@@ -28,17 +28,17 @@ _FONTS = (
   "unifont.otf",
   "DejaVuSans.ttf",
 )
-_NOBODY_S = "\U0010ffff"  # no font has it: it shows what a font draws instead
+_NOBODY_S = "\U0010ffff"  # in no font: shows what is drawn for missing glyphs
 
 
 def font_for(text: str, size: int) -> Font:
   """A font that has a text's letters.
 
   Args:
-    text: to be written.
-    size: pixels.
+    text: the text to be written.
+    size: size, pixels.
 
-  Returns: of Pillow's own and the system's the first that has most of them.
+  Returns: the first of Pillow's own and the system's that has most of them.
   """
   own = _own(size)
   if text.isascii():
@@ -58,14 +58,14 @@ def _all(size: int) -> tuple[Font, ...]:
   for name in _FONTS:
     try:
       found.append(ImageFont.truetype(name, size))
-    except OSError:  # this system has none of that name
+    except OSError:  # this system does not have it
       continue
   return tuple(found)
 
 
 @functools.lru_cache(maxsize=256)
 def _count(font: Font, letters: str) -> int:
-  """How many letters a font draws, and not its sign for one it lacks."""
+  """How many letters a font draws, other than as missing glyphs."""
   missing = _drawn(font, _NOBODY_S)
   return sum(
     not np.array_equal(_drawn(font, letter), missing) for letter in letters

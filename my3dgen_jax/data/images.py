@@ -1,6 +1,6 @@
-"""Images between arrays and files.
+"""Converts images between arrays and files.
 
-Inside: float32 in [-1, 1]. On disk: 8 bits a channel, PNG.
+In memory: float32 in [-1, 1]. On disk: 8 bits per channel, PNG.
 """
 
 import os
@@ -17,36 +17,36 @@ _LARGEST_TITLE = 40  # pixels
 
 
 def to_uint8(image: Array) -> np.ndarray:
-  """[-1, 1] -> 0 … 255, rounded, what lies outside clipped; any shape."""
+  """[-1, 1] to 0 … 255, rounded and clipped; any shape."""
   image = np.asarray(image, np.float32)
   return np.clip(np.rint((image + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
 def to_float(pixels: Array) -> np.ndarray:
-  """0 … 255 -> [-1, 1], float32; any shape."""
+  """0 … 255 to [-1, 1], float32; any shape."""
   return np.asarray(pixels, np.float32) / np.float32(127.5) - 1
 
 
 def depth_to_uint8(depth: Array, near: float, far: float) -> np.ndarray:
-  """Distances as grey: `near` and nearer white, `far` and farther black."""
+  """Depth as gray: `near` and nearer is white, `far` and farther black."""
   share = (np.asarray(depth, np.float32) - near) / max(far - near, 1e-6)
   return to_uint8(1 - 2 * share)
 
 
 def as_colors(picture: np.ndarray) -> np.ndarray:
-  """Grey uint8 [H, W, 1] or colors [H, W, 3] as [H, W, 3]."""
+  """Gray uint8 [H, W, 1] or colors [H, W, 3] as [H, W, 3]."""
   return np.repeat(picture, 3 // picture.shape[-1], axis=-1)
 
 
 def fitted(picture: np.ndarray, side: int | None) -> np.ndarray:
-  """A picture of another width; its shape stays.
+  """Resizes an image to a width; its aspect ratio stays.
 
   Args:
     picture: uint8 [H, W, 1] or [H, W, 3].
-    side: its new width, pixels; None: as it is.
+    side: the new width, pixels; None: unchanged.
 
-  Returns: smaller by Lanczos's filter; larger by repeating pixels, so that
-    nobody takes them for finer ones.
+  Returns: the image, shrunk with a Lanczos filter or enlarged by repeating
+    pixels, so that it does not seem to have more detail.
   """
   height, width, channels = picture.shape
   if side in (None, width):
@@ -67,7 +67,7 @@ def make_grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
 
 
 def with_titles(grid: np.ndarray, titles: Sequence[str]) -> np.ndarray:
-  """Puts a line of text above each column of a grid, uint8 [H, W, 3]."""
+  """Adds a line of text above each column of a grid, uint8 [H, W, 3]."""
   width = grid.shape[1] // len(titles)
   size = min(max(10, width // 14), _LARGEST_TITLE)
   header = Image.new("RGB", (grid.shape[1], 2 * size), "white")
@@ -84,7 +84,7 @@ def with_titles(grid: np.ndarray, titles: Sequence[str]) -> np.ndarray:
 
 
 def write_png(path: str | os.PathLike, image: np.ndarray):
-  """Writes uint8 [H, W, 3], [H, W, 1] or [H, W]; the file is whole or absent.
+  """Writes uint8 [H, W, 3], [H, W, 1] or [H, W], atomically.
 
   Raises: OSError if the folder cannot be written.
   """

@@ -1,8 +1,8 @@
-"""Which photos each training step sees: shuffled, endless, resumable.
+"""The photos of each training step: shuffled, endless, resumable.
 
-A step's batch is a function of (seed, step), so the whole state is one
-integer. How the batch is laid over devices is decided afterwards, by
-`shard`, so any number of devices sees the same batches.
+A step's batch is a function of (seed, step), so the whole state is one integer.
+`shard` lays the batch out over devices afterwards, so any number of devices
+sees the same batches.
 
     batches = ShuffledBatches(size=len(album), batch_size=4, seed=0)
     for step, indices in batches.from_step(start):
@@ -23,7 +23,7 @@ from my3dgen_jax.errors import UserError
 
 @functools.lru_cache(maxsize=8)
 def permutation(size: int, *, seed: int, epoch: int) -> np.ndarray:
-  """The order of an epoch, a function of its arguments alone.
+  """The order of an epoch, which depends only on the arguments.
 
   Args:
     size: number of photos.
@@ -32,8 +32,8 @@ def permutation(size: int, *, seed: int, epoch: int) -> np.ndarray:
 
   Returns: [size] int64, read-only, each of 0 … size - 1 once.
   """
-  # NumPy promises the same bits for ever of SeedSequence and Philox, but not
-  # of Generator.permutation; an interrupted run may go on with another NumPy.
+  # NumPy guarantees the same bits forever for SeedSequence and Philox, but not
+  # for Generator.permutation; a run may be resumed with another NumPy.
   keys = np.random.Philox(np.random.SeedSequence((seed, epoch)))
   order = np.argsort(keys.random_raw(size), kind="stable")
   order.flags.writeable = False
@@ -45,15 +45,15 @@ class ShuffledBatches:
   """Endless batches of indices; every epoch holds each photo once.
 
   Epochs follow each other without a gap: a batch that the rest of an epoch
-  cannot fill goes on in the next one, and a batch may be larger than the
+  cannot fill continues in the next one, and a batch may be larger than the
   album.
 
   Attributes:
     size: number of photos.
-    batch_size: of the whole step, over all devices and accumulation.
-    seed: of the shuffling.
+    batch_size: photos per step, over all devices and accumulation.
+    seed: seed of the shuffling.
 
-  Raises: UserError where a number is too small.
+  Raises: UserError: a number is too small.
   """
 
   size: int
@@ -68,7 +68,7 @@ class ShuffledBatches:
         )
 
   def at(self, step: int) -> np.ndarray:
-    """The batch of step 0, 1, …: indices, [batch_size] int64."""
+    """The batch of a step, from 0: indices, [batch_size] int64."""
     first = step * self.batch_size
     epochs = range(
       first // self.size, (first + self.batch_size - 1) // self.size + 1
@@ -80,7 +80,7 @@ class ShuffledBatches:
     return order[start : start + self.batch_size]
 
   def from_step(self, step: int = 0) -> Iterator[tuple[int, np.ndarray]]:
-    """(step, indices) of this step and all that follow, without end."""
+    """Yields (step, indices) from this step on, without end."""
     while True:
       yield step, self.at(step)
       step += 1
@@ -89,17 +89,17 @@ class ShuffledBatches:
 def shard(
   tree: Any, *, num_devices: int, accumulation: int | None = None
 ) -> Any:
-  """Lays a batch over devices and, on each, over accumulation steps.
+  """Lays a batch out over devices and, on each, over accumulation steps.
 
   Args:
     tree: arrays [N, ...], e.g. an `album.Batch`, or indices alone.
-    num_devices: leading axis for `jax.pmap`.
-    accumulation: parts a device works through one after the other; None
-      adds no axis for them.
+    num_devices: size of the leading axis for `jax.pmap`.
+    accumulation: number of parts that a device works through in turn; None:
+      no axis for them.
 
   Returns: the tree with arrays [num_devices, per_device, ...], or
-    [num_devices, accumulation, per_part, ...]. The order stays: with both
-    leading axes flattened again it is the batch.
+      [num_devices, accumulation, per_part, ...]. The order is kept: flattening
+      the leading axes gives the batch again.
   Raises:
     UserError: N does not divide by num_devices · accumulation.
   """

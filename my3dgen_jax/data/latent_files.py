@@ -1,8 +1,8 @@
-"""Latents of photos as projectors write them.
+"""Latents of photos in the files that projectors write.
 
-    NAME_latent.npy, NAME_projected_w.npz    beside the photo NAME.png
+    NAME_latent.npy, NAME_projected_w.npz    next to the photo NAME.png
 
-A `.npz` holds them as `ws`, `w`, `latent` or alone.
+A `.npz` holds the array as `ws`, `w`, `latent`, or as its only array.
 """
 
 import pathlib
@@ -26,13 +26,13 @@ _NAMES = ("ws", "w", "latent", "w_plus")
 
 
 def read(file: BinaryIO) -> np.ndarray:
-  """The array of a projector's file.
+  """Reads the array of a projector's file.
 
   Args:
-    file: open, at its start.
+    file: an open file, at its start.
 
-  Raises: CheckpointError: without the file's name; it is damaged, or holds
-    several arrays and none of these names.
+  Raises: CheckpointError: it is damaged, or holds several arrays and none of
+    these names; without the file's name.
   """
   return choose(array_files.read(file))
 
@@ -53,11 +53,11 @@ def choose(found: np.ndarray | dict[str, np.ndarray]) -> np.ndarray:
 
 
 def convert_hint(path: str) -> str:
-  """What to do with a latent of PyTorch."""
+  """How to convert a latent of PyTorch."""
   source = pathlib.PurePath(path)
   target = source.with_suffix(".npy")
   return (
-    f"{path}: is a file of PyTorch; convert it: python converters/"
+    f"{path}: is a PyTorch file; convert it: python converters/"
     f"latent_to_npy.py --input {shlex.quote(str(source))} --output "
     f"{shlex.quote(str(target))}"
   )

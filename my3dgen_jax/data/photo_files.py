@@ -1,13 +1,13 @@
-"""Anybody's photos as arrays: upright, 8-bit RGB, sRGB.
+"""Reads photos of any origin as arrays: upright, 8-bit RGB, sRGB.
 
     found = photo_files.find("holiday")
     photo = photo_files.read_photo(found.photos[0])
     photo.pixels                                    # [H, W, 3] uint8
 
-What a camera, a phone, a scanner or a web site leaves: JPEG (also CMYK),
-PNG, WebP, TIFF, BMP, GIF and JPEG 2000; AVIF where Pillow is 11.3 or newer,
-HEIC where pillow-heif is installed. Nothing but pixels comes out: where and
-by what a photo was taken stays in its file.
+Supports what cameras, phones, scanners and web sites produce: JPEG (also CMYK),
+PNG, WebP, TIFF, BMP, GIF and JPEG 2000; AVIF with Pillow 11.3 or newer, HEIC
+with pillow-heif. Only pixels are read: where and with what a photo was taken
+stays in its file.
 """
 
 import collections
@@ -38,7 +38,7 @@ EXTENSIONS = (
   ".avif",
   ".heic",
   ".heif",
-  ".hif",  # as Canon and Sony call it
+  ".hif",  # Canon's and Sony's name
   ".tif",
   ".tiff",
   ".bmp",
@@ -59,7 +59,7 @@ VIDEO_EXTENSIONS = (
   ".m2ts",
   ".wmv",
 )
-# What cameras keep before it is a picture: Canon, Nikon, Sony, Adobe, …
+# Raw formats of cameras: Canon, Nikon, Sony, Adobe, …
 RAW_EXTENSIONS = (
   ".cr2",
   ".cr3",
@@ -72,31 +72,31 @@ RAW_EXTENSIONS = (
   ".pef",
   ".srw",
 )
-# Decoded, that is half a gigabyte for a moment. Phones make 12 to 50 million;
-# from larger JPEGs a half, a quarter or an eighth of the side is decoded.
+# Decoding takes half a gigabyte for a moment. Phones make 12 to 50 million;
+# larger JPEGs are decoded at a half, a quarter or an eighth of the side.
 MAX_PIXELS = 64_000_000
-# Some formats need several times that while they are decoded.
+# Some formats need several times that memory during decoding.
 _MAX_PIXELS = {"JPEG2000": 24_000_000, "WEBP": 36_000_000}
-# Of progressive JPEGs, all coefficients are in memory at once.
+# Progressive JPEGs keep all coefficients in memory at once.
 _WHOLE_PROGRESSIVE = 36_000_000
 
-# Of larger HDR, 8 bits are decoded: 16 would need twice the memory.
+# Larger HDR photos are decoded to 8 bits: 16 would need twice the memory.
 _WHOLE_HDR = 24_000_000
 
 _FORMATS = ("PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "AVIF", "HEIF")
 _SHRINK = (1, 2, 4, 8)
-_ROWS = 256  # of a photo whose colors are converted at a time
+_ROWS = 256  # rows of a photo whose colors are converted at a time
 _ORIENTATION = 0x0112
 _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Photo:
-  """A photo as it is looked at.
+  """A photo as a viewer shows it.
 
   Attributes:
     pixels: [H, W, 3] uint8.
-    shrunk: how many of the file's pixels, along a side, became one: 1, but
+    shrunk: how many of the file's pixels, along a side, became one: 1, except
       for huge JPEGs.
   """
 
@@ -106,14 +106,14 @@ class Photo:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-  """What a folder holds, by the files' names.
+  """Contents of a folder, by the files' names.
 
   Attributes:
-    photos: in the order of their names.
-    videos: likewise.
-    others: how many files are neither.
-    endings: how many of those have each ending, in small letters; "": none.
-    unreadable: what folders could not be looked into, a line each.
+    photos: photos, sorted by name.
+    videos: videos, sorted by name.
+    others: number of files that are neither.
+    endings: number of those per extension, lowercase; "": none.
+    unreadable: folders that could not be read, a line each.
   """
 
   photos: tuple[pathlib.Path, ...]
@@ -123,15 +123,17 @@ class Found:
   endings: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
   def passed_over(self) -> str:
-    """What is neither, as one line says it; "": there is nothing."""
+    """One line about the files that are neither; "": there are none."""
     if not self.others:
       return ""
     by_count = sorted(self.endings.items(), key=lambda item: (-item[1], item))
-    kinds = [f"{count} {name or 'without ending'}" for name, count in by_count]
-    more = f", and {len(kinds) - 5} other endings" if len(kinds) > 5 else ""
+    kinds = [
+      f"{count} {name or 'without extension'}" for name, count in by_count
+    ]
+    more = f", and {len(kinds) - 5} other extensions" if len(kinds) > 5 else ""
     raw = any(name in RAW_EXTENSIONS for name in self.endings)
     return (
-      f"{self.others} other files passed over ({', '.join(kinds[:5])}{more})"
+      f"{self.others} other files skipped ({', '.join(kinds[:5])}{more})"
       + "; export raw photos as JPEG" * raw
     )
 
@@ -139,15 +141,15 @@ class Found:
 def find(
   place: str | os.PathLike, *, without: str | os.PathLike | None = None
 ) -> Found:
-  """Looks for photos and videos in a folder and all below; or takes a file.
+  """Finds photos and videos in a folder and below, or takes one file.
 
-  Hidden files and folders are passed over, links to folders, too.
+  Hidden files and folders are skipped, and so are links to folders.
 
   Args:
     place: a folder, or one photo or video.
-    without: a folder that is passed over, wherever it is.
+    without: a folder to skip, wherever it is.
 
-  Raises: UserError: there is no such thing.
+  Raises: UserError: there is no such folder or file.
   """
   place = pathlib.Path(place).expanduser()
   if place.is_dir():
@@ -188,38 +190,38 @@ def find(
 
 
 def _is_hidden(name: str) -> bool:
-  """What nobody means as a photo."""
+  """Whether a name is one that is not meant as a photo."""
   return name.startswith(".") or is_system_file(name)
 
 
 def read_photo(path: str | os.PathLike) -> Photo:
   """Reads a photo as a viewer shows it.
 
-  Turned as its EXIF says, with its colors brought to sRGB by the profile in
-  it, or by what else says them (HEIC's and AVIF's nclx, PNG's cICP, gAMA and
-  cHRM), HDR included; transparent parts lie over white; of several pages it
-  is the first.
+  It is rotated as its EXIF says and converted to sRGB by its profile, or by
+  other color information (HEIC's and AVIF's nclx, PNG's cICP, gAMA and cHRM),
+  including HDR; transparency is over white; of several pages the first is
+  read.
 
   Args:
     path: the file.
 
-  Raises: UserError, which names the file and says why: it cannot be read, is
-    damaged, cut off or no photo, has more than `MAX_PIXELS`, or needs a
-    library that is missing.
+  Raises: UserError: it cannot be read, is damaged, truncated or not a photo,
+    has more than `MAX_PIXELS`, or needs a library that is missing; names the
+    file and the reason.
   """
   path = pathlib.Path(path)
   with warnings.catch_warnings(), _failures_named(path):
-    # Pillow warns of large photos and odd EXIF; the first are refused below.
+    # Pillow warns about large photos and odd EXIF; the first are refused below.
     warnings.simplefilter("ignore")
     pixels, orientation, shrunk = _decoded(path)
     return Photo(_upright(pixels, orientation), shrunk)
 
 
 def _decoded(path: pathlib.Path) -> tuple[np.ndarray, int, int]:
-  """A photo as it lies in the file, EXIF's orientation, and `Photo.shrunk`."""
+  """A photo as stored in the file, EXIF's orientation, and `Photo.shrunk`."""
   with _opened(path) as image:
     if image.mode == "F":
-      raise UserError(f"{path}: has 32 bits a pixel; save it with 8 or 16")
+      raise UserError(f"{path}: has 32 bits per pixel; save it with 8 or 16")
     if image.format == "JPEG":
       photo_formats.check_scans(path)
     shrunk = _fit(image, path)
@@ -234,13 +236,13 @@ def _decoded(path: pathlib.Path) -> tuple[np.ndarray, int, int]:
     else:
       image.load()
       pixels = _eight_bit_srgb(image, path, space)
-    # Not before: TIFFs are turned while they are loaded.
+    # Not before: TIFFs are rotated while they are loaded.
     return pixels, _orientation(image), shrunk
 
 
 @contextlib.contextmanager
 def _failures_named(path: pathlib.Path) -> Iterator[None]:
-  """Whatever fails inside is a UserError of one line about the file."""
+  """Converts any failure inside to a one-line UserError about the file."""
   # pylint: disable-next=import-outside-toplevel
   from PIL import Image
 
@@ -253,33 +255,33 @@ def _failures_named(path: pathlib.Path) -> Iterator[None]:
   except Image.DecompressionBombError:
     raise _too_large(path) from None
   except MemoryError:
-    raise UserError(f"{path}: does not fit into the memory") from None
-  # Pillow raises a good dozen types for damaged files.
+    raise UserError(f"{path}: does not fit into memory") from None
+  # Pillow raises a dozen types of errors for damaged files.
   except Exception as error:  # pylint: disable=broad-exception-caught
     reason = (
       getattr(error, "strerror", None) or str(error) or type(error).__name__
     )
     if "truncated" in reason:
-      reason = "is cut off"
+      reason = "is truncated"
     raise UserError(
       f"{path}: cannot be read: " + " ".join(reason.split())
     ) from None
 
 
 def _opened(path: pathlib.Path) -> Any:
-  """The image, of which only the header is read."""
+  """Opens an image and reads only its header."""
   # pylint: disable-next=import-outside-toplevel
   from PIL import Image, JpegImagePlugin
 
-  if path.exists() and not path.is_file():  # a named pipe would wait for ever
-    raise UserError(f"{path}: is no ordinary file")
+  if path.exists() and not path.is_file():  # a named pipe would block forever
+    raise UserError(f"{path}: is not an ordinary file")
   with open(path, "rb") as file:
     head = file.read(32)
   if not head:
     raise UserError(f"{path}: is empty")
   if head.startswith(photo_formats.JPEG):
     # Directly: `Image.open` refuses large ones, which are shrunk here, and
-    # takes those with a second picture inside for something else.
+    # takes those with a second image inside for another format.
     return JpegImagePlugin.JpegImageFile(path)
   brand = photo_formats.brand(head)
   if brand in photo_formats.HEIF_BRANDS:
@@ -293,7 +295,7 @@ def _opened(path: pathlib.Path) -> Any:
 
 
 def _fit(image: Any, path: pathlib.Path) -> int:
-  """Has an image decoded smaller, if it is too large; by how much, per side.
+  """Has an image decoded smaller if it is too large; returns the factor.
 
   Raises: UserError: that is not possible.
   """
@@ -301,7 +303,7 @@ def _fit(image: Any, path: pathlib.Path) -> int:
   limit = _MAX_PIXELS.get(image.format, MAX_PIXELS)
   whole = limit
   if image.format == "JPEG":
-    if "progressive" in image.info:  # kept whole while it is decoded
+    if "progressive" in image.info:  # kept whole during decoding
       whole = min(limit, _WHOLE_PROGRESSIVE)
     else:
       limit *= _SHRINK[-1] ** 2
@@ -322,16 +324,16 @@ def _too_large(path: pathlib.Path, size: str = "", limit: int = 0) -> UserError:
 
 
 def _orientation(image: Any) -> int:
-  """EXIF's: 1 is upright."""
+  """EXIF's orientation: 1 is upright."""
   try:
     return int(image.getexif().get(_ORIENTATION, 1))
-  # Whatever damaged EXIF leads to; the pixels are there.
+  # Damaged EXIF can raise anything; the pixels are still there.
   except Exception:  # pylint: disable=broad-exception-caught
     return 1
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-  """Turns and mirrors [H, W, 3] as EXIF says."""
+  """Rotates and mirrors [H, W, 3] as EXIF says."""
   if orientation in (5, 6, 7, 8):
     pixels = pixels.swapaxes(0, 1)
   if orientation in (3, 4, 7, 8):
@@ -342,7 +344,7 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _hdr_heif(path: pathlib.Path, space: ColorSpace) -> np.ndarray:
-  """HEIC with all its bits, of which 8 would be too few before they bend."""
+  """Reads HEIC with all its bits: 8 would be too few for tone mapping."""
   image = photo_formats.pillow_heif(path).open_heif(
     path, convert_hdr_to_8bit=False
   )
@@ -369,7 +371,7 @@ def _eight_bit_srgb(
 
 
 def _eight_bits(rows: Any, whole: Any, path: pathlib.Path) -> Any:
-  """Brings any mode to L, RGB or CMYK."""
+  """Converts any mode to L, RGB or CMYK."""
   # pylint: disable-next=import-outside-toplevel
   from PIL import Image
 
@@ -377,7 +379,7 @@ def _eight_bits(rows: Any, whole: Any, path: pathlib.Path) -> Any:
     values = np.asarray(rows).astype(np.int64)
     last, inverted = photo_formats.tiff_white(whole, path)
     if values.min() < 0 or values.max() > last:
-      raise UserError(f"{path}: has 32 bits a pixel; save it with 8 or 16")
+      raise UserError(f"{path}: has 32 bits per pixel; save it with 8 or 16")
     grey = ((values * 255 + last // 2) // last).astype(np.uint8)
     return Image.fromarray(~grey if inverted else grey)
   if rows.mode in _TRANSPARENT or "transparency" in whole.info:
@@ -391,7 +393,7 @@ def _eight_bits(rows: Any, whole: Any, path: pathlib.Path) -> Any:
 
 
 def _profile_transform(image: Any, profile: bytes | None) -> Any:
-  """What brings an image of L, RGB or CMYK to sRGB; None: nothing need."""
+  """The transform from L, RGB or CMYK to sRGB; None: not needed."""
   # pylint: disable-next=import-outside-toplevel
   from PIL import ImageCms
 
@@ -404,6 +406,6 @@ def _profile_transform(image: Any, profile: bytes | None) -> Any:
     return ImageCms.buildTransform(
       source, ImageCms.createProfile("sRGB"), image.mode, "RGB"
     )
-  # A profile that is damaged, or of another kind of image.
+  # A profile that is damaged, or for another kind of image.
   except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
     return None

@@ -1,4 +1,4 @@
-"""Which photos of an album are meant: a number, a share, names, or a file."""
+"""Selections of an album's photos: a number, a fraction, names, or a file."""
 
 import os
 import pathlib
@@ -9,12 +9,12 @@ import numpy as np
 from my3dgen_jax.data import dataset_json
 from my3dgen_jax.data.album_files import AlbumError, stem
 
-# How many, what share, which names, or the text file that lists them.
+# A number, a fraction, names, or the text file that lists them.
 Selection = int | float | Sequence[str] | str | os.PathLike
 
 
 def parse_selection(text: str) -> Selection:
-  """What a flag's text selects: "5" photos, a share "0.1", or a text file."""
+  """Parses a flag: "5" photos, a fraction "0.1", or a text file's path."""
   for kind in (int, float):
     try:
       return kind(text)
@@ -29,15 +29,15 @@ def find(
   place: str,
   selection: Sequence[str] | str | os.PathLike,
 ) -> list[int]:
-  """Indices of the photos named, directly or by a file.
+  """Indices of the photos named, directly or in a file.
 
   Args:
-    names: of all photos.
-    part: what they are for, as messages call it.
-    place: the album, as messages call it.
+    names: names of all photos.
+    part: the part that is selected, as named in messages.
+    place: the album, as named in messages.
     selection: names, or the path of a text file of them.
 
-  Raises: AlbumError: a name that is not there or comes twice.
+  Raises: AlbumError: a name is missing or given twice.
   """
   where = part
   if isinstance(selection, (str, os.PathLike)):
@@ -46,7 +46,7 @@ def find(
       path = pathlib.Path(selection).expanduser()
       lines = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-      reason = getattr(error, "strerror", None) or "is no UTF-8 text"
+      reason = getattr(error, "strerror", None) or "is not UTF-8 text"
       raise AlbumError(
         f"{where}: cannot be read as {part}, a file of photo names: {reason}"
       ) from None
@@ -70,36 +70,36 @@ def find(
 def spread(
   part: str, free: Sequence[int], amount: int | float, total: int, seed: int
 ) -> list[int]:
-  """Some of the indices `free`: one at random from each of equal runs.
+  """Some of the indices `free`: a random one from each of equal ranges.
 
   Args:
-    part: what they are for, as messages call it.
+    part: the part that is selected, as named in messages.
     free: the indices to choose from.
-    amount: how many, or what share of `total` in [0, 1).
-    total: photos in all.
-    seed: >= 0.
+    amount: number of photos, or a fraction of `total` in [0, 1).
+    total: total number of photos.
+    seed: seed of the selection, >= 0.
 
-  Raises: AlbumError: an amount that cannot be.
+  Raises: AlbumError: the amount is not possible.
   """
   if isinstance(amount, bool) or not (
     amount >= 0 and (isinstance(amount, int) or amount < 1)
   ):
     raise AlbumError(
-      f"{part}: expected a number of photos or a share in [0, 1), got {amount}"
+      f"{part}: expected a number or a fraction in [0, 1), got {amount}"
     )
   count = amount
   if isinstance(amount, float):
     count = max(1, round(amount * total)) if amount else 0
   if count > len(free):
     raise AlbumError(
-      f"{part}: {count} photos are wanted, of {total} {len(free)} are free"
+      f"{part}: {count} photos requested, but {len(free)} of {total} are free"
     )
   if not count:
     return []
   if seed < 0:
     raise AlbumError(f"seed: expected a whole number >= 0, got {seed}")
   edges = [k * len(free) // count for k in range(count + 1)]
-  # Only the bits of NumPy's generators are the same in all its versions.
+  # Only the raw bits of NumPy's generators are the same in all its versions.
   bits = np.random.Philox(np.random.SeedSequence(seed)).random_raw(count)
   return [
     free[low + int(draw) % (high - low)]

@@ -1,15 +1,15 @@
-"""Pictures and videos that say what made them.
+"""Writes images and videos with metadata that says how they were made.
 
-Every file carries an XMP packet, which photo managers, news agencies' tools
-and web sites read: IPTC's digital source type, "trained algorithmic media",
-and which adapter of which generator did which task. A format's plain comments
-say the same to whoever opens the file's properties. Nothing here writes a
-file without them; like all metadata, they are lost where a site or a tool
-strips them.
+Every file carries an XMP packet, which photo managers, news agencies' tools and
+web sites read: IPTC's digital source type, "trained algorithmic media", and
+which adapter of which generator did which task. A format's plain comments say
+the same to anyone who opens the file's properties. Nothing here writes a file
+without them; like all metadata, they are lost where a site or a tool strips
+them.
 
 Source: IPTC Photo Metadata Standard, "Digital Source Type"
-  (https://cv.iptc.org/newscodes/digitalsourcetype/); where XMP stands in each
-  format: XMP Specification part 3, Storage in Files.
+    (https://cv.iptc.org/newscodes/digitalsourcetype/); the place of XMP in each
+    format: XMP Specification part 3, Storage in Files.
 """
 
 import dataclasses
@@ -55,19 +55,19 @@ _NAMESPACES = {
   "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
   "my3dgen": "my3dgen-jax:ns:origin/1.0/",
 }
-# One segment of a JPEG holds 65,502 bytes of XMP; the same for all formats.
+# One segment of a JPEG holds 65,502 bytes of XMP; one limit for all formats.
 _LONGEST_PACKET = 60_000
-_MOST_READ = 2**20  # bytes of a packet that others wrote
-# What XML 1.0 cannot hold, not even escaped.
+_MOST_READ = 2**20  # largest packet accepted from other programs, bytes
+# Characters that XML 1.0 cannot hold, not even escaped.
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_MOST_FPS = {".gif": 50}  # viewers slow down what is shown for 1/100 s
+_MOST_FPS = {".gif": 50}  # viewers slow down frames of 1/100 s
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-  """What made a picture.
+  """How an image was made.
 
-  Any text that XML can hold: no control characters but tabs and line breaks.
+  Any text that XML can hold: no control characters except tabs and line breaks.
 
   Raises: UserError: a text is empty (keys and values of `details` may be), or
     XML cannot hold it.
@@ -91,13 +91,13 @@ class Origin:
 
 
 def write_picture(path: str | os.PathLike, image: np.ndarray, origin: Origin):
-  """Writes a picture that says what made it; the file is whole or absent.
+  """Writes an image that says how it was made, atomically.
 
   Args:
-    path: ends in .png, .jpg or .jpeg (quality 95, colors at full
-      resolution).
+    path: path of the file, ending in .png, .jpg or .jpeg (quality 95, colors at
+      full resolution).
     image: uint8 [H, W, 3], [H, W, 1] or [H, W].
-    origin: what made it.
+    origin: how it was made.
 
   Raises:
     UserError: another suffix, another kind of array, or details that are too
@@ -126,7 +126,7 @@ def write_picture(path: str | os.PathLike, image: np.ndarray, origin: Origin):
       chunks.add_itxt("XML:com.adobe.xmp", packet.decode())
       chunks.add_text("Software", SOFTWARE)
       chunks.add_text("Digital Source Type", SOURCE_TYPE)
-      # Pillow makes it an iTXt chunk where Latin-1 does not suffice.
+      # Pillow makes it an iTXt chunk where Latin-1 is not enough.
       chunks.add_text("Comment", sentence)
       picture.save(file, format="PNG", pnginfo=chunks)
     else:
@@ -148,30 +148,30 @@ def write_video(
   fps: float = 24,
   crf: int = 17,
 ):
-  """Writes a video that says what made it; the file is whole or absent.
+  """Writes a video that says how it was made, atomically.
 
   Args:
-    path: ends in .mp4 (H.264, for every browser; frames go to ffmpeg one by
-      one), .gif (256 colors a frame; frames that repeat are joined) or .webp.
-      The last two repeat for ever, and their frames are all held in memory.
-    frames: uint8 [H, W, 3], one size. MP4 needs even sides: an odd one grows
-      by one pixel, the last column or row again.
-    origin: what made it.
-    fps: frames a second; GIF knows up to 50.
-    crf: of MP4, 0 … 51: at 17 nobody sees a difference, every 6 more halve
-      the file.
+    path: path of the file, ending in .mp4 (H.264, for every browser; frames go
+      to ffmpeg one by one), .gif (256 colors per frame; repeated frames are
+      merged) or .webp. The last two loop forever, and their frames are all held
+      in memory.
+    frames: uint8 [H, W, 3], one size. MP4 needs even sides: an odd one grows by
+      one pixel that repeats the last column or row.
+    origin: how it was made.
+    fps: frames per second; GIF supports up to 50.
+    crf: MP4's quality, 0 … 51: 17 is visually lossless, every 6 more halve the
+      file.
 
   Raises:
-    UserError: another suffix, no frames, another kind of array or size, a
-      rate that cannot be, details that are too long, no ffmpeg; names the
-      file.
+    UserError: another suffix, no frames, another kind of array or size, an
+      impossible rate, details that are too long, no ffmpeg; names the file.
     OSError: the folder cannot be written.
   """
   path = pathlib.Path(path)
   suffix = _known_suffix(path, VIDEOS)
   packet = _packet(path, "video", origin)
   most = _MOST_FPS.get(suffix, 1000)
-  # GIF's clock ends at 655 s a frame; slower than this is a mistake.
+  # GIF's clock ends at 655 s per frame; slower than this is a mistake.
   if not (math.isfinite(fps) and 0.01 <= fps <= most):
     raise UserError(f"{path}: fps must lie in 0.01 … {most}, got {fps}")
   checks.whole_number("crf", crf, 0, 51)
@@ -207,7 +207,7 @@ def write_video(
 
 
 def check_video(suffix: str):
-  """Whether videos of a kind can be written here, before there are frames.
+  """Checks that a video format can be written here, before rendering frames.
 
   Args:
     suffix: one of `VIDEOS`.
@@ -222,13 +222,14 @@ def check_video(suffix: str):
 
 
 def read_origin(path: str | os.PathLike) -> Origin:
-  """Reads what a picture or video says of what made it.
+  """Reads how an image or video was made.
 
-  The content decides which format it is. A file that others edited may still
-  say it, as most tools keep XMP.
+  The format is recognized by content. A file that others edited may still say
+  it, because most tools keep XMP.
 
   Raises:
-    UserError: it says nothing that we wrote, or is damaged; names the file.
+    UserError: it holds no metadata of this project, or is damaged; names the
+      file.
     OSError: the file cannot be read.
   """
   with open(path, "rb") as file:
@@ -238,7 +239,7 @@ def read_origin(path: str | os.PathLike) -> Origin:
     if packet is None:
       raise ValueError("has no XMP metadata")
     return _parse(packet)
-  # Pillow raises a good dozen types for damaged files.
+  # Pillow raises a dozen types of errors for damaged files.
   except Exception as error:  # pylint: disable=broad-exception-caught
     reason = " ".join(str(error).split()) or type(error).__name__
     raise UserError(
@@ -264,7 +265,7 @@ def _packet(path: pathlib.Path, kind: str, origin: Origin) -> bytes:
   """The XMP packet, UTF-8."""
   if not isinstance(origin, Origin):
     raise TypeError(f"origin: expected an Origin, got {origin!r}")
-  # XML makes a line feed of a carriage return that is not escaped.
+  # XML turns an unescaped carriage return into a line feed.
   escape = lambda text: saxutils.escape(text, {"\r": "&#13;"})
   details = "".join(
     '<rdf:li rdf:parseType="Resource">'
@@ -305,7 +306,7 @@ def _parse(packet: bytes) -> Origin:
   """Raises: ValueError, ParseError."""
   if len(packet) > _MOST_READ:
     raise ValueError("its XMP metadata is too long")
-  # As text, so that no encoding of the packet's own hides what comes next.
+  # As text, so that the packet's own encoding cannot hide what comes next.
   text = packet.rstrip(b"\0 ").decode("utf-8-sig")
   if "<!" in text:  # a document type, whose entities could fill the memory
     raise ValueError("its XMP metadata holds declarations")
@@ -328,7 +329,7 @@ def _tag(prefix: str, name: str) -> str:
 
 
 def _property(root: ElementTree.Element, name: str) -> str:
-  """A property of ours; tools that rewrite XMP may make it an attribute."""
+  """One of our properties; tools that rewrite XMP may make it an attribute."""
   name = _tag("my3dgen", name)
   for element in root.iter():
     if element.tag == name:
@@ -353,19 +354,21 @@ def _find_packet(data: bytes) -> bytes | None:
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
       return image.info.get("xmp")
   except Image.UnidentifiedImageError:
-    raise ValueError("is damaged, or no PNG, JPEG, WebP, GIF or MP4") from None
+    raise ValueError(
+      "is damaged, or not a PNG, JPEG, WebP, GIF or MP4"
+    ) from None
 
 
 def _mp4_packet(data: bytes) -> bytes | None:
-  """Looks for the XMP box between the outermost boxes."""
+  """Finds the XMP box between the outermost boxes."""
   start = 0
-  while start + 16 <= len(data):  # ours is longer
+  while start + 16 <= len(data):  # our box is longer
     size, kind = struct.unpack_from(">I4s", data, start)
     header = 8
     if size == 1:  # the real size follows
       (size,) = struct.unpack_from(">Q", data, start + 8)
       header = 16
-    elif size == 0:  # until the end
+    elif size == 0:  # extends to the end
       size = len(data) - start
     if size < header:
       return None

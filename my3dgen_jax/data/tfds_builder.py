@@ -1,4 +1,4 @@
-"""An album as a TensorFlow data set: one file, random access, no TensorFlow.
+"""Albums as TensorFlow data sets: one file, random access, no TensorFlow.
 
     folder = prepare(open_album("obama", num_ws=14, w_dim=512), "data/obama")
     album = open_album("data/obama", img_resolution=512)  # the same photos
@@ -9,12 +9,12 @@ or, without this package:
                               split="train")
     source[3]["image"], source[3]["c"]
 
-Records are kept as `array_record`, in the order of the photos' names. The
-image files are stored as they are, so nothing has to encode them; that is
-what TensorFlow would be needed for. Nothing is looked up on the network.
+Records are stored as `array_record`, in the order of the photos' names. The
+image files are stored unchanged, so nothing has to encode them, which is what
+TensorFlow would be needed for. Nothing is looked up on the network.
 
-`tensorflow_datasets` is imported where it is used: a machine that only
-trains from folders does without.
+`tensorflow_datasets` is imported where it is used: a machine that only trains
+from folders does not need it.
 """
 
 import contextlib
@@ -35,9 +35,9 @@ from my3dgen_jax.data.album import Album
 from my3dgen_jax.data.album_files import AlbumError, File, Photo
 from my3dgen_jax.ops import cameras
 
-SPLIT = "train"  # all photos; which are for tests is decided when training
+SPLIT = "train"  # all photos; the held-out ones are chosen at training time
 _NAME, _VERSION = album_files.PREPARED_FOLDER.split("/")
-_DISK_ALLOWANCE = 2**20  # bytes, for what is not photos
+_DISK_ALLOWANCE = 2**20  # bytes for everything that is not photos
 
 
 def _tfds() -> Any:
@@ -56,15 +56,15 @@ def _tfds() -> Any:
 def _builder_class() -> Any:
   tfds = _tfds()
 
-  # Not registered: tfds.data_source shall read the files, and not try to make
-  # a builder that would ask for an album.
+  # Not registered: tfds.data_source should read the files, not try to make a
+  # builder, which would ask for an album.
   class My3dgenAlbum(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """One person's photos with their cameras."""
 
     VERSION = tfds.core.Version(_VERSION)
     name = _NAME
-    # There are no downloads. tfds would look for their checksums beside this
-    # file, and for that needs a package that it does not install.
+    # There are no downloads. tfds would look for their checksums next to this
+    # file, and that needs a package that it does not install.
     url_infos = None
 
     def __init__(self, *, album: Album, data_dir: str | os.PathLike):
@@ -87,7 +87,7 @@ def _builder_class() -> Any:
         features["marks"] = tfds.features.Image(shape=(size, size, 1))
       shapes = {photo.ws.shape for photo in photos if photo.ws is not None}
       if shapes:
-        # [0, …] where only other photos have an anchor.
+        # [0, …] if only other photos have an anchor.
         features["ws"] = tfds.features.Tensor(
           shape=(None, *shapes.pop()), dtype=np.float32
         )
@@ -99,7 +99,7 @@ def _builder_class() -> Any:
       )
 
     def _split_generators(self, dl_manager: Any) -> Any:
-      del dl_manager  # the album is here already
+      del dl_manager  # the album is already here
       return {SPLIT: self._generate_examples()}
 
     def _generate_examples(self) -> Iterator[tuple[int, Any]]:
@@ -111,7 +111,7 @@ def _builder_class() -> Any:
           "name": photo.name,
         }
         if "mask" in features:
-          # All photos have masks then; white is what having none means.
+          # All photos have masks then; white is the same as no mask.
           example["mask"] = _grey(self._album[i].mask)
         if "marks" in features:
           marks = self._album[i].marks
@@ -130,21 +130,21 @@ def _builder_class() -> Any:
 
 
 def _grey(mask: np.ndarray) -> Image.Image:
-  """[H, W, 1] in [0, 1] as a picture."""
+  """[H, W, 1] in [0, 1] as a Pillow image."""
   return Image.fromarray((mask[..., 0] * 255).astype(np.uint8))
 
 
 def builder(album: Album, data_dir: str | os.PathLike) -> Any:
-  """The `tfds.core.GeneratorBasedBuilder` of an album.
+  """An album's `tfds.core.GeneratorBasedBuilder`.
 
   Args:
-    album: its photos.
-    data_dir: the data set's folder is `my3dgen_album/1.0.0` in it.
+    album: the album with the photos.
+    data_dir: the folder in which the data set's `my3dgen_album/1.0.0` is.
 
-  Returns: a builder whose file format is array_record, named
-    "my3dgen_album", with one split, "train", and the features `image` (uint8
-    [H, W, 3]), `c` (float32 [25]), `name`, and where the album has them
-    `mask`, `marks` (uint8 [H, W, 1]) and `ws` (float32 [0 or 1, num_ws, w_dim]).
+  Returns: a builder whose file format is array_record, named "my3dgen_album",
+    with one split, "train", and the features `image` (uint8 [H, W, 3]), `c`
+    (float32 [25]), `name`, and if the album has them `mask`, `marks` (uint8
+    [H, W, 1]) and `ws` (float32 [0 or 1, num_ws, w_dim]).
   Raises:
     AlbumError: tensorflow-datasets is not installed.
   """
@@ -155,12 +155,12 @@ def prepare(album: Album, data_dir: str | os.PathLike) -> pathlib.Path:
   """Writes an album as a TensorFlow data set, all of it or nothing.
 
   Args:
-    album: every pixel is checked first.
-    data_dir: a folder, to be created if need be.
+    album: the album; every pixel is checked first.
+    data_dir: the folder, created if missing.
 
   Returns: the data set's folder, `data_dir/my3dgen_album/1.0.0`.
   Raises:
-    AlbumError: a damaged photo; the data set exists already; the disk is
+    AlbumError: a photo is damaged; the data set already exists; the disk is
       full or cannot be written; tensorflow-datasets is not installed.
   """
   tfds = _tfds()
@@ -185,12 +185,12 @@ def prepare(album: Album, data_dir: str | os.PathLike) -> pathlib.Path:
         f"{target}: no space left: {(sizes + _DISK_ALLOWANCE) / 1e6:.0f} MB "
         f"are needed, {free / 1e6:.0f} MB are free"
       )
-    # Beside the target, so that the last step is a rename on one disk.
+    # In the target's folder, so that the last step is a rename on one disk.
     with tempfile.TemporaryDirectory(
       prefix=f".{_NAME}.", dir=data_dir
     ) as temporary:
       made = builder(album, temporary)
-      # It would print its own account of downloads that there are none of.
+      # Otherwise it prints a report on downloads, of which there are none.
       with (
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
@@ -205,7 +205,7 @@ def prepare(album: Album, data_dir: str | os.PathLike) -> pathlib.Path:
       os.rename(made.data_dir, target)
   except AlbumError:
     raise
-  # What fails when a disk is full is of many types in tfds and array_record.
+  # tfds and array_record raise many types of errors when a disk is full.
   except Exception as error:  # pylint: disable=broad-exception-caught
     reason = getattr(error, "strerror", None) or str(error)
     raise AlbumError(
@@ -227,19 +227,19 @@ def open_prepared(
   w_dim: int | None = None,
   min_photos: int = 2,
 ) -> Album:
-  """Opens what `prepare` has written; `albums.open_album` calls this.
+  """Opens what `prepare` has written; called by `albums.open_album`.
 
   Args:
-    folder: holds `dataset_info.json`.
-    img_resolution: see `albums.open_album`, as the others.
-    num_ws: rows of the generator's ws.
-    w_dim: the generator's width of w.
-    min_photos: how many there must be, >= 1.
+    folder: the folder with `dataset_info.json`.
+    img_resolution: see `albums.open_album`.
+    num_ws: number of rows of the generator's ws.
+    w_dim: size of the generator's w.
+    min_photos: smallest number of photos, >= 1.
 
   Returns: an album with the same items as the one that was prepared.
   Raises:
-    AlbumError: as `albums.open_album`; no data set of ours, or a damaged one;
-      tensorflow-datasets is not installed.
+    AlbumError: as `albums.open_album`; not a data set of this project, or a
+      damaged one; tensorflow-datasets is not installed.
   """
   tfds = _tfds()
   folder = str(folder)
@@ -250,7 +250,7 @@ def open_prepared(
       raise AlbumError(
         f"{folder}: is the data set {made.name!r}, not an album ({_NAME!r})"
       )
-    # Pictures are decoded by `Album`, so that they equal those of the folder.
+    # `Album` decodes the images, so that they equal those of the folder.
     source = made.as_data_source(
       SPLIT,
       decoders={

@@ -1,4 +1,4 @@
-"""Frames to GIF, MP4 and what they need, by Pillow and ffmpeg."""
+"""Encodes frames to GIF and MP4, with Pillow and ffmpeg."""
 
 import contextlib
 import fractions
@@ -17,7 +17,7 @@ from PIL import Image
 
 from my3dgen_jax.errors import UserError, without_package
 
-# Where a video does not say it, players guess the colors by the size.
+# If a video does not state its colors, players guess them from the size.
 _COLORS = (
   "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,"
   "setparams=colorspace=bt709:color_primaries=bt709:"
@@ -25,15 +25,15 @@ _COLORS = (
 )
 MP4_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 GIF_XMP = b"!\xff\x0bXMP DataXMP"
-# A reader that takes the packet for GIF's sub-blocks, a length and as many
-# bytes each, lands anywhere in here, and every byte leads to the last one.
+# A reader that takes the packet for GIF sub-blocks, a length and as many bytes
+# each, lands anywhere in here, and every byte leads to the last one.
 GIF_TRAILER = b"\x01" + bytes(range(255, -1, -1)) + b"\0"
 
 
 def checked_frames(
   path: pathlib.Path, frames: Iterable[np.ndarray]
 ) -> Iterator[np.ndarray]:
-  """The same frames, at least one, of one size and kind."""
+  """The same frames, checked: at least one, of one size and kind."""
   size = None
   for index, frame in enumerate(frames):
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3:
@@ -57,10 +57,10 @@ def durations(number: int, fps: float, clock: int) -> list[int]:
   """How long each frame is shown, milliseconds.
 
   Args:
-    number: of frames.
-    fps: frames a second.
-    clock: ticks a second that the format counts in. What rounding takes from
-      one frame the next one gets, or 24 frames a second would become 25.
+    number: number of frames.
+    fps: frames per second.
+    clock: ticks per second of the format. A frame's rounding error is carried
+      to the next frame; otherwise 24 frames per second would become 25.
   """
   ticks = [round(index * clock / fps) for index in range(number + 1)]
   return [(end - start) * 1000 // clock for start, end in zip(ticks, ticks[1:])]
@@ -73,7 +73,7 @@ def write_gif(
   sentence: str,
   packet: bytes,
 ):
-  """Writes frames uint8 [H, W, 3] of 256 colors each, and what made them."""
+  """Writes frames, uint8 [H, W, 3], with 256 colors each, and metadata."""
   pictures = [Image.fromarray(frame) for frame in frames]
   memory = io.BytesIO()
   pictures[0].save(
@@ -86,12 +86,12 @@ def write_gif(
     comment=sentence.encode(),
   )
   gif = memory.getvalue()
-  # Pillow writes no XMP; its place is anywhere before the last byte.
+  # Pillow writes no XMP; it may be anywhere before the last byte.
   file.write(gif[:-1] + GIF_XMP + packet + GIF_TRAILER + gif[-1:])
 
 
 def find_ffmpeg(path: pathlib.Path) -> str:
-  """The program that makes MP4.
+  """The program that encodes MP4.
 
   Raises: UserError: it is not installed.
   """
@@ -108,7 +108,7 @@ def find_ffmpeg(path: pathlib.Path) -> str:
       f"{path}: MP4 needs imageio-ffmpeg: {remedy}, or a name "
       "that ends in .gif or .webp",
     ) from error
-  except RuntimeError as error:  # it came without the program
+  except RuntimeError as error:  # the package lacks the program
     raise UserError(f"{path}: MP4 needs ffmpeg: {remedy} ({error})") from error
 
 
@@ -123,18 +123,18 @@ def write_mp4(
   comment: str,
   packet: bytes,
 ):
-  """Writes H.264 for every browser, and what made it.
+  """Writes H.264 for every browser, with metadata.
 
   Args:
-    path: the final file, as messages call it.
-    file: what is written to.
-    executable: ffmpeg.
+    path: the final file, as named in messages.
+    file: the file to write to.
+    executable: the ffmpeg executable.
     frames: uint8 [H, W, 3]; odd sides grow by one pixel.
-    fps: frames a second.
+    fps: frames per second.
     crf: x264's quality, 0 to 51.
-    sentence: what made it, in words.
-    comment: the same for the comment field.
-    packet: XMP.
+    sentence: how the video was made, in words.
+    comment: how it was made, for the comment field.
+    packet: the XMP packet.
 
   Raises: UserError: ffmpeg fails.
   """
@@ -145,7 +145,7 @@ def write_mp4(
     np.pad(frame, padding, mode="edge")
     for frame in itertools.chain([first], frames)
   )
-  # ffmpeg goes back to the start at the end, so it needs a name of its own.
+  # ffmpeg seeks back to the start at the end, so it needs a named file.
   with tempfile.TemporaryDirectory() as folder:
     video = pathlib.Path(folder) / "video.mp4"
     _encode(
@@ -176,7 +176,7 @@ def write_mp4(
         *_metadata(
           {"comment": comment, "description": sentence, "synopsis": sentence}
         ),
-        # The index first: browsers play before all has come.
+        # The index first: browsers play before everything is loaded.
         "-movflags",
         "+faststart",
         str(video),
@@ -206,12 +206,12 @@ def _encode(
   frames: Iterator[np.ndarray],
   log: pathlib.Path,
 ):
-  """Gives frames to ffmpeg; it has ended on return, whatever happens.
+  """Feeds frames to ffmpeg; it has ended on return, whatever happens.
 
-  Raises: UserError: ffmpeg failed; says why.
+  Raises: UserError: ffmpeg failed; gives the reason.
   """
-  # A pipe for what it says could fill up, and it would wait for us for ever.
-  # In a session of its own, Ctrl-C comes to us alone.
+  # A pipe for its messages could fill up, and it would block forever. In a
+  # separate session, only this process receives Ctrl-C.
   with open(log, "wb") as messages:
     process = subprocess.Popen(
       command,

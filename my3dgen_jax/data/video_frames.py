@@ -1,11 +1,11 @@
-"""Frames of a video that may become photos: the sharpest of every moment.
+"""Candidate photos from a video: the sharpest frame of every moment.
 
     for frame in video_frames.candidates("selfie.mp4", count=200):
       frame.seconds, frame.pixels
 
-FFmpeg decodes them, which imageio-ffmpeg brings along, as a player shows them:
-upright, with square pixels, HDR and wide colors brought to sRGB. Which of them
-show new poses is decided once the faces are found: `pose_spread.farthest`.
+FFmpeg, which comes with imageio-ffmpeg, decodes them as a player shows them:
+upright, with square pixels, HDR and wide colors converted to sRGB. Which of
+them show new poses is decided after face detection: `pose_spread.farthest`.
 """
 
 import contextlib
@@ -24,19 +24,17 @@ from my3dgen_jax.data.decoding.video_streams import Stream
 from my3dgen_jax.data.faces import photo_quality
 from my3dgen_jax.errors import one_line, UserError, without_package
 
-_FPS = 10.0  # frames a second that are looked at; nobody turns faster
-_LONGEST_MOMENT = (
-  0.5  # seconds in which at most one is taken, of unknown duration
-)
-_LOOK_AT = 480  # pixels along the longer side, in which sharpness is compared
+_FPS = 10.0  # frames per second that are examined; no one turns faster
+_LONGEST_MOMENT = 0.5  # seconds per candidate, if the duration is unknown
+_LOOK_AT = 480  # longer side at which sharpness is compared, pixels
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Frame:
-  """A moment of a video.
+  """A frame of a video.
 
   Attributes:
-    seconds: since its beginning.
+    seconds: time since the beginning, seconds.
     pixels: [H, W, 3] uint8.
   """
 
@@ -49,10 +47,10 @@ def candidates(path: str | os.PathLike, *, count: int) -> Iterator[Frame]:
 
   Args:
     path: the video.
-    count: how many parts at most; a part has at least one frame.
+    count: largest number of parts; a part has at least one frame.
 
-  Raises: UserError, which names the file: imageio-ffmpeg is missing; FFmpeg
-    cannot read the video.
+  Raises: UserError: imageio-ffmpeg is missing, or FFmpeg cannot read the
+    video; names the file.
   """
   path = pathlib.Path(path)
   ffmpeg = _ffmpeg(path)
@@ -77,21 +75,21 @@ def candidates(path: str | os.PathLike, *, count: int) -> Iterator[Frame]:
       if sharpness > best_sharpness:
         best, best_sharpness, best_part = frame, sharpness, number
   if best is None:
-    raise UserError(f"{path}: holds no picture")
+    raise UserError(f"{path}: holds no frame")
   yield best
 
 
 def _sharpness(pixels: np.ndarray) -> float:
-  """Of a whole frame; compares those of one video."""
+  """Sharpness of a whole frame, for comparing frames of one video."""
   step = max(1, max(pixels.shape) // _LOOK_AT)
-  # Pixels left out, not averaged: a blur of one pixel should count as well.
+  # Skips pixels instead of averaging: a blur of one pixel should count, too.
   return photo_quality.sharpness(
     photo_quality.luminance(pixels[::step, ::step])
   )
 
 
 def _ffmpeg(path: pathlib.Path) -> str:
-  """The program."""
+  """The FFmpeg executable."""
   try:
     # pylint: disable-next=import-outside-toplevel
     import imageio_ffmpeg
@@ -110,12 +108,12 @@ def _ffmpeg(path: pathlib.Path) -> str:
 def _frames(
   ffmpeg: str, path: pathlib.Path, stream: Stream
 ) -> Generator[np.ndarray, None, None]:
-  """Yields ten frames a second, [H, W, 3], up to where the file is damaged."""
+  """Yields ten frames per second, [H, W, 3], until the file is damaged."""
   filters = [f"fps={_FPS:g}", *stream.filters()]
   command = [
     *(ffmpeg, "-v", "error", *video_streams.READING),
     *("-i", video_streams.address(path), "-map", f"0:{stream.index}"),
-    # Pictures that say how large they are.
+    # Images with their size in the header.
     *("-vf", ",".join(filters), "-c:v", "ppm", "-pix_fmt", "rgb24"),
     *("-f", "image2pipe", "-"),
   ]
@@ -127,7 +125,7 @@ def _frames(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=told,
-        # Ctrl-C is for this process, which stops when its frame is kept.
+        # Ctrl-C is for this process, which stops after storing its frame.
         start_new_session=True,
       )
     pipe: Any = process.stdout
@@ -145,7 +143,7 @@ def _frames(
       if "No such filter" in text and stream.is_hdr:
         raise UserError(
           f"{path}: is HDR, which needs an FFmpeg with the filters zscale and "
-          "tonemap, as imageio-ffmpeg brings along"
+          "tonemap, as included in imageio-ffmpeg"
         )
       raise UserError(
         f"{path}: cannot be decoded: {video_streams.reason_of(text)}"
@@ -153,7 +151,7 @@ def _frames(
 
 
 def _read_ppm(pipe: Any) -> np.ndarray | None:
-  """The next picture of FFmpeg's, [H, W, 3] uint8; None: there is none."""
+  """FFmpeg's next frame, [H, W, 3] uint8; None if there is none."""
   if pipe.readline() != b"P6\n":
     return None
   width, height = map(int, pipe.readline().split())

@@ -1,4 +1,4 @@
-"""What long work needs: devices, processes, progress, stopping, logs.
+"""Support for long jobs: devices, processes, progress, stopping, logs.
 
-Imports `storage` and what is above it; knows of no model and no photo.
+Imports `storage` and what is above it; knows no models and no photos.
 """

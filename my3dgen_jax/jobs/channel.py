@@ -1,4 +1,4 @@
-"""A connection of two processes: frames of arrays and of words, both ways."""
+"""A connection between two processes: framed messages in both directions."""
 
 import contextlib
 import io
@@ -12,8 +12,8 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 
-END_SECONDS = 5.0  # s; within which a process ends
-# A machine that has gone without a word is noticed after 10 + 3 * 5 seconds.
+END_SECONDS = 5.0  # time for a process to end, s
+# A machine that vanishes is noticed after 10 + 3 * 5 seconds.
 _KEEPALIVE = (
   ("TCP_KEEPIDLE", 10),
   ("TCP_KEEPINTVL", 5),
@@ -21,11 +21,11 @@ _KEEPALIVE = (
   ("TCP_USER_TIMEOUT", 25_000),
 )
 _HEADER = struct.Struct("!4sQ")
-_MOST_BYTES = 2**36  # of a frame; whoever says more is not one of us
+_MOST_BYTES = 2**36  # of a frame; a larger one is not from this project
 
 
 class Channel:
-  """A connection to another process: frames in and out, in threads."""
+  """A connection to another process, with threads for sending."""
 
   def __init__(self, connection: socket.socket):
     self._socket = connection
@@ -33,18 +33,18 @@ class Channel:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for name, value in _KEEPALIVE:
-      if hasattr(socket, name):  # not everywhere
+      if hasattr(socket, name):  # not on every system
         connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     self._out: queue.SimpleQueue[bytes | threading.Event] = queue.SimpleQueue()
     self.closed = threading.Event()
     threading.Thread(target=self._send_all, daemon=True).start()
 
   def send(self, kind: bytes, payload: bytes = b""):
-    """Sends later, in order; safe in a signal's handler."""
+    """Queues a frame, in order; safe in a signal handler."""
     self._out.put(_HEADER.pack(kind, len(payload)) + payload)
 
   def flush(self):
-    """Waits until all is sent; in vain, but not long, where nobody reads."""
+    """Waits until everything is sent, or briefly if the peer does not read."""
     sent = threading.Event()
     self._out.put(sent)
     sent.wait(END_SECONDS)
@@ -58,7 +58,7 @@ class Channel:
     return kind, self._exactly(size)
 
   def close(self):
-    """Hangs up."""
+    """Closes the connection."""
     with contextlib.suppress(OSError):
       self._socket.shutdown(socket.SHUT_RDWR)
     self._socket.close()
@@ -83,11 +83,11 @@ class Channel:
         try:
           self._socket.sendall(frame)
         except OSError:
-          connected = False  # the receiving side says so
+          connected = False  # the receiving side reports it
 
 
 def packed(arrays: Arrays) -> bytes:
-  """Named arrays as the payload of a frame; `unpacked` reads them."""
+  """Packs named arrays into a frame's payload; see `unpacked`."""
   file = io.BytesIO()
   np.savez(file, **arrays)
   return file.getvalue()
@@ -100,7 +100,7 @@ def unpacked(data: bytes) -> Arrays:
 
 
 def split_frame(data: bytes) -> Iterator[bytes]:
-  """Payloads of several processes, joined with their lengths, one by one."""
+  """Splits several processes' payloads, joined with their lengths."""
   place = 0
   while place < len(data):
     (size,) = struct.unpack_from("!Q", data, place)

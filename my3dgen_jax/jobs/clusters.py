@@ -1,16 +1,16 @@
-"""Where the processes of a job are: an address, or what a cluster says."""
+"""Where a job's processes are: from an address, or from the cluster."""
 
 from my3dgen_jax.errors import FlagError
 
-CONNECT_SECONDS = 300.0  # within which all processes must have come
+CONNECT_SECONDS = 300.0  # time for all processes to connect
 
 
 def detect() -> tuple[str, int, int, list[int] | None]:
-  """Asks SLURM, Open MPI, … as `jax.distributed.initialize` does.
+  """Detects SLURM, Open MPI, … as `jax.distributed.initialize` does.
 
-  Returns: coordinator, count, index, and which of the machine's devices are
-    this process's (None: all).
-  Raises: FlagError: there is no such cluster, or it says too little.
+  Returns: coordinator, process count, process index, and the machine's devices
+    that this process uses (None: all).
+  Raises: FlagError: there is no such cluster, or it does not say enough.
   """
   try:
     from jax._src import clusters  # pylint: disable=import-outside-toplevel
@@ -18,7 +18,7 @@ def detect() -> tuple[str, int, int, list[int] | None]:
     found = clusters.ClusterEnv.auto_detect_unset_distributed_params(
       None, None, None, None, None, int(CONNECT_SECONDS)
     )
-  # What a cluster's variables hold may be anything.
+  # A cluster's environment variables may hold anything.
   except Exception as error:  # pylint: disable=broad-exception-caught
     raise FlagError(
       f"--coordinator=auto: {error}; give --coordinator="
@@ -27,7 +27,7 @@ def detect() -> tuple[str, int, int, list[int] | None]:
   coordinator, number, process, local = found
   if coordinator is None or number is None or process is None:
     raise FlagError(
-      "--coordinator=auto: this is no job of SLURM, Open MPI or "
+      "--coordinator=auto: this is not a job of SLURM, Open MPI or "
       "another cluster that JAX knows; give --coordinator="
       "HOST:PORT, --num_processes and --process_id"
     )
@@ -35,7 +35,7 @@ def detect() -> tuple[str, int, int, list[int] | None]:
 
 
 def parse_address(coordinator: str) -> tuple[str, int]:
-  """HOST:PORT or [HOST]:PORT."""
+  """Parses HOST:PORT or [HOST]:PORT."""
   host, _, port = coordinator.rpartition(":")
   host = host.strip("[]")
   if not host or not port.isdecimal() or not 0 < int(port) < 65536:

@@ -1,4 +1,4 @@
-"""How long this process has waited for programs, in all."""
+"""The total time that this process has spent compiling."""
 
 import functools
 import threading
@@ -13,7 +13,7 @@ _total = 0.0
 
 
 def seconds() -> float:
-  """Seconds of tracing and compiling since the first call; never less."""
+  """Seconds of tracing and compiling since the first call; monotonic."""
   _listen()
   with _lock:
     return _total
@@ -21,7 +21,7 @@ def seconds() -> float:
 
 @functools.cache
 def _listen():
-  # Whoever only imports this room needs no JAX.
+  # Importing this module must not require JAX.
   from jax import monitoring  # pylint: disable=import-outside-toplevel
 
   monitoring.register_event_duration_secs_listener(_add)

@@ -1,4 +1,4 @@
-"""Functions on many devices, and arrays along a leading axis of them.
+"""Runs functions on many devices, with arrays along a leading device axis.
 
 `spread` is the only place that calls `jax.pmap`.
 """
@@ -22,19 +22,19 @@ from my3dgen_jax.jobs import processes
 
 AXIS = "devices"
 
-# Every compiled program is a few mappings of memory, of which Linux allows a
-# process 65,530; beyond, XLA aborts.
+# Every compiled program takes a few memory mappings; Linux allows a process
+# 65,530, and beyond that XLA aborts.
 _MAPS = pathlib.Path("/proc/self/maps")
 _MANY_MAPS = 30_000
 
-_LONG_SECONDS = 3.0  # to compile; less leaves little memory behind
+_LONG_SECONDS = 3.0  # shorter compilations leave little memory behind
 
 
 def forget_programs(most: int = _MANY_MAPS):
-  """Drops all compiled programs where there are many; none is lost on disk.
+  """Drops all compiled programs if there are many; those on disk remain.
 
   Args:
-    most: mappings of memory that may stay.
+    most: number of memory mappings that may remain.
   """
   if _MAPS.exists() and len(_MAPS.read_bytes().splitlines()) > most:
     jax.clear_caches()
@@ -43,13 +43,12 @@ def forget_programs(most: int = _MANY_MAPS):
 
 @functools.cache
 def trim_after_compiling():
-  """From now on, memory that XLA compiled with goes back to the system.
+  """Returns memory to the system after each compilation, from now on.
 
-  The C library keeps what is freed: a gigabyte after a step of tuning was
-  compiled, which then lies beside what the step itself needs. It depends on
-  how threads happened to share their work, and is none where the program
-  comes from a cache. Calling it again changes nothing; where the C library
-  cannot do so, it does nothing.
+  The C library keeps freed memory: after compiling a tuning step, a gigabyte
+  on top of what the step itself needs. The amount depends on how threads
+  shared the work, and is zero for programs from a cache. Further calls do
+  nothing, nor does any call where the C library has no such function.
   """
   jax.monitoring.register_event_duration_secs_listener(_trim)
 
@@ -58,12 +57,12 @@ def _trim(event: str, duration: float, **_: Any):
   if event.endswith("backend_compile_duration") and duration > _LONG_SECONDS:
     try:
       ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except (OSError, AttributeError):  # not glibc's
+    except (OSError, AttributeError):  # not glibc
       pass
 
 
 def cores() -> int:
-  """Those of processors that this process may use."""
+  """Number of processors that this process may use."""
   if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1
@@ -78,11 +77,11 @@ def spread(
   """Compiles a function so that each device works on its own entry.
 
   Args:
-    function: what one device does; its collectives are over `AXIS`.
+    function: the work of one device; its collectives are over `AXIS`.
     devices: the devices, in the order of the leading axis; None: all of this
-      process. Where they are of several processes, each calls the function at
-      the same time with the entries of its own devices, and gets those.
-    donate: positions of arguments whose memory is taken over.
+      process. If they belong to several processes, each calls the function at
+      the same time with the entries of its own devices, and gets those back.
+    donate: positions of arguments whose memory is donated.
 
   Returns: a function of pytrees of [D, ...] that returns such a pytree.
   """
@@ -95,14 +94,14 @@ def spread(
 
 
 def photos_that_fit(devices: Sequence[jax.Device], photo_bytes: float) -> int:
-  """How many photos at a time fill devices, by the memory they say they have.
+  """How many photos fit the devices at once, by their reported memory.
 
   Args:
-    devices: alike.
-    photo_bytes: what one photo takes while it is worked on.
+    devices: devices of one kind.
+    photo_bytes: memory that one photo takes while it is processed, bytes.
 
-  Returns: photos over all devices: a power of two for each, at most 32, of
-    which half its memory has room; 4 in all where devices do not say.
+  Returns: photos over all devices: per device a power of two, at most 32, that
+    fits half its memory; 4 in all if devices do not report memory.
   """
   stats = devices[0].memory_stats() if devices else None
   limit = (stats or {}).get("bytes_limit", 0)
@@ -120,18 +119,18 @@ def local_devices(count: int | None = None) -> tuple[jax.Device, ...]:
   devices = jax.local_devices()
   if count is not None and not 1 <= count <= len(devices):
     raise UserError(
-      f"devices: {count} are wanted, this machine has {len(devices)}"
+      f"devices: {count} requested, but this machine has {len(devices)}"
     )
   return tuple(devices[:count])
 
 
 def described(devices: Sequence[jax.Device]) -> str:
-  """What the devices are, e.g. "2 x NVIDIA H100 80GB HBM3"."""
+  """Describes devices, e.g. "2 x NVIDIA H100 80GB HBM3"."""
   return f"{len(devices)} x {devices[0].device_kind}"
 
 
 def suiting_precision() -> str | None:
-  """That of products where nobody has chosen; None: as the generator's."""
+  """The default matrix-product precision here; None: the generator's."""
   return None if jax.default_backend() == "cpu" else "default"
 
 
@@ -147,21 +146,21 @@ def all_devices(count: int | None = None) -> tuple[jax.Device, ...]:
     raise UserError(
       "devices: processes have "
       + ", ".join(str(len(devices)) for devices in each)
-      + "; choose as many for all"
+      + "; choose the same number for all"
     )
-  local_devices(count)  # says so if there are fewer
+  local_devices(count)  # raises if there are fewer
   return tuple(device for devices in each for device in devices[:count])
 
 
 def own(devices: Sequence[jax.Device]) -> tuple[jax.Device, ...]:
-  """Those of the devices that are this process's."""
+  """The devices that belong to this process."""
   return tuple(
     device for device in devices if device.process_index == processes.index()
   )
 
 
 def own_entries(tree: Any, devices: Sequence[jax.Device]) -> Any:
-  """The entries of this process's devices, [D, ...] -> [D_own, ...]."""
+  """The entries of this process's devices, [D, ...] to [D_own, ...]."""
   rows = [
     i
     for i, device in enumerate(devices)
@@ -175,7 +174,7 @@ def own_entries(tree: Any, devices: Sequence[jax.Device]) -> Any:
 
 
 def highest(value: int, devices: Sequence[jax.Device]) -> int:
-  """The largest value that any process gives; all of them at the same time."""
+  """The largest value over all processes, which call it together."""
   given = np.full(len(own(devices)), value, np.int32)
   return int(first(_highest(tuple(devices))(scatter(given, own(devices)))))
 
@@ -188,8 +187,8 @@ def _highest(devices: tuple[jax.Device, ...]) -> Callable[..., Any]:
 def connect(devices: Sequence[jax.Device]):
   """Connects the devices of all processes; each of them calls it.
 
-  Gloo, which connects processors, waits for half a minute alone for the last
-  to come, and says on stdout that all are there.
+  Gloo, which connects CPUs, waits only half a minute for the last process, and
+  prints to stdout when all are there.
   """
   if processes.count() > 1:
     processes.barrier()
@@ -199,7 +198,7 @@ def connect(devices: Sequence[jax.Device]):
 
 @contextlib.contextmanager
 def _without_stdout() -> Iterator[None]:
-  """Nobody hears what the process says, whatever language it is written in."""
+  """Silences stdout, including output of C libraries."""
   sys.stdout.flush()
   kept = os.dup(1)
   nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -213,16 +212,16 @@ def _without_stdout() -> Iterator[None]:
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
-  """The same arrays on every device, [...] -> [D, ...]."""
+  """Copies arrays to every device, [...] to [D, ...]."""
   return scatter(
     jax.tree.map(lambda leaf: jnp.stack([leaf] * len(devices)), tree), devices
   )
 
 
 def scatter(tree: Any, devices: Sequence[jax.Device]) -> Any:
-  """An entry of the leading axis on each device, [D, ...]."""
-  # The name is that of pmap's own axis: with another one, what a program
-  # returns would lie elsewhere than what it was first given, and it would be
+  """Puts one entry of the leading axis on each device, [D, ...]."""
+  # The name is that of pmap's own axis: with another name, a program's outputs
+  # would be laid out differently from its first inputs, and it would be
   # compiled again.
   mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
   sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
@@ -230,7 +229,7 @@ def scatter(tree: Any, devices: Sequence[jax.Device]) -> Any:
 
 
 def first(tree: Any) -> Any:
-  """The copy of the first device, [D, ...] -> [...], on the host."""
+  """The first device's copy, [D, ...] to [...], on the host."""
   return jax.tree.map(
     lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], tree
   )

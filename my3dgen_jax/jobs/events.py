@@ -1,4 +1,4 @@
-"""TensorBoard's event files, without TensorFlow.
+"""TensorBoard event files, without TensorFlow.
 
     with EventWriter("runs/anna") as events:
       events.scalar("loss", 0.25, step)
@@ -6,10 +6,10 @@
       events.flush()
 
 Messages and checksums are tensorboardX's; the file is written here, because a
-writer with a thread and a buffer of its own cuts records where a run is killed
-or a disk is full. Every writer starts a file of its own, and TensorBoard shows
-all files of a folder as one run. `flush` appends whole records, so a run that
-is killed leaves at worst a last record cut short, where readers stop.
+writer with its own thread and buffer truncates records when a run is killed or
+a disk is full. Every writer starts a new file, and TensorBoard shows all files
+of a folder as one run. `flush` appends whole records, so a killed run leaves at
+worst one truncated record at the end, where readers stop.
 """
 
 import itertools
@@ -30,7 +30,7 @@ class EventWriter:
   """Writes one event file.
 
   Attributes:
-    path: of the file.
+    path: path of the file.
   """
 
   def __init__(
@@ -43,25 +43,25 @@ class EventWriter:
     """Starts a file.
 
     Args:
-      directory: of the run; created if it is missing.
-      purge_step: of a run that goes on from a checkpoint: what older files
-        say of this step and those after it is void.
+      directory: the run's folder; created if it is missing.
+      purge_step: for a run that resumes from a checkpoint: values of this and
+        later steps in older files are discarded.
       wall_time: seconds since 1970; None: now.
 
     Raises: OSError if the folder cannot be written.
     """
-    messages = _messages()  # before there is a file
+    messages = _messages()  # before a file is created
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     seconds = int(time.time() if wall_time is None else wall_time)
-    # TensorBoard reads the files in the order of their names.
-    # And no more than that: people pass runs on, and need not say on which
-    # machine they were made.
+    # TensorBoard reads the files in the order of their names. Nothing else is
+    # in the name: people share runs, and need not reveal which machine made
+    # them.
     stem = f"events.out.tfevents.{seconds:010d}.{os.getpid()}"
     for count in itertools.count():
       self.path = directory / f"{stem}.{count}"
       try:
-        # Unbuffered, as a buffer would cut records.
+        # Unbuffered, because a buffer would truncate records.
         self._file = open(self.path, "xb", buffering=0)
         break
       except FileExistsError:
@@ -82,13 +82,12 @@ class EventWriter:
     """Adds a number.
 
     Args:
-      name: of the chart; "/" makes groups.
-      value: a number, or an array without axes; kept as float32, NaN
-        included.
-      step: >= 0.
+      name: name of the chart; "/" makes groups.
+      value: a number, or a scalar array; kept as float32, including NaN.
+      step: step number, >= 0.
       wall_time: seconds since 1970; None: now.
 
-    Raises: UserError if the step is none.
+    Raises: UserError if the step is invalid.
     """
     self._add(step, wall_time, tag=name, simple_value=float(value))
 
@@ -102,17 +101,17 @@ class EventWriter:
     height: int,
     wall_time: float | None = None,
   ):
-    """Adds a picture.
+    """Adds an image.
 
     Args:
-      name: of the slot; "/" makes groups.
+      name: name of the slot; "/" makes groups.
       png: a PNG file's bytes.
-      step: >= 0.
-      width: pixels.
-      height: pixels.
+      step: step number, >= 0.
+      width: width, pixels.
+      height: height, pixels.
       wall_time: seconds since 1970; None: now.
 
-    Raises: UserError if the step is none.
+    Raises: UserError if the step is invalid.
     """
     self._add(
       step,
@@ -122,10 +121,10 @@ class EventWriter:
     )
 
   def flush(self):
-    """Appends what was added to the file.
+    """Appends to the file what was added.
 
-    Raises: OSError that names the file, e.g. if the disk is full; then the
-      file is as it was, and the next flush tries again.
+    Raises: OSError that names the file, e.g. if the disk is full; the file is
+      then unchanged, and the next flush tries again.
     """
     start = self._file.tell()
     rest = memoryview(bytes(self._waiting))
@@ -133,14 +132,14 @@ class EventWriter:
       while rest:
         rest = rest[self._file.write(rest) :]
     except OSError as error:
-      # Behind half a record nothing could be read.
+      # After a truncated record nothing could be read.
       self._file.truncate(start)
       self._file.seek(start)
       raise OSError(error.errno, error.strerror, str(self.path)) from error
     self._waiting.clear()
 
   def close(self):
-    """Flushes, and ends the file; may be called again."""
+    """Flushes and closes the file; may be called again."""
     if self._file.closed:
       return
     try:
@@ -164,7 +163,7 @@ class EventWriter:
 
 
 def _messages() -> Any:
-  """The module of messages; generated as it is imported, so without types."""
+  """The module of messages; generated on import, so it has no types."""
   # pylint: disable-next=import-outside-toplevel
   from tensorboardX.proto import event_pb2
 
@@ -172,7 +171,7 @@ def _messages() -> Any:
 
 
 def record(data: bytes) -> bytes:
-  """A record of a TFRecord file: length and data, each with its checksum."""
+  """A TFRecord record: length and data, each with its checksum."""
   # pylint: disable-next=import-outside-toplevel
   from tensorboardX.record_writer import masked_crc32c
 

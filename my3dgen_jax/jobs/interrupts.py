@@ -1,4 +1,4 @@
-"""Being asked to stop, and stopping where nothing is lost."""
+"""Stop requests, handled where no work is lost."""
 
 import contextlib
 import signal
@@ -11,22 +11,22 @@ from my3dgen_jax.errors import Interrupted
 from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.jobs import processes
 
-_asked: list[int] = []  # of the whole process, see `ask_to_stop`
+_asked: list[int] = []  # for the whole process, see `ask_to_stop`
 
 
 def ask_to_stop(number: int | None):
-  """Asks all that this process does to stop, now and from now on.
+  """Asks everything that this process does to stop, from now on.
 
-  For work in other threads than the main one, where signals do not reach.
+  For work outside the main thread, which signals do not reach.
 
   Args:
-    number: of a signal that says so; None takes it back.
+    number: number of the signal to report; None cancels the request.
   """
   _asked[:] = [] if number is None else [number]
 
 
 class StopRequest:
-  """Whether the process has been asked to stop, or another one of the job."""
+  """Whether this process, or another one of the job, was asked to stop."""
 
   def __init__(self):
     self._signal: int | None = None
@@ -35,7 +35,7 @@ class StopRequest:
   def signal(self) -> int | None:
     """The signal's number, or None so far.
 
-    Of several processes one may know it before another: see `agreed`.
+    One of several processes may know it before the others: see `agreed`.
     """
     if self._signal is None and _asked:
       return _asked[0]
@@ -49,10 +49,10 @@ class StopRequest:
     processes.ask_to_stop(number)
 
   def agreed(self, devices: Sequence[jax.Device]) -> bool:
-    """Whether all processes stop now; all of them ask at the same time.
+    """Whether all processes stop now; they all call it together.
 
     Args:
-      devices: of all of them.
+      devices: the devices of all processes.
     """
     if processes.count() == 1:
       return self.signal is not None
@@ -62,7 +62,7 @@ class StopRequest:
     return number > 0
 
   def raise_if_wanted(self, message: str):
-    """Ends long work, after it has saved what it has.
+    """Ends long work, after the caller has saved it.
 
     Raises: Interrupted with the message.
     """
@@ -72,13 +72,13 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stopping_gently() -> Iterator[StopRequest]:
-  """Within the block SIGTERM and SIGINT set a flag, and stop nothing.
+  """Makes SIGTERM and SIGINT set a flag instead of stopping, in a block.
 
-  A second one does what it always does, for whoever cannot wait.
+  A second signal has its usual effect, for those who cannot wait.
   """
   request = StopRequest()
   if threading.current_thread() is not threading.main_thread():
-    yield request  # only the main thread may say what signals do
+    yield request  # only the main thread may set signal handlers
     return
   before = {
     number: signal.getsignal(number)

@@ -1,4 +1,4 @@
-"""Numbers of a run as it goes on: `metrics.jsonl`, and TensorBoard's events."""
+"""Metrics logs of a run: `metrics.jsonl`, and TensorBoard events."""
 
 import json
 import os
@@ -12,17 +12,17 @@ METRICS_FILE = "metrics.jsonl"
 
 
 class MetricsLog:
-  """Appends a line a step to the log of a run.
+  """Appends a line per step to a run's log.
 
-  A run that goes on from a step first drops what was logged after it, so
-  that the file is what an uninterrupted run writes.
+  A run that resumes from a step first drops what was logged after it, so that
+  the file equals that of an uninterrupted run.
 
   Attributes:
-    path: of `metrics.jsonl`.
+    path: path of `metrics.jsonl`.
   """
 
   def __init__(self, folder: str | os.PathLike, *, step: int = 0):
-    """Opens the log of a run that goes on after `step`."""
+    """Opens the log of a run that resumes after `step`."""
     folder = pathlib.Path(folder)
     self.path = folder / METRICS_FILE
     kept = []
@@ -32,7 +32,7 @@ class MetricsLog:
           if json.loads(line)["step"] <= step:
             kept.append(line + "\n")
         except (ValueError, KeyError, TypeError):
-          break  # a line that a kill has cut
+          break  # a line truncated by a kill
     with replacing(self.path) as file:
       file.write("".join(kept).encode())
     self._file = self.path.open("a", encoding="utf-8")
@@ -52,7 +52,7 @@ class MetricsLog:
       self._file.write(json.dumps({"step": step, **values}) + "\n")
       self._file.flush()
     except OSError as error:
-      error.filename = str(self.path)  # a full disk names nothing
+      error.filename = str(self.path)  # errors of a full disk name no file
       raise
     if self._events is not None:
       for name, value in values.items():

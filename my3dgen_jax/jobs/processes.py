@@ -1,13 +1,13 @@
-"""Several processes that work on one job: they meet, talk, and end together.
+"""Several processes working on one job: they connect, talk, end together.
 
     processes.start("10.0.0.1:9000", count=2, index=0)  # before JAX computes
     shared = processes.from_first(lambda: {"w": weights})
     everybodys = processes.gather({"row": np.arange(3)})
     processes.finish()
 
-Gradients are averaged by JAX, over all devices of all processes. All else
-goes over one connection from each process to process 0, which is also how a
-process knows that another has died: JAX itself would wait for minutes, or
+Gradients are averaged by JAX, over all devices of all processes. Everything
+else goes over one connection from each process to process 0, which is also how
+a process notices that another has died: JAX itself would wait for minutes, or
 abort with a dump. Without `start` a process is alone, and all of this costs
 nothing.
 """
@@ -38,20 +38,20 @@ from my3dgen_jax.jobs.channel import (
 from my3dgen_jax.jobs.clusters import CONNECT_SECONDS, parse_address
 from my3dgen_jax.jobs.words import said, words
 
-_SECONDS_TO_SAVE = 60.0  # s; to save before one ends
+_SECONDS_TO_SAVE = 60.0  # time to save before a process is ended, s
 _HELLO, _GO, _DATA, _STOP, _END = b"HELO", b"MEET", b"DATA", b"STOP", b"ENDS"
 _MAGIC = "my3dgen_jax 1"
 
-_job: "_Job | None" = None  # as JAX's own: one a process
+_job: "_Job | None" = None  # one per process, like JAX's own
 
 
 def count() -> int:
-  """How many processes work on the job."""
+  """Number of processes that work on the job."""
   return _job.count if _job else 1
 
 
 def index() -> int:
-  """Which of them this is, 0, 1, …"""
+  """Index of this process: 0, 1, …"""
   return _job.index if _job else 0
 
 
@@ -68,18 +68,19 @@ def start(
   local_devices: list[int] | None = None,
   timeout: float = CONNECT_SECONDS,
 ):
-  """Meets the other processes; before JAX has touched any device.
+  """Connects to the other processes; call it before JAX uses a device.
 
   Args:
     coordinator: HOST:PORT of process 0, the same for all; it listens there.
-    count: of processes.
-    index: of this one, in [0, count).
-    local_devices: which of the machine's devices are used; None: all.
-    timeout: seconds until all must have come.
+    count: number of processes.
+    index: index of this process, in [0, count).
+    local_devices: the machine's devices to use; None: all.
+    timeout: seconds until all must be connected.
 
   Raises:
-    FlagError: arguments that do not fit each other.
-    UserError: the port is in use, process 0 is not there, some do not come.
+    FlagError: the arguments contradict each other.
+    UserError: the port is in use, process 0 cannot be reached, or some
+      processes do not connect.
   """
   global _job  # pylint: disable=global-statement
   host, port = parse_address(coordinator)
@@ -94,11 +95,11 @@ def start(
     inner = job.wait_for_others(host, port, deadline)
   else:
     inner = job.join(host, port, deadline)
-  if index:  # one process speaks for all
+  if index:  # only process 0 prints
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # pylint: disable=consider-using-with
   _job = job
   job.watch()
-  # A signal is ours to handle, see `interrupts`.
+  # Signals are handled here, see `interrupts`.
   with contextlib.suppress(AttributeError):
     jax.config.update("jax_enable_preemption_service", False)
   jax.distributed.initialize(
@@ -111,12 +112,12 @@ def start(
 
 
 def from_first(make: Callable[[], Arrays]) -> Arrays:
-  """What process 0 makes, in all processes.
+  """Gives all processes what process 0 makes.
 
   Args:
-    make: called in process 0 alone.
+    make: called in process 0 only.
 
-  Raises: UserError or Interrupted, where another process has ended so.
+  Raises: UserError or Interrupted, if another process has ended that way.
   """
   if _job is None:
     return make()
@@ -128,7 +129,7 @@ def from_first(make: Callable[[], Arrays]) -> Arrays:
 
 
 def gather(arrays: Arrays) -> list[Arrays]:
-  """What each process gives, in the order of processes, in all of them.
+  """What each process gives, in the order of processes; all get the list.
 
   Raises: as `from_first`.
   """
@@ -152,18 +153,18 @@ def barrier():
 
 
 def ask_to_stop(signal: int):
-  """Tells all processes, whichever got the signal; may be called by one."""
+  """Asks all processes to stop; a single process may call it."""
   if _job is not None:
     _job.ask_to_stop(signal)
 
 
 def asked_to_stop() -> int | None:
-  """The signal that any process got, as far as is known here; or None."""
+  """The signal that any process got, if known here yet; otherwise None."""
   return _job.asked if _job else None
 
 
 def finish():
-  """Ends well, with all others; does nothing if alone.
+  """Ends the job successfully, with all others; does nothing if alone.
 
   Raises: as `from_first`.
   """
@@ -178,26 +179,26 @@ def abandon(code: int, message: str, *, signal: int | None = None):
   """Ends this process and all others; returns only if it is alone.
 
   Args:
-    code: of the exit.
-    message: why; has been printed here, and is printed by the others.
-    signal: that asked for it, where others may save what they have.
+    code: the exit code.
+    message: the reason; already printed here, and printed by the others.
+    signal: the signal that asked for it, if others may save their work.
   """
   if _job is not None:
     _job.abandon(code, message, signal)
 
 
 def await_end_of_others():
-  """Waits a little for the news that another process has ended.
+  """Waits briefly for the news that another process has ended.
 
-  After a failure of JAX's that this would explain; the news ends this
-  process. Returns where there are none.
+  For use after a failure of JAX that this would explain; the news ends this
+  process. Returns if there is none.
   """
   if _job is not None:
     time.sleep(END_SECONDS)
 
 
 class _Job:
-  """The connections of this process: to all of them, or to process 0."""
+  """This process's connections: to all others, or to process 0."""
 
   def __init__(self, index: int, count: int):  # pylint: disable=redefined-outer-name
     self.index, self.count = index, count
@@ -213,9 +214,9 @@ class _Job:
   def wait_for_others(self, host: str, port: int, deadline: float) -> int:
     """Process 0: listens until all are here; returns the port for JAX."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Others may know this machine by a name that is none of its own, or is
-    # its loopback to itself: it listens everywhere, as JAX does, unless all
-    # are on this machine.
+    # Others may know this machine by a name that it does not have itself, or
+    # that is its loopback: so it listens on all interfaces, as JAX does,
+    # unless all processes are on this machine.
     here = host in ("localhost", "::1") or host.startswith("127.")
     place = (host if here else "", port)
     with socket.socket(family, socket.SOCK_STREAM) as listener:
@@ -226,7 +227,7 @@ class _Job:
       except OSError as error:
         raise UserError(
           f"--coordinator={host}:{port}: {error.strerror}; process 0 "
-          "listens there, so it must be a free port of its own machine"
+          "listens there, so it must be a free port on its own machine"
         ) from None
       while len(self._channels) < self.count - 1:
         left = deadline - time.monotonic()
@@ -237,7 +238,7 @@ class _Job:
           missing = sorted(set(range(1, self.count)) - set(self._channels))
           self._refuse(
             f"--num_processes={self.count}: process "
-            f"{', '.join(map(str, missing))} did not come in time"
+            f"{', '.join(map(str, missing))} did not connect in time"
           )
         self._welcome(channel)
     with socket.socket(family, socket.SOCK_STREAM) as free:
@@ -247,7 +248,7 @@ class _Job:
     return inner
 
   def _welcome(self, channel: Channel):
-    """Takes a process in that says who it is."""
+    """Accepts a process that identifies itself."""
     try:
       kind, text = channel.receive(END_SECONDS)
       hello = json.loads(text) if kind == _HELLO else {}
@@ -255,7 +256,7 @@ class _Job:
         raise ValueError
       number, peer = int(hello["count"]), int(hello["index"])
     except (OSError, ValueError, KeyError):
-      channel.close()  # somebody else's
+      channel.close()  # not one of this job
       return
     if number != self.count:
       channel.send(
@@ -279,13 +280,13 @@ class _Job:
     self._channels[peer] = channel
 
   def _refuse(self, message: str):
-    """Process 0: tells those that are here, and ends."""
+    """Process 0: tells those connected, and ends."""
     self.tell_all(_END, said(0, 2, message))
     self._flush()
     raise FlagError(message)
 
   def join(self, host: str, port: int, deadline: float) -> int:
-    """Other processes: comes to process 0; returns the port for JAX."""
+    """Other processes: connects to process 0; returns the port for JAX."""
     while True:
       try:
         channel = Channel(
@@ -320,14 +321,14 @@ class _Job:
       raise
     except (OSError, ValueError, KeyError, TypeError):
       raise UserError(
-        f"--coordinator={host}:{port}: whoever is there is not "
+        f"--coordinator={host}:{port}: the process listening there is not "
         "process 0 of this job, or has ended"
       ) from None
     self._channels[0] = channel
     return inner
 
   def watch(self):
-    """Listens to all connections from now on."""
+    """Starts to listen to all connections."""
     for peer in self._channels:
       threading.Thread(target=self._listen, args=(peer,), daemon=True).start()
 
@@ -340,11 +341,11 @@ class _Job:
       channel.flush()
 
   def receive(self, peer: int) -> bytes:
-    """The next data of a process."""
+    """The next data from a process."""
     payload = self._inbox[peer].get()
     if payload is None:
       end = next(iter(self._ended.values()))
-      # Others may end, too, before they hear it from here.
+      # Others may also end before this process can tell them.
       if end["signal"] is not None:
         raise Interrupted(end["signal"], end["message"])
       raise UserError(words(end, self.count))
@@ -362,9 +363,9 @@ class _Job:
     )
 
   def _leave(self, code: int, patience: float):
-    """Ends at once, without what would wait for the others at an exit."""
+    """Ends immediately, without waiting for the others at exit."""
     if self.index == 0:
-      # JAX aborts processes whose process 0 is gone: it is the last.
+      # JAX aborts processes whose process 0 is gone: so it is the last to end.
       deadline = time.monotonic() + patience
       for channel in self._channels.values():
         channel.closed.wait(max(deadline - time.monotonic(), 0))
@@ -403,7 +404,7 @@ class _Job:
           channel.send(kind, payload)
 
   def _hung_up(self, peer: int):
-    """A connection is closed, perhaps without a word."""
+    """Handles a closed connection, which may have come without a message."""
     if self.ending or peer in self._ended or (self.index and self._ended):
       return
     message = "it was killed, or its machine cannot be reached"
@@ -413,7 +414,7 @@ class _Job:
     )
 
   def _has_ended(self, end: dict[str, Any], patience: float):
-    """Another process has ended: so does this one, soon."""
+    """Handles another process's end: this one ends, too, soon."""
     self._ended[end["process"]] = end
     if end["signal"] is not None:
       self.asked = end["signal"]

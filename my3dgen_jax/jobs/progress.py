@@ -1,4 +1,4 @@
-"""A line that says how far long work is, and what one waits for."""
+"""Progress lines for long work."""
 
 import contextlib
 import sys
@@ -10,12 +10,12 @@ from typing import Any, TextIO
 from my3dgen_jax.jobs import compile_time
 
 _LIVE_INTERVAL, _FILE_INTERVAL = 0.2, 30.0  # seconds between lines
-_PATIENCE = 2.0  # seconds that nobody needs to be told about
+_PATIENCE = 2.0  # seconds of waiting that are not worth a line
 _TICK = 0.25  # seconds
 
 
 def duration(seconds: float) -> str:
-  """Time as a person reads it: 42 s, 3 min 20 s, 5 h 02 min."""
+  """Formats a duration: 42 s, 3 min 20 s, 5 h 02 min."""
   seconds = int(round(seconds))
   if seconds < 60:
     return f"{seconds} s"
@@ -25,18 +25,18 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-  """Share done, speed and time left.
+  """Shows the share done, the speed and the time left.
 
-  On a terminal one line that is written over, a few times a second; in a
-  file a line now and then, so that logs stay short. The speed counts from the
-  first update on, less what programs took to be compiled: that is not told of
-  the rest.
+  On a terminal it is one line, rewritten a few times a second; in a file a
+  line now and then, so that logs stay short. The speed counts from the first
+  update on, without compile time, which says nothing about the remaining
+  work.
 
   Attributes:
-    title: of the work.
-    total: units in all.
-    unit: what is counted, e.g. "images".
-    start: units that were done before.
+    title: title of the work.
+    total: total number of units.
+    unit: name of the units, e.g. "images".
+    start: units that were already done.
   """
 
   def __init__(
@@ -54,28 +54,28 @@ class Progress:
     self._file = sys.stdout if file is None else file
     self._clock = clock
     self._compiling_time = compiling_time
-    compiling_time()  # counts from its first call on
+    compiling_time()  # starts counting at its first call
     self._shown: float | None = None
-    # Units that were new at the first update; when, and how much was compiled.
+    # New units at the first update, its time, and the compile time until then.
     self._first = (0, 0.0, 0.0)
     self._live = self._file.isatty()
     self._interval = _LIVE_INTERVAL if self._live else _FILE_INTERVAL
 
   def skip(self, count: int):
-    """Counts units that cost nothing: they leave the speed as it is."""
+    """Counts units that took no time: they do not change the speed."""
     self.start += count
 
   def note(self, text: str):
-    """Shows a line that stays."""
+    """Prints a line that stays."""
     self._file.write(f"{self.title}: {text}\n")
     self._file.flush()
 
   def update(self, done: int, detail: str = ""):
-    """Shows the line if it is time, and when all is done.
+    """Shows the line if it is due, and when all is done.
 
     Args:
-      done: units so far, those before `start` included.
-      detail: more to show, e.g. a loss.
+      done: units done, including those before `start`.
+      detail: further text to show, e.g. a loss.
     """
     now, new = self._clock(), done - self.start
     compiled = self._compiling_time()
@@ -91,7 +91,7 @@ class Progress:
     if new > self._first[0]:
       passed = now - self._first[1]
       working = passed - (compiled - self._first[2])
-      # Of several that are compiled at once the sum may be all there was.
+      # Programs compiled in parallel may add up to more than the time passed.
       rate = (new - self._first[0]) / max(working, passed / 10, 1e-9)
       line += f", {rate:.3g} {self.unit}/s"
       if done < self.total:
@@ -107,11 +107,11 @@ class Progress:
 
 
 class Waiting:
-  """Says what one waits for, e.g. a program's compiling, if that takes a while.
+  """Says what is being waited for, e.g. compilation, if it takes a while.
 
-  On a terminal one line that is written over; in a file one at first, then
-  one now and then. What is ready at once, e.g. since it was kept from an
-  earlier run, is not worth a word.
+  On a terminal it is one line, rewritten; in a file one line at first, then
+  one now and then. Nothing is printed for what is ready at once, e.g. from an
+  earlier run's cache.
   """
 
   def __init__(
@@ -123,14 +123,14 @@ class Waiting:
     file: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
   ):
-    """Starts to wait.
+    """Starts waiting.
 
     Args:
-      title: of the work.
-      doing: what one waits for.
-      done: the same, once it is over.
-      file: written to; None: stdout.
-      clock: tells the seconds.
+      title: title of the work.
+      doing: what is being waited for.
+      done: the wording once it is over.
+      file: output file; None: stdout.
+      clock: function that returns seconds.
     """
     self._title, self._clock = title, clock
     self._doing, self._done = doing, done
@@ -140,7 +140,7 @@ class Waiting:
     self._shown: float | None = None
 
   def tick(self):
-    """Shows the line if it is time."""
+    """Shows the line if it is due."""
     now = self._clock()
     if self._shown is None:
       due = now - self._began >= _PATIENCE
@@ -151,10 +151,10 @@ class Waiting:
       self._write(f"{self._doing} … {duration(now - self._began)}", end="")
 
   def end(self, done: bool = True):
-    """Says how long it took, if anything was said.
+    """Says how long it took, if anything was shown.
 
     Args:
-      done: whether it was waited for to the end.
+      done: whether the work was finished.
     """
     if self._shown is not None:
       seconds = duration(self._clock() - self._began)
@@ -171,13 +171,13 @@ class Waiting:
 
 @contextlib.contextmanager
 def compiling(title: str, **options: Any) -> Iterator[None]:
-  """Around the first call of a program, so that nobody thinks it hangs.
+  """Wraps the first call of a program, so that it does not seem to hang.
 
   JAX compiles within that call, and returns before the program has run.
 
   Args:
-    title: of the work.
-    **options: of `Waiting`, e.g. to wait for something else.
+    title: title of the work.
+    **options: options of `Waiting`, e.g. to wait for something else.
   """
   waiting, over = Waiting(title, **options), threading.Event()
 
@@ -185,7 +185,7 @@ def compiling(title: str, **options: Any) -> Iterator[None]:
     try:
       while not over.wait(_TICK):
         waiting.tick()
-    except (OSError, ValueError):  # nobody reads it any more
+    except (OSError, ValueError):  # the output was closed
       pass
 
   thread = threading.Thread(target=watch, daemon=True, name="compiling")

@@ -1,4 +1,4 @@
-"""How the end of one process is told to people at another."""
+"""How the end of one process is reported by the others."""
 
 import json
 from typing import Any
@@ -7,21 +7,21 @@ from typing import Any
 def said(
   process: int, code: int, message: str, signal: int | None = None
 ) -> bytes:
-  """How a process ended, as the payload of a frame."""
+  """Encodes how a process ended, as a frame's payload."""
   return json.dumps(
     {"process": process, "code": code, "message": message, "signal": signal}
   ).encode()
 
 
 def words(end: dict[str, Any], number: int) -> str:
-  """The line that the others end with.
+  """The line that the other processes end with.
 
   Args:
-    end: what `said` holds.
-    number: processes in all.
+    end: the content that `said` encodes.
+    number: total number of processes.
   """
   return (
     f"process {end['process']} of {number} has ended: {end['message']}; "
-    "all have to be started again, and --resume goes on with what is "
+    "start all of them again; --resume continues from what is "
     "saved"
   )

@@ -1,10 +1,10 @@
-"""Adapters: what makes a generator somebody's own, as one small pytree.
+"""Adapters: what makes a generator one person's own, as one small pytree.
 
     generator, base = load_generator("checkpoints/ffhq")
     obama, variables = lora.personal(
         generator, base, lora.load("runs/obama/adapter.safetensors"))
 
-and a new one, to be tuned:
+and a new one, to be trained:
 
     config = LoraConfig(rank=1)
     fresh = lora.init(key, generator.config, config)
@@ -12,11 +12,11 @@ and a new one, to be tuned:
 
 An adapter is the collection `lora` of a `Generator` that has a `LoraConfig`:
 a pair `lora_a`, `lora_b` for each convolution, to-RGB and affine layer, and
-offsets (`bias_offset`, …) of the biases, the noise strengths and the decoder.
-It starts as no change at all. The base's `params` are never touched, so one
+offsets (`bias_offset`, …) for the biases, noise strengths and the decoder.
+A fresh adapter changes nothing. The base's `params` are never modified, so one
 frozen base serves any number of people, and an optimizer sees this tree alone.
-Files hold it in 32 to 4 bits a number (`quantization`), or as coefficients of
-what many people share (`shared_basis`).
+Files store it in 32 to 4 bits per number (`quantization`), or as coefficients
+of a basis that many people share (`shared_basis`).
 
 Source: My3DGen, section 3.2 and equation 4; LoRA (Hu et al. 2021).
 """

@@ -1,13 +1,13 @@
-"""A bank: the adapters of any number of people of one base.
+"""A bank: adapters of any number of people for one base generator.
 
     bank = lora.Bank("people.bank")
     bank.add([lora.Entry("obama", adapter, config, base=digest)])
     bank.read("obama")                    # Loaded, as `lora.load` returns
-    stacked = bank.stack(["obama", "beyonce"])      # leaves [2, ...], on a device
+    stacked = bank.stack(["obama", "beyonce"])    # leaves [2, ...], on a device
     cache = lora.DeviceCache(bank)
-    cache.read("obama")                   # on the device already, the next time
+    cache.read("obama")                   # on the device the next time
 
-How it lies on disk, and what a kill leaves of it: `storage.bank.store`.
+For the layout on disk, and what a kill leaves of it, see `storage.bank.store`.
 """
 
 import itertools
@@ -27,20 +27,20 @@ from my3dgen_jax.lora.files import BASE_DIGEST, Loaded
 from my3dgen_jax.storage.bank import index as index_lib
 from my3dgen_jax.storage.bank import store as store_lib
 
-_SHORT = 12  # hex digits of a digest in messages
+_SHORT = 12  # hex digits of a digest shown in messages
 
 
 class Record(NamedTuple):
-  """What a bank says of a person.
+  """A person's entry in a bank, without the numbers.
 
   Attributes:
-    id: of the person.
+    id: the person's id.
     config: rank, layout, targets.
-    dtype: of the numbers in the bank.
-    numbers: how many the adapter has.
-    version: number of the bank's change that brought it.
+    dtype: dtype of the numbers in the bank.
+    numbers: how many numbers the adapter has.
+    version: version of the bank that added or replaced this person.
     checksum: CRC-32 of the numbers' bytes.
-    photos: how many anchors are kept beside it.
+    photos: how many anchors are kept with it.
   """
 
   id: str
@@ -53,7 +53,7 @@ class Record(NamedTuple):
 
 
 class Bank:
-  """A bank; may be used by several threads and processes."""
+  """A bank; safe to use from several threads and processes."""
 
   def __init__(
     self, folder: str | os.PathLike, *, patience: float = index_lib.PATIENCE
@@ -61,7 +61,7 @@ class Bank:
     """Opens nothing yet.
 
     Args:
-      folder: of the bank; made by the first `add`.
+      folder: the bank's folder; the first `add` creates it.
       patience: seconds to wait for other writers.
     """
     self._store = store_lib.Store(folder, patience=patience)
@@ -70,7 +70,7 @@ class Bank:
 
   @property
   def base(self) -> str:
-    """The SHA-256 of the weights that its people are for.
+    """SHA-256 of the weights that its adapters are for.
 
     Raises: UserError: there is no bank; CheckpointError: it is damaged.
     """
@@ -85,11 +85,11 @@ class Bank:
     return self._store.place(rows_lib.as_id(person)) is not None
 
   def ids(self) -> list[str]:
-    """Everybody, in order; raises UserError, CheckpointError."""
+    """All ids, sorted; raises UserError, CheckpointError."""
     return [place.id for place in self._store.places(rows_lib.ADAPTER)]
 
   def records(self) -> Iterator[Record]:
-    """What is known of everybody, in order of ids; no numbers are read."""
+    """Records of all people, sorted by id; reads no numbers."""
     with_photos = {
       place.id: place for place in self._store.places(rows_lib.PHOTOS)
     }
@@ -107,16 +107,17 @@ class Bank:
       )
 
   def add(self, entries: Iterable[Entry], *, replace: bool = False) -> int:
-    """Adds people, all of them or none; they are on the disk when it returns.
+    """Adds people, all of them or none; they are on disk when it returns.
 
     Args:
-      entries: taken one after the other, while others cannot write. Many at a
-        time cost less each: an `add` waits for the disk some three times.
-      replace: people who are there already; without, they are refused.
+      entries: the people, consumed one by one while others cannot write.
+        Adding many at once is cheaper: each `add` waits for the disk about
+        three times.
+      replace: replace people who are already there; otherwise they are refused.
 
-    Returns: how many people.
-    Raises: UserError: somebody is for another base, is there already, or does
-      not fit the dtype; names the bank and the person. OSError.
+    Returns: how many people were added.
+    Raises: UserError: a person is for another base, is already there, or does
+      not fit the dtype; it names the bank and the person. OSError.
     """
     taken = iter(entries)
     first = next(taken, None)
@@ -130,49 +131,49 @@ class Bank:
         self._check_said(entry)
         if entry.base != self.base:
           raise UserError(
-            f"{self.folder}: is a bank of the base {self.base[:_SHORT]}…, "
-            f"{entry.id!r} is for {str(entry.base)[:_SHORT]}…; add it to a "
-            "bank of that one"
+            f"{self.folder}: is a bank for the base {self.base[:_SHORT]}…, "
+            f"but {entry.id!r} is for {str(entry.base)[:_SHORT]}…; add it to a "
+            "bank for that base"
           )
         yield from rows_lib.rows_of(self.folder, entry)
 
     return self._store.add(rows(), replace=replace)
 
   def remove(self, ids: Sequence[str]) -> int:
-    """Removes people; their numbers are in the files until `compact`.
+    """Removes people; their numbers stay in the files until `compact`.
 
-    Raises: UserError: somebody is not there; then nobody is removed.
+    Raises: UserError: a person is not there; then no one is removed.
     """
     return self._store.remove([rows_lib.as_id(person) for person in ids])
 
   def compact(self) -> int:
-    """Takes removed people's numbers out of the files, and gathers small ones.
+    """Drops removed people's numbers from the files, and merges small files.
 
-    A process that has read from a file before keeps it, unseen, until it ends
-    or closes its bank.
+    A process that has read from an old file keeps it open until it ends or
+    closes its bank.
 
-    Returns: how many rows of people removed or replaced are gone.
-    Raises: CheckpointError: somebody's numbers are damaged; nothing changes.
+    Returns: how many rows of removed or replaced people were dropped.
+    Raises: CheckpointError: a person's numbers are damaged; nothing changes.
     """
     return self._store.compact()
 
   def verify(self) -> list[store_lib.Fault]:
-    """Compares every checksum; what is damaged, with a line each."""
+    """Verifies every checksum; returns what is damaged."""
     return self._store.verify()
 
   def sizes(self) -> store_lib.Sizes:
-    """How large it is, on disk and in people."""
+    """The bank's size, on disk and in people."""
     return self._store.sizes()
 
   def read(self, person: str, *, check: bool = False) -> Loaded:
-    """Somebody's adapter: one copy out of a memory map, on the host.
+    """A person's adapter: one copy out of a memory map, on the host.
 
     Args:
-      person: id.
-      check: compare the checksum, in as long again.
+      person: the person's id.
+      check: verify the checksum, which doubles the time.
 
     Returns: Loaded, whose leaves are NumPy arrays.
-    Raises: UserError: the bank has nobody of that id; CheckpointError: the
+    Raises: UserError: the bank has no such person; CheckpointError: the
       numbers are damaged.
     """
     found = self._found(person, check=check)
@@ -188,11 +189,11 @@ class Bank:
     )
 
   def dtype(self, person: str) -> str:
-    """That of somebody's numbers; raises UserError: nobody of that id."""
+    """The dtype of a person's numbers; raises UserError: no such person."""
     return self._store.layout(self.place(person)).dtype
 
   def photos(self, person: str) -> Photos | None:
-    """Somebody's anchors, or None where the bank has none."""
+    """A person's anchors, or None if the bank has none."""
     found = self._store.read(
       rows_lib.as_id(person), rows_lib.PHOTOS, check=True
     )
@@ -215,11 +216,11 @@ class Bank:
     """Several people's adapters, stacked on a device.
 
     Args:
-      ids: whom, in this order; one may come twice.
-      device: where to; None: JAX's default.
+      ids: the people, in this order; one may appear twice.
+      device: the device to put them on; None: JAX's default.
 
     Returns: Loaded, whose leaves have the people as their first axis.
-    Raises: UserError: nobody is named, somebody is not there, or two are of
+    Raises: UserError: no ids are given, a person is not there, or two have
       different ranks or layouts; CheckpointError.
     """
     if not ids:
@@ -246,7 +247,7 @@ class Bank:
     self._store.close()
 
   def place(self, person: str) -> index_lib.Place:
-    """Where somebody's numbers are; raises UserError: nowhere."""
+    """Where a person's numbers are; raises UserError: no such person."""
     place = self._store.place(rows_lib.as_id(person))
     if place is None:
       raise self._nobody(person)
@@ -262,8 +263,8 @@ class Bank:
 
   def _nobody(self, person: str) -> UserError:
     return UserError(
-      f"{self.folder}: has nobody called {person!r}; my3dgen bank list says "
-      "who is there"
+      f"{self.folder}: has no person {person!r}; list its people with "
+      "my3dgen bank list"
     )
 
   def _check_said(self, entry: Entry):

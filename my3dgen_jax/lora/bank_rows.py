@@ -1,4 +1,4 @@
-"""A person as rows of numbers, which a bank's store keeps, and back."""
+"""Converts people to rows of numbers, which a bank's store keeps, and back."""
 
 import functools
 import json
@@ -18,18 +18,18 @@ from my3dgen_jax.storage.bank import index as index_lib
 from my3dgen_jax.storage.bank import store as store_lib
 
 DTYPES = ("float32", "float16")
-MOST_LETTERS = 300  # of an id
+MOST_LETTERS = 300  # longest id, in characters
 ADAPTER, PHOTOS = 0, 1  # parts of a person
-_SHOWN = 12  # letters of an id that is refused
+_SHOWN = 12  # characters shown of an id that is refused
 
 
 class Photos(NamedTuple):
   """Where a person's photos lie in the latent space: the personal hull.
 
   Attributes:
-    names: of the photos.
+    names: names of the photos.
     ws: [N, num_ws, w_dim] float32.
-    c: [N, 25] float32, their cameras.
+    c: [N, 25] float32, their camera labels.
   """
 
   names: tuple[str, ...]
@@ -38,15 +38,15 @@ class Photos(NamedTuple):
 
 
 class Entry(NamedTuple):
-  """A person to be added.
+  """A person to add.
 
   Attributes:
     id: any text, see `clean_id`.
     lora: the collection.
     config: rank, layout, targets.
     base: SHA-256 of the weights that it is for; None is refused.
-    photos: or None.
-    dtype: of the numbers in the bank, one of `DTYPES`.
+    photos: the person's photos, or None.
+    dtype: dtype of the numbers in the bank, one of `DTYPES`.
   """
 
   id: str
@@ -58,13 +58,13 @@ class Entry(NamedTuple):
 
 
 class Tensor(NamedTuple):
-  """Where one of an adapter's tensors is in its row.
+  """Position of one of an adapter's tensors in its row.
 
   Attributes:
-    path: in the collection.
-    shape: of it.
-    begin: its first number in the row.
-    end: after its last.
+    path: path in the collection.
+    shape: the tensor's shape.
+    begin: index of its first number in the row.
+    end: index after its last number.
   """
 
   path: tuple[str, ...]
@@ -74,11 +74,11 @@ class Tensor(NamedTuple):
 
 
 class Adapter(NamedTuple):
-  """How a row is an adapter.
+  """How a row of numbers maps to an adapter.
 
   Attributes:
     config: rank, layout, targets.
-    tensors: in the order of their numbers.
+    tensors: the tensors, in the order of their numbers.
   """
 
   config: LoraConfig
@@ -86,22 +86,22 @@ class Adapter(NamedTuple):
 
 
 def as_id(text: str) -> str:
-  """What somebody of that name is called in a bank, whoever typed it how."""
+  """The id in a bank for a name, however it was typed."""
   return unicodedata.normalize("NFC", " ".join(str(text).split()))
 
 
 def clean_id(text: str) -> str:
-  """An id as a bank keeps it.
+  """Normalizes an id as a bank keeps it.
 
   Args:
-    text: 1 to 300 letters of any script; spaces are made single ones.
+    text: 1 to 300 characters of any script; runs of spaces become one.
 
-  Raises: UserError: it is empty, too long, or holds what cannot be printed.
+  Raises: UserError: it is empty, too long, or has unprintable characters.
   """
   found = as_id(text)
   if not found or len(found) > MOST_LETTERS or not found.isprintable():
     raise UserError(
-      f"person: expected 1 to {MOST_LETTERS} printable letters, got "
+      f"person: expected 1 to {MOST_LETTERS} printable characters, got "
       f"{found[:_SHOWN]!r}"
       + ("…" if len(found) > _SHOWN else "")
       + f" of {len(found)}"
@@ -110,10 +110,10 @@ def clean_id(text: str) -> str:
 
 
 def rows_of(folder: object, entry: Entry) -> Iterator[store_lib.Row]:
-  """An entry as the store takes it.
+  """Converts an entry to the store's rows.
 
   Args:
-    folder: of the bank, for messages.
+    folder: the bank's folder, for messages.
     entry: a person.
 
   Raises: UserError: names the person and what cannot be kept.
@@ -130,7 +130,7 @@ def rows_of(folder: object, entry: Entry) -> Iterator[store_lib.Row]:
   )
   numbers = np.concatenate([leaf.ravel() for leaf in leaves], dtype=np.float32)
   if entry.dtype != "float32":
-    with np.errstate(over="ignore"):  # what overflows is refused below
+    with np.errstate(over="ignore"):  # overflow is refused below
       numbers = numbers.astype(entry.dtype)
   if not _is_finite(numbers):
     raise UserError(
@@ -144,7 +144,7 @@ def rows_of(folder: object, entry: Entry) -> Iterator[store_lib.Row]:
     ws, c = np.asarray(ws, np.float32), np.asarray(c, np.float32)
     if ws.ndim != 3 or not len(names) == len(ws) == len(c) > 0:
       raise UserError(
-        f"{folder}: the photos of {person!r} do not fit each other: "
+        f"{folder}: the photos of {person!r} do not match: "
         f"{len(names)} names, ws {list(ws.shape)}, c {list(c.shape)}"
       )
     numbers = np.concatenate([ws.ravel(), c.ravel()])
@@ -164,7 +164,7 @@ def rows_of(folder: object, entry: Entry) -> Iterator[store_lib.Row]:
 
 
 def _is_finite(numbers: np.ndarray) -> bool:
-  """Whether all numbers are; the sum says yes of nearly all, and is quick."""
+  """Whether all numbers are finite; the sum decides nearly all cases fast."""
   with np.errstate(over="ignore", invalid="ignore"):
     total = numbers.sum(dtype=np.float32)
   return bool(np.isfinite(total) or np.isfinite(numbers).all())
@@ -174,7 +174,7 @@ def _is_finite(numbers: np.ndarray) -> bool:
 def _described(
   config: LoraConfig, treedef: Any, shapes: tuple[tuple[int, ...], ...]
 ) -> str:
-  """A layout's text, of a tree of leaves of some shapes."""
+  """A layout's description, from a tree of leaves with these shapes."""
   tree = jax.tree.unflatten(treedef, range(len(shapes)))
   names = {i: "/".join(path) for path, i in flatten_dict(tree).items()}
   return json.dumps(
@@ -188,7 +188,7 @@ def _described(
 
 @functools.lru_cache(maxsize=256)
 def adapter_of(description: str) -> Adapter:
-  """What a layout's description says; raises CheckpointError."""
+  """Parses a layout's description; raises CheckpointError."""
   try:
     data = json_files.parse(description)
     tensors, end = [], 0
@@ -199,8 +199,7 @@ def adapter_of(description: str) -> Adapter:
     return Adapter(LoraConfig.from_dict(data["lora"]), tuple(tensors))
   except (AttributeError, ConfigError, KeyError, TypeError, ValueError):
     raise CheckpointError(
-      "the bank's index is damaged: it does not say what an adapter's numbers "
-      "are"
+      "the bank's index is damaged: it does not describe an adapter's numbers"
     ) from None
 
 
@@ -211,12 +210,12 @@ def photo_shape(description: str) -> tuple[int, int, int]:
     return count, num_ws, w_dim
   except (KeyError, TypeError, ValueError):
     raise CheckpointError(
-      "the bank's index is damaged: it does not say what photos' numbers are"
+      "the bank's index is damaged: it does not describe the photos' numbers"
     ) from None
 
 
 def photo_names(note: str | None) -> tuple[str, ...]:
-  """The names beside a row of photos; none where they are damaged."""
+  """The names stored with a row of photos; empty if they are damaged."""
   try:
     return tuple(map(str, json_files.parse(note or "[]")))
   except (TypeError, UserError):
@@ -224,10 +223,10 @@ def photo_names(note: str | None) -> tuple[str, ...]:
 
 
 def tree_of(adapter: Adapter, numbers: np.ndarray) -> Any:
-  """Views of rows as a collection.
+  """Views rows of numbers as a collection.
 
   Args:
-    adapter: what the rows are.
+    adapter: what the rows hold.
     numbers: [..., size].
 
   Returns: the collection; leaves [..., *shape].
@@ -236,8 +235,8 @@ def tree_of(adapter: Adapter, numbers: np.ndarray) -> Any:
   size = adapter.tensors[-1].end if adapter.tensors else 0
   if size != numbers.shape[-1]:
     raise CheckpointError(
-      f"the bank's index is damaged: it says {size} numbers an adapter, there "
-      f"are {numbers.shape[-1]}"
+      f"the bank's index is damaged: it says {size} numbers per adapter, but "
+      f"there are {numbers.shape[-1]}"
     )
   many = numbers.shape[:-1]
   return unflatten_dict(

@@ -1,4 +1,4 @@
-"""What adapters change in the weights: merged, measured, averaged."""
+"""Adapters' changes of the weights: merged, measured, averaged."""
 
 import dataclasses
 import re
@@ -26,13 +26,13 @@ def merge_into_params(
   """A plain generator with the adapter's changes in its weights.
 
   Args:
-    base: {"params": …, "buffers": …}; left as it is.
+    base: {"params": …, "buffers": …}; not modified.
     lora: the adapter.
-    lora_config: of the adapter.
+    lora_config: the adapter's config.
 
-  Returns: variables for a `Generator` without `lora`; all that changes is
+  Returns: variables for a `Generator` without `lora`; changed weights are
     float32.
-  Raises: UserError: the adapter does not fit; names the cause.
+  Raises: UserError: the adapter does not fit; it names the cause.
   """
   params = flatten_dict(base["params"])
   for path, change in kernel_changes(base["params"], lora, lora_config).items():
@@ -49,15 +49,15 @@ def merge_into_params(
 def kernel_changes(
   params: Any, lora: Any, lora_config: LoraConfig
 ) -> dict[tuple[str, ...], jax.Array]:
-  """The change of every adapted kernel, as the stored weights would change.
+  """The change of every adapted kernel, in terms of the stored weights.
 
   Args:
-    params: of the base; shapes are enough.
+    params: the base's parameters; shapes are enough.
     lora: the adapter.
-    lora_config: of the adapter.
+    lora_config: the adapter's config.
 
-  Returns: path of the kernel to its change, of the kernel's shape.
-  Raises: UserError: the adapter does not fit; names the cause.
+  Returns: each kernel's path, to its change, of the kernel's shape.
+  Raises: UserError: the adapter does not fit; it names the cause.
   """
   adapter.check(params, lora, lora_config)
   kernels, leaves = flatten_dict(params), flatten_dict(lora)
@@ -77,8 +77,8 @@ def kernel_changes(
         assert delta.kernel is not None
         change = delta.kernel
       if len(shape) == 2:
-        # Affine layers divide their stored weight by sqrt(inputs); the pair
-        # joins after that.
+        # Affine layers divide their stored weight by sqrt(inputs); the pair is
+        # added after that.
         change = change * shape[0] ** 0.5
       changes[scope + ("kernel",)] = change
   return changes
@@ -88,12 +88,12 @@ def kernel_changes(
 def relative_change(
   params: Any, lora: Any, lora_config: LoraConfig
 ) -> dict[str, float]:
-  """How much the weights of each block change, in per cent.
+  """The relative change of each block's weights, in percent.
 
   Args:
-    params: of the base.
+    params: the base's parameters.
     lora: the adapter.
-    lora_config: of the adapter.
+    lora_config: the adapter's config.
 
   Returns: block ("backbone/synthesis/b8", "superresolution/block0",
     "decoder") to 100 times the mean over its weight tensors W of
@@ -105,11 +105,12 @@ def relative_change(
 
 @entry
 def relative_difference(params: Any, tuned: Any) -> dict[str, float]:
-  """The same of a generator whose own weights were tuned.
+  """`relative_change` for a generator whose own weights were tuned.
 
   Args:
-    params: of the base.
-    tuned: of the same shapes; the kernels that adapters change are compared.
+    params: the base's parameters.
+    tuned: the tuned parameters, of the same shapes; the kernels that adapters
+      change are compared.
   """
   kernels, others = flatten_dict(params), flatten_dict(tuned)
   targets = LoraConfig().targets
@@ -127,7 +128,7 @@ def relative_difference(params: Any, tuned: Any) -> dict[str, float]:
 def _by_block(
   params: Any, changes: Mapping[tuple[str, ...], Array]
 ) -> dict[str, float]:
-  """Changes of kernels, by path, in per cent of each block's."""
+  """Changes of kernels, by path, in percent of each block's weights."""
   kernels = flatten_dict(params)
   ratios: dict[str, list] = {}
   for path, change in changes.items():
@@ -152,17 +153,17 @@ def average(
   adapters: Sequence[tuple[Any, LoraConfig]],
   weights: Sequence[float] | None = None,
 ) -> tuple[Any, LoraConfig]:
-  """The adapter whose change of the weights is the mean of the others'.
+  """The adapter whose weight change is the mean of the given adapters'.
 
-  Averaging A and B by themselves would not average B A; laying the pairs
-  side by side does, exactly, at the sum of the ranks.
+  Averaging A and B separately would not average B A; concatenating the pairs
+  does, exactly, at the sum of the ranks.
 
   Args:
-    adapters: (lora, config) each, of one base, layout and targets.
-    weights: one for each; None: equal ones. Their sum need not be 1.
+    adapters: (lora, config) of each, for one base, layout and targets.
+    weights: one for each adapter; None: equal. They need not sum to 1.
 
-  Returns: (lora, config), of rank = alpha = the sum of the ranks.
-  Raises: UserError if the adapters do not fit together.
+  Returns: (lora, config), with rank = alpha = the sum of the ranks.
+  Raises: UserError if the adapters do not match.
   """
   if not adapters:
     raise UserError("adapters: expected at least one")

@@ -1,4 +1,4 @@
-"""The collection `lora`: made, counted, put beside a base and taken away."""
+"""The collection `lora`: create, count, merge with a base, split off."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -20,11 +20,11 @@ _PAIR, _OFFSET = adapter.PAIR, adapter.OFFSET
 
 
 class Count(NamedTuple):
-  """Sizes of an adapter, in numbers.
+  """An adapter's sizes, in numbers.
 
   Attributes:
-    total: all of it.
-    pairs: the low-rank pairs alone.
+    total: all numbers.
+    pairs: numbers in the low-rank pairs only.
   """
 
   total: int
@@ -35,19 +35,19 @@ class Count(NamedTuple):
 def init(
   key: chex.PRNGKey, config: GeneratorConfig, lora_config: LoraConfig
 ) -> Any:
-  """A fresh adapter: random A, zero everything else, so no change.
+  """A fresh adapter: random A, everything else zero, so no change.
 
   Args:
-    key: of the random numbers.
-    config: of the generator.
+    key: the PRNG key.
+    config: the generator's config.
     lora_config: rank, layout, targets.
 
   Returns: the collection `lora`.
-  Raises: ConfigError if a setting cannot work, or the targets fit no layer.
+  Raises: ConfigError if a setting cannot work, or the targets match no layer.
   """
   leaves = flatten_dict(abstract(config.validate(), lora_config.validate()))
   if not leaves:
-    raise ConfigError(f"lora.targets: {lora_config.targets} fit no layer")
+    raise ConfigError(f"lora.targets: {lora_config.targets} match no layer")
   keys = jax.random.split(key, len(leaves))
   return unflatten_dict(
     {
@@ -58,7 +58,7 @@ def init(
 
 
 def abstract(config: GeneratorConfig, lora_config: LoraConfig) -> Any:
-  """The tree of `init` as `jax.ShapeDtypeStruct`s; no memory."""
+  """The tree of `init` as `jax.ShapeDtypeStruct`s, without allocating."""
   return abstract_variables(config, lora_config).get(adapter.COLLECTION, {})
 
 
@@ -77,7 +77,7 @@ def merge_collections(base: Mapping[str, Any], lora: Any) -> dict[str, Any]:
 
 @entry
 def stack(people: Sequence[Any]) -> Any:
-  """Adapters of many people as one tree, for `jax.vmap`.
+  """Stacks adapters of many people into one tree, for `jax.vmap`.
 
     images = jax.vmap(
       lambda lora, ws, c: generator.apply(
@@ -85,14 +85,14 @@ def stack(people: Sequence[Any]) -> Any:
       ).image
     )(stack(people), ws, c)                 # ws [K, N, num_ws, w_dim]
 
-  There the kernels that all share are applied once to the whole batch, and
-  each person's pairs as narrow products: see `ops.own_changes`.
+  The shared kernels are then applied once to the whole batch, and each
+  person's pairs as narrow products: see `ops.own_changes`.
 
   Args:
-    people: collections of one structure, at least one; of one LoraConfig.
+    people: collections, one or more, all of one LoraConfig and structure.
 
   Returns: the collection with a leading axis K.
-  Raises: UserError that names the first that is of another structure.
+  Raises: UserError: names the first adapter of another structure.
   """
   people = list(people)
   if not people:
@@ -107,8 +107,8 @@ def stack(people: Sequence[Any]) -> Any:
     ]
     if wrong:
       raise UserError(
-        f"people[{i}]: {'/'.join(wrong[0])} is {own.get(wrong[0])}, "
-        f"people[0]'s is {first.get(wrong[0])}; stack those of one LoraConfig"
+        f"people[{i}]: {'/'.join(wrong[0])} is {own.get(wrong[0])}, but "
+        f"people[0] has {first.get(wrong[0])}; stack adapters of one LoraConfig"
       )
   return jax.tree.map(lambda *leaves: jnp.stack(leaves), *people)
 
@@ -117,16 +117,16 @@ def unstack(lora: Any) -> list[Any]:
   """The inverse of `stack`: each person's collection."""
   count = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(lora)}
   if len(count) != 1 or () in count:
-    raise UserError("lora: is no stack: its leaves have no axis in common")
+    raise UserError("lora: is not a stack: its leaves share no leading axis")
   ((people,),) = count
   return [jax.tree.map(lambda leaf, i=i: leaf[i], lora) for i in range(people)]
 
 
 def renamed(lora: Any) -> Any:
-  """An adapter in memory with today's names.
+  """An in-memory adapter under its current names.
 
   Args:
-    lora: the collection; before format 2 its offsets had the names of the
+    lora: the collection; before format 2, its offsets had the names of the
       parameters that they are added to.
   """
   return unflatten_dict(
@@ -142,7 +142,7 @@ def renamed(lora: Any) -> Any:
 
 
 def fingerprint(lora: Any) -> str:
-  """The SHA-256 of an adapter's numbers, in hex; of all formats the same."""
+  """SHA-256 of an adapter's numbers, in hex; the same for all formats."""
   return weights_digest(
     unflatten_dict(
       {
@@ -154,7 +154,7 @@ def fingerprint(lora: Any) -> str:
 
 
 def count(lora: Any) -> Count:
-  """How many numbers an adapter has; shapes are enough."""
+  """Counts an adapter's numbers; shapes are enough."""
   sizes = {
     path: int(np.prod(leaf.shape)) for path, leaf in flatten_dict(lora).items()
   }

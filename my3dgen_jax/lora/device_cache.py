@@ -1,4 +1,4 @@
-"""The people used last, on a device."""
+"""A cache of the most recently used people, on a device."""
 
 import collections
 import threading
@@ -12,7 +12,7 @@ from my3dgen_jax.lora.files import Loaded
 
 
 class DeviceCache:
-  """The people used last, on a device; may be asked by several threads."""
+  """The most recently used people, on a device; safe to use from threads."""
 
   def __init__(
     self,
@@ -24,9 +24,9 @@ class DeviceCache:
     """Reads nothing yet.
 
     Args:
-      bank: whose people.
-      most_bytes: of the device's memory, float32; one person is always kept.
-      device: where; None: JAX's default.
+      bank: the bank to read from.
+      most_bytes: device memory to use, as float32; one person is always kept.
+      device: the device; None: JAX's default.
     """
     self._bank = bank
     self._most_bytes = most_bytes
@@ -38,9 +38,9 @@ class DeviceCache:
     )
 
   def read(self, person: str) -> Loaded:
-    """Somebody's adapter on the device; what `Bank.read` raises.
+    """A person's adapter on the device; raises what `Bank.read` raises.
 
-    Who was replaced or removed meanwhile is read again, or not there.
+    A person who was replaced meanwhile is read again; a removed one is gone.
     """
     try:
       place = self._bank.place(person)
@@ -65,7 +65,7 @@ class DeviceCache:
       return loaded
 
   def ids(self) -> list[str]:
-    """Who is on the device, whom nobody asked for longest first."""
+    """The people on the device, least recently used first."""
     with self._lock:
       return list(self._kept)
 

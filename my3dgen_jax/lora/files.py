@@ -1,4 +1,4 @@
-"""Adapters as files."""
+"""Adapter files."""
 
 import json
 import os
@@ -18,17 +18,17 @@ from my3dgen_jax.storage import json_files, tensor_files
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.storage.shareable import without_paths
 
-_SETTINGS = "lora"  # the metadata that hold the LoraConfig
-# Of files; before 2, offsets had the names of their parameters. 3 is of whole
-# numbers in few bits alone, 4 of stacks: whoever reads 2 still reads the rest.
+_SETTINGS = "lora"  # the metadata entry with the LoraConfig
+# File formats: before 2, offsets had the names of their parameters. 3 is only
+# for quantized files, 4 for stacks: readers of 2 still read all others.
 _STACK = "4"
 _FORMAT, _FORMATS = "format", ("1", "2", packed_files.FORMAT, _STACK)
-_PEOPLE = "people"  # the metadata of a stack: a list of names, as JSON
+_PEOPLE = "people"  # a stack's metadata entry: a list of names, as JSON
 _FLOATS = ("float32", "float16")
 DTYPES = (*_FLOATS, *quantization.DTYPES)
-# The metadata that hold the SHA-256 of the weights that an adapter is for.
+# The metadata entry with the SHA-256 of the weights that an adapter is for.
 BASE_DIGEST = "base_sha256"
-# Other tools' files, by what their tensors' names hold.
+# Other tools' files, recognized by their tensors' names.
 OTHER_TOOLS = {"PEFT": "base_model.model.", "kohya": "lora_unet_"}
 _OTHERS = {
   **OTHER_TOOLS,
@@ -37,14 +37,14 @@ _OTHERS = {
 
 
 class Loaded(NamedTuple):
-  """An adapter out of a file.
+  """An adapter read from a file.
 
   Attributes:
     lora: the collection, float32.
     config: rank, layout, targets.
-    metadata: what else the file says of itself: texts by name; "format" is
-      the version of its format.
-    people: of a stack their names, in its order; else empty.
+    metadata: the file's other metadata: strings by name; "format" is the
+      version of its format.
+    people: a stack's names, in its order; otherwise empty.
   """
 
   lora: Any
@@ -63,23 +63,24 @@ def save(
   basis: "shared_basis.Basis | None" = None,
   people: Sequence[str] = (),
 ):
-  """Writes an adapter as one `.safetensors` file, whole or not at all.
+  """Writes an adapter as one `.safetensors` file, atomically.
 
   Args:
-    path: of the file; replaced if it exists.
+    path: the file; replaced if it exists.
     lora: the collection.
     lora_config: kept in the file.
-    metadata: more texts by name, e.g. the base's SHA-256. People pass
-      adapters on: of absolute paths the last part is kept.
+    metadata: more strings by name, e.g. the base's SHA-256. Adapters are
+      shared: only the last part of an absolute path is kept.
     dtype: one of `DTYPES`: "float32"; "float16" for half the size; "int8" for
-      a quarter; "int4" for an eighth, at most 4 bits a number. The last two
-      keep what pairs change, B A, with another A and B.
-    basis: "int8" and "int4": write coefficients of it alone; whoever reads the
-      file needs the basis's file beside it. What is not in its span is lost.
-    people: the names of a `stack`'s people, in its order; "float32" and
-      "float16" alone.
+      a quarter; "int4" for an eighth, at most 4 bits per number. The last two
+      keep the product B A of each pair, with other factors A and B.
+    basis: a shared basis for "int8" and "int4": only coefficients in it are
+      written, and readers need its file next to the adapter. What lies
+      outside its span is lost.
+    people: names of a `stack`'s people, in its order; only with "float32" and
+      "float16".
 
-  Raises: UserError on NaN, or what float16 cannot hold; OSError.
+  Raises: UserError: NaN, or numbers too large for float16; OSError.
   """
   if dtype not in DTYPES:
     raise UserError(f"dtype: expected one of {DTYPES}, got {dtype!r}")
@@ -89,7 +90,7 @@ def save(
   }
   if people:
     if dtype not in _FLOATS:
-      raise UserError(f"dtype: of stacks one of {_FLOATS}, got {dtype!r}")
+      raise UserError(f"dtype: a stack needs one of {_FLOATS}, got {dtype!r}")
     counts = {leaf.shape[:1] for leaf in leaves.values()}
     if counts != {(len(people),)}:
       raise UserError(
@@ -99,9 +100,9 @@ def save(
   if dtype in _FLOATS:
     if basis is not None:
       raise UserError(
-        f"dtype: a shared basis goes with {quantization.DTYPES}, got {dtype!r}"
+        f"dtype: a basis needs one of {quantization.DTYPES}, got {dtype!r}"
       )
-    with np.errstate(over="ignore"):  # what overflows is refused below
+    with np.errstate(over="ignore"):  # overflow is refused below
       leaves = {name: leaf.astype(dtype) for name, leaf in leaves.items()}
   for name, array in leaves.items():
     if not np.isfinite(array).all():
@@ -140,19 +141,20 @@ def load(
   places: Sequence[str | os.PathLike] = (),
   many: bool = False,
 ) -> Loaded:
-  """Reads an adapter, of any dtype, as float32.
+  """Reads an adapter of any dtype as float32.
 
   Args:
-    path: written by `save`.
-    config: of the generator it is for; None: not compared.
-    lora_config: of a file that has lost its metadata; others tell their own.
-    places: files, or folders with such, in which to look for the shared basis
-      that a file may need, besides the file's own folder.
-    many: the file is a stack, whose leaves begin with an axis of people.
+    path: a file written by `save`.
+    config: config of the generator it is for; None: not compared.
+    lora_config: config for a file that has lost its metadata; other files
+      carry their own.
+    places: files, or folders of files, to search for the shared basis that the
+      adapter may need, in addition to the file's own folder.
+    many: whether the file is a stack; its leaves have a leading axis of people.
 
   Returns: Loaded.
   Raises:
-    CheckpointError: one line that names the file and what is wrong, e.g. the
+    CheckpointError: one line that names the file and the problem, e.g. the
       first tensor that does not fit the generator.
   """
   path = pathlib.Path(path)
@@ -197,7 +199,7 @@ def load(
 
 
 def _check_pairs(path: pathlib.Path, leaves: Mapping):
-  """Compares the ranks of the two halves of each pair."""
+  """Checks that the two halves of each pair have the same rank."""
   for name, leaf in leaves.items():
     if name[-1] not in ("lora_a", "lora_b"):
       continue
@@ -211,8 +213,8 @@ def _check_pairs(path: pathlib.Path, leaves: Mapping):
       or a.shape[-1] != b.shape[-2]
     ):
       raise CheckpointError(
-        f"{path}: is damaged: {'/'.join(name)} is half of a pair, of shape "
-        f"{list(leaf.shape)}, that the other half does not fit"
+        f"{path}: is damaged: {'/'.join(name)} is half of a pair, but its "
+        f"shape {list(leaf.shape)} does not fit the other half"
       )
 
 
@@ -226,10 +228,10 @@ def _people_of(
   is_stack = metadata[_FORMAT] == _STACK
   if is_stack != many:
     raise CheckpointError(
-      f"{path}: holds a stack of several people's adapters, where one is "
-      "wanted; in Python my3dgen_jax.lora.load(..., many=True) reads it"
+      f"{path}: holds a stack of several people's adapters, but one adapter "
+      "is expected; in Python, use my3dgen_jax.lora.load(..., many=True)"
       if is_stack
-      else f"{path}: holds one adapter, where a stack of several is wanted"
+      else f"{path}: holds one adapter, but a stack of several is expected"
     )
   if not is_stack:
     return ()
@@ -246,7 +248,7 @@ def _people_of(
     or any(leaf.shape[:1] != (len(people),) for leaf in leaves.values())
   ):
     raise CheckpointError(
-      f"{path}: is damaged: it does not hold as many people as it names"
+      f"{path}: is damaged: it names a different number of people than it holds"
     )
   return tuple(people)
 
@@ -257,15 +259,15 @@ def settings_of(
   names: Iterable[str],
   lora_config: LoraConfig | None = None,
 ) -> LoraConfig:
-  """Rank, layout and alpha as a file tells them.
+  """Reads rank, layout and alpha from a file's metadata.
 
   Args:
-    path: of the file.
-    metadata: of it; what tells them is taken out.
-    names: of its tensors.
-    lora_config: what they are where the file does not tell.
+    path: path of the file.
+    metadata: the file's metadata; the settings are removed from it.
+    names: names of its tensors.
+    lora_config: used if the file has no settings.
 
-  Raises: CheckpointError: it does not tell, and names what it is instead.
+  Raises: CheckpointError: the file has no settings; it says what the file is.
   """
   names = list(names)
   if _SETTINGS not in metadata:
@@ -275,7 +277,7 @@ def settings_of(
       )
     if set(names) == set(quantization.Packed._fields):
       raise CheckpointError(
-        f"{path}: has lost its metadata, which tell rank, layout and shapes: "
+        f"{path}: has lost its metadata with rank, layout and shapes: "
         "copy the original file"
       )
     if lora_config is not None:
@@ -283,13 +285,13 @@ def settings_of(
     for kind, sign in _OTHERS.items():
       if any(sign in name for name in names):
         raise CheckpointError(
-          f"{path}: is a LoRA file of {kind}, for another kind of network"
+          f"{path}: is a LoRA file from {kind}, for another kind of network"
         )
     if any(name.endswith(("/lora_a", "/lora_b")) for name in names):
       raise CheckpointError(
-        f"{path}: has lost its metadata, which tell rank, layout and alpha: "
-        "copy the original file, or in Python give my3dgen_jax.lora.load its "
-        "lora_config"
+        f"{path}: has lost its metadata with rank, layout and alpha: copy the "
+        "original file again, or in Python pass lora_config to "
+        "my3dgen_jax.lora.load"
       )
     raise CheckpointError(f"{path}: does not say which LoRA it is")
   try:
@@ -303,13 +305,13 @@ def settings_of(
 def check_fits(
   where: object, lora: Any, config: GeneratorConfig, lora_config: LoraConfig
 ):
-  """Compares an adapter's shapes with those that a generator expects.
+  """Compares an adapter's shapes with those the generator expects.
 
   Args:
     where: what holds the adapter, for the message.
     lora: the collection.
-    config: of the generator.
-    lora_config: of the adapter.
+    config: the generator's config.
+    lora_config: the adapter's config.
 
   Raises: CheckpointError: names the first tensor that does not fit.
   """

@@ -1,10 +1,10 @@
-"""What files of format 3 hold: an adapter in few bits, see `quantization`.
+"""Content of format 3 files: a quantized adapter, see `quantization`.
 
-    codes, scales, bits   tensors: of all of an adapter's numbers
-    shapes                metadata, JSON: names, nested, and the shapes they have
+    codes, scales, bits   tensors for all of an adapter's numbers
+    shapes                metadata, JSON: nested names and their shapes
     dtype                 metadata: "int8" or "int4"
 
-A tensor for each name would cost 100 bytes of header each: a third of the file.
+One tensor per name would cost 100 bytes of header each: a third of the file.
 """
 
 import json
@@ -20,8 +20,8 @@ from my3dgen_jax.lora import quantization
 from my3dgen_jax.storage import json_files
 
 FORMAT = "3"
-DTYPE = "dtype"  # the metadata that hold it
-SHAPES = "shapes"  # and these
+DTYPE = "dtype"  # the metadata entry with the dtype
+SHAPES = "shapes"  # the metadata entry with the shapes
 _MOST_SIDES = 8
 
 Path = tuple[str, ...]
@@ -53,12 +53,12 @@ def decode(
   """The inverse of `encode`.
 
   Args:
-    path: of the file, for messages.
-    tensors: of the file, by name.
-    metadata: of the file; the shapes are taken out.
+    path: path of the file, for messages.
+    tensors: the file's tensors, by name.
+    metadata: the file's metadata; the shapes are removed from it.
 
   Returns: float32 tensors by path.
-  Raises: CheckpointError: the file is damaged; names it and what is wrong.
+  Raises: CheckpointError: the file is damaged; it names the file and problem.
   """
   shapes = shapes_of(path, metadata)
   metadata.pop(SHAPES)
@@ -79,18 +79,18 @@ def shapes_of(
   """The shapes of a file's adapter, by path; raises CheckpointError."""
   try:
     if metadata.get(DTYPE) not in quantization.DTYPES:
-      raise UserError(f"its numbers are of no type of {quantization.DTYPES}")
+      raise UserError(f"its dtype is not one of {quantization.DTYPES}")
     found: dict[Path, tuple[int, ...]] = {}
     _collect(json_files.parse(metadata.get(SHAPES, "")), (), found)
   except UserError as error:
     raise CheckpointError(
-      f"{path}: is damaged: its metadata do not tell shapes: {error}"
+      f"{path}: is damaged: its metadata has no valid shapes: {error}"
     ) from None
   return found
 
 
 def _collect(data: Any, path: Path, found: dict[Path, tuple[int, ...]]):
-  """Gathers shapes; `json_files.parse` has bounded the depth."""
+  """Collects shapes; `json_files.parse` has bounded the depth."""
   if isinstance(data, dict) and data:
     for name, inner in data.items():
       _collect(inner, (*path, name), found)

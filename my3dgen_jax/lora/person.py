@@ -1,4 +1,4 @@
-"""A base and an adapter, made to fit each other."""
+"""Combines a base generator and an adapter."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,23 +20,23 @@ def personal(
   variables: Mapping[str, Any],
   loaded: Loaded | tuple[Any, LoraConfig],
 ) -> tuple[Generator, dict[str, Any]]:
-  """A person's generator: base and adapter, made to fit each other.
+  """A person's generator: a base and an adapter, combined.
 
       generator, variables = load_generator("checkpoints/ffhq")
       obama = lora.personal(generator, variables, lora.load("adapter…"))
 
-  Rank, layout and alpha are the adapter's own, which no tree of arrays says.
+  Rank, layout and alpha come from the adapter; its arrays do not hold them.
 
   Args:
-    generator: the base, or another person's; its config stays.
-    variables: {"params": …, "buffers": …} of it; another adapter in them is
-      left out. Nothing is copied.
-    loaded: of `load`, whose metadata may say which weights it is for; or the
-      collection and its config, for any weights that they fit.
+    generator: the base, or another person's generator; its config is kept.
+    variables: the generator's {"params": …, "buffers": …}; an adapter that they
+      hold is dropped. Nothing is copied.
+    loaded: the result of `load`, whose metadata may name the weights it is for;
+      or the collection and its config, for any weights of matching shapes.
 
-  Returns: the generator that has the adapter's `LoraConfig`, and variables.
-  Raises: UserError: the adapter does not fit; names the cause, e.g. that it
-    was made for other weights.
+  Returns: the generator with the adapter's `LoraConfig`, and its variables.
+  Raises: UserError: the adapter does not fit; it names the cause, e.g. that
+    it was made for other weights.
   """
   lora, config = loaded[:2]
   base = {
@@ -49,10 +49,10 @@ def personal(
 
 
 def _check_base(base: Mapping[str, Any], digest: str | None):
-  """Compares weights with the digest of those that an adapter is for."""
+  """Compares the base's digest with the one that an adapter is for."""
   is_readable = lambda leaf: (
     not isinstance(leaf, jax.core.Tracer)
-    and leaf.dtype == np.float32  # others were converted by the caller
+    and leaf.dtype == np.float32  # other dtypes were converted by the caller
     and getattr(leaf, "is_fully_addressable", True)
   )
   if digest is None or not all(map(is_readable, jax.tree.leaves(base))):
@@ -60,6 +60,6 @@ def _check_base(base: Mapping[str, Any], digest: str | None):
   found = weights_digest(base)
   if found != digest:
     raise UserError(
-      f"lora: the adapter was made for weights of SHA-256 {digest[:12]}…, the "
-      f"generator has {found[:12]}…; load the base that it was tuned on"
+      f"lora: the adapter was made for weights with SHA-256 {digest[:12]}…, "
+      f"but the generator has {found[:12]}…; load the base that it was tuned on"
     )

@@ -1,16 +1,16 @@
-"""Adapters in few bits: whole numbers and a scale for each row.
+"""Quantized adapters: integers, and a scale for each row.
 
     packed = pack(leaves, "int4")
     leaves = unpack(shapes, packed)
 
-A row is a column of A, a row of B, or a row of an offset. Of a pair, B A alone
-means anything, so it is first written as its singular vectors, each with the
-root of its singular value: a row's scale is then a bound of what its rounding
-changes in B A. "int8" spends as many bits on each row. "int4" spends them where
-they count: it rounds all rows of a tensor by the same error of B A, so a small
-singular value's rows have few bits, and a large one's more, 4 at most on
-average. The whole numbers are coded by Huffman's codes (zlib), one for all rows
-of about the same bits.
+A row is a column of A, a row of B, or a row of an offset. Only a pair's product
+B A has a meaning, so the pair is first rewritten as its singular vectors, each
+times the root of its singular value: a row's scale then bounds the rounding
+error in B A. "int8" gives every row the same number of bits. "int4" allocates
+bits where they matter: it rounds all rows of a tensor to the same error in B A,
+so rows of small singular values get few bits and those of large ones more, at
+most 4 on average. The integers are Huffman coded (zlib), with one code for all
+rows of about the same bits.
 
 Source: reverse water-filling (Cover and Thomas, Elements of Information
 Theory, section 10.3.3); Huffman 1952.
@@ -28,22 +28,22 @@ from my3dgen_jax.models.adapter import PAIR
 Path = tuple[str, ...]
 
 DTYPES = ("int8", "int4")
-# Bits a number, of all whole numbers together; the rest of 4 are scales, names
-# and what Huffman's codes lose.
+# Average bits per number for the integers; the rest of the 4 bits is for
+# scales, names and the overhead of Huffman codes.
 BUDGETS = {"int4": 3.6}
-_TOP = 127  # largest whole number
-_HALVINGS = 30  # of the search for a precision
-_MOST_NUMBERS_A_BYTE = 8  # Huffman's codes have a bit at least
+_TOP = 127  # largest integer
+_HALVINGS = 30  # bisection steps in the search for a precision
+_MOST_NUMBERS_A_BYTE = 8  # a Huffman code has at least one bit
 
 
 class Packed(NamedTuple):
-  """Numbers in few bits.
+  """Quantized numbers.
 
   Attributes:
-    codes: [B] uint8, a zlib stream of int8 whole numbers, a byte each.
-    scales: [R] float32, of the rows.
-    bits: [R] uint8, 0 to 7: those of a row's largest whole number; rows stand
-      in `codes` in the order of their bits.
+    codes: [B] uint8, a zlib stream of int8 integers, one byte each.
+    scales: [R] float32, scales of the rows.
+    bits: [R] uint8, 0 to 7: bit length of a row's largest integer; rows are
+      stored in `codes` in the order of their bits.
   """
 
   codes: np.ndarray
@@ -54,16 +54,15 @@ class Packed(NamedTuple):
 def pack(
   leaves: Mapping[Path, np.ndarray], dtype: str, *, bits: float | None = None
 ) -> Packed:
-  """Rounds an adapter.
+  """Quantizes an adapter.
 
   Args:
     leaves: tensors by path, finite.
     dtype: one of `DTYPES`.
-    bits: a number, on average, instead of `BUDGETS`; more than 7 cannot be
-      had.
+    bits: average bits per number, instead of `BUDGETS`; cannot exceed 7.
 
-  Returns: Packed, whose pairs have other A and B than `leaves` for nearly the
-    same B A.
+  Returns: Packed; its pairs have other factors A and B than `leaves`, with
+    nearly the same B A.
   """
   budget = BUDGETS.get(dtype) if bits is None else bits
   rows: list[np.ndarray] = []
@@ -97,11 +96,11 @@ def unpack(
   """The inverse of `pack`.
 
   Args:
-    shapes: of all tensors, by path.
-    packed: of anybody.
+    shapes: shapes of all tensors, by path.
+    packed: quantized numbers from any source.
 
   Returns: float32 tensors by path.
-  Raises: ValueError: they do not fit each other; in words, after a file's name.
+  Raises: ValueError: they do not match; its text is to follow a file's name.
   """
   layout = [
     (path, shapes[path], _row_shape(path, shapes[path]))
@@ -119,7 +118,7 @@ def unpack(
   order = np.argsort(packed.bits, kind="stable")
   ends[order] = np.cumsum(lengths[order])
   leaves, row = {}, 0
-  with np.errstate(over="ignore"):  # whoever reads a file sees infinity
+  with np.errstate(over="ignore"):  # readers of the file check for infinity
     for path, shape, (own, length) in layout:
       values = np.stack(
         [
@@ -139,7 +138,7 @@ def relative_error(
 
   Args:
     leaves: an adapter's tensors by path.
-    other: of the same shapes, nearly the same; of pairs B A is compared.
+    other: tensors of the same shapes, nearly equal; pairs are compared as B A.
   """
   errors = []
   for group in _groups(leaves):
@@ -154,10 +153,10 @@ def relative_error(
 
 
 class _Offset:
-  """A tensor that is added as it is.
+  """A tensor that is stored as it is.
 
   Attributes:
-    rows: each with what its step is multiplied by, the tensor's length.
+    rows: the rows, each with its step's factor: the tensor's length.
   """
 
   def __init__(self, rows: np.ndarray):
@@ -175,8 +174,7 @@ class _Pair:
   """A pair, as the singular vectors of its product.
 
   Attributes:
-    rows: columns of A and then rows of B, each with what its step is
-      multiplied by.
+    rows: columns of A and then rows of B, each with its step's factor.
   """
 
   def __init__(self, a: np.ndarray, b: np.ndarray):
@@ -192,7 +190,7 @@ class _Pair:
     right[:count] = (q_b @ v.T[:, :count]).T
     self._left, self._right = left * roots[:, None], right * roots[:, None]
     size = float(np.linalg.norm(sizes))
-    # A size of 0 has rows of zeros, for which any unit will do.
+    # A singular value of 0 has rows of zeros, for which any unit will do.
     units = size / np.where(roots > 0, roots, 1.0)
     self._units = units
     self.rows = [
@@ -206,7 +204,7 @@ class _Pair:
       _rounded(row, precision * unit)
       for row, unit in zip(self._left, self._units)
     ]
-    # Given A as it was rounded, the B that brings B A back nearest.
+    # Given the rounded A, find the B that restores B A best.
     known = np.stack([codes * step for codes, step in a])
     b = np.linalg.lstsq(
       known @ known.T, (known @ self._left.T) @ self._right, rcond=1e-10
@@ -221,7 +219,7 @@ class _Pair:
 
 
 def _groups(leaves: Mapping[Path, np.ndarray]) -> list[list[Path]]:
-  """Paths of pairs, A first, and of each offset alone."""
+  """Paths of pairs, A first, and of single offsets."""
   groups = []
   for path in sorted(leaves):
     partner = (*path[:-1], PAIR[1])
@@ -242,7 +240,7 @@ def _factors(tensors: Sequence[np.ndarray]) -> _Offset | _Pair:
 
 
 def _rounded(row: np.ndarray, step: float) -> tuple[np.ndarray, float]:
-  """Whole numbers and their scale; the step grows where they are too large."""
+  """Integers and their scale; the step grows if they are too large."""
   largest = float(np.abs(row).max())
   step = float(np.float32(max(step, largest / _TOP)))
   if not step:
@@ -254,11 +252,11 @@ def _rounded(row: np.ndarray, step: float) -> tuple[np.ndarray, float]:
 def _precision(
   rows: Sequence[tuple[np.ndarray, float]], budget: float
 ) -> float:
-  """The finest step, in units of each row, that needs no more bits.
+  """The finest step, in units of each row, within the budget.
 
   Args:
-    rows: with their units.
-    budget: bits a number on average.
+    rows: the rows, with their units.
+    budget: average bits per number.
   """
   total = sum(row.size for row, _ in rows)
 
@@ -280,7 +278,7 @@ def _precision(
 
 
 def _entropy(rows: Sequence[np.ndarray]) -> float:
-  """Bits that codes of one's own need for all rows of about the same bits."""
+  """Bits needed with a separate code for all rows of about the same bits."""
   counts = np.zeros((8, 2 * _TOP + 1))
   for row in rows:
     counts[_bit_length(row)] += np.bincount(
@@ -289,7 +287,7 @@ def _entropy(rows: Sequence[np.ndarray]) -> float:
   bits = 0.0
   for one in counts:
     some = one[one > 0]
-    # A code has a whole bit at least.
+    # A code has at least one whole bit.
     bits += max(
       float(some.sum()), float(-(some * np.log2(some / some.sum())).sum())
     )
@@ -301,7 +299,7 @@ def _bit_length(row: np.ndarray) -> int:
 
 
 def _compressed(rows: Sequence[np.ndarray], lengths: np.ndarray) -> bytes:
-  """A zlib stream of the rows in the order of their bits."""
+  """A zlib stream of the rows, in the order of their bits."""
   coder = zlib.compressobj(
     9, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_HUFFMAN_ONLY
   )
@@ -311,7 +309,7 @@ def _compressed(rows: Sequence[np.ndarray], lengths: np.ndarray) -> bytes:
       coder.compress(rows[i].tobytes())
       for i in np.flatnonzero(lengths == length)
     ]
-    parts.append(coder.flush(zlib.Z_SYNC_FLUSH))  # codes of their own
+    parts.append(coder.flush(zlib.Z_SYNC_FLUSH))  # starts a new code
   return b"".join([*parts, coder.flush()])
 
 
@@ -328,7 +326,7 @@ def _expanded(data: np.ndarray, numbers: int) -> bytes:
 
 
 def _check(packed: Packed, numbers: int, rows: int):
-  """Refuses what does not fit, before memory is taken for it."""
+  """Refuses mismatched sizes before memory is allocated for them."""
   for name, array, kind in (
     ("codes", packed.codes, np.uint8),
     ("scales", packed.scales, np.float32),
@@ -343,15 +341,15 @@ def _check(packed: Packed, numbers: int, rows: int):
     )
   if not len(packed.scales) == len(packed.bits) == rows:
     raise ValueError(
-      f"it has {len(packed.scales)} scales and bits of {len(packed.bits)} rows, "
-      f"its shapes have {rows} rows"
+      f"it has {len(packed.scales)} scales and {len(packed.bits)} bit lengths, "
+      f"but its shapes have {rows} rows"
     )
   if not (np.isfinite(packed.scales).all() and (packed.scales >= 0).all()):
     raise ValueError("its scales are not all finite and positive")
 
 
 def _row_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int]:
-  """How many rows a tensor has, and numbers in one."""
+  """How many rows a tensor has, and how many numbers per row."""
   count = math.prod(shape)
   last = shape[-1] if shape else 1
   if path[-1] == PAIR[0]:

@@ -1,13 +1,14 @@
-"""A basis that many people share: a file each of coefficients alone.
+"""A basis that many people share, so that each file holds coefficients only.
 
     basis = fit([lora.load(path).lora for path in paths], rank=32)
     write("people.basis.safetensors", basis)
     lora.save("ann.safetensors", ann, config, dtype="int4", basis=basis)
 
-Of a pair's product B A the basis holds directions of A: those that the people
-it was fitted to use most, layer by layer, and of B if asked for. A person's own
-pair is then coefficients of these directions, whatever the rank of either. What
-of somebody's change is outside them is lost: `captured` says how much is not.
+For a pair's product B A, the basis holds directions of A (those that the people
+it was fitted to use most, layer by layer) and optionally of B. A person's pair
+is then stored as coefficients of these directions, whatever the rank of either.
+The part of a change outside their span is lost: `captured` measures what is
+kept.
 
 Source: Brüel-Gabrielsson et al. 2024, "Compress then serve"; eigenfaces, Turk
 and Pentland 1991.
@@ -29,11 +30,11 @@ from my3dgen_jax.models.adapter import PAIR
 from my3dgen_jax.storage import tensor_files
 from my3dgen_jax.storage.files import replacing
 
-DIGEST = "basis_sha256"  # the metadata of whoever needs one
-PATTERN = "*.basis.safetensors"  # names that a basis is looked for by
-KIND = "my3dgen shared basis"  # in the metadata, as "kind"
+DIGEST = "basis_sha256"  # metadata entry of files that need a basis
+PATTERN = "*.basis.safetensors"  # file names searched for a basis
+KIND = "my3dgen shared basis"  # the metadata's "kind"
 _FORMAT = "1"
-_MOST_NUMBERS = 2**28  # of a tensor out of a file of coefficients
+_MOST_NUMBERS = 2**28  # largest tensor accepted from a file of coefficients
 
 Path = tuple[str, ...]
 
@@ -43,10 +44,10 @@ class Basis:
   """Directions that people's pairs are made of.
 
   Attributes:
-    directions: by the path of a lora_a, [..., I, K], orthonormal over all
-      other axes; by that of a lora_b, [K, O], orthonormal rows. float16's
-      numbers, as float32.
-    people: how many it was fitted to.
+    directions: arrays by path: for a lora_a, [..., I, K], orthonormal over
+      all other axes; for a lora_b, [K, O], orthonormal rows. float16 values,
+      stored as float32.
+    people: how many people it was fitted to.
     base: SHA-256 of the weights that they are for, or "".
   """
 
@@ -56,7 +57,7 @@ class Basis:
 
   @functools.cached_property
   def data(self) -> bytes:
-    """Its file."""
+    """The basis as the bytes of its file."""
     return tensor_files.encode(
       {
         "/".join(path): leaf.astype(np.float16)
@@ -72,28 +73,28 @@ class Basis:
 
   @functools.cached_property
   def metadata(self) -> dict[str, str]:
-    """What the file of somebody's coefficients says of it."""
+    """Metadata for a file of a person's coefficients."""
     return {DIGEST: hashlib.sha256(self.data).hexdigest()}
 
   def coefficients(
     self, leaves: Mapping[Path, np.ndarray]
   ) -> dict[Path, np.ndarray]:
-    """Somebody's adapter in the basis; offsets stay.
+    """A person's adapter in the basis; offsets stay as they are.
 
     Args:
       leaves: an adapter's tensors by path.
 
-    Raises: UserError: it does not fit the basis; names the first tensor.
+    Raises: UserError: it does not fit the basis; it names the first tensor.
     """
     found = dict(leaves)
     for path, axes in self.directions.items():
       leaf = leaves.get(path)
       if leaf is None or _outer(path, leaf.shape) != _outer(path, axes.shape):
         raise UserError(
-          f"basis: {'/'.join(path)} is of "
-          f"{list(_outer(path, axes.shape))}, the adapter's of "
-          f"{'nothing' if leaf is None else list(_outer(path, leaf.shape))}; "
-          "fit one to adapters of this generator"
+          f"basis: {'/'.join(path)} has shape "
+          f"{list(_outer(path, axes.shape))}, but the adapter has "
+          f"{'none' if leaf is None else list(_outer(path, leaf.shape))}; "
+          "fit a basis to adapters of this generator"
         )
       found[path] = (
         _matrix(axes).T @ _matrix(leaf)
@@ -108,7 +109,7 @@ class Basis:
     """The inverse of `coefficients`.
 
     Args:
-      path: of the file, for messages.
+      path: path of the file, for messages.
       leaves: coefficients and offsets.
 
     Raises: CheckpointError: they do not fit the basis.
@@ -124,7 +125,7 @@ class Basis:
       ):
         raise CheckpointError(
           f"{path}: is damaged: {'/'.join(name)} is "
-          f"{'nothing' if leaf is None else list(leaf.shape)}, expected "
+          f"{'missing' if leaf is None else list(leaf.shape)}, expected "
           f"coefficients of {count} directions"
         )
       if name[-1] == PAIR[0]:
@@ -139,17 +140,17 @@ class Basis:
 def fit(
   people: Sequence[Any], *, rank: int, rank_b: int = 0, base: str = ""
 ) -> Basis:
-  """The directions that hold most of what people change.
+  """Finds the directions that hold most of what people change.
 
   Args:
-    people: adapters, the collections; of one layout, of any ranks. Each counts
-      the same, however much it changes.
-    rank: directions of A in each layer, at most; layers in which A is no longer
-      than that stay as they are.
-    rank_b: likewise of B; 0: B stays each person's own.
+    people: the adapters' collections, of one layout and any ranks. Each
+      counts the same, however large its change.
+    rank: largest number of directions of A per layer; layers where A is no
+      longer than that stay as they are.
+    rank_b: likewise for B; 0: B stays each person's own.
     base: see `Basis`.
 
-  Raises: UserError: there is nobody, or they are of several layouts.
+  Raises: UserError: there are no people, or they have different layouts.
   """
   if not people or rank < 1 or rank_b < 0:
     raise UserError(
@@ -170,8 +171,8 @@ def fit(
         name, trees[0][name].shape
       ):
         raise UserError(
-          f"adapters: {'/'.join(name)} is not of the same shape in all; a basis "
-          "is of one generator and layout"
+          f"adapters: {'/'.join(name)} has several shapes; a basis is for one "
+          "generator and layout"
         )
       left, right = _vectors(_matrix(tree[name]), tree[partner])
       size = max(float(np.linalg.norm(left)), np.finfo(np.float32).tiny)
@@ -195,12 +196,12 @@ def fit(
 
 
 def captured(basis: Basis, lora: Any) -> float:
-  """How much of somebody's change is in the basis, in [0, 1].
+  """The share of a person's change that the basis holds, in [0, 1].
 
   The mean over layers of the share of the squared change.
 
   Args:
-    basis: of the same generator.
+    basis: a basis for the same generator.
     lora: the collection.
   """
   leaves = {path: np.asarray(x) for path, x in flatten_dict(lora).items()}
@@ -219,7 +220,7 @@ def captured(basis: Basis, lora: Any) -> float:
 
 
 def write(path: str | os.PathLike, basis: Basis):
-  """Writes a basis's file, whole or not at all; raises OSError."""
+  """Writes a basis's file, atomically; raises OSError."""
   with replacing(path) as file:
     file.write(basis.data)
 
@@ -243,7 +244,7 @@ def read(path: str | os.PathLike) -> Basis:
       or not np.isfinite(leaf).all()
     ):
       raise CheckpointError(
-        f"{path}: {'/'.join(name)} is not directions of finite numbers"
+        f"{path}: {'/'.join(name)} does not hold directions of finite numbers"
       )
   people = metadata.get("people", "")
   basis = Basis(
@@ -251,7 +252,7 @@ def read(path: str | os.PathLike) -> Basis:
     int(people) if people.isdecimal() and len(people) < 10 else 0,
     metadata.get("base_sha256", ""),
   )
-  # Another version might write the same directions as other bytes.
+  # Another version might write the same directions as different bytes.
   vars(basis)["data"] = path.read_bytes()
   return basis
 
@@ -261,15 +262,15 @@ def needed(
   metadata: Mapping[str, str],
   places: Sequence[str | os.PathLike] = (),
 ) -> Basis | None:
-  """The basis that an adapter's file is made of.
+  """The basis that an adapter's file needs.
 
   Args:
-    path: of the adapter's file; its folder is looked in first.
-    metadata: of it.
-    places: more files, or folders to look in.
+    path: path of the adapter's file; its folder is searched first.
+    metadata: the file's metadata.
+    places: more files, or folders to search.
 
-  Returns: None: the file needs none.
-  Raises: CheckpointError: it is not there; names where it should be.
+  Returns: the basis, or None if the file needs none.
+  Raises: CheckpointError: the basis is missing; it says where to put it.
   """
   digest = metadata.get(DIGEST)
   if digest is None:
@@ -285,8 +286,8 @@ def needed(
         if found == digest and basis is not None:
           return basis
   raise CheckpointError(
-    f"{path}: holds coefficients of the shared basis of SHA-256 "
-    f"{digest[:12]}…; put its file, called {PATTERN}, beside the adapter"
+    f"{path}: needs the shared basis with SHA-256 "
+    f"{digest[:12]}…; put its file, named {PATTERN}, next to the adapter"
     + " or the generator"
     * bool(places)
   )
@@ -296,8 +297,8 @@ def needed(
 def _known(
   path: pathlib.Path, modified: int, size: int
 ) -> tuple[str, Basis | None]:
-  """A file's SHA-256, and what it holds if it is a basis."""
-  del modified, size  # a file that has changed is read again
+  """A file's SHA-256, and the basis in it, if any."""
+  del modified, size  # cache keys: a file that has changed is read again
   with path.open("rb") as file:
     digest = hashlib.file_digest(file, "sha256").hexdigest()
   try:
@@ -307,7 +308,7 @@ def _known(
 
 
 def _vectors(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Singular vectors of a b times its singular values."""
+  """Singular vectors of a b, times its singular values."""
   q_a, r_a = np.linalg.qr(a.astype(np.float64))
   q_b, r_b = np.linalg.qr(b.T.astype(np.float64))
   u, sizes, v = np.linalg.svd(r_a @ r_b.T, full_matrices=False)

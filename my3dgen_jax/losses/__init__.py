@@ -1,4 +1,4 @@
-"""What images are compared by, in training and in evaluation.
+"""Distances between images, for training and evaluation.
 
 from my3dgen_jax import losses
 lpips = losses.load_lpips("checkpoints/lpips_alex")

@@ -1,15 +1,15 @@
-"""ArcFace's IR-SE-50: a face to 512 numbers that tell whose it is.
+"""ArcFace's IR-SE-50: maps a face to a 512-number identity embedding.
 
     conv 3x3 3 -> 64, norm, PReLU
     24 units in four stages; the first of each halves the image
-    norm, linear on all that is left, norm, unit length
+    norm, linear over all remaining pixels, norm, unit length
 
-A unit adds to its input (subsampled; brought to the new channels by a 1x1
-convolution and norm where they change): norm, conv 3x3, PReLU, conv 3x3 with
-the stride, norm, squeeze-and-excitation.
+A unit adds to its input (subsampled, with a 1x1 convolution and norm where the
+channels change): norm, conv 3x3, PReLU, conv 3x3 with the stride, norm,
+squeeze-and-excitation.
 
-Batch normalisation uses its stored statistics, as a network that judges does;
-one that is being trained normalises by its batch, and stores what it saw.
+Batch normalization uses the stored statistics, except during training, when it
+normalizes with the batch's statistics and updates the stored ones.
 
 Sources: Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face
 Recognition", CVPR 2019, section 2 (the units and the head); Hu et al.,
@@ -27,11 +27,11 @@ from my3dgen_jax.ops import convolution
 from my3dgen_jax.tracing.parameters import stored
 from my3dgen_jax.types import Array
 
-SIDE = 112  # of the images, pixels
+SIDE = 112  # side of the input images, pixels
 
-_EPSILON = 1e-5  # added to variances, as the weights were trained with
-_MOMENTUM = 0.9  # of stored statistics, a step of training
-_REDUCTION = 16  # of channels, in squeeze-and-excitation
+_EPSILON = 1e-5  # added to variances, as when the weights were trained
+_MOMENTUM = 0.9  # decay of the stored statistics per training step
+_REDUCTION = 16  # channel reduction in squeeze-and-excitation
 _SHORTEST = 1e-24  # squared length below which an embedding has no direction
 
 
@@ -39,13 +39,14 @@ class IrSe(nn.Module):
   """The network; its weights are `params` and `batch_stats`, float32.
 
   Attributes:
-    channels: of each stage; the first is the first convolution's, too.
-    units: of each stage.
+    channels: output channels of each stage; the first convolution has as many
+      as the first stage.
+    units: number of units in each stage.
     features: numbers in an embedding.
-    dtype: activations are computed in it.
-    precision: of the products.
-    train: normalises by the batch's statistics; `batch_stats`, which must be
-      mutable, moves towards them.
+    dtype: dtype of the activations.
+    precision: matrix-product precision, see `jax.lax.Precision`.
+    train: normalize with the batch's statistics and update `batch_stats`,
+      which must be mutable.
   """
 
   channels: tuple[int, ...] = (64, 128, 256, 512)
@@ -63,7 +64,7 @@ class IrSe(nn.Module):
       x: [N, 112, 112, 3], RGB in [-1, 1].
 
     Returns: [N, features] float32, of unit length.
-    Raises: AssertionError on another shape.
+    Raises: AssertionError on any other shape.
     """
     chex.assert_shape(x, (None, SIDE, SIDE, 3))
     x = x.astype(self.dtype)
@@ -117,7 +118,7 @@ class _Conv(nn.Module):
 
 
 class _Linear(nn.Module):
-  """[N, H, W, C] -> [N, features]."""
+  """A linear layer over the whole image: [N, H, W, C] -> [N, features]."""
 
   features: int
   precision: Any = None
@@ -135,7 +136,7 @@ class _Linear(nn.Module):
 
 
 class _Norm(nn.Module):
-  """Batch normalisation: one factor, one offset a channel."""
+  """Batch normalization: one factor and one offset per channel."""
 
   train: bool = False
 
@@ -160,7 +161,7 @@ class _Norm(nn.Module):
 
 
 class _Prelu(nn.Module):
-  """x where it is positive, else x times its channel's slope."""
+  """x where it is positive, otherwise x times its channel's slope."""
 
   @nn.compact
   def __call__(self, x: Array) -> jax.Array:
@@ -169,7 +170,7 @@ class _Prelu(nn.Module):
 
 
 class _Unit(nn.Module):
-  """See the module's docstring."""
+  """A residual unit; see the module's docstring."""
 
   channels: int
   stride: int
@@ -190,7 +191,7 @@ class _Unit(nn.Module):
     ) -> jax.Array:
       return _Conv(channels, size, stride, self.precision, name=name)(x)
 
-    # A window of one pixel, whether it takes the largest or a 1x1 product.
+    # One-pixel windows: max-pooling and a strided 1x1 product both subsample.
     shortcut = x[:, :: self.stride, :: self.stride]
     if x.shape[-1] != self.channels:
       shortcut = norm("shortcut_norm", conv("shortcut_conv", shortcut, 1))

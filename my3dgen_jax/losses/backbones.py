@@ -1,9 +1,9 @@
 """Feature stacks of image classifiers: AlexNet, VGG-16, SqueezeNet 1.1.
 
 A network is a tuple of layers, in the order and numbering of torchvision's
-`features`, so layer i holds what its files call `features.i`. Layers behind
-the last one that anybody compares are left out, and so is the classifier.
-One more, "small", is no one else's: the demo trains it itself.
+`features`, so layer i holds what its files call `features.i`. Layers after the
+last one that is compared are left out, and so is the classifier. One more
+network, "small", is trained by the demo itself.
 """
 
 import dataclasses
@@ -28,10 +28,10 @@ class Conv:
   """A square convolution with bias.
 
   Attributes:
-    channels: of the output.
-    size: of the kernel.
-    stride: of the output.
-    padding: zeros on every side.
+    channels: output channels.
+    size: side of the kernel, pixels.
+    stride: stride of the output, pixels.
+    padding: zeros on every side, pixels.
   """
 
   channels: int
@@ -47,11 +47,11 @@ class Relu:
 
 @dataclasses.dataclass(frozen=True)
 class MaxPool:
-  """The largest value of each window, every second pixel.
+  """Max-pooling with stride 2.
 
   Attributes:
-    size: of the window.
-    ceil: a last window that only starts inside the image counts, too.
+    size: side of the window, pixels.
+    ceil: whether a last window that only starts inside the image counts.
   """
 
   size: int
@@ -60,11 +60,11 @@ class MaxPool:
 
 @dataclasses.dataclass(frozen=True)
 class Fire:
-  """SqueezeNet's module: a 1x1 convolution, then 1x1 beside 3x3, rectified.
+  """SqueezeNet's module: a 1x1 convolution, then 1x1 and 3x3 in parallel.
 
   Attributes:
-    squeeze: channels of the first.
-    expand: channels of each of the other two.
+    squeeze: channels of the first convolution.
+    expand: channels of each of the two parallel ones.
   """
 
   squeeze: int
@@ -72,7 +72,7 @@ class Fire:
 
   @property
   def channels(self) -> int:
-    """Channels of the output."""
+    """Output channels."""
     return 2 * self.expand
 
 
@@ -81,13 +81,13 @@ Layer = Conv | Relu | MaxPool | Fire
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-  """A stack of layers.
+  """A stack of layers and what is known of it.
 
   Attributes:
-    title: its name in messages.
-    layers: from the image on.
+    title: name in messages.
+    layers: the layers, from the image on.
     taps: the layers whose outputs LPIPS 0.1 compares.
-    smallest: the side in pixels below which a layer has no output.
+    smallest: smallest input side for which every layer has an output, pixels.
   """
 
   title: str
@@ -171,7 +171,7 @@ NETWORKS: Mapping[str, Network] = {
     taps=(1, 4, 7, 9, 10, 11, 12),
     smallest=17,
   ),
-  # The first tap keeps every pixel: a mole is four of them wide.
+  # The first tap keeps every pixel: a mole is four pixels wide.
   "small": Network(
     "small stack",
     _rectified(
@@ -184,23 +184,23 @@ NETWORKS: Mapping[str, Network] = {
     smallest=1,
   ),
 }
-PUBLISHED = ("alex", "vgg", "squeeze")  # there are files of others for them
+PUBLISHED = ("alex", "vgg", "squeeze")  # networks with published weights
 
 
 class FeatureStack(nn.Module):
-  """Runs a network and keeps the outputs that are asked for.
+  """Runs a network and returns the outputs of the chosen layers.
 
-  Its parameters are `layerI/kernel` [k, k, in, out] and `layerI/bias`, and
-  `layerI/squeeze/…`, `layerI/expand1x1/…`, `layerI/expand3x3/…` where layer
-  I is a `Fire`; all float32.
+  Its float32 parameters are `layerI/kernel` [k, k, in, out] and `layerI/bias`,
+  or, if layer I is a `Fire`, `layerI/squeeze/…`, `layerI/expand1x1/…` and
+  `layerI/expand3x3/…`.
 
   Attributes:
     network: a key of `NETWORKS`.
-    taps: layers whose outputs are returned, ascending; None: those of LPIPS.
-    dtype: activations are computed in it.
-    precision: of the products.
-    pool: stands in for `max_pool`, with its arguments, halving the image;
-      None: `max_pool` itself.
+    taps: layers whose outputs are returned, ascending; None: LPIPS's layers.
+    dtype: dtype of the activations.
+    precision: matrix-product precision, see `jax.lax.Precision`.
+    pool: replacement for `max_pool`, called with its arguments, that halves
+      the image; None: `max_pool` itself.
   """
 
   network: str
@@ -213,16 +213,16 @@ class FeatureStack(nn.Module):
   def __call__(
     self, x: Array, *, gradient_rows: int | None = None
   ) -> tuple[jax.Array, ...]:
-    """Images to features.
+    """Maps images to features.
 
     Args:
-      x: [N, H, W, 3], standardised as the network was trained; H and W at
+      x: [N, H, W, 3], standardized as for the network's training; H and W at
         least the network's `smallest`.
-      gradient_rows: how many of the images, from the first on, gradients
-        pass to; None: all.
+      gradient_rows: number of images, from the first on, that gradients pass
+        to; None: all.
 
-    Returns: [N, H', W', C] of each tap.
-    Raises: AssertionError on another rank or number of channels.
+    Returns: [N, H', W', C] for each tap.
+    Raises: AssertionError on any other rank or number of channels.
     """
     chex.assert_shape(x, (None, None, None, 3))
     network = NETWORKS[self.network]
@@ -250,7 +250,7 @@ class FeatureStack(nn.Module):
 
 
 class _Convolution(nn.Module):
-  """`Conv`, with its weights."""
+  """The layer `Conv` with its weights."""
 
   layer: Conv
   precision: Any = None
@@ -279,7 +279,7 @@ class _Convolution(nn.Module):
 
 
 class _FireModule(nn.Module):
-  """`Fire`, with its weights."""
+  """The layer `Fire` with its weights."""
 
   layer: Fire
   precision: Any = None
@@ -310,8 +310,8 @@ def max_pool(x: Array, layer: MaxPool) -> jax.Array:
     layer: the window.
 
   Returns: [N, H', W', C] with H' = (H - size) / 2 + 1, rounded down or, with
-    `ceil`, up; there the windows are cut at the border. Of equal maxima some
-    get the gradient.
+    `ceil`, up; windows are then cut off at the border. Equal maxima share no
+    fixed rule for the gradient: it goes to some of them.
   """
   return _max_pool(layer)(x)
 
@@ -319,12 +319,12 @@ def max_pool(x: Array, layer: MaxPool) -> jax.Array:
 @functools.cache
 def _max_pool(layer: MaxPool) -> Callable[[jax.Array], jax.Array]:
   def places(size):
-    """How far from the first window to the last, and beyond the border."""
+    """Distance from the first window to the last, and beyond the border."""
     last = 2 * ((size - layer.size + layer.ceil) // 2)
     return last, max(last + layer.size - size, 0)
 
   def by_axis(x):
-    # XLA's own windows have a gradient that takes a CPU eight times as long.
+    # The gradient of XLA's own pooling takes a CPU eight times as long.
     for axis in (1, 2):
       last, beyond = places(x.shape[axis])
       if beyond:

@@ -1,14 +1,14 @@
-"""DISTS: how different two images look, where texture may be resampled.
+"""DISTS: an image distance that tolerates resampled texture.
 
     dists = load_dists("checkpoints/dists")
     distance = dists(x, y)                                          # [N]
 
-Two lawns are alike though no blade of grass is where the other has it: each
+Two lawns look alike although no blade of grass is in the same place: each
 feature of VGG-16 is compared by its mean over the image (texture) and by its
-correlation with the other image's (structure), and learnt weights say how
-much of either counts. The image itself is the first layer of features.
+correlation with the other image's feature (structure), and learned weights
+balance the two. The image itself is the first layer of features.
 
-On disk it is a folder, see `losses.weights`.
+For the folder on disk, see `losses.weights`.
 
 Source: Ding et al., "Image Quality Assessment: Unifying Structure and Texture
 Similarity", TPAMI 2020, section 3.
@@ -29,30 +29,32 @@ from my3dgen_jax.tracing import derivatives, meshes
 from my3dgen_jax.tracing.parameters import stored
 from my3dgen_jax.types import Array
 
-BACKBONE = "vgg"  # of `backbones.NETWORKS`
-# Features of the image and of the last layer of each of VGG-16's five stages.
+BACKBONE = "vgg"  # a key of `backbones.NETWORKS`
+# Channels of the image and of the last layer in each of VGG-16's five stages.
 CHANNELS = (3, *NETWORKS[BACKBONE].tap_channels())
 WEIGHTS_FILE = weights_lib.WEIGHTS_FILE
 
 _DTYPES = ("float32", "bfloat16")
 _PRECISIONS = ("highest", "high", "default")
-# Hanning's window of five without its zero ends, its sum made 1.
+# A five-point Hann window without its zero ends, normalized to sum 1.
 _WINDOW = (0.25, 0.5, 0.25)
-_LEAST_SQUARE = 1e-12  # added under the root, as the weights were trained with
+_LEAST_SQUARE = 1e-12  # added under the root, as when the weights were trained
 _STABLE = 1e-6  # added to both parts of each quotient: the paper's c1 and c2
 
 
 class Dists(nn.Module):
   """1 - the weighted mean of texture and structure similarity.
 
-  Runs through `dists.apply(variables, x, y)` and may be jitted; shapes are
-  checked always, values only outside `jax.jit`. Equal images have distance 0
-  exactly and gradient 0. The authors judge photos with the shorter side
-  brought to 256 pixels; here an image is taken as it comes.
+  Call it as `dists.apply(variables, x, y)`, also inside `jax.jit`; shapes are
+  always checked, values only outside `jax.jit`. Equal images have exactly
+  distance 0 and gradient 0. The authors resize photos to a shorter side of 256
+  pixels first; here an image is compared at its own size.
 
   Attributes:
-    dtype: "float32" or "bfloat16": activations; statistics are float32.
-    precision: of the products on accelerators; "highest" is float32 exactly.
+    dtype: dtype of the activations, "float32" or "bfloat16"; statistics are
+      float32.
+    precision: matrix-product precision on accelerators; "highest" is exact
+      float32.
   """
 
   dtype: Literal["float32", "bfloat16"] = "float32"
@@ -79,15 +81,15 @@ class Dists(nn.Module):
   @meshes.along_batch
   @derivatives.entry
   def __call__(self, x: Array, y: Array) -> jax.Array:
-    """The distance of images.
+    """The distance between images.
 
     Args:
       x: [N, H, W, 3], RGB in [-1, 1], of any size.
-      y: of x's size; [N, H, W, 3], or one image for all.
+      y: [N, H, W, 3], of x's size, or one image for all.
 
     Returns: [N] float32 in [0, 2]; above 1 only where features are
       anticorrelated.
-    Raises: UserError that names the argument which does not fit.
+    Raises: UserError: names the argument that does not fit.
     """
     x = checks.as_float32("x", x, ("N", "H", "W", 3))
     y = checks.as_float32("y", y, ("N", *x.shape[1:]))
@@ -105,19 +107,19 @@ class Dists(nn.Module):
     return total / (jnp.sum(self.alpha) + jnp.sum(self.beta))
 
   def _features(self, x: jax.Array) -> tuple[jax.Array, ...]:
-    """[N, h, w, C] of the image, in [0, 1], and of each stage."""
+    """Features [N, h, w, C] of the image, in [0, 1], and of each stage."""
     return ((x + 1) / 2, *self.network(lpips.standardised(x)))
 
 
 def hanning_pool(x: Array, layer: MaxPool | None = None) -> jax.Array:
-  """The root of the weighted mean of squares about every second pixel.
+  """L2 pooling: the root of the weighted mean square, at every second pixel.
 
-  Unlike a maximum it lets no frequency through that half as many pixels
-  cannot hold.
+  Unlike max-pooling it removes the frequencies that would alias at half the
+  resolution.
 
   Args:
     x: [N, H, W, C].
-    layer: the pooling that it replaces; also of stride 2, no more is used.
+    layer: the pooling that it replaces, of stride 2; not used otherwise.
 
   Returns: [N, H / 2, W / 2, C], sizes rounded up; beyond the border is zero.
   Source: Ding et al. 2020, section 3.1, after Henaff and Simoncelli 2016.
@@ -140,15 +142,15 @@ def _differences(x: Array, y: Array) -> tuple[jax.Array, jax.Array]:
   """1 - similarity of texture and 1 - similarity of structure.
 
   The paper's quotients, l = (2 mx my + c1) / (mx^2 + my^2 + c1) and
-  s = (2 sxy + c2) / (sx^2 + sy^2 + c2), subtracted from 1 by hand: what is
-  left above the line are squares of the difference, which keep their digits
-  where the images are near, and vanish where they are equal.
+  s = (2 sxy + c2) / (sx^2 + sy^2 + c2), subtracted from 1 algebraically: the
+  numerators become squared differences, which stay accurate for similar
+  images and vanish for equal ones.
 
   Args:
     x: [N, h, w, C] features.
-    y: likewise, or of one image.
+    y: [N, h, w, C] features, or [1, h, w, C].
 
-  Returns: two of [N, C], float32.
+  Returns: texture and structure terms, each [N, C] float32.
   """
   x, y = x.astype(jnp.float32), y.astype(jnp.float32)
   mean_x, mean_y, mean = map(_mean, (x, y, x - y))
@@ -163,16 +165,16 @@ def _differences(x: Array, y: Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _mean(x: jax.Array) -> jax.Array:
-  """[N, h, w, C] -> [N, C]."""
+  """The mean over pixels, [N, h, w, C] -> [N, C]."""
   return jnp.mean(x, axis=(1, 2))
 
 
-# On disk.
+# Files.
 
 
 @derivatives.entry
 def abstract_variables() -> Any:
-  """Shapes and dtypes of the variables, {"params": …}, without numbers."""
+  """Shapes and dtypes of the variables, {"params": …}, without values."""
   side = NETWORKS[BACKBONE].smallest
   image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
   return jax.eval_shape(Dists().init, jax.random.key(0), image, image)

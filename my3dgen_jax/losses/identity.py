@@ -4,8 +4,8 @@
     embed = functools.partial(identity.module.embed, identity.variables)
     loss = identity_loss(embed(y), embed(x))                  # [N]
 
-On disk it is a folder, see `losses.weights`. Another network is another
-entry of `NETWORKS`.
+For the folder on disk, see `losses.weights`. To add a network, add an entry
+to `NETWORKS`.
 """
 
 import dataclasses
@@ -31,24 +31,24 @@ WEIGHTS_FILE = weights_lib.WEIGHTS_FILE
 _DTYPES = ("float32", "bfloat16")
 _PRECISIONS = ("highest", "high", "default")
 _SHORTEST = 1e-24  # squared length below which an embedding has no direction
-# Where ArcFace's template of five points lies in EG3D's crops: least squares
-# over the points' means in eleven real crops, nearly frontal.
+# Where ArcFace's five-point template lies in EG3D's crops: least squares over
+# the mean points of eleven nearly frontal real crops.
 _ARCFACE_FRAME = (0.04, 0.12, 0.76)
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-  """A network that tells people apart.
+  """A face recognition network.
 
   Attributes:
-    title: its name in messages.
-    module: called with `dtype` and `precision`; the module takes images
-      [N, side, side, 3], standardised, to [N, features] of unit length.
-    side: of its images, pixels.
-    frame: what of a generator's image it looks at, as the network was
-      trained: (top, left, side) of a square, in sides of the image.
-    mean: of the colors that it was trained with, of [-1, 1].
-    deviation: likewise; images are standardised by both.
+    title: name in messages.
+    module: called with `dtype` and `precision`; the module maps images
+      [N, side, side, 3], standardized, to [N, features] of unit length.
+    side: side of its images, pixels.
+    frame: the square of a generator's image that the network looks at, as in
+      its training: (top, left, side), as fractions of the image's side.
+    mean: mean color of its training images, in [-1, 1].
+    deviation: their standard deviation; images are standardized by both.
   """
 
   title: str
@@ -61,7 +61,7 @@ class Network:
 
 NETWORKS: dict[str, Network] = {
   "ir_se50": Network("IR-SE-50", arcface.IrSe, arcface.SIDE),
-  # Of the demo, which trains it itself: a hundredth of the numbers.
+  # The demo's network, which it trains itself: a hundredth of the size.
   "ir_se_small": Network(
     "small IR-SE",
     functools.partial(
@@ -82,14 +82,16 @@ NETWORKS: dict[str, Network] = {
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-  """Images of any size to embeddings.
+  """Maps images of any size to embeddings.
 
   Attributes:
     network: a key of `NETWORKS`.
-    dtype: "float32" or "bfloat16": activations; embeddings are float32.
-    precision: of the products on accelerators; "highest" is float32 exactly.
+    dtype: dtype of the activations, "float32" or "bfloat16"; embeddings are
+      float32.
+    precision: matrix-product precision on accelerators; "highest" is exact
+      float32.
 
-  Raises: UserError on another value.
+  Raises: UserError on any other value.
   """
 
   network: str = "ir_se50"
@@ -109,12 +111,12 @@ class Identity:
         )
 
   def embed(self, variables: Any, images: Array) -> jax.Array:
-    """Whom the images show; may be jitted.
+    """Embeds the faces in images; may be jitted.
 
     Args:
-      variables: of the network, see `abstract_variables`.
+      variables: the network's variables, see `abstract_variables`.
       images: [N, H, H, 3], RGB in [-1, 1], aligned as the generator's; the
-        network's frame of them is brought to its size by `average_pool`.
+        network's frame is cut out and resized by `average_pool`.
 
     Returns: [N, features] float32, of unit length.
     Raises: UserError if the images do not fit.
@@ -127,7 +129,7 @@ class Identity:
     images = checks.as_float32("images", images, ("N", "H", "W", 3))
     if images.shape[1] != images.shape[2]:
       raise UserError(
-        f"images: expected square ones, got {images.shape[1]} x "
+        f"images: expected square images, got {images.shape[1]} x "
         f"{images.shape[2]}"
       )
     network = NETWORKS[self.network]
@@ -137,11 +139,11 @@ class Identity:
     return self.embed_faces(variables, average_pool(faces, network.side))
 
   def embed_faces(self, variables: Any, faces: Array) -> jax.Array:
-    """Whom faces show that are aligned as the network was trained.
+    """Embeds faces that are aligned as for the network's training.
 
     Args:
-      variables: of the network, see `abstract_variables`.
-      faces: [N, side, side, 3], RGB in [-1, 1], `side` the network's.
+      variables: the network's variables, see `abstract_variables`.
+      faces: [N, side, side, 3], RGB in [-1, 1]; `side` is the network's.
 
     Returns: [N, features] float32, of unit length.
     Raises: UserError if the faces do not fit.
@@ -167,27 +169,27 @@ class Identity:
 def average_pool(x: Array, side: int) -> jax.Array:
   """Means over windows that cover the image evenly.
 
-  Output i of n along an axis of m pixels is the mean of pixels
-  floor(i m / n) to ceil((i + 1) m / n), the end excluded: windows overlap
+  Output i of n along an axis of m pixels is the mean of the pixels from
+  floor(i m / n) up to, but not including, ceil((i + 1) m / n): windows overlap
   where n does not divide m, and repeat pixels where n > m.
 
   Args:
     x: [N, H, W, C].
-    side: of the result, pixels.
+    side: side of the result, pixels.
 
   Returns: [N, side, side, C].
-  Source: torch's AdaptiveAvgPool2d, which identity losses are used with.
+  Source: torch's AdaptiveAvgPool2d, which identity losses commonly use.
   """
   chex.assert_rank(x, 4)
   rows, columns = (_window_means(size, side) for size in x.shape[1:3])
-  # The products are with weights that should not be rounded.
+  # These are products with weights, which should not be rounded.
   return jnp.einsum(
     "ih,nhwc,jw->nijc", rows, x, columns, precision=jax.lax.Precision.HIGHEST
   )
 
 
 def _window_means(size: int, count: int) -> np.ndarray:
-  """[count, size] float32: a row holds the weights of a window's pixels."""
+  """[count, size] float32: each row holds the weights of a window's pixels."""
   start = np.arange(count)[:, None] * size // count
   end = -(-np.arange(1, count + 1)[:, None] * size // count)
   pixels = np.arange(size)
@@ -196,33 +198,33 @@ def _window_means(size: int, count: int) -> np.ndarray:
 
 
 def similarity(x: Array, y: Array) -> jax.Array:
-  """Cosines of embeddings, row by row.
+  """Cosine similarity of embeddings, row by row.
 
   Args:
     x: [N, features], of any length.
-    y: likewise, or one row for all.
+    y: [N, features], or one row for all.
 
   Returns: [N] in [-1, 1].
-  Raises: UserError that names the argument which does not fit.
+  Raises: UserError: names the argument that does not fit.
   """
   return 1 - identity_loss(x, y)
 
 
 def identity_loss(x: Array, y: Array) -> jax.Array:
-  """1 - cosine of embeddings, row by row; 0 for equal ones, exactly.
+  """1 - cosine similarity, row by row; exactly 0 for equal embeddings.
 
   Args:
     x: [N, features], of any length.
-    y: likewise, or one row for all.
+    y: [N, features], or one row for all.
 
   Returns: [N] in [0, 2].
-  Raises: UserError that names the argument which does not fit.
+  Raises: UserError: names the argument that does not fit.
   """
   x = checks.as_float32("x", x, ("N", "features"))
   y = checks.as_float32("y", y, ("N", x.shape[1]))
   checks.check_rows("y", y, x.shape[0], "x")
-  # Half the squared distance of unit vectors, which keeps its digits where
-  # the cosine is near 1.
+  # Half the squared distance of unit vectors, which stays accurate where the
+  # cosine is near 1.
   return jnp.sum(jnp.square(_unit(x) - _unit(y)), axis=-1) / 2
 
 
@@ -231,12 +233,12 @@ def _unit(x: jax.Array) -> jax.Array:
   return x * jax.lax.rsqrt(jnp.maximum(squared, _SHORTEST))
 
 
-# On disk.
+# Files.
 
 
 @derivatives.entry
 def abstract_variables(network: str) -> Any:
-  """Shapes and dtypes of a network's variables, without numbers."""
+  """Shapes and dtypes of a network's variables, without values."""
   entry = NETWORKS[network]
   images = jax.ShapeDtypeStruct((1, entry.side, entry.side, 3), jnp.float32)
   module = entry.module(dtype=jnp.float32, precision=None)

@@ -1,14 +1,14 @@
-"""LPIPS 0.1: how different two images look, by a classifier's features.
+"""LPIPS 0.1: an image distance based on a classifier's features.
 
     lpips = load_lpips("checkpoints/lpips_alex")
     distance = lpips(x, y)                                          # [N]
 
-A photo that is compared again and again needs its features once:
+For a photo that is compared repeatedly, compute its features once:
 
     photo = lpips(x, method="features")
     distance = lpips(photo, lpips(y, method="features"), method="distance")
 
-On disk it is a folder, see `losses.weights`.
+For the folder on disk, see `losses.weights`.
 
 Source: Zhang et al., "The Unreasonable Effectiveness of Deep Features as a
 Perceptual Metric", CVPR 2018; version 0.1 of its linear weights.
@@ -34,13 +34,13 @@ from my3dgen_jax.types import Array
 BACKBONES = tuple(NETWORKS)
 WEIGHTS_FILE = weights_lib.WEIGHTS_FILE
 
-# ImageNet's mean and deviation for images in [-1, 1], rounded as LPIPS was
-# trained with.
+# ImageNet's mean and deviation for images in [-1, 1], rounded as in LPIPS's
+# training.
 _MEAN = (-0.030, -0.088, -0.188)
 _DEVIATION = (0.458, 0.448, 0.450)
-# Squared length of the features of a pixel below which it has no direction.
+# Squared length below which a pixel's features have no direction.
 _SHORTEST = 1e-20
-_LEAST_WEIGHT = 1e-12  # of a mask in a layer; less is nothing to compare
+_LEAST_WEIGHT = 1e-12  # a mask that sums to less in a layer counts as empty
 
 Features = tuple[jax.Array, ...]
 
@@ -48,23 +48,23 @@ Features = tuple[jax.Array, ...]
 class Lpips(nn.Module):
   """Sum over layers of the mean squared difference of unit features.
 
-  Methods run through `lpips.apply(variables, …, method=NAME)` and may be
-  jitted; shapes are checked always, values only outside `jax.jit`. Equal
-  images have distance 0 exactly and gradient 0.
+  Call methods as `lpips.apply(variables, …, method=NAME)`, also inside
+  `jax.jit`; shapes are always checked, values only outside `jax.jit`. Equal
+  images have exactly distance 0 and gradient 0.
 
   A mask (1: compare, 0: ignore) acts twice. The images are multiplied by it
-  after standardisation, so what lies under 0 is as empty as the padding
-  around an image and reaches no feature, in both images alike. And each
-  layer's mean is weighted by the mask resized to that layer (bilinear,
-  antialiased), so an image is as different as what is left of it, however
-  much that is. A mask with nothing left gives 0. Masked features are to be
-  compared under the mask that they were made with.
+  after standardization, so masked-out areas are as empty as the padding around
+  an image and reach no feature of either image. And each layer's mean is
+  weighted by the mask resized to that layer (bilinear, antialiased), so the
+  distance does not depend on how much of an image remains. An empty mask gives
+  0. Compare masked features under the mask that they were computed with.
 
   Attributes:
     backbone: "alex", "vgg" or "squeeze"; "small" is the demo's.
-    dtype: "float32" or "bfloat16": activations and features; lengths and
-      sums are float32 in either case.
-    precision: of the products on accelerators; "highest" is float32 exactly.
+    dtype: dtype of activations and features, "float32" or "bfloat16"; lengths
+      and sums are float32 in either case.
+    precision: matrix-product precision on accelerators; "highest" is exact
+      float32.
   """
 
   backbone: Literal["alex", "vgg", "squeeze", "small"] = "alex"
@@ -88,15 +88,15 @@ class Lpips(nn.Module):
   def __call__(
     self, x: Array, y: Array, *, mask: Array | None = None
   ) -> jax.Array:
-    """The distance of images.
+    """The distance between images.
 
     Args:
       x: [N, H, W, 3], RGB in [-1, 1].
-      y: of x's size; [N, H, W, 3], or one image for all.
+      y: [N, H, W, 3], of x's size, or one image for all.
       mask: [N, H, W, 1] or [1, H, W, 1], in [0, 1]; see above.
 
     Returns: [N] float32.
-    Raises: UserError that names the argument which does not fit.
+    Raises: UserError: names the argument that does not fit.
     """
     checks.check_shape("x", x, ("N", "H", "W", 3))
     checks.check_shape("y", y, ("N", *np.shape(x)[1:]))
@@ -110,7 +110,7 @@ class Lpips(nn.Module):
   @meshes.along_batch
   @derivatives.entry
   def features(self, x: Array, *, mask: Array | None = None) -> Features:
-    """What `distance` compares.
+    """The features that `distance` compares.
 
     At 512 x 512 in float32, one image's features take 11 MB with AlexNet,
     128 MB with VGG-16; half of that in bfloat16.
@@ -119,9 +119,9 @@ class Lpips(nn.Module):
       x: [N, H, W, 3], RGB in [-1, 1].
       mask: [N, H, W, 1] or [1, H, W, 1], in [0, 1]; see above.
 
-    Returns: [N, h, w, C] of each layer, of unit length along C or zero, of
-      `dtype`.
-    Raises: UserError that names the argument which does not fit.
+    Returns: for each layer, [N, h, w, C] of dtype `dtype`, of unit length
+      along C or zero.
+    Raises: UserError: names the argument that does not fit.
     """
     return self._features("x", x, mask)
 
@@ -130,10 +130,10 @@ class Lpips(nn.Module):
   def to_photos(
     self, x: Array, photos: Array, *, mask: Array | None = None
   ) -> jax.Array:
-    """The distance of images from photos, which get no gradient.
+    """The distance between images and photos, which get no gradient.
 
-    Both go through the network together: half the operations to compile, and
-    none of the photos' gradient is computed.
+    Both pass through the network together: half as many operations to
+    compile, and the photos' gradient is not computed.
 
     Args:
       x: [N, H, W, 3], RGB in [-1, 1].
@@ -141,7 +141,7 @@ class Lpips(nn.Module):
       mask: [N, H, W, 1] in [0, 1] or None; see above.
 
     Returns: [N] float32.
-    Raises: UserError that names the argument which does not fit.
+    Raises: UserError: names the argument that does not fit.
     """
     checks.check_shape("x", x, ("N", "H", "W", 3))
     checks.check_shape("photos", photos, np.shape(x))
@@ -200,15 +200,15 @@ class Lpips(nn.Module):
     *,
     mask: Array | None = None,
   ) -> jax.Array:
-    """The distance of images whose features are known.
+    """The distance between images, from their features.
 
     Args:
-      features_x: of `features`; N images.
-      features_y: likewise; N images, or one for all.
-      mask: the one that both features were made with.
+      features_x: N images' output of `features`.
+      features_y: N images' output of `features`, or one image's for all.
+      mask: the mask that both features were computed with.
 
     Returns: [N] float32.
-    Raises: UserError that names the argument which does not fit.
+    Raises: UserError: names the argument that does not fit.
     """
     channels = NETWORKS[self.backbone].tap_channels()
     for name, features in (
@@ -241,7 +241,7 @@ class Lpips(nn.Module):
 
 
 def standardised(x: Array) -> jax.Array:
-  """What backbones look at: [..., 3] in [-1, 1], about normal afterwards."""
+  """Standardizes [..., 3] in [-1, 1] to about zero mean, unit variance."""
   return (x - jnp.asarray(_MEAN)) / jnp.asarray(_DEVIATION)
 
 
@@ -266,13 +266,13 @@ def _as_mask(mask: Array) -> jax.Array:
 def _unit(x: Array) -> jax.Array:
   """Scales to unit length along the last axis, in float32.
 
-  A pixel where all features are zero stays so: the bound stands inside the
-  root, whose gradient at zero would be infinite.
+  A pixel whose features are all zero stays zero: the bound is inside the root,
+  whose gradient at zero would be infinite.
 
-  Equal images must get equal features, though only one of them may be under
-  differentiation and be compiled otherwise. So the sum is a matrix product,
-  whose order does not depend on what is around it, and the division is a
-  product with `rsqrt`, which has one way to be computed.
+  Equal images must get equal features, although perhaps only one of them is
+  differentiated and so compiled differently. So the sum is a matrix product,
+  whose order does not depend on its surroundings, and the division is a
+  product with `rsqrt`, which is computed in only one way.
   """
   x = x.astype(jnp.float32)
   squared = jnp.matmul(
@@ -286,15 +286,15 @@ def _unit(x: Array) -> jax.Array:
 def _squared_difference(x: Array, y: Array) -> jax.Array:
   """(x - y)^2 in float32, 0 where they are equal.
 
-  Compiled together with the product that `_unit` ends in, a difference on
-  its own is a fused multiply-add, which leaves one product's rounding error.
+  Compiled together with the product at the end of `_unit`, a plain difference
+  would become a fused multiply-add, which leaves one product's rounding error.
   """
   x, y = x.astype(jnp.float32), y.astype(jnp.float32)
   return jnp.square(jnp.where(x == y, 0.0, x - y))
 
 
 def _mean(values: Array, mask: Array | None) -> jax.Array:
-  """[N, h, w] -> [N], weighted by the mask if there is one."""
+  """The mean, [N, h, w] -> [N], weighted by the mask if there is one."""
   if mask is None:
     return jnp.mean(values, axis=(1, 2))
   weights = resize_bilinear(mask, *values.shape[1:])[..., 0]
@@ -303,12 +303,12 @@ def _mean(values: Array, mask: Array | None) -> jax.Array:
   )
 
 
-# On disk.
+# Files.
 
 
 @derivatives.entry
 def abstract_variables(backbone: str) -> Any:
-  """Shapes and dtypes of the variables, {"params": …}, without numbers."""
+  """Shapes and dtypes of the variables, {"params": …}, without values."""
   side = NETWORKS[backbone].smallest
   image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
   return jax.eval_shape(Lpips(backbone).init, jax.random.key(0), image, image)

@@ -1,11 +1,11 @@
-"""What images are compared by, to be asked for by name.
+"""Image metrics by name.
 
     names = ("lpips_alex", "psnr")
     networks = metrics.load(names, {"lpips_alex": "checkpoints/lpips_alex"})
     distance = metrics.METRICS["psnr"].measure(networks["psnr"], x, y)   # [N]
 
-Another metric, or another network of a kind that is known, is another entry
-of `METRICS`.
+To add a metric, or another network for a known kind, add an entry to
+`METRICS`.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ _Path = str | os.PathLike
 
 
 class File(NamedTuple):
-  """A file that others publish."""
+  """A published file."""
 
   name: str
   where: str
@@ -35,15 +35,15 @@ class File(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-  """What a metric's network needs on disk.
+  """The weight files that a metric's network needs.
 
   Attributes:
-    read: a folder to the network that it holds.
-    files: what it is converted from, by the converter's flag.
-    converter: the command; "": such a folder is published as it is.
-    field: of the module, that tells which network a folder holds; "": there
-      is but one.
-    network: which it has to be.
+    read: reads a folder and returns the network.
+    files: the files that it is converted from, by the converter's flag.
+    converter: the converter's command; "": the folder is published as it is.
+    field: the module's attribute that names a folder's network; "": there is
+      only one.
+    network: the network that is required.
   """
 
   read: Callable[[_Path], Network]
@@ -53,7 +53,7 @@ class Weights:
   network: str = ""
 
   def remedy(self, folder: _Path) -> str:
-    """How to get such a folder."""
+    """Instructions for getting such a folder."""
     get = "get " + " and ".join(
       f"{file.name} ({file.where})" for file in self.files.values()
     )
@@ -70,7 +70,7 @@ class Weights:
   def load(self, folder: _Path) -> Network:
     """Reads the weights.
 
-    Raises: CheckpointError: there are none, or another network's.
+    Raises: CheckpointError: there are none, or they are another network's.
     """
     network = self.read(folder)
     found = getattr(network.module, self.field) if self.field else self.network
@@ -81,16 +81,16 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-  """How two images are compared.
+  """A way to compare two images.
 
   Attributes:
-    title: in headings.
-    better: 1: more is better, -1: less is.
-    measure: called with the network, None where there is none, and images
-      [N, H, W, 3] in [-1, 1] twice; returns [N]; may be jitted.
-    weights: of the network, or None.
-    library: a module that is not required and must be there, or None.
-    extra: of this project, that installs it.
+    title: name in headings.
+    better: 1: higher is better, -1: lower is better.
+    measure: called with the network, or None if there is none, and two image
+      batches [N, H, W, 3] in [-1, 1]; returns [N]; may be jitted.
+    weights: the network's weights, or None.
+    library: an optional module that must be installed, or None.
+    extra: this project's extra that installs it.
   """
 
   title: str
@@ -104,22 +104,22 @@ class Metric:
 def missing(
   names: Sequence[str], folders: Mapping[str, _Path]
 ) -> UserError | None:
-  """What must be got before these metrics can be measured.
+  """What must be obtained before these metrics can be measured.
 
   Args:
     names: keys of `METRICS`.
-    folders: of weights, by metric.
+    folders: folders of weights, by metric.
 
   Returns: an error to raise, of one line, with each file, where it is
     published and the command that converts it; None: nothing is missing.
-  Raises: UserError: there is no such metric.
+  Raises: UserError: an unknown metric.
   """
   lines: list[str] = []
   for name in names:
     metric = _metric(name)
     if metric.library and importlib.util.find_spec(metric.library) is None:
       lines.append(
-        f"{name}: the module {metric.library} is missing, pip "
+        f"{name}: the module {metric.library} is missing; run pip "
         f'install "my3dgen-jax[{metric.extra}]"'
       )
     if metric.weights is None:
@@ -147,16 +147,16 @@ def missing(
 def load(
   names: Sequence[str], folders: Mapping[str, _Path]
 ) -> dict[str, Network | None]:
-  """Reads what the metrics need, all of it before any work.
+  """Reads what the metrics need, before any work starts.
 
   Args:
     names: keys of `METRICS`.
-    folders: of weights, by metric.
+    folders: folders of weights, by metric.
 
   Returns: each metric's network, None for those that have none.
   Raises:
     UserError: see `missing`.
-    CheckpointError: a folder holds something else; named.
+    CheckpointError: a folder holds something else; it names the folder.
   """
   error = missing(names, folders)
   if error is not None:
@@ -175,7 +175,7 @@ def _metric(name: str) -> Metric:
   return METRICS[name]
 
 
-# The entries.
+# The metrics.
 
 
 def _apply(network: Network, x: Array, y: Array) -> jax.Array:

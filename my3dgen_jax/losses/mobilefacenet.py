@@ -1,18 +1,19 @@
-"""MobileFaceNet: a face to 128 numbers that tell whose it is, at little cost.
+"""MobileFaceNet: a cheap network from a face to a 128-number embedding.
 
-    conv 3x3 3 -> 64, stride 2, norm; conv 3x3 of each channel, norm;
+    conv 3x3 3 -> 64, stride 2, norm; depthwise conv 3x3, norm;
     conv 1x1, norm
-    15 bottlenecks: conv 1x1 to more channels, norm; conv 3x3 of each channel
+    15 bottlenecks: conv 1x1 to more channels, norm; depthwise conv 3x3
     with the stride, norm; conv 1x1 to fewer channels, norm; added to the
-    input where it has the same shape
-    conv 1x1 -> 512, norm; conv 7x7 of each channel over all that is left,
+    input if it has the same shape
+    conv 1x1 -> 512, norm; depthwise conv 7x7 over all remaining pixels,
     norm; linear, norm, unit length
 
-The paper rectifies with PReLU. The weights that are published with PyTorch
-code, and so this module, have min(max(x, 0), 6), after the second and the
-third convolution max(x, 0); what is added and what is linear is not rectified.
+The paper uses PReLU. The weights published with PyTorch code, and so this
+module, use min(max(x, 0), 6), and max(x, 0) after the second and the third
+convolution; sums and linear layers have no activation.
 
-Batch normalisation uses its stored statistics: this network judges.
+Batch normalization uses the stored statistics: this network is not trained
+here.
 
 Sources: Chen et al., "MobileFaceNets: Efficient CNNs for Accurate Real-Time
 Face Verification on Mobile Devices", CCBR 2018, section 3.2 and table 1;
@@ -31,10 +32,10 @@ from my3dgen_jax.ops import convolution
 from my3dgen_jax.tracing.parameters import stored
 from my3dgen_jax.types import Array
 
-SIDE = 112  # of the images, pixels
+SIDE = 112  # side of the input images, pixels
 
-_LAST = SIDE // 16  # side of what the bottlenecks leave, pixels
-_EPSILON = 1e-5  # added to variances, as the weights were trained with
+_LAST = SIDE // 16  # side of the bottlenecks' output, pixels
+_EPSILON = 1e-5  # added to variances, as when the weights were trained
 _SHORTEST = 1e-24  # squared length below which an embedding has no direction
 
 
@@ -42,13 +43,13 @@ class MobileFaceNet(nn.Module):
   """The network; its weights are `params` and `batch_stats`, float32.
 
   Attributes:
-    stages: of bottlenecks: factor of the channels inside, channels of the
-      output, how many, and the stride of the first.
-    channels: of the convolutions before the bottlenecks.
-    last_channels: of the convolutions after them.
+    stages: groups of bottlenecks: expansion factor of the inner channels,
+      output channels, number of bottlenecks, and the stride of the first.
+    channels: channels of the convolutions before the bottlenecks.
+    last_channels: channels of the convolutions after them.
     features: numbers in an embedding.
-    dtype: activations are computed in it.
-    precision: of the products.
+    dtype: dtype of the activations.
+    precision: matrix-product precision, see `jax.lax.Precision`.
   """
 
   stages: tuple[tuple[int, int, int, int], ...] = (
@@ -69,10 +70,10 @@ class MobileFaceNet(nn.Module):
     """Faces to embeddings.
 
     Args:
-      x: [N, 112, 112, 3], RGB, standardised as the network was trained.
+      x: [N, 112, 112, 3], RGB, standardized as for the network's training.
 
     Returns: [N, features] float32, of unit length.
-    Raises: AssertionError on another shape.
+    Raises: AssertionError on any other shape.
     """
     chex.assert_shape(x, (None, SIDE, SIDE, 3))
 
@@ -102,7 +103,7 @@ class MobileFaceNet(nn.Module):
         x = x + y if x.shape == y.shape else y
         index += 1
     x = nn.relu6(conv("output", x, self.last_channels))
-    # A kernel as large as the image: it weighs the middle of the face more.
+    # A kernel as large as the image: it gives the face's middle more weight.
     x = conv(
       "output_depthwise",
       x,
@@ -118,16 +119,16 @@ class MobileFaceNet(nn.Module):
 
 
 class _ConvNorm(nn.Module):
-  """A square convolution and batch normalisation.
+  """A square convolution and batch normalization.
 
   Attributes:
-    channels: of the output.
-    size: of the kernel.
-    stride: of the output.
-    padding: zeros on every side; None: as many as keep the image's size.
-    depthwise: every channel has a kernel of its own and sees no other.
-    bias: the convolution adds one.
-    precision: of the products.
+    channels: output channels.
+    size: side of the kernel, pixels.
+    stride: stride of the output, pixels.
+    padding: zeros on every side, pixels; None: keep the image's size.
+    depthwise: a separate kernel for each channel, which sees no other.
+    bias: whether the convolution adds a bias.
+    precision: matrix-product precision, see `jax.lax.Precision`.
   """
 
   channels: int
@@ -171,15 +172,15 @@ class _ConvNorm(nn.Module):
 
 
 def _depthwise(x: Array, kernel: Array, stride: int, padding: int) -> jax.Array:
-  """A kernel for each channel, [N, H, W, C] with [k, k, 1, C].
+  """Depthwise convolution, [N, H, W, C] with [k, k, 1, C].
 
-  A sum of shifted images, which takes a CPU a tenth of the time that XLA's
-  grouped convolution takes.
+  A sum of shifted images, which takes a CPU a tenth of the time of XLA's
+  grouped convolution.
   """
   x, dtype = x.astype(jnp.float32), x.dtype
   rows, columns = (
     (side + 2 * padding - kernel.shape[0]) // stride for side in x.shape[1:3]
-  )  # the last that a window is of
+  )  # end of the last window
   x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
 
   def shifted(i: int, j: int) -> jax.Array:

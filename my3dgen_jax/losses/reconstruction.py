@@ -1,4 +1,4 @@
-"""How far an image is from a photo: pixel by pixel, and by small windows."""
+"""Pixel and window errors between an image and a photo."""
 
 import chex
 import jax
@@ -8,23 +8,23 @@ from my3dgen_jax.errors import UserError, without_package
 from my3dgen_jax.tracing.derivatives import entry
 from my3dgen_jax.types import Array
 
-SSIM_WINDOW = 11  # pixels of its side, the smallest image
+SSIM_WINDOW = 11  # side of the window and of the smallest image, pixels
 
-_LEAST_WEIGHT = 1e-12  # of a mask; less is nothing to compare
+_LEAST_WEIGHT = 1e-12  # a mask that sums to less counts as empty
 
 
 @entry
 def mean_squared_error(
   x: Array, y: Array, mask: Array | None = None
 ) -> jax.Array:
-  """The mean of (x - y)^2 over an image, or over what its mask leaves.
+  """The mean of (x - y)^2 over an image, or over its unmasked part.
 
   Args:
     x: [N, H, W, C].
     y: [N, H, W, C].
     mask: [N, H, W, 1] in [0, 1], 1: compare; None: everywhere.
 
-  Returns: [N]; 0 where the mask leaves nothing.
+  Returns: [N]; 0 where the mask is empty.
   """
   chex.assert_equal_shape([x, y])
   squared = jnp.square(x - y)
@@ -38,7 +38,7 @@ def mean_squared_error(
 
 @entry
 def psnr(x: Array, y: Array, mask: Array | None = None) -> jax.Array:
-  """Peak signal-to-noise ratio of images in [-1, 1], clipped to it.
+  """Peak signal-to-noise ratio of images, clipped to [-1, 1].
 
   Args:
     x: [N, H, W, C].
@@ -48,17 +48,17 @@ def psnr(x: Array, y: Array, mask: Array | None = None) -> jax.Array:
   Returns: [N], dB; infinity for equal images.
   """
   x, y = (jnp.clip(image, -1, 1) for image in (x, y))
-  # The peak is 2 apart from the floor.
+  # The range of values is 2, so the squared peak is 4.
   return 10 * jnp.log10(4 / mean_squared_error(x, y, mask))
 
 
 @entry
 def ssim(x: Array, y: Array) -> jax.Array:
-  """Structural similarity of images in [-1, 1], clipped to it.
+  """Structural similarity of images, clipped to [-1, 1].
 
   The mean over channels and over Gaussian windows of 11 x 11 pixels, with a
-  standard deviation of 1.5, that lie inside the image; variances are those of
-  the window, not of a sample.
+  standard deviation of 1.5, that lie inside the image; with population, not
+  sample, variances.
 
   Args:
     x: [N, H, W, C], H and W at least 11.
@@ -95,8 +95,8 @@ def block_means(x: Array, side: int) -> jax.Array:
 
   Args:
     x: [N, H, H, C].
-    side: pixels wanted; the block is H // side, at least 1, and must divide
-      H.
+    side: target side, pixels; the block is H // side, at least 1, and must
+      divide H.
 
   Returns: [N, h, h, C].
   """

@@ -1,4 +1,4 @@
-"""What keeps noise maps noise, and space smooth."""
+"""Regularizers for noise maps and density."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from my3dgen_jax.tracing.derivatives import entry
 from my3dgen_jax.types import Array
 
-_SMALLEST = 8  # side of a noise map that is not halved again
+_SMALLEST = 8  # side of a noise map that is not halved further, pixels
 
 
 @entry
@@ -19,8 +19,8 @@ def noise_autocorrelation(noise: Array) -> jax.Array:
   Args:
     noise: [N, S, S], S a power of two.
 
-  Returns: [N]; the squared mean products with the maps rolled by a pixel
-    along either axis, summed over a pyramid down to 8 x 8.
+  Returns: [N]; the squared mean product of each map with itself rolled by a
+    pixel along either axis, summed over a pyramid down to 8 x 8.
   Source: Karras et al. 2020 (StyleGAN2), appendix D.
   """
   chex.assert_rank(noise, 3)
@@ -38,7 +38,7 @@ def noise_autocorrelation(noise: Array) -> jax.Array:
 
 @entry
 def normalized_noise(noise: Array) -> jax.Array:
-  """Maps [N, S, S] of mean 0 and variance 1."""
+  """Normalizes maps, [N, S, S], to mean 0 and variance 1."""
   noise = noise - jnp.mean(noise, axis=(1, 2), keepdims=True)
   return noise * jax.lax.rsqrt(
     jnp.mean(jnp.square(noise), axis=(1, 2), keepdims=True)
@@ -54,16 +54,16 @@ def density_roughness(
   distance: float,
   box_warp: float,
 ) -> jax.Array:
-  """The mean change of density between points of the box and near-by ones.
+  """The mean change of density between random points and points nearby.
 
   Args:
-    key: of the points.
+    key: the PRNG key.
     sigma: density at points, [1, M, 3] -> [1, M, 1].
-    points: how many.
-    distance: standard deviation of how near, world units.
+    points: number of points.
+    distance: standard deviation of the offset, world units.
     box_warp: side of the box, world units.
 
-  Returns: a number.
+  Returns: a scalar.
   Source: EG3D, section 4.4 of its supplement.
   """
   place_key, step_key = jax.random.split(key)

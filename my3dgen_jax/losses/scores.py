@@ -1,4 +1,4 @@
-"""How well pictures show a person: identity, perception, pixels."""
+"""Scores of images of a person: identity, perception, pixels."""
 
 import dataclasses
 from typing import Any, Optional
@@ -10,13 +10,14 @@ from my3dgen_jax.data.album import Album
 from my3dgen_jax.losses.reconstruction import psnr
 from my3dgen_jax.types import Array, Network
 
-_MOST_DB = 100.0  # infinity is no JSON; 16 bits cannot tell more
-# Those of the demo, trained on procedural people; nobody publishes so small ones.
+_MOST_DB = 100.0  # JSON has no infinity, and 16 bits resolve no more
+# The demo's networks, trained on procedural people; no such small ones exist
+# elsewhere.
 _OF_DEMO = ("small", "ir_se_small")
 
 
 def is_of_demo(network: Network | None) -> bool:
-  """Whether a network that judges images has only seen procedural people."""
+  """Whether a network that judges images has seen only procedural people."""
   module = getattr(network, "module", None)
   return any(
     getattr(module, field, None) in _OF_DEMO
@@ -25,13 +26,13 @@ def is_of_demo(network: Network | None) -> bool:
 
 
 def judge(network: Network | None, album: Album) -> Network | None:
-  """A network, if its scores of an album's photos mean something.
+  """The network, if its scores are meaningful for an album's photos.
 
   Args:
     network: LPIPS or an identity network, or None.
     album: the photos.
 
-  Returns: None of the demo's networks where it has not drawn the photos.
+  Returns: None for the demo's networks, unless the demo made the photos.
   """
   if is_of_demo(network) and not album.is_procedural:
     return None
@@ -40,12 +41,12 @@ def judge(network: Network | None, album: Album) -> Network | None:
 
 @dataclasses.dataclass(frozen=True)
 class IdentityScore:
-  """ID_sim: the largest cosine with any photo of the person.
+  """ID_sim: the largest cosine similarity with any photo of the person.
 
   Attributes:
-    network: tells people apart.
-    people: [M, features], of the reference photos.
-    names: of them.
+    network: the face recognition network.
+    people: [M, features], embeddings of the reference photos.
+    names: names of the reference photos.
 
   Source: My3DGen, section 4.
   """
@@ -58,10 +59,10 @@ class IdentityScore:
   def of(
     cls, network: Network | None, reference: Album | None
   ) -> Optional["IdentityScore"]:
-    """Looks at the reference photos; None where there is no such score.
+    """Embeds the reference photos; None if there is no such score.
 
-    That is where something is missing, or the network has never seen the like
-    of the photos, see `judge`.
+    There is none if an argument is missing, or if the network was not trained
+    on such photos, see `judge`.
     """
     if not reference or (network := judge(network, reference)) is None:
       return None
@@ -74,11 +75,11 @@ class IdentityScore:
     )
 
   def without(self, name: str) -> "IdentityScore":
-    """The score by the other photos; a photo is not compared with itself.
+    """The score against the other photos: no photo is compared with itself.
 
     Args:
-      name: of the photo that an image shows. Where it is the only reference,
-        it stays: there is nothing else to compare with.
+      name: the photo that an image shows. If it is the only reference, it is
+        kept: there is nothing else to compare with.
     """
     others = [i for i, known in enumerate(self.names) if known != name]
     if not others or len(others) == len(self.names):
@@ -90,7 +91,7 @@ class IdentityScore:
     )
 
   def __call__(self, images: Array) -> np.ndarray:
-    """Scores images [N, H, W, 3] in [-1, 1]; [N] in [-1, 1]."""
+    """Scores images [N, H, W, 3] in [-1, 1]: [N] in [-1, 1]."""
     found = np.asarray(_embed(self.network, images))
     return np.max(found @ self.people.T, axis=1)
 
@@ -104,17 +105,17 @@ def compare(
   mask: Array | None = None,
   marks: Array | None = None,
 ) -> dict[str, float]:
-  """An image against the photo that it should be.
+  """Compares an image with the photo that it should match.
 
   Args:
     image: [H, W, 3] in [-1, 1].
-    photo: likewise.
-    lpips: or None, then there is no such number.
-    identity: likewise.
-    mask: [H, W, 1], 1 where one looks; None: everywhere.
-    marks: [H, W, 1], 1 on details of this person alone, or None.
+    photo: [H, W, 3] in [-1, 1].
+    lpips: the LPIPS network, or None to omit its score.
+    identity: the identity score, or None to omit it.
+    mask: [H, W, 1], 1 where images are compared; None: everywhere.
+    marks: [H, W, 1], 1 on details that only this person has, or None.
 
-  Returns: "psnr", dB; "psnr_marks", "lpips", "id_sim" where they can be told.
+  Returns: "psnr", dB; "psnr_marks", "lpips", "id_sim" where available.
   """
   rows = lambda x: None if x is None else np.asarray(x)[None]
   row = _compare(

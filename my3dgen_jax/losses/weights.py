@@ -1,10 +1,10 @@
-"""The folder that a converted network is kept in: one file, all or nothing.
+"""Folders for converted networks: one file, replaced atomically.
 
     FOLDER/
       weights.safetensors   arrays by path; its metadata has the format, the
                             kind, which network, its source and a SHA-256
 
-So replacing that file replaces all.
+Replacing that file replaces everything.
 """
 
 import dataclasses
@@ -34,19 +34,19 @@ _FORMAT = "1"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Kind:
-  """What the networks of a folder are for; how they are saved and loaded.
+  """A kind of network: how its folders are saved and loaded.
 
   Attributes:
-    name: in the metadata.
-    title: in messages.
-    field: of the metadata, that names the network.
-    networks: which there are.
+    name: name in the metadata.
+    title: name in messages.
+    field: metadata entry that names the network.
+    networks: the networks of this kind.
     converter: the command that writes such folders.
-    abstract: a network's variables, without numbers.
-    module: what takes the variables, of a network's name and of options.
-    files: what it is converted from, with sizes, for a message.
-    params_only: arrays are named by their paths in "params", the one
-      collection; else the collection comes first.
+    abstract: a network's variables, without values.
+    module: makes the Flax module from a network's name and options.
+    files: the files that it is converted from, with sizes, for messages.
+    params_only: name arrays by their paths in "params", the only collection;
+      otherwise the collection comes first.
   """
 
   name: str
@@ -61,7 +61,7 @@ class Kind:
 
   @property
   def remedy(self) -> str:
-    """What to do about a folder that is none."""
+    """What to do about a folder that does not hold such weights."""
     return f"expected a folder that {self.converter} has written"
 
   @property
@@ -80,18 +80,18 @@ class Kind:
     source: Mapping[str, Any] | None = None,
     overwrite: bool = False,
   ):
-    """Writes the weights, all of them or nothing.
+    """Writes the weights atomically.
 
     Args:
-      directory: to be created.
+      directory: the folder to create.
       network: one of `networks`.
-      variables: as `abstract` says.
-      source: where they come from (plain data), kept in the file.
-      overwrite: replace the weights of a folder that exists.
+      variables: variables of the structure that `abstract` returns.
+      source: origin of the weights (plain data), kept in the file.
+      overwrite: whether to replace the weights in an existing folder.
 
     Raises:
       FileExistsError: the folder exists, and may not be replaced.
-      CheckpointError: the variables are not those of the network; the folder
+      CheckpointError: the variables are not the network's; or the folder
         cannot be written, or holds other things.
     """
     directory = _absolute(directory)
@@ -116,7 +116,7 @@ class Kind:
     )
     try:
       directory.parent.mkdir(parents=True, exist_ok=True)
-      # Beside the target, so that the last step is a rename on one disk.
+      # In the target's folder, so that the last step is a rename on one disk.
       with tempfile.TemporaryDirectory(
         prefix=f".{directory.name[:64]}.", dir=directory.parent
       ) as temporary:
@@ -140,15 +140,15 @@ class Kind:
     source: Mapping[str, Any] | None = None,
     overwrite: bool = False,
   ):
-    """`save` of a kind that has one network."""
+    """`save` for a kind that has only one network."""
     (network,) = self.networks
     self.save(directory, network, variables, source=source, overwrite=overwrite)
 
   def check_writable(self, directory: str | os.PathLike, *, overwrite: bool):
-    """Refuses before any work what `save` would refuse after it.
+    """Raises in advance what `save` would raise after the work.
 
     Args:
-      directory: to be created.
+      directory: the folder to create.
       overwrite: it may exist, if it holds the weights and nothing else.
 
     Raises:
@@ -172,7 +172,7 @@ class Kind:
     )
     if others:
       raise CheckpointError(
-        f"{directory}: holds {others[0]} beside the "
+        f"{directory}: holds {others[0]} besides the "
         "weights, so it is not replaced"
       )
 
@@ -180,19 +180,19 @@ class Kind:
     """Reads a network from disk.
 
     Args:
-      directory: written by `save`, or by `converter`.
-      **options: of the module, such as `dtype` ("float32" or "bfloat16") and
-        `precision` ("highest", "high" or "default") of its products.
+      directory: a folder written by `save` or by `converter`.
+      **options: the module's options, such as `dtype` ("float32" or
+        "bfloat16") and `precision` ("highest", "high" or "default").
 
     Returns: the module with its variables, float32 on the default device.
     Raises:
-      CheckpointError: names the file and what is wrong with it.
+      CheckpointError: names the file and the problem.
     """
     network, variables = self._read(directory)
     return Network(variables, self.module(network, **options))
 
   def _read(self, directory: str | os.PathLike) -> tuple[str, Any]:
-    """Which network a folder holds, and its variables."""
+    """The name of a folder's network, and its variables."""
     import safetensors  # pylint: disable=import-outside-toplevel
 
     directory = _absolute(directory)
@@ -218,20 +218,20 @@ class Kind:
         arrays = {name: file.get_tensor(name) for name in file.keys()}
     except OSError as error:
       refuse(error.strerror or "cannot be read")
-    # What the reader does not know, such as dtypes of numpy's, is a KeyError.
+    # Contents unknown to the reader, such as other dtypes, raise KeyError.
     except (safetensors.SafetensorError, KeyError, TypeError, UnicodeError):
-      refuse(f"damaged, or no safetensors file; {self.remedy}")
+      refuse(f"damaged, or not a safetensors file; {self.remedy}")
     network = metadata.get(self.field)
     if network not in self.networks:
       refuse(f"field '{self.field}' must be one of {', '.join(self.networks)}")
     self._check_arrays(path, network, arrays)
     if metadata.get("sha256") != _digest(arrays):
-      refuse("damaged, it is not what was saved; convert the weights again")
+      refuse("damaged: not what was saved; convert the weights again")
     tree = jax.device_put(traverse_util.unflatten_dict(arrays, sep="/"))
     return network, {"params": tree} if self.params_only else tree
 
   def _flatten(self, variables: Any) -> dict[str, Any]:
-    """Variables to arrays by name."""
+    """Flattens variables to arrays by name."""
     tree = (
       variables["params"]
       if self.params_only
@@ -242,7 +242,7 @@ class Kind:
   def _check_arrays(
     self, where: Any, network: str, arrays: Mapping[str, np.ndarray]
   ):
-    """Names the first array that is missing, different or too much."""
+    """Names the first array that is missing, different or unexpected."""
     expected = _expected(self, network)
     problem = f"{where}: not the weights of {network}"
     for name, leaf in expected.items():
@@ -260,19 +260,19 @@ class Kind:
 
 
 def _expected(kind: Kind, network: str) -> dict[str, Any]:
-  """Shapes by name of a network's arrays."""
+  """Shapes of a network's arrays, by name."""
   entry = kind.networks[network] if isinstance(kind.networks, Mapping) else None
   return _traced(kind, network, entry)
 
 
 @functools.lru_cache(maxsize=16)
 def _traced(kind: Kind, network: str, entry: Any) -> dict[str, Any]:
-  """To trace a module for its shapes takes seconds.
+  """Cached, because tracing a module for its shapes takes seconds.
 
   Args:
-    kind: of the network.
+    kind: the network's kind.
     network: its name.
-    entry: what the name stands for now.
+    entry: the network's current entry, for the cache.
   """
   del entry
   return kind._flatten(kind.abstract(network))  # pylint: disable=protected-access
@@ -283,7 +283,7 @@ def _absolute(directory: str | os.PathLike) -> pathlib.Path:
 
 
 def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-  """SHA-256 of the numbers; the format has no check of its own."""
+  """SHA-256 of the numbers; the format has no checksum of its own."""
   digest = hashlib.sha256()
   for name in sorted(arrays):
     digest.update(f"{name}\n".encode())

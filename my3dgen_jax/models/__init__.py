@@ -1,1 +1,1 @@
-"""Thin `flax.linen` modules that give parameters to `my3dgen_jax.ops`."""
+"""Thin `flax.linen` modules that hold the parameters for `my3dgen_jax.ops`."""

@@ -1,10 +1,10 @@
-"""The wrapper that makes a layer personal: LoRA pairs and offsets.
+"""The wrapper that adapts a layer to a person: LoRA pairs and offsets.
 
-All it adds lives in the collection `lora`, at the path of the layer's own
-parameters, which stay as they are:
+Everything it adds is in the collection `lora`, at the path of the layer's own
+parameters, which are not modified:
 
     lora_a, lora_b     the pair that changes the kernel
-    bias_offset, …     of the layer's other parameters, zero at first
+    bias_offset, …     offsets of the layer's other parameters, initially zero
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ def pair_shapes(
   """Shapes of lora_a and lora_b for a kernel [..., I, O].
 
   Returns: [..., I, rho] and [rho, O]; in the "original" layout of
-    convolutions [I k, rho] and [rho, O k].
+    convolutions, [I k, rho] and [rho, O k].
   """
   *taps, inputs, outputs = kernel
   size = taps[0] if taps else 1
@@ -57,17 +57,17 @@ def kernel_change(
   kernel: tuple[int, ...],
   config: LoraConfig,
 ) -> LayerDelta:
-  """The change of a kernel of that shape by a pair, scale included."""
+  """A pair's change of a kernel of this shape, scale included."""
   if config.conv_rank == "original" and len(kernel) == 4:
     size, _, inputs, outputs = kernel
-    # PyTorch's memory of the product is read as [O, I, k, k]: a matrix that
-    # means nothing as a convolution, which is what the ablation is about.
+    # The product's memory is read as [O, I, k, k], as in PyTorch: a matrix with
+    # no meaning as a convolution, which is the point of the ablation.
     change = jnp.matmul(
       lora_a, config.scale * lora_b, precision=jax.lax.Precision.HIGHEST
     ).T
     change = change.reshape(outputs, inputs, size, size)
     return LayerDelta(kernel=change.transpose(2, 3, 1, 0))
-  # Most adapters have a scale of 1, and a product less for each layer.
+  # Most adapters have a scale of 1, which saves a product per layer.
   return LayerDelta(
     low_rank=LowRank(
       a=lora_a, b=lora_b if config.scale == 1 else config.scale * lora_b
@@ -78,9 +78,9 @@ def kernel_change(
 def initial_value(
   key: chex.PRNGKey, name: str, shape: tuple[int, ...]
 ) -> jax.Array:
-  """What a variable of the collection starts as: A random, the rest zero.
+  """Initial value of a variable of the collection: A random, the rest zero.
 
-  A is Kaiming's uniform with a = sqrt(5): within 1 / sqrt(fan in).
+  A is Kaiming uniform with a = sqrt(5): within 1 / sqrt(fan in).
   """
   if name != "lora_a":
     return jnp.zeros(shape, jnp.float32)
@@ -91,15 +91,15 @@ def initial_value(
 
 
 def shapes(tree: Any) -> dict[Path, tuple[int, ...]]:
-  """Path to shape of every leaf of a nested table."""
+  """Maps every leaf's path to its shape, for a nested dict."""
   return {path: np.shape(leaf) for path, leaf in flatten_dict(tree).items()}
 
 
 def expected_shapes(params: Any, config: LoraConfig) -> dict[Path, Any]:
-  """Path to shape of every leaf of an adapter.
+  """Maps the path of every leaf of an adapter to its expected shape.
 
   Args:
-    params: of the generator that it is for, nested; shapes are enough.
+    params: parameters of the generator it is for, nested; shapes are enough.
     config: rank, layout, targets.
   """
   own = shapes(params)
@@ -122,7 +122,7 @@ def expected_shapes(params: Any, config: LoraConfig) -> dict[Path, Any]:
 
 
 def _path_in_generator(path: Path) -> Path:
-  """A layer's path without what a generator is itself a part of."""
+  """A layer's path inside the generator, without any outer modules."""
   for i in reversed(range(len(path))):
     if any(path[i : i + len(part)] == part for part in _ADAPTED):
       return path[i:]
@@ -130,29 +130,29 @@ def _path_in_generator(path: Path) -> Path:
 
 
 def is_target(scope: Any, config: LoraConfig) -> bool:
-  """Whether a layer of that path is adapted."""
+  """Whether the layer with this path is adapted."""
   path = "/".join(scope)
   return any(re.fullmatch(target, path) for target in config.targets)
 
 
 def check(params: Any, lora: Any, config: LoraConfig | None):
-  """Checks that a generator would use all of an adapter, and as it was meant.
+  """Checks that a generator would use all of an adapter, and correctly.
 
-  Alpha cannot be seen: `lora.personal` takes it from where the adapter is.
+  Alpha leaves no trace in arrays: `lora.personal` takes it from the config.
 
   Args:
-    params: of the generator, nested; shapes are enough.
+    params: the generator's parameters, nested; shapes are enough.
     lora: the collection.
-    config: of the generator; None: it has none.
+    config: the generator's config; None: it has none.
 
-  Raises: UserError that names a leaf and the likely cause.
+  Raises: UserError: names a leaf and the likely cause.
   """
   found = shapes(lora)
   if config is None:
     if found:
       raise UserError(
         "lora: the generator has no LoraConfig and would ignore the adapter; "
-        "make both fit with lora.personal, or Generator(config, lora_config)"
+        "match them with lora.personal, or Generator(config, lora_config)"
       )
     return
   expected = expected_shapes(params, config)
@@ -182,7 +182,7 @@ def _cause(
     return "the adapter is empty"
   if any(path[-1] in ("bias", "kernel", "noise_strength") for path in found):
     return (
-      "the adapter has names of before format 2; lora.renamed gives it today's"
+      "the adapter has names from before format 2; lora.renamed updates them"
     )
   if all(
     len(shape) and shape[1:] == expected.get(path)
@@ -208,13 +208,13 @@ def _cause(
 
 
 class Adapter(nn.Module):
-  """A layer with its personal change; shares the layer's scope.
+  """A layer with its personal change, in the layer's scope.
 
   Attributes:
-    layer: has `parameter_shapes(inputs)` and takes a `delta`.
+    layer: a layer with `parameter_shapes(inputs)` that takes a `delta`.
     config: rank, layout, targets.
-    pair: the kernel changes by a low-rank pair; else by an offset of its own
-      size.
+    pair: whether the kernel changes by a low-rank pair; otherwise by a
+      full-size offset.
   """
 
   layer: nn.Module
@@ -225,15 +225,15 @@ class Adapter(nn.Module):
     nn.share_scope(self, self.layer)
 
   def __call__(self, x: Any, *arguments: Any, **options: Any) -> Any:
-    """The layer's own call."""
+    """Calls the layer."""
     return self.layer(x, *arguments, delta=self.delta(x.shape[-1]), **options)
 
   def weights(self, inputs: int) -> LayerWeights:
-    """What the layer stores for `inputs` features, and its change."""
+    """The layer's stored parameters for `inputs` features, and their change."""
     return self.layer.weights(inputs, delta=self.delta(inputs))
 
   def run(self, *arguments: Any, **options: Any) -> Any:
-    """What the layer does with its weights."""
+    """Runs the layer with its weights."""
     return self.layer.run(*arguments, **options)
 
   def scaled_weights(self, inputs: int) -> Any:
@@ -242,14 +242,14 @@ class Adapter(nn.Module):
 
   @nn.compact
   def delta(self, inputs: int) -> LayerDelta:
-    """The change of the layer for `inputs` features; nothing if no target."""
+    """The layer's change for `inputs` features; empty if it is not a target."""
     if not is_target(_path_in_generator(self.path), self.config):
       return LayerDelta()
     if not hasattr(self.layer, "parameter_shapes"):
       raise UserError(
         f"lora: {'/'.join(self.path)} is a {type(self.layer).__name__}; only "
-        "this project's layers (models.layers) can be adapted, as they say "
-        "what they store by parameter_shapes and take a delta"
+        "this project's layers (models.layers) can be adapted, because they "
+        "have parameter_shapes and take a delta"
       )
     shapes = self.layer.parameter_shapes(inputs)
     kernel = shapes["kernel"]
@@ -278,8 +278,8 @@ class Adapter(nn.Module):
     ):
       raise UserError(
         f"lora: {'/'.join((*self.path, name))} is missing: the generator has "
-        "a LoraConfig, but the variables have no adapter, or half of one; "
-        "lora.personal makes both fit"
+        "a LoraConfig, but the variables have no adapter, or only part of one; "
+        "match them with lora.personal"
       )
     return self.variable(
       COLLECTION,
@@ -296,15 +296,15 @@ def adapted(
   pair: bool = True,
   **options: Any,
 ) -> nn.Module:
-  """Makes a layer, inside an `Adapter` where there is a config.
+  """Makes a layer, wrapped in an `Adapter` if there is a config.
 
   Args:
-    config: None for the layer alone.
-    name: of the layer, and of the adapter in its place.
-    layer: its class.
-    *arguments: of the layer.
+    config: the adapter's config; None: the plain layer.
+    name: name of the layer, or of the adapter around it.
+    layer: the layer's class.
+    *arguments: the layer's positional arguments.
     pair: see `Adapter`.
-    **options: of the layer.
+    **options: the layer's keyword arguments.
   """
   if config is None:
     return layer(*arguments, name=name, **options)

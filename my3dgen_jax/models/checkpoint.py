@@ -1,4 +1,4 @@
-"""Generators on disk: a folder with `config.json` and an Orbax checkpoint.
+"""Generator folders: a `config.json` and an Orbax checkpoint.
 
 FOLDER/
   config.json   {"format": 1, "generator": {...}, "source": {...},
@@ -32,7 +32,7 @@ from my3dgen_jax.storage.orbax_files import check_space, checkpointer
 FORMAT = 1
 CONFIG_FILE = "config.json"
 VARIABLES_FOLDER = "variables"
-DEMO = "demo"  # of a source: the demo has trained it
+DEMO = "demo"  # the source of weights that the demo trained
 
 _SOURCE = (
   "convert e.g. NVIDIA's ffhqrebalanced512-128.pkl (some 0.4 GB), see README, "
@@ -51,16 +51,18 @@ def save_generator(
   """Writes a generator, all of it or nothing.
 
   Args:
-    directory: to be created.
-    config: of the generator.
-    variables: {"params": …, "buffers": …}, as `abstract_variables` says.
-    source: where the weights come from (plain data), kept in config.json.
-    overwrite: replace a folder that exists, once the new one is complete.
+    directory: the folder to create.
+    config: the generator's config.
+    variables: {"params": …, "buffers": …}, of the structure that
+      `abstract_variables` returns.
+    source: origin of the weights (plain data), kept in config.json.
+    overwrite: whether to replace an existing folder, once the new one is
+      complete.
 
   Raises:
     FileExistsError: the folder exists, and may not be replaced.
-    CheckpointError: the variables are not those of the config; the disk is
-      full; what is to be replaced is no checkpoint.
+    CheckpointError: the variables do not match the config; the disk is full;
+      the folder to replace is not a checkpoint.
   """
   directory = _absolute(directory)
   if directory.exists() or directory.is_symlink():
@@ -92,7 +94,7 @@ def check_replaceable(directory: str | os.PathLike):
   """Refuses to replace a folder that holds anything but a checkpoint.
 
   Raises:
-    CheckpointError: names the first entry that is not ours.
+    CheckpointError: names the first entry that does not belong to one.
   """
   directory = pathlib.Path(directory)
   if not (directory / CONFIG_FILE).is_file():
@@ -106,7 +108,7 @@ def check_replaceable(directory: str | os.PathLike):
   )
   if others:
     raise CheckpointError(
-      f"{directory}: holds {others[0]} beside the "
+      f"{directory}: holds {others[0]} besides the "
       "checkpoint, so it is not replaced"
     )
 
@@ -117,9 +119,9 @@ def _write(
   directory.parent.mkdir(parents=True, exist_ok=True)
   check_space(directory, variables)
   prefix, old = f".{directory.name[:64]}.unfinished-", _replaced(directory)
-  for left in directory.parent.glob(f"{glob.escape(prefix)}*"):  # by a kill
+  for left in directory.parent.glob(f"{glob.escape(prefix)}*"):  # after a kill
     shutil.rmtree(left, ignore_errors=True)
-  # Beside the target, so that the last step is a rename on one disk.
+  # In the target's folder, so that the last step is a rename on one disk.
   with tempfile.TemporaryDirectory(
     prefix=prefix, dir=directory.parent
   ) as temporary:
@@ -147,15 +149,15 @@ def _write(
 
 
 def _replaced(directory: pathlib.Path) -> pathlib.Path:
-  """Where a checkpoint is while another takes its place."""
+  """Path of a checkpoint while it is being replaced."""
   return directory.with_name(f".{directory.name[:64]}.replaced")
 
 
 def _recover(directory: pathlib.Path):
-  """Brings back a checkpoint whose replacement was killed half way."""
+  """Restores a checkpoint whose replacement was killed halfway."""
   old = _replaced(directory)
   if not directory.exists() and (old / CONFIG_FILE).is_file():
-    with contextlib.suppress(OSError):  # somebody else has, or it stays so
+    with contextlib.suppress(OSError):  # another process did, or it stays
       old.rename(directory)
 
 
@@ -167,7 +169,7 @@ def _check_finite(where: Any, variables: Any):
 
 
 def _digests(folder: pathlib.Path) -> Mapping[str, str]:
-  """The SHA-256 of every file below a folder, by its path in there."""
+  """The SHA-256 of every file in a folder, by its relative path."""
   digests = {}
   for path in sorted(folder.rglob("*")):
     if path.is_file():
@@ -181,8 +183,8 @@ def _digests(folder: pathlib.Path) -> Mapping[str, str]:
 def _check_digests(folder: pathlib.Path, expected: Any):
   """Checks that the files are those that were saved.
 
-  Orbax reads flipped bits as other numbers without a word, and of damage that
-  it does notice its threads speak at length.
+  Orbax silently reads flipped bits as other numbers, and its threads report
+  the damage that it does notice at great length.
   """
   remedy = "convert the checkpoint again"
   if not folder.is_dir():
@@ -197,15 +199,15 @@ def _check_digests(folder: pathlib.Path, expected: Any):
       raise CheckpointError(f"{folder / name}: missing; {remedy}")
     if actual[name] != digest:
       raise CheckpointError(
-        f"{folder / name}: damaged, it is not what was saved; {remedy}"
+        f"{folder / name}: damaged: not what was saved; {remedy}"
       )
 
 
 def parse_json(text: bytes) -> Any:
-  """Plain data from a file that may hold anything.
+  """Parses plain data from a file that may hold anything.
 
   Raises:
-    CheckpointError: it is no JSON; without the file's name.
+    CheckpointError: it is not JSON; the message omits the file's name.
   """
   try:
     return json_files.parse(text)
@@ -216,14 +218,14 @@ def parse_json(text: bytes) -> Any:
 def load_config(
   directory: str | os.PathLike,
 ) -> tuple[GeneratorConfig, Mapping[str, Any]]:
-  """Reads the settings and the provenance of a saved generator.
+  """Reads a saved generator's settings and where its weights come from.
 
   Args:
-    directory: written by `save_generator`.
+    directory: a folder written by `save_generator`.
 
   Returns: the config, and the `source` it was saved with.
   Raises:
-    CheckpointError: no such folder or not one of ours; names file and field.
+    CheckpointError: not a checkpoint folder; it names the file and field.
   """
   config, data = _read_config(_absolute(directory))
   return config, data.get("source") or {}
@@ -232,7 +234,7 @@ def load_config(
 def _read_config(
   directory: pathlib.Path,
 ) -> tuple[GeneratorConfig, Mapping[str, Any]]:
-  """The settings, and all that config.json holds."""
+  """The settings, and everything in config.json."""
   path = directory / CONFIG_FILE
   remedy = "expected a folder that converters/torch_to_flax.py has written"
   _recover(directory)
@@ -255,18 +257,18 @@ def _read_config(
 
 
 def generator_digest(directory: str | os.PathLike) -> str:
-  """What an adapter calls the saved generator that it belongs to.
+  """The digest that adapters use to identify their saved generator.
 
-  It is of the weights alone: a copy of the folder has the same, and so has
-  another conversion of the same file. The weights themselves are compared
-  with config.json when they are loaded.
+  It depends only on the weights: a copy of the folder has the same digest, and
+  so has another conversion of the same file. The weights themselves are
+  compared with config.json when they are loaded.
 
   Args:
-    directory: written by `save_generator`.
+    directory: a folder written by `save_generator`.
 
   Returns: a SHA-256, in hex.
   Raises:
-    CheckpointError: no such folder or not one of ours; names file and field.
+    CheckpointError: not a checkpoint folder; it names the file and field.
   """
   directory = _absolute(directory)
   digest = _read_config(directory)[1].get("sha256")
@@ -279,7 +281,7 @@ def generator_digest(directory: str | os.PathLike) -> str:
 
 
 def weights_digest(variables: Any) -> str:
-  """The SHA-256 of all arrays of a tree, with names and shapes, in hex."""
+  """SHA-256 of all arrays in a tree, with names and shapes, in hex."""
   digest = hashlib.sha256()
   for name, leaf in sorted(_flatten(variables).items()):
     leaf = np.asarray(leaf)
@@ -297,9 +299,9 @@ def load_generator(directory: str | os.PathLike) -> tuple[Generator, Any]:
   Returns: the module, and its variables {"params": …, "buffers": …}, float32
     on the default device.
   Raises:
-    CheckpointError: names the folder and what is wrong with it, e.g. the
-      first parameter that another architecture has otherwise, or weights
-      that are not those that were saved.
+    CheckpointError: names the folder and the problem, e.g. the first
+      parameter that does not match the config, or weights that differ from
+      what was saved.
   """
   directory = _absolute(directory)
   config, description = _read_config(directory)
@@ -329,7 +331,7 @@ def _flatten(tree: Any) -> Mapping[str, Any]:
 
 
 def _check_tree(where: Any, expected: Any, actual: Any):
-  """Names the first entry that is missing, of another shape, or too much."""
+  """Names the first entry that is missing, misshapen or unexpected."""
   expected, actual = (
     {name: tuple(leaf.shape) for name, leaf in _flatten(tree).items()}
     for tree in (expected, actual)
@@ -337,17 +339,17 @@ def _check_tree(where: Any, expected: Any, actual: Any):
   for name, shape in expected.items():
     if name not in actual:
       raise CheckpointError(
-        f"{where}: another architecture than config.json says: {name} is "
+        f"{where}: does not match the architecture in config.json: {name} is "
         "missing"
       )
     if actual[name] != shape:
       raise CheckpointError(
-        f"{where}: another architecture than config.json says: {name} has "
+        f"{where}: does not match the architecture in config.json: {name} has "
         f"shape {list(actual[name])}, expected {list(shape)}"
       )
   extra = sorted(set(actual) - set(expected))
   if extra:
     raise CheckpointError(
-      f"{where}: another architecture than config.json says: {extra[0]} is "
+      f"{where}: does not match the architecture in config.json: {extra[0]} is "
       "not part of it"
     )

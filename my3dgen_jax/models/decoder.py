@@ -1,4 +1,4 @@
-"""EG3D's decoder: what turns plane features into density and color."""
+"""EG3D's decoder: maps plane features to density and color."""
 
 import functools
 
@@ -14,12 +14,12 @@ class Decoder(nn.Module):
   """Holds the weights; `ops.rendering.triplane.decode` is the function.
 
   The renderer evaluates the decoder inside its own loops over chunks, so it
-  needs the weights and not a module.
+  needs the weights, not a module.
 
   Attributes:
-    config: of the generator.
-    lora: with it, all weights have offsets; the layers are too small for
-      pairs to save anything.
+    config: the generator's config.
+    lora: if given, all weights get offsets; the layers are too small for
+      low-rank pairs to save anything.
   """
 
   config: GeneratorConfig

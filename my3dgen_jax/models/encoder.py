@@ -1,19 +1,19 @@
-"""From a photo and its camera to a latent, at one look or two.
+"""Encoder: a photo and its camera to a latent, in one or more passes.
 
     encoder = load_encoder("checkpoints/ffhq/encoder")
     seen = encoder.module.seen(photos, masks)
     found = encoder(seen, c, method="look")            # found.ws, found.doubt
     again = encoder(seen, c, render, found.ws, method="look")
 
-The first look sees the photo alone; each further one the photo beside what the
-generator renders of the latent so far, and corrects it.
+The first pass sees only the photo; each further one also sees the generator's
+rendering of the latent so far, and corrects the latent.
 
 On disk: `encoder.safetensors`, whose metadata holds the config and the digest
 of the generator that it was trained for.
 
-Sources: ReStyle (Alaluf et al. 2021) for looking again; Brock et al. 2021 for
-convolutions that need no normalisation of activations; Perez et al. 2018
-(FiLM) for the camera's say.
+Sources: ReStyle (Alaluf et al. 2021) for iterative refinement; Brock et al.
+2021 for convolutions without activation normalization; Perez et al. 2018
+(FiLM) for conditioning on the camera.
 """
 
 import functools
@@ -33,20 +33,20 @@ from my3dgen_jax.tracing.parameters import stored
 from my3dgen_jax.types import Array
 
 _SLOPE = 0.2  # of the leaky ReLU below 0
-# What a standard normal number's leaky ReLU is divided by to have deviation 1.
+# Standard deviation of a leaky ReLU's output for standard normal input.
 _GAIN = 1 / math.sqrt((1 + _SLOPE**2) / 2 - (1 - _SLOPE) ** 2 / (2 * math.pi))
-_EPSILON = 1e-6  # added to variances of kernels
+_EPSILON = 1e-6  # added to the variances of kernels
 _DISTANCE = 2.7  # about that of EG3D's cameras, world units
 
 
 @flax.struct.dataclass
 class Found:
-  """What a look finds.
+  """The result of a pass.
 
   Attributes:
     ws: [N, num_ws or 1, w_dim].
-    doubt: [N], the error of ws that is expected, in deviations of W: how far
-      it lies from the truth as it shows in pictures; 1: as far as the mean.
+    doubt: [N], the expected error of ws, in standard deviations of W, weighted
+      by its visible effect; 1: as far from the truth as the mean latent.
   """
 
   ws: Array
@@ -57,22 +57,22 @@ class Encoder(nn.Module):
   """The network; its weights are `params`, and W's statistics `buffers`.
 
   Attributes:
-    config: sizes.
-    precision: of the products.
+    config: layer sizes.
+    precision: matrix-product precision, see `jax.lax.Precision`.
   """
 
   config: EncoderConfig
   precision: Any = None
 
   def seen(self, image: Array, mask: Array | None = None) -> jax.Array:
-    """What the network looks at of photos.
+    """Prepares photos as the network's input.
 
     Args:
-      image: [N, H, H, 3] in [-1, 1], or [N, H, H, 1], grey; of any size.
-      mask: [N, H, H, 1] in [0, 1], 0: does not count; None: all counts.
+      image: [N, H, H, 3] in [-1, 1], or [N, H, H, 1], gray; of any size.
+      mask: [N, H, H, 1] in [0, 1], 0: ignore; None: use everything.
 
-    Returns: [N, resolution, resolution, 4]: colors where the mask lets them
-      pass, and the mask.
+    Returns: [N, resolution, resolution, 4]: colors multiplied by the mask, and
+      the mask.
     """
     side = self.config.resolution
     if mask is None:
@@ -93,12 +93,12 @@ class Encoder(nn.Module):
 
     Args:
       seen: [N, resolution, resolution, 4], see `seen`.
-      c: [N, 25], the photos' cameras.
-      render: [N, H, H, 3], what the generator makes of `ws`; None: this is the
-        first look.
-      ws: [N, rows, w_dim], found so far; with `render`.
+      c: [N, 25], the photos' camera labels.
+      render: [N, H, H, 3], the generator's images of `ws`; None: this is the
+        first pass.
+      ws: [N, rows, w_dim], the latents so far; required with `render`.
 
-    Returns: Found, rows of its ws as the config says.
+    Returns: Found; the number of rows of its ws is set by the config.
     """
     config = self.config
     count, side = seen.shape[0], config.resolution
@@ -127,7 +127,7 @@ class Encoder(nn.Module):
       moved = dense(2 * channels, zero=True, name=f"told{i}")(about)
       factor, offset = jnp.split(moved[:, None, None], 2, axis=-1)
       x = x * (1 + factor) + offset
-      if i:  # the largest images cost most, and have little to say yet
+      if i:  # the largest images cost most and carry little meaning yet
         y = block(name=f"inner{i}_0")(_rectified(x))
         y = block(name=f"inner{i}_1")(_rectified(y))
         gain = stored(self, f"gain{i}", nn.initializers.zeros, ())
@@ -142,7 +142,7 @@ class Encoder(nn.Module):
 
 
 def resized(x: Array, side: int) -> jax.Array:
-  """Images of another size: means of blocks where it divides, or bilinear."""
+  """Resizes images: block means if the side divides, otherwise bilinear."""
   if x.shape[1] == side:
     return jnp.asarray(x)
   if x.shape[1] % side == 0:
@@ -152,14 +152,14 @@ def resized(x: Array, side: int) -> jax.Array:
 
 
 def _camera_numbers(c: Array) -> jax.Array:
-  """What is not the same of all labels, [N, 16], each of about unit size."""
+  """The parts of labels that vary, [N, 16], each of about unit scale."""
   cam2world, intrinsics = cameras.unpack_label(c)
   lens = intrinsics[:, jnp.array([0, 1, 0, 1]), jnp.array([0, 1, 2, 2])]
   return jnp.concatenate(
     [
       cam2world[:, :3, :3].reshape(-1, 9),
       cam2world[:, :3, 3] / _DISTANCE,
-      # Errors of a crop are some percent of the focal length.
+      # Errors of a crop amount to some percent of the focal length.
       (lens / jnp.array([cameras.FACE_FOCAL] * 2 + [0.5] * 2) - 1) * 10,
     ],
     axis=-1,
@@ -171,12 +171,12 @@ def _rectified(x: jax.Array) -> jax.Array:
 
 
 class _Dense(nn.Module):
-  """x kernel + bias.
+  """A linear layer, x kernel + bias.
 
   Attributes:
-    features: outputs.
-    zero: the kernel is 0 at first.
-    precision: of the product.
+    features: output features.
+    zero: whether the kernel is initialized to 0.
+    precision: matrix-product precision, see `jax.lax.Precision`.
   """
 
   features: int
@@ -199,9 +199,9 @@ class _Conv(nn.Module):
   """A 3x3 convolution whose kernel has mean 0 and variance 1 / inputs.
 
   Attributes:
-    channels: of the output.
-    stride: of the output.
-    precision: of the products.
+    channels: output channels.
+    stride: stride of the output, pixels.
+    precision: matrix-product precision, see `jax.lax.Precision`.
   """
 
   channels: int
@@ -222,7 +222,7 @@ class _Conv(nn.Module):
     kernel = kernel - kernel.mean(axis=(0, 1, 2))
     size = jnp.sqrt(jnp.mean(jnp.square(kernel), axis=(0, 1, 2)) + _EPSILON)
     kernel = kernel * (gain / (size * math.sqrt(inputs)))
-    # Rows before are of a pixel that stride 2 would leave out.
+    # Padding before centers the kernel on pixels that stride 2 would skip.
     before = 1 if self.stride == 1 else 0
     padding = ((before, 1),) * 2
     return (

@@ -1,7 +1,7 @@
-"""Encoders on disk: `FOLDER/encoder.safetensors`, beside a generator's folder.
+"""Encoder files: `FOLDER/encoder.safetensors`, next to a generator's folder.
 
-Its metadata holds the format, the config, the digest of the generator that it
-was trained for, how good it is, and a SHA-256 of the numbers.
+The metadata holds the format, the config, the digest of the generator that it
+was trained for, its measured quality, and a SHA-256 of the numbers.
 """
 
 import hashlib
@@ -28,18 +28,18 @@ from my3dgen_jax.types import Network
 ENCODER_FILE = "encoder.safetensors"
 
 _KIND, _FORMAT = "encoder", "1"
-_SUFFIX = "_encoder"  # of the folder beside a generator's
+_SUFFIX = "_encoder"  # appended to the generator's folder name
 _TRAINER = "python -m my3dgen_jax.launch.train_encoder"
 
 
 class EncoderFile(NamedTuple):
-  """What a folder holds.
+  """An encoder read from a folder.
 
   Attributes:
     network: the encoder with its weights, float32.
-    base_digest: of the generator that it was trained for.
-    digest: of its numbers.
-    quality: how good it is, as `train_encoder` has measured.
+    base_digest: digest of the generator that it was trained for.
+    digest: SHA-256 of its numbers.
+    quality: its quality as measured by `train_encoder`.
   """
 
   network: Network
@@ -49,13 +49,13 @@ class EncoderFile(NamedTuple):
 
 
 def place_beside(checkpoint: str | os.PathLike) -> pathlib.Path:
-  """Where the encoder of a generator is looked for: CHECKPOINT_encoder."""
+  """The default folder of a generator's encoder: CHECKPOINT_encoder."""
   path = pathlib.Path(checkpoint).expanduser().absolute()
   return path.with_name(path.name + _SUFFIX)
 
 
 def abstract_variables(config: EncoderConfig) -> Any:
-  """Shapes and dtypes of an encoder's variables, without numbers."""
+  """Shapes and dtypes of an encoder's variables, without values."""
   side = config.resolution
   return jax.eval_shape(
     lambda: Encoder(config).init(
@@ -76,18 +76,18 @@ def save_encoder(
   source: Mapping[str, Any] | None = None,
   quality: Mapping[str, Any] | None = None,
 ):
-  """Writes an encoder, whole or not at all, in place of one that was there.
+  """Writes an encoder atomically, replacing an existing one.
 
   Args:
-    folder: made if missing.
+    folder: the folder, created if missing.
     config: its sizes.
     variables: {"params": …, "buffers": …}; parameters are kept as float16.
     base_digest: see `EncoderFile`.
-    source: where it comes from (plain data).
+    source: origin of the weights (plain data).
     quality: see `EncoderFile`.
 
-  Raises: CheckpointError: the folder cannot be written, or the variables are
-    not those of the config.
+  Raises: CheckpointError: the folder cannot be written, or the variables do
+    not match the config.
   """
   folder = pathlib.Path(folder).expanduser()
   path = folder / ENCODER_FILE
@@ -118,7 +118,7 @@ def save_encoder(
 
 
 class EncoderFacts(NamedTuple):
-  """What a folder's encoder is, without its numbers.
+  """Facts about a folder's encoder, without its numbers.
 
   Attributes:
     config: its sizes.
@@ -130,7 +130,7 @@ class EncoderFacts(NamedTuple):
 
 
 def read_facts(folder: str | os.PathLike) -> EncoderFacts:
-  """Reads what an encoder is; raises CheckpointError as `load_encoder`."""
+  """Reads an encoder's facts; raises CheckpointError as `load_encoder`."""
   path, metadata, _ = _read(folder, numbers=False)
   config, base_digest, _ = _facts(path, metadata)
   return EncoderFacts(config, base_digest)
@@ -142,17 +142,17 @@ def load_encoder(
   """Reads an encoder.
 
   Args:
-    folder: that `save_encoder` has written.
-    precision: of its products.
+    folder: a folder written by `save_encoder`.
+    precision: the encoder's matrix-product precision.
 
-  Raises: CheckpointError: names the file and what is wrong with it.
+  Raises: CheckpointError: names the file and the problem.
   """
   path, metadata, arrays = _read(folder, numbers=True)
   config, base_digest, quality = _facts(path, metadata)
   _check(path, config, arrays)
   digest = _digest(arrays)
   if metadata.get("sha256") != digest:
-    raise CheckpointError(f"{path}: damaged, it is not what was saved")
+    raise CheckpointError(f"{path}: damaged: not what was saved")
   variables = jax.device_put(
     unflatten_dict(
       {name: leaf.astype(np.float32) for name, leaf in arrays.items()}, sep="/"
@@ -169,7 +169,7 @@ def load_encoder(
 def _read(
   folder: str | os.PathLike, *, numbers: bool
 ) -> tuple[pathlib.Path, dict[str, str], dict[str, np.ndarray]]:
-  """A folder's file, its metadata, and its arrays if they are wanted."""
+  """A folder's file, its metadata, and its arrays if `numbers`."""
   path = pathlib.Path(folder).expanduser() / ENCODER_FILE
   if not path.is_file():
     raise CheckpointError(
@@ -188,7 +188,7 @@ def _read(
 def _facts(
   path: pathlib.Path, metadata: Mapping[str, str]
 ) -> tuple[EncoderConfig, str, Any]:
-  """Config, base and quality that a file's metadata tells."""
+  """Config, base digest and quality from a file's metadata."""
   try:
     return (
       EncoderConfig.from_dict(json.loads(metadata["encoder"])),
@@ -204,7 +204,7 @@ def _facts(
 def _check(
   path: pathlib.Path, config: EncoderConfig, arrays: Mapping[str, np.ndarray]
 ):
-  """Names the first array that does not fit the config, or is not finite."""
+  """Names the first array that does not match the config, or is not finite."""
   expected = flatten_dict(dict(abstract_variables(config)), sep="/")
   for name in sorted(set(arrays) | set(expected)):
     if name not in arrays:

@@ -1,4 +1,4 @@
-"""The EG3D generator: latents and cameras to images that can be turned."""
+"""The EG3D generator: maps latents and cameras to 3D-consistent images."""
 
 import functools
 from collections.abc import Callable
@@ -32,7 +32,7 @@ from my3dgen_jax.types import (
 
 
 def _differentiated(method: Callable[..., Any]) -> Callable[..., Any]:
-  """A method of `Generator` under its config's kind of derivatives."""
+  """Runs a `Generator` method under the config's kind of derivatives."""
 
   @derivatives.entry
   @functools.wraps(method)
@@ -46,25 +46,25 @@ def _differentiated(method: Callable[..., Any]) -> Callable[..., Any]:
 class Generator(TypedMethods, nn.Module):
   """EG3D (Chan et al. 2022).
 
-  All methods run through `generator.apply(variables, …, method=NAME)`, with
+  Call methods as `generator.apply(variables, …, method=NAME)`, with
   `variables = {"params": …, "buffers": …}`, or as typed functions of variables
-  (`generator.synthesize(variables, ws, c)`, see `TypedMethods`). Two PRNG streams are optional:
-  with `rngs={"render": key}` depths are sampled at random (stratified),
-  without it the rendering is deterministic; `rngs={"noise": key}` serves
-  `noise_mode="random"`.
+  (`generator.synthesize(variables, ws, c)`, see `TypedMethods`). Two PRNG
+  streams are optional: with `rngs={"render": key}` depths are sampled at random
+  (stratified), otherwise rendering is deterministic; `rngs={"noise": key}` is
+  for `noise_mode="random"`.
 
-  Shapes are checked always, values (NaN, cameras) where they are concrete,
-  that is outside `jax.jit`. Gradients are for reverse mode (`jax.grad`,
-  `jax.vjp`, and those of those); forward mode (`jax.jvp`, `jax.jacfwd`) and
-  mixtures of both need a config with `differentiation="any"`, whose gradients
-  take more time and memory. A batch may lie on a mesh, of explicit axes, too.
+  Shapes are always checked; values (NaN, cameras) only if they are concrete,
+  that is, outside `jax.jit`. Gradients support reverse mode (`jax.grad`,
+  `jax.vjp`, also nested); forward mode (`jax.jvp`, `jax.jacfwd`) and mixtures
+  of both need a config with `differentiation="any"`, whose gradients take more
+  time and memory. Batches may be sharded over a mesh, also with explicit axes.
 
-  With a `lora`, `variables` has a third collection of that name: all that is
-  personal, beside `params` that no one touches; see `my3dgen_jax.lora`.
+  With a `lora`, `variables` has a third collection of that name, which holds
+  everything personal; `params` is not modified. See `my3dgen_jax.lora`.
 
   Attributes:
     config: every size and setting.
-    lora: how the layers are adapted; None: the generator as it is.
+    lora: how the layers are adapted; None: the plain generator.
   """
 
   config: GeneratorConfig
@@ -95,7 +95,7 @@ class Generator(TypedMethods, nn.Module):
     neural_rendering_resolution: int | None = None,
     noise_mode: NoiseMode = "const",
   ) -> RenderOutput:
-    """`mapping`, then `synthesis` from the camera the face was made for."""
+    """`mapping`, then `synthesis` from the camera used for conditioning."""
     ws = self.mapping(
       z, c, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff
     )
@@ -116,16 +116,16 @@ class Generator(TypedMethods, nn.Module):
     truncation_psi: chex.Numeric = 1.0,
     truncation_cutoff: int | None = None,
   ) -> jax.Array:
-    """Latents to the rows that the layers read.
+    """Maps latents z to ws, the rows of w that the layers read.
 
     Args:
       z: [N, z_dim], standard normal.
-      c: [N, 25] or [1, 25], the camera each face is conditioned on.
-      truncation_psi: 1 leaves w as it is, 0 gives the mean face.
-      truncation_cutoff: rows truncated, from the first; None: all.
+      c: [N, 25] or [1, 25], the camera that each face is conditioned on.
+      truncation_psi: 1 leaves w unchanged, 0 gives the mean face.
+      truncation_cutoff: number of rows truncated, from the first; None: all.
 
     Returns: ws, [N, num_ws, w_dim].
-    Raises: UserError that names the argument which does not fit.
+    Raises: UserError: names the argument that does not fit.
     """
     z = checks.as_float32("z", z, ("N", self.config.z_dim))
     c = checks.as_float32("c", c, ("N", self.config.c_dim))
@@ -145,14 +145,14 @@ class Generator(TypedMethods, nn.Module):
   @meshes.along_batch
   @_differentiated
   def planes(self, ws: Array, *, noise_mode: NoiseMode = "const") -> jax.Array:
-    """The tri-planes of latents, to be rendered from many cameras.
+    """The tri-planes of latents, for rendering from many cameras.
 
     Args:
       ws: [N, num_ws, w_dim].
       noise_mode: "const" (the stored maps), "random" or "none".
 
     Returns: [N, 3, S, S, plane_channels], float32; axes (plane, row, column).
-    Raises: UserError that names the argument which does not fit.
+    Raises: UserError: names the argument that does not fit.
     """
     ws = self._check_ws(ws)
     if noise_mode not in NOISE_MODES:
@@ -174,20 +174,21 @@ class Generator(TypedMethods, nn.Module):
     noise_mode: NoiseMode = "const",
     sampling: RaySampling | None = None,
   ) -> RenderOutput:
-    """Latents seen by cameras: `planes`, then `render_planes`.
+    """Renders latents from cameras: `planes`, then `render_planes`.
 
     Args:
       ws: [N, num_ws, w_dim], or [1, …] for one face and N cameras.
       c: [N, 25], or [1, 25] for one camera and N faces.
-      neural_rendering_resolution: S, side of `image_raw`; None: the config's.
-      noise_mode: of the backbone: "const" (the stored maps), "random" or
+      neural_rendering_resolution: S, side of `image_raw`, pixels; None: the
+        config's.
+      noise_mode: noise in the backbone: "const" (the stored maps), "random" or
         "none".
       sampling: see `render_planes`.
 
     Returns: RenderOutput.
-    Raises: UserError that names the argument which does not fit.
+    Raises: UserError: names the argument that does not fit.
     """
-    ws, c = self._check_views(ws, c)  # before the work, not after half of it
+    ws, c = self._check_views(ws, c)  # before the work, not halfway through it
     planes = self.planes(ws, noise_mode=noise_mode)
     return self.render_planes(
       planes,
@@ -215,12 +216,13 @@ class Generator(TypedMethods, nn.Module):
         cameras.
       ws: [N, num_ws, w_dim] or [1, …]; super-resolution reads the last row.
       c: [N, 25], or [1, 25] for one camera and N faces.
-      neural_rendering_resolution: side of `image_raw`; None: the config's.
-      sampling: the random numbers of stratified sampling, for callers who
-        keep them; else drawn from the stream `render`, if there is one.
+      neural_rendering_resolution: side of `image_raw`, pixels; None: the
+        config's.
+      sampling: random numbers for stratified sampling, for callers that keep
+        them; None: drawn from the stream `render`, if there is one.
 
     Returns: RenderOutput.
-    Raises: UserError that names the argument which does not fit.
+    Raises: UserError: names the argument that does not fit.
     """
     ws, c = self._check_views(ws, c)
     planes = self._check_planes(planes)
@@ -267,11 +269,11 @@ class Generator(TypedMethods, nn.Module):
 
     Args:
       planes: [N, 3, S, S, plane_channels], or [1, …] for all points.
-      points: [N, M, 3], world units; beyond the box of side box_warp the
+      points: [N, M, 3], world units; outside the box of side box_warp the
         planes are zero.
 
     Returns: RadianceSample, sigma [N, M, 1] and rgb [N, M, color_features].
-    Raises: UserError that names the argument which does not fit.
+    Raises: UserError: names the argument that does not fit.
     """
     planes = self._check_planes(planes)
     points = checks.as_float32("points", points, ("N", "M", 3))
@@ -288,16 +290,16 @@ class Generator(TypedMethods, nn.Module):
   def density_grid(
     self, planes: Array, x: Array, y: Array, z: Array
   ) -> jax.Array:
-    """Density on a regular grid; the sigma of `query`, but for rounding.
+    """Density on a regular grid; equals `query`'s sigma except for rounding.
 
     Args:
       planes: [1, 3, S, S, plane_channels].
       x: [X], world units.
-      y: [Y], likewise.
-      z: [Z], likewise.
+      y: [Y], world units.
+      z: [Z], world units.
 
-    Returns: [X, Y, Z], float32 whatever the dtype of activations is.
-    Raises: UserError that names the argument which does not fit.
+    Returns: [X, Y, Z], float32 whatever the dtype of the activations.
+    Raises: UserError: names the argument that does not fit.
     """
     planes = self._check_planes(planes)
     checks.check_rows("planes", planes, 1, "the grid")
@@ -316,7 +318,7 @@ class Generator(TypedMethods, nn.Module):
     )
 
   def decoder_weights(self) -> DecoderWeights:
-    """The decoder with its gains and what an adapter adds; no arguments."""
+    """The decoder's weights, with gains and the adapter's changes applied."""
     return self.decoder()
 
   def _padded_planes(self, planes: jax.Array) -> jax.Array:
@@ -363,9 +365,9 @@ class Generator(TypedMethods, nn.Module):
 
 @jax.jit
 def images_of(network: Network, ws: Array, c: Array) -> RenderOutput:
-  """Each latent from its own camera: [N, num_ws, w_dim], [N, 25].
+  """Renders each latent from its own camera: [N, num_ws, w_dim], [N, 25].
 
-  One program for whoever shows latents, so that it is compiled once.
+  One shared program for all callers, so that it is compiled only once.
   """
   return network(ws, c, method="synthesis")
 
@@ -376,7 +378,7 @@ def _init(generator: Generator, key: chex.PRNGKey) -> Any:
     cameras.look_at(0.0, 0.0, radius=2.7),
     cameras.intrinsics_from_focal(cameras.FACE_FOCAL),
   )
-  # No size of a parameter depends on this resolution; one ray is cheapest.
+  # No parameter's size depends on this resolution; one ray is cheapest.
   return generator.init(
     key,
     jnp.zeros((1, config.z_dim)),
@@ -389,9 +391,9 @@ def _init(generator: Generator, key: chex.PRNGKey) -> Any:
 def init_variables(
   key: chex.PRNGKey, config: GeneratorConfig, lora: LoraConfig | None = None
 ) -> Any:
-  """Random weights, as StyleGAN2 starts.
+  """Random weights, initialized as in StyleGAN2.
 
-  Returns: {"params": …, "buffers": …}, and "lora" where there is one.
+  Returns: {"params": …, "buffers": …}, and "lora" if there is a config.
   """
   return jax.jit(lambda key: _init(Generator(config, lora), key))(key)
 
@@ -401,8 +403,8 @@ def abstract_variables(
   config: GeneratorConfig, lora: LoraConfig | None = None
 ) -> Any:
   """The tree of `init_variables` as `jax.ShapeDtypeStruct`s; no memory."""
-  # A tree of the caller's own: to trace a model takes seconds, and a step of
-  # tuning asks for shapes whenever it is traced.
+  # Each caller gets its own tree, from a cached one: tracing a model takes
+  # seconds, and a training step asks for shapes whenever it is traced.
   return jax.tree.map(lambda leaf: leaf, _abstract_variables(config, lora))
 
 

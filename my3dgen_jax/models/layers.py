@@ -1,8 +1,8 @@
 """StyleGAN2's layers: fully connected, modulated convolution, to-RGB.
 
-Parameters live in `params`, constants that training never touches (noise
-maps, the mean of w) in `buffers`. Both are float32 where nobody has made them
-smaller, and are computed with as float32; `dtype` is that of activations.
+Parameters are in `params`, constants that training never changes (noise maps,
+the mean of w) in `buffers`. Both are computed with as float32, which is also
+how they are stored unless a caller shrinks them; `dtype` is for activations.
 """
 
 import dataclasses
@@ -34,12 +34,12 @@ class FullyConnected(nn.Module):
   """y = x (kernel lr / sqrt(inputs)) + bias lr, then the activation.
 
   Attributes:
-    features: outputs.
+    features: output features.
     activation: see `ops.bias_act`.
-    lr_multiplier: the learning rate relative to the other layers', which
-      the stored weights are divided by.
-    bias_init: of the stored bias.
-    precision: of the products.
+    lr_multiplier: the learning rate relative to other layers'; the stored
+      weights are divided by it.
+    bias_init: initial value of the stored bias.
+    precision: matrix-product precision, see `jax.lax.Precision`.
   """
 
   features: int
@@ -49,14 +49,14 @@ class FullyConnected(nn.Module):
   precision: Any = None
 
   def parameter_shapes(self, inputs: int) -> dict[str, tuple[int, ...]]:
-    """Name to shape, for `inputs` features."""
+    """Shapes of the parameters by name, for `inputs` features."""
     return {"kernel": (inputs, self.features), "bias": (self.features,)}
 
   @nn.compact
   def weights(
     self, inputs: int, delta: LayerDelta = LayerDelta()
   ) -> LayerWeights:
-    """What the layer stores for `inputs` features, and its changes."""
+    """The stored parameters for `inputs` features, and their changes."""
     shapes = self.parameter_shapes(inputs)
     return LayerWeights(
       delta=delta,
@@ -76,10 +76,10 @@ class FullyConnected(nn.Module):
   def scaled_weights(
     self, inputs: int, delta: LayerDelta = LayerDelta()
   ) -> tuple[jax.Array, jax.Array]:
-    """The kernel [inputs, features] and bias [features] that multiply.
+    """The effective kernel [inputs, features] and bias [features].
 
-    A low-rank change joins after the gain of the kernel (My3DGen's choice);
-    all other changes are to the stored parameters.
+    A low-rank change is added after the kernel's gain (My3DGen's choice); all
+    other changes are to the stored parameters.
     """
     (changed,) = low_rank.changed(
       [self.weights(inputs, dataclasses.replace(delta, low_rank=None))]
@@ -90,7 +90,7 @@ class FullyConnected(nn.Module):
     return kernel, changed["bias"] * self.lr_multiplier
 
   def __call__(self, x: Array, delta: LayerDelta = LayerDelta()) -> jax.Array:
-    """[N, inputs] -> [N, features]."""
+    """Maps [N, inputs] to [N, features]."""
     kernel, bias = self.scaled_weights(x.shape[-1], delta)
     return bias_act(
       products.few_rows(x, kernel, precision=self.precision),
@@ -104,13 +104,13 @@ class SynthesisLayer(nn.Module):
 
   Attributes:
     features: output channels.
-    resolution: side of the output.
+    resolution: side of the output, pixels.
     w_dim: size of w.
-    up: 1 or 2.
-    clamp: bound on the output, or None.
-    dtype: of activations.
-    precision: of the products.
-    lora: how the layer's affine map is adapted, if it is.
+    up: upsampling factor, 1 or 2.
+    clamp: bound on the output's absolute value, or None.
+    dtype: dtype of the activations.
+    precision: matrix-product precision, see `jax.lax.Precision`.
+    lora: how the layer's affine map is adapted, or None.
   """
 
   features: int
@@ -123,7 +123,7 @@ class SynthesisLayer(nn.Module):
   lora: LoraConfig | None = None
 
   def parameter_shapes(self, inputs: int) -> dict[str, tuple[int, ...]]:
-    """Name to shape, for `inputs` channels; the affine map's not included."""
+    """Shapes by name, for `inputs` channels; without the affine map's."""
     return {
       "kernel": (3, 3, inputs, self.features),
       "bias": (self.features,),
@@ -134,7 +134,7 @@ class SynthesisLayer(nn.Module):
   def weights(
     self, inputs: int, delta: LayerDelta = LayerDelta()
   ) -> LayerWeights:
-    """What the layer stores for `inputs` channels, and its changes."""
+    """The stored parameters for `inputs` channels, and their changes."""
     shapes = self.parameter_shapes(inputs)
     own = {
       "kernel": stored(
@@ -162,7 +162,7 @@ class SynthesisLayer(nn.Module):
   def run(
     self, x: Array, weights: ModulatedConv, *, noise_mode: NoiseMode
   ) -> jax.Array:
-    """[N, H, W, I] -> [N, up H, up W, features]."""
+    """Maps [N, H, W, I] to [N, up H, up W, features]."""
     x = modulated_conv2d(
       x.astype(self.dtype),
       weights.kernel,
@@ -193,10 +193,10 @@ class ToRGB(nn.Module):
   Attributes:
     features: channels of the image.
     w_dim: size of w.
-    clamp: bound on the output, or None.
-    dtype: of activations; the image itself is float32.
-    precision: of the products.
-    lora: how the layer's affine map is adapted, if it is.
+    clamp: bound on the output's absolute value, or None.
+    dtype: dtype of the activations; the image itself is float32.
+    precision: matrix-product precision, see `jax.lax.Precision`.
+    lora: how the layer's affine map is adapted, or None.
   """
 
   features: int
@@ -207,14 +207,14 @@ class ToRGB(nn.Module):
   lora: LoraConfig | None = None
 
   def parameter_shapes(self, inputs: int) -> dict[str, tuple[int, ...]]:
-    """Name to shape, for `inputs` channels; the affine map's not included."""
+    """Shapes by name, for `inputs` channels; without the affine map's."""
     return {"kernel": (1, 1, inputs, self.features), "bias": (self.features,)}
 
   @nn.compact
   def weights(
     self, inputs: int, delta: LayerDelta = LayerDelta()
   ) -> LayerWeights:
-    """What the layer stores for `inputs` channels, and its changes."""
+    """The stored parameters for `inputs` channels, and their changes."""
     shapes = self.parameter_shapes(inputs)
     own = {
       "kernel": stored(
@@ -227,7 +227,7 @@ class ToRGB(nn.Module):
     )
 
   def run(self, x: Array, weights: ModulatedRGB) -> jax.Array:
-    """[N, H, W, I] -> [N, H, W, features], float32."""
+    """Maps [N, H, W, I] to [N, H, W, features], float32."""
     x = pointwise(
       x.astype(self.dtype), weights.kernel, precision=self.precision
     )
@@ -236,7 +236,7 @@ class ToRGB(nn.Module):
 
 
 def _affine_weights(layer: SynthesisLayer | ToRGB, inputs: int) -> LayerWeights:
-  """Of the map from w to the styles of a layer's inputs; part of the layer."""
+  """Weights of the affine map from w to styles, which is part of the layer."""
   return adapted(
     layer.lora, "affine", FullyConnected, inputs, bias_init=1.0
   ).weights(layer.w_dim)

@@ -1,4 +1,4 @@
-"""The mapping network: a latent z and a camera label c to w."""
+"""The mapping network: maps a latent z and a camera label c to w."""
 
 from typing import Any
 
@@ -20,13 +20,13 @@ def normalize_2nd_moment(x: Array) -> jax.Array:
 
 
 class MappingNetwork(nn.Module):
-  """(z, c) -> ws, one row of w repeated for every layer that reads one.
+  """Maps (z, c) to ws: one w, repeated for every row that the layers read.
 
   Attributes:
     config: layers, learning rate, label scaling.
     w_dim: size of w.
-    num_ws: rows of ws.
-    precision: of the products.
+    num_ws: number of rows of ws.
+    precision: matrix-product precision, see `jax.lax.Precision`.
   """
 
   config: MappingConfig
@@ -43,14 +43,13 @@ class MappingNetwork(nn.Module):
     truncation_psi: chex.Numeric = 1.0,
     truncation_cutoff: int | None = None,
   ) -> jax.Array:
-    """[N, z_dim] and [N, 25] -> [N, num_ws, w_dim].
+    """Maps [N, z_dim] and [N, 25] to [N, num_ws, w_dim].
 
     Args:
-      z: latents, normal.
-      c: labels of the cameras the face is made for.
-      truncation_psi: 1 leaves w alone, 0 gives the mean face.
-      truncation_cutoff: how many rows, from the first, are truncated; None:
-        all of them.
+      z: latents, standard normal.
+      c: camera labels that the faces are conditioned on.
+      truncation_psi: 1 leaves w unchanged, 0 gives the mean face.
+      truncation_cutoff: number of rows truncated, from the first; None: all.
     """
     w_avg = self.variable(
       "buffers", "w_avg", jnp.zeros, (self.w_dim,), jnp.float32

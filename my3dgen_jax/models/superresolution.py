@@ -1,4 +1,4 @@
-"""EG3D's super-resolution: rendered features to the final image."""
+"""EG3D's super-resolution: maps rendered features to the final image."""
 
 import flax.linen as nn
 import jax
@@ -14,8 +14,8 @@ class Superresolution(nn.Module):
   """Two synthesis blocks that read the last row of ws.
 
   Attributes:
-    config: of the generator.
-    lora: how the layers are adapted, if they are.
+    config: the generator's config.
+    lora: how the layers are adapted, or None.
   """
 
   config: GeneratorConfig
@@ -25,15 +25,15 @@ class Superresolution(nn.Module):
   def __call__(
     self, image_raw: Array, features: Array, ws: Array
   ) -> tuple[jax.Array, jax.Array]:
-    """The final image, and the raw one as the generator returns it.
+    """The final image, and the raw image as the generator returns it.
 
     Args:
-      image_raw: [N, S, S, img_channels], the image that is refined.
+      image_raw: [N, S, S, img_channels], the image to refine.
       features: [N, S, S, C], the rendered features, image included.
       ws: [N, num_ws, w_dim].
 
-    Returns: [N, H, W, img_channels], float32; and `image_raw`, or what
-      `config.raw_in_place` says that it becomes.
+    Returns: [N, H, W, img_channels], float32; and `image_raw`, or its
+      replacement if `config.raw_in_place` is set.
     """
     config = self.config.superresolution
     size = config.input_resolution
@@ -75,6 +75,6 @@ class Superresolution(nn.Module):
       jnp.asarray(img),
       noise_mode=config.noise_mode,
     )
-    # A resized or upsampled image is another tensor than the returned one.
+    # A resized or upsampled image is a different tensor than the returned one.
     overwritten = config.raw_in_place and not differs and not config.up[0]
     return image, first if overwritten else jnp.asarray(image_raw)

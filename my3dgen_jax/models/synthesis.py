@@ -25,16 +25,16 @@ class SynthesisBlock(nn.Module):
 
   Attributes:
     features: output channels.
-    resolution: side of the output.
-    img_channels: of the skip image.
+    resolution: side of the output, pixels.
+    img_channels: channels of the skip image.
     w_dim: size of w.
     inputs: channels of x; None: the first block, which starts from a learned
       constant and has one convolution instead of two.
-    up: does the first convolution (and the image) double the size.
-    clamp: bound on every layer's output, or None.
-    dtype: of activations; the image is float32.
-    precision: of the products.
-    lora: how the layers are adapted, if they are.
+    up: whether the first convolution (and the image) doubles the size.
+    clamp: bound on every layer's absolute output, or None.
+    dtype: dtype of the activations; the image is float32.
+    precision: matrix-product precision, see `jax.lax.Precision`.
+    lora: how the layers are adapted, or None.
   """
 
   features: int
@@ -79,7 +79,7 @@ class SynthesisBlock(nn.Module):
     self.torgb = layer("torgb", ToRGB, self.img_channels, **shared)
 
   def weights(self) -> list[LayerWeights]:
-    """Of conv0 (not in the first block), conv1 and torgb."""
+    """Weights of conv0 (not in the first block), conv1 and torgb."""
     first = [] if self.inputs is None else [self.conv0.weights(self.inputs)]
     return [
       *first,
@@ -95,13 +95,13 @@ class SynthesisBlock(nn.Module):
     *,
     noise_mode: NoiseMode,
   ) -> tuple[jax.Array, jax.Array]:
-    """One step of the network.
+    """Runs the block.
 
     Args:
       x: [N, H, W, inputs]; None in the first block.
       img: [N, H, W, img_channels], the image so far, or None.
-      layers: `weights` with w in them.
-      noise_mode: of the convolutions.
+      layers: the layers of `weights`, modulated by w.
+      noise_mode: noise in the convolutions.
 
     Returns: x and img after the block.
     """
@@ -127,14 +127,14 @@ def run_blocks(
   *,
   noise_mode: NoiseMode,
 ) -> list[jax.Array]:
-  """Blocks one after another, with w put into all their layers before.
+  """Runs blocks in order, after modulating all their layers at once.
 
   Args:
-    blocks: of one network.
-    ws: [N, w_dim] for each of all layers.
+    blocks: the blocks of one network.
+    ws: [N, w_dim] for each layer of all blocks.
     x: see `SynthesisBlock`.
     img: see `SynthesisBlock`.
-    noise_mode: of the convolutions.
+    noise_mode: noise in the convolutions.
 
   Returns: the image after each block.
   """
@@ -154,11 +154,11 @@ def run_blocks(
 
 
 class SynthesisNetwork(nn.Module):
-  """ws -> an image with the channels of three planes.
+  """Maps ws to an image with the channels of three planes.
 
   Attributes:
-    config: of the generator.
-    lora: how the layers are adapted, if they are.
+    config: the generator's config.
+    lora: how the layers are adapted, or None.
   """
 
   config: GeneratorConfig
@@ -166,7 +166,7 @@ class SynthesisNetwork(nn.Module):
 
   @nn.compact
   def __call__(self, ws: Array, *, noise_mode: NoiseMode) -> jax.Array:
-    """[N, num_ws, w_dim] -> [N, S, S, 3 plane_channels], float32."""
+    """Maps [N, num_ws, w_dim] to [N, S, S, 3 plane_channels], float32."""
     backbone = self.config.backbone
     blocks: list[SynthesisBlock] = []
     rows: list[int] = []
@@ -195,11 +195,11 @@ class SynthesisNetwork(nn.Module):
 
 
 class Backbone(nn.Module):
-  """The mapping network and the network that paints the planes.
+  """The mapping network and the synthesis network for the planes.
 
   Attributes:
-    config: of the generator.
-    lora: how the synthesis layers are adapted, if they are.
+    config: the generator's config.
+    lora: how the synthesis layers are adapted, or None.
   """
 
   config: GeneratorConfig
@@ -215,7 +215,7 @@ class Backbone(nn.Module):
     self.synthesis = SynthesisNetwork(self.config, self.lora)
 
   def planes(self, ws: Array, *, noise_mode: NoiseMode) -> jax.Array:
-    """[N, num_ws, w_dim] -> [N, 3, S, S, plane_channels]."""
+    """Maps [N, num_ws, w_dim] to [N, 3, S, S, plane_channels]."""
     return rearrange(
       self.synthesis(ws, noise_mode=noise_mode), "n h w (p c) -> n p h w c", p=3
     )

@@ -16,9 +16,9 @@ from my3dgen_jax.types import Array, RadianceSample, RaySampling, RenderOutput
 
 
 class TypedMethods:
-  """Mixed into `Generator`; each says which method it is.
+  """A mixin for `Generator`; each method names the one that it calls.
 
-  In all of them, `variables` are {"params": …, "buffers": …} and, with a
+  In all of them, `variables` is {"params": …, "buffers": …} and, with a
   `LoraConfig`, "lora"; `rngs` holds keys by stream, "render" and "noise".
   """
 
@@ -36,7 +36,7 @@ class TypedMethods:
     noise_mode: NoiseMode = "const",
     rngs: Mapping[str, chex.PRNGKey] | None = None,
   ) -> RenderOutput:
-    """Latents z [N, z_dim] and cameras c [N, 25] to images: `__call__`."""
+    """Renders latents z [N, z_dim] from cameras c [N, 25]: `__call__`."""
     return self.apply(
       variables,
       z,
@@ -57,7 +57,7 @@ class TypedMethods:
     truncation_psi: chex.Numeric = 1.0,
     truncation_cutoff: int | None = None,
   ) -> jax.Array:
-    """z [N, z_dim] and c [N, 25] to ws [N, num_ws, w_dim]: `mapping`."""
+    """Maps z [N, z_dim] and c [N, 25] to ws [N, num_ws, w_dim]: `mapping`."""
     return self.apply(
       variables,
       z,
@@ -78,7 +78,7 @@ class TypedMethods:
     sampling: RaySampling | None = None,
     rngs: Mapping[str, chex.PRNGKey] | None = None,
   ) -> RenderOutput:
-    """ws [N, num_ws, w_dim] and c [N, 25] to images: `synthesis`."""
+    """Renders ws [N, num_ws, w_dim] from c [N, 25]: `synthesis`."""
     return self.apply(
       variables,
       ws,
@@ -98,7 +98,7 @@ class TypedMethods:
     noise_mode: NoiseMode = "const",
     rngs: Mapping[str, chex.PRNGKey] | None = None,
   ) -> jax.Array:
-    """ws [N, num_ws, w_dim] to planes [N, 3, S, S, P]: `planes`."""
+    """Maps ws [N, num_ws, w_dim] to planes [N, 3, S, S, P]: `planes`."""
     return self.apply(
       variables, ws, noise_mode=noise_mode, rngs=rngs, method="planes"
     )
@@ -114,7 +114,7 @@ class TypedMethods:
     sampling: RaySampling | None = None,
     rngs: Mapping[str, chex.PRNGKey] | None = None,
   ) -> RenderOutput:
-    """Planes [N, 3, S, S, P] of ws seen by c [N, 25]: `render_planes`."""
+    """Renders planes [N, 3, S, S, P] of ws from c [N, 25]: `render_planes`."""
     return self.apply(
       variables,
       planes,
@@ -129,5 +129,5 @@ class TypedMethods:
   def query_points(
     self, variables: Mapping[str, Any], planes: Array, points: Array
   ) -> RadianceSample:
-    """Density and color at points [N, M, 3] of planes: `query`."""
+    """Density and color at points [N, M, 3] in planes: `query`."""
     return self.apply(variables, planes, points, method="query")

@@ -1,4 +1,4 @@
-"""Bias, activation, gain and clamp: the end of every layer."""
+"""Bias, activation, gain and clamp: the last step of every layer."""
 
 import functools
 from collections.abc import Sequence
@@ -59,17 +59,17 @@ def scale_noise_bias_act(
 ) -> jax.Array:
   """Demodulation, noise, bias, leaky ReLU and clamp: all after a convolution.
 
-  `bias_act(x * scale + strength * noise, bias, activation="lrelu")`, whose
-  gradient is written by hand so that it keeps x alone, and so that the sums
-  over pixels that three of the arguments need are made in one pass. What has
-  no sample of its own comes spread over the batch: its gradient is then
-  summed where it is spread, for many layers at once.
+  Computes `bias_act(x * scale + strength * noise, bias, activation="lrelu")`
+  with a hand-written gradient that keeps only x and makes the three arguments'
+  sums over pixels in one pass. Arguments that do not depend on the sample come
+  broadcast over the batch; their gradients are then summed where they were
+  broadcast, for many layers at once.
 
   Args:
     x: [N, H, W, C].
-    scale: [N, C] float32, of each sample's channels.
+    scale: [N, C] float32, the factor of each sample's channels.
     noise: [H, W] or [N, H, W] float32, or None.
-    strength: [N, C] float32, multiplies the noise; the same in all channels.
+    strength: [N, C] float32, the noise's factor; the same in all channels.
     bias: [N, C] float32.
     clamp: see `bias_act`.
 
@@ -121,7 +121,7 @@ def _scale_noise_bias_act_backward(clamp, residuals, cotangent):
   of_scale, of_bias, of_strength = _sums_over_pixels(
     products + [of_y * noise[..., None]]
   )
-  # Not computed unless somebody asks for it.
+  # Not computed unless it is used.
   of_noise = strength[:, :1, None] * jnp.sum(of_y, axis=-1)
   if noise.ndim == 2:
     of_noise = jnp.sum(of_noise, axis=0)
@@ -134,10 +134,10 @@ _scale_noise_bias_act.defvjp(
 
 
 def _sums_over_pixels(images: Sequence[jax.Array]) -> list[jax.Array]:
-  """Sums [N, C] of each of the images, [N, H, W, C]."""
+  """Sums each of the images, [N, H, W, C], over its pixels: [N, C]."""
 
   def one_reduction(*images):
-    # Else each is reduced in two steps of its own on a GPU.
+    # Otherwise a GPU reduces each of them in two separate steps.
     return lax.reduce(
       images,
       (np.float32(0),) * len(images),

@@ -1,4 +1,4 @@
-"""Putting a part of one image into another so that no seam shows."""
+"""Blends a part of one image into another without a visible seam."""
 
 import numpy as np
 import scipy.sparse
@@ -11,28 +11,28 @@ from my3dgen_jax.errors import UserError
 def seamless(
   photo: np.ndarray, generated: np.ndarray, hole: np.ndarray
 ) -> np.ndarray:
-  """Fills a hole with the other image's differences between neighbours.
+  """Fills a hole with the other image's differences between neighbors.
 
-  What is added to the generated part is the smoothest that makes it meet the
-  photo: it solves Laplace's equation in the hole, with the photo around it.
-  Along the image's own border nothing is to be met.
+  The correction added to the generated part is the smoothest one that meets
+  the photo: it solves Laplace's equation in the hole, with the surrounding
+  photo as boundary values. The image's own border imposes no condition.
 
   Args:
-    photo: [H, W, C] real numbers, used outside of the hole.
+    photo: [H, W, C] real numbers, used outside the hole.
     generated: [H, W, C].
     hole: [H, W] bool; at least one pixel is outside.
 
-  Returns: [H, W, C] float64; outside of the hole exactly the photo.
-  Raises: UserError: all is hole.
+  Returns: [H, W, C] float64; exactly the photo outside the hole.
+  Raises: UserError: the hole covers the whole image.
   Source: Perez et al. 2003 (Poisson image editing), section 2.
   """
   if hole.all():
-    raise UserError("hole: it leaves nothing of the photo")
+    raise UserError("hole: it covers the whole photo; leave some of it outside")
   result = np.array(photo, np.float64)
   if not hole.any():
     return result
   count = int(hole.sum())
-  number = np.full(hole.shape, -1)  # of the unknown, row by row
+  number = np.full(hole.shape, -1)  # each unknown's index, row by row
   number[hole] = np.arange(count)
   offset = result - generated
   degree = np.zeros(count)
@@ -55,7 +55,7 @@ def seamless(
     (-np.ones(len(rows)), (rows, columns)), shape=(count, count)
   )
   matrix += scipy.sparse.diags_array(degree, format="csc")
-  # Symmetric and positive: its own order is the sparsest, pivots not needed.
+  # Symmetric positive definite: this ordering is the sparsest, without pivots.
   solved = scipy.sparse.linalg.splu(
     matrix,
     permc_spec="MMD_AT_PLUS_A",
@@ -67,14 +67,14 @@ def seamless(
 
 
 def edge_weights(mask: np.ndarray, width: float) -> np.ndarray:
-  """A mask whose edge is soft towards its inside.
+  """A mask with an edge that fades out towards the inside.
 
   Args:
     mask: [H, W] bool.
-    width: of the edge, pixels, >= 0.
+    width: the edge's width, pixels, >= 0.
 
-  Returns: [H, W] float32 in [0, 1]; 0 outside of the mask exactly, 1 deeper
-    inside than the width.
+  Returns: [H, W] float32 in [0, 1]; exactly 0 outside the mask, 1 inside it
+    beyond the width.
   """
   if mask.all() or width <= 0:
     return mask.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Cameras in EG3D's convention, and the 25-number label c that holds one.
+"""Cameras in EG3D's convention, and the 25-number camera label c.
 
 World: y up, the face looks along +z. Camera: OpenCV axes (x right, y down,
 z forward). Intrinsics are divided by the image size: a focal length of 1
@@ -17,10 +17,10 @@ from my3dgen_jax.tracing.derivatives import entry
 from my3dgen_jax.types import Array
 
 LABEL_SIZE = 25
-FACE_FOCAL = 4.2647  # of all face and cat labels, in image sizes
+FACE_FOCAL = 4.2647  # the focal length of face and cat labels, in image sizes
 
-# The published weights were trained with labels from these two roundings of
-# sqrt(2) and pi, so a field of view must be read through them.
+# The published weights were trained with camera labels that use these
+# roundings of sqrt(2) and pi, so a field of view must be converted with them.
 _SQRT2_OF_FOV = 1.414
 _PI_OF_FOV = 3.14159
 
@@ -39,7 +39,7 @@ def look_at(
       towards +x, so that the face turns towards the image's left.
     pitch: [...] radians, offset from the front; positive moves it down.
     pivot: [..., 3], the point looked at, world units.
-    radius: [...], of the sphere, whose centre is the origin, world units.
+    radius: [...], the sphere's radius, world units.
 
   Returns: cam2world, [..., 4, 4].
   Source: EG3D, camera conventions; `LookAtPoseSampler`.
@@ -50,8 +50,8 @@ def look_at(
     yaw.shape, pitch.shape, radius.shape, pivot.shape[:-1]
   )
   azimuth = yaw + jnp.pi / 2
-  # v / pi is the share of a uniform sphere above the camera; its polar angle
-  # is phi. The poles themselves have no "up".
+  # v / pi is the share of a uniform sphere above the camera; phi is its polar
+  # angle. "Up" is undefined at the poles themselves.
   v = jnp.clip(pitch + jnp.pi / 2, 1e-5, jnp.pi - 1e-5)
   phi = jnp.arccos(1 - 2 * v / jnp.pi)
   origin = radius[..., None] * jnp.stack(
@@ -84,11 +84,11 @@ def _normalize(vectors: jax.Array) -> jax.Array:
 
 @entry
 def intrinsics_from_fov(fov_degrees: chex.Numeric) -> jax.Array:
-  """Normalised intrinsics of a field of view.
+  """Normalized intrinsics for a field of view.
 
   Args:
-    fov_degrees: [...], in (0, 180), as EG3D's scripts take it: the image's
-      width over sqrt(2) spans this angle. 18.837 for the face checkpoints.
+    fov_degrees: [...], in (0, 180), as in EG3D's scripts: the angle spanned by
+      the image's width over sqrt(2). 18.837 for the face checkpoints.
 
   Returns: [..., 3, 3].
   Raises: UserError on an angle out of range.
@@ -105,10 +105,10 @@ def intrinsics_from_fov(fov_degrees: chex.Numeric) -> jax.Array:
 
 @entry
 def intrinsics_from_focal(focal: chex.Numeric) -> jax.Array:
-  """Normalised intrinsics of a focal length in image sizes, see FACE_FOCAL.
+  """Normalized intrinsics for a focal length in image sizes, see FACE_FOCAL.
 
   Args:
-    focal: [...], the same along x and y; the principal point is the centre.
+    focal: [...], the same along x and y; the principal point is the center.
 
   Returns: [..., 3, 3].
   """
@@ -120,14 +120,14 @@ def intrinsics_from_focal(focal: chex.Numeric) -> jax.Array:
 
 @entry
 def pack_label(cam2world: Array, intrinsics: Array) -> jax.Array:
-  """Joins a camera into the label c.
+  """Packs a camera into the label c.
 
   Args:
     cam2world: [..., 4, 4].
     intrinsics: [..., 3, 3], normalised; leading axes broadcast.
 
   Returns: [..., 25].
-  Raises: UserError on another shape.
+  Raises: UserError on any other shape.
   """
   cam2world, intrinsics = jnp.asarray(cam2world), jnp.asarray(intrinsics)
   checks.check_shape("cam2world", cam2world, (..., 4, 4))
@@ -154,14 +154,14 @@ def label(
   *,
   focal: chex.Numeric = FACE_FOCAL,
 ) -> jax.Array:
-  """Labels of cameras about a generator's faces, at their usual distance.
+  """Labels of cameras around a generator's faces, at their usual distance.
 
   Args:
     yaw: [...] radians, see `look_at`.
     pitch: [...] radians.
-    rendering: of the generator, `generator.config.rendering`: where its
-      cameras look, and from how far.
-    focal: in image sizes; the default is that of faces and cats.
+    rendering: the generator's `config.rendering`: the point its cameras look
+      at, and their distance.
+    focal: the focal length, in image sizes; by default that of faces and cats.
 
   Returns: c, [..., 25].
   """
@@ -173,10 +173,10 @@ def label(
 
 @entry
 def unpack_label(c: Array) -> tuple[jax.Array, jax.Array]:
-  """Splits the label c, [..., 25], into cam2world and intrinsics.
+  """Unpacks the label c, [..., 25], into cam2world and intrinsics.
 
   Returns: cam2world [..., 4, 4] and intrinsics [..., 3, 3].
-  Raises: UserError on another shape.
+  Raises: UserError on any other shape.
   """
   c = jnp.asarray(c)
   checks.check_shape("c", c, (..., LABEL_SIZE))
@@ -188,11 +188,11 @@ def unpack_label(c: Array) -> tuple[jax.Array, jax.Array]:
 
 @entry
 def turned(c: Array, angles: Array, pivot: Array) -> jax.Array:
-  """Labels of cameras that went around a point; their distance to it stays.
+  """Labels of cameras rotated around a point, at an unchanged distance.
 
   Args:
     c: [..., 25].
-    angles: [..., 2], about the world's y and x axes, radians.
+    angles: [..., 2], rotations about the world's y and x axes, radians.
     pivot: [3], the point, world units.
 
   Returns: c, [..., 25].
@@ -226,7 +226,7 @@ def mirror(c: Array) -> jax.Array:
   """The label of the left-right mirrored image.
 
   Args:
-    c: [..., 25]; the principal point is taken to lie in the middle column.
+    c: [..., 25]; the principal point is assumed to be in the middle column.
 
   Returns: [..., 25].
   """
@@ -240,16 +240,17 @@ def mirror(c: Array) -> jax.Array:
 
 @entry
 def check_label(c: Array, name: str = "c") -> jax.Array:
-  """Checks that labels hold cameras; values only where they are concrete.
+  """Checks that labels hold valid cameras; values only if they are concrete.
 
   Args:
     c: [N, 25].
-    name: what to call it in the message.
+    name: the argument's name in the message.
 
   Returns: c, as float32.
   Raises:
     UserError: not [N, 25]; NaN; a rotation that is not orthonormal to 1e-3
-      or mirrors; a bottom row other than (0, 0, 0, 1); a focal length <= 0.
+      or is a reflection; a bottom row other than (0, 0, 0, 1); a focal length
+      <= 0.
   """
   c = checks.as_float32(name, c, ("N", LABEL_SIZE))
   values = checks.concrete(c)

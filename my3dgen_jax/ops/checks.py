@@ -1,7 +1,7 @@
-"""Checks of what callers hand in, with messages that name the argument.
+"""Checks of callers' arguments, with messages that name the argument.
 
-Shapes are checked always; values only where they are concrete, because
-inside `jax.jit` there are none to look at.
+Shapes are always checked; values only if they are concrete, because
+there are none inside `jax.jit`.
 """
 
 import operator
@@ -23,15 +23,16 @@ def concrete(array: Any) -> np.ndarray | None:
 def as_float32(
   name: str, value: Any, shape: tuple[int | str | type(...), ...]
 ) -> jax.Array:
-  """Takes real numbers of any kind, checks them, and makes them float32.
+  """Checks real numbers of any type and converts them to float32.
 
   Args:
-    name: what to call the value in messages.
+    name: the value's name in messages.
     value: an array, a number or nested lists of numbers.
     shape: see `check_shape`.
 
   Raises:
-    UserError: no real numbers, another shape, NaN or infinity; named.
+    UserError: not real numbers, a wrong shape, NaN or infinity; it names the
+      value.
   """
   try:
     dtype = (
@@ -64,10 +65,10 @@ def check_shape(
   """Checks a shape.
 
   Args:
-    name: what to call the array in the message.
+    name: the array's name in the message.
     array: anything with a shape.
-    expected: sizes; a text stands for any size but zero, a leading `...` for
-      any number of leading axes.
+    expected: sizes; a string stands for any size except zero, a leading `...`
+      for any number of leading axes.
 
   Raises:
     UserError: names the array, the expected and the actual shape.
@@ -96,10 +97,10 @@ def check_rows(name: str, array: Array, rows: int, other: str):
 
 
 def whole_number(name: str, value: Any, low: int, high: int) -> int:
-  """A whole number of any integer type within bounds.
+  """Checks that a value of any integer type lies within bounds.
 
   Raises:
-    UserError: another type, or out of bounds; named.
+    UserError: another type, or out of bounds; it names the value.
   """
   try:
     number = operator.index(value)

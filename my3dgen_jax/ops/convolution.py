@@ -1,8 +1,9 @@
-"""Convolutions of stride 1, and transposed ones of stride 2, with gradients.
+"""Convolutions of stride 1 and transposed ones of stride 2, with gradients.
 
-On a CPU a wide kernel's gradient is a matrix product for each tap, that of a
-low-rank change a few narrow products, and a transposed convolution is cut into
-phases; on accelerators all of it is left to the libraries that know how.
+On a CPU, a wide kernel's gradient is computed as one matrix product per tap, a
+low-rank change's gradient as a few narrow products, and a transposed
+convolution is split into phases; on accelerators all of this is left to the
+vendor libraries.
 """
 
 import functools
@@ -20,10 +21,10 @@ from my3dgen_jax.types import Array, LowRank
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
-# Pixels of an image that an accelerator sees as rows of a product: one shape
-# less, three times, for which ways to convolve would be tried out.
+# Images of up to this many pixels are computed as rows of a matrix product on
+# an accelerator: one shape less to autotune, three times over.
 _FEW_PIXELS = 16
-_NARROW = 64  # channels up to which XLA's kernel gradient is good on a CPU
+_NARROW = 64  # XLA's kernel gradient is fast on a CPU up to so many channels
 
 
 def conv2d(
@@ -40,16 +41,16 @@ def conv2d(
   """Correlation of x, [N, H, W, I], with the kernel, [kh, kw, I, O].
 
   Args:
-    x: [N, H, W, I], of the dtype to compute in.
+    x: [N, H, W, I], in the compute dtype.
     kernel: [kh, kw, I, O].
-    stride: rows and columns between outputs.
-    padding: (before, after) of rows and of columns.
-    base: what the kernel is without the low-rank change; None: there is none.
-    low_rank: kernel - base. On a CPU its gradient then comes from narrow
-      products and needs none of the kernel; only with stride 1.
-    styles: [N, I], scales of each sample's channels, before; None: none.
+    stride: step between outputs, along rows and columns.
+    padding: (before, after) for rows and for columns.
+    base: the kernel without its low-rank change; None: there is no change.
+    low_rank: kernel - base. On a CPU its gradient is then computed from narrow
+      products, without the kernel's gradient; only with stride 1.
+    styles: [N, I], factors of each sample's input channels; None: no scaling.
       Only with stride 1. An accelerator does not keep the scaled x.
-    precision: of the products.
+    precision: matrix-product precision, see `jax.lax.Precision`.
 
   Returns: [N, H', W', O].
   """
@@ -57,7 +58,7 @@ def conv2d(
   if stride != 1:
     assert low_rank is None and styles is None, "only with stride 1"
     return _plain(x, kernel.astype(x.dtype), stride, padding, precision)
-  key: Any = precision  # which can be hashed, though its type does not say so
+  key: Any = precision  # hashable, although its type does not say so
   function = (
     _conv(padding, key, low_rank is not None)
     if low_rank is None or styles is None
@@ -83,7 +84,7 @@ def conv_transposed(
     base: see `conv2d`.
     low_rank: see `conv2d`.
     styles: see `conv2d`.
-    precision: of the products.
+    precision: matrix-product precision, see `jax.lax.Precision`.
 
   Returns: [N, 2H + 2, 2W + 2, O]; the last row and column are zeros.
   """
@@ -99,14 +100,14 @@ def conv_transposed(
 def first_rows_gradient(
   layer: Callable[..., jax.Array], rows: int
 ) -> Callable[..., jax.Array]:
-  """A layer of a batch of which only the first rows have gradients.
+  """Limits a batched layer's gradients to the first rows of its batch.
 
-  For images that are compared with others nobody differentiates: together
-  they are one operation, and half of its gradient is known to be zero.
+  For images that are compared with targets that need no gradient: both run as
+  one operation, and half of its gradient is known to be zero.
 
   Args:
     layer: (x [N, ...], *parameters) -> [N, ...].
-    rows: images that gradients pass to; the other N - rows get zeros.
+    rows: number of images that gradients pass to; the other N - rows get zeros.
   """
 
   @custom_vjp
@@ -133,7 +134,7 @@ def first_rows_gradient(
 
 
 def _kernels(dtype, kernel, base, low_rank):
-  """What the functions below take beside x, all of x's dtype."""
+  """The kernels that the functions below take beside x, all in x's dtype."""
   if low_rank is None:
     return (kernel.astype(dtype),)
   return tuple(
@@ -146,7 +147,7 @@ def _scaled(x, styles):
 
 
 def _on_scaled(cpu, default):
-  """`by_platform` of functions of the scaled x and the kernels."""
+  """`by_platform` for functions of the scaled x and the kernels."""
   return by_platform(
     cpu=lambda x, styles, *kernels: cpu(_scaled(x, styles), *kernels),
     default=lambda x, styles, *kernels: default(_scaled(x, styles), *kernels),
@@ -158,7 +159,7 @@ def _on_scaled(cpu, default):
 def _conv(
   padding: Padding, precision: lax.PrecisionLike | None, is_low_rank: bool
 ) -> Callable[..., jax.Array]:
-  """`conv2d` of stride 1; one function for all calls that share it."""
+  """`conv2d` with stride 1; one function for all calls that share it."""
   on_cpu = _narrow_conv if is_low_rank else _wide_conv
 
   def elsewhere(x, kernel, *_):
@@ -175,7 +176,7 @@ def _conv(
 
 @functools.cache
 def _own_conv(padding: Padding, precision: Any) -> Callable[..., jax.Array]:
-  """`_conv` with a low-rank change, for stacks of changes as well."""
+  """`_conv` with a low-rank change, also for stacks of changes."""
   return own_changes.convolution(
     _conv(padding, precision, True),
     _conv(padding, precision, False),
@@ -186,7 +187,7 @@ def _own_conv(padding: Padding, precision: Any) -> Callable[..., jax.Array]:
 
 @functools.cache
 def _own_transposed(precision: Any) -> Callable[..., jax.Array]:
-  """`_transposed` with a low-rank change, for stacks of changes as well."""
+  """`_transposed` with a low-rank change, also for stacks of changes."""
   return own_changes.convolution(
     _transposed(precision, True),
     _transposed(precision, False),
@@ -203,21 +204,21 @@ def _transposed(
   on_cpu = _narrow_conv if is_low_rank else _wide_conv
 
   def phases(x, *kernels):
-    """The even and the odd entries of y are correlations of their own.
+    """Computes the even and odd entries of y as separate correlations.
 
     They have 2 taps and 1 tap, so in 2-D four small correlations of x at its
-    own size give all of y, with no product by zeros between x's entries.
+    own size give all of y, without multiplying the zeros between x's entries.
     """
     both = ((1, 1), slice(None, None, -2))  # even entries: k[2] then k[0]
     middle = ((0, 0), slice(1, 2))  # odd entries: k[1]
 
     def phase(rows, columns):
       taps = rows[1], columns[1]
-      # All but the last, [R, O], have taps.
+      # All kernels except the last, [R, O], have taps.
       own = [kernel[taps] for kernel in kernels[:3]] + list(kernels[3:])
       return on_cpu(x, *own, (rows[0], columns[0]), precision)
 
-    # y has one odd row and column less than even ones; zeros take their place.
+    # y has one odd row and column fewer than even ones; zeros fill them.
     after = lambda rows, columns: ((0, rows), (0, columns))
     return interleave(
       [
@@ -230,8 +231,8 @@ def _transposed(
     )
 
   def whole(x, kernel, *_):
-    # XLA correlates, so the kernel is turned round; a padding of 3 in place
-    # of 2 is the row and column of zeros.
+    # XLA correlates, so the kernel is flipped; a padding of 3 instead of 2
+    # adds the row and column of zeros.
     return lax.conv_general_dilated(
       x,
       kernel[::-1, ::-1],
@@ -246,14 +247,14 @@ def _transposed(
 
 
 def interleave(phases: Sequence[Sequence[jax.Array]]) -> jax.Array:
-  """Weaves 2x2 phases [N, H, W, C] into [N, 2H, 2W, C]."""
+  """Interleaves 2x2 phases [N, H, W, C] into [N, 2H, 2W, C]."""
   n, h, w, c = phases[0][0].shape
   woven = jnp.stack([jnp.stack(row, axis=3) for row in phases], axis=2)
   return woven.reshape(n, 2 * h, 2 * w, c)
 
 
 def _padded(x: jax.Array, padding: Padding) -> jax.Array:
-  """Zeros around rows and columns; with fewer operations than `jnp.pad`."""
+  """Pads rows and columns with zeros; fewer operations than `jnp.pad`."""
   if not any(map(any, padding)):
     return x
   return lax.pad(
@@ -265,7 +266,7 @@ def _padded(x: jax.Array, padding: Padding) -> jax.Array:
 
 def _plain(x, kernel, stride, padding, precision):
   if kernel.shape[:2] == (1, 1) and stride == 1:
-    # A product, which a CPU computes several times faster under that name.
+    # A 1x1 kernel: a CPU computes it several times faster as a matrix product.
     x = _padded(x, padding)
     return jnp.matmul(x, kernel[0, 0], precision=precision)
   return lax.conv_general_dilated(
@@ -298,12 +299,12 @@ def _as_product(x, kernel, padding, precision):
   )
 
 
-# What follows is for CPUs.
+# The rest of this file is for CPUs.
 
 
 @functools.partial(custom_vjp, nondiff_argnums=(2, 3))
 def _wide_conv(x, kernel, padding, precision):
-  """A convolution of stride 1 whose kernel's gradient is made of products."""
+  """Stride-1 convolution with its kernel gradient as matrix products."""
   return _plain(x, kernel, 1, padding, precision)
 
 
@@ -324,9 +325,9 @@ _wide_conv.defvjp(_wide_conv_forward, _wide_conv_backward)
 
 @functools.partial(custom_vjp, nondiff_argnums=(5, 6))
 def _narrow_conv(x, kernel, base, a, b, padding, precision):
-  """A convolution of stride 1 with kernel = base + a @ b.
+  """Stride-1 convolution with kernel = base + a @ b.
 
-  The gradient goes to base, a and b; the kernel, their sum, gets none.
+  The gradient goes to base, a and b; their sum, the kernel, gets none.
   """
   del base, a, b
   return _plain(x, kernel, 1, padding, precision)
@@ -344,7 +345,7 @@ def _narrow_conv_backward(padding, precision, residuals, cotangent):
   return (
     _input_gradient(x, kernel, cotangent, padding, precision),
     jnp.zeros_like(kernel),
-    # Not computed unless somebody asks for it.
+    # Not computed unless it is used.
     _kernel_gradient(x, cotangent, kernel.shape, padding, precision),
     *_low_rank_gradients(x, a, b, cotangent, padding, precision),
   )
@@ -359,11 +360,11 @@ def _input_gradient(x, kernel, cotangent, padding, precision):
 
 
 def _kernel_gradient(x, cotangent, shape, padding, precision):
-  """The gradient of the kernel, [kh, kw, I, O].
+  """The kernel's gradient, [kh, kw, I, O].
 
-  XLA's CPU code for it, a convolution with a kernel as large as the image, is
-  several times (for transposed ones a hundred times) slower than a matrix
-  product for each tap.
+  XLA's CPU code computes it as a convolution with a kernel as large as the
+  image, which is several times (for transposed convolutions a hundred times)
+  slower than one matrix product per tap.
   """
   if max(shape[2:]) <= _NARROW:
     _, pull_back = jax.vjp(
@@ -394,9 +395,9 @@ def _kernel_gradient(x, cotangent, shape, padding, precision):
 def _low_rank_gradients(x, a, b, cotangent, padding, precision):
   """The gradients of a, [kh, kw, I, R], and of b, [R, O].
 
-  All taps together are one product with x, for each of the two: what is
-  shifted, tap by tap, is narrow, and wide arrays are read once and never
-  copied. (A matrix product's first factor may be transposed in memory: so the
+  For each of the two, all taps together are one product with x: only the
+  narrow array is shifted tap by tap, and wide arrays are read once and never
+  copied. (A matrix product's first factor may be transposed in memory, so the
   narrow one comes first.)
   """
   height, width, inputs, rank = a.shape
@@ -426,7 +427,7 @@ def _low_rank_gradients(x, a, b, cotangent, padding, precision):
   )
   of_a = jnp.einsum("nhws,nhwi->si", shifted, x, precision=precision)
 
-  # The convolution with a, its taps summed after the product.
+  # The convolution with a, with its taps summed after the product.
   products = jnp.matmul(
     x, jnp.moveaxis(a, 2, 0).reshape(inputs, -1), precision=precision
   )

@@ -1,10 +1,10 @@
-"""What may have happened to a photo before one got it.
+"""Models of how a photo may have been degraded before it was received.
 
     seen = shrunk(images, side=64)
 
-Every function takes images [N, H, W, 3] in [-1, 1] and lets gradients pass,
-so what was there before can be looked for (`training.hull_fit.Degradation`,
-`agreeing`). Another one is as short:
+Every function takes images [N, H, W, 3] in [-1, 1] and is differentiable, so
+the original can be searched for (`training.hull_fit.Degradation`,
+`agreeing`). A new one is just as short:
 
     def dimmed(images):
       return 0.5 * images - 0.5
@@ -35,14 +35,14 @@ _HIGHEST = jax.lax.Precision.HIGHEST
 
 @entry
 def shrunk(images: Array, *, side: int) -> jax.Array:
-  """Makes images smaller by Lanczos's filter, as most programs do.
+  """Shrinks images with a Lanczos filter, as most programs do.
 
   Args:
     images: [N, H, H, C].
-    side: of the result, pixels, in [1, H].
+    side: side of the result, pixels, in [1, H].
 
-  Returns: [N, side, side, C]; next to sharp edges a little beyond [-1, 1].
-  Raises: UserError: it would be no smaller image.
+  Returns: [N, side, side, C]; slightly beyond [-1, 1] next to sharp edges.
+  Raises: UserError: side is not in [1, H].
   """
   if not 1 <= side <= images.shape[1]:
     raise UserError(f"side: expected 1 to {images.shape[1]} pixels, got {side}")
@@ -56,12 +56,12 @@ def shrunk(images: Array, *, side: int) -> jax.Array:
 
 @entry
 def blurred(images: Array, *, sigma: float) -> jax.Array:
-  """Blurs images by a Gaussian.
+  """Blurs images with a Gaussian.
 
   Args:
     images: [N, H, W, C].
-    sigma: standard deviation, pixels, > 0. At the border the mean is of what
-      is inside.
+    sigma: standard deviation, pixels, > 0. At the border only pixels inside
+      the image are averaged.
 
   Returns: [N, H, W, C].
   Raises: UserError: sigma is not > 0.
@@ -76,21 +76,21 @@ def blurred(images: Array, *, sigma: float) -> jax.Array:
 
 @entry
 def grey(images: Array) -> jax.Array:
-  """Takes the colors away: [N, H, W, 3] to [N, H, W, 1]."""
+  """Converts images to gray: [N, H, W, 3] to [N, H, W, 1]."""
   return jnp.sum(images * _LUMA, axis=-1, keepdims=True)
 
 
 @entry
 def jpeg_like(images: Array, *, quality: float = 30) -> jax.Array:
-  """What JPEG leaves, but for the last digit: its rounding is made smooth.
+  """Approximates JPEG compression, with its rounding made smooth.
 
   Args:
     images: [N, H, W, 3].
-    quality: about that of libjpeg, in [1, 100]. Colors keep their
-      resolution, and steps grow evenly with the frequency.
+    quality: JPEG quality, about libjpeg's scale, in [1, 100]. Colors keep
+      their resolution; quantization steps grow linearly with frequency.
 
   Returns: [N, H, W, 3].
-  Raises: UserError: another quality.
+  Raises: UserError: quality is out of range.
   """
   if not 1 <= quality <= 100:
     raise UserError(f"quality: expected a number in [1, 100], got {quality}")
@@ -138,20 +138,20 @@ def agreeing(
   *,
   steps: int = 40,
 ) -> jax.Array:
-  """Changes images a little, so that they degrade to what was seen.
+  """Changes images slightly, so that they degrade to the given photo.
 
-  Steepest descent of |degrade(images) - seen|^2, each step as long as is best
-  if the degradation is linear; what it cannot see stays as it is. Grey says
-  nothing about hues, so for it all channels change alike.
+  Steepest descent on |degrade(images) - seen|^2 with the step size that is
+  optimal for a linear degradation; what the degradation removes is left
+  unchanged. Gray carries no hue, so with it all channels change alike.
 
   Args:
     images: [N, H, W, 3] in [-1, 1].
-    seen: [N, h, w, C].
+    seen: [N, h, w, C], the degraded photo.
     degrade: images to images, differentiable.
-    steps: >= 0.
+    steps: number of descent steps, >= 0.
 
   Returns: [N, H, W, 3] in [-1, 1].
-  Source: Irani and Peleg 1991, back-projection, for any degradation.
+  Source: Irani and Peleg 1991, back-projection, generalized to any degradation.
   """
   images = jnp.clip(jnp.asarray(images, jnp.float32), -1, 1)
   inner = lambda x, y: jnp.sum(x * y, axis=(1, 2, 3), keepdims=True)
@@ -170,14 +170,14 @@ def agreeing(
 
 
 def _gaussian_means(size: int, sigma: float) -> np.ndarray:
-  """[size, size] float32: a row holds the weights of a pixel's mean."""
+  """[size, size] float32: each row holds the weights of one pixel's mean."""
   place = np.arange(size)
   weights = np.exp(-(((place - place[:, None]) / sigma) ** 2) / 2)
   return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _cosines() -> np.ndarray:
-  """The orthonormal cosine transform, [8, 8] float32, a row a frequency."""
+  """The orthonormal cosine transform, [8, 8] float32, a frequency per row."""
   frequency, place = np.arange(_BLOCK)[:, None], np.arange(_BLOCK)
   waves = np.cos(np.pi * frequency * (2 * place + 1) / (2 * _BLOCK))
   waves *= np.sqrt(np.where(frequency, 2, 1) / _BLOCK)
@@ -185,9 +185,9 @@ def _cosines() -> np.ndarray:
 
 
 def _quantisation(quality: float) -> np.ndarray:
-  """Steps of rounding in grey levels, [8, 8, 3] float32.
+  """Quantization steps in gray levels, [8, 8, 3] float32.
 
-  Source: grows about as table K.1 of ITU-T T.81; libjpeg's use of quality.
+  Source: close to table K.1 of ITU-T T.81, with libjpeg's quality scaling.
   """
   scale = 50 / quality if quality < 50 else 2 - quality / 50
   frequency = np.arange(_BLOCK)[:, None] + np.arange(_BLOCK)
@@ -196,5 +196,5 @@ def _quantisation(quality: float) -> np.ndarray:
 
 
 def _smoothly_rounded(x: jax.Array) -> jax.Array:
-  """Pulls numbers to whole ones; its slope is 0 there, and nowhere < 0."""
+  """Pulls numbers towards integers, with slope 0 there and never below 0."""
   return x - jnp.sin(2 * jnp.pi * x) / (2 * jnp.pi)

@@ -1,4 +1,4 @@
-"""Parameters and what an adapter adds to them."""
+"""Parameters with an adapter's changes added."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,8 +16,8 @@ from my3dgen_jax.tracing.platforms import (
 )
 from my3dgen_jax.types import Array, LayerDelta, LayerWeights, LowRank
 
-# Up to this rank a product is a sum of outer ones; a GPU would try out ways
-# to multiply for each shape that there is.
+# Up to this rank a product is computed as a sum of outer products; a GPU would
+# autotune a matrix product for each shape.
 _FEW = 8
 _KERNEL = "kernel"
 
@@ -28,19 +28,19 @@ def product(change: LowRank) -> jax.Array:
 
 
 def added(kernel: Array, change: LowRank) -> jax.Array:
-  """The changed kernel, sealed."""
+  """The kernel with its change, sealed (see `sealed`)."""
   return changed(
     [LayerWeights(stored={"kernel": kernel}, delta=LayerDelta(low_rank=change))]
   )[0]["kernel"]
 
 
 def changed(layers: Sequence[LayerWeights]) -> list[dict[str, jax.Array]]:
-  """The layers' parameters with what an adapter adds, sealed.
+  """The layers' parameters with the adapter's changes added, sealed.
 
   Args:
-    layers: their affine maps are left alone.
+    layers: the layers; their affine maps are left unchanged.
 
-  Returns: of each layer, its `stored` with the changes of its `delta`.
+  Returns: for each layer, its `stored` plus the changes in its `delta`.
   """
   changes = [
     {
@@ -73,14 +73,14 @@ def _outer_sum(change: LowRank) -> jax.Array:
 
 @custom_vjp
 def sealed(values: Any) -> Any:
-  """Changed parameters as if they were stored so; the values themselves.
+  """The values unchanged, compiled as if they were stored parameters.
 
-  A generator with an adapter that changes nothing is to equal the generator
+  A generator with an adapter that changes nothing must equal the generator
   without one, bit for bit. XLA's CPU compiler would fuse the sum with zero
-  into whatever reads it, and choose other loops there (a bias that is no
-  plain parameter is added after a product, not before it). A branch that it
-  cannot foresee is the only thing it does not fuse across;
-  `lax.optimization_barrier` is gone by then.
+  into its consumers and then choose different loops there (a bias that is not
+  a plain parameter is added after a product, not before it). The only thing
+  it does not fuse across is a branch that it cannot predict;
+  `lax.optimization_barrier` is removed before that stage.
 
   Args:
     values: pytree of arrays, at least one.
@@ -103,7 +103,7 @@ def _sums(
   products: Callable[[Sequence[LowRank]], list[jax.Array]],
   seal: Callable[[Any], Any],
 ) -> Callable[[Any], Any]:
-  """Of many layers {name: (stored, change)}, the sums by name."""
+  """The sums of many layers {name: (stored, change)}, by name."""
 
   def function(layers):
     made = iter(

@@ -1,4 +1,4 @@
-"""StyleGAN2's modulated convolution, with weights shared by the batch."""
+"""StyleGAN2's modulated convolution, with weights shared across the batch."""
 
 import functools
 from collections.abc import Sequence
@@ -33,8 +33,8 @@ def demodulation(kernel: Array, styles: Array) -> jax.Array:
 
 def _squares(kernel: Array) -> jax.Array:
   """The sum of a kernel's squares over taps, [I, O]."""
-  # XLA takes fifty times as long on a CPU for one reduction (22 ms for a
-  # kernel of 3 x 3 x 512 x 512).
+  # On a CPU, XLA takes fifty times as long for a single reduction (22 ms for a
+  # 3 x 3 x 512 x 512 kernel).
   return functools.reduce(
     jnp.add,
     [
@@ -51,8 +51,8 @@ _own_power = own_changes.power(_squares)
 def _on_cpu(layer: tuple[Array, Array]) -> jax.Array:
   kernel, styles = layer
   power = _squares(kernel)
-  # Exact products whatever the setting: a sum of squares of a few hundred
-  # terms costs nothing and scales a whole channel.
+  # Highest precision whatever the setting: a sum of a few hundred squares
+  # costs nothing and scales a whole channel.
   total = jnp.matmul(jnp.square(styles), power, precision=lax.Precision.HIGHEST)
   return lax.rsqrt(total + 1e-8)
 
@@ -80,7 +80,7 @@ demodulations = by_platform(cpu=one_by_one(_on_cpu), default=_elsewhere)
 def own_demodulation(
   kernel: Array, styles: Array, base: Array, low_rank: LowRank
 ) -> jax.Array:
-  """`demodulation` of a kernel = base + low_rank, one of many in `jax.vmap`."""
+  """`demodulation` for kernel = base + low_rank, many at once in `jax.vmap`."""
   power = _own_power(kernel, base, low_rank.a, low_rank.b)
   total = jnp.matmul(jnp.square(styles), power, precision=lax.Precision.HIGHEST)
   return lax.rsqrt(total + 1e-8)
@@ -89,7 +89,7 @@ def own_demodulation(
 def own_kernel(layer: tuple[Array, Array]) -> jax.Array:
   """A kernel [1, 1, I, O] with each sample's styles, [N, I]: [N, I, O].
 
-  It is so small that one per sample is cheaper than a pass over activations.
+  The kernel is so small that one per sample is cheaper than scaling x.
   """
   kernel, styles = layer
   return kernel[0, 0] * styles[:, :, None]
@@ -119,24 +119,24 @@ def modulated_conv2d(
   low_rank: LowRank | None = None,
   precision: lax.PrecisionLike | None = None,
 ) -> jax.Array:
-  """Convolves each sample with its own scaling of one kernel.
+  """Convolves each sample with its own scaling of a shared kernel.
 
   Scaling the activations before (by the style) and after (by the
-  demodulation) is the same function as scaling the kernel, and needs no
-  kernel per sample.
+  demodulation) is equivalent to scaling the kernel, and needs no kernel per
+  sample.
 
   Args:
-    x: [N, H, W, I], of the dtype to compute in.
+    x: [N, H, W, I], in the compute dtype.
     kernel: [k, k, I, O] float32, k odd.
     styles: [N, I] float32.
-    up: 1 or 2; 2 doubles the size.
+    up: upsampling factor, 1 or 2.
     demodulate: scale every output channel to unit variance.
     base: see `convolution.conv2d`.
     low_rank: kernel - base; both or neither.
-    precision: of the products.
+    precision: matrix-product precision, see `jax.lax.Precision`.
 
   Returns: [N, H * up, W * up, O], of x's dtype.
-  Raises: AssertionError on shapes that do not fit, or another `up`.
+  Raises: AssertionError on shapes that do not match, or another `up`.
   Source: StyleGAN2, equations 1 to 3.
   """
   chex.assert_rank([x, kernel], 4)

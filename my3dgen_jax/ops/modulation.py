@@ -1,7 +1,8 @@
-"""What a synthesis network does before pixels: w goes into the layers.
+"""The part of a synthesis network before pixels: w modulates the layers.
 
-Each layer's affine map, demodulation and per-sample kernel is a few hundred
-thousand numbers; all layers' together are a few large operations on a GPU.
+A layer's affine map, demodulation and per-sample kernel are a few hundred
+thousand numbers; on a GPU, those of all layers are computed in a few large
+operations.
 """
 
 import functools
@@ -34,18 +35,19 @@ def modulate(
   *,
   precision: lax.PrecisionLike | None = None,
 ) -> list[Modulated]:
-  """Layers with their w in them.
+  """Modulates the layers with their w.
 
   Args:
-    layers: with 3x3 kernels (demodulated, and with noise) or 1x1 kernels
+    layers: layers with 3x3 kernels (demodulated, with noise) or 1x1 kernels
       (neither; their styles have a gain of 1 / sqrt(inputs)).
     ws: [N, w_dim] for each layer.
-    precision: of the affine maps' products.
+    precision: matrix-product precision of the affine maps.
 
   Returns: a `ModulatedConv` or `ModulatedRGB` for each layer.
   Source: StyleGAN2, appendix B, and equations 1 to 3.
   """
-  # The affine map's pair joins its kernel after the gain; all else is stored.
+  # An affine map's low-rank pair is added later, after the gain of the stored
+  # kernel; everything else is added here.
   stored = low_rank.changed(
     [
       *layers,
@@ -116,7 +118,7 @@ def modulate(
 def _demodulations(
   layers: Sequence[tuple[tuple[Array, Array], LayerWeights]],
 ) -> list[jax.Array]:
-  """Of each layer's (kernel, styles); of stacks of adapters in a shorter way."""
+  """Demodulations of all layers' (kernel, styles); faster for stacks."""
   changes = [layer.delta.low_rank for _, layer in layers]
   if any(
     change and stacks.is_stack(layer.stored["kernel"], change.a, change.b)
@@ -133,7 +135,7 @@ def _demodulations(
 
 @flax.struct.dataclass
 class _Affine:
-  """An affine map, its stored kernel divided by sqrt(inputs) after."""
+  """An affine map; its stored kernel is divided by sqrt(inputs) later."""
 
   w: jax.Array
   kernel: jax.Array
@@ -143,7 +145,7 @@ class _Affine:
 
 @functools.cache
 def _affine(precision: lax.PrecisionLike | None) -> Callable[[Any], Any]:
-  """Many `_Affine` to what they give, [N, O] each."""
+  """A function from many `_Affine` to their outputs, [N, O] each."""
 
   def on_cpu(layer: _Affine) -> jax.Array:
     kernel = layer.kernel * (1 / layer.kernel.shape[0] ** 0.5)
@@ -155,7 +157,7 @@ def _affine(precision: lax.PrecisionLike | None) -> Callable[[Any], Any]:
     multiply = functools.partial(products.scaled_rows, precision=precision)
     result = multiply(layer.w, layer.kernel) / layer.kernel.shape[0] ** 0.5
     if layer.low_rank is not None:
-      # The kernel's own gradient would be as large as the kernel.
+      # The gradient of the dense kernel would be as large as the kernel.
       result += multiply(multiply(layer.w, layer.low_rank.a), layer.low_rank.b)
     return result + layer.bias
 
@@ -164,9 +166,9 @@ def _affine(precision: lax.PrecisionLike | None) -> Callable[[Any], Any]:
 
 @functools.partial(custom_vjp, nondiff_argnums=(1,))
 def _over_batch(vectors: Any, size: int) -> Any:
-  """Vectors [C] in a pytree to the same row for each sample, [size, C].
+  """Broadcasts vectors [C] in a pytree over the batch, to [size, C].
 
-  Gradients of theirs are summed over the batch for all of them together.
+  Their gradients are then summed over the batch for all of them together.
   """
   return jax.tree.map(
     lambda vector: jnp.broadcast_to(vector, (size,) + vector.shape), vectors

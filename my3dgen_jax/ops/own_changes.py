@@ -1,17 +1,17 @@
-"""One kernel, and for each of many people a low-rank change of it.
+"""One shared kernel with a separate low-rank change for each person.
 
     lora = my3dgen_jax.lora.stack([of_one, of_another])      # [K, ...]
     jax.vmap(generator)(variables with lora, ws, c)
 
 For a stack under `jax.vmap` the frozen kernel is applied once to the whole
-batch, and each person's pair as two narrow products: a kernel of each person's
-own would be a grouped convolution, and K times the memory.
+batch, and each person's pair as two narrow products: a full kernel per person
+would need a grouped convolution and K times the memory.
 
     x (W + A B) = x W + (x A) B
     sum over taps of (W + A B)^2 = that of W^2 + 2 W (A B) + (A B)^2
 
-Source: S-LoRA (Sheng et al. 2023), for products; here for convolutions and
-their demodulation.
+Source: S-LoRA (Sheng et al. 2023), for matrix products; extended here to
+convolutions and their demodulation.
 """
 
 import functools
@@ -23,7 +23,8 @@ from jax import lax
 
 from my3dgen_jax.tracing.stacks import stackable
 
-# Of (x, styles, kernel, base, a, b), and of (kernel, base, a, b).
+# Positions of the base, and of each person's own arguments, in (x, styles,
+# kernel, base, a, b) and in (kernel, base, a, b).
 _CONV_BASE, _CONV_OWN = 3, (2, 4, 5)
 _POWER_BASE, _POWER_OWN = 1, (0, 2, 3)
 
@@ -34,15 +35,15 @@ def convolution(
   gather: Callable[[jax.Array], jax.Array],
   precision: lax.PrecisionLike | None,
 ) -> Callable[..., jax.Array]:
-  """A convolution with a low-rank change, that stacks share the kernel of.
+  """A convolution with a low-rank change that shares the kernel in stacks.
 
   Args:
     function: (x [N, H, W, I], styles [N, I], kernel = base + a b, base,
       a [kh, kw, I, R], b [R, O]) to [N, H', W', O].
-    plain: the same of (x, styles, base).
-    gather: products of each pixel with each tap, [N, H, W, kh, kw, R], to
-      what those give at the outputs, [N, H', W', R].
-    precision: of the products.
+    plain: the same convolution, taking (x, styles, base).
+    gather: maps each pixel's products with each tap, [N, H, W, kh, kw, R], to
+      their sums at the outputs, [N, H', W', R].
+    precision: matrix-product precision, see `jax.lax.Precision`.
   """
 
   def stacked(x, styles, kernel, base, a, b):
@@ -65,7 +66,7 @@ def convolution(
 def summed_taps(
   products: jax.Array, padding: tuple[tuple[int, int], tuple[int, int]]
 ) -> jax.Array:
-  """`gather` of a convolution of stride 1."""
+  """`gather` for a convolution of stride 1."""
   height, width = products.shape[3:5]
   padded = lax.pad(
     products,
@@ -88,10 +89,10 @@ def summed_taps(
 
 
 def spread_taps(products: jax.Array) -> jax.Array:
-  """`gather` of the transposed convolution of stride 2, with 3 x 3 taps."""
+  """`gather` for the transposed convolution of stride 2 with 3 x 3 taps."""
 
   def along(axis, taps):
-    """Taps 0 and 2 meet at even outputs, tap 1 is at odd ones."""
+    """Taps 0 and 2 meet at even outputs; tap 1 is alone at odd ones."""
     first, middle, last = (
       lax.index_in_dim(taps, i, 3, False) for i in range(3)
     )
@@ -115,10 +116,11 @@ def spread_taps(products: jax.Array) -> jax.Array:
 def power(
   squares: Callable[[jax.Array], jax.Array],
 ) -> Callable[..., jax.Array]:
-  """The sum over taps of (base + a b)^2, that stacks share the base's of.
+  """The sum over taps of (base + a b)^2, sharing the base's part in stacks.
 
   Args:
-    squares: of a kernel [kh, kw, I, O], its squares' sum over taps, [I, O].
+    squares: maps a kernel, [kh, kw, I, O], to its sum of squares over taps,
+      [I, O].
 
   Returns: the function of (kernel = base + a b, base, a, b).
   """

@@ -1,4 +1,4 @@
-"""Matrix products of shapes that a GPU should not have to try out."""
+"""Matrix products for shapes that a GPU should not have to autotune."""
 
 import functools
 from collections.abc import Callable
@@ -10,20 +10,20 @@ from jax import lax
 from my3dgen_jax.tracing.platforms import by_platform, is_symbolic
 from my3dgen_jax.types import Array
 
-# Rows up to which a sum of scaled rows is as quick as a product on a GPU:
-# what is large, the matrix, is read once in either case.
+# Up to so many rows a sum of scaled rows is as fast as a product on a GPU:
+# the large operand, the matrix, is read once in either case.
 _FEW_ROWS = 32
 
 
 def few_rows(
   x: Array, matrix: Array, *, precision: lax.PrecisionLike | None = None
 ) -> jax.Array:
-  """The product [N, I] x [I, O], as a rule of a few rows with a large matrix.
+  """The product [N, I] x [I, O], usually of few rows with a large matrix.
 
   Args:
     x: [N, I] float32.
     matrix: [I, O] float32.
-    precision: of the product where it is one.
+    precision: matrix-product precision, where a product is used.
 
   Returns: [N, O] float32.
   """
@@ -33,7 +33,7 @@ def few_rows(
 def scaled_rows(
   x: Array, matrix: Array, *, precision: lax.PrecisionLike | None = None
 ) -> jax.Array:
-  """`few_rows` as accelerators compute it."""
+  """`few_rows` as it is computed on accelerators."""
   if is_symbolic(x.shape[0]) or x.shape[0] > _FEW_ROWS:
     return jnp.matmul(x, matrix, precision=precision)
   return jnp.sum(x[:, :, None] * matrix, axis=1)

@@ -1,4 +1,4 @@
-"""Bilinear resizing of images, antialiased when it makes them smaller."""
+"""Bilinear resizing of images, antialiased when shrinking."""
 
 import chex
 import jax
@@ -14,14 +14,14 @@ def resize_bilinear(
 
   Args:
     x: [N, H, W, C].
-    height: of the result, pixels.
-    width: of the result, pixels.
-    antialias: widen the filter when shrinking; else plain interpolation.
+    height: height of the result, pixels.
+    width: width of the result, pixels.
+    antialias: widen the filter when shrinking; otherwise plain interpolation.
 
   Returns: [N, height, width, C].
   """
   chex.assert_rank(x, 4)
-  # The products are with filter weights that should not be rounded.
+  # These are products with filter weights, which should not be rounded.
   return jax.image.resize(
     x,
     (x.shape[0], height, width, x.shape[-1]),

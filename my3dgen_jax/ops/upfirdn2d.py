@@ -1,4 +1,4 @@
-"""Resampling with the filter [1, 3, 3, 1], of images and inside convolutions.
+"""Resampling with the filter [1, 3, 3, 1], on images and in convolutions.
 
 Everything is separable and written with slices, so that XLA compiles it to
 plain arithmetic on every backend. Images are NHWC; kernels HWIO.
@@ -50,8 +50,8 @@ def upsample2(x: Array) -> jax.Array:
   )
 
 
-# Zeros between pixels, then the filter at gain 2 an axis; so the transpose is
-# the filter, then every second pixel.
+# Upsampling inserts zeros and filters with gain 2 per axis, so its transpose
+# filters and then takes every second pixel.
 upsample2.defvjp(
   lambda x: (upsample2(x), None),
   lambda _, cotangent: (4 * downsample2(cotangent),),
@@ -74,7 +74,7 @@ def _filter(
   first, second, third, fourth = (
     _window(padded, axis, i, size, stride) for i in range(len(FILTER_TAPS))
   )
-  # The taps are symmetric: two products serve for four.
+  # The taps are symmetric: two products are enough for four taps.
   return (FILTER_TAPS[0] * scale) * (first + fourth) + (
     FILTER_TAPS[1] * scale
   ) * (second + third)
@@ -84,9 +84,9 @@ def _filter(
 def _smooth(
   x: jax.Array, axis: int, before: int, after: int, gain: float
 ) -> jax.Array:
-  """`_filter` of stride 1, with a gradient that is one, too.
+  """`_filter` with stride 1, whose gradient is again a `_filter`.
 
-  The taps are symmetric, so the transpose differs in its padding alone;
+  The taps are symmetric, so the transpose differs only in its padding;
   autodiff would pad and add a large array for each tap.
   """
   return _filter(x, axis, before, after, gain=gain)
@@ -112,7 +112,7 @@ def downsample2(x: Array) -> jax.Array:
 
 
 def filter2d(x: Array) -> jax.Array:
-  """Smooths an image of any size, [N, H, W, C], at the same size."""
+  """Smooths an image, [N, H, W, C], and keeps its size."""
   for axis in (_ROWS, _COLUMNS):
     x = _smooth(x, axis, 2, 1, 1.0)
   return x
@@ -126,7 +126,7 @@ def conv_down2(
   Args:
     x: [N, H, W, I].
     kernel: [3, 3, I, O].
-    precision: of the products.
+    precision: matrix-product precision, see `jax.lax.Precision`.
 
   Returns: [N, H // 2, W // 2, O].
   """
@@ -147,10 +147,10 @@ def conv_up2(
   styles: Array | None = None,
   precision: lax.PrecisionLike | None = None,
 ) -> jax.Array:
-  """Transposed convolution with stride 2, then the filter at gain 2 an axis.
+  """Transposed convolution with stride 2, then the filter at gain 2 per axis.
 
   With y[n] = sum_i x[i] k[n - 2i] for n = 0 … 2H, the result is
-  z[m] = (y[m-1] + 3 y[m] + 3 y[m+1] + y[m+2]) / 4, y zero outside.
+  z[m] = (y[m-1] + 3 y[m] + 3 y[m+1] + y[m+2]) / 4, y being zero outside.
 
   Args:
     x: [N, H, W, I].
@@ -158,7 +158,7 @@ def conv_up2(
     base: see `convolution.conv2d`.
     low_rank: see `convolution.conv2d`.
     styles: see `convolution.conv2d`.
-    precision: of the products.
+    precision: matrix-product precision, see `jax.lax.Precision`.
 
   Returns: [N, 2H, 2W, O].
   """

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and what reads and writes them.
+"""Files that are complete or absent, and the code that reads and writes them.
 
-Imports nothing of the package but its errors.
+Imports nothing from the package except its errors.
 """

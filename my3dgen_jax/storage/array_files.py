@@ -1,4 +1,4 @@
-"""`.npy` and `.npz` files that anybody may have written."""
+"""Untrusted `.npy` and `.npz` files."""
 
 import os
 import pathlib
@@ -9,7 +9,7 @@ import numpy as np
 
 from my3dgen_jax.errors import CheckpointError
 
-MOST_BYTES = 2**28  # of all arrays of a file; latents have some kilobytes
+MOST_BYTES = 2**28  # limit for a file's arrays; latents take some kilobytes
 
 _ZIP_START, _NPY_START = b"PK", b"\x93NUMPY"
 
@@ -17,23 +17,23 @@ _ZIP_START, _NPY_START = b"PK", b"\x93NUMPY"
 def read_npz(
   path: str | os.PathLike, *, most_bytes: int = MOST_BYTES
 ) -> dict[str, np.ndarray]:
-  """All arrays of a file.
+  """Reads all arrays of a file.
 
   Args:
-    path: of the file.
-    most_bytes: that the arrays may have together.
+    path: path of the file.
+    most_bytes: limit for the arrays' total size, bytes.
 
-  Raises: CheckpointError: names it; it is missing or damaged, too large, or
-    holds Python objects.
+  Raises: CheckpointError: the file is missing or damaged, too large, or holds
+    Python objects; it names the file.
   """
   try:
-    # Opening a named pipe would wait for ever.
+    # Opening a named pipe would block forever.
     if pathlib.Path(path).exists() and not pathlib.Path(path).is_file():
-      raise CheckpointError("is no ordinary file")
+      raise CheckpointError("is not an ordinary file")
     with open(path, "rb") as file:
       found = read(file, most_bytes=most_bytes)
     if isinstance(found, np.ndarray):
-      raise CheckpointError("is damaged, or no .npz file")
+      raise CheckpointError("is damaged, or not a .npz file")
   except FileNotFoundError:
     raise CheckpointError(f"{path}: missing") from None
   except OSError as error:
@@ -46,15 +46,15 @@ def read_npz(
 def read(
   file: BinaryIO, *, most_bytes: int = MOST_BYTES
 ) -> np.ndarray | dict[str, np.ndarray]:
-  """The array of a `.npy` file, or all of an `.npz` by name.
+  """The array of a `.npy` file, or all arrays of an `.npz` by name.
 
-  Sizes are looked at before anything is unpacked.
+  Sizes are checked before anything is unpacked.
 
   Args:
-    file: open, at its start; can be searched.
+    file: an open, seekable file, at its start.
     most_bytes: see `read_npz`.
 
-  Raises: CheckpointError: as `read_npz`, without a name.
+  Raises: CheckpointError: as `read_npz`, without a file name.
   """
   kind = ".npy"
   try:
@@ -69,9 +69,9 @@ def read(
       raise CheckpointError(
         f"holds {size / 1e6:.0f} MB, expected {most_bytes / 1e6:.0f} MB at most"
       )
-    # NumPy takes anything else for a pickle.
+    # NumPy would treat anything else as a pickle.
     if kind == ".npy" and start != _NPY_START:
-      raise CheckpointError("is damaged, or no .npy or .npz file")
+      raise CheckpointError("is damaged, or not a .npy or .npz file")
     file.seek(0)
     found = np.load(file, allow_pickle=False)
     if isinstance(found, np.ndarray):
@@ -80,10 +80,10 @@ def read(
       return {name: found[name] for name in found.files}
   except CheckpointError:
     raise
-  # NumPy and zipfile raise a good dozen types for damaged files.
+  # NumPy and zipfile raise a dozen types of errors for damaged files.
   except Exception as error:  # pylint: disable=broad-exception-caught
     if "allow_pickle" in str(error):
       raise CheckpointError(
-        "holds Python objects, which may run code; save numbers alone"
+        "holds Python objects, which may run code; save only numbers"
       ) from None
-    raise CheckpointError(f"is damaged, or no {kind} file") from None
+    raise CheckpointError(f"is damaged, or not a {kind} file") from None

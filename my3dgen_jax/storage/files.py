@@ -1,4 +1,4 @@
-"""Files that are whole or absent."""
+"""Files that are complete or absent."""
 
 import contextlib
 import os
@@ -21,10 +21,10 @@ _SYSTEM_FILES = (
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
-  """Opens a temporary file that takes the path's place at the end.
+  """Opens a temporary file that replaces the path at the end.
 
-  If the block fails, the path is as it was, and nothing is left beside it. A
-  kill may leave a file that `is_leftover` knows.
+  If the block fails, the path is unchanged, and nothing is left next to it. A
+  kill may leave a file that `is_leftover` recognizes.
 
   Raises: OSError, which names the path, if the folder cannot be written or
     the disk is full.
@@ -39,35 +39,35 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
       # A rename may reach the disk before the bytes do.
       file.flush()
       os.fsync(file.fileno())
-    # mkstemp makes files that nobody else can read.
+    # mkstemp creates files that only their owner can read.
     os.chmod(temporary, 0o666 & ~_umask())
     os.replace(temporary, path)
   except BaseException as error:
     os.unlink(temporary)
     if isinstance(error, OSError) and error.filename is None:
-      error.filename = str(path)  # a full disk names nothing
+      error.filename = str(path)  # errors of a full disk name no file
     raise
 
 
 def is_leftover(path: str | os.PathLike) -> bool:
-  """Whether it is what a killed `replacing` may have left."""
+  """Whether a file was left by a killed `replacing`."""
   name = pathlib.Path(path).name
   return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
 
 
 def is_system_file(name: str) -> bool:
-  """Whether systems leave it in folders that people have looked into.
+  """Whether operating systems put such a file in folders they display.
 
   Args:
-    name: of a file or folder, e.g. `.DS_Store`, `._a.jpg`, `Thumbs.db`.
+    name: name of a file or folder, e.g. `.DS_Store`, `._a.jpg`, `Thumbs.db`.
   """
   return name.startswith("._") or name.lower() in _SYSTEM_FILES
 
 
 def holds_nothing(folder: str | os.PathLike) -> bool:
-  """Whether a folder is empty, but for left-overs and systems' own files.
+  """Whether a folder is empty, except for leftovers and system files.
 
-  Raises: OSError: it is missing, or cannot be looked into.
+  Raises: OSError: it is missing, or cannot be read.
   """
   return all(
     is_leftover(path) or is_system_file(path.name)
@@ -76,12 +76,12 @@ def holds_nothing(folder: str | os.PathLike) -> bool:
 
 
 def make_writable(folder: str | os.PathLike, remedy: str) -> pathlib.Path:
-  """Makes a folder if it is missing, and tries to write in it.
+  """Creates a folder if it is missing, and tries to write in it.
 
-  For what is written after hours of work.
+  For results that are written after hours of work.
 
   Args:
-    folder: "~" is the user's own.
+    folder: the folder; "~" is the user's home.
     remedy: end of the message, e.g. "name another folder by --out".
 
   Raises: UserError: names the folder.
@@ -99,7 +99,7 @@ def make_writable(folder: str | os.PathLike, remedy: str) -> pathlib.Path:
 
 
 def check_folder_of(path: str | os.PathLike):
-  """Whether the folder that a file is to lie in is there and can be written.
+  """Checks that a file's folder exists and can be written.
 
   Raises: UserError: names the folder.
   """

@@ -1,4 +1,4 @@
-"""JSON that anybody may have written."""
+"""Untrusted JSON."""
 
 import json
 import os
@@ -8,21 +8,21 @@ from typing import Any
 
 from my3dgen_jax.errors import UserError
 
-MOST_BYTES = 2**25  # of text; what is made of it takes some 25 times as much
+MOST_BYTES = 2**25  # limit for a text; parsed, it takes some 25 times as much
 
-_MOST_DEPTH = 64  # lists in lists; ours have ten at most
-_MOST_DIGITS = 20  # of whole numbers that 64 bits hold, with a sign
+_MOST_DEPTH = 64  # nesting; this project's files have ten levels at most
+_MOST_DIGITS = 20  # of integers that fit in 64 bits, with a sign
 
 
 def parse(data: bytes | str) -> Any:
-  """Plain data of a text.
+  """Parses plain data.
 
   Args:
-    data: the text, or its bytes in UTF-8, -16 or -32. Whole numbers beyond
-      64 bits become floats.
+    data: the text, or its bytes in UTF-8, -16 or -32. Integers beyond 64 bits
+      become floats.
 
-  Raises: UserError: it is too long, no JSON, or nested too deeply. The
-    message begins with "is": what holds the text is to be put in front.
+  Raises: UserError: it is too long, not JSON, or nested too deeply. The
+    message begins with "is": callers put the file's name in front.
   """
   if len(data) > MOST_BYTES:
     raise UserError(
@@ -34,7 +34,7 @@ def parse(data: bytes | str) -> Any:
   except RecursionError:
     raise UserError("is nested too deeply") from None
   except ValueError as error:
-    raise UserError(f"is no JSON: {error}") from None
+    raise UserError(f"is not valid JSON: {error}") from None
   level = _containers([content])
   for _ in range(_MOST_DEPTH):
     if not level:
@@ -54,7 +54,7 @@ def _containers(values: Iterable[Any]) -> list[Any]:
 
 
 def read(path: str | os.PathLike) -> Any:
-  """Plain data of a file.
+  """Reads plain data from a file.
 
   Raises: UserError: names the file; see `parse`.
   """
@@ -62,7 +62,7 @@ def read(path: str | os.PathLike) -> Any:
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:
-  """A file's bytes, but no more than `parse` takes and one.
+  """A file's bytes, up to one more than `parse` accepts.
 
   Raises: UserError: it cannot be read.
   """
@@ -74,7 +74,7 @@ def read_bytes(path: str | os.PathLike) -> bytes:
 
 
 def parse_file(path: str | os.PathLike, data: bytes | str) -> Any:
-  """`parse`, whose errors name the file."""
+  """`parse`, with errors that name the file."""
   try:
     return parse(data)
   except UserError as error:
@@ -82,9 +82,9 @@ def parse_file(path: str | os.PathLike, data: bytes | str) -> Any:
 
 
 def _parse_int(digits: str) -> int | float:
-  """A whole number, or infinity and the like where none can hold it.
+  """An integer, or a float (such as infinity) if it does not fit 64 bits.
 
-  Python's own have no end: sums with floats then fail in ways of their own.
+  Python's own integers have no limit: arithmetic with floats would then fail.
   """
   if len(digits) > _MOST_DIGITS or abs(int(digits)) >= 2**63:
     return float(digits)

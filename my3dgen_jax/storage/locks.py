@@ -1,4 +1,4 @@
-"""One command at a time in a folder."""
+"""Lets only one command at a time work in a folder."""
 
 import contextlib
 import os
@@ -7,21 +7,21 @@ from collections.abc import Iterator
 
 from my3dgen_jax.errors import UserError
 
-_held: dict[pathlib.Path, int] = {}  # how often by this process
+_held: dict[pathlib.Path, int] = {}  # how often this process holds each
 
 
 @contextlib.contextmanager
 def hold(folder: str | os.PathLike) -> Iterator[None]:
-  """Keeps other processes out of a folder that is written to for long.
+  """Keeps other processes out of a folder during long writes.
 
-  The folder itself is locked, so nothing is left in it, and a process that
-  dies leaves no lock. Where the system knows no such locks, nobody is kept out.
+  The folder itself is locked, so no file is left in it, and a process that
+  dies leaves no lock. On systems without such locks, no one is kept out.
 
   Args:
-    folder: made if missing.
+    folder: the folder, created if missing.
 
   Raises: UserError: another process holds it, here or (over NFS) elsewhere;
-    OSError: it cannot be made.
+    OSError: it cannot be created.
   """
   folder = pathlib.Path(folder).expanduser()
   folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def check_free(folder: str | os.PathLike):
 
 
 def _locked(known: pathlib.Path, folder: pathlib.Path) -> int | None:
-  """A handle that holds a folder until it is closed; None: no such locks."""
+  """A handle that locks a folder until closed; None: locks do not exist."""
   try:
     import fcntl  # not on Windows
   except ImportError:

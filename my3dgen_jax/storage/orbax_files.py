@@ -1,4 +1,4 @@
-"""Orbax, as it should fail: early, and in one line."""
+"""Orbax with errors that come early and fit on one line."""
 
 import contextlib
 import errno
@@ -13,20 +13,20 @@ import jax
 
 from my3dgen_jax.errors import CheckpointError
 
-_DISK_ALLOWANCE = 2**20  # bytes, for what is not numbers
+_DISK_ALLOWANCE = 2**20  # bytes for everything that is not numbers
 
 
 @contextlib.contextmanager
 def checkpointer(failure: str) -> Iterator[Any]:
-  """Orbax's checkpointer, whose failures are one `CheckpointError`.
+  """Orbax's checkpointer; its failures become one `CheckpointError`.
 
   Args:
-    failure: put before the reason.
+    failure: start of the message, before the reason.
   """
-  # It takes a second to import; whoever only builds models needs none.
+  # It takes a second to import, and code that only builds models needs none.
   import orbax.checkpoint as ocp  # pylint: disable=import-outside-toplevel
 
-  # What fails is raised; its threads need not tell it, too.
+  # Failures are raised; its threads need not log them, too.
   loggers = [logging.getLogger(name) for name in ("absl", "asyncio", "orbax")]
   levels = [logger.level for logger in loggers]
   try:
@@ -45,7 +45,7 @@ def checkpointer(failure: str) -> Iterator[Any]:
       yield orbax
   except CheckpointError:
     raise
-  # Orbax and TensorStore raise a good dozen types for disks and files.
+  # Orbax and TensorStore raise a dozen types of errors for disks and files.
   except Exception as error:  # pylint: disable=broad-exception-caught
     reason = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
     raise CheckpointError(f"{failure}: {reason}") from error
@@ -55,15 +55,15 @@ def checkpointer(failure: str) -> Iterator[Any]:
 
 
 def check_space(path: str | os.PathLike, tree: Any):
-  """Refuses what would fill the disk.
+  """Refuses writes that would fill the disk.
 
   Orbax writes from many threads and fails untidily on a full disk.
 
   Args:
-    path: to be written, in a folder that exists.
-    tree: of arrays.
+    path: path to be written, in a folder that exists.
+    tree: the arrays.
 
-  Raises: CheckpointError, caused by an OSError: it is nobody's input.
+  Raises: CheckpointError, caused by an OSError: it is not an input error.
   """
   path = pathlib.Path(path)
   needed = _DISK_ALLOWANCE + sum(leaf.nbytes for leaf in jax.tree.leaves(tree))

@@ -1,23 +1,23 @@
-"""What a file that people pass on may say: names, but not where things lie.
+"""Removes private paths from files that people share.
 
-Adapters, reports and pictures leave the machine that they were made on. A path
-tells a user's name and how folders are arranged; the last part of it is enough
-to know what was meant.
+Adapters, reports and images leave the machine that they were made on. A path
+reveals a user's name and folder structure; its last part is enough to identify
+what was meant.
 """
 
 import json
 import re
 from typing import Any
 
-# Absolute on some system, or in somebody's home: /a/b, ~/a, C:\\a, \\\\host\\a.
+# Absolute on some system, or in a home folder: /a/b, ~/a, C:\\a, \\\\host\\a.
 _ABSOLUTE = re.compile(r"(?:~?[\\/]|~\w*[\\/]|[A-Za-z]:[\\/]|file://)")
 
 
 def without_paths(value: Any) -> Any:
-  """Plain data with absolute paths cut down to their last part.
+  """Plain data with absolute paths reduced to their last part.
 
   Args:
-    value: tables, lists and texts in any depth; a text that is JSON is read.
+    value: dicts, lists and strings at any depth; JSON inside strings is read.
   """
   if isinstance(value, dict):
     return {name: without_paths(one) for name, one in value.items()}
@@ -36,5 +36,5 @@ def without_paths(value: Any) -> Any:
 
 
 def has_paths(value: Any) -> bool:
-  """Whether `without_paths` changes anything."""
+  """Whether `without_paths` would change anything."""
   return json.dumps(without_paths(value)) != json.dumps(value)

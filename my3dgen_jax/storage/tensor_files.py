@@ -12,20 +12,20 @@ import numpy as np
 
 from my3dgen_jax.errors import CheckpointError
 
-_ALIGNMENT = 8  # of the tensors' first byte
+_ALIGNMENT = 8  # of the first tensor byte
 
 
 @contextlib.contextmanager
 def opened(path: str | os.PathLike, kind: str) -> Iterator[Any]:
-  """A file to read from, as `safetensors.safe_open` gives it.
+  """Opens a file for reading, like `safetensors.safe_open`.
 
   Args:
-    path: of the file.
+    path: path of the file.
     kind: what it should be, for the message, e.g. "an adapter".
 
-  Raises: CheckpointError: it cannot be read; also for reading in the block.
+  Raises: CheckpointError: it cannot be read; also for reads inside the block.
   """
-  # Only whoever reads or writes files needs it.
+  # Imported here because only reading and writing files needs it.
   from safetensors import safe_open, SafetensorError
 
   try:
@@ -41,16 +41,16 @@ def opened(path: str | os.PathLike, kind: str) -> Iterator[Any]:
 def encode(
   tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> bytes:
-  """A file's bytes.
+  """Encodes a file's bytes.
 
-  The library writes the metadata in an order that differs from one process to
-  the next, and with it the file's SHA-256.
+  The library's order of metadata differs from process to process, and with it
+  the file's SHA-256.
 
   Args:
-    tensors: by name.
-    metadata: texts by name.
+    tensors: the tensors, by name.
+    metadata: strings by name.
   """
-  # Only whoever reads or writes files needs it.
+  # Imported here because only reading and writing files needs it.
   from safetensors.numpy import save  # pylint: disable=import-outside-toplevel
 
   data = save(dict(tensors), metadata=dict(metadata))
@@ -65,13 +65,13 @@ def header(
   *,
   length: int = 0,
 ) -> bytes:
-  """What a file begins with, for numbers that are written piece by piece.
+  """Encodes a file's header, for numbers that are written piece by piece.
 
   Args:
     tensors: dtype, "F32" or "F16", and shape by name, in the order in which
       their bytes follow.
-    metadata: texts by name.
-    length: of its text at least, which spaces fill.
+    metadata: strings by name.
+    length: minimum length of the header's text, padded with spaces.
   """
   entries: dict[str, Any] = {"__metadata__": {}}  # first, as the library has it
   end = 0

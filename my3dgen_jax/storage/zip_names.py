@@ -1,27 +1,27 @@
-"""Names in zips that do not say how their letters are written.
+"""File names in zips that do not state their encoding.
 
-A zip marks names that are UTF-8. Others should be in the letters of the first
-PCs; systems write UTF-8 all the same, or the letters of their country.
+A zip marks names that are UTF-8. Others should be in the original PC's code
+page; systems write UTF-8 all the same, or a local encoding.
 """
 
 import json
 import zipfile
 
 _UTF8_FLAG = 0x800
-_UNMARKED = "cp437"  # which `zipfile` takes
-# In the order in which they are tried: the first ones refuse what is none.
+_UNMARKED = "cp437"  # which `zipfile` assumes
+# In the order in which they are tried: the first ones reject invalid bytes.
 _ENCODINGS = ("utf-8", "cp932", "gbk", "cp949", "big5", "cp1251", "cp1252")
-_MOST_BYTES = 2**25  # of a text that names the files
+_MOST_BYTES = 2**25  # limit for a text that names the files
 
 
 def decoded(archive: zipfile.ZipFile) -> list[tuple[zipfile.ZipInfo, str]]:
   """All entries with their names.
 
-  Of several encodings that names could be in, the one is taken whose names
-  stand in the archive's texts, as those of photos do in a `dataset.json`.
+  Of several possible encodings, the one is chosen whose names appear in the
+  archive's texts, like those of photos in a `dataset.json`.
 
   Args:
-    archive: open.
+    archive: the open archive.
   """
   entries = archive.infolist()
   doubtful = [
@@ -52,7 +52,7 @@ def decoded(archive: zipfile.ZipFile) -> list[tuple[zipfile.ZipInfo, str]]:
 
 
 def _texts(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> str:
-  """The JSON files of an archive in a row."""
+  """An archive's JSON files, concatenated."""
   texts = []
   for entry in entries:
     if entry.filename.endswith(".json") and entry.file_size <= _MOST_BYTES:
@@ -65,5 +65,5 @@ def _stem(name: str) -> str:
 
 
 def _escaped(name: str) -> str:
-  """As JSON writes letters that are not English."""
+  """Escapes non-ASCII letters as JSON does."""
   return json.dumps(name)[1:-1].lower()

@@ -1,4 +1,4 @@
-"""How functions are traced: by platform, derivative, mesh and number type.
+"""How functions are traced: by platform, derivative, mesh and dtype.
 
-Knows of no model; `ops` and all above are written with it.
+Knows no models; `ops` and everything above it use it.
 """

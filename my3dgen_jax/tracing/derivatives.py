@@ -1,14 +1,14 @@
-"""Derivatives that are written by hand, and the switch to JAX's own.
+"""Hand-written derivatives, and the switch to JAX's own.
 
-Rules of the renderer, the convolutions and LPIPS make `jax.grad` fast and
-small. JAX cannot run such a rule forwards, though:
+Hand-written rules in the renderer, the convolutions and LPIPS make `jax.grad`
+fast and lean. But JAX cannot run such a rule in forward mode:
 
     with derivatives.automatic():
       y, tangent = jax.jvp(function, (x,), (v,))
 
-differentiates everything as it is written: in any order and direction, but
-slower and with more memory. `GeneratorConfig(differentiation="any")` does so
-for a generator.
+differentiates everything automatically: in any order and direction, but slower
+and with more memory. `GeneratorConfig(differentiation="any")` does so for a
+generator.
 """
 
 import contextlib
@@ -27,14 +27,14 @@ _automatic = contextvars.ContextVar("automatic", default=False)
 
 @contextlib.contextmanager
 def automatic(enabled: bool = True) -> Iterator[None]:
-  """Leaves out the rules that are written by hand.
+  """Disables the hand-written rules.
 
-  What is traced in the context is differentiated by JAX alone, forwards
-  (`jax.jvp`, `jax.jacfwd`, `jax.linearize`) as well as backwards. A function
-  that `jax.jit` has traced before stays as it was traced.
+  What is traced in the context is differentiated by JAX alone, in forward
+  (`jax.jvp`, `jax.jacfwd`, `jax.linearize`) and reverse mode. A function that
+  `jax.jit` has traced before stays as it was traced.
 
   Args:
-    enabled: False: all is as outside.
+    enabled: False leaves everything as it is outside.
   """
   token = _automatic.set(enabled or _automatic.get())
   try:
@@ -44,12 +44,12 @@ def automatic(enabled: bool = True) -> Iterator[None]:
 
 
 def is_automatic() -> bool:
-  """Whether rules written by hand are left out now."""
+  """Whether the hand-written rules are disabled."""
   return _automatic.get()
 
 
 def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-  """`jax.jit`, but nothing is kept from one kind of derivative to the other."""
+  """`jax.jit` with a separate cache for each kind of derivative."""
   jitted = jax.jit(function, **options)
 
   @functools.wraps(function)
@@ -60,13 +60,13 @@ def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
 
 
 class custom_vjp:  # pylint: disable=invalid-name
-  """`jax.custom_vjp` that `automatic` switches off, also inside `shard_map`.
+  """`jax.custom_vjp` that `automatic` disables, also inside `shard_map`.
 
-  There all arguments of a call vary over the mesh axes that any of them
-  varies over; JAX then sums the gradients of those that did not.
+  Inside `shard_map`, all arguments of a call are made to vary over the mesh
+  axes that any of them varies over; JAX then sums the gradients of the others.
 
   Attributes:
-    function: what is computed.
+    function: the function to compute.
   """
 
   def __init__(
@@ -83,7 +83,7 @@ class custom_vjp:  # pylint: disable=invalid-name
     """Sets the rule, as for `jax.custom_vjp`."""
 
     def backward_alike(*arguments: Any) -> Any:
-      # It runs when a caller differentiates, not inside of an `entry`.
+      # It runs when a caller differentiates, not inside an `entry`.
       with _as_meant():
         return varying_like(backward(*arguments), arguments[-2:])
 
@@ -102,13 +102,13 @@ class custom_vjp:  # pylint: disable=invalid-name
 
 
 def varying_like(tree: Any, others: Any) -> Any:
-  """Arrays that vary over all mesh axes of `shard_map` that others vary over.
+  """Makes arrays vary over all `shard_map` axes that others vary over.
 
   Args:
     tree: pytree of arrays.
     others: pytree of arrays.
 
-  Returns: the tree; the very same outside of `shard_map`.
+  Returns: the tree; the same object outside `shard_map`.
   """
   axes = frozenset().union(*map(_axes, jax.tree.leaves(others)))
   if not axes:
@@ -126,18 +126,18 @@ def varying_like(tree: Any, others: Any) -> Any:
 def _axes(leaf: Any) -> frozenset[str]:
   if not isinstance(leaf, jax.Array):
     return frozenset()
-  kind = jax.typeof(leaf)  # of JAX 0.10; older ones have `vma`
+  kind = jax.typeof(leaf)  # JAX 0.10; older versions have `vma`
   if hasattr(kind, "mat"):
     return frozenset(kind.mat.varying)
   return getattr(kind, "vma", frozenset())
 
 
 def entry(function: Callable[..., Any]) -> Callable[..., Any]:
-  """A function that is called from outside, whatever the caller's settings.
+  """Wraps a public function, to work under any JAX settings of the caller.
 
-  JAX's switches against careless broadcasting and mixing of types are for the
-  caller's own code: here both are meant. And JAX's error on forward mode says
-  nothing of a remedy.
+  JAX's checks against implicit broadcasting and type promotion are for the
+  caller's own code: here both are intended. And JAX's error on forward mode
+  does not suggest a remedy.
   """
 
   @functools.wraps(function)
@@ -146,7 +146,7 @@ def entry(function: Callable[..., Any]) -> Callable[..., Any]:
       with _as_meant():
         return function(*arguments, **options)
     except TypeError as error:
-      # JAX has no class of its own for it.
+      # JAX has no exception class for it.
       if "forward-mode autodiff" not in str(error):
         raise
       raise UserError(

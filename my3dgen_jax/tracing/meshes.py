@@ -1,9 +1,9 @@
-"""Batches that lie on a mesh whose axes have JAX's explicit sharding.
+"""Batches on a mesh with JAX's explicit sharding axes.
 
-With explicit axes, the default of `jax.make_mesh`, the type of an array says
-how it is sharded, and each of a few hundred reshapes and look-ups in here
-would have to say how its result is. Inside a module none of it is anybody's
-choice: samples do not meet, so the compiler may follow the batch.
+With explicit axes, the default of `jax.make_mesh`, an array's type states its
+sharding, and each of a few hundred reshapes and look-ups in here would have to
+state its result's. Inside a module there is no choice to make: samples are
+independent, so the compiler can follow the batch.
 """
 
 import functools
@@ -16,13 +16,14 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 
 def along_batch(method: Callable[..., Any]) -> Callable[..., Any]:
-  """A module's method for arguments with a leading batch axis.
+  """Adapts a module's method to arguments with a sharded leading batch axis.
 
-  Its results are sharded along their leading axis as the arguments are,
-  and its inner axes are left to the compiler.
+  Its results are sharded along their leading axis like the arguments, and the
+  other axes are left to the compiler.
 
   Args:
-    method: of a `flax.linen.Module`; all arrays that it returns have the
+    method: a method of a `flax.linen.Module`; all arrays that it returns have
+      the batch axis.
       batch axis.
   """
 
@@ -48,11 +49,11 @@ def along_batch(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def apply_along_batch(function: Callable[..., Any], *trees: Any) -> Any:
-  """`function(*trees)`, for functions that are no module's methods.
+  """`function(*trees)`, for functions that are not methods of modules.
 
   Args:
-    function: all arrays that it returns have the batch axis.
-    *trees: the last has the batch axis; those before it are weights.
+    function: a function; all arrays that it returns have the batch axis.
+    *trees: arguments: the last has the batch axis, the others are weights.
   """
   sharding = _batch(trees[-1])
   if sharding is None:
@@ -80,7 +81,7 @@ def _run(
 
 
 def _batch(tree: Any) -> NamedSharding | None:
-  """How leading axes are sharded; None where that is not part of the types."""
+  """Sharding of leading axes; None if types do not include it."""
   found = None
   for leaf in jax.tree.leaves(tree):
     if not isinstance(leaf, jax.Array):

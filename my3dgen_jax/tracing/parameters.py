@@ -1,4 +1,4 @@
-"""Parameters as modules compute with them."""
+"""Parameters in the dtype that modules compute with."""
 
 from collections.abc import Callable
 
@@ -13,17 +13,17 @@ def stored(
   initializer: Callable[..., jax.Array],
   shape: tuple[int, ...],
 ) -> jax.Array:
-  """A parameter of a module: float32, whatever it is kept in.
+  """A module's parameter in float32, whatever dtype it is stored in.
 
-  So half the memory is a matter of `jax.tree.map(to_half, params)`: products
-  and sums stay as exact as activations are, and gradients come in the type of
-  what they are of.
+  So `jax.tree.map(to_half, params)` halves the memory: products and sums stay
+  as exact as the activations, and gradients have the dtype of their
+  parameters.
 
   Args:
-    module: whose `param` it is.
-    name: of the parameter.
+    module: the module that owns the parameter.
+    name: name of the parameter.
     initializer: (key, shape, dtype) to values.
-    shape: of the parameter.
+    shape: shape of the parameter.
   """
   value = module.param(name, initializer, shape, jnp.float32)
   return jnp.asarray(value).astype(jnp.float32)

@@ -1,8 +1,8 @@
-"""One function, computed in one way on a CPU and in another elsewhere.
+"""Functions with one implementation for CPUs and another for accelerators.
 
-What a CPU is quick at (narrow products, shifted copies that stay in cache,
-convolutions cut into phases) is hundreds of small operations, each of which a
-GPU compiles and tries out for as long as a large one. Accelerators get fewer
+What is fast on a CPU (narrow products, shifted copies that stay in cache,
+convolutions split into phases) is hundreds of small operations, each of which a
+GPU compiles and autotunes for as long as a large one. Accelerators get fewer
 and larger operations.
 """
 
@@ -16,52 +16,53 @@ from jax import lax
 
 from my3dgen_jax.tracing import derivatives
 
-# Numbers in an array; larger ones keep a GPU busy on their own, and to stack
-# them would copy them.
+# Numbers in an array; larger arrays keep a GPU busy on their own, and stacking
+# would copy them.
 _MOST_STACKED = 2**20
 
-_both_ways = True  # on a CPU: its own, and that of other platforms
+_both_ways = True  # on a CPU: trace both implementations
 
 
 def trace_for_cpu_alone(alone: bool = True):
-  """Chooses whether a CPU's process traces ways for other platforms, too.
+  """Chooses whether a CPU process also traces the code for other platforms.
 
-  They are what `lower(lowering_platforms=("cuda",))` and `jax.export` need,
-  and cost nearly half of the time to trace. Functions that were traced before
-  stay as they were: call it first, or `jax.clear_caches` after it.
+  That code is needed for `lower(lowering_platforms=("cuda",))` and
+  `jax.export`, and takes nearly half of the tracing time. Functions that were
+  traced before stay as they were: call this first, or `jax.clear_caches` after
+  it.
 
   Args:
-    alone: what is traced from now on is for this machine's CPU.
+    alone: trace only for this machine's CPU from now on.
   """
   global _both_ways
   _both_ways = not alone
 
 
 def is_symbolic(size: Any) -> bool:
-  """Whether `jax.export` has a name for a size, and no number yet."""
+  """Whether `jax.export` has only a symbol, and no number, for a size."""
   return not isinstance(size, int)
 
 
 def either(
   *arguments: Any, cpu: Callable[..., Any], default: Callable[..., Any]
 ) -> Any:
-  """One of two ways to compute something, chosen when it is compiled.
+  """One of two implementations, chosen at compile time.
 
-  In a process whose default backend is no CPU, all platforms get the default;
-  see also `trace_for_cpu_alone`.
+  In a process whose default backend is not a CPU, all platforms get the
+  default; see also `trace_for_cpu_alone`.
 
   Args:
     *arguments: pytrees of arrays.
     cpu: function of them.
     default: the same function, for every other platform.
   """
-  # Where a GPU is there, half of the time to trace would be for a CPU.
+  # With a GPU present, half of the tracing time would be spent on the CPU.
   if jax.default_backend() != "cpu":
     return default(*arguments)
   if not _both_ways:
     return cpu(*arguments)
   if derivatives.is_automatic():
-    # New functions: JAX keeps what it traced by the functions' identity.
+    # New functions, because JAX caches traces by the functions' identity.
     cpu, default = functools.partial(cpu), functools.partial(default)
   return lax.platform_dependent(*arguments, cpu=cpu, default=default)
 
@@ -72,22 +73,22 @@ def by_platform(
   *,
   recompute: bool = False,
 ) -> Callable[..., Any]:
-  """A function with two ways to compute it, chosen when it is compiled.
+  """A function with two implementations, chosen between at compile time.
 
-  For the gradient the arguments alone are kept and the chosen way is
+  For the gradient only the arguments are kept and the chosen implementation is
   differentiated, so both should be linear in what is large, or cheap. It is
   traced once for arguments of the same shapes, however often it is called:
-  make one at the top of a module, not at each call.
+  create one at the top of a module, not at each call.
 
   Args:
     cpu: pytrees of floating-point arrays in and out; differentiable.
     default: the same function, for every other platform.
-    recompute: what the gradient of `default` needs besides the arguments is
-      computed when it is needed; else XLA sees that it is computed twice, and
-      keeps it.
+    recompute: whether the gradient of `default` recomputes what it needs
+      besides the arguments; otherwise XLA notices that it is computed twice,
+      and keeps it.
 
   Returns: the function, for reverse-mode differentiation; inside
-    `derivatives.automatic`, whatever the two ways can do.
+    `derivatives.automatic`, whatever the implementations support.
   """
 
   @derivatives.custom_vjp
@@ -122,16 +123,16 @@ def by_platform(
 def for_each(
   cpu: Callable[[Any], Any], default: Callable[[Any], Any]
 ) -> Callable[[Sequence[Any]], list[Any]]:
-  """A function of one small pytree, for many: those alike at once on a GPU.
+  """Maps a function over small pytrees; on a GPU, equal shapes at once.
 
-  The layers of a network have few shapes between them; what each does to a
-  few hundred numbers costs a GPU as much as if it did it for all.
+  A network's layers have only a few different shapes; what each does to a few
+  hundred numbers costs a GPU as much as doing it for all.
 
   Args:
-    cpu: of one pytree of arrays of rank 1 and more; differentiable.
+    cpu: function of one pytree of arrays of rank >= 1; differentiable.
     default: the same function, for every other platform.
 
-  Returns: the function of a list, see `by_platform`; a list of results.
+  Returns: the function of a list, see `by_platform`; it returns a list.
   """
   return by_platform(cpu=one_by_one(cpu), default=together(default))
 
@@ -139,7 +140,7 @@ def for_each(
 def one_by_one(
   function: Callable[[Any], Any],
 ) -> Callable[[Sequence[Any]], list[Any]]:
-  """The function of each; traced once for all of one shape."""
+  """Maps a function over a list; traced once per shape."""
   one = derivatives.jit(function)
   return lambda items: [one(item) for item in items]
 
@@ -147,7 +148,7 @@ def one_by_one(
 def together(
   function: Callable[[Any], Any],
 ) -> Callable[[Sequence[Any]], list[Any]]:
-  """The function of each, all of one structure and shapes in one `vmap`."""
+  """Maps a function over a list; items of equal shapes in one `vmap`."""
   return functools.partial(_together, function)
 
 
@@ -172,7 +173,7 @@ def _together(
     count = len(places)
     stacked = jax.tree.map(_stack, *(items[i] for i in places))
     leaves, structure = jax.tree.flatten(jax.vmap(function)(stacked))
-    # Not indexed: the gradient of that is a sum of arrays of zeros.
+    # Split, not indexed: the gradient of indexing is a sum of arrays of zeros.
     parts = [lax.split(_rows(leaf), [leaf.shape[1]] * count) for leaf in leaves]
     for place, own in zip(places, zip(*parts)):
       results[place] = jax.tree.unflatten(structure, own)
@@ -180,10 +181,10 @@ def _together(
 
 
 def _stack(*leaves: jax.Array) -> jax.Array:
-  """[A, ...] each to [L, A, ...]; fewer operations than `jnp.stack`."""
+  """Stacks [A, ...] each to [L, A, ...]; fewer operations than `jnp.stack`."""
   return jnp.concatenate(leaves).reshape((len(leaves),) + leaves[0].shape)
 
 
 def _rows(stacked: jax.Array) -> jax.Array:
-  """[L, A, ...] to [L A, ...]."""
+  """Reshapes [L, A, ...] to [L A, ...]."""
   return stacked.reshape((-1,) + stacked.shape[2:])

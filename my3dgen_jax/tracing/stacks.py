@@ -1,13 +1,13 @@
-"""Functions that have a shorter way for a stack of their arguments.
+"""Functions with a faster implementation for a stack of arguments.
 
-`jax.vmap` runs each operation for all of a stack. A layer whose frozen kernel
-everybody shares can do better than that, but only as a whole. `stackable`
+`jax.vmap` runs each operation for all of a stack. A layer with a frozen kernel
+that everyone shares can do better than that, but only as a whole. `stackable`
 gives a function a rule for `jax.vmap` that survives `jax.grad` on either side.
 
-A call outside of `jax.vmap` is the function's own: nothing else is traced. So
-the rule needs to be there when a function is traced, as it is in
+A call outside `jax.vmap` is the function's own: nothing else is traced. So the
+rule must be visible when a function is traced, as it is in
 `jax.jit(jax.vmap(f))`. In `jax.vmap(jax.jit(f))` JAX has traced f for one
-person before it knows of others, and then does what it always does.
+person before it knows of the others, and then does what it always does.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,15 +25,15 @@ Function = Callable[..., Any]
 def stackable(
   function: Function, stacked: Function, *, shared: int, own: Sequence[int]
 ) -> Function:
-  """A function that `jax.vmap` computes by another where that is shorter.
+  """A function that `jax.vmap` replaces by another where that is faster.
 
   Args:
     function: (*arrays) -> an array; differentiable.
-    stacked: the same of arrays with a leading axis [K, ...], but the `shared`
-      one, to [K, ...]; differentiable.
-    shared: number of the argument that all of a stack have in common.
-    own: numbers of those that make it worth while: one of them has the axis.
-      Where that is not so, or the shared one has it, `jax.vmap` is left alone.
+    stacked: the function for arrays with a leading axis [K, ...], except the
+      `shared` one, to [K, ...]; differentiable.
+    shared: position of the argument that all of a stack have in common.
+    own: positions of those that make it worthwhile: one of them must have the
+      axis. Otherwise, or if the shared one has it, `jax.vmap` works as usual.
 
   Returns: the function, for reverse-mode differentiation; inside
     `derivatives.automatic`, the plain one.
@@ -47,7 +47,7 @@ def stackable(
     return jax.vjp(function, *arguments)[1](cotangent)
 
   def pull_back_stacked(*arguments):
-    """Gradients of each of a stack, also of what all share."""
+    """Gradients for each of a stack, also of the shared argument."""
     *arguments, cotangent = arguments
     common = arguments.pop(shared)
 
@@ -55,7 +55,7 @@ def stackable(
       return stacked(*rest[:shared], common, *rest[shared:])
 
     def of_common(cotangent, *rest):
-      """What one of the stack would change in common."""
+      """One stack entry's contribution to the shared gradient."""
       alone = [x[None] for x in rest]
       _, pull = jax.vjp(lambda common: call(common, *alone), common)
       return pull(cotangent[None])[0]
@@ -63,7 +63,7 @@ def stackable(
     found = list(
       jax.vjp(lambda *rest: call(common, *rest), *arguments)[1](cotangent)
     )
-    # What is shared seldom has a gradient: XLA then drops this.
+    # The shared argument rarely needs a gradient: XLA then drops this.
     found.insert(shared, jax.vmap(of_common)(cotangent, *arguments))
     return tuple(found)
 
@@ -74,7 +74,7 @@ def stackable(
   def chosen(*arguments):
     return mapped(*arguments)
 
-  # Second derivatives are seldom of a stack, and may be slow there.
+  # Second derivatives are rarely of a stack, and may be slow there.
   @derivatives.custom_vjp
   def chosen_pull_back(*arguments):
     return mapped_pull_back(*arguments)
@@ -99,20 +99,20 @@ def stackable(
 
 
 def is_stack(common: Any, *own: Any) -> bool:
-  """Whether one of `own` is of many inside a `jax.vmap` that `common` is not.
+  """Whether `own` is mapped inside a `jax.vmap` in which `common` is not.
 
-  Where all are of many, as under the `jax.vmap` of devices or of ensembles,
-  nothing is common.
+  If all are mapped, as under the `jax.vmap` of devices or of ensembles,
+  nothing is shared.
   """
   return max(map(_mapped_axes, own)) > _mapped_axes(common)
 
 
 def _mapped_axes(x: Any) -> int:
-  """How many times an array is of many, differentiated or not."""
+  """How many times an array is mapped, differentiated or not."""
   axes = 0
   while x is not None:
-    # JAX keeps the class to itself; were it called otherwise, stacks would
-    # only be as slow as they always were, and a test would say so.
+    # The class is private to JAX; if it were renamed, stacks would only be as
+    # slow as without the rule, and a test would notice.
     if type(x).__name__ == "BatchTracer":
       axes += 1
       x = x.val
@@ -127,7 +127,7 @@ def _with_rule(
   shared: int,
   fits: Callable[[Sequence[bool]], bool],
 ) -> Function:
-  """`custom_vmap` of a function; where the rule does not fit, `jax.vmap`."""
+  """`custom_vmap` of a function; plain `jax.vmap` if the rule does not fit."""
   mapped = custom_vmap(function)
 
   @mapped.def_vmap

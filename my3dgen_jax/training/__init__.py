@@ -1,9 +1,9 @@
-"""How anchors and adapters are optimised, and what a run keeps.
+"""Optimization of anchors and adapters, and the files of a run.
 
-For loops of one's own: `tuning_objective` is what is minimised, `split` and
-`join` divide a generator into what is tuned and what is not, and `tuning_step`
-is one step, inside `jax.pmap` or `jax.shard_map` over the axis `AXIS`. Runs on
-disk are read by `load_run`.
+For custom training loops: `tuning_objective` is the loss, `split` and `join`
+divide a generator into trainable and frozen parts and put them together, and
+`tuning_step` is one step, inside `jax.pmap` or `jax.shard_map` over the axis
+`AXIS`. `load_run` reads runs from disk.
 """
 
 from my3dgen_jax.config import LossConfig, TuningConfig

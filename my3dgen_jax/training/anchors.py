@@ -1,4 +1,4 @@
-"""Anchors: a latent for every photo of an album, found once and kept."""
+"""Anchors: one latent for every photo of an album, found once and cached."""
 
 import dataclasses
 import functools
@@ -23,13 +23,13 @@ from my3dgen_jax.training.encoding import looking
 from my3dgen_jax.training.photo_fits import PhotoFits, Targets
 from my3dgen_jax.types import Array, Network
 
-# Of a photo's pixels while it is projected, generator and LPIPS included: 0.89
-# GB a photo of 512 x 512 by `benchmarks.compile_cost`, and some to spare.
+# Device memory per pixel of a photo during projection, generator and LPIPS
+# included: 0.89 GB per 512 x 512 photo (`benchmarks.compile_cost`), rounded up.
 _BYTES_A_PIXEL = 4500
 
 
 def default_cache() -> str:
-  """Where anchors are remembered unless told otherwise."""
+  """The default folder of cached anchors."""
   return os.path.join(
     os.environ.get("XDG_CACHE_HOME") or "~/.cache", "my3dgen_jax", "anchors"
   )
@@ -40,9 +40,9 @@ class Anchors:
   """Latents of photos.
 
   Attributes:
-    names: of the photos.
+    names: names of the photos.
     ws: [N, num_ws, w_dim] float32.
-    c: [N, 25] float32, their cameras.
+    c: [N, 25] float32, their camera labels.
   """
 
   names: tuple[str, ...] = flax.struct.field(pytree_node=False)
@@ -52,17 +52,17 @@ class Anchors:
   def of(self, names: Sequence[str]) -> "Anchors":
     """The anchors of some photos, in the order of `names`.
 
-    Raises: UserError: one of them has none.
+    Raises: UserError: a photo has none.
     """
     places = {name: i for i, name in enumerate(self.names)}
     for name in names:
       if name not in places:
-        raise UserError(f"anchors: there is none of {name!r}")
+        raise UserError(f"anchors: there is none for {name!r}")
     rows = [places[name] for name in names]
     return Anchors(tuple(names), self.ws[rows], self.c[rows])
 
   def save(self, path: str | os.PathLike):
-    """Writes them as one `.npz`, whole or not at all; raises OSError."""
+    """Writes them as one `.npz`, atomically; raises OSError."""
     with replacing(path) as file:
       np.savez(
         file,
@@ -92,19 +92,19 @@ class Anchors:
 
 @dataclasses.dataclass(kw_only=True)
 class AnchorFinder(PhotoFits):
-  """Projects the photos of albums, and remembers.
+  """Projects the photos of albums, and caches the results.
 
   Attributes:
-    config: of the projection.
+    config: the projection's config.
     generator: the frozen network.
-    fingerprint: text that is another for any other weights of the generator,
-      e.g. a checkpoint's digest.
-    lpips: compares images.
-    lpips_fingerprint: likewise.
-    encoder: a Network, what steps start from where the config says so; or None.
-    encoder_fingerprint: likewise.
-    flags: what the flags of `config` begin with, for messages.
-    again: how one goes on after a stop, for messages.
+    fingerprint: text that identifies the generator's weights, e.g. a
+      checkpoint's digest.
+    lpips: the network that compares images.
+    lpips_fingerprint: text that identifies LPIPS's weights.
+    encoder: a Network for the initial latents if the config wants one; or None.
+    encoder_fingerprint: text that identifies the encoder's weights.
+    flags: prefix of the flags of `config`, for messages.
+    again: how to resume after a stop, for messages.
   """
 
   config: ProjectionConfig
@@ -115,17 +115,17 @@ class AnchorFinder(PhotoFits):
   encoder: Any = None
   encoder_fingerprint: str = ""
   flags: str = "anchor_"
-  again: str = "the same command with --resume goes on"
+  again: str = "the same command with --resume continues"
 
   def find(
     self, album: Album, stop: StopRequest, *, title: str = "anchors"
   ) -> Anchors:
-    """The anchors of an album: given ones, remembered ones, and new ones.
+    """The anchors of an album: given, cached and newly found ones.
 
     Args:
-      album: its photos may bring their latents.
-      stop: looked at every few steps.
-      title: of the progress.
+      album: its photos may bring their own latents.
+      stop: checked every few steps.
+      title: title of the progress.
 
     Returns: Anchors, in the album's order.
     Raises: as `PhotoFits.fit`.
@@ -137,15 +137,15 @@ class AnchorFinder(PhotoFits):
       self.config.without_encoder(self.flags)
     elif wanted and self.encoder is None:
       raise UserError(
-        f"{self.flags}init: encoder needs one; python -m "
-        "my3dgen_jax.launch.train_encoder trains it"
+        f"{self.flags}init: encoder needs a trained encoder; train one with "
+        "python -m my3dgen_jax.launch.train_encoder"
       )
     if wanted and self.lpips is None and self.steps:
       raise UserError(
         f"{album.place}: projection compares images by LPIPS; "
-        "give it, or give every photo its _latent.npy"
+        "provide it, or give every photo its _latent.npy"
       )
-    # Whether any photo has a mask; then all go through the same program.
+    # If any photo has a mask, all go through the program that takes masks.
     masked = any(photo.mask is not None for photo in album.photos)
     if wanted and self.steps:
       projection.check_sizes(
@@ -190,9 +190,9 @@ class AnchorFinder(PhotoFits):
   def settings(self) -> dict[str, Any]:
     settings = super().settings()
     if self._encodes:
-      # Noise is of steps that start from the mean of W.
+      # The noise settings matter only for steps that start from the mean of W.
       unused = ("w_samples", "w_noise", "w_noise_ramp")
-      if not self.steps:  # then nothing is compared, either
+      if not self.steps:  # nothing is compared either
         unused = tuple(set(settings) - {"space", "init", "looks"})
       for name in unused:
         settings.pop(name, None)
@@ -235,7 +235,7 @@ class AnchorFinder(PhotoFits):
   def _encodes(self) -> bool:
     return self.config.init == "encoder"
 
-  # Made once, and only if a photo needs them.
+  # Made once, and only if a photo needs it.
 
   @functools.cached_property
   def _projector(self) -> projection.Projector:
@@ -247,7 +247,7 @@ class AnchorFinder(PhotoFits):
 
   @functools.cached_property
   def _statistics(self) -> projection.WStatistics:
-    if self._encodes:  # whose steps need no noise
+    if self._encodes:  # its steps need no noise
       mean = self.encoder.variables["buffers"]["mean"]
       return projection.WStatistics(mean, jnp.zeros(()))
     return projection.w_statistics(

@@ -1,7 +1,7 @@
-"""Training states on disk: `FOLDER/STEP/`, Orbax, the newest two.
+"""Training checkpoints: `FOLDER/STEP/`, Orbax, the newest two.
 
-Beside each lies `STEP.sha256`, of its files: Orbax reads most damage as other
-numbers. States of versions that wrote none are read as they are.
+Next to each is `STEP.sha256`, a digest of its files: Orbax reads most damage as
+other numbers. Checkpoints of older versions have no digest and are not checked.
 """
 
 import hashlib
@@ -21,15 +21,15 @@ from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.storage.orbax_files import check_space, checkpointer
 from my3dgen_jax.training.state import TrainState
 
-_KEPT = 2  # the newest, and one in case that cannot be read
+_KEPT = 2  # the newest, and one more in case it cannot be read
 _DIGEST = ".sha256"
 
 
 class Saved(NamedTuple):
-  """A state, and how long it took to get there.
+  """A training state, and how long it took to get there.
 
   Attributes:
-    state: of training.
+    state: the training state.
     seconds: since the first step, over all interruptions.
   """
 
@@ -38,7 +38,7 @@ class Saved(NamedTuple):
 
 
 def steps(folder: str | os.PathLike) -> "list[int]":
-  """The steps there are complete states of, rising."""
+  """The steps that have a complete checkpoint, ascending."""
   folder = pathlib.Path(folder)
   if not folder.is_dir():
     return []
@@ -52,11 +52,11 @@ def steps(folder: str | os.PathLike) -> "list[int]":
 def save_state(
   folder: str | os.PathLike, state: TrainState, *, seconds: float = 0.0
 ):
-  """Writes a state, whole or not at all, and drops old ones.
+  """Writes a state atomically, and deletes old ones.
 
   Args:
-    folder: of the states, made if missing.
-    state: on the host.
+    folder: folder of the states, created if missing.
+    state: the state, on the host.
     seconds: see `Saved`.
 
   Raises:
@@ -68,7 +68,7 @@ def save_state(
   try:
     folder.mkdir(parents=True, exist_ok=True)
     check_space(target, tree)
-    for path in folder.glob("*orbax-checkpoint-tmp*"):  # left by a kill
+    for path in folder.glob("*orbax-checkpoint-tmp*"):  # left after a kill
       shutil.rmtree(path)
     if not target.exists():
       with checkpointer(f"{target}: cannot be written") as orbax:
@@ -89,27 +89,27 @@ def load_state(
   *,
   log: Callable[[str], None] = print,
 ) -> Saved | None:
-  """Reads the newest state, or the one before where that is damaged.
+  """Reads the newest state, or the previous one if that is damaged.
 
   Args:
-    folder: of the states.
+    folder: folder of the states.
     expected: a state of the same structure; its values are not used.
-    log: called with a line about a damaged state, which is removed.
+    log: called with a line about a damaged state, which is deleted.
 
   Returns: Saved, on the host; None if there is none.
   Raises:
-    CheckpointError: all are damaged, or the newest that is not cannot be read
-      or is of another training.
+    CheckpointError: all are damaged; or the newest undamaged one cannot be
+      read or belongs to another training.
   """
   folder = pathlib.Path(folder).absolute()
   paths = [folder / f"{step:08d}" for step in reversed(steps(folder))]
   if not paths:
     return None
   while _is_damaged(paths[0]):
-    damaged = f"{paths[0]}: is damaged (its SHA-256 is another)"
+    damaged = f"{paths[0]}: is damaged (its SHA-256 does not match)"
     if len(paths) == 1:
-      raise CheckpointError(f"{damaged}; remove it, and --resume starts anew")
-    log(f"{damaged}; removed, going on from step {int(paths[1].name)}")
+      raise CheckpointError(f"{damaged}; remove it, and --resume starts over")
+    log(f"{damaged}; removed, resuming from step {int(paths[1].name)}")
     _remove(paths.pop(0))
   path = paths[0]
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -120,12 +120,12 @@ def load_state(
     _tree(expected, 0.0),
   )
   failure = (
-    f"{path}: cannot be read; remove it, and --resume goes on from "
+    f"{path}: cannot be read; remove it, and --resume continues from "
     "an earlier one"
   )
   with checkpointer(failure) as orbax:
     tree = jax.tree.map(np.asarray, orbax.restore(path, _old_names(target)))
-  # Leaves have one order under both names.
+  # Both namings have the same order of leaves.
   tree = jax.tree.unflatten(jax.tree.structure(target), jax.tree.leaves(tree))
   return Saved(
     TrainState(
@@ -136,11 +136,11 @@ def load_state(
 
 
 def everywhere(read: Callable[[], Saved], like: Saved) -> Saved:
-  """What process 0 reads, in all processes.
+  """Gives all processes what process 0 reads.
 
   Args:
-    read: called in process 0 alone.
-    like: of the same structure.
+    read: called in process 0 only.
+    like: a value of the same structure.
   """
 
   def leaves() -> dict[str, np.ndarray]:
@@ -159,7 +159,7 @@ def _digest_file(path: pathlib.Path) -> pathlib.Path:
 
 
 def _digest(path: pathlib.Path) -> str:
-  """The SHA-256 of a state's files, names and sizes included, in hex."""
+  """SHA-256 of a state's files, names and sizes included, in hex."""
   digest = hashlib.sha256()
   for file in sorted(file for file in path.rglob("*") if file.is_file()):
     data = file.read_bytes()
@@ -169,23 +169,24 @@ def _digest(path: pathlib.Path) -> str:
 
 
 def _is_damaged(path: pathlib.Path) -> bool:
-  """Whether a state's files are others than those that were written."""
+  """Whether a state's files differ from what was written."""
   try:
     return _digest_file(path).read_text() != _digest(path)
   except FileNotFoundError:
-    return False  # of an older version, or killed before it was written
+    return False  # from an older version, or killed before it was written
   except (OSError, UnicodeDecodeError):
     return True
 
 
 def _remove(path: pathlib.Path):
-  # First the digest: a state without one is a state, one with another is not.
+  # The digest first: a state without a digest is valid, one with a wrong digest
+  # is not.
   _digest_file(path).unlink(missing_ok=True)
   shutil.rmtree(path)
 
 
 def _old_names(tree: Any) -> Any:
-  """A state whose adapter has the names of format 1, as states always had."""
+  """The state under format 1's names, which states on disk always use."""
   is_table = lambda node: isinstance(node, dict)
   rename = lambda node: (
     {

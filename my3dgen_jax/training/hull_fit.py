@@ -1,12 +1,12 @@
-"""Photos inside the personal hull: their weights of the person's anchors.
+"""Fits photos inside the personal hull: finds weights for the anchors.
 
     fit = HullFit(config=HullFitConfig(), hull=hull, generator=generator,
                   fingerprint=digest, lpips=lpips, lpips_fingerprint=other,
                   devices=devices)
     found = fit.find(targets, names, stop)          # .alpha, .offsets
 
-The photo may be seen through a degradation: a differentiable function of
-images, which what the generator shows goes through as well.
+The photo may be degraded: a differentiable function of images is then applied
+to the generator's images, too, before they are compared.
 
 Source: MyStyle, section 3.3; My3DGen's settings.
 """
@@ -34,10 +34,10 @@ from my3dgen_jax.types import Array, Network
 
 @dataclasses.dataclass(frozen=True)
 class Degradation:
-  """What happened to a photo before one got it.
+  """A model of how the photos were degraded.
 
   Attributes:
-    name: another for any other function; results are remembered by it.
+    name: unique name of the function; results are cached under it.
     apply: images [N, H, W, 3] in [-1, 1] to images of any size and number of
       channels; differentiable by JAX.
   """
@@ -48,11 +48,11 @@ class Degradation:
 
 @flax.struct.dataclass
 class HullWeights:
-  """Where photos are in a hull.
+  """Positions of photos in a hull.
 
   Attributes:
     alpha: [B, N], weights of the anchors.
-    offsets: [B, num_ws, N], what each layer has beyond alpha; or None.
+    offsets: [B, num_ws, N], each layer's deviation from alpha; or None.
   """
 
   alpha: Array
@@ -67,13 +67,13 @@ class HullWeights:
 
 @flax.struct.dataclass
 class HullFitState:
-  """What is optimised.
+  """What is optimized.
 
   Attributes:
     step: [B] int32.
     raw: [B, N], see `latents.constrained`.
     offsets: [B, num_ws, N], or None in W.
-    opt_state: of both.
+    opt_state: the optimizer's state for both.
   """
 
   step: Array
@@ -84,19 +84,18 @@ class HullFitState:
 
 @dataclasses.dataclass(kw_only=True)
 class HullFit(PhotoFits):
-  """Looks for photos in a hull.
+  """Searches for photos in a hull.
 
   Attributes:
-    config: of the search.
-    hull: of the person.
-    generator: frozen.
-    fingerprint: text that is another for other weights of the generator or other
-      anchors.
-    lpips: compares images; None where it has no weight.
-    lpips_fingerprint: likewise.
-    degradation: None: photos are as they were taken.
-    encoder: a Network, what steps start from where the config says so; or None.
-    encoder_fingerprint: likewise.
+    config: the search's config.
+    hull: the person's hull.
+    generator: the frozen network.
+    fingerprint: text that identifies the generator's weights and the anchors.
+    lpips: the network that compares images; None if its weight is 0.
+    lpips_fingerprint: text that identifies LPIPS's weights.
+    degradation: how the photos were degraded; None: not at all.
+    encoder: a Network for the initial weights if the config wants one; or None.
+    encoder_fingerprint: text that identifies the encoder's weights.
   """
 
   config: HullFitConfig
@@ -122,9 +121,9 @@ class HullFit(PhotoFits):
     Args:
       targets: the photos, degraded if there is a degradation; keys are not
         needed.
-      names: of the photos.
-      stop: looked at after each step.
-      title: of the progress.
+      names: names of the photos.
+      stop: checked after each step.
+      title: title of the progress.
 
     Returns: HullWeights, on the host.
     Raises: as `PhotoFits.fit`.
@@ -183,7 +182,7 @@ class HullFit(PhotoFits):
 
   @property
   def _step(self) -> Callable[..., tuple[HullFitState, jax.Array]]:
-    # Where steps start from is not known to them.
+    # Steps do not depend on where they start.
     config = dataclasses.replace(self.config, init=None)
     return _compiled_step(config, self.degradation, tuple(self.devices))
 
@@ -200,7 +199,7 @@ def _compiled_step(
   degradation: Degradation | None,
   devices: tuple[jax.Device, ...],
 ) -> Callable[..., tuple[HullFitState, jax.Array]]:
-  """A step; the same for all photos and persons, so it is compiled once."""
+  """The step; the same for all photos and people, so it is compiled once."""
   return devices_lib.spread(
     functools.partial(step_on_device, config=config, degradation=degradation),
     devices=devices,
@@ -218,7 +217,7 @@ def step_on_device(
   config: HullFitConfig,
   degradation: Degradation | None,
 ) -> tuple[HullFitState, jax.Array]:
-  """A step of one device's photos; see `HullFit` for the arguments.
+  """A step for one device's photos; see `HullFit` for the arguments.
 
   Returns: the state, and [B], the losses before the step.
   """
@@ -258,17 +257,17 @@ def distance_to(
   config: Any,
   side: int,
 ) -> Callable[[Array], jax.Array]:
-  """How far images are from photos: LPIPS and squared differences.
+  """The distance between images and photos: LPIPS and squared differences.
 
   Args:
-    photo: [N, h, w, C], degraded or not; one channel counts as grey.
+    photo: [N, h, w, C], degraded or not; one channel means gray.
     mask: [N, h, w, 1] or None.
-    lpips: used where `config.lpips_weight` is > 0.
+    lpips: the network, used if `config.lpips_weight` is > 0.
     config: has `lpips_weight` and `mse_weight`.
-    side: what smaller images are enlarged to for LPIPS, which was taught on
-      pictures of some size.
+    side: smaller images are enlarged to this side for LPIPS, which was trained
+      on images of a certain size, pixels.
 
-  Returns: a function of images of the photos' shape that returns [N].
+  Returns: a function from images of the photos' shape to distances, [N].
   """
 
   def large(x):

@@ -1,4 +1,4 @@
-"""Tuning from the first step to the last, over interruptions: one, or many."""
+"""The tuning loop, resumable after interruptions, for one person or many."""
 
 import contextlib
 import dataclasses
@@ -36,25 +36,25 @@ from my3dgen_jax.types import Network
 
 STATE_FOLDER = "state"
 
-# Of a photo's pixels while its gradient is taken, LPIPS included: 1.72 GB a
-# photo of 512 x 512 by `benchmarks.compile_cost`, and some to spare.
+# Device memory per pixel of a photo during its gradient, LPIPS included: 1.72
+# GB per 512 x 512 photo by `benchmarks.compile_cost`, rounded up.
 _BYTES_A_PIXEL = 7000
 
 
 @dataclasses.dataclass(frozen=True)
 class Tuning:
-  """A tuning that can be run, stopped, and run on.
+  """A tuning job that can be stopped and resumed.
 
   Attributes:
-    config: of the generator; its dtype is computed in.
+    config: the generator's config; its dtype is the compute dtype.
     base: {"params": …, "buffers": …}; never changed.
-    lora_config: of the adapter; None: the weights themselves are tuned.
-    tuning: steps, batches, optimiser.
+    lora_config: the adapter's config; None: tune the weights themselves.
+    tuning: steps, batches, optimizer.
     loss: weights of the terms.
-    networks: "lpips" and "identity", where the loss needs them.
-    devices: that share a batch.
-    start: the adapter that everybody starts from; None: a fresh one.
-    save_every: steps between saved states.
+    networks: "lpips" and "identity", if the loss needs them.
+    devices: the devices that share a batch.
+    start: the adapter that everyone starts from; None: a fresh one.
+    save_every: steps between checkpoints.
     log_every: steps between logged ones.
   """
 
@@ -70,14 +70,14 @@ class Tuning:
   log_every: int = 10
 
   def people_that_fit(self) -> int:
-    """How many people at a time fill half of the devices' memory.
+    """How many people tuned together fill half of the devices' memory.
 
-    One where devices do not say how much they have: on a CPU, which one person
-    keeps busy, several at a time take longer than one after another.
+    1 if devices do not report their memory: on a CPU, which one person keeps
+    busy, several together take longer than one after another.
 
-    Returns: the same in all processes, which call it at the same time.
+    Returns: the same number in all processes, which call it together.
     """
-    own = devices_lib.own(self.devices)  # others' cannot be asked
+    own = devices_lib.own(self.devices)  # other processes' cannot be queried
     stats = own[0].memory_stats() or {}
     people = 1
     if self.lora_config is not None and stats.get("bytes_limit"):
@@ -96,19 +96,19 @@ class Tuning:
     anchors: Anchors,
     stop: StopRequest,
   ) -> checkpoint.Saved:
-    """Tunes until `tuning.steps`, from the state in the folder if any.
+    """Tunes up to `tuning.steps`, from the state in the folder if any.
 
     Args:
-      folder: of the run: `state/`, `metrics.jsonl` and events are here.
+      folder: the run's folder for `state/`, `metrics.jsonl` and event files.
       album: photos to tune on.
-      anchors: of them, in the same order.
-      stop: agreed on after each step.
+      anchors: the photos' anchors, in the same order.
+      stop: agreed on by all processes after each step.
 
-    Returns: the last state, on the host, and the seconds spent in all.
+    Returns: the last state, on the host, and the total seconds.
     Raises:
-      Interrupted: `stop` was wanted; the state is saved.
-      UserError: the loss is not finite any more (the last good state is
-        saved), the batch does not fit the devices.
+      Interrupted: `stop` was requested; the state is saved.
+      UserError: the loss is no longer finite (the last good state is
+        saved), or the batch does not fit the devices.
       CheckpointError: a state cannot be read or written.
     """
     (result,) = self.run_all(
@@ -123,17 +123,17 @@ class Tuning:
   ) -> list[checkpoint.Saved | UserError]:
     """Tunes many people, each as `run` does.
 
-    Side by side they share a program and every product with the base's
-    weights. Whoever is done, or fails, makes room for the next.
+    Side by side, they share a program and every product with the base's
+    weights. When one finishes or fails, the next takes its place.
 
     Args:
-      members: in the order in which they come.
-      stop: agreed on after each step.
-      together: how many at a time; without an adapter, one.
+      members: the people, in the order in which they start.
+      stop: agreed on by all processes after each step.
+      together: how many at a time; without an adapter, 1.
 
-    Returns: of each its last state, or why there is none: what `run` raises.
+    Returns: each one's last state, or the error that `run` would raise.
     Raises:
-      Interrupted: `stop` was wanted; all states are saved.
+      Interrupted: `stop` was requested; all states are saved.
       CheckpointError: a state cannot be written.
     """
     return _Group(self, members, stop).run(
@@ -142,7 +142,7 @@ class Tuning:
 
 
 class _Group:
-  """People that are tuned, some at a time."""
+  """People being tuned, several at a time."""
 
   def __init__(self, job: Tuning, members: Sequence[Member], stop: StopRequest):
     self.job, self.members, self.stop = job, members, stop
@@ -152,11 +152,11 @@ class _Group:
       "tuning", len(members) * self.steps * self.batch_size, "images"
     )
     self._validations: dict[int, Validation] = {}
-    self.images = 0  # of those that `progress` counts
+    self.images = 0  # counted by `progress`
     self.own = devices_lib.own(job.devices)
 
   def run(self, together: int) -> list[Any]:
-    """As `Tuning.run_all`."""
+    """See `Tuning.run_all`."""
     job = self.job
     trainable, frozen = state_lib.split(
       jax.random.key(job.tuning.seed), job.config, job.base, job.lora_config
@@ -201,7 +201,7 @@ class _Group:
           batch = self._batch(taken)
 
   def _waiting(self) -> Iterator[tuple[Seat, Any]]:
-    """Seats of those who have steps to make, with their states as vectors."""
+    """Seats of people with steps left, with their states as vectors."""
     job = self.job
     fresh = state_lib.unravelled(
       state_lib.init_state(self.trainable, job.tuning), self.trainable
@@ -212,8 +212,8 @@ class _Group:
         start = int(saved.state.step)
         if start > self.steps:
           raise UserError(
-            f"{member.folder}: has made {start} steps already, --steps="
-            f"{self.steps} cannot take them back; start anew in another --out"
+            f"{member.folder}: already has {start} steps, --steps={self.steps} "
+            "cannot take them back; start over in another --out"
           )
       except UserError as error:
         self.results[number] = error
@@ -249,7 +249,7 @@ class _Group:
       )
 
   def _patience(self, member: Member, fresh: Any, step: int) -> Patience | None:
-    """Whose validations go on after a step; None: there are none."""
+    """The person's validations, resumed after a step; None: there are none."""
     tuning = self.job.tuning
     if not tuning.patience or member.validation is None:
       return None
@@ -258,7 +258,7 @@ class _Group:
   def _validated(
     self, taken: Sequence[Seat], state: Any, frozen: Any, networks: Any
   ) -> dict[int, float]:
-    """Losses of validation photos after this step, by seat."""
+    """Losses of the validation photos after this step, by seat."""
     found = {}
     for place, seat in enumerate(taken):
       if seat.is_over or seat.patience is None:
@@ -274,10 +274,10 @@ class _Group:
     return found
 
   def _validation(self, seat: Seat) -> Validation:
-    """Somebody's validation photos, on the devices."""
+    """A person's validation photos, on the devices."""
     if seat.number not in self._validations:
       job, held = self.job, seat.member.validation
-      assert held is not None, "only of those with patience"
+      assert held is not None, "only for people with patience"
       self._validations[seat.number] = Validation(
         held[0],
         held[1],
@@ -348,7 +348,7 @@ class _Group:
     return bool(ended)
 
   def _result(self, seat: Seat, state: Any) -> checkpoint.Saved:
-    """What tuning made of somebody: the best state, or the last."""
+    """The result of a person's tuning: the best state, or the last."""
     seconds = seat.all_seconds()
     best = None if seat.patience is None else seat.patience.best
     return checkpoint.Saved(state if best is None else best, seconds)
@@ -356,14 +356,14 @@ class _Group:
   def _taken_anew(
     self, taken: list[Seat], state: Any, waiting: Iterator[tuple[Seat, Any]]
   ) -> Any:
-    """The state once free seats are given to those who wait."""
+    """The state after free seats are given to those who wait."""
     rows = None
     for place, seat in enumerate(taken):
       if seat.is_over and (following := next(waiting, None)):
         taken[place], vectors = following
         if len(taken) == 1:
           return self._replicated(vectors)
-        if rows is None:  # what comes from a device cannot be written to
+        if rows is None:  # arrays from a device cannot be written to
           rows = jax.tree.map(
             lambda leaf: leaf.copy(), devices_lib.first(state)
           )
@@ -373,7 +373,7 @@ class _Group:
     return state if rows is None else self._replicated(rows)
 
   def _batch(self, taken: Sequence[Seat], ahead: int = 0) -> Any:
-    # Alone in a program, nobody is asked for what another's photos have.
+    # A person alone in a program needs no masks because of others' photos.
     there = self.members if len(taken) > 1 else [taken[0].member]
     return seats.batch(
       taken,
@@ -387,7 +387,7 @@ class _Group:
     return devices_lib.replicate(tree, self.own)
 
   def _skip(self, steps: int):
-    """Counts steps that cost nothing."""
+    """Counts steps that take no time."""
     self.progress.skip(steps * self.batch_size)
     self.images += steps * self.batch_size
 
@@ -401,11 +401,11 @@ class _Group:
     else:
       done = sum(result is not None for result in self.results)
       how_far = f"with {done} of {len(self.members)} people done"
-    return f"stopped {how_far}; the same command with --resume goes on"
+    return f"stopped {how_far}; the same command with --resume continues"
 
 
 def _row(rows: Any, place: int, count: int) -> Any:
-  """One person's of a tree, whose leaves have an axis for several."""
+  """One person's part of a tree, whose leaves have an axis of people."""
   return jax.tree.map(lambda leaf: leaf[place], rows) if count > 1 else rows
 
 

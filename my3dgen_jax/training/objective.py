@@ -1,4 +1,4 @@
-"""What tuning minimises: equation 1 of My3DGen, and the optional terms."""
+"""The tuning loss: equation 1 of My3DGen, and the optional terms."""
 
 import flax.struct
 import jax
@@ -21,11 +21,11 @@ class TuningBatch:
     image: [N, H, W, 3] in [-1, 1].
     c: [N, 25], camera labels.
     ws: [N, num_ws, w_dim], anchors.
-    key: [N, 2] uint32, data of a PRNG key for each photo of this step, so
-      that its random numbers do not depend on how the batch is laid out.
-    mask: [N, H, W, 1] in [0, 1], 1 where the loss looks; None: everywhere.
-    rate: [N], what this step's learning rate is multiplied by, the same for
-      all; None: by nothing.
+    key: [N, 2] uint32, data of a PRNG key for each photo in this step, so that
+      its random numbers do not depend on the batch's layout.
+    mask: [N, H, W, 1] in [0, 1], 1 where the loss is computed; None:
+      everywhere.
+    rate: [N], factor of this step's learning rate, the same for all; None: 1.
   """
 
   image: Array
@@ -45,17 +45,17 @@ def objective(
   identity: Network | None = None,
   stratified: bool = False,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """The loss of each photo, and the unweighted terms it is the sum of.
+  """The loss of each photo, and its unweighted terms.
 
   Args:
-    generator: with the weights that are tuned.
+    generator: the generator with the weights to tune.
     batch: N photos.
     config: weights of the terms.
-    lpips: needed where `config.needs_lpips`.
-    identity: needed where `config.needs_identity`.
-    stratified: random depths along the rays, from `batch.key`.
+    lpips: the network, needed if `config.needs_lpips`.
+    identity: the network, needed if `config.needs_identity`.
+    stratified: random depths along the rays, drawn from `batch.key`.
 
-  Returns: [N], and [N] of each term by name.
+  Returns: [N], and [N] for each term, by name.
   Source: My3DGen, equation 1.
   """
   keys = jax.vmap(jax.random.wrap_key_data)(batch.key)
@@ -122,10 +122,10 @@ def reconstruction_terms(
   config: LossConfig,
   lpips: Network | None,
 ) -> dict[str, jax.Array]:
-  """Equation 1's terms: of the image, and of image_raw against it made small.
+  """Equation 1's terms: for the image, and for image_raw at its own size.
 
   Args:
-    output: of the generator.
+    output: the generator's output.
     image: [N, H, W, 3] in [-1, 1], photos.
     mask: [N, H, W, 1] or None.
     config: terms of weight zero are left out.

@@ -1,7 +1,7 @@
-"""Tuning that ends when photos that it does not see stop looking better.
+"""Early stopping: tuning ends when held-out photos stop improving.
 
-What was measured is `validation.json` in the run's folder, the best state so
-far `best/`: an interrupted tuning goes on with both.
+The measurements are in `validation.json` in the run's folder, the best state
+so far in `best/`: an interrupted tuning resumes with both.
 """
 
 import dataclasses
@@ -39,13 +39,13 @@ def make_validation(
   lora_config: LoraConfig | None,
   devices: tuple[jax.Device, ...],
 ) -> Callable[..., jax.Array]:
-  """Compiles the loss of photos that are not tuned on.
+  """Compiles the loss of held-out photos.
 
   Args:
-    config: of the generator.
+    config: the generator's config.
     loss: weights of the terms.
-    lora_config: of the adapter; None: the weights themselves are tuned.
-    devices: that share the photos.
+    lora_config: the adapter's config; None: the weights themselves are tuned.
+    devices: the devices that share the photos.
 
   Returns: (vector [D, P], frozen, networks, batch [D, N, ...]) -> [D, N].
   """
@@ -71,9 +71,9 @@ class Patience:
   """One person's validations.
 
   Attributes:
-    folder: of the run.
-    most: validations without a better one after which tuning ends, >= 1.
-    history: (step, loss) of each so far, rising steps.
+    folder: the run's folder.
+    most: number of validations without improvement that ends tuning, >= 1.
+    history: (step, loss) of each so far, ascending steps.
     best: the state with the smallest loss, on the host; None: none yet.
   """
 
@@ -86,13 +86,13 @@ class Patience:
   def open(
     cls, folder: pathlib.Path, most: int, fresh: TrainState, step: int
   ) -> "Patience":
-    """What was measured up to a step: process 0's, in all processes.
+    """The measurements up to a step: process 0's, in all processes.
 
     Args:
-      folder: of the run.
-      most: see above.
-      fresh: a state of the structure of the best one.
-      step: that tuning goes on after; later measurements are forgotten.
+      folder: the run's folder.
+      most: see the class.
+      fresh: a state of the best one's structure.
+      step: the step that tuning resumes after; later measurements are dropped.
 
     Raises: CheckpointError, UserError: a file cannot be read.
     """
@@ -107,7 +107,7 @@ class Patience:
     found = cls(folder, most, [(int(n), float(loss)) for n, loss in rows], None)
     if found.history:
       found.best = _read_best(folder / BEST_FOLDER, fresh)
-      # A kill may have come between the two files.
+      # A kill may have happened between the two files.
       at = int(found.best.step)
       if at != found.best_step:
         found.history = [row for row in found.history if row[0] <= at]
@@ -115,24 +115,24 @@ class Patience:
 
   @property
   def best_step(self) -> int:
-    """The step with the smallest loss, the first of equals."""
+    """The step with the smallest loss, the first in case of a tie."""
     return min(self.history, key=lambda row: row[1])[0]
 
   @property
   def is_over(self) -> bool:
-    """Whether there was no better one for long enough."""
+    """Whether there was no improvement for long enough."""
     if not self.history:
       return False
     later = [step for step, _ in self.history if step > self.best_step]
     return len(later) >= self.most
 
   def add(self, step: int, loss: float, state: Callable[[], TrainState]):
-    """Adds a measurement; process 0 writes it down.
+    """Adds a measurement; process 0 records it.
 
     Args:
       step: steps made.
-      loss: of the validation photos.
-      state: the state, on the host, as a tree; asked for if it is the best.
+      loss: loss of the held-out photos.
+      state: returns the state on the host, as a tree; called if it is best.
 
     Raises: CheckpointError, OSError: the folder cannot be written.
     """
@@ -151,7 +151,7 @@ def _read_best(folder: pathlib.Path, fresh: TrainState) -> TrainState:
     saved = checkpoint.load_state(folder, fresh)
     if saved is None:
       raise UserError(
-        f"{folder}: is missing; start anew in another --out, or without "
+        f"{folder}: is missing; start over in another --out, or without "
         "--patience"
       )
     return saved
@@ -160,7 +160,7 @@ def _read_best(folder: pathlib.Path, fresh: TrainState) -> TrainState:
 
 
 class Validation:
-  """The loss of one person's validation photos."""
+  """The loss of one person's held-out photos."""
 
   def __init__(
     self,
@@ -169,13 +169,13 @@ class Validation:
     compiled: Callable[..., jax.Array],
     devices: Sequence[jax.Device],
   ):
-    """Lays the photos over devices.
+    """Distributes the photos over devices.
 
     Args:
       album: the photos.
-      anchors: of them, in the same order.
-      compiled: of `make_validation`.
-      devices: of this process.
+      anchors: the photos' anchors, in the same order.
+      compiled: the function that `make_validation` returns.
+      devices: this process's devices.
     """
     self._compiled, self._count = compiled, len(album)
     rows = np.arange(-(-len(album) // len(devices)) * len(devices)) % len(album)
@@ -202,8 +202,8 @@ class Validation:
 
     Args:
       vector: [D, P], what is tuned.
-      frozen: on the devices.
-      networks: on the devices.
+      frozen: the frozen part, on the devices.
+      networks: the loss's networks, on the devices.
     """
     losses = np.asarray(
       self._compiled(vector, frozen, dict(networks), self._batch)

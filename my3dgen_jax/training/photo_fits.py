@@ -1,10 +1,10 @@
-"""What is fitted to each photo by itself: in batches, resumable, remembered.
+"""Fits that are independent per photo: batched, resumable, cached.
 
-`training.anchors` looks for latents so, `training.hull_fit` for weights of
-anchors, `training.pivotal` for small changes of the generator. Whatever it is,
-a photo's result depends neither on its companions nor on how they are laid
-over devices, and an interrupted search ends where an uninterrupted one does,
-bit for bit.
+`training.anchors` finds latents this way, `training.hull_fit` weights of
+anchors, `training.pivotal` small changes of the generator. In each case a
+photo's result depends neither on its companions nor on how they are spread over
+devices, and an interrupted search ends where an uninterrupted one does, bit for
+bit.
 """
 
 import abc
@@ -34,23 +34,24 @@ from my3dgen_jax.storage.array_files import read_npz
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.types import Array
 
-# Of files of our own: all weights of many generators, with Adam's averages.
+# Sanity limit for cache files: all weights of many generators, with Adam's
+# moments.
 _MOST_BYTES = 2**40
-_FORMAT = 2  # of what is hashed; another one forgets all that is cached
+_FORMAT = 2  # of what is hashed; a new number invalidates the cache
 
-Result = dict[str, np.ndarray]  # of one photo
+Result = dict[str, np.ndarray]  # one photo's result
 
 
 @flax.struct.dataclass
 class Targets:
-  """Photos that something is fitted to.
+  """The photos to fit.
 
   Attributes:
     image: [N, H, W, 3] in [-1, 1].
     c: [N, 25], camera labels.
     key: [N, 2] uint32, data of a PRNG key for each.
-    mask: [N, H, W, 1] in [0, 1], 1 where the loss looks, or None.
-    ws: [N, num_ws, w_dim], latents that are known, or None.
+    mask: [N, H, W, 1] in [0, 1], 1 where the loss is computed, or None.
+    ws: [N, num_ws, w_dim], known latents, or None.
   """
 
   image: Array
@@ -62,18 +63,17 @@ class Targets:
 
 @dataclasses.dataclass(kw_only=True)
 class PhotoFits(abc.ABC):
-  """Fits photos, and remembers what came out.
+  """Fits photos, and caches the results.
 
-  Several processes fit a share of each batch each, remember what they have
-  done themselves, and share what they know.
+  Each of several processes fits a share of each batch, caches what it has
+  fitted, and shares its results.
 
   Attributes:
-    config: of the fit; has `steps` and, unless `batch_size` says otherwise,
-      `batch_size`.
-    devices: of this process, that share the photos of a batch.
-    cache: folder of what has been found, made if missing; None: nothing is
-      remembered.
-    save_seconds: how often unfinished batches are saved there.
+    config: the fit's config; has `steps` and, unless `batch_size` is
+      overridden, `batch_size`.
+    devices: this process's devices, which share the photos of a batch.
+    cache: the cache folder, created if missing; None: nothing is cached.
+    save_seconds: seconds between saves of unfinished batches there.
   """
 
   config: Any
@@ -83,7 +83,7 @@ class PhotoFits(abc.ABC):
 
   @property
   def steps(self) -> int:
-    """Steps for each photo, at most."""
+    """Largest number of steps for each photo."""
     return self.config.steps
 
   @property
@@ -92,10 +92,10 @@ class PhotoFits(abc.ABC):
     return self.config.batch_size
 
   def settings(self) -> dict[str, Any]:
-    """The config as far as results depend on it.
+    """The part of the config that results depend on.
 
-    Photos see no others; but how many are worked on at a time is in the last
-    digits of each step, and after many steps in more than the last.
+    A photo does not depend on the others; but the batch size affects the last
+    digits of each step, and after many steps more than the last.
     """
     settings = plain(self.config)
     settings.pop("batch_size", None)
@@ -103,22 +103,22 @@ class PhotoFits(abc.ABC):
 
   @property
   def seed(self) -> int:
-    """Of the photos' random numbers."""
+    """Seed of the photos' random numbers."""
     return 0
 
   @property
   def advice(self) -> str:
-    """What to try when a fit does not stay finite."""
+    """What to try when a fit diverges."""
     return "try a lower learning rate, or leave the photo out"
 
   @property
   def again(self) -> str:
-    """How one goes on after a stop."""
-    return "the same command goes on"
+    """How to resume after a stop."""
+    return "the same command resumes"
 
   @abc.abstractmethod
   def description(self) -> Any:
-    """Plain data: all that a result depends on but the photo itself."""
+    """Plain data: everything a result depends on except the photo."""
 
   @abc.abstractmethod
   def init(self, targets: Targets) -> Any:
@@ -126,14 +126,14 @@ class PhotoFits(abc.ABC):
 
   @abc.abstractmethod
   def step(self, targets: Any, state: Any) -> tuple[Any, jax.Array]:
-    """Makes a step; [D, N, …] in and out; the state's memory is taken over.
+    """Makes a step; [D, N, …] in and out; the state's memory is donated.
 
     Returns: the state, and [D, N], the losses before the step.
     """
 
   @abc.abstractmethod
   def result(self, state: Any) -> dict[str, Any]:
-    """What is remembered of a state, [N, …] by name."""
+    """What is cached of a state, [N, …] by name."""
 
   def finished(self, state: Any) -> bool:
     """Whether more steps would change nothing; state [D, N, …]."""
@@ -149,21 +149,21 @@ class PhotoFits(abc.ABC):
     *,
     title: str,
   ) -> list[Result]:
-    """Fits photos, those that are remembered excepted.
+    """Fits photos, except those in the cache.
 
-    Photos are worked on in the same batches whatever is known already.
+    The batches are the same whatever is cached already.
 
     Args:
-      place: where they are, for messages.
-      names: of the photos, for messages.
+      place: album or folder of the photos, for messages.
+      names: names of the photos, for messages.
       fetch: indices -> their `Targets`, without keys.
-      stop: looked at every few steps.
-      title: of the progress.
+      stop: checked every few steps.
+      title: title of the progress.
 
-    Returns: a result each.
+    Returns: one result per photo.
     Raises:
-      Interrupted: `stop` was wanted; unfinished work is in the cache.
-      UserError: a fit did not stay finite.
+      Interrupted: `stop` was requested; unfinished work is in the cache.
+      UserError: a fit diverged.
     """
     size = min(self.batch_size, max(len(names), 1))
     shares = processes.count() * len(self.devices)
@@ -176,7 +176,7 @@ class PhotoFits(abc.ABC):
     for first in range(0, len(names), size):
       rows = list(range(len(names)))[first : first + size]
       own = rows[mine]
-      # A batch is filled up, so that all run through one program.
+      # Batches are padded, so that all run in one program.
       targets = with_keys(fetch((rows * size)[:size][mine]), self.seed)
       keys = {row: self._key_of(targets, i) for i, row in enumerate(own)}
       known = self._known(keys)
@@ -209,19 +209,19 @@ class PhotoFits(abc.ABC):
     return results
 
   def _announce(self, progress: Progress, remembered: int):
-    """Says what nobody has to wait for."""
+    """Reports the results that come from the cache."""
     if remembered and processes.is_first():
       progress.note(f"{remembered} photos were found before: {self.cache}")
 
   def _known(self, keys: dict[int, str]) -> dict[int, Result]:
-    """The results that a process remembers of its own photos, of all."""
+    """The results that processes have cached for their own photos, shared."""
     recalled = {row: self._recall(key) for row, key in keys.items()}
     return _joined(
       {row: one for row, one in recalled.items() if one is not None}
     )
 
   def _key_of(self, targets: Targets, row: int) -> str:
-    """What a result depends on, hashed."""
+    """The hash of what a result depends on."""
     digest = hashlib.sha256(
       json.dumps(
         [
@@ -241,13 +241,13 @@ class PhotoFits(abc.ABC):
     return self.cache / f"{name}.npz"
 
   def _recall(self, key: str) -> Result | None:
-    """The result that is remembered; None: none."""
+    """The cached result, or None."""
     if self.cache is None:
       return None
     try:
       return read_npz(self._path(key), most_bytes=_MOST_BYTES)
     except CheckpointError:
-      return None  # damaged or not there: found again
+      return None  # damaged or missing: it is fitted again
 
   def _remember(self, name: str, arrays: dict[str, Any]):
     if self.cache is None:
@@ -268,7 +268,7 @@ class PhotoFits(abc.ABC):
     done: int,
     photos: int,
   ) -> list[Result]:
-    """Fits a share of a batch, `names` of it photos, the rest to fill it.
+    """Fits a process's share of a batch: `names`, and padding.
 
     The progress counts the `photos` of the whole batch: all processes work at
     about the same pace.
@@ -289,7 +289,7 @@ class PhotoFits(abc.ABC):
       if not np.isfinite(losses).all():
         name = names[int(np.argmin(np.isfinite(losses)))]
         raise UserError(
-          f"{place}: {name}: its fit did not stay finite; {self.advice}"
+          f"{place}: {name}: its fit diverged (loss not finite); {self.advice}"
         )
       progress.update(done + step * photos, f"loss {losses.mean():.4g}")
       if stop.signal is not None:
@@ -345,7 +345,7 @@ class PhotoFits(abc.ABC):
 
 
 def _joined(results: dict[int, Result]) -> dict[int, Result]:
-  """The results of all processes, by row; each gives some."""
+  """The results of all processes, by row; each provides some."""
   joined: dict[int, Result] = {}
   for part in processes.gather(
     {
@@ -361,7 +361,7 @@ def _joined(results: dict[int, Result]) -> dict[int, Result]:
 
 
 def with_keys(targets: Targets, seed: int) -> Targets:
-  """Gives each photo a PRNG key, by what it shows."""
+  """Gives each photo a PRNG key that depends on what it shows."""
   numbers = jnp.asarray(
     [zlib.crc32(np.ascontiguousarray(image)) for image in targets.image],
     jnp.uint32,

@@ -1,13 +1,13 @@
-"""Pivotal tuning: the generator is bent until it shows one photo exactly.
+"""Pivotal tuning: changes the generator until it shows one photo exactly.
 
     tuner = PivotalTuner(config=PivotConfig(), generator=merged,
                          fingerprint=digest, lpips=lpips, lpips_fingerprint=other,
                          devices=devices)
     found = tuner.find(targets, names, stop)      # a `PivotResult` each
 
-The photo's latent, its pivot, stays what it is. What is tuned is a small
-adapter on top of the person's weights, or all weights as in the paper. Each
-device bends a generator of its own.
+The photo's latent, its pivot, stays fixed. What is tuned is a small adapter on
+top of the person's weights, or all weights as in the paper. Each device changes
+its own copy of the generator.
 
 Source: Roich et al. 2021 (PTI), section 3.2.
 """
@@ -34,13 +34,13 @@ from my3dgen_jax.types import Array, Network
 
 
 class PivotResult(NamedTuple):
-  """What bends a generator to a photo.
+  """The change of a generator that fits a photo.
 
   Attributes:
     trainable: the collection `lora`, or in mode "full" all weights but the
       mapping network's.
-    steps: that were made.
-    lpips: before the last step; NaN where it has no weight.
+    steps: steps made.
+    lpips: LPIPS before the last step; NaN if its weight is 0.
   """
 
   trainable: Any
@@ -50,13 +50,13 @@ class PivotResult(NamedTuple):
 
 @flax.struct.dataclass
 class PivotState:
-  """What is optimised, each leaf [N, …].
+  """What is optimized, each leaf [N, …].
 
   Attributes:
-    step: int32; of a photo that is finished it does not grow.
+    step: int32, steps made; stops counting for a photo that is finished.
     trainable: see `PivotResult`; as one vector, see `state.ravel`.
-    opt_state: the optimiser's state for it.
-    lpips: before the last step.
+    opt_state: the optimizer's state for it.
+    lpips: LPIPS before the last step.
   """
 
   step: Array
@@ -67,14 +67,14 @@ class PivotState:
 
 @dataclasses.dataclass(kw_only=True)
 class PivotalTuner(PhotoFits):
-  """Bends a generator to photos, one at a time on each device.
+  """Tunes a generator to photos, one at a time on each device.
 
   Attributes:
-    config: of the tuning.
-    generator: a plain one, i.e. with the person's adapter merged.
-    fingerprint: text that is another for other weights of the generator.
-    lpips: compares images; None where it has no weight.
-    lpips_fingerprint: likewise.
+    config: the tuning's config.
+    generator: a plain generator, i.e. with the person's adapter merged.
+    fingerprint: text that identifies the generator's weights.
+    lpips: the network that compares images; None if its weight is 0.
+    lpips_fingerprint: text that identifies LPIPS's weights.
   """
 
   config: PivotConfig
@@ -91,15 +91,15 @@ class PivotalTuner(PhotoFits):
     *,
     title: str = "tuning",
   ) -> list[PivotResult]:
-    """What bends the generator to each photo.
+    """The change of the generator for each photo.
 
     Args:
       targets: the photos with their pivots, `ws`; keys are not needed.
-      names: of the photos.
-      stop: looked at after each step.
-      title: of the progress.
+      names: names of the photos.
+      stop: checked after each step.
+      title: title of the progress.
 
-    Returns: PivotResult, each on the host.
+    Returns: a PivotResult per photo, on the host.
     Raises: as `PhotoFits.fit`.
     """
     fetch = lambda rows: jax.tree.map(
@@ -115,7 +115,7 @@ class PivotalTuner(PhotoFits):
           if "/" in path
         }
       )
-      if self.lora_config is not None:  # kept by an older version, perhaps
+      if self.lora_config is not None:  # may be cached by an older version
         trainable = lora_lib.renamed(trainable)
       result.append(
         PivotResult(trainable, int(one["step"]), float(one["lpips"]))
@@ -123,21 +123,21 @@ class PivotalTuner(PhotoFits):
     return result
 
   def bent(self, trainable: Any) -> Network:
-    """The generator as it was bent to a photo."""
+    """The generator as it was tuned to a photo."""
     return state_lib.join(
       self.generator.module.config, trainable, self._split[1], self.lora_config
     )
 
   @property
   def lora_config(self) -> LoraConfig | None:
-    """Of the adapters, or None."""
+    """The adapters' config, or None."""
     if self.config.mode == "full":
       return None
     return LoraConfig(rank=self.config.rank, alpha=float(self.config.rank))
 
   @property
   def batch_size(self) -> int:
-    return len(self.devices)  # weights of their own would not be a batch
+    return len(self.devices)  # separate weights cannot share a batch
 
   def description(self) -> Any:
     return [
@@ -200,9 +200,9 @@ def init_state(
   """The state of `count` photos before the first step.
 
   Args:
-    trainable: what all of them start from, a tree.
-    config: of the tuning.
-    count: photos.
+    trainable: the initial value for all of them, a tree.
+    config: the tuning's config.
+    count: number of photos.
   """
   vector = state_lib.ravel(trainable)
   copies = lambda tree: jax.tree.map(
@@ -229,7 +229,7 @@ def _compiled_step(
   lora_config: LoraConfig | None,
   devices: tuple[jax.Device, ...],
 ) -> Any:
-  """A step; the same for all photos and persons, so it is compiled once."""
+  """The step; the same for all photos and people, so it is compiled once."""
   return devices_lib.spread(
     functools.partial(
       step_on_device, config=config, model=model, lora_config=lora_config
@@ -249,16 +249,16 @@ def step_on_device(
   model: GeneratorConfig,
   lora_config: LoraConfig | None,
 ) -> tuple[PivotState, jax.Array]:
-  """A step of one photo, which is all that a device works on.
+  """A step for one photo, which is all that a device works on.
 
   Args:
-    frozen: what is not tuned, see `state.split`.
+    frozen: the frozen part, see `state.split`.
     lpips: see `PivotalTuner`.
     targets: the photo, [1, …].
     state: [1, …].
     config: see `PivotalTuner`.
-    model: of the generator.
-    lora_config: of the adapter, or None.
+    model: the generator's config.
+    lora_config: the adapter's config, or None.
 
   Returns: the state, and [1], the loss before the step.
   """
@@ -297,7 +297,7 @@ def step_on_device(
     *jax.tree.map(lambda leaf: leaf[None], (vector, opt_state)),
     perceived,
   )
-  # A photo that is shown well enough is left alone while others go on.
+  # A photo that is fitted well enough is left alone while others continue.
   done = (perceived[0] < config.stop_lpips) & (config.stop_lpips > 0)
   old = state.replace(lpips=perceived)
   return jax.tree.map(lambda a, b: jnp.where(done, a, b), old, new), loss

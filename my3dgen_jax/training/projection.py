@@ -1,4 +1,4 @@
-"""From photos to latents: the projector of StyleGAN2, for known cameras.
+"""Projection of photos to latents: StyleGAN2's projector, for known cameras.
 
     statistics = w_statistics(key, generator, count=10_000)
     projector = Projector(config, devices)
@@ -9,8 +9,8 @@
 
 `training.anchors` does this for whole albums, with a cache.
 
-Photos are fitted independently: what one becomes depends on neither its
-companions nor how they are laid over devices.
+Photos are fitted independently: a result depends neither on the other photos
+in the batch nor on how they are spread over devices.
 
 Source: Karras et al. 2020 (StyleGAN2), appendix D.
 """
@@ -38,11 +38,11 @@ _SAMPLES_AT_ONCE = 1000
 
 
 class WStatistics(NamedTuple):
-  """Where W lies.
+  """The location and spread of W.
 
   Attributes:
-    mean: [w_dim].
-    deviation: the root of the mean squared distance from it.
+    mean: [w_dim], the mean of W.
+    deviation: root mean square distance from the mean.
   """
 
   mean: jax.Array
@@ -51,13 +51,13 @@ class WStatistics(NamedTuple):
 
 @flax.struct.dataclass
 class ProjectionState:
-  """What is optimised.
+  """What is optimized.
 
   Attributes:
     step: [N] int32, steps made; the same for all.
     w: [N, 1, w_dim] or [N, num_ws, w_dim].
     noise: maps [N, S, S] by their path in the generator's buffers.
-    opt_state: of both.
+    opt_state: the optimizer's state for both.
   """
 
   step: Array
@@ -69,12 +69,12 @@ class ProjectionState:
 def w_statistics(
   key: chex.PRNGKey, generator: Network, *, count: int
 ) -> WStatistics:
-  """The mean and the spread of W, for labels of the average camera.
+  """The mean and the spread of W, for the average camera label.
 
   Args:
-    key: of the samples.
+    key: the PRNG key.
     generator: its mapping network is used.
-    count: samples.
+    count: number of samples.
 
   Returns: WStatistics.
   """
@@ -108,7 +108,7 @@ def w_statistics(
 def learning_rate(
   progress: chex.Numeric, config: ProjectionConfig
 ) -> jax.Array:
-  """The rate at a share of the steps: a linear rise, and a cosine's fall."""
+  """The learning rate at a fraction of the steps: warm-up, then cosine."""
   fall = jnp.minimum(1.0, (1 - progress) / config.ramp_down)
   return (
     config.learning_rate
@@ -120,7 +120,7 @@ def learning_rate(
 def w_noise(
   progress: chex.Numeric, config: ProjectionConfig, deviation: chex.Numeric
 ) -> jax.Array:
-  """The standard deviation of the noise on w at a share of the steps."""
+  """Standard deviation of the noise on w at a fraction of the steps."""
   left = jnp.maximum(0.0, 1 - progress / config.w_noise_ramp)
   return config.w_noise * deviation * jnp.square(left)
 
@@ -128,15 +128,15 @@ def w_noise(
 def check_sizes(
   config: ProjectionConfig, side: int, backbone: str | None, prefix: str
 ):
-  """Whether LPIPS can look at images as projection makes them.
+  """Checks that LPIPS can compare images at projection's size.
 
   Args:
-    config: of the projection.
-    side: of the generator's images, pixels.
-    backbone: LPIPS's, a key of `backbones.NETWORKS`, or None: it looks at any.
-    prefix: of the config's fields in messages.
+    config: the projection's config.
+    side: side of the generator's images, pixels.
+    backbone: LPIPS's backbone, a key of `backbones.NETWORKS`; None: any.
+    prefix: prefix of the config's fields in messages.
 
-  Raises: ConfigError that names the field.
+  Raises: ConfigError: names the field.
   """
   block = max(1, side // config.resolution)
   if side % block:
@@ -155,7 +155,7 @@ def check_sizes(
     if pixels < network.smallest:
       raise ConfigError(
         f"{name}: LPIPS on {network.title} needs images of at least "
-        f"{network.smallest} pixels, these have {pixels}; raise it, or use "
+        f"{network.smallest} pixels, but these have {pixels}; raise it, or use "
         "another network"
       )
 
@@ -164,27 +164,27 @@ def check_sizes(
 def projector(
   config: ProjectionConfig, devices: tuple[jax.Device, ...]
 ) -> "Projector":
-  """A `Projector`; the same for all albums, so that it is compiled once."""
+  """The `Projector` for a config, cached: all albums share one compilation."""
   return Projector(config, devices)
 
 
 class Projector:
-  """Compiled projection of batches of one size.
+  """Compiled projection for batches of one size.
 
   Attributes:
     config: schedule and weights.
-    devices: those that share the photos.
+    devices: the devices that share the photos.
   """
 
   def __init__(self, config: ProjectionConfig, devices: Sequence[jax.Device]):
-    # Only whoever optimises needs it.
+    # Imported here because only optimization needs it.
     import optax  # pylint: disable=import-outside-toplevel
 
     self.config = config
     self.devices = tuple(devices)
     self._optimizer = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
-    # One step a call: convolutions inside a loop of XLA's take 2.4 times as
-    # long on a CPU, and on an accelerator a call costs nothing beside a step.
+    # One step per call: convolutions inside an XLA loop take 2.4 times as long
+    # on a CPU, and on an accelerator a call costs little compared to a step.
     self._step = spread(self.step_on_device, devices=self.devices, donate=(3,))
 
   def init(
@@ -201,9 +201,9 @@ class Projector:
     """The state before the first step.
 
     Args:
-      generator: whose stored noise it starts from, where noise is optimized.
-      ws: [N, 1 or num_ws, w_dim], what w starts from: of W for all layers, of
-        W+ for each.
+      generator: the generator; its stored noise is the start if optimized.
+      ws: [N, 1 or num_ws, w_dim], initial latents: one row for W, one per layer
+        for W+.
     """
     model = generator.module.config
     rows = 1 if self.config.space == "w" else model.num_ws
@@ -232,13 +232,13 @@ class Projector:
     state: ProjectionState,
     statistics: WStatistics,
   ) -> tuple[ProjectionState, jax.Array]:
-    """Makes a step; all arrays with the leading axis of devices.
+    """Makes a step; all arrays have a leading axis of devices.
 
     Args:
       generator: replicated.
       lpips: replicated.
       targets: [D, N, ...].
-      state: [D, N, ...]; its memory is taken over.
+      state: [D, N, ...]; its memory is donated.
       statistics: replicated.
 
     Returns: the state, and [D, N], the losses before the step.
@@ -253,12 +253,12 @@ class Projector:
     state: ProjectionState,
     statistics: WStatistics,
   ) -> tuple[ProjectionState, jax.Array]:
-    """`step` as one device makes it, without the axis of devices."""
+    """`step` on one device, without the axis of devices."""
     config = self.config
     step = state.step[0]
     progress = step / config.steps
     if config.init == "encoder":
-      # Few steps from near the end: the first and the last count, too.
+      # Away from both ends: with few steps, the first and the last count, too.
       progress = (step + 1) / (config.steps + 1)
     keys = jax.vmap(jax.random.wrap_key_data)(targets.key)
     pool = functools.partial(block_means, side=config.resolution)
@@ -287,7 +287,7 @@ class Projector:
 
     parameters = state.w, state.noise
     gradients, loss = jax.grad(losses, has_aux=True)(parameters)
-    # An optimiser for each photo: the state is laid out by photo.
+    # A separate optimizer per photo: the state is laid out by photo.
     updates, opt_state = jax.vmap(self._optimizer.update)(
       gradients, state.opt_state
     )
@@ -298,7 +298,7 @@ class Projector:
 
 
 def _noise_maps(variables: Any) -> dict[Any, jax.Array]:
-  """The backbone's stored noise by path; others are not read in rendering."""
+  """The backbone's stored noise by path; rendering reads no other."""
   return {
     "/".join(path): leaf
     for path, leaf in flatten_dict(variables["buffers"]).items()
@@ -307,7 +307,7 @@ def _noise_maps(variables: Any) -> dict[Any, jax.Array]:
 
 
 def _with_noise(generator: Network, noise: dict[str, Any]) -> Network:
-  """The generator with a noise map for each photo in place of one for all."""
+  """The generator with a noise map per photo instead of a shared one."""
   buffers = flatten_dict(generator.variables["buffers"])
   buffers.update({tuple(path.split("/")): leaf for path, leaf in noise.items()})
   return generator.replace(

@@ -1,4 +1,4 @@
-"""What a personalized person is on disk: one folder a run.
+"""A personalization run on disk: one folder per run.
 
 RUN/
   config.json           every setting as resolved, and the base's SHA-256
@@ -6,11 +6,11 @@ RUN/
   anchors.npz           a latent for every photo
   adapter.safetensors   the person (mode lora) …
   generator/            … or all weights (mode full)
-  state/                to go on from, Orbax
+  state/                training checkpoints to resume from, Orbax
   metrics.jsonl         a line every few steps; events.* for TensorBoard
-  summary.json          held-out photos, before and after
-  before_after.png      the same, to look at
-  report/index.html     all of it as one page
+  summary.json          scores of held-out photos, before and after
+  before_after.png      the held-out photos, before and after
+  report/index.html     everything on one page
 """
 
 import hashlib
@@ -41,9 +41,9 @@ PICTURE_FILE = "before_after.png"
 
 FORMAT = 1
 KIND = "personalize"
-_TEXTS: dict[str, Any] = {"": str}  # a table of texts under any names
+_TEXTS: dict[str, Any] = {"": str}  # a table of strings with any names
 _KINDS = {dict: "table", str: "text", (str, type(None)): "text or null"}
-# What of a run's config.json others rely on.
+# The parts of a run's config.json that code relies on.
 _SHAPE = {
   "version": str,
   "base_sha256": str,
@@ -57,20 +57,20 @@ _SHAPE = {
     "tuning": {"mode": str},
   },
 }
-ID_LENGTH = 16  # hex digits of a digest, where it is a name in pictures
-_MOST_LETTERS = 80  # of a setting in a message
-BASE_DIGEST = lora_lib.BASE_DIGEST  # in config.json, too
+ID_LENGTH = 16  # hex digits of a digest that is used as a name in images
+_MOST_LETTERS = 80  # longest setting shown in a message, characters
+BASE_DIGEST = lora_lib.BASE_DIGEST  # also its name in config.json
 
 
 class Run(NamedTuple):
-  """A finished run, ready to be used.
+  """A finished run, ready for use.
 
   Attributes:
-    generator: the person's own, with its weights.
-    base: the generator before; the same weights where nothing was tuned.
-    lora_config: of the adapter, or None.
-    anchors: of all photos.
-    config: what config.json holds.
+    generator: the person's own generator, with its weights.
+    base: the base generator; the same weights if nothing was tuned.
+    lora_config: the adapter's config, or None.
+    anchors: the anchors of all photos.
+    config: the content of config.json.
   """
 
   generator: Network
@@ -81,13 +81,13 @@ class Run(NamedTuple):
 
 
 def write_json(path: str | os.PathLike, data: Mapping[str, Any]):
-  """Writes plain data for people to read, whole or not at all."""
+  """Writes plain data for people to read, atomically."""
   with replacing(path) as file:
     file.write((json.dumps(data, indent=2) + "\n").encode())
 
 
 def read_json(path: str | os.PathLike) -> dict[str, Any]:
-  """Reads a table of plain data; raises CheckpointError naming the file."""
+  """Reads a JSON object; raises CheckpointError naming the file."""
   try:
     data = json_files.read(path)
   except UserError as error:
@@ -98,9 +98,9 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def is_run(folder: str | os.PathLike) -> bool:
-  """Whether a run lies there, finished or not.
+  """Whether the folder holds a run, finished or not.
 
-  Generators have a config.json, too; a run's may be damaged.
+  Generators also have a config.json; a run's may be damaged.
   """
   folder = pathlib.Path(folder)
   if (folder / ANCHORS_FILE).is_file():
@@ -112,9 +112,9 @@ def is_run(folder: str | os.PathLike) -> bool:
 
 
 def read_config(folder: str | os.PathLike) -> dict[str, Any]:
-  """What the config.json of a run holds.
+  """The content of a run's config.json.
 
-  Raises: CheckpointError: it is missing, or is not one of a run.
+  Raises: CheckpointError: it is missing, or is not a run's.
   """
   path = pathlib.Path(folder) / CONFIG_FILE
   remedy = "expected a folder that my3dgen_jax.launch.personalize has written"
@@ -132,14 +132,14 @@ def read_config(folder: str | os.PathLike) -> dict[str, Any]:
 
 
 def _check_shape(path: pathlib.Path, data: Any, shape: Any, where: str = ""):
-  """Names the first entry of a file that is not what code relies on."""
+  """Names the first entry of a file that code cannot rely on."""
   kind = dict if isinstance(shape, dict) else shape
   if not isinstance(data, kind):
     raise CheckpointError(
-      f"{path}: is damaged: {where or 'all'} is no {_KINDS[kind]}"
+      f"{path}: is damaged: {where or 'all'} is not a {_KINDS[kind]}"
     )
   if shape is _TEXTS and not all(isinstance(x, str) for x in data.values()):
-    raise CheckpointError(f"{path}: is damaged: {where} is no table of texts")
+    raise CheckpointError(f"{path}: is damaged: {where} does not map to texts")
   for name, inner in shape.items() if isinstance(shape, dict) else ():
     if name != "":
       inside = f"{where}.{name}" if where else name
@@ -152,15 +152,15 @@ def check_same(
   new: Mapping[str, Any],
   free: Container[str],
 ):
-  """Compares settings with those a run began with.
+  """Compares settings with those that a run began with.
 
   Args:
-    path: of the file that holds the old ones, for the message.
-    old: as read.
-    new: as wanted; nested tables of plain data.
+    path: path of the file with the old settings, for the message.
+    old: the settings as read.
+    new: the new settings; nested dicts of plain data.
     free: dotted names that may differ.
 
-  Raises: UserError that names the first that differs and may not.
+  Raises: UserError: names the first that differs and may not.
   """
   name = first_difference(old, new, free)
   if name is not None:
@@ -169,15 +169,15 @@ def check_same(
       for data in (old, new)
     )
     raise UserError(
-      f"{path}: the run began with {name} = {before}, now it is {now}; go "
-      "on with the same, or start anew in another --out"
+      f"{path}: the run began with {name} = {before}, now it is {now}; "
+      "continue with the same, or start over in another --out"
     )
 
 
 def first_difference(
   old: Mapping[str, Any], new: Mapping[str, Any], free: Container[str]
 ) -> str | None:
-  """The first dotted name, not in `free`, that two tables differ in."""
+  """The first dotted name, not in `free`, in which two dicts differ."""
   old, new = _by_name(old), _by_name(new)
   for name in sorted(set(old) | set(new)):
     if name not in free and old.get(name) != new.get(name):
@@ -190,7 +190,7 @@ def _by_name(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flat(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-  """Plain data by dotted names."""
+  """Flattens plain data to dotted names."""
   if not isinstance(data, dict):
     yield prefix, data
     return
@@ -210,18 +210,18 @@ def load_base(
   """The generator that a run began with.
 
   Args:
-    checkpoint: its folder.
-    config: of the run, as `read_config` returns.
+    checkpoint: the generator's folder.
+    config: the run's config, as `read_config` returns it.
 
   Raises: CheckpointError: it is not the run's base.
   """
   if generator_digest(checkpoint) != config[BASE_DIGEST]:
     raise CheckpointError(
       f"{checkpoint}: is not the generator that the run "
-      "was made from; name that one by --checkpoint"
+      "was made from; pass that one with --checkpoint"
     )
   _, variables = load_generator(checkpoint)
-  # As the run computed: its dtype and side of image_raw may be others.
+  # As the run computed: its dtype and side of image_raw may differ.
   model = GeneratorConfig.from_dict(config["generator"])
   return Network(variables, Generator(model))
 
@@ -232,11 +232,11 @@ def load_run(
   """Reads a run.
 
   Args:
-    folder: written by `apps.personalize`.
-    checkpoint: where the base generator is now; None: where it was.
+    folder: a folder written by `apps.personalize`.
+    checkpoint: the base generator's current folder; None: as recorded.
 
   Returns: Run.
-  Raises: CheckpointError: a part is missing or does not fit; names it.
+  Raises: CheckpointError: a part is missing or does not fit; it names it.
   """
   folder = pathlib.Path(folder)
   config = read_config(folder)
@@ -266,5 +266,5 @@ def load_run(
 
 
 def settings_of(config: Any) -> dict[str, Any]:
-  """A frozen dataclass as plain data for config.json."""
+  """Converts a frozen dataclass to plain data for config.json."""
   return json.loads(json.dumps(plain(config)))

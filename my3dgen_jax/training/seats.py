@@ -1,4 +1,4 @@
-"""Whom a step of tuning is for: one person, or several side by side."""
+"""Seats: the people that a tuning step is for, one or several."""
 
 import dataclasses
 import functools
@@ -27,10 +27,10 @@ class Member(NamedTuple):
   """One person's tuning.
 
   Attributes:
-    folder: of the run: `state/`, `metrics.jsonl` and events are here.
+    folder: the run's folder for `state/`, `metrics.jsonl` and event files.
     album: photos to tune on.
-    anchors: of them, in the same order.
-    validation: photos with their anchors that patience looks at, or None.
+    anchors: the photos' anchors, in the same order.
+    validation: held-out photos with their anchors, for patience, or None.
   """
 
   folder: pathlib.Path
@@ -41,18 +41,18 @@ class Member(NamedTuple):
 
 @dataclasses.dataclass
 class Seat:
-  """A place in the batch of people, and who has it.
+  """A place in the batch of people, and the person who has it.
 
   Attributes:
-    number: of the member.
-    member: who.
+    number: index of the member.
+    member: the person.
     batches: the photos of each step.
     step: steps made.
-    seconds: spent before this process.
-    log: of the metrics; None where another process writes it.
-    patience: of its validations, or None.
-    began: by the clock.
-    is_over: nobody sits here any more; what is computed counts for nothing.
+    seconds: seconds spent before this process.
+    log: the metrics' log; None if another process writes it.
+    patience: the person's validations, or None.
+    began: clock time of the start, seconds.
+    is_over: whether the seat is free; its computed values are then ignored.
   """
 
   number: int
@@ -85,19 +85,20 @@ def batch(
   masked: bool,
   devices: Sequence[jax.Device],
 ) -> TuningBatch:
-  """The photos of everybody's next step, laid over devices and parts.
+  """The photos of everyone's next step, laid out over devices and parts.
 
-  Each process reads those of its own devices alone.
+  Each process reads only the photos of its own devices.
 
   Args:
-    seats: at least one is not over; those that are get another's photos.
-    ahead: steps after the next.
-    tuning: seed of the depths along the rays, parts that each device works
-      through, course of the learning rate.
-    masked: whether anybody's photos have masks; then all get one.
-    devices: that share a batch.
+    seats: the seats, at least one in use; free ones get another's photos.
+    ahead: how many steps after the next one.
+    tuning: seed of the depths along the rays, number of parts that each device
+      works through, schedule of the learning rate.
+    masked: whether anyone's photos have masks; then all get one.
+    devices: the devices that share a batch.
 
-  Returns: on the devices, [D, A, N, ...]; of several seats [D, K, A, N, ...].
+  Returns: arrays on the devices, [D, A, N, ...]; for several seats
+    [D, K, A, N, ...].
   """
   own = devices_lib.own(devices)
   there = {
@@ -120,7 +121,7 @@ def batch(
 
 
 def stacked(trees: Sequence, *, axis: int = 0):
-  """Trees side by side, with an axis more; of one tree, itself."""
+  """Stacks trees along a new axis; a single tree is returned unchanged."""
   if len(trees) == 1:
     return trees[0]
   return jax.tree.map(lambda *leaves: np.stack(leaves, axis), *trees)
@@ -151,7 +152,7 @@ def _of_one(
   masked: bool,
   devices: Sequence[jax.Device],
 ) -> TuningBatch:
-  """The photos of step 0, 1, … that are for this process's devices, [N, ...]."""
+  """A step's photos (step 0, 1, …) for this process's devices, [N, ...]."""
   indices = batches.at(step)
   indices, keys = jax.tree.map(
     np.concatenate,

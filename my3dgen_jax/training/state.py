@@ -1,9 +1,9 @@
-"""What tuning changes, and what it leaves alone.
+"""The training state: what tuning changes, and what it leaves alone.
 
-Between steps all that is tuned is one vector: an adapter has 177 leaves, and
-an optimiser that goes through them one by one is most of a program that a GPU
-takes minutes to compile. On disk, and for whoever reads a state, it is the
-tree it always was.
+During training, everything tuned is one vector: an adapter has 177 leaves, and
+an optimizer that goes through them one by one would be most of a program that a
+GPU takes minutes to compile. On disk, and for readers of a state, it is a tree
+as before.
 """
 
 import math
@@ -22,20 +22,20 @@ from my3dgen_jax.config import GeneratorConfig, LoraConfig, TuningConfig
 from my3dgen_jax.models.generator import abstract_variables, Generator
 from my3dgen_jax.types import Array, Network
 
-_WARM = 20  # of so many steps, one in which a falling rate first rises
-_FROZEN = ("backbone", "mapping")  # in every mode
+_WARM = 20  # one step in this many is a warm-up step of a decaying rate
+_FROZEN = ("backbone", "mapping")  # frozen in every mode
 
 
 @flax.struct.dataclass
 class TrainState:
-  """All that changes from step to step.
+  """Everything that changes from step to step.
 
   Attributes:
     step: int32, steps made.
-    trainable: the collection `lora`; or, in full tuning, all params but those
-      of the mapping network. A tree, or (`init_state`, `ravelled`) a vector.
+    trainable: the collection `lora`; or, in full tuning, all params except the
+      mapping network's. A tree, or (`init_state`, `ravelled`) a vector.
     opt_state: the optimizer's state for it.
-    average: the running average of `trainable`; None: there is none.
+    average: the running average of `trainable`; None: it is not kept.
   """
 
   step: Array
@@ -55,13 +55,13 @@ def split(
   base: Mapping[str, Any],
   lora_config: LoraConfig | None,
 ) -> tuple[Any, dict[str, Any]]:
-  """Divides a generator into what is tuned and what is not.
+  """Divides a generator into a trainable and a frozen part.
 
   Args:
-    key: of a fresh adapter.
-    config: of the generator.
+    key: the PRNG key of a fresh adapter.
+    config: the generator's config.
     base: {"params": …, "buffers": …}.
-    lora_config: of the adapter that is tuned; None: the weights themselves.
+    lora_config: the adapter's config; None: tune the weights themselves.
 
   Returns: trainable, frozen; `join` puts them together.
   """
@@ -108,14 +108,14 @@ def join(
 
 
 def optimizer(config: TuningConfig) -> Any:
-  """Adam as StyleGAN2 sets it, an `optax.GradientTransformation`.
+  """Adam with StyleGAN2's settings, an `optax.GradientTransformation`.
 
-  Regularisation every k-th step only was meant to be one step in k + 1, so
-  rate and decays are brought to the power (or share) k / (k + 1).
+  StyleGAN2 adds one regularization step to every k steps, so the learning rate
+  is scaled by k / (k + 1) and the decay rates are raised to that power.
 
   Source: Karras et al. 2020 (StyleGAN2), appendix B.
   """
-  # Only whoever optimises needs it.
+  # Imported here because only training needs it.
   import optax  # pylint: disable=import-outside-toplevel
 
   k = config.lazy_interval
@@ -129,11 +129,11 @@ def optimizer(config: TuningConfig) -> Any:
 
 
 def rate_share(config: TuningConfig, step: int) -> float | None:
-  """What the learning rate is multiplied by in a step; None: it is constant.
+  """The factor of the learning rate in a step; None: it is constant.
 
   Args:
-    config: of the tuning.
-    step: 0, 1, …
+    config: the tuning's config.
+    step: index of the step, from 0.
   """
   if config.decay == "none":
     return None
@@ -145,11 +145,11 @@ def rate_share(config: TuningConfig, step: int) -> float | None:
 
 
 def running_average(average: Any, params: Any, step: Array, most: float) -> Any:
-  """The average of parameters after a step; early on of few steps.
+  """The running average after a step; it spans fewer steps early on.
 
   Args:
-    average: before the step; of the start, before the first.
-    params: after the step.
+    average: the average before the step; initially the initial parameters.
+    params: the parameters after the step.
     step: steps made before.
     most: largest decay rate, in [0, 1).
   """
@@ -177,7 +177,7 @@ def unravel(vector: Array, like: Any) -> Any:
   """The inverse of `ravel`.
 
   Args:
-    vector: [P]; of NumPy, then so are the leaves, and nothing is copied.
+    vector: [P]; a NumPy vector gives NumPy leaves, without copying.
     like: a tree of the structure and shapes wanted.
   """
   leaves, structure = jax.tree.flatten(like)
@@ -192,12 +192,12 @@ def unravel(vector: Array, like: Any) -> Any:
 
 
 def ravelled(state: TrainState) -> TrainState:
-  """A state of trees, e.g. from disk, as one of vectors."""
+  """Converts a state of trees, e.g. from disk, to one of vectors."""
   structure = jax.tree.structure(state.trainable)
   is_alike = lambda node: jax.tree.structure(node) == structure
   return state.replace(
     trainable=ravel(state.trainable),
-    # Moments have the structure of what they are of; counters have not.
+    # Moments have the structure of their parameters; counters do not.
     opt_state=jax.tree.map(
       lambda node: ravel(node) if is_alike(node) else node,
       state.opt_state,
@@ -221,5 +221,5 @@ def unravelled(state: TrainState, like: Any) -> TrainState:
 
 
 def numbers(trainable: Any) -> int:
-  """How many numbers are tuned."""
+  """Counts the trainable numbers."""
   return sum(leaf.size for leaf in jax.tree.leaves(trainable))

@@ -1,4 +1,4 @@
-"""One step of tuning, on all devices of a machine."""
+"""One tuning step, on all devices of a machine."""
 
 import dataclasses
 import functools
@@ -36,21 +36,21 @@ def make_step(
   """Compiles `tuning_step` for devices.
 
   Args:
-    config: of the generator.
-    tuning: optimiser, accumulation.
+    config: the generator's config.
+    tuning: optimizer, accumulation.
     loss: weights of the terms.
-    lora_config: of the adapter; None: the weights themselves are tuned.
-    devices: that share a batch.
-    people: states and batches are of several people at a time, whose adapters
-      change one base.
+    lora_config: the adapter's config; None: tune the weights themselves.
+    devices: the devices that share a batch.
+    people: whether states and batches hold several people at a time, whose
+      adapters change one base.
 
   Returns: a function of
-    state [D, ...] (its memory is taken over), frozen [D, ...],
+    state [D, ...] (its memory is donated), frozen [D, ...],
     networks {"lpips", "identity"} [D, ...], batch [D, A, N, ...],
     that returns the state and the metrics [D], the same on all devices.
-    Of K `people`: state [D, K, ...], batch [D, K, A, N, ...], metrics [D, K].
+    For K `people`: state [D, K, ...], batch [D, K, A, N, ...], metrics [D, K].
   """
-  # Runs that differ in what a step does not know share one program.
+  # Runs whose differences do not affect a step share one program.
   alike = dataclasses.replace(
     tuning,
     **{
@@ -89,14 +89,14 @@ def tuning_step(
   loss: LossConfig,
   lora_config: LoraConfig | None,
 ) -> tuple[TrainState, dict[str, Array]]:
-  """One device's part: gradients of its photos, averaged over all devices.
+  """One device's part: its photos' gradients, averaged over all devices.
 
   A step whose loss or gradient is not finite changes nothing.
 
   Args:
-    state: what is tuned, as `state.init_state` lays it out.
-    frozen: what is not.
-    networks: "lpips" and "identity", where the loss needs them.
+    state: the trainable state, as `state.init_state` lays it out.
+    frozen: the frozen part.
+    networks: "lpips" and "identity", if the loss needs them.
     batch: [A, N, ...], N photos in each of A parts.
     config: see `make_step`.
     tuning: see `make_step`.
@@ -108,8 +108,8 @@ def tuning_step(
   """
   import optax  # pylint: disable=import-outside-toplevel
 
-  # Gradients are taken of the tree: those of slices would be as many sums of
-  # padded vectors.
+  # Gradients are taken with respect to the tree: gradients of a vector's slices
+  # would be a sum of as many padded vectors.
   trainable = state_lib.unravel(
     state.trainable, state_lib.abstract_trainable(config, lora_config)
   )
@@ -133,7 +133,7 @@ def tuning_step(
     )
 
   parts = batch.image.shape[0]
-  if parts == 1:  # a loop of one costs, and hides the step from XLA
+  if parts == 1:  # a loop of one costs time and hides the step from XLA
     grads, metrics = gradient(jax.tree.map(lambda leaf: leaf[0], batch))
   else:
 

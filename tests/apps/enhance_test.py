@@ -133,7 +133,7 @@ class EnhanceTest(Case):
         self.signal = signal.SIGTERM
 
     with mock.patch.object(interrupts, "StopRequest", StopAtOnce):
-      with self.assertRaisesRegex(Interrupted, "step 1 of 60; .* goes on"):
+      with self.assertRaisesRegex(Interrupted, "step 1 of 60; .* resumes"):
         self.write(album, one=one)
     self.assertEqual(os.listdir(self.out), ["unfinished"])
 

@@ -440,7 +440,7 @@ class PersonalizeTest(JobTest):
 
   def test_fewer_steps_than_made(self):
     self.run_job(steps=2)
-    with self.assertRaisesRegex(UserError, "has made 2 steps already"):
+    with self.assertRaisesRegex(UserError, "already has 2 steps"):
       self.run_job(steps=1, resume=True)
 
   def test_what_a_kill_leaves_is_no_obstacle(self):
@@ -549,7 +549,7 @@ class BadInputTest(JobTest):
     ({"lpips": None}, "lpips: .*lpips_to_flax"),
     ({"loss": LossConfig(identity_weight=1.0)}, "identity: .*arcface_to"),
     ({"loss": LossConfig(lpips_weight=-1.0)}, "lpips_weight: "),
-    ({"devices": 9}, "devices: 9 are wanted, this machine has"),
+    ({"devices": 9}, "devices: 9 requested, but this machine has"),
     ({"test": 12}, "12"),
     ({"neural_rendering_resolution": 16}, "at least 31 pixels"),
     (

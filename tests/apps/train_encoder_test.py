@@ -249,7 +249,7 @@ class TrainEncoderTest(parameterized.TestCase):
     ({"kind": "lpips"}, "does not hold an encoder"),
     ({"encoder": "{"}, "metadata is damaged"),
     ({"encoder": '{"rows": 0}'}, "metadata is damaged"),
-    ({"sha256": "0"}, "damaged, it is not what was saved"),
+    ({"sha256": "0"}, "damaged: not what was saved"),
     ({"less": "params/change/bias"}, "params/change/bias is missing"),
     ({"nan": "params/change/bias"}, "holds NaN"),
   )

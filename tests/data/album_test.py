@@ -244,7 +244,7 @@ class ContentTest(AlbumTestCase):
     # They are not a mask: the loss looks everywhere.
     np.testing.assert_array_equal(album[1].mask, 1)
     (self.folder / "photo01_marks.png").rename(self.folder / "nobody_marks.png")
-    self.assert_refused("nobody_marks.png: is the picture of marks of no photo")
+    self.assert_refused("nobody_marks.png: is a marks image without a photo")
 
   def test_a_labelled_photo_of_a_mask(self):
     albums.make(self.folder, count=2)
@@ -447,7 +447,7 @@ class SplitTest(AlbumTestCase):
     for wanted, message in (
       (0, "selects none"),
       ([], "selects none"),
-      (11, "11 photos are wanted"),
+      (11, "11 photos requested"),
       (["x"], "'x' is not in"),
     ):
       with self.assertRaisesRegex(AlbumError, f"^photos: .*{message}"):
@@ -476,8 +476,8 @@ class SplitTest(AlbumTestCase):
 
   @parameterized.parameters(
     (dict(test=10), "^test: take all 10 photos of .*; leave at least one"),
-    (dict(test=11), "^test: 11 photos are wanted, of 10 10 are free"),
-    (dict(test=-1), "^test: expected a number of photos or a share"),
+    (dict(test=11), "^test: 11 photos requested, but 10 of 10 are free"),
+    (dict(test=-1), "^test: expected a number or a fraction"),
     (dict(test=1.0), "^test: expected a number"),
     (dict(test=float("nan")), "^test: expected a number"),
     (dict(test=True), "^test: expected a number"),
@@ -497,7 +497,7 @@ class SplitTest(AlbumTestCase):
       dict(test=["photo01"], train=["photo01"]),
       "^train: 'photo01.png' is in test already",
     ),
-    (dict(test=5, train=6), "^train: 6 photos are wanted, of 10 5 are free"),
+    (dict(test=5, train=6), "^train: 6 photos requested, but 5 of 10 are free"),
     (dict(train=0), "^train: names no photo"),
     (
       dict(test="none.txt"),
@@ -515,7 +515,7 @@ class SplitTest(AlbumTestCase):
       self.open().split(test=path)
     path.write_bytes(b"\xff\xfe\x00")
     self.folder = self.root / "other"
-    with self.assertRaisesRegex(AlbumError, f"^{path}: .* is no UTF-8 text"):
+    with self.assertRaisesRegex(AlbumError, f"^{path}: .* is not UTF-8 text"):
       self.open().split(test=path)
 
 
@@ -576,7 +576,7 @@ class BadAlbumTest(AlbumTestCase):
     ("L", "grey"),
     ("RGBA", "RGBA, with transparency"),
     ("1", "black and"),
-    ("LA", "grey with transparency"),
+    ("LA", "gray with transparency"),
     ("P", "a palette image"),
     ("I;16", "I;16"),
   )
@@ -676,7 +676,7 @@ class BadAlbumTest(AlbumTestCase):
     path.unlink()
     os.mkfifo(path)
     self.assertTrue(stat.S_ISFIFO(path.stat().st_mode))
-    self.assert_refused(f"^{path}: is no ordinary file")
+    self.assert_refused(f"^{path}: is not an ordinary file")
 
   def test_unreadable(self):
     albums.make(self.folder)
@@ -691,7 +691,7 @@ class BadAlbumTest(AlbumTestCase):
     albums.make(self.folder, masks=True)
     mask = self.folder / "photo01_mask.png"
     Image.new("RGB", (16, 16)).save(mask)
-    self.assert_refused(f"^{mask}: is RGB; save it as 8-bit grey")
+    self.assert_refused(f"^{mask}: is RGB; save it as 8-bit gray")
     Image.new("L", (8, 8)).save(mask)
     self.assert_refused(
       f"^{mask}: is 8x8 pixels, not 16x16, the size of its photo"
@@ -700,7 +700,7 @@ class BadAlbumTest(AlbumTestCase):
     self.assert_refused(f"^{mask}: is black everywhere", verify=True)
     mask.rename(self.folder / "nobody_mask.png")
     self.assert_refused(
-      "nobody_mask.png: is the mask of no photo, as there "
+      "nobody_mask.png: is a mask without a photo: there "
       "is no nobody.png, .jpg or .webp"
     )
 
@@ -742,7 +742,7 @@ class BadAlbumTest(AlbumTestCase):
   def test_other_latent_files(self):
     albums.make(self.folder)
     self.put("nobody_latent.npy", b"")
-    self.assert_refused("nobody_latent.npy: is the latent of no photo")
+    self.assert_refused("nobody_latent.npy: is a latent without a photo")
     (self.folder / "nobody_latent.npy").unlink()
     with open(self.folder / "photo01_latent.npy", "wb") as file:
       np.savez(file, ws=np.zeros(3))
@@ -759,7 +759,7 @@ class BadAlbumTest(AlbumTestCase):
     self.put("photo01_latent.pt", b"")
     open_album(self.folder)
     self.assert_refused(
-      "photo01_latent.pt: is a file of PyTorch; convert it: "
+      "photo01_latent.pt: is a PyTorch file; convert it: "
       "python converters/latent_to_npy.py --input .*photo01_latent.pt",
       **size,
     )
@@ -813,7 +813,7 @@ class BadZipTest(AlbumTestCase):
   def test_climbing_out(self, name):
     self.add(name)
     self.assert_refused(
-      f"^{self.path}/.*evil.png: points outside of the zip", self.path
+      f"^{self.path}/.*evil.png: points outside the zip", self.path
     )
 
   def test_cut(self):

@@ -75,9 +75,9 @@ class DatasetJsonTest(parameterized.TestCase):
     self.assertEqual(list(dataset_json.parse(text, "x")), [normal])
 
   @parameterized.parameters(
-    ("", "is no JSON"),
-    ("{", "is no JSON"),
-    (b"\xff\xfe\xfa", "is no JSON"),
+    ("", "is not valid JSON"),
+    ("{", "is not valid JSON"),
+    (b"\xff\xfe\xfa", "is not valid JSON"),
     ("[" * 100000, "is nested too deeply"),
     ("[]", "holds no camera labels.* got \\[\\]"),
     ("{}", "holds no camera labels"),

@@ -277,7 +277,7 @@ class PhotoFilesTest(parameterized.TestCase):
     data = whole.read_bytes()
     for name, content, reason in (
       ("text.jpg", b"no photo\n" * 9, "is damaged, or no photo"),
-      ("cut.jpg", data[: len(data) // 2], "is cut off"),
+      ("cut.jpg", data[: len(data) // 2], "is truncated"),
       ("head.jpg", data[:20], "."),
       ("empty.jpg", b"", "is empty"),
       ("brand.heic", b"\0\0\0\x18ftypheic" + 20 * b"\0", "."),
@@ -295,8 +295,8 @@ class PhotoFilesTest(parameterized.TestCase):
     pipe = self.folder / "pipe.jpg"
     os.mkfifo(pipe)
     for path, reason in (
-      (pipe, "no ordinary file"),
-      (self.folder, "no ordinary file"),
+      (pipe, "ordinary file"),
+      (self.folder, "ordinary file"),
       (self.folder / "gone.jpg", "No such file"),
     ):
       with self.assertRaisesRegex(UserError, f"{path}: .*{reason}"):
@@ -368,7 +368,7 @@ class PhotoFilesTest(parameterized.TestCase):
     self.assertEqual(names(found.videos), ["c.MOV"])
     self.assertEqual(found.others, 1)
     self.assertRegex(
-      found.passed_over(), r"^1 other files passed over \(1 [.]\w+\)$"
+      found.passed_over(), r"^1 other files skipped \(1 [.]\w+\)$"
     )
     self.assertEqual(
       names(photo_files.find(self.folder / "c.MOV").videos), ["c.MOV"]
@@ -407,7 +407,7 @@ class PhotoFilesTest(parameterized.TestCase):
     self.assertLen(found.videos, 3)
     self.assertEqual(
       found.passed_over(),
-      "8 other files passed over (2 .cr2, 1 without ending, 1 .aae, 1 .doc, "
+      "8 other files skipped (2 .cr2, 1 without ending, 1 .aae, 1 .doc, "
       "1 .pdf, and 2 other endings); export raw photos as JPEG",
     )
 

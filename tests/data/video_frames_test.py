@@ -98,7 +98,7 @@ class VideoFramesTest(absltest.TestCase):
 
   def test_no_video(self):
     self.path.write_bytes(b"no video\n" * 99)
-    with self.assertRaisesRegex(UserError, "no video: ") as caught:
+    with self.assertRaisesRegex(UserError, "not a video: ") as caught:
       self.candidates(count=1)
     self.assertIn(str(self.path), str(caught.exception))
     self.assertNotIn("\n", str(caught.exception))

@@ -44,7 +44,7 @@ class StartTest(parameterized.TestCase):
 
   def test_nobody(self):
     place = f"127.0.0.1:{jobs.free_port()}"
-    with self.assertRaisesRegex(FlagError, "process 1, 2 did not come in"):
+    with self.assertRaisesRegex(FlagError, "process 1, 2 did not connect in"):
       self.start(place, 0, count=3)
     with self.assertRaisesRegex(UserError, "process 0 cannot be reached"):
       self.start(place, 1)
@@ -80,7 +80,7 @@ class StartTest(parameterized.TestCase):
         time.sleep(0.3)
 
     threading.Thread(target=knock).start()
-    with self.assertRaisesRegex(FlagError, "process 1 did not come"):
+    with self.assertRaisesRegex(FlagError, "process 1 did not connect"):
       self.start(f"127.0.0.1:{port}", 0, timeout=1.0)
 
   def test_counts_differ(self):

@@ -164,13 +164,13 @@ class BankCommandTest(parameterized.TestCase):
     (1, ["add", "--bank=k", "--run=runs/ann", "--person= "], "printable"),
     (2, ["add", "--bank=k", "--runs=runs", "--dtype=int4"], "--dtype"),
     (2, ["remove", "--bank=kept"], "by --person, or --damaged"),
-    (1, ["remove", "--bank=kept", "--person=cat"], "nobody called 'cat'"),
+    (1, ["remove", "--bank=kept", "--person=cat"], "no person 'cat'"),
     (2, ["export", "--bank=kept", "--all"], "--out is missing"),
     (2, ["export", "--bank=kept", "--out=o"], "by --person, or --all"),
     (
       1,
       ["export", "--bank=kept", "--out=o", "--person=ann,cat"],
-      "nobody called 'cat'",
+      "no person 'cat'",
     ),
   )
   def test_refused(self, code, arguments, reason):
@@ -190,12 +190,12 @@ class BankCommandTest(parameterized.TestCase):
     (
       1,
       ["--bank=kept", "--person=cat", "--checkpoint=made/base"],
-      "nobody called 'cat'",
+      "no person 'cat'",
     ),
     (
       1,
       ["--bank=kept", "--person=ann", "--checkpoint=other"],
-      "kept: is a bank of the base",
+      "kept: is a bank for the base",
     ),
     (
       1,

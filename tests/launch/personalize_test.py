@@ -92,7 +92,7 @@ class PersonalizeCommandTest(absltest.TestCase):
         self.assertEqual(process.returncode, -signal.SIGKILL)
       else:
         self.assertEqual(process.returncode, 128 + signal.SIGTERM)
-        self.assertRegex(err, r"\Astopped [^\n]*--resume goes on\n\Z")
+        self.assertRegex(err, r"\Astopped [^\n]*--resume continues\n\Z")
     code, _, err = self.run_command(*flags)
     self.assertEqual((code, err), (0, ""))
     whole = self.folder / "whole"

@@ -132,7 +132,7 @@ class SeveralProcessesTest(parameterized.TestCase):
     self.assertRegex(
       err,
       rf"(?m)^error: process {victim} of 2 has ended: it "
-      r"was killed, .*--resume goes on",
+      r"was killed, .*--resume continues",
     )
     for code, _, err in jobs.results(
       self.start(name, _FEW, "--resume", job=_KNOWN)
@@ -153,7 +153,7 @@ class SeveralProcessesTest(parameterized.TestCase):
     processes[whom].send_signal(signal.SIGTERM)
     for code, _, err in jobs.results(processes, timeout=_SECONDS):
       self.assertEqual(code, 128 + signal.SIGTERM, err)
-      self.assertRegex(err, r"\Astopped [^\n]*--resume goes on\n\Z")
+      self.assertRegex(err, r"\Astopped [^\n]*--resume continues\n\Z")
     if when != "config.json":  # the step that it says is saved
       self.assertIn(
         f"step {checkpoint.steps(self.folder / name / 'state')[-1]} of", err

@@ -272,7 +272,7 @@ class FilesTest(parameterized.TestCase):
     self.weights.write_bytes(data)
     self.assert_refused("not what was saved")
     self.weights.write_bytes(b"<html>")
-    self.assert_refused("damaged, or no safetensors file")
+    self.assert_refused("damaged, or not a safetensors file")
 
   @parameterized.named_parameters(
     ("kind", {"metadata": {"kind": "lpips"}}, "does not hold identity"),

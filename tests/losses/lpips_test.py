@@ -466,7 +466,7 @@ class FilesTest(parameterized.TestCase):
     data = self.weights.read_bytes()
     for damaged in (b"", b"<html>", data[:1000], data[:-1]):
       self.weights.write_bytes(damaged)
-      self.assert_refused("damaged, or no safetensors file")
+      self.assert_refused("damaged, or not a safetensors file")
     flipped = bytearray(data)
     flipped[-1000] ^= 1
     self.weights.write_bytes(flipped)

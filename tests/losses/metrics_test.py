@@ -171,7 +171,7 @@ class MissingTest(parameterized.TestCase):
       self.assertRegex(
         str(metrics.missing(["ssim"], {})),
         "^ssim: the module "
-        r'no_such_module is missing, pip install "my3dgen-jax\[evaluate\]"$',
+        r'no_such_module is missing; run pip install "my3dgen-jax\[evaluate\]"$',
       )
 
   def test_unknown(self):

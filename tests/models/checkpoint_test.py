@@ -177,7 +177,7 @@ class CheckpointTest(parameterized.TestCase):
     other["backbone"]["channel_max"] = 2
     self.edit_config(generator=other)
     self.assert_refused(
-      "another architecture than config.json says: "
+      "does not match the architecture in config.json: "
       "params/backbone.* has shape .*, expected"
     )
     other["mapping"]["num_layers"] = 3
@@ -196,7 +196,7 @@ class CheckpointTest(parameterized.TestCase):
     self.edit_config(format=99)
     self.assert_refused("field 'format' must be 1")
     (self.folder / "config.json").write_text("{")
-    self.assert_refused("config.json: is no JSON")
+    self.assert_refused("config.json: is not valid JSON")
     (self.folder / "config.json").write_text("[" * 200_000)
     self.assert_refused("config.json: is nested too deeply")
     (self.folder / "config.json").unlink()

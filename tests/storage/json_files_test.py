@@ -25,8 +25,8 @@ class JsonFilesTest(parameterized.TestCase):
     self.assertEqual(found, [float("inf"), -float("inf"), 2**53])
 
   @parameterized.parameters(
-    ("", "is no JSON"),
-    (b"\xff\xff", "is no JSON"),
+    ("", "is not valid JSON"),
+    (b"\xff\xff", "is not valid JSON"),
     ("[" * 200 + "]" * 200, "is nested too deeply"),
     ('{"a":' * 200 + "1" + "}" * 200, "is nested too deeply"),
     ("[" * 10**6, "is nested too deeply"),

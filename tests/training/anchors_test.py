@@ -151,7 +151,7 @@ class AnchorsTest(absltest.TestCase):
       ),
       Lpips("alex"),
     )
-    with self.assertRaisesRegex(UserError, "photo00.png: its fit did"):
+    with self.assertRaisesRegex(UserError, "photo00.png: its fit diverged"):
       self.find(lpips=lpips, cache=None)
 
 

@@ -88,7 +88,7 @@ class CheckpointTest(absltest.TestCase):
       )
       self.assertEqual(int(saved.state.step), 5)
       self.assertLen(lines, 1)
-      self.assertRegex(lines[0], "00000010: is damaged .*going on from step 5")
+      self.assertRegex(lines[0], "00000010: is damaged .*resuming from step 5")
       self.assertEqual(checkpoint.steps(self.folder), [5])
 
   def test_states_of_older_versions_are_read(self):

@@ -35,15 +35,15 @@ class ReadConfigTest(parameterized.TestCase):
     return run_folder.read_config(self.folder)
 
   @parameterized.parameters(
-    ("settings.checkpoint", None, "settings.checkpoint is no text"),
-    ("settings.lpips", 3, "settings.lpips is no text or null"),
-    ("settings.tuning", None, "settings.tuning is no table"),
-    ("settings.tuning.mode", [], "settings.tuning.mode is no text"),
-    ("photos.train", ["a"], "photos.train is no table"),
-    ("photos.test", {"a.png": None}, "photos.test is no table of texts"),
+    ("settings.checkpoint", None, "settings.checkpoint is not a text"),
+    ("settings.lpips", 3, "settings.lpips is not a text or null"),
+    ("settings.tuning", None, "settings.tuning is not a table"),
+    ("settings.tuning.mode", [], "settings.tuning.mode is not a text"),
+    ("photos.train", ["a"], "photos.train is not a table"),
+    ("photos.test", {"a.png": None}, "photos.test does not map to texts"),
     ("generator.z_dim", None, "generator.z_dim: expected"),
     ("generator.z_dim", 10**400, "generator.z_dim: expected"),
-    ("version", 3, "version is no text"),
+    ("version", 3, "version is not a text"),
     ("kind", "other", "is not the config.json of a run"),
   )
   def test_names_the_entry(self, where, value, message):

@@ -1,1 +1,1 @@
-"""Cameras as other programs write them."""
+"""Cameras in other programs' formats."""

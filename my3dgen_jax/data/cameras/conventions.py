@@ -1,17 +1,17 @@
-"""Cameras of other programs as labels, and labels that cannot be meant.
+"""Converts cameras of other programs to labels, and finds wrong labels.
 
-A label is well formed in any convention, and is of use in one alone, that of
-`ops.cameras`: a camera that looks away from the head trains nothing, without
-a word. So labels must see a head that stands upright about the world's
-middle; where they do not, it is told which convention they look like.
+A label is well formed in any convention, but is useful only in that of
+`ops.cameras`: a camera that looks away from the head silently trains nothing.
+So labels must see a head that stands upright near the world's origin; if they
+do not, the message says which convention they look like.
 
 A convention is words, in any order, separated by commas:
 
-    opencv      cameras' axes are right, down, forward: our own, the default
-    opengl      right, up, backward: OpenGL, Blender, nerfstudio
-    pytorch3d   left, up, forward
-    world2cam   matrices take the world to the camera, as COLMAP's do
-    columns     matrices are written column by column
+        opencv      camera axes are right, down, forward: ours, the default
+        opengl      right, up, backward: OpenGL, Blender, nerfstudio
+        pytorch3d   left, up, forward
+        world2cam   matrices map the world to the camera, as in COLMAP
+    columns     matrices are stored column by column
     z_up        the world's up is z and the face looks along -y, as in Blender
     pixels      intrinsics are in pixels
 """
@@ -33,8 +33,8 @@ HELP = (
 )
 
 _PIXELS, _COLUMNS, _WORLD2CAM, _Z_UP = "pixels", "columns", "world2cam", "z_up"
-# What turns a camera's axes into right, down, forward; of the last two axes,
-# or the first two, the sign changes.
+# Signs that turn a camera's axes into right, down, forward; of the last two
+# axes, or the first two, the sign changes.
 _AXES = {
   _OWN: (1.0, 1.0, 1.0),
   OPENGL: (1.0, -1.0, -1.0),
@@ -42,24 +42,24 @@ _AXES = {
 }
 _SWITCHES = (_PIXELS, _COLUMNS, _WORLD2CAM, _Z_UP)
 _WORDS = (*_AXES, *_SWITCHES)
-# Takes (x, y, z) of a world whose up is z to (x, z, -y).
+# Maps (x, y, z) of a world with z up to (x, z, -y).
 _UPRIGHT = np.array(
   [[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]], np.float64
 )
-_LONGEST_FOCAL = 60.0  # image sizes, about one degree; pixels are hundreds
-_SHORTEST_FOCAL = 0.05  # of a field of view of 168 degrees
-_LEVEL = 1e-3  # a camera that looks straight down has no upside
+_LONGEST_FOCAL = 60.0  # image sizes, about one degree; in pixels: hundreds
+_SHORTEST_FOCAL = 0.05  # a field of view of 168 degrees
+_LEVEL = 1e-3  # a camera that looks straight down has no "up"
 _FLAG = "--camera_convention"
 
 
 def parse(text: str, name: str = "camera_convention") -> tuple[str, ...]:
-  """The words of a convention.
+  """Parses the words of a convention.
 
   Args:
     text: words separated by commas, see above; "" is our own.
-    name: what to call it in the message.
+    name: the argument's name in the message.
 
-  Raises: UserError: an unknown word; axes said twice.
+  Raises: UserError: an unknown word, or more than one choice of axes.
   """
   words = tuple(filter(None, (word.strip() for word in text.split(","))))
   for word in words:
@@ -74,15 +74,15 @@ def parse(text: str, name: str = "camera_convention") -> tuple[str, ...]:
 
 
 def to_ours(numbers: Array, words: Sequence[str]) -> np.ndarray:
-  """Labels in our own convention.
+  """Converts labels to our convention.
 
   Args:
-    numbers: [..., 25] in the convention of `words`: the camera's matrix 4x4
-      and intrinsics 3x3, both row by row.
-    words: see `parse`. Of "pixels", the image is taken to be twice as wide
+    numbers: [..., 25] in the convention of `words`: the camera's 4x4 matrix and
+      3x3 intrinsics, both row by row.
+    words: see `parse`. With "pixels", the image is assumed to be twice as wide
       and high as its principal point is from its corner.
 
-  Returns: [..., 25] float64; nonsense of what is no camera in that
+  Returns: [..., 25] float64; meaningless values if it is not a camera in that
     convention, NaN if its matrix has no inverse.
   """
   numbers = np.asarray(numbers, np.float64)
@@ -106,7 +106,7 @@ def to_ours(numbers: Array, words: Sequence[str]) -> np.ndarray:
 
 
 def as_written(c: Array, words: Sequence[str]) -> np.ndarray:
-  """The inverse of `to_ours`, but for pixels, whose number is lost."""
+  """The inverse of `to_ours`, except for pixels, whose number is lost."""
   numbers = np.asarray(c, np.float64)
   batch = numbers.shape[:-1]
   matrix = numbers[..., :16].reshape(*batch, 4, 4)
@@ -124,7 +124,7 @@ def as_written(c: Array, words: Sequence[str]) -> np.ndarray:
 
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:
-  """Inverses of rigid matrices; whatever of others."""
+  """Inverses of rigid matrices; other matrices give arbitrary values."""
   rotation = matrix[..., :3, :3].swapaxes(-1, -2)
   result = matrix.copy()
   result[..., :3, :3] = rotation
@@ -133,13 +133,14 @@ def _inverse(matrix: np.ndarray) -> np.ndarray:
 
 
 def faults(c: Array, rendering: RenderConfig | None = None) -> list[str | None]:
-  """What labels cannot mean.
+  """Finds labels that cannot be right.
 
   Args:
     c: [N, 25], well-formed labels in our own convention.
-    rendering: of the generator, which sees what its rays pass; None: any.
+    rendering: the generator's rendering config, which sets what its rays reach;
+      None: any distance.
 
-  Returns: for each label what is wrong with it, or None.
+  Returns: for each label the problem with it, or None.
   """
   c = np.asarray(c, np.float64).reshape(-1, LABEL_SIZE)
   return [_fault(one, rendering) for one in c]
@@ -153,26 +154,24 @@ def _fault(c: np.ndarray, rendering: RenderConfig | None) -> str | None:
     return f"its focal length is {wrong:.4g}, expected image sizes, about 4.26"
   x, y, depth = -cam2world[:3, :3].T @ cam2world[:3, 3]
   if depth <= 0:
-    return "the head lies behind the camera"
+    return "the head is behind the camera"
   u, v, _ = intrinsics @ (x / depth, y / depth, 1)
   if not (0 <= u <= 1 and 0 <= v <= 1):
-    return (
-      f"the head lies outside of the picture, at ({u:.2f}, {v:.2f}) of its size"
-    )
+    return f"the head is outside the image, at ({u:.2f}, {v:.2f}) of its size"
   if cam2world[1, 1] > _LEVEL:
-    return "the head stands upside down in the picture"
+    return "the head is upside down in the image"
   if rendering is not None and rendering.ray_start != "auto":
     start, end = rendering.ray_start, rendering.ray_end
     if not start <= depth <= end:
       return (
-        f"the head is {depth:.4g} from the camera, and this generator sees "
-        f"what is {start:g} to {end:g} away; scale its place"
+        f"the head is {depth:.4g} from the camera, but this generator sees "
+        f"only what is {start:g} to {end:g} away; scale its position"
       )
   return None
 
 
 def _sees_face(c: np.ndarray) -> bool:
-  """Whether a label is of a camera before the face."""
+  """Whether a label's camera is in front of the face."""
   return bool(c[11] > 0)
 
 
@@ -190,13 +189,13 @@ def _is_rigid(c: np.ndarray) -> bool:
 def looks_like(
   numbers: Array, rendering: RenderConfig | None = None
 ) -> str | None:
-  """The simplest convention in which labels could be meant.
+  """The simplest convention in which labels would be valid.
 
   Args:
     numbers: [N, 25], in some convention.
     rendering: see `faults`.
 
-  Returns: its words, separated by commas, "opencv" for our own; None: there
+  Returns: its words, separated by commas, "opencv" for our own; None if there
     is none.
   """
   numbers = np.asarray(numbers, np.float64).reshape(-1, LABEL_SIZE)
@@ -221,20 +220,20 @@ def check(
   words: Sequence[str] = (),
   may_look_away: bool = False,
 ):
-  """Checks that labels could be meant.
+  """Checks that labels are plausible.
 
   Args:
     c: [N, 25], in our own convention.
-    names: of the labels, [N].
-    where: the file, the start of the message.
+    names: names of the labels, N of them.
+    where: the file, which begins the message.
     rendering: see `faults`.
-    words: of the convention that they were written in.
-    may_look_away: as cameras of a film may, beyond a head and from beneath:
-      refused are those of which none sees it, and all would in another
+    words: words of the convention that they were written in.
+    may_look_away: for cameras of a film, which may be behind or below a head:
+      labels are refused only if none sees it and all would in another
       convention.
 
-  Raises: UserError: names the first that could not, and the convention that
-    all of them look like.
+  Raises: UserError: names the first wrong label, and the convention that all
+    of them look like.
   """
   found = faults(c, rendering)
   written = as_written(c, words)
@@ -260,9 +259,9 @@ def hint(
   """The end of a message: what labels look like and how to convert them.
 
   Args:
-    numbers: [N, 25], as they were read; of pixels, in shares of the picture.
+    numbers: [N, 25], as they were read; pixels as fractions of the image.
     rendering: see `faults`.
-    words: of the convention that they were taken to be in.
+    words: words of the convention that was assumed.
   """
   convention = looks_like(numbers, rendering)
   if convention and _PIXELS in words and _PIXELS not in convention:
@@ -270,8 +269,8 @@ def hint(
       [*(x for x in convention.split(",") if x != _OWN), _PIXELS]
     )
   if convention:
-    return f"; the labels look like {convention}: give {_FLAG}={convention}"
+    return f"; the labels look like {convention}: set {_FLAG}={convention}"
   return (
-    "; expected EG3D's labels: a head about the middle that looks along +z, y "
-    f"up, camera axes right, down, forward; or say others by {_FLAG}"
+    "; expected EG3D's labels: a head near the origin that looks along +z, y "
+    f"up, camera axes right, down, forward; or set the convention by {_FLAG}"
   )

@@ -5,8 +5,8 @@
     {"camera_path": [{"camera_to_world": [16 numbers], "fov": 13.4}, ...]}
 
 Their cameras have OpenGL's axes. Instead of lengths in pixels there may be
-`camera_angle_x`, the width's angle in radians, as in Blender's files; the
-picture is then taken to be square unless it says its size.
+`camera_angle_x`, the horizontal angle in radians, as in Blender's files; the
+image is then assumed to be square unless its size is given.
 """
 
 import math
@@ -18,28 +18,28 @@ from my3dgen_jax.errors import UserError
 FRAMES, PATH = "frames", "camera_path"
 
 _LENSES = ("k1", "k2", "k3", "k4", "p1", "p2")
-_MOST_DISTORTION = 1e-3  # of a lens that might as well have none
+_MOST_DISTORTION = 1e-3  # distortion coefficients below this are ignored
 
 
 def is_transforms(content: Any) -> bool:
-  """Whether it is what a `transforms.json` holds."""
+  """Whether the content is that of a `transforms.json`."""
   return isinstance(content, dict) and FRAMES in content
 
 
 def is_camera_path(content: Any) -> bool:
-  """Whether it is what a `camera_path.json` holds."""
+  """Whether the content is that of a `camera_path.json`."""
   return isinstance(content, dict) and PATH in content
 
 
 def entries(content: Mapping[str, Any], where: str) -> list[Any]:
-  """Cameras as entries of a `dataset.json`, in their own convention.
+  """Converts cameras to entries of a `dataset.json`, in their own convention.
 
   Args:
-    content: of either file.
-    where: the file, the start of every message.
+    content: content of either file.
+    where: the file, which begins every message.
 
-  Returns: [name, 25 numbers] of each frame.
-  Raises: UserError: names the frame and what it lacks.
+  Returns: [name, 25 numbers] for each frame.
+  Raises: UserError: names the frame and what is missing.
   """
   key = FRAMES if is_transforms(content) else PATH
   frames = content[key]
@@ -74,7 +74,7 @@ def _flat(rows: Any) -> Any:
 
 
 def _of_fov(frame: Mapping[str, Any], here: str) -> list[float]:
-  """Intrinsics, [9], of the height's angle in degrees."""
+  """Intrinsics, [9], from the vertical angle in degrees."""
   fov = _number(frame, "fov", here)
   if not 0 < fov < 180:
     raise UserError(f"{here}: fov: expected degrees, 0 to 180, got {fov:.6g}")
@@ -83,11 +83,11 @@ def _of_fov(frame: Mapping[str, Any], here: str) -> list[float]:
 
 
 def _of_lengths(frame: Mapping[str, Any], here: str) -> list[float]:
-  """Intrinsics, [9], of lengths in pixels or an angle."""
+  """Intrinsics, [9], from lengths in pixels or an angle."""
   for name in _LENSES:
     if name in frame and abs(_number(frame, name, here)) > _MOST_DISTORTION:
       raise UserError(
-        f"{here}: {name}: the lens is not straight; undistort the photos first"
+        f"{here}: {name}: the lens is distorted; undistort the photos first"
       )
   if "fl_x" not in frame:
     if "camera_angle_x" not in frame:

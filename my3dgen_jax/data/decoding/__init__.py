@@ -1,4 +1,4 @@
-"""What files of photos and videos say of themselves, and their colors.
+"""What photo and video files say about themselves, and their colors.
 
 Imports what is above `data`.
 """

@@ -1,13 +1,13 @@
-"""Which colors a file's numbers stand for, and the same colors in sRGB.
+"""Color spaces of image data, and their conversion to sRGB.
 
     space = color_spaces.of_codes(primaries=9, transfer=16)  # BT.2020, PQ
     pixels = space.to_srgb(pixels)
 
-Containers of photos and videos say it with ITU-T H.273's code points (HEIC's
-and AVIF's "nclx", PNG's cICP). Light that HDR stores is measured in nits: what
-SDR calls white is 203 of them (ITU-R BT.2408), and what is brighter bends
-into white by `tonemap`'s curve "mobius" of FFmpeg, which `video_frames` uses
-with the same numbers.
+Containers of photos and videos state it with ITU-T H.273's code points (HEIC's
+and AVIF's "nclx", PNG's cICP). HDR stores light in nits: SDR's white is 203
+nits (ITU-R BT.2408), and brighter light is compressed below white by the
+"mobius" curve of FFmpeg's `tonemap`, which `video_frames` uses with the same
+numbers.
 """
 
 import dataclasses
@@ -18,16 +18,16 @@ import numpy as np
 
 from my3dgen_jax.errors import UserError
 
-WHITE_NITS = 203.0  # of what is white in SDR
-PEAK_NITS = 1000.0  # and of what becomes white of HDR; HLG is made for it
-KNEE = 0.7  # light below it, of white's, is as bright as in SDR
+WHITE_NITS = 203.0  # SDR's white
+PEAK_NITS = 1000.0  # HDR light that becomes white; HLG is mastered for it
+KNEE = 0.7  # relative to white; light below it stays as bright as in SDR
 
 PQ, HLG, LINEAR = 16, 18, 8
 HDR = (PQ, HLG)
 P3 = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
 _D65 = (0.3127, 0.3290)
 _SRGB = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
-# H.273's primaries that differ visibly from sRGB's: red, green, blue, white.
+# H.273's primaries that visibly differ from sRGB's: red, green, blue, white.
 PRIMARIES: dict[int, tuple[tuple[float, float], ...]] = {
   4: ((0.67, 0.33), (0.21, 0.71), (0.14, 0.08), (0.310, 0.316)),
   8: ((0.681, 0.319), (0.243, 0.692), (0.145, 0.049), (0.310, 0.316)),
@@ -36,8 +36,8 @@ PRIMARIES: dict[int, tuple[tuple[float, float], ...]] = {
   11: (*P3, (0.314, 0.351)),
   12: (*P3, _D65),
 }
-# H.273's transfer functions that viewers show as sRGB's (1 and its kin are a
-# camera's; screens undo sRGB's), and those that are powers.
+# H.273's transfer functions that viewers show as sRGB's (1 and its kin are
+# camera curves; screens invert sRGB's), and those that are powers.
 _AS_SRGB = (0, 1, 2, 3, 6, 7, 11, 12, 13, 14, 15)
 _POWERS = {4: 2.2, 5: 2.8, LINEAR: 1.0, 17: 2.6}
 
@@ -48,7 +48,7 @@ _HLG_A, _HLG_B, _HLG_C = 0.17883277, 0.28466892, 0.55991073
 _HLG_SYSTEM_GAMMA = 1.2
 _BT2020_LUMA = np.array([0.2627, 0.6780, 0.0593], np.float32)
 
-# Of light on the way between two spaces: cones, after Bradford.
+# Chromatic adaptation between two spaces: cone responses, after Bradford.
 _BRADFORD = np.array(
   [
     [0.8951, 0.2664, -0.1614],
@@ -56,18 +56,18 @@ _BRADFORD = np.array(
     [0.0389, -0.0685, 1.0296],
   ]
 )
-_ROWS = 256  # of a photo that are converted at a time: floats are large
+_ROWS = 256  # rows of a photo converted at a time: floats are large
 _STEPS = 0xFFFF
 
 
 @dataclasses.dataclass(frozen=True)
 class ColorSpace:
-  """What the numbers of a picture mean.
+  """The meaning of an image's numbers.
 
   Attributes:
     primaries: (x, y) of red, green, blue and white.
     transfer: H.273's code of the transfer function; 0 with `gamma`.
-    gamma: the power of the light that a number stands for; 0: `transfer` says.
+    gamma: exponent from a number to light; 0: `transfer` applies.
   """
 
   primaries: tuple[tuple[float, float], ...] = (*_SRGB, _D65)
@@ -75,10 +75,10 @@ class ColorSpace:
   gamma: float = 0.0
 
   def to_srgb(self, pixels: np.ndarray) -> np.ndarray:
-    """The same colors in sRGB, those outside of it clipped.
+    """The same colors in sRGB, clipped to its gamut.
 
     Args:
-      pixels: [H, W, 3] uint8 or uint16, of the whole range.
+      pixels: [H, W, 3] uint8 or uint16, full range.
 
     Returns: [H, W, 3] uint8.
     """
@@ -98,7 +98,7 @@ class ColorSpace:
     return result
 
   def _light(self, last: int) -> np.ndarray:
-    """Light of each number, [last + 1] float32: 1 is white; HLG's scene."""
+    """Light of each number, [last + 1] float32; 1 is white; HLG: scene."""
     x = np.arange(last + 1) / last
     power = self.gamma or _POWERS.get(self.transfer)
     if self.transfer == PQ:
@@ -119,15 +119,15 @@ class ColorSpace:
 
 
 def of_codes(*, primaries: int, transfer: int) -> ColorSpace | None:
-  """The color space that H.273's code points say.
+  """The color space for H.273's code points.
 
   Args:
-    primaries: ColourPrimaries; those of old television count as sRGB's, as
-      viewers have it.
+    primaries: ColourPrimaries; those of old television count as sRGB's, as in
+      viewers.
     transfer: TransferCharacteristics.
 
-  Returns: None: sRGB, or shown as if it were.
-  Raises: UserError: nobody would know how to show it.
+  Returns: the color space; None: sRGB, or shown as if it were.
+  Raises: UserError: the transfer function is not supported.
   """
   if transfer not in (*_AS_SRGB, *_POWERS, *HDR):
     raise UserError(
@@ -142,12 +142,12 @@ def of_codes(*, primaries: int, transfer: int) -> ColorSpace | None:
 
 
 def tone_mapped(light: np.ndarray) -> np.ndarray:
-  """Bends light beyond `KNEE` so that `PEAK_NITS` become white.
+  """Compresses light above `KNEE` so that `PEAK_NITS` becomes white.
 
   Args:
-    light: [..., 3], linear; 1: `WHITE_NITS`.
+    light: [..., 3], linear; 1 is `WHITE_NITS`.
 
-  Returns: likewise, each color's largest part at most 1; its hue stays.
+  Returns: [..., 3], each color's largest part at most 1, with unchanged hue.
   Source: FFmpeg's vf_tonemap, "mobius", without desaturation.
   """
   peak, knee = PEAK_NITS / WHITE_NITS, KNEE
@@ -161,7 +161,7 @@ def tone_mapped(light: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _to_srgb_light(primaries: tuple[tuple[float, float], ...]) -> np.ndarray:
-  """Light in a space @ this is light in sRGB, [3, 3] float32."""
+  """Matrix from light in a space to light in sRGB, light @ it, [3, 3]."""
   white = lambda points: _xyz(points[3])
   cones = _BRADFORD @ white((*_SRGB, _D65)) / (_BRADFORD @ white(primaries))
   adapted = np.linalg.inv(_BRADFORD) @ np.diag(cones) @ _BRADFORD
@@ -176,13 +176,13 @@ def _to_xyz(primaries: tuple[tuple[float, float], ...]) -> np.ndarray:
 
 def _xyz(point: tuple[float, float]) -> np.ndarray:
   x, y = point
-  # Blue of XYZ itself lies on the axis: all light, no luminance.
+  # XYZ's own blue lies on the axis: all light, no luminance.
   return np.array([x, y, 1 - x - y]) / y if y else np.array([x, y, 1 - x - y])
 
 
 @functools.cache
 def _srgb_table() -> Any:
-  """sRGB's byte for each of 65,536 steps of light."""
+  """sRGB bytes for 65,536 steps of light."""
   x = np.arange(_STEPS + 1) / _STEPS
   encoded = np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)
   return np.rint(255 * encoded).astype(np.uint8)

@@ -1,8 +1,8 @@
-"""What kind of photo a file is, and what its headers say before decoding.
+"""Recognizes photo formats, and reads their headers before decoding.
 
-Pillow decodes; here is what it keeps to itself, or gets wrong: how many scans
-a JPEG has, which colors AVIF and PNG mean, TIFF's planes of 16 bits, and what
-a file is that it does not know.
+Pillow decodes; this file covers what it does not report, or gets wrong: the
+number of scans in a JPEG, the colors of AVIF and PNG, TIFF's 16-bit planes, and
+the kind of a file that it does not know.
 """
 
 import importlib
@@ -30,15 +30,15 @@ PNG = b"\x89PNG\r\n\x1a\n"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 # A progressive JPEG is decoded once more for each scan: cameras and web sites
-# make 3 to 12, and nobody needs more than the bits of all coefficients.
+# make 3 to 12, and no more than one per coefficient bit is useful.
 MAX_SCANS = 100
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # ends a scan's data
 _SCAN, _END, _NO_LENGTH = 0xDA, 0xD9, (0x01, *range(0xD0, 0xD9))
 
 _SAVE_AS = "; save it as JPEG or PNG"
-_VIDEO = "is a video, whatever its name says; give it the ending of one"
+_VIDEO = "is a video despite its name; give it a video's extension"
 _RAW = "is a raw photo; export it as JPEG"
-# How files begin that are no photo for us, and what to say.
+# How unsupported files begin, and the message about them.
 _OTHERS = (
   (rb"\xff\x0a|\x00\x00\x00\x0cJXL ", "is JPEG XL, not read here" + _SAVE_AS),
   (rb"....ftypcrx|FUJIFILMCCD-RAW", _RAW),
@@ -62,14 +62,14 @@ _KINDS = {1: "whole numbers", 2: "signed numbers", 3: "floating point"}
 
 
 def brand(head: bytes) -> bytes:
-  """Of a file in boxes (HEIC, AVIF, MP4), its first brand, or b""."""
+  """The first brand of a file in boxes (HEIC, AVIF, MP4), or b""."""
   return head[8:12] if head[4:8] == b"ftyp" else b""
 
 
 def pillow_heif(path: pathlib.Path) -> Any:
   """The library that reads HEIC.
 
-  Raises: UserError, which names the file: it is missing.
+  Raises: UserError: it is missing; names the file.
   """
   try:
     return importlib.import_module("pillow_heif")
@@ -82,7 +82,7 @@ def pillow_heif(path: pathlib.Path) -> Any:
 
 
 def unknown(path: pathlib.Path) -> UserError:
-  """Says what a file is that no reader knows."""
+  """An error that says what a file is, if no reader knows it."""
   with open(path, "rb") as file:
     head = file.read(64)
   for start, what in _OTHERS:
@@ -92,7 +92,7 @@ def unknown(path: pathlib.Path) -> UserError:
     return UserError(f"{path}: {_unknown_tiff(path)}")
   if brand(head) in HEIF_BRANDS:
     return UserError(f"{path}: {_unknown_heif(path)}")
-  return UserError(f"{path}: is damaged, or no photo whatever its name says")
+  return UserError(f"{path}: is damaged, or not a photo despite its name")
 
 
 def _unknown_heif(path: pathlib.Path) -> str:
@@ -122,16 +122,16 @@ def _unknown_tiff(path: pathlib.Path) -> str:
     kind = tags.get(_NUMBER_KIND, (1,))[0]
     samples, _ = tags.get(_SAMPLES, len(bits)), tags[_WIDTH]
   except Exception:  # pylint: disable=broad-exception-caught
-    return "is damaged, or no photo whatever its name says"
+    return "is damaged, or not a photo despite its name"
   return (
     f"is a TIFF of a kind that cannot be read here ({samples} x {bits[0]} "
     f"bits, {_KINDS.get(kind, 'numbers of an unknown kind')}); save it with "
-    "8 or 16 bits a channel"
+    "8 or 16 bits per channel"
   )
 
 
 def check_scans(path: pathlib.Path):
-  """Looks through a JPEG's markers, without decoding anything.
+  """Scans a JPEG's markers, without decoding anything.
 
   Raises: UserError: it has more than `MAX_SCANS` scans.
   """
@@ -151,24 +151,24 @@ def check_scans(path: pathlib.Path):
       if scans > MAX_SCANS:
         raise UserError(
           f"{path}: has more than {MAX_SCANS} scans, which would take minutes "
-          "to decode; save it anew"
+          "to decode; save it again"
         )
 
 
 def color_space(image: Any, path: pathlib.Path) -> ColorSpace | None:
-  """The colors that a photo means, where it has no ICC profile.
+  """A photo's color space, if it has no ICC profile.
 
   Args:
-    image: as Pillow opened it.
+    image: the image as Pillow opened it.
     path: its file.
 
-  Returns: None: sRGB, or a profile says.
-  Raises: UserError: nobody would know how to show it.
+  Returns: the color space; None: sRGB, or an ICC profile applies.
+  Raises: UserError: the color space is not supported.
   """
   codes = None
   if image.format == "PNG":
     chunks = dict(_png_chunks(path))
-    if b"cICP" in chunks:  # goes before a profile
+    if b"cICP" in chunks:  # takes precedence over a profile
       codes = tuple(chunks[b"cICP"][:2])
       image.info.pop("icc_profile", None)
     elif not {"icc_profile", "srgb"} & image.info.keys():
@@ -207,11 +207,11 @@ def _png_chunks(path: pathlib.Path) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _png_gamma(info: dict[str, Any]) -> ColorSpace | None:
-  """What gAMA and cHRM say, as browsers understand them."""
+  """The color space of gAMA and cHRM, as browsers interpret them."""
   encoding, points = info.get("gamma"), info.get("chromaticity")
   plain = ColorSpace()
   gamma = 1 / encoding if encoding and 0.2 < encoding < 5 else 0.0
-  if abs(gamma - 2.2) < 0.02:  # how sRGB is said, approximately
+  if abs(gamma - 2.2) < 0.02:  # the usual approximation of sRGB
     gamma = 0.0
   primaries = plain.primaries
   if points and len(points) == 8:
@@ -229,7 +229,7 @@ def _png_gamma(info: dict[str, Any]) -> ColorSpace | None:
 def _nclx(path: pathlib.Path) -> tuple[int, int] | None:
   """Primaries and transfer function of AVIF's first "nclx" property."""
   with open(path, "rb") as file:
-    data = file.read(1 << 20)  # what describes an image goes before it
+    data = file.read(1 << 20)  # an image's properties come before it
   for meta in _boxes(data, b"meta"):
     for iprp in _boxes(meta[4:], b"iprp"):
       for ipco in _boxes(iprp, b"ipco"):
@@ -240,11 +240,11 @@ def _nclx(path: pathlib.Path) -> tuple[int, int] | None:
 
 
 def _boxes(data: bytes, name: bytes) -> Iterator[bytes]:
-  """Yields what boxes of a name hold (ISO/IEC 14496-12)."""
+  """Yields the contents of boxes with a name (ISO/IEC 14496-12)."""
   place = 0
   while place + 8 <= len(data):
     size, kind = struct.unpack(">I4s", data[place : place + 8])
-    if size < 8:  # the rest of the file, or longer than anything here
+    if size < 8:  # extends to the end, or is longer than anything here
       size = len(data) - place
     if kind == name:
       yield data[place + 8 : place + size]
@@ -252,10 +252,10 @@ def _boxes(data: bytes, name: bytes) -> Iterator[bytes]:
 
 
 def tiff_white(image: Any, path: pathlib.Path) -> tuple[int, bool]:
-  """How a photo of one channel of more than 8 bits counts.
+  """How to read a photo with one channel of more than 8 bits.
 
-  Returns: its last number, and whether that is black instead of white.
-  Raises: UserError: its numbers do not say how bright they are.
+  Returns: its largest number, and whether that is black instead of white.
+  Raises: UserError: its numbers do not define a brightness.
   """
   tags = getattr(image, "tag_v2", {})
   bits = tags.get(_BITS, (16,))[0]
@@ -265,8 +265,8 @@ def tiff_white(image: Any, path: pathlib.Path) -> tuple[int, bool]:
 
 
 def has_wide_planes(image: Any) -> bool:
-  """Whether Pillow would garble a TIFF: channels of 16 bits, one after the
-  other, not compressed, which it takes for 8 bits."""
+  """Whether Pillow would garble a TIFF: uncompressed 16-bit channels, stored
+  one after the other, which it reads as 8 bits."""
   tags = getattr(image, "tag_v2", {})
   return (
     tags.get(_PLANES) == 2
@@ -277,9 +277,9 @@ def has_wide_planes(image: Any) -> bool:
 
 
 def read_wide_planes(image: Any, path: pathlib.Path) -> Any:
-  """A photo of `has_wide_planes`, with 8 bits a channel.
+  """Reads a photo of `has_wide_planes`, with 8 bits per channel.
 
-  Raises: UserError: it is cut off, or has other channels than a photo.
+  Raises: UserError: it is truncated, or has other channels than a photo.
   """
   # pylint: disable-next=import-outside-toplevel
   from PIL import Image
@@ -301,7 +301,7 @@ def read_wide_planes(image: Any, path: pathlib.Path) -> Any:
         file.read(2 * count), "<u2" if tags.prefix == b"II" else ">u2"
       )
       if len(values) < count:
-        raise UserError(f"{path}: cannot be read: is cut off")
+        raise UserError(f"{path}: cannot be read: is truncated")
       values = values.reshape(bottom - top, stride)[:, : right - left]
       pixels[top:bottom, left:right, n // each] = values >> 8
   result = Image.frombytes(image.mode, (width, height), pixels.tobytes())

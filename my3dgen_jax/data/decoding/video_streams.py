@@ -1,11 +1,11 @@
-"""What a video says of itself, and FFmpeg's filters that show it so.
+"""Reads video headers, and chooses FFmpeg's filters to show a video correctly.
 
     stream = video_streams.probe(ffmpeg, path)
     ffmpeg -i … -map 0:{stream.index} -vf {','.join(stream.filters())} …
 
-FFmpeg turns pictures as their display matrix says. What it leaves to its
-user: pixels that are not square, HDR (HLG and PQ), wide colors, and by which
-matrix an untagged video of high definition was made.
+FFmpeg rotates frames as their display matrix says. The rest is up to its
+user: pixels that are not square, HDR (HLG and PQ), wide colors, and the color
+matrix of an untagged high-definition video.
 """
 
 import contextlib
@@ -22,16 +22,16 @@ from my3dgen_jax.errors import one_line, UserError
 
 # Larger than 8K, whose frames are 33 million pixels.
 MAX_PIXELS = 36_000_000
-# From more than 4K smaller frames are made: a face in them is large enough.
+# Videos above 4K are scaled down: a face in them is large enough.
 _MOST_PIXELS = 9_000_000
-_PATIENCE = 60.0  # seconds, for a header; a file may lie on a slow disk
-_FILE = "file:"  # lest a name look like a URL to FFmpeg
-# A playlist in disguise must not make it load anything.
+_PATIENCE = 60.0  # seconds for a header; a file may be on a slow disk
+_FILE = "file:"  # so that no name looks like a URL to FFmpeg
+# A disguised playlist must not make it load anything.
 READING = ("-nostdin", "-hide_banner", "-protocol_whitelist", "file")
 
 _HDR = ("arib-std-b67", "smpte2084")
 _WIDE = ("bt2020", "smpte431", "smpte432", "film", "smpte428", "bt470m")
-_ODD_TRANSFERS = ("linear", "smpte428")  # of light itself, or for cinemas
+_ODD_TRANSFERS = ("linear", "smpte428")  # linear light, or for cinemas
 _UNREADABLE = ("log100", "log316")
 _HIGH_DEFINITION = 1280, 720
 
@@ -49,14 +49,14 @@ _DOLBY = re.compile(r"DOVI configuration record: .*profile: 5\b")
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-  """A video's pictures.
+  """A video's image stream.
 
   Attributes:
     index: the stream's number in the file.
-    width, height: as stored, pixels.
-    aspect: how many times as wide as high a pixel is.
-    duration: seconds; 0.0: the file does not say.
-    pixel_format: FFmpeg's name.
+    width, height: stored size, pixels.
+    aspect: a pixel's width divided by its height.
+    duration: duration, seconds; 0.0: not stated in the file.
+    pixel_format: FFmpeg's name of the pixel format.
     matrix, primaries, transfer: FFmpeg's names of its colors; "unknown".
   """
 
@@ -76,7 +76,7 @@ class Stream:
 
   @property
   def shown_size(self) -> tuple[int, int]:
-    """Width and height with square pixels, before it is turned upright."""
+    """Width and height with square pixels, before rotation to upright."""
     wide = max(1, round(self.width * max(self.aspect, 1)))
     high = max(1, round(self.height / min(self.aspect, 1)))
     return wide, high
@@ -89,7 +89,7 @@ class Stream:
     across = max(self.aspect, 1) * shrink
     down = shrink / min(self.aspect, 1)
     if (across, down) != (1, 1):
-      # Of iw and ih, which are swapped where a picture was turned, as is sar.
+      # In terms of iw and ih, which are swapped by rotation, as is sar.
       if self.aspect != 1:
         result.append("scale=w='iw*max(sar,1)':h='ih/min(sar,1)',setsar=1")
       if shrink < 1:
@@ -107,7 +107,7 @@ class Stream:
       if self.is_hdr:
         first["npl"] = f"{color_spaces.WHITE_NITS:g}"
       elif self.transfer not in _ODD_TRANSFERS:
-        # As screens show it; a camera's curve is another one.
+        # As screens show it, not by the camera's curve.
         first["transferin"] = "iec61966-2-1"
       if self.primaries == "unknown":
         first["primariesin"] = "bt2020" if self.is_hdr else "bt709"
@@ -116,7 +116,7 @@ class Stream:
           "bt709" if self.primaries.startswith("smpte43") else "bt2020nc"
         )
       return [
-        # zscale cannot halve what is odd.
+        # zscale cannot halve odd sizes.
         *(["format=yuv444p12le"] if coded else []),
         _filter("zscale", first),
         "format=gbrpf32le",
@@ -145,14 +145,14 @@ def _filter(name: str, options: dict[str, str]) -> str:
 
 @contextlib.contextmanager
 def without_fork_warnings() -> Iterator[None]:
-  """FFmpeg is another program: the threads of JAX do not matter to it."""
+  """FFmpeg is a separate program: JAX's threads do not affect it."""
   with warnings.catch_warnings():
     warnings.filterwarnings("ignore", r"os\.fork")
     yield
 
 
 def address(path: pathlib.Path) -> str:
-  """A file as FFmpeg takes it for nothing else."""
+  """A file's address, which FFmpeg cannot mistake for anything else."""
   return _FILE + str(path.absolute())
 
 
@@ -160,28 +160,28 @@ def probe(ffmpeg: str, path: pathlib.Path) -> Stream:
   """Reads a video's header.
 
   Args:
-    ffmpeg: the program.
+    ffmpeg: the FFmpeg executable.
     path: the video.
 
-  Returns: its first stream of pictures that is no cover.
-  Raises: UserError, which names the file: it is no video, or one that cannot
-    be shown.
+  Returns: its first image stream that is not a cover.
+  Raises: UserError: it is not a video, or one that cannot be shown; names the
+    file.
   """
   text = _told(ffmpeg, path, [])
   lines = text.splitlines()
   videos = [line for line in lines if _ANY_VIDEO.match(line)]
   if not videos:
     if any(line.startswith("  Stream #0:") for line in lines):
-      raise UserError(f"{path}: holds no pictures, only sound or text")
-    raise UserError(f"{path}: is damaged, or no video: {reason_of(text)}")
+      raise UserError(f"{path}: holds no moving images, only sound or text")
+    raise UserError(f"{path}: is damaged, or not a video: {reason_of(text)}")
   moving = [line for line in videos if "(attached pic)" not in line]
   if not moving:
-    raise UserError(f"{path}: holds no moving pictures, only a cover")
+    raise UserError(f"{path}: holds no moving images, only a cover")
   found = next((m for m in map(_STREAM.match, moving) if m), None)
   if found is None or found["codec"] == "none":
     kind = one_line(moving[0].partition("Video: ")[2].partition(",")[0])
     raise UserError(
-      f"{path}: is coded in a way that this FFmpeg cannot read ({kind}); "
+      f"{path}: has a coding that this FFmpeg cannot read ({kind}); "
       "convert it to MP4 (H.264)"
     )
   stream = _stream(found, lines)
@@ -225,7 +225,7 @@ def _check(stream: Stream, path: pathlib.Path, header: str):
       )
   if _DOLBY.search(header) or stream.matrix.startswith("ipt"):
     raise UserError(
-      f"{path}: is Dolby Vision of profile 5, whose colors only its own "
+      f"{path}: is Dolby Vision profile 5, whose colors only its own "
       "players show; export it as HDR10, HLG or SDR"
     )
   if stream.transfer in _UNREADABLE:
@@ -236,7 +236,7 @@ def _check(stream: Stream, path: pathlib.Path, header: str):
 
 
 def _measured(ffmpeg: str, path: pathlib.Path, index: int) -> float:
-  """Seconds of a stream whose file does not say: read, but not decoded."""
+  """Seconds of a stream whose file does not state them: read, not decoded."""
   text = _told(
     ffmpeg, path, ["-map", f"0:{index}", "-c", "copy", "-f", "null", "-"]
   )
@@ -249,7 +249,7 @@ def _seconds(match: "re.Match | tuple") -> float:
 
 
 def _told(ffmpeg: str, path: pathlib.Path, output: list[str]) -> str:
-  """What FFmpeg tells on stderr."""
+  """FFmpeg's output on stderr."""
   try:
     with without_fork_warnings():
       result = subprocess.run(
@@ -272,7 +272,7 @@ def _told(ffmpeg: str, path: pathlib.Path, output: list[str]) -> str:
 
 
 def reason_of(text: str) -> str:
-  """The line of FFmpeg's that says why, without the file's name."""
+  """The line of FFmpeg's output with the reason, without the file's name."""
   lines = [line.strip() for line in text.splitlines() if line.strip()]
   reason = next(
     (
@@ -280,7 +280,7 @@ def reason_of(text: str) -> str:
       for line in reversed(lines)
       if re.search("Invalid|not found|rror|No such|nsupported", line)
     ),
-    lines[-1] if lines else "it says nothing",
+    lines[-1] if lines else "it prints nothing",
   )
   reason = re.sub(r"^\[[^]]*\] *", "", reason)
   reason = re.sub(r"(Error opening input files?|file:.*): +", "", reason)

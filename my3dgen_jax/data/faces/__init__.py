@@ -1,4 +1,4 @@
-"""From a face in a photo to the crop and camera label of EG3D.
+"""From a face in a photo to EG3D's crop and camera label.
 
 Imports the rest of `data` and what is above it.
 """

@@ -1,7 +1,7 @@
-"""Where cats' faces are in a photo, by OpenCV's cascade.
+"""Finds cats' faces in photos, with OpenCV's cascade.
 
 OpenCV comes with MediaPipe, and the cascade with OpenCV. It finds cats that
-look about into the camera; it says where their faces are, but no points.
+roughly look into the camera; it gives boxes of their faces, but no points.
 """
 
 import functools
@@ -13,18 +13,18 @@ import numpy as np
 
 _CASCADE = "haarcascade_frontalcatface_extended.xml"
 
-# It finds the cat in 17 of 22 photos of one (BUILD_NOTES, section 12), and calls
-# something a cat in 18 of 60 photos of people: where it is known that there is
-# one, to miss it costs more.
-_SIDE = 480  # pixels, of what the cascade sees
+# It finds the cat in 17 of 22 photos of one (BUILD_NOTES, section 12), and
+# reports a cat in 18 of 60 photos of people: where a cat is known to be there,
+# missing it costs more.
+_SIDE = 480  # side of the image that the cascade sees, pixels
 _STEP, _NEIGHBORS = 1.03, 3  # of its scales; detections that must agree
-_LEAST = 0.15  # size of a face, of the photo's shorter side
+_LEAST = 0.15  # smallest face, as a fraction of the photo's shorter side
 
 Box = tuple[float, float, float, float]
 
 
 def available() -> bool:
-  """Whether there is OpenCV here, with the cascade."""
+  """Whether OpenCV with the cascade is installed."""
   return _cascade() is not None
 
 
@@ -34,7 +34,7 @@ def find_cats(pixels: np.ndarray) -> list[Box]:
   Args:
     pixels: [H, W, 3] uint8, RGB.
 
-  Returns: (left, top, right, bottom) in pixels, the largest first; none where
+  Returns: (left, top, right, bottom) in pixels, the largest first; empty if
     OpenCV is missing.
   """
   cascade = _cascade()
@@ -70,7 +70,7 @@ def find_cats(pixels: np.ndarray) -> list[Box]:
 def _opencv() -> Any:
   try:
     return importlib.import_module("cv2")
-  # Libraries that cannot be loaded, such as libGL, raise all kinds.
+  # Libraries that fail to load, such as libGL, raise various errors.
   except Exception:  # pylint: disable=broad-exception-caught
     return None
 

@@ -1,27 +1,26 @@
-"""Cats' faces, as EG3D's AFHQ generators know them.
+"""Cats' faces, as EG3D's AFHQ generators expect them.
 
 Nine points, in the order of the CAT data set, whose `.cat` files hold them:
-the eyes, the mouth, and three of each ear: its outer foot, tip and inner foot
-of the left one, then inner foot, tip and outer foot of the right one; left is
-the image's left.
+the eyes, the mouth, and three for each ear: outer base, tip and inner base of
+the left ear, then inner base, tip and outer base of the right one; left is the
+image's left.
 
-How far this can be trusted: EG3D made its labels with nine such points and
-OpenCV, but neither its model of a cat nor its labels are public, so nothing
-here is fitted to them.
+Limits: EG3D made its labels with nine such points and OpenCV, but neither its
+model of a cat nor its labels are public, so nothing here is fitted to them.
 
-- The shape is the cat that GRAM aligns to (Deng et al. 2022), in distances
-  between the eyes. It meets the points that we marked by hand in 16 photos of
-  one cat and one photo of another to 0.03 distances at the eyes, 0.11 at the
-  mouth, 0.15 at the ears' feet and 0.25 at their tips; ears turn. That is
-  where `_DEVIATION` comes from.
-- AFHQ's images have "the eyes at the center" (StarGAN v2, section 4); GRAM's
-  crops, too, in which the eyes are a third of the width apart. We take those.
-- The crop's middle is where EG3D's average cameras for cats look at,
-  0.06 behind the origin (its table of settings); so the size in the world
-  follows from the crop's.
+- The shape is the cat that GRAM aligns to (Deng et al. 2022), in units of the
+  eyes' distance. It matches the points that we marked by hand in 16 photos of
+  one cat and one photo of another to 0.03 units at the eyes, 0.11 at the
+  mouth, 0.15 at the ears' bases and 0.25 at their tips; ears move. `_DEVIATION`
+  comes from this.
+- AFHQ's images have "the eyes at the center" (StarGAN v2, section 4); so do
+  GRAM's crops, in which the eyes are a third of the width apart. We use those.
+- The crop's center is where EG3D's average cameras for cats look, 0.06 behind
+  the origin (its table of settings); so the size in the world follows from the
+  crop's size.
 
 The points are clicked (`apps.marking`), or come from any program that writes
-them; `cat_detector` finds where in a photo cats are, but no points.
+them; `cat_detector` finds where cats are in a photo, but no points.
 """
 
 import functools
@@ -33,7 +32,7 @@ from my3dgen_jax.data.faces.face_pose import Domain, HeadShape
 from my3dgen_jax.ops import cameras
 
 POINTS = 9
-SUFFIX = ".cat"  # of the file beside a photo: NAME.jpg.cat
+SUFFIX = ".cat"  # of the file next to a photo: NAME.jpg.cat
 
 # x to the image's right, y up, z towards the viewer; the eyes are 1 apart.
 _SHAPE = np.array(
@@ -50,19 +49,19 @@ _SHAPE = np.array(
   ]
 )
 _DEVIATION = np.array([0.04, 0.04, 0.1, 0.15, 0.25, 0.15, 0.15, 0.25, 0.15])
-_SIDE = 3.066  # of the crop, distances between the eyes
+_SIDE = 3.066  # side of the crop, in units of the eyes' distance
 _PIVOT = -0.06  # z of the point that cameras look at, world units
 
 
 def frontal_shape() -> np.ndarray:
-  """The nine points of a cat from the front, [9, 2]: x right, y down."""
+  """The nine points of a frontal cat face, [9, 2]: x right, y down."""
   return _SHAPE[:, :2] * [1, -1]
 
 
 @functools.cache
 def cats() -> Domain:
   """Cats, with nine points each."""
-  # What the middle of the crop, at the cameras' distance, spans.
+  # World size that the crop's center spans at the cameras' distance.
   unit = face_pose.RADIUS / cameras.FACE_FOCAL / _SIDE
   shape = HeadShape(_SHAPE, np.stack([_DEVIATION, _DEVIATION], axis=1))
   return Domain(

@@ -1,16 +1,16 @@
-"""From a photo to the square that EG3D's face generators know.
+"""From a photo to the square crop that EG3D's face generators expect.
 
     alignment = align(face.points)
     crop = alignment.crop(photo)
     crop.image, crop.mask, alignment.to_crop(face.points)
 
-A photo is scaled and shifted, never turned: a tilted head stays tilted, and
-its camera is tilted instead. Points are in pixels, (0, 0) the photo's upper
-left corner, so that the first pixel's centre is (0.5, 0.5).
+A photo is scaled and shifted, never rotated: a tilted head stays tilted, and
+its camera is tilted instead. Points are in pixels; (0, 0) is the photo's upper
+left corner, so the first pixel's center is (0.5, 0.5).
 
 Source: EG3D, preprocessing of photos in the wild, which takes the scale and
-shift from Deep3DFaceRecon. There sizes and shifts are cut to whole pixels of
-a 1024 image, and pixels are interpolated twice; here neither.
+shift from Deep3DFaceRecon. There sizes and shifts are truncated to whole pixels
+of a 1024 image, and pixels are interpolated twice; here neither happens.
 """
 
 import dataclasses
@@ -22,9 +22,9 @@ import numpy as np
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.types import Array
 
-# A crop this many times the photo's longer side shows next to nothing of it.
+# A crop this many times the photo's longer side shows almost nothing of it.
 _MAX_SIDE = 4
-_LANCZOS = 3  # how many (larger) pixels its kernel reaches
+_LANCZOS = 3  # radius of its kernel, in (larger) pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,18 +32,18 @@ class Framing:
   """Where a kind of face lies in a crop.
 
   Attributes:
-    points: [K, 3], the points of a face that looks straight on: x to the
-      image's right, y up, z towards the viewer; (0, 0, 0) comes to lie in the
-      crop's middle. K >= 4, not in one plane.
-    side: of the crop, in the points' unit.
+    points: [K, 3], the points of a frontal face: x to the image's right, y up,
+      z towards the viewer; (0, 0, 0) maps to the crop's center. K >= 4, not in
+      one plane.
+    side: side of the crop, in the points' unit.
   """
 
   points: tuple[tuple[float, float, float], ...]
   side: float
 
 
-# The eyes' centres, the nose's tip, the mouth's corners: the face to which
-# Deep3DFaceRecon aligns. EG3D makes its unit 300 pixels, and cuts out 700.
+# The eyes' centers, the nose's tip, the mouth's corners: the face to which
+# Deep3DFaceRecon aligns. EG3D makes its unit 300 pixels, and crops 700.
 FACE = Framing(
   points=(
     (-0.31148657, 0.29036078, 0.13377953),
@@ -58,12 +58,12 @@ FACE = Framing(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Crop:
-  """What an alignment cuts out.
+  """The crop that an alignment cuts out.
 
   Attributes:
     image: [size, size, C] uint8.
-    mask: [size, size, 1] float32: 1 where a pixel lies wholly inside the
-      photo, 0 where it was filled up by reflection.
+    mask: [size, size, 1] float32: 1 where a pixel is wholly inside the photo, 0
+      where it was filled by reflection.
   """
 
   image: np.ndarray
@@ -72,12 +72,12 @@ class Crop:
 
 @dataclasses.dataclass(frozen=True)
 class Alignment:
-  """Which square of a photo is the crop.
+  """The square of a photo that becomes the crop.
 
   Attributes:
-    centre: (x, y), in the photo's pixels.
-    side: in the photo's pixels.
-    size: the crop's side, pixels.
+    centre: (x, y), the square's center, in the photo's pixels.
+    side: side of the square, in the photo's pixels.
+    size: side of the crop, pixels.
   """
 
   centre: tuple[float, float]
@@ -86,23 +86,23 @@ class Alignment:
 
   @property
   def scale(self) -> float:
-    """Pixels of the crop in one of the photo."""
+    """Crop pixels per photo pixel."""
     return self.size / self.side
 
   @property
   def matrix(self) -> np.ndarray:
-    """[2, 3]: a point of the crop is matrix @ (x, y, 1) of the photo."""
+    """[2, 3]: a crop point is matrix @ (x, y, 1) of the photo point."""
     shift = self.size / 2 - self.scale * np.array(self.centre)
     return np.concatenate([self.scale * np.eye(2), shift[:, None]], axis=1)
 
   def to_crop(self, points: Array) -> np.ndarray:
-    """Points of the photo, [..., 2] or with depth [..., 3], in the crop."""
+    """Maps photo points, [..., 2] or with depth [..., 3], to the crop."""
     return self._moved(
       points, self.scale, np.array(self.centre), np.full(2, self.size / 2)
     )
 
   def to_photo(self, points: Array) -> np.ndarray:
-    """Points of the crop, [..., 2] or with depth [..., 3], in the photo."""
+    """Maps crop points, [..., 2] or with depth [..., 3], to the photo."""
     return self._moved(
       points, 1 / self.scale, np.full(2, self.size / 2), np.array(self.centre)
     )
@@ -118,13 +118,13 @@ class Alignment:
     )
 
   def crop(self, photo: np.ndarray) -> Crop:
-    """Cuts the square out, in one step of antialiased interpolation.
+    """Cuts the square out, in one antialiased interpolation.
 
     Args:
       photo: [H, W, 3], [H, W, 1] or [H, W] uint8, upright.
 
-    Returns: the crop; what lies outside the photo is its reflection.
-    Raises: UserError: it has no pixel, or the square is far larger than it.
+    Returns: the crop; outside the photo it shows the photo's reflection.
+    Raises: UserError: the photo is empty, or the square is far larger than it.
     """
     photo = np.asarray(photo)
     height, width = photo.shape[:2]
@@ -133,7 +133,7 @@ class Alignment:
         f"a square of {self.side:.0f} pixels cannot be cut out of a photo "
         f"of {width} x {height}: are these the face's landmarks?"
       )
-    # The pixels that the interpolation looks at, outside ones included.
+    # The pixels that the interpolation reads, including ones outside.
     reach = _LANCZOS * max(1, 1 / self.scale) + 1
     low = np.array(self.centre) - self.side / 2
     first = np.floor(low - reach).astype(int)
@@ -149,15 +149,15 @@ class Alignment:
     return Crop(image, mask[..., None])
 
   def _inside(self, start: float, length: int) -> np.ndarray:
-    """Which rows or columns of the crop lie in the photo, [size] bool."""
+    """Which rows or columns of the crop are inside the photo, [size] bool."""
     edges = start + np.arange(self.size + 1) / self.scale
-    # Rounding must not take the outermost row of a photo that fits exactly.
+    # Rounding must not exclude the outermost row of a photo that fits exactly.
     slack = 1e-6 / self.scale
     return (edges[:-1] >= -slack) & (edges[1:] <= length + slack)
 
 
 def _reflected(index: np.ndarray, length: int) -> np.ndarray:
-  """Indices about the edges of the outermost pixels' outer sides."""
+  """Reflects indices about the outer edges of the outermost pixels."""
   index = index % (2 * length)
   return np.minimum(index, 2 * length - 1 - index)
 
@@ -181,17 +181,17 @@ def _resized(
 def align(
   points: Array, *, size: int = 512, framing: Framing = FACE
 ) -> Alignment:
-  """The square in which a face's points lie as the standard face's do.
+  """The square that puts a face's points where the standard face's are.
 
   The best affine camera of the standard face is fitted to the points; its
-  scale and shift are kept, its turn is not undone.
+  scale and shift are used, its rotation is not.
 
   Args:
     points: [K, 2], in the order of `framing.points`, pixels.
     size: side of the crop, pixels.
-    framing: of this kind of face.
+    framing: framing for this kind of face.
 
-  Raises: UserError on another shape, and on points that are no face: not
+  Raises: UserError on another shape, and on points that are not a face: not
     finite, or all in one place.
   Source: EG3D, preprocessing of photos in the wild.
   """
@@ -208,7 +208,7 @@ def align(
   scale = np.linalg.norm(affine[:3], axis=0).mean()
   if scale < 1:  # pixels between the eyes, or less
     raise UserError(
-      "landmarks: they lie all in one place; is the face a few pixels wide?"
+      "landmarks: they are all in one place; is the face a few pixels wide?"
     )
   return Alignment(
     centre=(float(affine[3, 0]), float(affine[3, 1])),
@@ -218,14 +218,13 @@ def align(
 
 
 def roll(points: Array, framing: Framing = FACE) -> float:
-  """How far a face is turned in the picture's plane.
+  """How far a face is rotated in the image plane.
 
   Args:
     points: [K, 2], in the order of `framing.points`, pixels.
-    framing: of this kind of face.
+    framing: framing for this kind of face.
 
-  Returns: degrees clockwise, in [-180, 180]; 0: its forehead is up, +-180: it
-    is upside down.
+  Returns: degrees clockwise, in [-180, 180]; 0: upright, +-180: upside down.
   """
   up = (_affine_solver(framing) @ np.asarray(points, np.float64))[1]
   return float(np.degrees(np.arctan2(up[0], -up[1])))

@@ -2,13 +2,13 @@
 
     label = face_pose.label(face.moved(alignment.to_crop), size=512)
 
-An average head is turned and moved until a camera of EG3D's focal length sees
-its landmarks where they are. The mesh's depth counts as well, as one more
-coordinate of each landmark, but half: it is a network's guess, yet how a head
-nods shows in it better than in where a smile or a long nose has moved what is
-seen. As in EG3D, the camera is then put at the standard distance.
+An average head is rotated and translated until a camera of EG3D's focal length
+sees its landmarks where they are. The mesh's depth counts as one more
+coordinate of each landmark, but only half: it is a network's estimate, yet it
+shows a head's pitch better than the image, where a smile or a long nose moves
+what is seen. As in EG3D, the camera is then put at the standard distance.
 
-`benchmarks/prepare_accuracy.py` measures how exact that is.
+`benchmarks/prepare_accuracy.py` measures the accuracy.
 """
 
 import dataclasses
@@ -24,29 +24,29 @@ from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.types import Array
 
-# Of the camera from the world's origin: so it is in every label of EG3D's
+# Distance of the camera from the world's origin in every label of EG3D's
 # pipeline that we have (its newer mode "cor" measures from elsewhere).
 RADIUS = 2.7
 
-# Where the mean mesh lies in EG3D's world: nodded up by so much, one distance
-# of the eyes' outer corners so long, its origin moved so far up and towards
-# the camera. `benchmarks.prepare_accuracy --fit` fitted these four numbers,
-# all that is fitted to labels, to the twelve crops that EG3D's own pipeline
-# labelled. Without any one of the twelve they are
-# within 0.3 degrees, 0.001, 0.002 and 0.01.
+# Placement of the mean mesh in EG3D's world: its pitch, the distance of the
+# eyes' outer corners, and the shift of its origin up and towards the camera.
+# These four numbers are all that is fitted to labels:
+# `benchmarks.prepare_accuracy --fit` fitted them to the twelve crops that
+# EG3D's own pipeline labeled. Without any one of the twelve they change by at
+# most 0.3 degrees, 0.001, 0.002 and 0.01.
 _TILT_DEGREES = -0.5
 _UNIT = 0.2146
 _UP, _FORWARD = 0.0004, 0.2335
 
-# How far heads nod (standard deviation): with few landmarks a long face and
-# one that looks up or down are much alike.
+# Standard deviation of heads' pitch: with few landmarks, a long face and one
+# that looks up or down are hard to tell apart.
 _NOD = np.radians(10.0)
-# Standard deviation of a few points, which a detector puts where it likes,
-# about twice the mesh's own there; world units.
+# Standard deviation of a detector's few points, about twice the mesh's own
+# there; world units.
 _POINTS_DEVIATION = 0.01
-_DEPTH_DOUBT = 2.0  # times the depth's standard deviation
-_CAMERA_AXES = np.diag([1.0, -1.0, -1.0])  # of a face that looks straight on
-_START_YAWS = (-0.5, 0.0, 0.5)  # radians, where no depth says
+_DEPTH_DOUBT = 2.0  # factor of the depth's standard deviation
+_CAMERA_AXES = np.diag([1.0, -1.0, -1.0])  # for a frontal face
+_START_YAWS = (-0.5, 0.0, 0.5)  # radians, without depth
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,8 +55,8 @@ class HeadShape:
 
   Attributes:
     points: [M, 3], in the world: y up, the head looks along +z.
-    deviation: [M, 2], how far heads are off (standard deviation), world
-      units: along x and y, along z.
+    deviation: [M, 2], standard deviation over heads, world units: along x and
+      y, and along z.
   """
 
   points: np.ndarray
@@ -65,7 +65,7 @@ class HeadShape:
   def placed(
     self, *, tilt_degrees: float, unit: float, up: float, forward: float
   ) -> "HeadShape":
-    """Turned about x (up is positive), scaled, then moved along y and z."""
+    """Rotates about x (up is positive), scales, then shifts along y and z."""
     turn = transform.Rotation.from_euler(
       "x", -tilt_degrees, degrees=True
     ).as_matrix()
@@ -79,11 +79,11 @@ class Domain:
   """A kind of head.
 
   Attributes:
-    framing: of its crops.
-    points: the shape of `Face.points`.
-    dense: that of `Face.dense`, or None.
-    focal: of its cameras, in image sizes.
-    radius: their distance from the origin, world units.
+    framing: framing of its crops.
+    points: the shape for `Face.points`.
+    dense: the shape for `Face.dense`, or None.
+    focal: focal length of its cameras, in image sizes.
+    radius: distance of its cameras from the origin, world units.
   """
 
   framing: face_align.Framing
@@ -95,14 +95,14 @@ class Domain:
 
 @functools.cache
 def people() -> Domain:
-  """People's faces, as EG3D's FFHQ generators know them."""
+  """People's faces, as EG3D's FFHQ generators expect them."""
   return people_at(
     tilt_degrees=_TILT_DEGREES, unit=_UNIT, up=_UP, forward=_FORWARD
   )
 
 
 def people_at(**place: float) -> Domain:
-  """People's faces, the mean mesh placed otherwise; see `HeadShape.placed`."""
+  """People's faces with another mesh placement; see `HeadShape.placed`."""
   mean = landmarks.mean_mesh()
   dense = HeadShape(mean.points, mean.deviation).placed(**place)
   points = landmarks.points_of_mesh(dense.points)
@@ -117,8 +117,8 @@ def label(face: Face, *, size: int, domain: Domain | None = None) -> np.ndarray:
   """The camera label of a crop.
 
   Args:
-    face: in the crop's pixels, see `Face.moved`; its mesh is used where it
-      has one, else its few points.
+    face: the face, in the crop's pixels, see `Face.moved`; its mesh is used if
+      it has one, otherwise its few points.
     size: side of the crop, pixels.
     domain: the kind of head; None: `people()`.
 
@@ -143,7 +143,8 @@ def camera(pose: np.ndarray, *, radius: float = RADIUS) -> np.ndarray:
 
   Args:
     pose: [4, 4], world to camera, see `head_pose`.
-    radius: from the world's origin; the camera moves along the line there.
+    radius: distance from the world's origin; the camera moves along the line
+      to it.
 
   Returns: cam2world, [4, 4] float64.
   """
@@ -159,16 +160,17 @@ def head_pose(
   size: int,
   focal: float = cameras.FACE_FOCAL,
 ) -> np.ndarray:
-  """How a camera in the origin sees a head (perspective n points).
+  """The pose of a head seen by a camera in the origin (perspective-n-point).
 
   Args:
     points: [M, 2] or with depth [M, 3], pixels of the crop; see `Face`.
-    shape: of the head.
+    shape: shape of the head.
     size: side of the crop, pixels.
-    focal: of the camera, in sides of the crop; it looks at the middle.
+    focal: the camera's focal length, in sides of the crop; it looks at the
+      center.
 
   Returns: world to camera (OpenCV's axes), [4, 4] float64.
-  Raises: UserError on another number of points, and on points that are no
+  Raises: UserError on another number of points, and on points that are not a
     head: not finite, all in one place.
   """
   points = np.asarray(points, np.float64)
@@ -181,8 +183,8 @@ def head_pose(
   if not np.isfinite(points).all():
     raise UserError("landmarks: there are infinite ones, or NaN")
   if np.ptp(points[:, :2], axis=0).max() < 1:
-    raise UserError("landmarks: they lie all in one place")
-  # Angles seen, about the middle, and depth in the same measure.
+    raise UserError("landmarks: they are all in one place")
+  # Tangents of angles from the center, and depth in the same unit.
   seen = (points - [size / 2, size / 2, 0][: points.shape[1]]) / (focal * size)
   centre = shape.points.mean(axis=0)
   problem = _Problem(shape.points - centre, shape.deviation, seen)
@@ -196,11 +198,11 @@ def head_pose(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Problem:
-  """The least squares of one head.
+  """The least-squares problem for one head.
 
   Attributes:
-    points: [M, 3], about the head's middle.
-    deviation: [M, 2].
+    points: [M, 3], relative to the head's center.
+    deviation: [M, 2], standard deviations.
     seen: [M, 2] or [M, 3], tangents of angles.
   """
 
@@ -221,7 +223,7 @@ class _Problem:
       yield _CAMERA_AXES @ transform.Rotation.from_euler("y", yaw).as_matrix()
 
   def solve(self, start: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """From a rotation to the nearest best: cost, rotation, translation."""
+    """Minimizes from a rotation: returns cost, rotation, translation."""
     flat = (self.points @ start.T)[:, :2]
     spread = lambda x: np.sqrt(np.sum((x - x.mean(axis=0)) ** 2))
     distance = spread(flat) / spread(self.seen[:, :2])

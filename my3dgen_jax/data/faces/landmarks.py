@@ -1,12 +1,12 @@
-"""Where faces are in a photo: what finds them, and files that already know.
+"""Faces in photos: their landmarks, and files of landmarks.
 
-Everything is in pixels of the photo, (0, 0) its upper left corner; "left" is
-the image's left. A face has the few points that `face_align` needs (for
-people: the centres of the eyes, the nose's tip, the corners of the mouth;
-left ones first, as MTCNN orders them) and, if a detector knows more, the 468
-points of MediaPipe's face mesh, with which `face_pose` is more exact.
+Everything is in pixels of the photo; (0, 0) is its upper left corner, "left" is
+the image's left. A face has the few points that `face_align` needs (for people:
+the centers of the eyes, the nose's tip, the corners of the mouth; left ones
+first, in MTCNN's order) and, if a detector knows more, the 468 points of
+MediaPipe's face mesh, which make `face_pose` more accurate.
 
-Files that are read instead of running a detector:
+Files that replace a detector:
 
     detections/NAME.txt   one face: "x y" in each line, as EG3D's own tools
                           write, or "9 x y x y ...", as cat data sets have it
@@ -17,8 +17,8 @@ Files that are read instead of running a detector:
                           all but "points" may be missing
 
 The mean mesh, `face_mesh.npz`, is the average of what MediaPipe's two models
-of 0.10.14 see in the unlabelled photos that `benchmarks/face_constants.py`
-names, made left-right symmetric.
+in 0.10.14 see in the unlabeled photos that `benchmarks/face_constants.py`
+lists, made left-right symmetric.
 """
 
 import dataclasses
@@ -40,15 +40,15 @@ from my3dgen_jax.types import Array
 FACE_POINTS = 5
 MESH_POINTS = 468
 
-# Places on the mesh: the eyes' corners, the top of the lid, the nose's tip,
-# its bridge between the eyes, the corners of the mouth.
+# Mesh indices: the eyes' corners and the top of the lid; the nose's tip and
+# its bridge between the eyes; the corners of the mouth.
 _LEFT_EYE, _RIGHT_EYE = ((33, 133), 159), ((263, 362), 386)
 _NOSE, _BRIDGE = 1, 168
 _MOUTH = 61, 291
-# MTCNN, to whose points EG3D aligns, sees an eye this share of the way from
-# the middle of its corners to the lid, and the nose's tip this share of the
-# way to the bridge. Fitted by benchmarks/face_constants.py to MTCNN's points
-# in unlabelled photos.
+# MTCNN, to whose points EG3D aligns, places an eye this fraction of the way
+# from the middle of its corners to the lid, and the nose's tip this fraction of
+# the way to the bridge. benchmarks/face_constants.py fitted both to MTCNN's
+# points in unlabeled photos.
 _EYE_TO_LID = 0.48
 _NOSE_TO_BRIDGE = 0.09
 
@@ -59,10 +59,10 @@ class Face:
 
   Attributes:
     points: [K, 2] float64, pixels.
-    dense: [468, 3] float64, MediaPipe's mesh, or None. Depth is in pixels,
-      too, from an arbitrary origin; it grows away from the camera.
+    dense: [468, 3] float64, MediaPipe's mesh, or None. Depth is also in pixels,
+      from an arbitrary origin; it grows away from the camera.
     box: (left, top, right, bottom), pixels, or None.
-    score: in [0, 1], how sure the detector is, or None.
+    score: the detector's confidence, in [0, 1], or None.
   """
 
   points: np.ndarray
@@ -72,16 +72,16 @@ class Face:
 
   @property
   def size(self) -> float:
-    """Pixels, of the box or else of the points: the longer side."""
+    """The longer side of the box, or otherwise of the points, pixels."""
     if self.box is not None:
       return max(self.box[2] - self.box[0], self.box[3] - self.box[1])
     return float(np.ptp(self.points, axis=0).max())
 
   def moved(self, move: Callable[[np.ndarray], np.ndarray]) -> "Face":
-    """The face after `Alignment.to_crop` or another similar motion.
+    """The face after `Alignment.to_crop` or another similarity.
 
     Args:
-      move: takes [N, 2], or [N, 3] with depth.
+      move: function of points, [N, 2], or [N, 3] with depth.
     """
     box = self.box
     if box is not None:
@@ -95,19 +95,19 @@ class Face:
 
 
 class Detector(Protocol):
-  """Whatever finds faces."""
+  """A function that finds faces."""
 
   def __call__(self, image: np.ndarray) -> list[Face]:
     """The faces in a photo, [H, W, 3] uint8, the largest first."""
 
 
 def largest_first(faces: list[Face]) -> list[Face]:
-  """Sorts faces as a `Detector` returns them."""
+  """Sorts faces in the order in which a `Detector` returns them."""
   return sorted(faces, key=lambda face: -face.size)
 
 
 def points_of_mesh(mesh: Array) -> np.ndarray:
-  """The five points of a face, where MTCNN would see them.
+  """The five points of a face, where MTCNN would place them.
 
   Args:
     mesh: [468, D].
@@ -134,8 +134,8 @@ class MeanMesh:
     points: [468, 3]: x to the image's right, y up, z towards the viewer; x
       is 0 in the plane of symmetry, 1 the distance of the eyes' outer
       corners.
-    deviation: [468, 2], how far faces are off (standard deviation): along x
-      and y, along z.
+    deviation: [468, 2], standard deviation over faces: along x and y, and along
+      z.
     mirror: [468], the index of each point's mirror image.
   """
 
@@ -146,7 +146,7 @@ class MeanMesh:
 
 @functools.cache
 def mean_mesh() -> MeanMesh:
-  """The average face; see the module."""
+  """The average face; see the module's docstring."""
   with np.load(pathlib.Path(__file__).with_name("face_mesh.npz")) as file:
     points, deviation = file["points"], file["deviation"]
   other = points * [-1, 1, 1]
@@ -159,15 +159,15 @@ def mean_mesh() -> MeanMesh:
 def read_points(
   path: str | os.PathLike, count: int = FACE_POINTS
 ) -> np.ndarray:
-  """Reads one face's points, "x y" a line or "COUNT x y x y ...".
+  """Reads one face's points, "x y" per line or "COUNT x y x y ...".
 
   Args:
     path: a text file.
-    count: how many points there must be.
+    count: expected number of points.
 
   Returns: [count, 2] float64.
-  Raises: UserError, which names the file: it cannot be read, or holds other
-    things than so many points.
+  Raises: UserError: it cannot be read, or holds anything but this many points;
+    names the file.
   """
   try:
     words = pathlib.Path(path).read_text().replace(",", " ").split()
@@ -188,11 +188,11 @@ def read_points(
 
 
 class Given(NamedTuple):
-  """What files say about photos, by the photos' names.
+  """Landmarks read from files, by the photos' names.
 
   Attributes:
-    faces: of each photo, the largest first.
-    faults: why what is said about a photo cannot be used.
+    faces: faces of each photo, the largest first.
+    faults: why a photo's landmarks cannot be used.
   """
 
   faces: dict[str, list[Face]]
@@ -202,11 +202,11 @@ class Given(NamedTuple):
 def read_files(
   files: Iterable[tuple[str, str | os.PathLike]], count: int = FACE_POINTS
 ) -> Given:
-  """Reads one face a file; a bad file is no obstacle to the others.
+  """Reads one face per file; a bad file does not affect the others.
 
   Args:
-    files: name of the photo, and what `read_points` reads.
-    count: how many points there must be.
+    files: names of the photos, and the files for `read_points`.
+    count: expected number of points.
   """
   given = Given({}, {})
   for name, path in files:
@@ -221,7 +221,7 @@ def read_folder(folder: str | os.PathLike, count: int = FACE_POINTS) -> Given:
   """Reads a folder of `NAME.txt`, one face each.
 
   Returns: names without extension.
-  Raises: UserError: there is no such file.
+  Raises: UserError: there are no such files.
   """
   files = sorted(pathlib.Path(folder).glob("*.txt"))
   if not files:
@@ -232,16 +232,16 @@ def read_folder(folder: str | os.PathLike, count: int = FACE_POINTS) -> Given:
 
 
 def read_json(path: str | os.PathLike, count: int = FACE_POINTS) -> Given:
-  """Reads what `write_json` writes, or somebody's own; see the module.
+  """Reads what `write_json` writes, or a user's own file; see the module.
 
-  Instead of a list of faces there may be one face, instead of a face its
-  points alone. A bad entry is no obstacle to the others.
+  Instead of a list of faces there may be a single face, and instead of a face
+  just its points. A bad entry does not affect the others.
 
   Args:
     path: a JSON file.
-    count: how many points a face must have.
+    count: expected number of points per face.
 
-  Raises: UserError, which names the file: it is not of that kind.
+  Raises: UserError: it is not such a file; names the file.
   """
   content = json_files.read(path)
   if not isinstance(content, dict):
@@ -263,7 +263,7 @@ def read_json(path: str | os.PathLike, count: int = FACE_POINTS) -> Given:
 
 
 def write_json(path: str | os.PathLike, faces: Mapping[str, list[Face]]):
-  """Writes what `read_json` reads; the file is whole or absent.
+  """Writes what `read_json` reads, atomically.
 
   Args:
     path: the file.
@@ -290,7 +290,7 @@ def write_json(path: str | os.PathLike, faces: Mapping[str, list[Face]]):
 
 
 def _is_matrix(value: Any) -> bool:
-  """Whether it is a list of lists of numbers, a face's points."""
+  """Whether it is a list of lists of numbers, i.e. a face's points."""
   return (
     isinstance(value, list)
     and bool(value)

@@ -1,8 +1,8 @@
-"""What MediaPipe's package sees in a picture.
+"""Finds people and faces with MediaPipe's models.
 
-Its version 0.10.14 has the models inside; from 0.10.30 on it downloads them,
-which nothing here does. For Python 3.13 and newer there are the latter alone:
-`mediapipe_tasks` finds faces with them.
+Version 0.10.14 includes the models; from 0.10.30 on it downloads them, which
+nothing here does. Python 3.13 and newer only have the latter, with which
+`mediapipe_tasks` finds faces.
 """
 
 import importlib.metadata
@@ -21,42 +21,42 @@ from my3dgen_jax.errors import UserError, without_package
 from my3dgen_jax.types import Array
 
 _TASKS_ALONE = 0, 10, 30  # the first version without models and `solutions`
-# Faces are looked for in this many pixels; the models see 128 to 192.
+# Side at which faces are searched, pixels; the models see 128 to 192.
 _SEARCH_SIZE = 1024
-_LARGE = 16_000_000  # pixels, of which copies would fill the memory
-# Where a face may be overlooked because it is too large, or too small: a
-# photo with so wide a border, then tiles of these shares of the longer side.
+_LARGE = 16_000_000  # pixels; copies of larger photos would fill the memory
+# A face may be missed because it is too large or too small: so the search adds
+# a border of this width, then tiles of these fractions of the longer side.
 _BORDER = 0.25
 _TILES = (0.6, 0.4)
 _SAME_FACE_OVERLAP = (
-  0.4  # overlap, of the union of two boxes, from which they are one face
+  0.4  # intersection over union from which two boxes are one face
 )
-# The mesh is found in a square about the face, in this many pixels: first
-# about what the search has found, in several sizes until one works, then
-# about the mesh itself, in times its longer side, and once more about that:
-# where the search found the face matters no longer.
+# The mesh is found in a square around the face, resized to this many pixels:
+# first around the search result, in several sizes until one works, then around
+# the mesh itself, in multiples of its longer side, and once more around that
+# result, so that the search's exact result no longer matters.
 _MESH_SIZE = 384
 _FIRST_SQUARES = (2.0, 1.5, 2.7)
 _SQUARE = 2.0
 _ROUNDS = 2
-_IN_SQUARE = 0.2  # how sure of a face there; that it is one is known
-# Looks at what is no face differ by more than this share of its size; real
-# ones by 0.01, near profiles by 0.03.
+_IN_SQUARE = 0.2  # smallest confidence in the square; a face is known there
+# Meshes of things that are not faces differ by more than this fraction of their
+# size; those of real faces by 0.01, near profiles by 0.03.
 _MAX_SPREAD = 0.04
 
 
 def person_segmenter() -> Callable[[Array], np.ndarray]:
-  """A function that finds people.
+  """A function that segments people.
 
-  It takes images [N, H, W, 3] in [-1, 1] and returns masks [N, H, W, 1] in
-  [0, 1], 1: a person.
+  It maps images [N, H, W, 3] in [-1, 1] to masks [N, H, W, 1] in [0, 1], 1 on
+  people.
 
-  Raises: UserError: MediaPipe is missing, or is one without models.
+  Raises: UserError: MediaPipe is missing, or a version without models.
   """
   if _has_tasks_alone():
     raise UserError(
-      "finding people needs MediaPipe 0.10.14, which there is for Python 3.11 "
-      "and 3.12; --segmenter=depth needs none"
+      "finding people needs MediaPipe 0.10.14, which exists for Python 3.11 "
+      "and 3.12; --segmenter=depth does not need it"
     )
   model = _solution("selfie_segmentation").SelfieSegmentation(model_selection=0)
 
@@ -75,19 +75,18 @@ def face_detector(*, min_score: float = 0.5) -> landmarks.Detector:
   """A function that finds faces and the 468 points of each.
 
   Both of MediaPipe's search models look for faces: in the photo, in the photo
-  with a border, because they overlook faces that fill it, and, if there is
-  still none, in parts of it. About each face an upright square is cut out;
-  the mesh's models look at it and at its mirror image, and what they
-  see is averaged: that halves the noise, and a mirrored photo has the
-  mirrored points. What they do not see, or see in different places, is no
-  face.
+  with a border, because they miss faces that fill it, and, if there is still
+  none, in parts of it. An upright square is cut out around each face; the mesh
+  models run on it and on its mirror image, and their results are averaged:
+  that halves the noise, and a mirrored photo gets the mirrored points. What
+  they do not see, or see in different places, is not a face.
 
   Args:
-    min_score: in (0, 1), the least score of a face: that of the search, times
-      the share of the looks that saw a mesh.
+    min_score: smallest score of a face, in (0, 1): the search's score times
+      the fraction of runs that found a mesh.
 
   Returns: the detector, for one thread.
-  Raises: UserError: MediaPipe is missing, or is one without models.
+  Raises: UserError: MediaPipe is missing, or a version without models.
   """
   if _has_tasks_alone():
     return _FaceDetector(
@@ -102,7 +101,7 @@ def face_detector(*, min_score: float = 0.5) -> landmarks.Detector:
         min_detection_confidence=min_score, model_selection=model
       )
       for model in (0, 1)
-    ],  # faces near by, faces far off
+    ],  # near faces, distant faces
     meshes=[
       mesh.FaceMesh(
         static_image_mode=True,
@@ -131,7 +130,7 @@ class _FaceDetector:
     photo = Image.fromarray(image)
     faces = []
     for patches in _searched(*photo.size):
-      # The surest first: of two findings of one face the first stays.
+      # The most confident first: of two detections of a face the first stays.
       found = sorted(
         (
           finding for patch in patches for finding in self._search(photo, patch)
@@ -153,7 +152,7 @@ class _FaceDetector:
   def _search(
     self, photo: Any, patch: tuple[float, float, float, float]
   ) -> Iterator[tuple[float, np.ndarray, float, float]]:
-    """Yields score, centre, side and roll (radians) of likely faces."""
+    """Yields score, center, side and roll (radians) of likely faces."""
     left, top, right, bottom = patch
     scale = min(1.0, _SEARCH_SIZE / max(right - left, bottom - top))
     size = (
@@ -225,7 +224,7 @@ class _FaceDetector:
     *,
     mirrored: bool,
   ) -> np.ndarray | None:
-    """The mesh next to the middle of a square of the photo, [468, 3]."""
+    """The mesh nearest the center of a square of the photo, [468, 3]."""
     axes = (
       side
       / _MESH_SIZE
@@ -269,7 +268,7 @@ class _FaceDetector:
 def _searched(
   width: int, height: int
 ) -> Iterator[list[tuple[float, float, float, float]]]:
-  """Yields (left, top, right, bottom) of parts, some to search at once."""
+  """Yields (left, top, right, bottom) of parts, grouped by search round."""
   border = _BORDER * max(width, height)
   yield [
     (0, 0, width, height),
@@ -283,7 +282,7 @@ def _searched(
         return [(length - side) / 2]
       return np.linspace(
         0, length - side, math.ceil(2 * (length - side) / side) + 1
-      )  # half of each in the next
+      )  # half of each overlaps the next
 
     yield [
       (x, y, x + side, y + side) for y in starts(height) for x in starts(width)
@@ -319,7 +318,7 @@ def _turned(
   low = np.floor((corners + corner).min(axis=0) - 2).astype(int)
   high = np.ceil((corners + corner).max(axis=0) + 2).astype(int)
   part = photo.crop((*low.tolist(), *high.tolist()))
-  # Bicubic interpolation looks at 4 x 4 pixels, however far apart.
+  # Bicubic interpolation reads 4 x 4 pixels, whatever their distance.
   times = max(1, math.floor(np.linalg.norm(axes[:, 0])))
   if times > 1:
     part = part.reduce(times)
@@ -342,7 +341,7 @@ def _pil() -> Any:
 
 
 def _square_about(mesh: np.ndarray) -> tuple[np.ndarray, float, float]:
-  """Centre, longer side and roll of the upright box about a mesh."""
+  """Center, longer side and roll of the upright box around a mesh."""
   points = landmarks.points_of_mesh(mesh[:, :2])
   roll = _roll(points[0], points[1])
   turn = np.array(
@@ -354,18 +353,18 @@ def _square_about(mesh: np.ndarray) -> tuple[np.ndarray, float, float]:
 
 
 def _roll(left: np.ndarray, right: np.ndarray) -> float:
-  """How far the line of the eyes is turned, radians, clockwise."""
+  """Rotation of the line between the eyes, radians, clockwise."""
   return math.atan2(right[1] - left[1], right[0] - left[0])
 
 
 def _inside(point: np.ndarray, box: tuple[float, float, float, float]) -> bool:
-  """Whether a finding's centre lies in the middle of a face's box."""
+  """Whether a detection's center is in the middle of a face's box."""
   x, y = ((point[i] - box[i]) / (box[i + 2] - box[i]) for i in (0, 1))
   return 0.2 < x < 0.8 and 0.2 < y < 0.8
 
 
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
-  """What two boxes share, of what they cover together."""
+  """Intersection over union of two boxes."""
   width = min(a[2], b[2]) - max(a[0], b[0])
   height = min(a[3], b[3]) - max(a[1], b[1])
   shared = max(width, 0) * max(height, 0)
@@ -374,7 +373,7 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
 
 
 def check():
-  """Loads MediaPipe, so that long work does not begin without it.
+  """Loads MediaPipe, so that its absence shows before any long work.
 
   Raises: UserError, as `face_detector`.
   """
@@ -385,7 +384,7 @@ def check():
 
 
 def _has_tasks_alone() -> bool:
-  """Whether MediaPipe is one without `solutions`."""
+  """Whether this MediaPipe is a version without `solutions`."""
   try:
     version = importlib.metadata.version("mediapipe")
   except importlib.metadata.PackageNotFoundError:
@@ -395,7 +394,7 @@ def _has_tasks_alone() -> bool:
 
 def _solution(name: str) -> Any:
   """A module of `mediapipe.solutions`."""
-  os.environ.setdefault("GLOG_minloglevel", "2")  # it talks a lot
+  os.environ.setdefault("GLOG_minloglevel", "2")  # its logs are verbose
   try:
     # pylint: disable=import-outside-toplevel
     from mediapipe.python import solutions

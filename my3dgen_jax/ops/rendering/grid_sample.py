@@ -26,21 +26,21 @@ def taps(
   """The four pixels around each point, and their bilinear weights.
 
   Coordinates are clipped to the ring of zeros, so the four taps need no
-  masks. Pixel centres lie at (i + 0.5) of the unpadded image's size.
+  masks. Pixel centers are at (i + 0.5) of the unpadded image's size.
 
   Args:
-    height: of the padded image.
-    width: of the padded image.
-    x: [M], column, -1 and 1 being the unpadded image's left and right edge.
-    y: [M], row, likewise from top to bottom.
-    dtype: of the weights.
+    height: height of the padded image, pixels.
+    width: width of the padded image, pixels.
+    x: [M], column; -1 and 1 are the unpadded image's left and right edges.
+    y: [M], row; -1 and 1 are its top and bottom edges.
+    dtype: dtype of the weights.
 
-  Returns: four pairs of arrays [M]: pixel, counted row by row, and weight.
+  Returns: four pairs of arrays [M]: row-major pixel index, and weight.
   """
 
   def split(coordinate, size):
     position = jnp.clip((coordinate + 1) * ((size - 2) / 2) + 0.5, 0, size - 1)
-    # Not beyond the last but one: the second tap is the next pixel.
+    # At most the last but one: the second tap is the next pixel.
     first = jnp.minimum(jnp.floor(position), size - 2)
     return first.astype(jnp.int32), (position - first).astype(dtype)
 

@@ -1,4 +1,4 @@
-"""Rays of a camera, and where they meet the volume."""
+"""A camera's rays, and where they meet the volume."""
 
 import chex
 import jax
@@ -43,11 +43,11 @@ def generate_rays(cam2world: Array, intrinsics: Array, resolution: int) -> Rays:
 
 
 def box_limits(rays: Rays, box_warp: float) -> tuple[jax.Array, jax.Array]:
-  """Where rays enter and leave the cube of side `box_warp` at the origin.
+  """Distances where rays enter and leave the origin-centered cube `box_warp`.
 
-  A ray that misses the cube gets the smallest and the largest entry among
-  the rays of its own image that hit it (EG3D takes them over the batch, so
-  that one image depends on the others); with no hit at all, (0, 0).
+  A ray that misses the cube gets the smallest near and the largest far
+  distance of its own image's rays that hit it; with no hit at all, (0, 0).
+  (EG3D takes them over the batch, so that one image depends on the others.)
 
   Args:
     rays: Rays.
@@ -62,7 +62,7 @@ def box_limits(rays: Rays, box_warp: float) -> tuple[jax.Array, jax.Array]:
       (box_warp / 2 - rays.origins) * inverse,
     ]
   )
-  # A ray inside a face's plane gives 0 * inf: that face bounds nothing.
+  # A ray within a face's plane gives 0 * inf: that face bounds nothing.
   near = jnp.max(
     jnp.nan_to_num(
       faces.min(axis=0), nan=-jnp.inf, posinf=jnp.inf, neginf=-jnp.inf

@@ -1,13 +1,13 @@
 """The two-pass volume renderer over a tri-plane field, in chunks of rays.
 
-Chunks bound the memory (features of all points of an image at once would
-take gigabytes) and, on a CPU, keep a chunk's arrays in cache, which is worth
-a factor of several.
+Chunks bound the memory (the features of an image's points would together take
+gigabytes) and, on a CPU, keep a chunk's arrays in cache, which makes rendering
+several times faster.
 
-The gradient is written by hand (`_render_image_backward`): of each ray only
-the depths of its samples are kept, and everything else is computed again, a
-chunk at a time. With the depths known, one pass along them does where the
-image itself took two.
+The gradient is written by hand (`_render_image_backward`): only the depths of
+each ray's samples are kept, and everything else is recomputed, one chunk at a
+time. With the depths known, the backward pass needs one pass along the rays
+where the forward pass took two.
 """
 
 import functools
@@ -34,11 +34,11 @@ from my3dgen_jax.types import (
   VolumeRendering,
 )
 
-ACCELERATOR_CHUNK = 16384  # rays that fill one
+ACCELERATOR_CHUNK = 16384  # rays that fill an accelerator
 
 
 def default_chunk() -> int:
-  """Rays at a time: what stays in a CPU's cache, or fills an accelerator."""
+  """Rays per chunk: what fits a CPU's cache, or fills an accelerator."""
   return 256 if jax.default_backend() == "cpu" else ACCELERATOR_CHUNK
 
 
@@ -47,9 +47,9 @@ def _split(arguments: Any, chunk: int, fill: str = "edge") -> Any:
 
   Args:
     arguments: pytree of arrays [M, ...].
-    chunk: R at most.
-    fill: what the last chunk is filled up with: "edge", the last entry
-      repeated, or "constant", zeros.
+    chunk: R, the largest chunk.
+    fill: padding of the last chunk: "edge" repeats the last entry, "constant"
+      adds zeros.
 
   Returns: pytree of arrays [pieces, R, ...].
   """
@@ -69,7 +69,7 @@ def _split(arguments: Any, chunk: int, fill: str = "edge") -> Any:
 
 
 def _join(chunks: Any, count: int) -> Any:
-  """Undoes `_split`: [pieces, R, ...] to [M, ...], M being `count`."""
+  """Undoes `_split`: [pieces, R, ...] to [M, ...], where M is `count`."""
   return jax.tree.map(
     lambda array: array.reshape((-1,) + array.shape[2:])[:count], chunks
   )
@@ -83,7 +83,7 @@ def _map_chunks(
   Args:
     function: takes and returns pytrees of arrays with a leading axis [R].
     arguments: pytree of arrays [M, ...].
-    chunk: R at most.
+    chunk: R, the largest chunk.
 
   Returns: pytree of arrays [M, ...].
   """
@@ -94,26 +94,25 @@ def _map_chunks(
 def _map_images(
   function: Callable[..., Any], padded_planes: Array, arguments: Any
 ) -> Any:
-  """Maps `function(tables_i, arguments_i)` over images, all at once.
+  """Maps `function(tables_i, arguments_i)` over all images at once.
 
   The axis stays a plain batch axis, so that images sharded over devices are
-  rendered where they are. One set of padded_planes serves all images where there is
-  only one.
+  rendered where they are. A single entry of padded_planes serves all images.
   """
   if padded_planes.shape[0] != 1:
     return jax.vmap(function)(padded_planes, arguments)
   if jax.tree.leaves(arguments)[0].shape[0] != 1:
     return jax.vmap(functools.partial(function, padded_planes[0]))(arguments)
-  # XLA's CPU code is much slower with a batch axis of one than without.
+  # XLA's CPU code is much slower with a batch axis of size one than without.
   result = function(padded_planes[0], jax.tree.map(lambda x: x[0], arguments))
   return jax.tree.map(lambda x: x[None], result)
 
 
 def _chunk(config: RenderConfig, num_images: int) -> int:
-  """Rays of each image at a time; those of all images share the memory.
+  """Rays of each image per chunk; all images' chunks share the memory.
 
-  How many images there will be of an exported program is not known: it gets
-  the rays of one, so that the memory grows with the batch.
+  An exported program's batch size is not known: it gets the chunk for one
+  image, so its memory grows with the batch.
   """
   if is_symbolic(num_images):
     num_images = 1
@@ -133,21 +132,22 @@ def render_rays(
   """Integrates the field along rays: a coarse pass, then a fine one.
 
   Args:
-    padded_planes: [P, 2, S + 2, S + 2, C] from `triplane.fold_planes`; P is N, or 1
-      for one field seen from all N cameras.
-    decoder: of the field: EG3D's, or any callable, see `triplane.decode`. One
-      that is a pytree of arrays (`jax.tree_util.Partial(function, params)`,
-      `types.Network`) has gradients as quick as EG3D's own; a function with
-      arrays in its closure is differentiated by JAX.
-    rays: N times M of them.
-    config: sampling counts, depth range, box, background, chunk.
-    sampling: random numbers of stratified sampling; None: no jitter and
+    padded_planes: [P, 2, S + 2, S + 2, C] from `triplane.fold_planes`; P is N,
+      or 1 for one field seen from all N cameras.
+    decoder: the field's decoder: EG3D's, or any callable, see
+      `triplane.decode`. The gradient of a decoder that is a pytree of arrays
+      (`jax.tree_util.Partial(function, params)`, `types.Network`) is as fast
+      as that of EG3D's; a function that closes over arrays is differentiated
+      by JAX.
+    rays: N x M rays.
+    config: sample counts, depth range, box, background, chunk.
+    sampling: random numbers for stratified sampling; None: no jitter and
       evenly spaced quantiles.
-    precision: of the decoder's products.
+    precision: matrix-product precision of the decoder.
 
   Returns: VolumeRendering, float32.
-  Source: NeRF, section 5; EG3D, section 4.2. A ray that nothing covers has
-    the largest sampled depth of its image (in EG3D of the whole batch).
+  Source: NeRF, section 5; EG3D, section 4.2. A ray that meets no density gets
+    the largest sampled depth of its image (in EG3D, of the whole batch).
   """
   chex.assert_equal_shape([rays.origins, rays.directions])
   num_images, num_rays, _ = rays.origins.shape
@@ -162,11 +162,11 @@ def render_rays(
     config.depth_resolution,
     None if sampling is None else sampling.jitter,
   )
-  # The fine pass takes quantiles in order; a set of samples has none.
+  # The fine pass takes quantiles in order; a set of samples has no order.
   u = None if sampling is None else jnp.sort(sampling.importance, axis=-1)
 
   chunk = _chunk(config, num_images)
-  # A rule sees arrays that it is given, and no others.
+  # A hand-written gradient sees only the arrays it is given.
   is_closed = all(
     isinstance(leaf, (jax.Array, np.ndarray))
     for leaf in jax.tree.leaves(decoder)
@@ -200,11 +200,11 @@ def _render_image(
   Args:
     config: see `render_rays`.
     chunk: R, rays at a time.
-    precision: of the decoder's products.
+    precision: matrix-product precision of the decoder.
     padded_planes: [2, S + 2, S + 2, C].
-    decoder: of the field.
-    rays: [M, 3] each.
-    depths: [M, D], of the coarse pass.
+    decoder: the field's decoder.
+    rays: Rays, [M, 3] each.
+    depths: [M, D], depths of the coarse pass.
     u: [M, F] quantiles of the fine pass, increasing; None: evenly spaced.
 
   Returns: VolumeRendering, [M, ...]; its depth may be infinite.
@@ -217,7 +217,7 @@ def _render_image(
 def _render_image_forward(
   config, chunk, precision, padded_planes, decoder, rays, depths, u
 ):
-  """`_render_image`, and what its gradient needs."""
+  """`_render_image`, and the residuals of its gradient."""
 
   def render_chunk(arguments):
     rays, depths, u = arguments
@@ -248,8 +248,8 @@ def _render_image_forward(
 def _render_image_backward(config, chunk, precision, residuals, cotangent):
   """The gradient of `_render_image`, chunk by chunk.
 
-  Whatever no one asks for, as a rule the gradient of the rays, is computed
-  here all the same in Python and dropped by XLA.
+  Gradients that are not used, usually those of the rays, are written here
+  all the same; XLA drops them.
   """
   padded_planes, decoder, rays, depths, place = residuals
 
@@ -270,9 +270,9 @@ def _render_image_backward(config, chunk, precision, residuals, cotangent):
     of_decoder, of_features, of_depths = march_vjp(cotangent)
     of_rays, of_depths_by_points = points_vjp(*sample_vjp(of_features))
     of_depths += of_depths_by_points
-    if place is not None:  # fine depths pass no gradient on
+    if place is not None:  # no gradient passes through fine depths
       of_depths = jnp.take_along_axis(of_depths, place, axis=-1)
-    # Each chunk adds to the same padded_planes: they are far larger than itself.
+    # All chunks add to one array: the planes are far larger than a chunk.
     of_planes = triplane.add_planes(
       totals[0], points, of_features, box_warp=config.box_warp
     )
@@ -282,7 +282,7 @@ def _render_image_backward(config, chunk, precision, residuals, cotangent):
   zeros = jax.tree.map(
     lambda x: jnp.zeros(x.shape, jnp.float32), (padded_planes, decoder)
   )
-  # Rays that fill up the last chunk are real ones: they must count nothing.
+  # The padding of the last chunk consists of real rays: they must not count.
   (of_planes, of_decoder), per_ray = lax.scan(
     step,
     derivatives.varying_like(zeros, (residuals, cotangent)),
@@ -311,7 +311,7 @@ def _points(rays: Rays, depths: jax.Array) -> jax.Array:
 
 
 def _along_rays(samples: RadianceSample, depths: jax.Array) -> RadianceSample:
-  """Samples [R * D, ...] of `_points` to [R, D, ...]."""
+  """Reshapes samples [R * D, ...] from `_points` to [R, D, ...]."""
   return jax.tree.map(lambda x: x.reshape(depths.shape + x.shape[-1:]), samples)
 
 
@@ -330,16 +330,16 @@ def _two_passes(
   u: jax.Array | None,
   config: RenderConfig,
 ) -> tuple[VolumeRendering, jax.Array, jax.Array | None]:
-  """Renders R rays, the second time with samples where there is something.
+  """Renders R rays; the fine pass samples where the coarse one saw density.
 
   Args:
     query: gives the radiance at depths, [R, D] to [R, D, ...].
-    depths: [R, D], of the coarse pass.
+    depths: [R, D], depths of the coarse pass.
     u: see `_render_image`.
-    config: of the fine pass, which may be none.
+    config: sample counts; the fine pass may have none.
 
   Returns: VolumeRendering; the depths of all samples, [R, D + F], increasing;
-    and the places [R, D] of the coarse ones, None without a fine pass.
+  and the places of the coarse ones, [R, D], or None without a fine pass.
   """
   coarse, fine = depths.shape[-1], config.depth_resolution_importance
   samples = query(depths)
@@ -354,8 +354,8 @@ def _two_passes(
     )
   fine_depths = volume.importance_depths(depths, weights, u)
   fine_samples = query(fine_depths)
-  # Only depth and density are brought in order; the many color channels
-  # stay where they are, and each sample's coefficient comes to them.
+  # Only depth and density are sorted; the many color channels stay where they
+  # are, and each sample's coefficient is moved to its color.
   order, place = volume.merge_order(depths, fine_depths)
   join = lambda *parts: jnp.take_along_axis(
     jnp.concatenate(parts, axis=-1), order, axis=-1
@@ -376,7 +376,7 @@ def _two_passes(
 def _finish(
   color: jax.Array, depths: jax.Array, weights: jax.Array, config: RenderConfig
 ) -> VolumeRendering:
-  """Adds the background to colors [R, C], and what weights give at once."""
+  """Adds the background to colors [R, C], and the sums known from weights."""
   opacity = jnp.sum(weights, axis=-1, keepdims=True)
   if config.white_back:
     color = color + 1 - opacity
@@ -401,15 +401,16 @@ def query_points(
   config: RenderConfig,
   precision: lax.PrecisionLike | None = None,
 ) -> RadianceSample:
-  """Density and color features at any points.
+  """Density and color features at given points.
 
   Args:
-    padded_planes: [P, 2, S + 2, S + 2, C] from `triplane.fold_planes`, P is N or 1.
-    decoder: of the field.
+    padded_planes: [P, 2, S + 2, S + 2, C] from `triplane.fold_planes`, P is N
+      or 1.
+    decoder: the field's decoder.
     points: [N, M, 3], world units.
     config: the box, and the chunk: as many points at a time as that many
       rays have in one pass.
-    precision: of the decoder's products.
+    precision: matrix-product precision of the decoder.
 
   Returns: RadianceSample, [N, M, ...], float32.
   """
@@ -431,7 +432,7 @@ def query_points(
 def draw_sampling(
   key: chex.PRNGKey, shape: tuple[int, int], config: RenderConfig
 ) -> RaySampling:
-  """Random numbers for stratified sampling of N x M rays (`shape`)."""
+  """Random numbers for stratified sampling of N x M rays, `shape`."""
   jitter_key, importance_key = jax.random.split(key)
   return RaySampling(
     jitter=jax.random.uniform(

@@ -1,11 +1,11 @@
-"""Gaussian splats: from ellipsoids in space to a picture, differentiably.
+"""Gaussian splats: differentiable rendering of ellipsoids to an image.
 
-Pictures are cut into square tiles. Which splats a tile may show is found
-outside of what is differentiated (`bin_splats`, in NumPy); a tile's pixels then
-blend its splats from front to back, all pixels and splats at a time.
+Images are cut into square tiles. The splats that a tile may show are found
+outside the differentiated code (`bin_splats`, in NumPy); a tile's pixels then
+blend its splats from front to back, all pixels and splats at once.
 
 Source: Kerbl et al. 2023, "3D Gaussian Splatting for Real-Time Radiance Field
-Rendering", https://arxiv.org/abs/2308.04079; the equations below are its.
+Rendering", https://arxiv.org/abs/2308.04079; equation numbers refer to it.
 """
 
 from typing import NamedTuple
@@ -19,24 +19,26 @@ from my3dgen_jax.ops import cameras
 from my3dgen_jax.types import Array
 
 TILE = 8  # pixels along a side
-# Variance, in pixels^2, that every splat has on the picture besides its own, as
-# viewers of 3DGS files have it.
+# Variance, in pixels^2, added to every splat in the image, as viewers of 3DGS
+# files do.
 LOW_PASS = 0.3
 _LEAST_ALPHA, _MOST_ALPHA = 1 / 255, 0.99
-_NEAR = 0.05  # world units before the camera
+_NEAR = 0.05  # near plane, world units
 
 
 @flax.struct.dataclass
 class Splats:
-  """Colored ellipsoids, N of them.
+  """N colored ellipsoids.
 
   Attributes:
     means: [N, 3], world units.
-    log_scales: [N, 3], logarithms of standard deviations along their axes,
-      world units.
-    quaternions: [N, 4], w first, of any length: turn their axes into the world.
-    logits: [N], of the opacity in the middle.
-    colors: [N, 3], 0 to 1, sRGB as in pictures: they are blended as they are.
+    log_scales: [N, 3], logarithms of the standard deviations along the
+      ellipsoid's axes, world units.
+    quaternions: [N, 4], w first, of any length: rotations from the ellipsoid's
+      axes to the world's.
+    logits: [N], logits of the opacity at the center.
+    colors: [N, 3], in [0, 1], sRGB as in image files: blended without
+      linearizing.
   """
 
   means: Array
@@ -47,7 +49,7 @@ class Splats:
 
 
 class Projected(NamedTuple):
-  """Ellipses on a picture.
+  """Ellipses in an image.
 
   Attributes:
     centers: [N, 2], pixels.
@@ -63,11 +65,12 @@ class Projected(NamedTuple):
 
 
 class Lists(NamedTuple):
-  """Which splats tiles show.
+  """The splats that tiles show.
 
   Attributes:
-    indices: [T, K] int32, of splats, from front to back; N: no more.
-    hidden: how many did not fit into the lists; they were the farthest.
+    indices: [T, K] int32, indices of splats from front to back; N: no more.
+    hidden: number of splats that did not fit into the lists; they were the
+      farthest.
   """
 
   indices: np.ndarray
@@ -89,13 +92,13 @@ def rotations(quaternions: Array) -> jax.Array:
 def project(
   splats: Splats, c: Array, side: int, *, low_pass: float = LOW_PASS
 ) -> Projected:
-  """Splats as a camera sees them.
+  """Projects splats into a camera's image.
 
   Args:
-    splats: N of them.
-    c: [25], the camera; its lens has no skew.
-    side: of the picture, pixels.
-    low_pass: variance to add on the picture, pixels^2.
+    splats: N splats.
+    c: [25], the camera label; no skew.
+    side: side of the image, pixels.
+    low_pass: variance added in the image, pixels^2.
 
   Source: equation 5 of the paper.
   """
@@ -112,7 +115,7 @@ def project(
     ],
     axis=-1,
   )
-  # Where they are outside of the picture the linear map would run away.
+  # Outside the image the linear approximation would diverge.
   reach = 0.65 / intrinsics[0, 0]
   slant_x, slant_y = (jnp.clip(axis / z, -reach, reach) for axis in (x, y))
   zero = jnp.zeros_like(z)
@@ -140,22 +143,22 @@ def project(
 def bin_splats(
   projected: Projected, logits: Array, side: int, longest: int
 ) -> Lists:
-  """Which splats each tile may show, from front to back.
+  """Finds the splats that each tile may show, from front to back.
 
   Args:
     projected: N splats, not traced.
-    logits: [N], of their opacities.
-    side: of the picture, pixels; a multiple of `TILE`.
-    longest: K, splats of a tile at most.
+    logits: [N], opacity logits.
+    side: side of the image, pixels; a multiple of `TILE`.
+    longest: K, the largest number of splats per tile.
 
-  Returns: lists of T = (side / TILE)^2 tiles, row by row.
+  Returns: lists for T = (side / TILE)^2 tiles, row by row.
   """
   centers, variances, depth = map(
     np.asarray, (projected.centers, projected.variances, projected.depth)
   )
   count, tiles = len(depth), side // TILE
   opacity = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
-  # Where alpha falls below what is shown; equation 4 solved for the distance.
+  # Where alpha falls below the threshold: equation 4 solved for the distance.
   falls = np.maximum(2 * np.log(np.maximum(opacity / _LEAST_ALPHA, 1)), 0)
   reach = np.sqrt(falls[:, None] * variances)
   with np.errstate(invalid="ignore"):
@@ -190,17 +193,17 @@ def bin_splats(
 def composite(
   splats: Splats, projected: Projected, indices: Array, tiles: Array, side: int
 ) -> tuple[jax.Array, jax.Array]:
-  """Blends the splats of tiles; differentiable in all but the lists.
+  """Blends the splats of tiles; differentiable except for the lists.
 
   Args:
-    splats: for colors and opacities.
-    projected: the same ones.
+    splats: the splats, for their colors and opacities.
+    projected: the same splats, projected.
     indices: [T, K], see `Lists`.
-    tiles: [T], the numbers of these tiles, row by row.
-    side: of the whole picture, pixels.
+    tiles: [T], row-major indices of the tiles.
+    side: side of the whole image, pixels.
 
-  Returns: colors [T, TILE^2, 3] over black, and how much light comes through
-    from behind [T, TILE^2].
+  Returns: colors over black, [T, TILE^2, 3], and transmittance,
+    [T, TILE^2].
   Source: equations 3 and 4 of the paper.
   """
   take = lambda values: jnp.take(
@@ -212,7 +215,7 @@ def composite(
   across = side // TILE
   corner = TILE * jnp.stack([tiles % across, tiles // across], axis=-1)
   pixels = corner[:, None] + offset + 0.5
-  # Pixels come last: they are what the processor does at a time.
+  # Pixels come last, so that the processor vectorizes over them.
   dx, dy = (
     pixels[:, None, :, i] - take(projected.centers[:, i])[..., None]
     for i in (0, 1)
@@ -238,17 +241,17 @@ def render(
   longest: int = 512,
   low_pass: float = LOW_PASS,
 ) -> tuple[jax.Array, jax.Array]:
-  """A whole picture.
+  """Renders a whole image.
 
   Args:
-    splats: what to show.
-    c: [25].
-    side: of the picture, pixels; a multiple of `TILE`.
-    longest: splats of a tile at most.
+    splats: the splats to render.
+    c: [25], the camera label.
+    side: side of the image, pixels; a multiple of `TILE`.
+    longest: the largest number of splats per tile.
     low_pass: see `project`.
 
-  Returns: [side, side, 3] over black, and [side, side, 1], how much light
-    comes through from behind.
+  Returns: colors over black, [side, side, 3], and transmittance,
+    [side, side, 1].
   """
   projected = _project(splats, c, side, low_pass=low_pass)
   lists = bin_splats(projected, splats.logits, side, longest)
@@ -259,14 +262,14 @@ def render(
 
 
 def from_tiles(values: jax.Array, side: int) -> jax.Array:
-  """[T, TILE^2, C] of all tiles -> [side, side, C]."""
+  """Joins all tiles: [T, TILE^2, C] to [side, side, C]."""
   across = side // TILE
   values = values.reshape(across, across, TILE, TILE, -1)
   return values.transpose(0, 2, 1, 3, 4).reshape(side, side, -1)
 
 
 def to_tiles(image: Array) -> Array:
-  """[side, side, C] -> [T, TILE^2, C]."""
+  """Splits into tiles: [side, side, C] to [T, TILE^2, C]."""
   across = image.shape[0] // TILE
   values = image.reshape(across, TILE, across, TILE, -1)
   return values.transpose(0, 2, 1, 3, 4).reshape(

@@ -14,12 +14,12 @@ from my3dgen_jax.types import Array, Decoder, DecoderWeights, RadianceSample
 
 
 def fold_planes(planes: Array) -> jax.Array:
-  """Prepares planes for `sample_planes`: three become two, mean included.
+  """Prepares planes for `sample_planes`: folds three into two, mean included.
 
   A point (x, y, z) reads plane 0 at (x, y), plane 1 at (x, z) and plane 2 at
   (z, x): the last two see the same two axes (NVlabs/eg3d#67; the published
-  weights were trained so). Reading plane 2 at (z, x) is reading its transpose
-  at (x, z), so the sum of plane 1 and that transpose serves both.
+  weights were trained this way). Reading plane 2 at (z, x) is reading its
+  transpose at (x, z), so the sum of plane 1 and that transpose serves both.
 
   Args:
     planes: [N, 3, S, S, C].
@@ -56,15 +56,15 @@ def sample_planes(
 def add_planes(
   padded_planes: Array, points: Array, values: Array, *, box_warp: float
 ) -> jax.Array:
-  """Adds values where `sample_planes` reads: its transpose.
+  """Adds values at the points that `sample_planes` reads: its transpose.
 
-  With the cotangent of what `sample_planes` read, this adds up the gradient
-  of its padded_planes.
+  Given the cotangent of the sampled features, this accumulates the gradient
+  of padded_planes.
 
   Args:
     padded_planes: [2, S + 2, S + 2, C] float32.
     points: [M, 3], world units.
-    values: [M, C]; their dtype is that of the padded_planes which were read.
+    values: [M, C], in the dtype of the padded_planes that were read.
     box_warp: side of the box, world units.
 
   Returns: [2, S + 2, S + 2, C] float32.
@@ -88,7 +88,7 @@ def add_planes(
 
 
 def _views(points, box_warp):
-  """The coordinates (column, row) that each of the two padded_planes is read at."""
+  """Coordinates (column, row) at which each of the folded planes is read."""
   x, y, z = jnp.moveaxis(points * (2 / box_warp), -1, 0)
   return (x, y), (x, z)
 
@@ -99,17 +99,17 @@ def decode(
   *,
   precision: lax.PrecisionLike | None = None,
 ) -> RadianceSample:
-  """Density and color features of plane features.
+  """Maps plane features to density and color features.
 
   Args:
-    decoder: weights of EG3D's; or what is called with the features, and gives
-      a RadianceSample or (sigma, rgb).
-    features: [M, P], of the dtype to multiply in; sums are float32.
-    precision: of the products of EG3D's.
+    decoder: weights of EG3D's decoder, or a callable that takes the features
+      and returns a RadianceSample or (sigma, rgb).
+    features: [M, P], in the dtype to multiply in; sums are float32.
+    precision: matrix-product precision of EG3D's decoder.
 
   Returns: RadianceSample with sigma [M, 1] and rgb [M, C], float32.
-  Raises: UserError: a decoder of one's own gives something else.
-  Source: EG3D, section 4.2; colors reach a little past [0, 1] as in
+  Raises: UserError: a custom decoder returns anything else.
+  Source: EG3D, section 4.2; colors extend slightly beyond [0, 1] as in
     mip-NeRF.
   """
   if not isinstance(decoder, DecoderWeights):
@@ -127,8 +127,8 @@ def decode(
     )
 
   hidden = softplus(layer(features, decoder.kernel0, decoder.bias0))
-  # Two products: what follows reads density or color, and a CPU's vector
-  # units want them side by side, not every 33rd number.
+  # Two products: later code reads density or color, and a CPU's vector units
+  # need each contiguous, not every 33rd number.
   sigma, rgb = (
     layer(hidden, decoder.kernel1[:, part], decoder.bias1[part])
     for part in (slice(0, 1), slice(1, None))
@@ -137,7 +137,7 @@ def decode(
 
 
 def _checked(found: Any, shape: tuple[int, ...]) -> RadianceSample:
-  """What a decoder of one's own gave, as ours would give it."""
+  """A custom decoder's output, checked and in the form of EG3D's."""
   sigma, rgb = (
     (found.sigma, found.rgb) if isinstance(found, RadianceSample) else found
   )

@@ -1,6 +1,6 @@
-"""The quadrature of volume rendering: depths, weights, sums along a ray.
+"""Quadrature for volume rendering: depths, weights, sums along rays.
 
-Every function works on the last axis and any number of leading axes.
+Every function works on the last axis, with any number of leading axes.
 """
 
 import chex
@@ -12,7 +12,7 @@ from my3dgen_jax.ops.activations import softplus
 from my3dgen_jax.tracing.platforms import either
 from my3dgen_jax.types import Array
 
-_LEAST = 1e-20  # whose logarithm is still a number
+_LEAST = 1e-20  # small, but its logarithm is finite
 
 
 def stratified_depths(
@@ -24,10 +24,10 @@ def stratified_depths(
   """Evenly spaced depths, each moved within its step by the jitter.
 
   Args:
-    ray_start: [...], distance of the first.
-    ray_end: [...], distance of the last (before jitter).
-    count: D, samples a ray.
-    jitter: [..., D] in [0, 1), or None for none.
+    ray_start: [...], distance of the first depth.
+    ray_end: [...], distance of the last depth (before jitter).
+    count: D, samples per ray.
+    jitter: [..., D] in [0, 1), or None for no jitter.
 
   Returns: [..., D], increasing.
   """
@@ -36,7 +36,7 @@ def stratified_depths(
   )
   step = (end - start) / (count - 1)
   fraction = jnp.arange(count, dtype=jnp.float32) / (count - 1)
-  # Weighted from both ends, so that the last is exactly the end.
+  # Interpolated from both ends, so that the last is exactly the end.
   depths = start * (1 - fraction) + end * fraction
   return depths if jitter is None else depths + jitter * step
 
@@ -51,14 +51,14 @@ def interval_weights(depths: Array, sigma: Array) -> jax.Array:
 
   Args:
     depths: [..., D], increasing.
-    sigma: [..., D], raw density at them.
+    sigma: [..., D], raw density at those depths.
 
   Returns: [..., D - 1] in [0, 1], with a sum of at most 1.
   Source: NeRF, equation 3; EG3D's softplus with a shift of one.
   """
   density = softplus(midpoints(sigma) - 1)
   alpha = 1 - jnp.exp(-density * jnp.diff(depths, axis=-1))
-  # Not `by_platform`, whose gradient would scan once more on a CPU.
+  # Not `by_platform`: its gradient would scan once more on a CPU.
   return alpha * either(1 - alpha + 1e-10, cpu=_scanned, default=_summed)
 
 
@@ -71,9 +71,9 @@ def _scanned(x):
 
 
 def _summed(x):
-  """`_scanned` in two operations; a scan is some twenty, over all rays."""
-  # XLA adds constants up, 1 + 1e-10 is 1 to it, and so what blocks a ray may
-  # be zero here.
+  """`_scanned` in two operations; a scan takes some twenty, over all rays."""
+  # XLA folds 1 + 1e-10 into the constant 1, so a factor of an opaque interval
+  # can be zero here.
   logarithms = jnp.log(jnp.maximum(x, _LEAST))
   places = jnp.arange(x.shape[-1])
   return jnp.exp(
@@ -87,12 +87,12 @@ def _summed(x):
 def importance_depths(depths: Array, weights: Array, u: Array) -> jax.Array:
   """Depths drawn where the coarse pass saw something.
 
-  The weights are widened (a maximum, then a mean of neighbours) and lifted
-  by 0.01, so that nothing is missed for good. No gradient passes.
+  The weights are widened (a maximum, then a mean of neighbors) and raised
+  by 0.01, so that no region is missed for good. No gradient passes.
 
   Args:
-    depths: [..., D], of the coarse pass, increasing.
-    weights: [..., D - 1], of its intervals.
+    depths: [..., D], depths of the coarse pass, increasing.
+    weights: [..., D - 1], weights of its intervals.
     u: [..., F] quantiles in [0, 1], increasing.
 
   Returns: [..., F], increasing.
@@ -112,7 +112,7 @@ def importance_depths(depths: Array, weights: Array, u: Array) -> jax.Array:
   cdf = jnp.concatenate(
     [jnp.zeros_like(pdf[..., :1]), jnp.cumsum(pdf, axis=-1)], axis=-1
   )
-  # A search that compares with every entry: there are few, and it vectorises.
+  # A search that compares with every entry: there are few, and it vectorizes.
   count = jnp.sum(cdf[..., None, :] <= u[..., :, None], axis=-1)
   below = jnp.maximum(count - 1, 0)
   above = jnp.minimum(count, cdf.shape[-1] - 1)
@@ -121,7 +121,7 @@ def importance_depths(depths: Array, weights: Array, u: Array) -> jax.Array:
   cdf_above, bin_above = take(cdf, above), take(bins, above)
   width = cdf_above - cdf_below
   fraction = (u - cdf_below) / jnp.where(width < 1e-5, 1, width)
-  # Rounding must not carry a sample past its bin: the result stays sorted.
+  # Rounding must not move a sample past its bin: the result stays sorted.
   return jnp.minimum(bin_below + fraction * (bin_above - bin_below), bin_above)
 
 
@@ -154,10 +154,10 @@ def merge_order(first: Array, second: Array) -> tuple[jax.Array, jax.Array]:
 
 
 def sample_coefficients(weights: Array) -> jax.Array:
-  """What each sample contributes: sum_k w_k (c_k + c_{k+1}) / 2, by c.
+  """Each sample's coefficient: sum_k w_k (c_k + c_{k+1}) / 2, collected by c.
 
   Args:
-    weights: [..., D - 1], of the intervals.
+    weights: [..., D - 1], weights of the intervals.
 
   Returns: [..., D].
   """
@@ -173,13 +173,13 @@ def expected_depth(depths: Array, weights: Array) -> jax.Array:
 
   Args:
     depths: [..., D], increasing.
-    weights: [..., D - 1], of the intervals.
+    weights: [..., D - 1], weights of the intervals.
 
-  Returns: [...]; infinity for a ray that nothing covers.
+  Returns: [...]; infinity for a ray that meets no density.
   """
   total = jnp.sum(weights, axis=-1)
   covered = total > 0
-  # One division by zero, even if not selected, would make the gradient NaN.
+  # A division by zero, even if not selected, would make the gradient NaN.
   mean = jnp.sum(weights * midpoints(depths), axis=-1) / jnp.where(
     covered, total, 1
   )

@@ -1,4 +1,4 @@
-"""Rows of numbers of any number of people: shards, and an index of them.
+"""Rows of numbers for any number of people: shards, and their index.
 
-Knows nothing of adapters, and imports no JAX.
+Knows nothing about adapters, and does not import JAX.
 """

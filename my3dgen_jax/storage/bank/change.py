@@ -1,4 +1,4 @@
-"""A change of a bank: shards that are written within a transaction."""
+"""A change of a bank: shards written within a transaction."""
 
 import collections
 import pathlib
@@ -12,21 +12,21 @@ from my3dgen_jax.storage.bank import index as index_lib
 from my3dgen_jax.storage.bank import shards as shards_lib
 from my3dgen_jax.storage.bank.index import Layout, Place, Shard
 
-_FULL = 2**27  # bytes; a shard of as many is not made larger
-SMALL = _FULL // 4  # what is smaller is written together
-_MOST_OPEN = 32  # shards that are being written
-_ALIKE = 16  # shards of about one size, before they are
+_FULL = 2**27  # bytes; a shard of this size gets no more rows
+SMALL = _FULL // 4  # bytes; smaller shards are merged
+_MOST_OPEN = 32  # shards being written at once
+_ALIKE = 16  # shards of about one size that trigger a merge
 
 
 class Row(NamedTuple):
-  """Numbers of a person.
+  """A person's numbers.
 
   Attributes:
-    id: of the person.
-    layout: what they are.
+    id: the person's id.
+    layout: layout of the numbers.
     numbers: [size], of the layout's dtype.
-    part: 0 for those that everybody has.
-    note: text that is kept beside them.
+    part: 0 for the numbers that everyone has.
+    note: text stored with them.
   """
 
   id: str
@@ -37,11 +37,11 @@ class Row(NamedTuple):
 
 
 class Change:
-  """Shards that are written within a transaction.
+  """Shards being written within a transaction.
 
   Attributes:
-    connection: of the transaction.
-    replaced: shards that no row is in any more, once it is committed.
+    connection: the transaction's connection.
+    replaced: shards that hold no rows once the transaction is committed.
   """
 
   def __init__(
@@ -50,8 +50,8 @@ class Change:
     """Changes nothing yet.
 
     Args:
-      folder: of the bank.
-      connection: of `Index.writing`.
+      folder: the bank's folder.
+      connection: the connection of `Index.writing`.
       files: the bank's shards.
     """
     self.connection = connection
@@ -62,7 +62,7 @@ class Change:
     self._done: list[Place] = []
 
   def append(self, row: Row, version: int):
-    """Adds a row, which is in the index once `finish` is called."""
+    """Adds a row, which enters the index when `finish` is called."""
     numbers = np.ascontiguousarray(row.numbers)
     if (str(numbers.dtype), numbers.shape) != (
       row.layout.dtype,
@@ -78,20 +78,19 @@ class Change:
     )
 
   def remove(self, ids: Iterable[str]):
-    """Takes people out of the index as it was before."""
+    """Removes people from the index, as it was before the change."""
     self.connection.executemany(
       "DELETE FROM people WHERE id = ?", [(person,) for person in ids]
     )
 
   def rewrite(self, shards: Sequence[Shard], *, skip_damaged: bool = False):
-    """Copies what is alive in shards to new ones, which take their place.
+    """Copies live rows to new shards, which replace the old ones.
 
     Args:
-      shards: which.
-      skip_damaged: leave those as they are of which somebody's numbers are
-        damaged.
+      shards: the shards to rewrite.
+      skip_damaged: leave shards that hold damaged numbers as they are.
 
-    Raises: CheckpointError: somebody's are, and may not be skipped.
+    Raises: CheckpointError: numbers are damaged, and may not be skipped.
     """
     layouts = index_lib.layouts(self.connection)
     by_shard = collections.defaultdict(list)
@@ -104,7 +103,7 @@ class Change:
       places = sorted(by_shard[shard.number], key=lambda one: one.row)
       try:
         rows = [self._checked(place, layout) for place in places]
-      except CheckpointError:  # `verify` says it
+      except CheckpointError:  # `verify` reports it
         if not skip_damaged:
           raise
         continue
@@ -118,14 +117,14 @@ class Change:
     )
 
   def finish(self):
-    """Ends the shards that are being written, and tells the index."""
+    """Completes the shards being written, and enters them in the index."""
     for layout in list(self._open):
       self._close(layout)
     index_lib.put(self.connection, self._done)
     self._done = []
 
   def abandon(self, error: BaseException):
-    """Leaves nothing of the shards that are being written."""
+    """Deletes the shards being written."""
     for _, writer in self._open.values():
       writer.abandon(error)
     self._open = {}
@@ -156,7 +155,7 @@ class Change:
     )
 
   def _checked(self, place: Place, layout: Layout) -> np.ndarray:
-    """A row that is copied to another shard."""
+    """A row to copy to another shard, with its checksum verified."""
     try:
       numbers = self._files.row(place.shard, place.row, layout.size)
     except FileNotFoundError as error:
@@ -170,11 +169,11 @@ class Change:
 
 
 def gather(change: Change):
-  """Writes shards of about one size as one, where there are many."""
+  """Merges shards of about one size, if there are many."""
   alike = collections.defaultdict(list)
   for shard in index_lib.shards(change.connection):
     if shard.bytes < SMALL:
-      # Each class reaches to 16 times the size of the one before.
+      # Each class reaches to 16 times the size of the previous one.
       alike[shard.layout, shard.bytes.bit_length() // 4].append(shard)
   for shards in alike.values():
     if len(shards) >= _ALIKE:
@@ -182,19 +181,19 @@ def gather(change: Change):
 
 
 def live_rows(connection: Any) -> Mapping[int, int]:
-  """How many rows of each shard somebody has."""
+  """How many live rows each shard holds."""
   return collections.defaultdict(
     int, connection.execute("SELECT shard, count(*) FROM people GROUP BY shard")
   )
 
 
 def row_bytes(layout: Layout) -> int:
-  """Bytes of a row."""
+  """Size of a row, bytes."""
   return layout.size * np.dtype(layout.dtype).itemsize
 
 
 def damaged(folder: pathlib.Path, place: Place) -> str:
-  """What is said of a row that is not what was added."""
+  """The message about a row that differs from what was added."""
   return (
     f"{shards_lib.path_of(folder, place.shard)}: is damaged: the numbers of "
     f"{place.id!r} are not what was added; restore the file, or remove the "

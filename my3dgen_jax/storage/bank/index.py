@@ -1,4 +1,4 @@
-"""The index of a bank: who has which row of which shard, an SQLite file."""
+"""A bank's index: who has which row of which shard, an SQLite file."""
 
 import contextlib
 import os
@@ -11,13 +11,13 @@ from my3dgen_jax.errors import CheckpointError, UserError
 
 FILE = "index.sqlite"
 FORMAT = "1"
-# Seconds in which another command must have ended its change.
+# Seconds to wait for another command's change.
 PATIENCE = 60.0
 
-_MAKES = "my3dgen bank add makes one"
-# The key comes first in a row, and there is no other number for it: an entry
-# takes some 40 bytes and the letters of its id. "part" is 0 for the numbers
-# that everybody has, and more for what only some have beside them.
+_MAKES = "create one with my3dgen bank add"
+# Tables without row ids: an entry takes some 40 bytes plus its id's letters.
+# "part" is 0 for the numbers that everyone has, and higher for those that only
+# some have in addition.
 _SCHEMA = (
   "CREATE TABLE IF NOT EXISTS facts(name TEXT PRIMARY KEY, value TEXT) "
   "WITHOUT ROWID",
@@ -35,16 +35,16 @@ _DTYPES = ("float32", "float16")
 
 
 class NotBegun(UserError):
-  """There is no bank, or one whose making was killed before it began."""
+  """There is no bank, or its creation was killed before it began."""
 
 
 class Layout(NamedTuple):
-  """What the rows of a shard are.
+  """The layout of a shard's rows.
 
   Attributes:
-    dtype: of the numbers, as NumPy calls it.
+    dtype: NumPy's name of the numbers' dtype.
     size: numbers in a row.
-    description: what they are; whoever made the bank can read it.
+    description: meaning of the numbers, for the bank's creator to interpret.
   """
 
   dtype: str
@@ -56,10 +56,10 @@ class Shard(NamedTuple):
   """A file of rows.
 
   Attributes:
-    number: its name; never used again.
+    number: its name; never reused.
     layout: number of its `Layout`.
-    rows: in the file, removed ones too.
-    bytes: of the file.
+    rows: rows in the file, including removed ones.
+    bytes: size of the file.
   """
 
   number: int
@@ -69,17 +69,17 @@ class Shard(NamedTuple):
 
 
 class Place(NamedTuple):
-  """Where numbers of somebody are.
+  """The place of a person's numbers.
 
   Attributes:
-    id: of the person.
-    part: which numbers of this person.
+    id: the person's id.
+    part: the part of this person's numbers.
     shard: number of the file.
-    row: in it.
+    row: row in the file.
     checksum: CRC-32 of the row's bytes.
-    version: number of the bank's change that brought them; a replacement has
-      a higher one than what it replaces.
-    note: text that belongs to them, or None.
+    version: number of the bank's change that added them; a replacement has a
+      higher one than what it replaces.
+    note: text stored with them, or None.
   """
 
   id: str
@@ -92,17 +92,17 @@ class Place(NamedTuple):
 
 
 class Index:
-  """The index; may be asked by several threads.
+  """The index; safe to use from several threads.
 
-  SQLite keeps other processes out while one writes, undoes what a killed one
-  has begun, and answers in microseconds without reading the whole file.
+  SQLite locks out other writers, rolls back what a killed process has begun,
+  and answers in microseconds without reading the whole file.
   """
 
   def __init__(self, folder: pathlib.Path, *, patience: float = PATIENCE):
     """Opens nothing yet.
 
     Args:
-      folder: of the bank.
+      folder: the bank's folder.
       patience: seconds to wait for other writers.
     """
     self.path = folder / FILE
@@ -112,14 +112,14 @@ class Index:
 
   @contextlib.contextmanager
   def reading(self) -> Iterator[Any]:
-    """A connection whose answers are all of one moment.
+    """A connection that sees one consistent state.
 
     Raises: UserError: there is no index, or another command writes for too
       long; CheckpointError: it is damaged. Both name the file.
     """
     with self._lock, self._named():
       connection = self._opened()
-      if connection.in_transaction:  # within `writing`, of the same thread
+      if connection.in_transaction:  # within `writing`, in the same thread
         yield connection
         return
       connection.execute("BEGIN")
@@ -130,12 +130,12 @@ class Index:
 
   @contextlib.contextmanager
   def writing(self, *, create: bool = False) -> Iterator[Any]:
-    """A connection whose changes are made at the end, all or none.
+    """A connection whose changes are committed at the end, all or none.
 
-    Nobody else writes meanwhile, and everybody reads.
+    Meanwhile no one else can write, and everyone can read.
 
     Args:
-      create: begin an index where there is none.
+      create: create the index if there is none.
 
     Raises: as `reading`.
     """
@@ -154,12 +154,12 @@ class Index:
         raise
 
   def shrink(self):
-    """Writes the index anew, without what has been removed from it."""
+    """Rewrites the index without the space of removed entries."""
     with self._lock, self._named():
       self._opened().execute("VACUUM")
 
   def problem(self) -> str | None:
-    """What is wrong with the file itself, or None."""
+    """The problem with the file itself, or None."""
     with self.reading() as connection:
       found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     return None if found == "ok" else " ".join(found.split())
@@ -174,7 +174,7 @@ class Index:
   def _opened(self, *, create: bool = False) -> Any:
     if self._connection is not None:
       return self._connection
-    # Some builds of Python lack it; and only banks need it.
+    # Some builds of Python lack it, and only banks need it.
     import sqlite3  # pylint: disable=import-outside-toplevel
 
     if not create and not self.path.is_file():
@@ -184,18 +184,18 @@ class Index:
       f"{self.path.absolute().as_uri()}?mode={mode}",
       uri=True,
       timeout=self._patience,
-      isolation_level=None,  # transactions begin where we say
+      isolation_level=None,  # transactions begin explicitly
       check_same_thread=False,
     )
     try:
       for setting in (
-        # What is removed is overwritten, not only forgotten.
+        # Removed data is overwritten, not only unlinked.
         "secure_delete = ON",
-        # Every commit is on the disk, and so is the folder's list of files.
+        # Every commit is synced, and so is the folder's entry.
         "synchronous = EXTRA",
-        # A large change must not keep readers out before its end.
+        # A large change must not block readers before its end.
         "cache_spill = OFF",
-        # A bank that somebody gave away runs no code of theirs.
+        # A shared bank must not run code.
         "trusted_schema = OFF",
       ):
         connection.execute(f"PRAGMA {setting}")
@@ -225,7 +225,7 @@ class Index:
 
   @contextlib.contextmanager
   def _named(self) -> Iterator[None]:
-    """Turns SQLite's errors into lines that name the file."""
+    """Converts SQLite's errors to lines that name the file."""
     import sqlite3  # pylint: disable=import-outside-toplevel
 
     try:
@@ -250,7 +250,7 @@ class Index:
 
 
 def facts(connection: Any) -> dict[str, str]:
-  """What holds for the whole bank: texts by name."""
+  """Facts about the whole bank: strings by name."""
   return {
     str(name): str(value)
     for name, value in connection.execute("SELECT name, value FROM facts")
@@ -258,21 +258,21 @@ def facts(connection: Any) -> dict[str, str]:
 
 
 def set_facts(connection: Any, **values: str):
-  """Notes what holds for the whole bank."""
+  """Records facts about the whole bank."""
   connection.executemany(
     "INSERT OR REPLACE INTO facts VALUES (?, ?)", values.items()
   )
 
 
 def next_number(connection: Any, name: str) -> int:
-  """A number that this bank has never given before, from 1."""
+  """A number that this bank has never used before, from 1."""
   number = int(facts(connection).get(name, "0")) + 1
   set_facts(connection, **{name: str(number)})
   return number
 
 
 def layouts(connection: Any) -> dict[int, Layout]:
-  """All layouts by number; raises CheckpointError on what we never wrote."""
+  """All layouts by number; raises CheckpointError on unexpected content."""
   found = {
     number: Layout(*fields)
     for number, *fields in connection.execute(
@@ -290,7 +290,7 @@ def layouts(connection: Any) -> dict[int, Layout]:
 
 
 def layout_number(connection: Any, wanted: Layout) -> int:
-  """The number of a layout, a new one if there was none like it."""
+  """The number of a layout; adds it if it is new."""
   for number, known in layouts(connection).items():
     if known == wanted:
       return number
@@ -300,7 +300,7 @@ def layout_number(connection: Any, wanted: Layout) -> int:
 
 
 def shards(connection: Any) -> list[Shard]:
-  """All shards, in order of their numbers."""
+  """All shards, ordered by number."""
   found = [
     Shard(*row)
     for row in connection.execute(
@@ -315,12 +315,12 @@ def shards(connection: Any) -> list[Shard]:
 def places(
   connection: Any, condition: str = "1", values: Iterable[Any] = ()
 ) -> Iterator[Place]:
-  """Places, in order of ids.
+  """Places, ordered by id.
 
   Args:
-    connection: of `reading` or `writing`.
-    condition: SQL, with "?" for values.
-    values: likewise.
+    connection: the connection of `reading` or `writing`.
+    condition: SQL condition, with "?" for values.
+    values: values for the condition's "?".
   """
   for row in connection.execute(
     "SELECT id, part, shard, row, checksum, version, note FROM people "
@@ -339,7 +339,7 @@ def places(
 
 
 def put(connection: Any, found: Iterable[Place]):
-  """Notes where numbers are; replaces what was noted before."""
+  """Records where numbers are, replacing earlier records."""
   connection.executemany(
     "INSERT OR REPLACE INTO people VALUES (?, ?, ?, ?, ?, ?, ?)", found
   )
@@ -350,5 +350,5 @@ def _are_whole(*values: Any) -> bool:
 
 
 def exists(folder: str | os.PathLike) -> bool:
-  """Whether a bank lies in a folder."""
+  """Whether a folder holds a bank."""
   return (pathlib.Path(folder).expanduser() / FILE).is_file()

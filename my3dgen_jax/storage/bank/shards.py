@@ -1,11 +1,11 @@
-"""Shards of a bank: `.safetensors` files of one tensor, a person a row.
+"""Shards of a bank: `.safetensors` files with one tensor, a person per row.
 
     with safetensors.safe_open("shard-00000001.safetensors", "numpy") as file:
       file.get_slice("numbers")[5:6]
 
-A shard is written once, whole, and never changed. One tensor for all people
-costs one header, so a file is its numbers and 0.1 kB; a row is read through a
-memory map as one copy of consecutive bytes.
+A shard is written once, complete, and never changed. One tensor for all people
+needs one header, so a file is its numbers and 0.1 kB; reading a row copies
+consecutive bytes out of a memory map.
 """
 
 import collections
@@ -27,45 +27,45 @@ _TENSOR = "numbers"
 _NAME = re.compile(r"shard-\d{8,}\.safetensors")
 _KINDS = {"float32": "F32", "float16": "F16"}
 _MOST_ROWS = 10**9
-_HEADER = 192  # bytes of text, for any number of rows and numbers
-_MOST_OPEN = 128  # a system lets a process have 1024 files, or 256
-_BYTES_AT_ONCE = 2**24  # while a whole shard is read
+_HEADER = 192  # bytes of the header, for any number of rows and numbers
+_MOST_OPEN = 128  # systems limit a process to 1024 open files, or 256
+_BYTES_AT_ONCE = 2**24  # chunk for reading a whole shard
 
 
 def path_of(folder: pathlib.Path, number: int) -> pathlib.Path:
-  """The file of a shard."""
+  """A shard's file."""
   return folder / f"shard-{number:08}.safetensors"
 
 
 def is_shard(path: pathlib.Path) -> bool:
-  """Whether a file has the name of one."""
+  """Whether a file is named like a shard."""
   return bool(_NAME.fullmatch(path.name))
 
 
 def checksum(row: np.ndarray) -> int:
   """The CRC-32 of a row's bytes.
 
-  As a signed number, which SQLite keeps in 4 bytes; it tells damage at a third
-  of the time that SHA-256 takes.
+  As a signed number, which SQLite stores in 4 bytes; it detects damage in a
+  third of SHA-256's time.
   """
   value = zlib.crc32(np.ascontiguousarray(row).data)
   return value - 2**32 if value >= 2**31 else value
 
 
 class Writer:
-  """A shard that is written row by row, and is there once `finish` returns.
+  """Writes a shard row by row; it exists once `finish` returns.
 
   Attributes:
-    rows: how many there are so far.
-    bytes: of them.
+    rows: rows written so far.
+    bytes: their size.
   """
 
   def __init__(self, path: pathlib.Path, dtype: str, size: int):
     """Opens a temporary file.
 
     Args:
-      path: of the shard.
-      dtype: of its numbers.
+      path: path of the shard.
+      dtype: dtype of its numbers.
       size: numbers in a row.
 
     Raises: OSError, as all methods do.
@@ -74,7 +74,7 @@ class Writer:
     self._dtype, self._size = dtype, size
     self._stack = contextlib.ExitStack()
     self._file = self._stack.enter_context(replacing(path))
-    self._file.write(self._header(_MOST_ROWS))  # as long as the real one
+    self._file.write(self._header(_MOST_ROWS))  # same length as the final one
 
   def append(self, row: np.ndarray):
     """Writes a row, [size]."""
@@ -84,7 +84,7 @@ class Writer:
     self.bytes += data.nbytes
 
   def finish(self) -> int:
-    """Writes the header, syncs and renames; bytes of the file."""
+    """Writes the header, syncs and renames; returns the file's size, bytes."""
     header = self._header(self.rows)
     with self._stack:
       self._file.seek(0)
@@ -92,13 +92,13 @@ class Writer:
     return len(header) + self.bytes
 
   def abandon(self, error: BaseException):
-    """Leaves nothing of it."""
+    """Deletes the temporary file."""
     with contextlib.suppress(type(error)):
       with self._stack:
         raise error
 
   def _header(self, rows: int) -> bytes:
-    """A header of one length, whatever the number of rows."""
+    """A header whose length does not depend on the number of rows."""
     return tensor_files.header(
       {_TENSOR: (_KINDS[self._dtype], (rows, self._size))},
       {"format": "my3dgen bank"},
@@ -107,27 +107,27 @@ class Writer:
 
 
 class Files:
-  """Shards that are open to be read; may be asked by several threads."""
+  """Shards open for reading; safe to use from several threads."""
 
   def __init__(self, folder: pathlib.Path):
     """Opens nothing yet.
 
     Args:
-      folder: of the bank.
+      folder: the bank's folder.
     """
     self._folder = folder
     self._open: collections.OrderedDict[int, Any] = collections.OrderedDict()
     self._lock = threading.Lock()
 
   def row(self, number: int, row: int, size: int) -> np.ndarray:
-    """One row, a copy.
+    """Copies one row.
 
     Args:
-      number: of the shard.
-      row: which.
-      size: numbers that it must have.
+      number: number of the shard.
+      row: index of the row.
+      size: expected numbers in a row.
 
-    Raises: FileNotFoundError: there is no such shard, any more perhaps;
+    Raises: FileNotFoundError: there is no such shard, perhaps no longer;
       CheckpointError: it is damaged.
     """
     tensor = self._tensor(number)
@@ -135,7 +135,7 @@ class Files:
     if found != size or not 0 <= row < rows:
       raise CheckpointError(
         f"{path_of(self._folder, number)}: is damaged: it has {rows} rows of "
-        f"{found} numbers, the index expects row {row} of {size}"
+        f"{found} numbers, but the index expects row {row} of {size}"
       )
     return tensor[row : row + 1][0]
 
@@ -156,7 +156,7 @@ class Files:
       self._open.pop(number, None)
 
   def close(self):
-    """Closes all of them; the next use opens one again."""
+    """Closes all shards; the next use opens one again."""
     with self._lock:
       self._open.clear()
 
@@ -171,7 +171,7 @@ class Files:
 
 
 def _opened(path: pathlib.Path) -> Any:
-  """The tensor of a file; it stays open as long as somebody has it."""
+  """A file's tensor; the file stays open as long as the tensor is in use."""
   # pylint: disable-next=import-outside-toplevel
   from safetensors import safe_open, SafetensorError
 

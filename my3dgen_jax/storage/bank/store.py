@@ -1,22 +1,22 @@
-"""Rows of numbers by a person's id: a folder that is appended to.
+"""Rows of numbers by person, in a folder that can be appended to.
 
 BANK/
   index.sqlite               who has which row, with a checksum of each
   shard-00000001.safetensors …, each one tensor [people, numbers]
 
-Two formats that exist. A shard is written whole, synced and renamed; only then
-does a transaction of the index make it count. So a kill at any moment loses
-nothing that was confirmed, and leaves at most files that no index names, which
-the next change removes. SQLite's lock on the index keeps writers apart; whoever
-reads sees the bank before a change or after it.
+Both formats are standard. A shard is written whole, synced and renamed; only
+then does a transaction of the index make it count. So a kill at any moment
+loses nothing that was confirmed, and leaves at most files that the index does
+not name, which the next change removes. SQLite's lock on the index separates
+writers; readers see the bank before a change or after it.
 
-Why not others: a file of ArrayRecord can be read once its writer has closed it,
-by compressed records; `.safetensors` files of one person each would be a
+Alternatives: an ArrayRecord file is readable only after its writer has closed
+it, and has compressed records; one `.safetensors` file per person would be a
 million files, and cannot grow; SQLite alone has no memory maps of numbers.
 
-Many small changes do not make many small files: as soon as 16 shards of about
-one size are there, the next change writes them as one (a log-structured merge),
-so a number is written some log16(people) times in all.
+Many small changes do not leave many small files: as soon as there are 16 shards
+of about one size, the next change merges them (a log-structured merge), so each
+number is written about log16(people) times in all.
 """
 
 import collections
@@ -45,16 +45,16 @@ from my3dgen_jax.storage.bank.index import Layout, Place
 from my3dgen_jax.storage.bank.verification import Fault
 from my3dgen_jax.storage.files import holds_nothing, is_leftover
 
-_TRIES = 5  # to find a row, while others compact
+_TRIES = 5  # attempts to find a row while others compact
 
 
 class Found(NamedTuple):
-  """What the bank holds of a row.
+  """A row of the bank.
 
   Attributes:
-    place: where it is.
-    layout: what the numbers are.
-    numbers: a copy of them.
+    place: place of the row.
+    layout: layout of the numbers.
+    numbers: a copy of the numbers.
   """
 
   place: Place
@@ -63,12 +63,12 @@ class Found(NamedTuple):
 
 
 class Sizes(NamedTuple):
-  """How large a bank is.
+  """A bank's size.
 
   Attributes:
-    people: with numbers.
-    removed: rows of people removed or replaced, which files still hold.
-    numbers: bytes of the numbers of those who are there.
+    people: number of people.
+    removed: rows of removed or replaced people that files still hold.
+    numbers: bytes of the present people's numbers.
     files: bytes of all files.
     shards: number of shards.
   """
@@ -81,7 +81,7 @@ class Sizes(NamedTuple):
 
 
 class Store:
-  """A bank's folder; may be used by several threads and processes."""
+  """A bank's folder; safe to use from several threads and processes."""
 
   def __init__(
     self, folder: str | os.PathLike, *, patience: float = index_lib.PATIENCE
@@ -89,7 +89,7 @@ class Store:
     """Opens nothing yet.
 
     Args:
-      folder: of the bank; "~" is the user's own.
+      folder: the bank's folder; "~" is the user's home.
       patience: seconds to wait for other writers.
     """
     self.folder = pathlib.Path(folder).expanduser()
@@ -98,10 +98,10 @@ class Store:
     self._layouts: dict[int, Layout] = {}  # by shard; they never change
 
   def begin(self, **facts: str):
-    """Makes the bank where there is none.
+    """Creates the bank if there is none.
 
     Args:
-      **facts: what holds for all of it.
+      **facts: facts about the whole bank.
 
     Raises: UserError: the folder holds something else; OSError.
     """
@@ -113,7 +113,7 @@ class Store:
       self.folder.mkdir(parents=True, exist_ok=True)
       if not holds_nothing(self.folder):
         raise UserError(
-          f"{self.folder}: is not a bank, but holds other files; give a new "
+          f"{self.folder}: is not a bank, but holds other files; choose a new "
           "folder"
         )
     with self._index.writing(create=True) as connection:
@@ -121,17 +121,17 @@ class Store:
         index_lib.set_facts(connection, format=index_lib.FORMAT, **facts)
 
   def facts(self) -> dict[str, str]:
-    """What holds for all of it; raises UserError, CheckpointError."""
+    """Facts about the whole bank; raises UserError, CheckpointError."""
     with self._index.reading() as connection:
       return index_lib.facts(connection)
 
   def places(self, part: int = 0) -> list[Place]:
-    """Where everybody's numbers are, in order of ids."""
+    """Places of everyone's numbers, ordered by id."""
     with self._index.reading() as connection:
       return list(index_lib.places(connection, "part = ?", [part]))
 
   def place(self, person: str, part: int = 0) -> Place | None:
-    """Where somebody's numbers are; None: the bank has none."""
+    """Place of a person's numbers, or None."""
     with self._index.reading() as connection:
       return next(
         index_lib.places(connection, "id = ? AND part = ?", [person, part]),
@@ -139,7 +139,7 @@ class Store:
       )
 
   def layout(self, place: Place) -> Layout:
-    """What the numbers at a place are."""
+    """Layout of the numbers at a place."""
     if place.shard not in self._layouts:
       with self._index.reading() as connection:
         layouts = index_lib.layouts(connection)
@@ -150,22 +150,22 @@ class Store:
         )
     if place.shard not in self._layouts:
       raise CheckpointError(
-        f"{self._index.path}: is damaged: it does not say what shard "
-        f"{place.shard} is"
+        f"{self._index.path}: is damaged: it does not describe shard "
+        f"{place.shard}"
       )
     return self._layouts[place.shard]
 
   def read(
     self, person: str, part: int = 0, *, check: bool = False
   ) -> Found | None:
-    """Somebody's numbers, or None.
+    """A person's numbers, or None.
 
     Args:
-      person: id.
-      part: which of the person's numbers.
-      check: compare the checksum, in the time that it takes.
+      person: the person's id.
+      part: the part of the person's numbers.
+      check: verify the checksum, which takes time.
 
-    Raises: CheckpointError: a file is missing or damaged; names it.
+    Raises: CheckpointError: a file is missing or damaged; it names the file.
     """
     missing: FileNotFoundError | None = None
     for _ in range(_TRIES):
@@ -176,7 +176,7 @@ class Store:
         layout = self.layout(place)
         numbers = self._files.row(place.shard, place.row, layout.size)
       except FileNotFoundError as error:
-        missing = error  # another command may have compacted just now
+        missing = error  # another command may just have compacted
         continue
       if str(numbers.dtype) != layout.dtype or (
         check and shards_lib.checksum(numbers) != place.checksum
@@ -189,15 +189,16 @@ class Store:
     )
 
   def add(self, rows: Iterable[Row], *, replace: bool = False) -> int:
-    """Adds people, all of them or none; they are on the disk when it returns.
+    """Adds people, all of them or none; they are on disk when it returns.
 
     Args:
-      rows: of one person next to each other. Taken while the bank is locked.
-      replace: people who are there already; without, they are refused.
+      rows: rows, one person's next to each other; consumed while the bank is
+        locked.
+      replace: replace people who are already there; otherwise refuse them.
 
-    Returns: how many people.
-    Raises: UserError: somebody is there already, or comes twice; what taking
-      the rows raises; OSError.
+    Returns: how many people were added.
+    Raises: UserError: a person is already there, or is given twice; whatever
+      iterating the rows raises; OSError.
     """
     with self._changing() as change:
       seen: set[str] = set()
@@ -209,8 +210,8 @@ class Store:
             raise UserError(f"{self.folder}: {row.id!r} is given twice")
           if not replace and self.place(row.id) is not None:
             raise UserError(
-              f"{self.folder}: {row.id!r} is there already; --replace takes "
-              "the new one in its place"
+              f"{self.folder}: {row.id!r} is there already; replace it with "
+              "--replace"
             )
           seen.add(row.id)
           last = row.id
@@ -221,31 +222,30 @@ class Store:
     return len(seen)
 
   def remove(self, ids: Sequence[str]) -> int:
-    """Removes people: nobody finds them any more.
+    """Removes people: they can no longer be found.
 
-    Their numbers stay in the shards until these are written anew, which
-    `compact` does.
+    Their numbers stay in the shards until `compact` rewrites these.
 
     Args:
-      ids: of people who are there.
+      ids: ids of people in the bank.
 
-    Raises: UserError: one is not; then nobody is removed.
+    Raises: UserError: a person is not there; then no one is removed.
     """
     with self._changing() as change:
       for person in ids:
         if self.place(person) is None:
-          raise UserError(f"{self.folder}: has nobody called {person!r}")
+          raise UserError(f"{self.folder}: has no person {person!r}")
       change.remove(set(ids))
       index_lib.next_number(change.connection, "changes")
     return len(set(ids))
 
   def compact(self) -> int:
-    """Writes anew what holds removed people's numbers, and what is small.
+    """Rewrites shards with removed people's numbers, and merges small ones.
 
     Returns: rows of removed or replaced people that were in the files, and are
-      in none of them now.
-    Raises: CheckpointError: somebody's numbers are damaged; nothing is changed.
-      UserError: the system does not let a file go.
+      gone now.
+    Raises: CheckpointError: a person's numbers are damaged; nothing is changed.
+      UserError: the system keeps a file locked.
     """
     with self._changing() as change:
       rows = index_lib.shards(change.connection)
@@ -263,7 +263,7 @@ class Store:
         ]
       )
     self._index.shrink()
-    # Others may be about to remove what they have written anew.
+    # Others may be about to remove what they have rewritten.
     with self._index.writing() as connection:
       self._tidy(connection)
       known = _names(connection)
@@ -276,11 +276,11 @@ class Store:
     return removed
 
   def verify(self) -> list[Fault]:
-    """Reads all of it, and compares every checksum."""
+    """Reads everything, and verifies every checksum."""
     return checking.faults(self._index, self._files)
 
   def sizes(self) -> Sizes:
-    """How large it is."""
+    """The bank's size."""
     with self._index.reading() as connection:
       shards = index_lib.shards(connection)
       live = live_rows(connection)
@@ -320,8 +320,8 @@ class Store:
           change.abandon(error)
           raise
     except BaseException:
-      self._files.close()  # numbers of shards are given again
-      # Only the index knows whether the change has been made.
+      self._files.close()  # shard numbers are reused
+      # Only the index knows whether the change was committed.
       with contextlib.suppress(UserError, OSError):
         with self._index.writing() as connection:
           self._tidy(connection)
@@ -331,7 +331,7 @@ class Store:
       _unlink(shards_lib.path_of(self.folder, shard.number))
 
   def _tidy(self, connection: Any):
-    """Removes what stopped commands have left, while nobody writes."""
+    """Removes files left by stopped commands, while no one writes."""
     known = _names(connection)
     for path in self.folder.iterdir():
       if _is_left(path, known):
@@ -339,7 +339,7 @@ class Store:
 
 
 def _names(connection: Any) -> set[str]:
-  """Of all files that the index knows."""
+  """Names of all files that the index knows."""
   return {
     shards_lib.path_of(pathlib.Path(), shard.number).name
     for shard in index_lib.shards(connection)
@@ -347,13 +347,13 @@ def _names(connection: Any) -> set[str]:
 
 
 def _is_left(path: pathlib.Path, known: set[str]) -> bool:
-  """Whether a stopped command has left a file."""
+  """Whether a file was left by a stopped command."""
   return is_leftover(path) or (
     shards_lib.is_shard(path) and path.name not in known
   )
 
 
 def _unlink(path: pathlib.Path):
-  # Another system may hold it open; the next change tries again.
+  # On some systems an open file cannot be removed; the next change tries again.
   with contextlib.suppress(OSError):
     path.unlink()

@@ -1,4 +1,4 @@
-"""What of a bank is damaged."""
+"""Finds damage in a bank."""
 
 import collections
 import itertools
@@ -10,15 +10,15 @@ from my3dgen_jax.storage.bank import index as index_lib
 from my3dgen_jax.storage.bank import shards as shards_lib
 from my3dgen_jax.storage.bank.index import Index, Layout, Place, Shard
 
-_NAMED = 5  # people in a message
+_NAMED = 5  # people named in a message
 
 
 class Fault(NamedTuple):
-  """Something damaged.
+  """A damaged file or entry.
 
   Attributes:
-    line: what, and where.
-    ids: whose numbers are lost.
+    line: the damage, and its place.
+    ids: ids of people whose numbers are lost.
   """
 
   line: str
@@ -26,13 +26,13 @@ class Fault(NamedTuple):
 
 
 def faults(index: Index, files: shards_lib.Files) -> list[Fault]:
-  """Reads all of a bank, and compares every checksum.
+  """Reads all of a bank, and verifies every checksum.
 
   Args:
-    index: of the bank.
+    index: the bank's index.
     files: its shards.
 
-  Returns: one a damaged file.
+  Returns: one fault per damaged file.
   Raises: UserError: there is no bank; CheckpointError: the index cannot be
     read at all.
   """
@@ -49,7 +49,7 @@ def faults(index: Index, files: shards_lib.Files) -> list[Fault]:
   for shard in found:
     theirs = places.pop(shard.number, [])
     if shard.layout not in layouts:
-      reason, bad = "is of a kind that the index does not know", theirs
+      reason, bad = "has a layout that the index does not know", theirs
     else:
       reason, bad = _faults_of(files, shard, theirs, layouts[shard.layout])
     if (reason is None and not bad) or _is_gone(index, shard):
@@ -67,7 +67,7 @@ def faults(index: Index, files: shards_lib.Files) -> list[Fault]:
     ids = tuple(dict.fromkeys(place.id for place in theirs))
     result.append(
       Fault(
-        f"{index.path}: is damaged: it knows no shard {number}, with the "
+        f"{index.path}: is damaged: it does not list shard {number}, with the "
         f"numbers of {_people(ids)}; restore it, or bank remove --damaged",
         ids,
       )
@@ -76,7 +76,7 @@ def faults(index: Index, files: shards_lib.Files) -> list[Fault]:
 
 
 def _is_gone(index: Index, shard: Shard) -> bool:
-  """Whether another command has compacted it meanwhile."""
+  """Whether another command has compacted it in the meantime."""
   with index.reading() as connection:
     return shard not in index_lib.shards(connection)
 
@@ -84,8 +84,8 @@ def _is_gone(index: Index, shard: Shard) -> bool:
 def _faults_of(
   files: shards_lib.Files, shard: Shard, places: Sequence[Place], layout: Layout
 ) -> tuple[str | None, list[Place]]:
-  """Why a shard cannot be read, or whose rows are not what they were."""
-  files.forget(shard.number)  # a handle would show an older file
+  """Why a shard cannot be read, or which rows differ from what was added."""
+  files.forget(shard.number)  # an open handle would show an older file
   wanted = collections.defaultdict(list)
   for place in places:
     wanted[place.row].append(place)

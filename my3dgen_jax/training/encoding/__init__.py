@@ -1,5 +1,6 @@
-"""Training an encoder on a generator's own pictures: what it learns from, and by.
+"""Training of an encoder on the generator's own images.
 
-`samples` are the pictures, `augmentation` what happens to photos, `metric` how
-much a change of w shows, `objective` and `step` what is optimized.
+`samples` makes the images, `augmentation` degrades them like photos, `metric`
+measures how visible a change of w is, `objective` and `step` are the loss and
+the optimization.
 """

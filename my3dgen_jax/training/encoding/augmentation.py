@@ -1,6 +1,6 @@
-"""What happens to a picture before an encoder sees it, as it does to photos.
+"""Augmentation: makes rendered images look like photos, for the encoder.
 
-All of it depends on one key for each picture, and is the same on any devices.
+Everything depends on one key per image, and is the same on any devices.
 """
 
 import functools
@@ -14,20 +14,20 @@ from my3dgen_jax.config.encoder import EncoderTrainingConfig
 from my3dgen_jax.ops import cameras, degradations
 from my3dgen_jax.types import Array
 
-_SHARPEST = 0.3  # standard deviation of the smallest blur, pixels
-_BLURS = 1.5  # and of the largest at 128 pixels, which grows with the side
+_SHARPEST = 0.3  # standard deviation of the weakest blur, pixels
+_BLURS = 1.5  # and of the strongest at 128 pixels; it scales with the side
 _JPEG_QUALITY = 30
-_SHARE = 0.3  # of pictures that each rare change happens to
+_SHARE = 0.3  # fraction of images that each rare change applies to
 
 
 @flax.struct.dataclass
 class Photo:
-  """A picture as a photo.
+  """An image augmented like a photo.
 
   Attributes:
     image: [N, S, S, 3] in [-1, 1].
-    mask: [N, S, S, 1], 1 where it counts.
-    c: [N, 25], the camera that its label claims.
+    mask: [N, S, S, 1], 1 where the photo is used.
+    c: [N, 25], the camera that its label states.
   """
 
   image: Array
@@ -38,12 +38,12 @@ class Photo:
 def augmented(
   keys: chex.PRNGKey, image: Array, c: Array, config: EncoderTrainingConfig
 ) -> Photo:
-  """Photos that show what pictures show, less well.
+  """Turns images into photos of the same, of lower quality.
 
   Args:
-    keys: [N].
+    keys: [N], one PRNG key per image.
     image: [N, S, S, 3] in [-1, 1].
-    c: [N, 25], the cameras that took them.
+    c: [N, 25], the cameras that the images were rendered from.
     config: how strong the changes are.
   """
   names = (
@@ -76,7 +76,7 @@ def augmented(
     spots, inside = _spot(streams["spots"], image.shape[1], 0.05, 0.2)
     inside *= _happens(streams["spots"], strength)
     image += inside * (spots - image)
-    # What a mask takes away: something before the face, or all around it.
+    # What a mask removes: something in front of the face, or all around it.
     _, inside = _spot(streams["unseen"], image.shape[1], 0.05, 0.2)
     mask *= 1 - inside * _happens(streams["unseen"], strength)
     _, inside = _spot(streams["face"], image.shape[1], 0.35, 0.5, far=0.05)
@@ -85,7 +85,7 @@ def augmented(
 
 
 def _happens(keys: chex.PRNGKey, strength: float) -> jax.Array:
-  """[N, 1, 1, 1]: 1 for those that a rare change happens to, else 0."""
+  """[N, 1, 1, 1]: 1 where a rare change applies, otherwise 0."""
   return jax.vmap(
     lambda key: jax.random.bernoulli(
       jax.random.fold_in(key, 2), _SHARE * strength, (1, 1, 1)
@@ -96,7 +96,7 @@ def _happens(keys: chex.PRNGKey, strength: float) -> jax.Array:
 def _resampled(
   streams: dict[str, chex.PRNGKey], image: Array, config: EncoderTrainingConfig
 ) -> jax.Array:
-  """Crops that are a little off, and blurred; the border's pixels go on."""
+  """Slightly misaligned, blurred crops; border pixels are repeated."""
   side = image.shape[1]
   place = jax.vmap(
     lambda key: jax.random.uniform(key, (3,), minval=-1.0, maxval=1.0)
@@ -122,7 +122,7 @@ def _resampled(
 
 
 def _colored(numbers: Array, image: Array, strength: float) -> jax.Array:
-  """Other exposure, contrast, tint and saturation; numbers [N, 6] normal."""
+  """Changes exposure, contrast, tint and saturation; numbers [N, 6] normal."""
   numbers = (strength * numbers)[:, None, None]
   image = (image + 1) * jnp.exp(0.08 * numbers[..., 0:1])
   image *= jnp.exp(0.04 * numbers[..., 1:4])
@@ -151,10 +151,10 @@ def _spot(
   """Ellipses of one color each: [N, 1, 1, 3] and [N, S, S, 1], 1 inside.
 
   Args:
-    keys: [N].
-    side: of the image, pixels.
-    low: smallest radius, a share of the side.
-    high: largest one.
-    far: of the centre from the image's, at most, a share of the side.
+    keys: [N], one PRNG key per ellipse.
+    side: side of the image, pixels.
+    low: smallest radius, as a fraction of the side.
+    high: largest radius, as a fraction of the side.
+    far: largest distance from the image's center, as a fraction of the side.
   """
   return _spots(keys, side, low, high, far)

@@ -1,4 +1,4 @@
-"""Using an encoder: photos to latents, in as many looks as one likes."""
+"""Encodes photos to latents, in one or more passes."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from my3dgen_jax.models.generator import images_of
 from my3dgen_jax.training.encoding.samples import of_all_layers, rendered
 from my3dgen_jax.types import Array, Network
 
-LOOKS = 2  # unless told otherwise
+LOOKS = 2  # default number of passes
 
 
 def encode(
@@ -20,17 +20,17 @@ def encode(
   *,
   looks: int = LOOKS,
 ) -> Found:
-  """Photos to latents; may be jitted, and differentiated.
+  """Encodes photos to latents; may be jitted and differentiated.
 
   Args:
-    encoder: trained for the generator, or for that whose adapter it has.
-    generator: renders between looks; not used if there is one look.
+    encoder: an encoder trained for the generator, or for its base.
+    generator: renders between passes; not used with a single pass.
     image: [N, H, H, 3] in [-1, 1].
-    c: [N, 25], cameras.
-    mask: [N, H, H, 1] in [0, 1], 0: does not count; None: all counts.
-    looks: >= 1.
+    c: [N, 25], camera labels.
+    mask: [N, H, H, 1] in [0, 1], 0: ignore; None: use everything.
+    looks: number of passes, >= 1.
 
-  Returns: Found, ws [N, 1 or num_ws, w_dim].
+  Returns: Found, with ws [N, 1 or num_ws, w_dim].
   """
   seen = encoder(image, mask, method="seen")
   found = encoder(seen, c, method="look")
@@ -49,10 +49,10 @@ def encode_photos(
   *,
   looks: int = LOOKS,
 ) -> Found:
-  """`encode` compiled in parts, which every application shares.
+  """`encode`, compiled in parts that every application shares.
 
-  Images are rendered one by one, by the program that also shows results: it
-  is compiled once, and what is found of a photo depends on no other.
+  Images are rendered one by one, with the program that also renders results:
+  it is compiled once, and a photo's latent does not depend on other photos.
   """
   seen = _seen(encoder, image, mask)
   found = _look(encoder, seen, c, None, None)

@@ -1,13 +1,13 @@
-"""How much a change of w shows in pictures.
+"""How visible a change of w is in images.
 
-Of W's directions some move half the face and some nothing at all, and which
-ones is another matter in every generator. The mean squared change of pictures
-for a small change d of w is d^T M d, with M the mean of J^T J over latents and
-cameras, J the pictures' derivative. With u of independent normal numbers,
-E[(J^T u)(J^T u)^T] = J^T J: one gradient for each latent estimates M.
+Some directions of W move half the face and some change nothing, and which ones
+differs between generators. For a small change d of w, the mean squared change
+of images is d^T M d, where M is the mean of J^T J over latents and cameras, and
+J is the images' derivative. For u of independent standard normal numbers,
+E[(J^T u)(J^T u)^T] = J^T J: one gradient per latent estimates M.
 
 Source: the pull-back metric of a generator (Arvanitidis et al. 2018),
-estimated as Hutchinson estimates traces.
+estimated like Hutchinson's trace estimator.
 """
 
 from collections.abc import Sequence
@@ -31,21 +31,20 @@ from my3dgen_jax.training.encoding.samples import (
 )
 from my3dgen_jax.types import Array, Network
 
-_SIDE = 64  # of the pictures whose changes count, pixels
-_AT_ONCE = 4  # latents of each device
+_SIDE = 64  # side of the images whose changes are measured, pixels
+_AT_ONCE = 4  # latents per device
 _STREAM = 1
-_FIRST = 2**30  # number of the first latent: others than those of training
+_FIRST = 2**30  # number of the first latent, disjoint from training's
 
 
 @flax.struct.dataclass
 class WMetric:
-  """Where W lies, and what matters in it.
+  """The location of W, and the weight of its directions.
 
   Attributes:
-    mean: [w_dim], of W.
-    scale: [], root of the mean squared distance from it in each of w_dim
-      directions.
-    factor: [rows, w_dim, w_dim], F with M = F F^T, so scaled that the mean of
+    mean: [w_dim], the mean of W.
+    scale: [], root mean square distance from the mean per dimension of W.
+    factor: [rows, w_dim, w_dim], F with M = F F^T, scaled so that the mean of
       |(w - mean) F|^2 is 1.
   """
 
@@ -54,10 +53,10 @@ class WMetric:
   factor: Array
 
   def squared(self, difference: Array) -> jax.Array:
-    """How far latents are apart, [N]; 1: as far as the mean from any.
+    """Squared distance between latents, [N]; 1 is that from a w to the mean.
 
     Args:
-      difference: [N, rows, w_dim].
+      difference: [N, rows, w_dim], difference of the latents.
     """
     moved = jnp.einsum("nri,rij->nrj", difference, self.factor)
     return jnp.sum(jnp.square(moved), axis=(1, 2))
@@ -70,14 +69,14 @@ def estimate(
   devices: Sequence[jax.Device],
   stop: StopRequest,
 ) -> WMetric:
-  """Estimates the metric; the same numbers on any devices, to rounding.
+  """Estimates the metric; the same on any devices, up to rounding.
 
   Args:
-    generator: whose W it is.
-    config: how many latents, and how they are distributed.
-    rows: of ws.
-    devices: that share the work.
-    stop: looked at after every batch.
+    generator: the generator with this W.
+    config: number and distribution of the latents.
+    rows: number of rows of ws.
+    devices: the devices to use.
+    stop: checked after every batch.
 
   Raises: Interrupted: by `stop`.
   """
@@ -100,7 +99,7 @@ def estimate(
     gradients.append(np.asarray(found, np.float64).reshape(size, rows, -1))
     ws.append(np.asarray(latents.ws, np.float64))
     progress.update(first + size)
-    stop.raise_if_wanted("stopped while W was measured; start again")
+    stop.raise_if_wanted("stopped while measuring W; start again")
   return _metric(
     np.concatenate(gradients), np.concatenate(ws), config.metric_share
   )
@@ -109,7 +108,7 @@ def estimate(
 def _gradients(
   generator: Network, latents: Latents, keys: chex.PRNGKey
 ) -> jax.Array:
-  """[N, rows, w_dim], J^T u of each latent."""
+  """The J^T u of each latent, [N, rows, w_dim]."""
   keys = jax.vmap(jax.random.wrap_key_data)(keys)
 
   def projected(ws):
@@ -121,7 +120,7 @@ def _gradients(
 
 
 def _metric(gradients: np.ndarray, ws: np.ndarray, share: float) -> WMetric:
-  """Of gradients and latents, [N, rows, w_dim] each."""
+  """The metric from gradients and latents, [N, rows, w_dim] each."""
   count, rows, size = ws.shape
   mean = ws.mean(axis=(0, 1))
   away = ws - mean

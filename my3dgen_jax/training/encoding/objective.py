@@ -1,4 +1,4 @@
-"""What an encoder is to learn: the latent, and what it looks like."""
+"""The encoder's loss: on the latent, and on its image."""
 
 from typing import Any
 
@@ -15,23 +15,23 @@ from my3dgen_jax.training.encoding.metric import WMetric
 from my3dgen_jax.training.encoding.samples import from_uint8, rendered
 from my3dgen_jax.types import Array, Network
 
-_DOUBT_WEIGHT = 0.02  # its network sees features that it cannot change
-_SMALLEST = 1e-4  # squared error below which doubt does not matter
+_DOUBT_WEIGHT = 0.02  # small: its network cannot change the features it sees
+_SMALLEST = 1e-4  # squared error below which the doubt does not matter
 
 
 @flax.struct.dataclass
 class EncoderBatch:
-  """Pictures with their latents.
+  """Images with their latents.
 
   Attributes:
     picture: [N, S, S, 3] uint8.
     ws: [N, rows, w_dim].
-    c: [N, 25], the cameras that took them.
-    key: [N, 2] uint32, data of a PRNG key for each picture of this step.
-    before: [N, rows, w_dim], what the first look has found; None: there is no
-      second one.
-    render: [N, S, S, 3] uint8, what the generator makes of it from the camera
-      that the photo's label claims; with `before`.
+    c: [N, 25], the cameras that the images were rendered from.
+    key: [N, 2] uint32, data of a PRNG key for each image in this step.
+    before: [N, rows, w_dim], result of the first pass; None: train the first
+      pass.
+    render: [N, S, S, 3] uint8, the generator's image of `before`, from the
+      camera that the photo's label states; given with `before`.
   """
 
   picture: Array
@@ -56,17 +56,17 @@ def objective(
   """The mean loss of a batch, and its terms.
 
   Args:
-    params: of the encoder.
+    params: the encoder's parameters.
     encoder: the module.
-    metric: of W.
-    generator: a Network, whose pictures they are; needed where they are
+    metric: the metric of W.
+    generator: a Network, the generator of the images; needed if images are
       compared.
-    batch: N pictures; with `before`, which is looked at again.
+    batch: N images; with `before`, for a second pass.
     config: weights, augmentation.
-    lpips: compares pictures, or None.
-    identity: likewise.
+    lpips: the network that compares images, or None.
+    identity: the face recognition network, or None.
 
-  Returns: a number, and the terms' unweighted means.
+  Returns: a scalar, and the terms' unweighted means.
   """
   photo, clean = photos(batch, config)
   look = looking(encoder, params, metric)
@@ -95,7 +95,7 @@ def objective(
 def photos(
   batch: EncoderBatch, config: EncoderTrainingConfig
 ) -> tuple[Photo, jax.Array]:
-  """The batch's photos, and the pictures that they are of."""
+  """The batch's photos, and the clean images that they were made from."""
   keys = jax.vmap(jax.random.wrap_key_data)(jnp.asarray(batch.key))
   clean = from_uint8(batch.picture)
   return augmented(keys, clean, batch.c, config), clean
@@ -108,7 +108,7 @@ def first_look(
   batch: EncoderBatch,
   config: EncoderTrainingConfig,
 ) -> tuple[jax.Array, jax.Array]:
-  """What a second look will look at.
+  """The input of a second pass.
 
   Args:
     params: see `objective`.
@@ -117,7 +117,7 @@ def first_look(
     batch: see `objective`.
     config: see `objective`.
 
-  Returns: ws [N, rows, w_dim], and the cameras that the labels claim, [N, 25].
+  Returns: ws [N, rows, w_dim], and the cameras that the labels state, [N, 25].
   """
   photo, _ = photos(batch, config)
   look = looking(encoder, params, metric)
@@ -128,7 +128,7 @@ def first_look(
 def compares_pictures(
   config: EncoderTrainingConfig, lpips: Any, identity: Any
 ) -> bool:
-  """Whether any loss of pictures has a weight, and what it needs."""
+  """Whether any image loss has a weight and the network that it needs."""
   return bool(
     config.mse_weight
     or (lpips is not None and config.lpips_weight)
@@ -145,13 +145,13 @@ def _picture_terms(
   lpips: Network | None,
   identity: Network | None,
 ) -> dict[str, jax.Array]:
-  """How far the images of latents are from pictures, means by name.
+  """Differences between the latents' images and the targets, means by name.
 
   Args:
-    generator: makes the images.
-    ws: [N, rows, w_dim].
-    c: [N, 25].
-    clean: [N, S, S, 3] in [-1, 1].
+    generator: renders the images.
+    ws: [N, rows, w_dim], the latents.
+    c: [N, 25], camera labels.
+    clean: [N, S, S, 3] in [-1, 1], the targets.
     config: terms of weight zero are left out.
     lpips: see `objective`.
     identity: see `objective`.
@@ -172,7 +172,7 @@ def _picture_terms(
 
 
 def looking(encoder: Encoder, params: Any, metric: WMetric) -> Any:
-  """The encoder's methods, of parameters and W's statistics."""
+  """The encoder's methods, with these parameters and W's statistics."""
   variables = {
     "params": params,
     "buffers": {"mean": metric.mean, "scale": metric.scale},
@@ -188,9 +188,9 @@ def _latent_loss(
   batch: EncoderBatch,
   config: EncoderTrainingConfig,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """Of the latent, and of how sure the encoder says it is."""
+  """The losses of the latent and of the encoder's doubt."""
   squared = metric.squared(found.ws - batch.ws)
-  # Logarithms: a doubt that is wrong by a factor is as wrong for sure ones.
+  # Logarithms: a doubt wrong by a factor is equally wrong at any level.
   true = jax.lax.stop_gradient(jnp.log(squared + _SMALLEST) / 2)
   doubt = jnp.mean(jnp.square(jnp.log(found.doubt) - true))
   terms = {"w": jnp.mean(squared), "doubt": doubt}

@@ -1,6 +1,6 @@
-"""Pictures that a generator makes of random latents, each rendered once.
+"""Images that a generator renders from random latents, each only once.
 
-Sample n is a function of the seed and of n alone, whatever it is drawn with.
+Sample n depends only on the seed and n, whatever else it is drawn with.
 """
 
 import functools
@@ -22,17 +22,17 @@ from my3dgen_jax.models.encoder import resized
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.types import Array, Network
 
-_AT_ONCE = 8  # pictures of each device
+_AT_ONCE = 8  # images per device
 _PICTURES_FILE, _KNOWN_FILE = "pictures.npy", "known.npy"
 
 
 @flax.struct.dataclass
 class Latents:
-  """What pictures are made of.
+  """Latents, and the cameras to render them from.
 
   Attributes:
     ws: [N, rows, w_dim].
-    c: [N, 25], cameras that see them.
+    c: [N, 25], camera labels.
   """
 
   ws: Array
@@ -47,14 +47,14 @@ def draw_latents(
   config: EncoderTrainingConfig,
   rows: int,
 ) -> Latents:
-  """The latents of samples.
+  """Draws the latents of samples.
 
   Args:
     generator: its mapping network is used.
-    numbers: [N], of the samples.
-    config: how they are distributed.
-    rows: of ws; with more than 1, those of some change from one w to another
-      somewhere among the layers.
+    numbers: [N], numbers of the samples.
+    config: distribution of the latents.
+    rows: number of rows of ws; if more than 1, some change from one w to
+      another somewhere among the layers.
   """
   model = generator.module.config
   keys = jax.vmap(
@@ -68,8 +68,8 @@ def draw_latents(
   c = cameras.label(
     config.yaw * angles[:, 0], config.pitch * angles[:, 1], model.rendering
   )
-  # Generators that are told the camera know faces by those of photos; anchors
-  # are looked for about the mean of the front's.
+  # Generators conditioned on the camera place faces by the photos' cameras, but
+  # anchors are searched around the mean for the frontal camera.
   front = jnp.broadcast_to(cameras.label(0.0, 0.0, model.rendering), c.shape)
   told = jnp.where((numbers % 2 == 0)[:, None], front, c)
 
@@ -101,26 +101,26 @@ def draw_latents(
 def rendered(
   generator: Network, ws: Array, c: Array, side: int | None = None
 ) -> jax.Array:
-  """Images of latents, [N, side, side, 3]; of W's one row for all layers.
+  """Renders latents, [N, side, side, 3]; one row of W serves all layers.
 
   Args:
-    generator: any.
+    generator: any generator.
     ws: [N, 1 or num_ws, w_dim].
-    c: [N, 25].
-    side: of the result, pixels; None: as the generator makes them.
+    c: [N, 25], camera labels.
+    side: side of the result, pixels; None: the generator's own.
   """
   image = generator(of_all_layers(generator, ws), c, method="synthesis").image
   return image if side is None else resized(image, side)
 
 
 def of_all_layers(generator: Network, ws: Array) -> jax.Array:
-  """[N, 1 or num_ws, w_dim] -> [N, num_ws, w_dim]."""
+  """Repeats a single row: [N, 1 or num_ws, w_dim] to [N, num_ws, w_dim]."""
   shape = (ws.shape[0], generator.module.config.num_ws, ws.shape[-1])
   return jnp.broadcast_to(ws, shape)
 
 
 class Samples:
-  """Latents with their pictures, by number."""
+  """Latents with their images, by number."""
 
   def __init__(
     self,
@@ -130,14 +130,14 @@ class Samples:
     devices: Sequence[jax.Device],
     folder: str | os.PathLike | None,
   ):
-    """Opens them.
+    """Opens the store.
 
     Args:
-      generator: makes them.
-      encoder: of the encoder that will see them.
-      config: how they are distributed.
-      devices: that render.
-      folder: where pictures are kept, made if missing; None: nowhere.
+      generator: renders the images.
+      encoder: config of the encoder that will be trained on them.
+      config: distribution of the latents.
+      devices: the devices to render on.
+      folder: folder for the images, created if missing; None: no storage.
     """
     self._generator, self._config = generator, config
     self._rows, self._side = encoder.rows, encoder.resolution
@@ -156,7 +156,7 @@ class Samples:
       self._known = _open(folder / _KNOWN_FILE, np.bool_, shape[:1])
 
   def fetch(self, numbers: np.ndarray) -> tuple[np.ndarray, Latents]:
-    """Pictures, [N, side, side, 3] uint8, and what they were made of."""
+    """Images, [N, side, side, 3] uint8, and the latents they show."""
     latents = jax.device_get(
       draw_latents(
         self._generator, numbers, config=self._config, rows=self._rows
@@ -169,18 +169,18 @@ class Samples:
       self._pictures[numbers[missing]] = self.draw(
         jax.tree.map(lambda leaf: leaf[missing], latents)
       )
-      self._pictures.flush()  # a picture is there before it is said to be
+      self._pictures.flush()  # write images before marking them as present
       self._known[numbers[missing]] = True
       self._known.flush()
     return self._pictures[numbers], latents
 
   def draw(self, latents: Latents) -> np.ndarray:
-    """Pictures of latents, [N, side, side, 3] uint8."""
+    """Renders latents, [N, side, side, 3] uint8."""
     count = latents.c.shape[0]
     size = _AT_ONCE * len(self._devices)
     pictures = []
     for first in range(0, count, size):
-      rows = (first + np.arange(size)) % count  # one shape compiles once
+      rows = (first + np.arange(size)) % count  # one shape, compiled once
       part = shard(
         jax.tree.map(lambda leaf, rows=rows: leaf[rows], latents),
         num_devices=len(self._devices),
@@ -198,20 +198,20 @@ def _picture(generator: Network, latents: Latents, *, side: int) -> jax.Array:
 
 
 def _open(path: pathlib.Path, dtype: Any, shape: tuple[int, ...]) -> Any:
-  """An array on disk, of zeros at first; pages of zeros take no room."""
+  """An array on disk, initially zeros; pages of zeros take no space."""
   mode = "r+" if path.exists() else "w+"
   return np.lib.format.open_memmap(path, mode=mode, dtype=dtype, shape=shape)
 
 
 def from_uint8(pictures: Array) -> jax.Array:
-  """Pictures as the networks see them, float32 in [-1, 1]."""
+  """Converts images to float32 in [-1, 1], as networks expect."""
   return jnp.asarray(pictures, jnp.float32) / 127.5 - 1
 
 
 def key_of(
   config: EncoderTrainingConfig, stream: int, step: int
 ) -> chex.PRNGKey:
-  """A key of a step, of one of several streams of random numbers."""
+  """The PRNG key for a step, from one of several streams."""
   return jax.random.fold_in(
     jax.random.fold_in(jax.random.key(config.seed), 2**31 + stream), step
   )

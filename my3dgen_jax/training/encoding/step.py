@@ -1,4 +1,4 @@
-"""A step of an encoder's training, on all devices."""
+"""One training step of an encoder, on all devices."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,13 +11,13 @@ from my3dgen_jax.models.encoder import Encoder
 from my3dgen_jax.training.encoding.objective import first_look, objective
 from my3dgen_jax.training.state import running_average, TrainState
 
-_CLIP = 1.0  # of the gradient's norm
-_WARM = 20  # a step in so many is one of warming up
+_CLIP = 1.0  # largest norm of the gradient
+_WARM = 20  # one step in this many is a warm-up step
 
 
 def optimizer(config: EncoderTrainingConfig) -> Any:
-  """Adam; for each kind of steps a short rise of the rate, and a cosine."""
-  # Only whoever trains needs it.
+  """Adam; warm-up and cosine decay for each kind of pass."""
+  # Imported here because only training needs it.
   import optax  # pylint: disable=import-outside-toplevel
 
   def cosine(rate, steps):
@@ -44,12 +44,12 @@ def make_step(
 
   Args:
     encoder: the module.
-    config: of the training.
-    devices: that share a batch.
+    config: the training's config.
+    devices: the devices that share a batch.
 
   Returns: (state, metric, generator, networks, batch) -> (state, terms), all
     with a leading axis of devices; `networks` holds "lpips" and "identity"
-    where the loss uses them.
+    if the loss uses them.
   """
   import optax  # pylint: disable=import-outside-toplevel
 
@@ -76,7 +76,7 @@ def make_step(
 def make_first_look(
   encoder: Encoder, config: EncoderTrainingConfig, devices: Sequence[jax.Device]
 ) -> Callable[..., tuple[jax.Array, jax.Array]]:
-  """Compiles `first_look`: (state, metric, batch) -> (ws, c), of devices."""
+  """Compiles `first_look`: (state, metric, batch) -> (ws, c), per device."""
 
   def look(state, metric, batch):
     return first_look(state.trainable["params"], encoder, metric, batch, config)

@@ -296,7 +296,9 @@ class FleetTest(parameterized.TestCase):
     self.assertIn("&lt;b&gt;bad&lt;/b&gt;", page)
     self.assertIn("logs/b.log", page)
     path.write_text("{")
-    with self.assertRaisesRegex(UserError, r"c\.json: is no JSON.*; remove it"):
+    with self.assertRaisesRegex(
+      UserError, r"c\.json: is not valid JSON.*; remove it"
+    ):
       fleet.status(self.out)
 
   def test_in_this_process(self):

@@ -299,11 +299,11 @@ class PrepareTest(parameterized.TestCase):
     reasons = {name: row["reason"] for name, row in self.report().items()}
     for name, pattern in (
       ("good.png", "^$"),
-      ("text.jpg", "no photo"),
+      ("text.jpg", "not a photo"),
       ("empty.jpg", "empty"),
-      ("cut.jpg", "is cut off"),
-      ("gone.jpg", "no ordinary file"),
-      ("pipe.jpg", "no ordinary file"),
+      ("cut.jpg", "is truncated"),
+      ("gone.jpg", "ordinary file"),
+      ("pipe.jpg", "ordinary file"),
       ("bomb.png", "too many pixels"),
       ("odd.png", "RuntimeError: cannot look at this"),
       ("dot.png", "no face"),
@@ -322,7 +322,7 @@ class PrepareTest(parameterized.TestCase):
     (self.photos / "text.jpg").write_text("no photo")
     with self.assertRaisesRegex(UserError, "no photo is left.*report.csv"):
       self.prepare()
-    self.assertRegex(self.report()["text.jpg"]["reason"], "no photo")
+    self.assertRegex(self.report()["text.jpg"]["reason"], "not a photo")
     self.assertFalse((self.out / "album").exists())
 
   @parameterized.parameters(

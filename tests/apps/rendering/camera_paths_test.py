@@ -137,7 +137,7 @@ class CameraPathsTest(parameterized.TestCase):
     self.assertLess(camera_paths.radius_limits(free)[0], 0.1)
 
   @parameterized.parameters(
-    ("{", "is no JSON"),
+    ("{", "is not valid JSON"),
     ("3", "holds no camera labels"),
     ([], "expected 1 to"),
     ([[1.0] * 24], r"frame 0.*expected 25 numbers"),

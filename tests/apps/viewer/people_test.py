@@ -68,7 +68,7 @@ class PeopleTest(absltest.TestCase):
     banks.add(bank, [self.bob], banks.AddConfig(replace=True), names=["ann"])
     self.assertNotEqual(people.load("ann").own.digest, ann.own.digest)
     bank.remove(["ann"])
-    with self.assertRaisesRegex(UserError, "nobody called 'ann'"):
+    with self.assertRaisesRegex(UserError, "no person 'ann'"):
       people.load("ann")
 
   def test_some_of_a_bank(self):
@@ -76,7 +76,7 @@ class PeopleTest(absltest.TestCase):
     banks.add(bank, [self.root / "runs"], banks.AddConfig())
     options = {"checkpoint": self.base, "bank": bank.folder}
     self.assertEqual(People([], of_bank=["bob"], **options).names(), ["bob"])
-    with self.assertRaisesRegex(UserError, "nobody called 'carl'"):
+    with self.assertRaisesRegex(UserError, "no person 'carl'"):
       People([], of_bank=["carl"], **options)
     with self.assertRaisesRegex(UserError, "does not say where.*--checkpoint"):
       People([], bank=bank.folder)

@@ -152,12 +152,12 @@ class ConventionsTest(parameterized.TestCase):
     c[3, :16] = (c[3, :16].reshape(4, 4) * [1, -1, -1, 1]).ravel()
     self.write(c)
     with self.assertRaisesRegex(
-      UserError, "'photo03.png': the head lies behind the camera; expected EG3D"
+      UserError, "'photo03.png': the head is behind the camera; expected EG3D"
     ):
       open_album(self.folder)
 
   @parameterized.parameters(
-    (dict(yaw=0.0, pitch=0.0, pivot=(3.0, 0, 0)), "outside of the picture"),
+    (dict(yaw=0.0, pitch=0.0, pivot=(3.0, 0, 0)), "outside the image"),
     (dict(yaw=0.0, pitch=0.0, radius=27.0), "the head is 27 from the camera"),
     (dict(yaw=0.0, pitch=0.0, radius=1.0), "the head is 1 from the camera"),
   )

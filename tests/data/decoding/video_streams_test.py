@@ -184,7 +184,7 @@ class VideoStreamsTest(parameterized.TestCase):
       "too many pixels, 18000 x 4000",
     ),
     ({"transfer": "log316"}, "logarithmic"),
-    ({"matrix": "ipt-c2"}, "Dolby Vision of profile 5"),
+    ({"matrix": "ipt-c2"}, "Dolby Vision profile 5"),
   )
   def test_what_cannot_be_shown(self, facts, reason):
     stream = Stream(0, **{"width": 64, "height": 48, **facts})

@@ -171,7 +171,7 @@ class FilesTest(parameterized.TestCase):
     self.assertEqual(list(faces), ["dir/a.jpg"])
     np.testing.assert_array_equal(faces["dir/a.jpg"][0].points, POINTS)
 
-  @parameterized.parameters(("{", "is no JSON"), ("[1]", "expected {"))
+  @parameterized.parameters(("{", "is not valid JSON"), ("[1]", "expected {"))
   def test_bad_json(self, text, message):
     with self.assertRaisesRegex(UserError, message) as caught:
       landmarks.read_json(self.write("a.json", text))

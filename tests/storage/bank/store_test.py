@@ -92,7 +92,7 @@ class StoreTest(parameterized.TestCase):
     self.assertEqual(self.store.sizes().removed, 2)
 
   @parameterized.parameters(
-    ([("a", 1)], "'a' is there already; --replace"),
+    ([("a", 1)], "'a' is there already; replace it with --replace"),
     ([("b", 1), ("c", 1), ("b", 2)], "'b' is given twice"),
   )
   def test_refused_whole(self, people, reason):
@@ -139,7 +139,7 @@ class StoreTest(parameterized.TestCase):
 
   def test_nobody_to_remove(self):
     self.store.add([row("a", 1)])
-    with self.assertRaisesRegex(UserError, "bank: has nobody called 'b'"):
+    with self.assertRaisesRegex(UserError, "bank: has no person 'b'"):
       self.store.remove(["a", "b"])
     self.check({"a": 1})
 
@@ -309,7 +309,7 @@ class StoreTest(parameterized.TestCase):
     ("UPDATE people SET shard = 'x'", "has no place"),
     ("UPDATE people SET id = x'00'", "has no place"),
     ("UPDATE people SET row = 5", "row 5"),
-    ("UPDATE people SET shard = 5", "what shard 5 is"),
+    ("UPDATE people SET shard = 5", "describe shard 5"),
     ("UPDATE layouts SET size = 49", "expects row 0 of 49"),
     ("UPDATE layouts SET dtype = 'O'", "it says 'O'"),
     ("UPDATE layouts SET dtype = 'float16'", "are not what was added"),
@@ -329,7 +329,7 @@ class StoreTest(parameterized.TestCase):
       self.store.read("a")
 
   def test_what_is_no_bank(self):
-    with self.assertRaisesRegex(UserError, "none: there is no bank; my3dgen"):
+    with self.assertRaisesRegex(UserError, "none: there is no bank; create one"):
       store.Store(self.folder / "none").places()
     other = self.folder / "other"
     other.mkdir()

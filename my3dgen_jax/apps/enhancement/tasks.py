@@ -100,7 +100,7 @@ def degradation_of(config: EnhanceConfig, *, side: int) -> Degradation:
 def _degradation_of(
   task: str, side: int, sigma: float, quality: float
 ) -> Degradation:
-  """Returns the same object for the same settings: a search is compiled for it."""
+  """One object per settings, since a search is compiled for it."""
   return Degradation(
     *{
       ENLARGE: (

@@ -9,7 +9,7 @@ import numpy as np
 from my3dgen_jax.apps.evaluation import tables
 from my3dgen_jax.apps.evaluation.tables import Estimate, Table
 
-_CLOSE = 0.05  # share of the other's mean within which numbers count as the same
+_CLOSE = 0.05  # share of the other's mean: a smaller difference counts as none
 _MOST_CHANGED = ("b8", "b16", "b32")
 _NOT_SEEN = "not seen"
 
@@ -172,8 +172,8 @@ def to_markdown(found: Sequence[Table]) -> str:
       [
         "## The paper's claims",
         "",
-        'Compared per person. "As good" means at most 5 % worse; "better" that the '
-        f'interval excludes 0; "perhaps" that there are under {tables.FEW} people.',
+        'Compared per person. "As good": at most 5 % worse; "better": the '
+        f'interval excludes 0; "perhaps": fewer than {tables.FEW} people.',
         "",
         "| | claim | here |",
         "|---|---|---|",

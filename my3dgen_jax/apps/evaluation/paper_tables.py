@@ -238,7 +238,7 @@ _ABLATED = (
   _ID,
   Column("interpolation", "interpolation ID_sim", 1),
 )
-_STUDY = "The paper's user study needs human raters, so it is not repeated here."
+_STUDY = "The paper's user study needs human raters; it is not repeated here."
 
 # Name -> function that makes the table from people and measurements.
 TABLES: dict[str, Callable[..., Table]] = {
@@ -247,7 +247,7 @@ TABLES: dict[str, Callable[..., Table]] = {
     "Table 1: inversion of held-out photos",
     "inversion",
     (Column("dists", "DISTS", -1), _LPIPS, _PSNR, _ID),
-    ("ID_sim is of random views; the other scores are of the photo's own view.",),
+    ("ID_sim of random views; other scores of the photo's own view.",),
   ),
   "figure4": _curve,
   "2": _three(
@@ -342,5 +342,5 @@ def with_gaps(table: Table) -> Table:
   ):
     return table
   return dataclasses.replace(
-    table, notes=table.notes + ("DISTS needs its weights; give them with --dists.",)
+    table, notes=table.notes + ("DISTS needs its weights; give --dists.",)
   )

@@ -106,7 +106,7 @@ def _as_json(values: Sequence[float]) -> list[float | None]:
 
 
 def draw_layouts(people: Sequence[Runs], bench: Bench, out: pathlib.Path):
-  """Figure 11: the same anchors with each layout, for the first person with all.
+  """Figure 11: the same anchors with each layout, for one person.
 
   Args:
     people: the people measured.

@@ -251,7 +251,7 @@ def _import_ray() -> Any:
 
 
 def _mute(ray: Any):
-  """Silences Ray's pages about lost workers; the fleet reports them in one line."""
+  """Silences Ray's pages about dead workers; the fleet reports them briefly."""
   worker = ray._private.worker  # pylint: disable=protected-access
   if hasattr(worker, "print_to_stdstream"):
     worker.print_to_stdstream = lambda *_, **__: None

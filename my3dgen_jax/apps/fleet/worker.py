@@ -233,7 +233,7 @@ class Worker:
     folders: Folders,
     own: pathlib.Path,
   ):
-    """Makes an album of a person's photos, unless there is one of the same photos."""
+    """Makes an album of a person's photos, unless it is there already."""
     album = own / album_files.ALBUM_FOLDER
     remote = folders.album.local is None
     marker = folders.album / _PREPARED

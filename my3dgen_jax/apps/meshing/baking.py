@@ -184,7 +184,7 @@ def _bilinear(image: jax.Array, at: jax.Array) -> jax.Array:
 
 
 def _largest(depth: jax.Array, at: jax.Array) -> jax.Array:
-  """The largest of the four depths [H, W] around [N, 2]; empty counts as near."""
+  """The largest of four depths [H, W] around [N, 2]; empty counts as near."""
   size = jnp.array(depth.shape[::-1])
   low = jnp.floor(at * size - 0.5).astype(jnp.int32)
   depth = jnp.where(jnp.isinf(depth), 0, depth)

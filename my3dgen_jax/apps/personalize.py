@@ -208,7 +208,7 @@ def _personalize(
 
 
 def _absolute(config: PersonalizeConfig) -> PersonalizeConfig:
-  """The config with absolute paths, so that the run can be used from any folder."""
+  """The config with absolute paths, so that a run works from any folder."""
   return dataclasses.replace(
     config,
     **{

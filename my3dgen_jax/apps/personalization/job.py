@@ -1,4 +1,4 @@
-"""A run's networks and photos, and its steps: anchors, tuning, results, scores."""
+"""A run's networks and photos, and its steps from anchors to scores."""
 
 import dataclasses
 import json

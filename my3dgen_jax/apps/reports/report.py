@@ -74,7 +74,7 @@ def write_report(
   says so.
 
   Args:
-    person: of the run.
+    person: the run's person.
     run: its folder.
     log: called with a line about what is missing.
 
@@ -89,7 +89,7 @@ def write_report(
   if not path.exists():
     raise CheckpointError(
       f"{path}: missing; the run is not finished: "
-      "personalize --resume goes on with it"
+      "personalize --resume continues it"
     )
   summary = run_folder.read_json(path)
   try:
@@ -195,7 +195,7 @@ def _scores(summary: Mapping[str, Any]) -> str:
 
 
 def _turntable(person: Person, folder: pathlib.Path) -> str:
-  """The face that is most like all others, turned."""
+  """A turning video of the most typical face."""
   anchors, row = typical(person)
   try:
     provenance.check_video(".mp4")

@@ -25,8 +25,8 @@ def identity_task(config: NetworksConfig, photos: gallery.Gallery) -> Task:
   """The training of the identity network, a class for each person and twin.
 
   Args:
-    config: of the training.
-    photos: to learn from.
+    config: the training's settings.
+    photos: the training photos.
   """
   network = identity.NETWORKS[IDENTITY]
   module = network.module(train=True)
@@ -36,11 +36,11 @@ def identity_task(config: NetworksConfig, photos: gallery.Gallery) -> Task:
   def init(key):
     images = jnp.zeros((1, network.side, network.side, 3))
     variables = module.init(key, images)
-    centres = jax.random.normal(
+    centers = jax.random.normal(
       jax.random.fold_in(key, 1), (classes.shape[1], module.features)
     )
     return {
-      "params": {"network": variables["params"], "centres": centres},
+      "params": {"network": variables["params"], "centers": centers},
       "batch_stats": variables["batch_stats"],
     }
 
@@ -51,9 +51,9 @@ def identity_task(config: NetworksConfig, photos: gallery.Gallery) -> Task:
       identity.average_pool(images, network.side),
       mutable=["batch_stats"],
     )
-    centres = classes @ params["centres"]
-    centres *= jax.lax.rsqrt(jnp.sum(jnp.square(centres), -1, keepdims=True))
-    cosines = embeddings @ centres.T
+    centers = classes @ params["centers"]
+    centers *= jax.lax.rsqrt(jnp.sum(jnp.square(centers), -1, keepdims=True))
+    cosines = embeddings @ centers.T
     margin = config.margin * jnp.minimum(share / _WARM_UP, 1)
     value = margin_loss(cosines, labels, margin=margin, scale=config.scale)
     right = jnp.mean(jnp.argmax(cosines, axis=-1) == labels)
@@ -75,10 +75,10 @@ def margin_loss(
   """ArcFace's loss, a mean.
 
   Args:
-    cosines: [N, classes], of embeddings and classes' centres.
+    cosines: [N, classes], of embeddings and classes' centers.
     labels: [N], the right classes.
     margin: added to the angle to the right class, radians.
-    scale: of cosines.
+    scale: factor of the cosines.
   """
   right = jax.nn.one_hot(labels, cosines.shape[-1], dtype=bool)
   cosine = jnp.sum(jnp.where(right, cosines, 0), -1)

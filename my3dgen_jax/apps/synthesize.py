@@ -54,9 +54,7 @@ class SynthesizeConfig:
   only: tuple[int, ...] | None = setting(
     None, "Numbers to draw instead of --count's: 5,17 or 0-3,8."
   )
-  seed: int = setting(
-    0, "Seed of the appearances, >= 0.", low=0
-  )
+  seed: int = setting(0, "Seed of the appearances, >= 0.", low=0)
   mixed: int = setting(
     3, "Anchors that share the weight of each latent, >= 1.", low=1
   )

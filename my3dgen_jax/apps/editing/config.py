@@ -21,9 +21,7 @@ class EditConfig:
   """How directions are found and followed."""
 
   samples: int = setting(
-    10_000,
-    "Samples of the generator to find a direction from, >= 1.",
-    low=1,
+    10_000, "Samples of the generator to find a direction from, >= 1.", low=1
   )
   truncation_psi: float = setting(
     1.0, "Truncation of the samples; 1: none, 0: the mean face."

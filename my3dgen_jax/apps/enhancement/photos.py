@@ -35,8 +35,7 @@ class PhotoSource:
   """One photo instead of an album, and what finds the person in photos."""
 
   small: str | None = setting(
-    None,
-    "Photo of any size, in color or gray, to use instead of an album.",
+    None, "Photo of any size, in color or gray, to use instead of an album."
   )
   camera: str | None = setting(
     None,

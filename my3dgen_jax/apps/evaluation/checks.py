@@ -91,6 +91,4 @@ def _check_run(folder: pathlib.Path, config: EvaluateConfig):
   for name in ("checkpoint", "album"):
     place = pathlib.Path(content["settings"][name]).expanduser()
     if not place.exists():
-      raise UserError(
-        f"{folder}: its {name}, {place}, is missing; restore it"
-      )
+      raise UserError(f"{folder}: its {name}, {place}, is missing; restore it")

@@ -56,10 +56,7 @@ class MeshConfig:
   """How to extract surfaces."""
 
   resolution: int = setting(
-    256,
-    "Grid points along a side.",
-    low=MIN_RESOLUTION,
-    high=MAX_RESOLUTION,
+    256, "Grid points along a side.", low=MIN_RESOLUTION, high=MAX_RESOLUTION
   )
   level: float = setting(LEVEL, "Raw density on the surface.")
   crop: float | None = setting(

@@ -169,9 +169,7 @@ def _fault(seen: Seen, roll: float, config: PrepareConfig) -> str:
       f"(min_inside {config.min_inside:g})"
     )
   if abs(roll) > config.max_roll:
-    return (
-      f"tilted: {abs(roll):.0f} degrees (max_roll {config.max_roll:g})"
-    )
+    return f"tilted: {abs(roll):.0f} degrees (max_roll {config.max_roll:g})"
   if scale < config.min_scale:
     return (
       f"{TINY}: {quality.side:.0f} pixels for {config.size} "

@@ -49,8 +49,7 @@ class PrepareConfig:
   )
   # Measured by benchmarks/small_faces.py: the smaller, the more harm.
   min_scale: float = setting(
-    0.4,
-    "Least number of photo pixels per crop pixel, along a side.",
+    0.4, "Least number of photo pixels per crop pixel, along a side."
   )
   min_inside: float = setting(
     0.5,
@@ -74,9 +73,7 @@ class PrepareConfig:
   reference: float = setting(
     0.1, "Photos to compare identity with: a share below 1, or a number."
   )
-  mirror: bool = setting(
-    False, "Add mirrored copies of the training photos."
-  )
+  mirror: bool = setting(False, "Add mirrored copies of the training photos.")
   keep: tuple[str, ...] = setting(
     (), "Names of photos to keep whatever the checks say."
   )
@@ -126,5 +123,7 @@ class PrepareConfig:
           f"{name}: expected a share below 1 or a whole number, got {value}"
         )
     if self.domain != "face" and self.identity:
-      raise ConfigError("identity: it distinguishes people, not cats; leave it out")
+      raise ConfigError(
+        "identity: it distinguishes people, not cats; leave it out"
+      )
     return self

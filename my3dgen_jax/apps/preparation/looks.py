@@ -196,7 +196,9 @@ def look(
     for face in landmarks.largest_first(faces)[:_MOST_FACES]:
       try:
         seen.append(_see(pixels, face, looking))
-      except UserError as error:  # implausible landmarks; other faces may be better
+      except (
+        UserError
+      ) as error:  # implausible landmarks; other faces may be better
         reason = str(error)
   # Whatever a decoder or detector makes of the strangest of 200 photos, the
   # others continue.

@@ -214,9 +214,7 @@ def along_keys(
   times = _times(keys, where)
   values = np.array([[row[name] for name in FIELDS] for row in rows])
   if closed and not np.array_equal(values[0], values[-1]):
-    raise UserError(
-      f"{where}: a closed path must end with its first key"
-    )
+    raise UserError(f"{where}: a closed path must end with its first key")
   shown = np.linspace(times[0], times[-1], frames, endpoint=not closed)
   yaw, pitch, radius, focals = _smooth(times, values, shown, closed).T
   return np.asarray(label(config, yaw, pitch, radius, focals))

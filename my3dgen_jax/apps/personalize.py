@@ -238,9 +238,7 @@ def begun_precision(out: str) -> str | None:
   begun = _begun(folder)
   if begun is None:
     return None
-  settings = begun[
-    "settings"
-  ]  # lacks the entry if written before the flag existed
+  settings = begun["settings"]  # older runs lack the entry
   # Nothing was set, and a CPU needs nothing: so the adapter's file equals that
   # of an uninterrupted run.
   if settings.get("precision") or (

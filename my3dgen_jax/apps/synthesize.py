@@ -114,7 +114,7 @@ def draw(
 
   Args:
     person: a person with anchors.
-    numbers: at least one, each >= 0.
+    numbers: the pictures' numbers, at least one, each >= 0.
     config: the seed and the ranges.
 
   Raises: UserError: there are no anchors.

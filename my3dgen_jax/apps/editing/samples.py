@@ -101,7 +101,7 @@ def write_samples(
   Args:
     person: the owner of the generator.
     config: the count of samples and the seed.
-    folder: where `0000.png`, … and `samples.npz` go; existing pictures stay.
+    folder: folder for `0000.png`, … and `samples.npz`; existing pictures stay.
 
   Raises:
     UserError: the folder holds other samples.

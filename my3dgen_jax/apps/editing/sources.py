@@ -83,7 +83,7 @@ def direction_from(
 
   Args:
     person: the owner of the generator.
-    source: where it comes from.
+    source: the direction's source.
     config: `share`, and the samples for a measure to label.
     out: folder to keep a measure's labels in.
     measure: labels samples where `source.measured` names attributes.

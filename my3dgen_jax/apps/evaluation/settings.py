@@ -62,7 +62,7 @@ def judges_of(
 
   Args:
     config: the settings; a folder that is None is left to the run.
-    folder: of the run.
+    folder: the run's folder.
 
   Returns: folders by "lpips", "identity" and "dists"; None: not measured.
   """

@@ -55,7 +55,7 @@ class People:
     self.measured: set[int] = set()
 
   def begin(self, *, seconds: float):
-    """Logs what there is to do.
+    """Logs the work to do.
 
     Args:
       seconds: seconds taken so far, for all runs.

@@ -168,7 +168,7 @@ def look(
 
   Args:
     task: the photo.
-    looking: how.
+    looking: the settings.
     detector: the detector, used if the task has no faces.
 
   Returns: arrays by name, as cached; see `load`.
@@ -330,7 +330,7 @@ def look_and_keep(
   Args:
     task: the photo.
     path: the file to write, unless the photo cannot be processed.
-    looking: how.
+    looking: the settings.
     detector: see `look`.
 
   Returns: why the photo cannot be processed, or None.

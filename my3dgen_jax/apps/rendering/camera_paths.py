@@ -178,7 +178,8 @@ def along_keys(
   """A smooth path along cameras, without overshoot.
 
   Args:
-    keys: at least one key, see above; "time" in all or none, increasing.
+    keys: key cameras, at least one, see above; "time" in all or none,
+      increasing.
     config: the average camera's settings.
     frames: count of frames, evenly spaced in time from the first key to the
       last or, on a closed path, to one step before the first.

@@ -192,7 +192,7 @@ def picture_of(
   """A picture of an array of `render_frames`.
 
   Args:
-    kind: of `KINDS`.
+    kind: one of `KINDS`.
     array: [H, W, C].
     limits: depths shown as white and black; None: the array's own.
 

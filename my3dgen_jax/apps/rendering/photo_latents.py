@@ -240,7 +240,7 @@ def _bent(person: Person, path: pathlib.Path) -> Network | None:
   found = lora_lib.load(adapter, model)
   if found.metadata.get(run_folder.BASE_DIGEST) != person.digest:
     raise CheckpointError(
-      f"{adapter}: goes on top of another generator; name "
+      f"{adapter}: belongs to another generator; name "
       "the run that the photo was inverted with"
     )
   return Network(

@@ -43,7 +43,7 @@ def view_labels(
   """Labels of cameras around the average one, every yaw at every pitch.
 
   Args:
-    config: where the average camera is and looks.
+    config: settings of the average camera.
     yaws: yaws, radians from the front.
     pitches: radians from the front.
     focal: focal length in image sizes.
@@ -62,7 +62,7 @@ def label_about_front(
   """Cameras around the average one with the lens of another; may be jitted.
 
   Args:
-    config: where the average camera is and looks.
+    config: settings of the average camera.
     c: [25], whose intrinsics are kept.
     yaw: [...], radians from the front.
     pitch: [...], radians from the front.
@@ -194,7 +194,7 @@ def synthesize_many(
       of their number.
 
   Yields: images, [H, W, 3] in [-1, 1], N of them.
-  Raises: UserError: a label that is no camera.
+  Raises: UserError: a label is not a camera's.
   """
   cameras.check_label(c)
   count, size = len(c), -(-batch_size // len(devices)) * len(devices)

@@ -1,4 +1,4 @@
-"""What can be rendered: seeds, photos' latents, paths between them, and edits."""
+"""What can be rendered: seeds, photos' latents, paths between, and edits."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -158,7 +158,7 @@ def look_up(
 
   Args:
     person: the owner of the latents.
-    config: which latents to show.
+    config: the latents to show.
     focal: focal length of the camera that random faces are made for, in image
       sizes.
 

@@ -210,7 +210,7 @@ def find_shots(
   Args:
     rendering: the generator's settings, for the average camera.
     scene: what they see.
-    config: which cameras.
+    config: the cameras.
 
   Raises: UserError: names the file of cameras, or the angle.
   """

@@ -78,7 +78,7 @@ def spread(
   """Cameras evenly over the range, its corners among them.
 
   Args:
-    rendering: where the average camera is and looks.
+    rendering: settings of the average camera.
     c: [25], label with the intrinsics to use.
     config: the count and range of cameras.
 
@@ -107,7 +107,7 @@ def between(
   fills the range evenly.
 
   Args:
-    rendering: where the average camera is and looks.
+    rendering: settings of the average camera.
     c: [25], label with the intrinsics to use.
     config: the range of cameras.
     count: count of cameras.

@@ -2,7 +2,7 @@
 
 The page is one file, `report/index.html` in the run's folder; it opens without
 a network and works without scripts. It holds photos of the person and the
-names of local folders: whoever gets it sees them.
+names of local folders: anyone who gets it sees them.
 """
 
 import io
@@ -250,7 +250,7 @@ def _before_after(
     "Before and after, in pictures",
     paragraph(
       "Each row: a photo; what the pretrained generator shows for it, from "
-      "its own camera and from both sides; and the same of the personalized "
+      "its own camera and from both sides; and the same from the personalized "
       "one."
     ),
     _synthetic(

@@ -35,7 +35,7 @@ class BrowserCamera:
     """Takes the cameras of another person's generator; forgets a photo's.
 
     Args:
-      config: where the average camera is and looks.
+      config: settings of the average camera.
     """
     self._config, self._photo = config, None
 

@@ -184,7 +184,7 @@ def guarding(
         return
       try:
         await handler(connection)
-      # One connection's failure is no other's.
+      # One connection's failure must not affect others.
       except Exception as error:  # pylint: disable=broad-exception-caught
         troubles.note(_described({"exception": error}))
         await connection.close(_FAILED)

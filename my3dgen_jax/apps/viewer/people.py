@@ -77,7 +77,7 @@ class People:
     devices: Sequence[jax.Device] = (),
     precision: str | None = None,
   ):
-    """Looks what there is; loads nothing.
+    """Finds people; loads nothing.
 
     Args:
       places: runs, adapters' files, or folders of such; none: the bare base.

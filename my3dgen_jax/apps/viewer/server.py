@@ -236,7 +236,7 @@ class Viewer:
       self._windows[client.client_id] = window
     try:
       window.open()
-    # One window's failure is no other's: whatever it is, the server goes on.
+    # One window's failure must not affect others or the server.
     except Exception as error:  # pylint: disable=broad-exception-caught
       client.add_notification(
         "No one could be loaded", one_line(error), color="red"

@@ -48,7 +48,7 @@ class Level(NamedTuple):
 
   Attributes:
     resolution: side of `image_raw`.
-    shown: of `scene.SHOWN`.
+    shown: one of `scene.SHOWN`.
   """
 
   resolution: int

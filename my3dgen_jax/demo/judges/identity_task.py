@@ -36,11 +36,11 @@ def identity_task(config: NetworksConfig, photos: gallery.Gallery) -> Task:
   def init(key):
     images = jnp.zeros((1, network.side, network.side, 3))
     variables = module.init(key, images)
-    centers = jax.random.normal(
+    centres = jax.random.normal(
       jax.random.fold_in(key, 1), (classes.shape[1], module.features)
     )
     return {
-      "params": {"network": variables["params"], "centers": centers},
+      "params": {"network": variables["params"], "centres": centres},
       "batch_stats": variables["batch_stats"],
     }
 
@@ -51,9 +51,9 @@ def identity_task(config: NetworksConfig, photos: gallery.Gallery) -> Task:
       identity.average_pool(images, network.side),
       mutable=["batch_stats"],
     )
-    centers = classes @ params["centers"]
-    centers *= jax.lax.rsqrt(jnp.sum(jnp.square(centers), -1, keepdims=True))
-    cosines = embeddings @ centers.T
+    centres = classes @ params["centres"]
+    centres *= jax.lax.rsqrt(jnp.sum(jnp.square(centres), -1, keepdims=True))
+    cosines = embeddings @ centres.T
     margin = config.margin * jnp.minimum(share / _WARM_UP, 1)
     value = margin_loss(cosines, labels, margin=margin, scale=config.scale)
     right = jnp.mean(jnp.argmax(cosines, axis=-1) == labels)

@@ -34,7 +34,7 @@ class ManifestTest(parameterized.TestCase):
     ("", "lists no people"),
     ("id,album\n", "lists no people"),
     ("name,album\nann,x\n", "line 1: has no column id"),
-    ("id,album,album\nann,x,y\n", "line 1: column album comes twice"),
+    ("id,album,album\nann,x,y\n", "line 1: column album appears twice"),
     ("id,,album\nann,x,y\n", "line 1: column 2 has no name"),
     ("id,album\nann,x,y\n", "line 2: has 3 cells for 2 columns"),
     ("id,album\n,x\n", "line 2, column id: expected a name"),

@@ -569,7 +569,9 @@ class PrepareTest(parameterized.TestCase):
     row = self.report()["me.png"]
     self.assertEqual(row["turned"], str(360 - 90 * quarters))
     self.assertLess(abs(float(row["roll"])), 5)
-    self.assertTrue(any("turned 1 that lay" in line for line in self.told))
+    self.assertTrue(
+      any("turned 1 sideways or upside-down" in line for line in self.told)
+    )
     # What is told of the landmarks lies in the file's pixels, and is enough.
     told = json.loads((self.out / "landmarks.json").read_text())
     (face,) = dotted_faces.find(upright.turned(pixels, quarters))

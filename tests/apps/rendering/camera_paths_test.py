@@ -153,7 +153,7 @@ class CameraPathsTest(parameterized.TestCase):
     ({"keys": [{"time": 0}, {"time": 0}]}, "key 1: its time must be after"),
     ({"closed": True, "keys": [{"yaw": 0}, {"yaw": 1}]}, "must end with"),
     ({"closed": 1, "keys": [{}]}, "closed must be true or false"),
-    ({"close": True, "keys": [{}]}, "'close' is not known"),
+    ({"close": True, "keys": [{}]}, "'close' is unknown"),
     ({"labels": {}}, "expected 1 to 100000 cameras, got 0"),
   )
   def test_bad_files(self, content, pattern):

@@ -12,8 +12,8 @@ The next --basis_people are personalized for shared bases alone. Each measured
 person's basis is fitted to all the others, and has never seen this one.
 
 Sizes are of the files: the demo's, and one of FFHQ's generator with random
-numbers, which has no small singular values to save at. A stopped benchmark goes
-on.
+numbers, which has no small singular values to save at. A stopped benchmark
+resumes.
 """
 
 import dataclasses
@@ -74,7 +74,7 @@ class Variant(NamedTuple):
 
   Attributes:
     leaves: tensors by path.
-    bytes: of the file.
+    bytes: size of the file.
     error: relative, see `quantization.relative_error`.
   """
 

@@ -118,13 +118,17 @@ def measure(flags: argparse.Namespace, folder: pathlib.Path):
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--base", default="tiny", help="tiny, or a preset")
+  parser.add_argument(
+    "--base", default="tiny", help="Base generator: tiny, or a preset."
+  )
   parser.add_argument("--people", type=int, default=100_000)
   parser.add_argument("--rank", type=int, default=1)
   parser.add_argument("--dtype", default="float32")
   parser.add_argument("--batch", type=int, default=1000)
   parser.add_argument("--seed", type=int, default=0)
-  parser.add_argument("--folder", default=None, help="where; default: /tmp")
+  parser.add_argument(
+    "--folder", default=None, help="Folder to work in; default: /tmp."
+  )
   flags = parser.parse_args()
   with tempfile.TemporaryDirectory(dir=flags.folder) as folder:
     measure(flags, pathlib.Path(folder))

@@ -61,7 +61,7 @@ _PRESET = cli.enum(
   "preset",
   "ffhqrebalanced512-128",
   list(config_lib.PRESETS),
-  "Which generator.",
+  "Generator to measure.",
 )
 _DTYPE = cli.enum(
   "dtype", "float32", ["float32", "bfloat16"], "Number type of activations."

@@ -7,7 +7,7 @@ The generators: pretrained, all weights tuned, LoRA of rank 1; the anchors of
 each are those of its run. What a photo shows is known exactly: the depth of an
 inverted head is compared with the true one from other sides, and a regressor
 of procedural people's smile and age looks at edits. The paper's own tables:
-`launch.evaluate`. A stopped benchmark goes on.
+`launch.evaluate`. A stopped benchmark resumes.
 """
 
 import pathlib
@@ -35,13 +35,13 @@ from my3dgen_jax.losses import scores
 from my3dgen_jax.losses.scores import IdentityScore
 from my3dgen_jax.training import run_folder
 
-_PEOPLE = cli.integer("people", 5, "How many.", lower_bound=2)
+_PEOPLE = cli.integer("people", 5, "Number of people.", lower_bound=2)
 _FIRST = cli.integer("first", 0, "Number of the first.", lower_bound=0)
 _RUNS = cli.string("runs", "runs/people", "Folder of demo_people.")
 _PHOTOS = cli.integer("photos", 2, "Held-out photos of each.", lower_bound=1)
 _VIEWS = cli.integer("views", 4, "Random views of each result.", lower_bound=1)
 _SAMPLES = cli.integer(
-  "samples", 3000, "That directions are found among.", lower_bound=100
+  "samples", 3000, "Samples to find directions from.", lower_bound=100
 )
 cli.define_cpu_devices()
 

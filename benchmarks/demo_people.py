@@ -7,7 +7,7 @@ Each person is personalized by `demo.flags`, by LoRA and by tuning all weights.
 The control: the adapter of the next person, on this one's held-out photos. With
 --variants=N the first N are also personalized in every other way that the
 paper compares (`VARIANTS`), for `launch.evaluate`. A
-stopped benchmark goes on, runs that are there are not repeated.
+stopped benchmark resumes; existing runs are not repeated.
 """
 
 import pathlib
@@ -23,7 +23,7 @@ from my3dgen_jax.launch.support import cli
 from my3dgen_jax.models.checkpoint import save_generator
 from my3dgen_jax.training import run_folder
 
-_PEOPLE = cli.integer("people", 8, "How many.", lower_bound=2)
+_PEOPLE = cli.integer("people", 8, "Number of people.", lower_bound=2)
 _FIRST = cli.integer("first", 0, "Number of the first.", lower_bound=0)
 _VARIANTS = cli.integer(
   "variants", 0, "People with all variants.", lower_bound=0

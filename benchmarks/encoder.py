@@ -32,9 +32,13 @@ from my3dgen_jax.training.encoding.step import make_step, optimizer
 from my3dgen_jax.training.state import TrainState
 from my3dgen_jax.types import Network
 
-_PRESET = cli.string("preset", None, "Of the generator; default: the demo's.")
+_PRESET = cli.string(
+  "preset", None, "Preset of the generator; default: the demo's."
+)
 _BATCH = cli.integer("batch", 64, "Pictures in a step.", lower_bound=1)
-_RUNS = cli.integer("runs", 3, "Of each, after one to warm up.", lower_bound=1)
+_RUNS = cli.integer(
+  "runs", 3, "Timed runs of each, after a warm-up.", lower_bound=1
+)
 cli.define_cpu_devices()
 
 

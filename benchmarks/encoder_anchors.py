@@ -4,9 +4,9 @@
 
 Of people of the demo whom no network has seen, the first --photos photos of the
 album are found by the prior in each of the ways below, with their own labels,
-and with labels that are 3 degrees off and whose focal length is off by 5 %, both
-at random, as of a crop of another size. They are rendered again as their own
-labels say, so that what bad labels cost is what they do to the latents.
+and with labels that are 3 degrees off and whose focal length is off by 5 %,
+both at random, as of a crop of another size. They are rendered again as their
+own labels say, so that what bad labels cost is what they do to the latents.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ from my3dgen_jax.ops import cameras
 from my3dgen_jax.training.anchors import AnchorFinder
 from my3dgen_jax.types import Network
 
-_PEOPLE = cli.integer("people", 8, "How many.", lower_bound=1)
+_PEOPLE = cli.integer("people", 8, "Number of people.", lower_bound=1)
 _FIRST = cli.integer("first", 0, "Number of the first.", lower_bound=0)
 _PHOTOS = cli.integer("photos", 30, "Photos of each.", lower_bound=1)
 _OUT = cli.string("out", "runs/encoder_anchors", "Folder of albums and finds.")

@@ -24,7 +24,7 @@ from my3dgen_jax.launch.support import cli
 from my3dgen_jax.storage import files
 
 _PHOTOS = flags.DEFINE_list("photos", None, "Folders of photos.", required=True)
-_DETECTIONS = flags.DEFINE_string("detections", None, "MTCNN's points.")
+_DETECTIONS = flags.DEFINE_string("detections", None, "File of MTCNN's points.")
 _OUT = flags.DEFINE_string("out", None, "Where to write the mean mesh.")
 _ROUNDS = 10  # of the mean's fit; it changes no more after three
 _FOREHEAD, _CHIN, _OUTER_CORNERS = 10, 152, (33, 263)

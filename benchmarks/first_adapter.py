@@ -25,7 +25,7 @@ from my3dgen_jax.demo.personal_runs import with_demo_person
 from my3dgen_jax.launch.support import cli
 
 _OUT = cli.string("out", "runs/first", "Folder of the album and the run.")
-_PEOPLE = cli.integer("people", 30, "How many.", lower_bound=1)
+_PEOPLE = cli.integer("people", 30, "Number of people.", lower_bound=1)
 _PHOTOS = cli.integer("photos", 5, "Photos of each.", lower_bound=1)
 _STEPS = cli.integer("steps", 300, "Steps of tuning.", lower_bound=1)
 _RATE = cli.number("learning_rate", 0.01, "Peak learning rate.")

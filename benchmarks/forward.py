@@ -23,10 +23,10 @@ _PRESET = flags.DEFINE_enum(
   "preset",
   "ffhqrebalanced512-128",
   list(config_lib.PRESETS),
-  "Which generator.",
+  "Generator to measure.",
 )
 _DTYPE = flags.DEFINE_enum(
-  "dtype", "float32", ["float32", "bfloat16"], "Of activations."
+  "dtype", "float32", ["float32", "bfloat16"], "Dtype of activations."
 )
 _RUNS = flags.DEFINE_integer("runs", 7, "Timed runs of each.", lower_bound=1)
 

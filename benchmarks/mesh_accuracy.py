@@ -15,7 +15,7 @@ the range of the training photos, and what they see of them is compared:
 
 in percent of the head's height, from chin to crown without hair. What lies
 outside of the mesh's cube counts for neither. The cameras' labels are off by
-0.01 rad, as a user's would be, and are no part of it: latents were found with
+0.01 rad, as a user's would be, and are not part of it: latents were found with
 them. With several --levels the columns are means over all people, a row each:
 choose the level on other people than those that it is shown on.
 """
@@ -40,8 +40,12 @@ from my3dgen_jax.storage.files import replacing
 _RUNS = cli.string("runs", "runs/people", "Folder of demo_people.")
 _PEOPLE = cli.listing("people", "0-4", "Which of them.")
 _PHOTOS = cli.listing("photos", "0,10,20", "Which of each person's.")
-_LEVELS = cli.listing("levels", f"{surface.LEVEL:g}", "Raw densities.")
-_RESOLUTION = cli.integer("resolution", 256, "Of the grid.", lower_bound=16)
+_LEVELS = cli.listing(
+  "levels", f"{surface.LEVEL:g}", "Raw densities to compare."
+)
+_RESOLUTION = cli.integer(
+  "resolution", 256, "Grid points along a side.", lower_bound=16
+)
 _VARIANT = cli.string("variant", "lora", "Folder of the run.")
 _CSV = cli.string("csv", None, "Table of all measurements, to be written.")
 _WRITE = cli.boolean("write", False, "Put the table into BENCHMARKS.md.")

@@ -20,7 +20,7 @@ _PRESET = flags.DEFINE_enum(
   "preset",
   "ffhqrebalanced512-128",
   list(config_lib.PRESETS),
-  "Which generator.",
+  "Generator to measure.",
 )
 _RUNS = flags.DEFINE_integer("runs", 3, "Timed runs of each.", lower_bound=1)
 _FIELDS = ("image", "image_raw", "image_depth")

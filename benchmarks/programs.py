@@ -43,7 +43,7 @@ class Program(NamedTuple):
   """What one device runs.
 
   Attributes:
-    function: of arrays.
+    function: function of arrays.
     arguments: their shapes and dtypes.
   """
 
@@ -57,10 +57,10 @@ def program(
   """A program by its name, a key of `PROGRAMS`.
 
   Args:
-    name: which.
-    config: of the generator, its dtype and precision too.
+    name: the program's name.
+    config: the generator's config, with dtype and precision.
     batch: photos or images at a time.
-    backbone: of LPIPS, which computes as the generator does.
+    backbone: LPIPS's backbone, which computes in the generator's precision.
   """
   return PROGRAMS[name](config, batch, backbone)
 

@@ -47,7 +47,7 @@ TEMPLATE = np.array(
     [70.7299, 92.2041],
   ]
 )
-# The same of MediaPipe's mesh; an eye is the middle of its corners.
+# The same points in MediaPipe's mesh; an eye is the middle of its corners.
 _MESH = ((33, 133), (362, 263), (1,), (61,), (291,))
 _HARD = "_hard"
 _MARGIN = 0.5  # around the detector's box, of its side: the mesh wants a head
@@ -61,7 +61,7 @@ class Album:
   """One person's faces.
 
   Attributes:
-    name: of the person.
+    name: the person's name.
     faces: [N, 112, 112, 3] in [-1, 1], aligned.
     skipped: photos without a face that was found.
     several: photos in which the largest of several faces was taken.

@@ -68,9 +68,9 @@ def against_the_machine(
 
   Args:
     call: runs the program once.
-    flops: that the program needs, as XLA counts them.
-    runs: of each, after one to warm up.
-    size: of the product's matrices.
+    flops: operations of the program, as XLA counts them.
+    runs: timed runs of each, after a warm-up.
+    size: side of the product's matrices.
 
   Returns: medians of the program's seconds, of the product's rate in FLOP/s,
     and of the ratio: seconds over what the program's arithmetic would take at
@@ -108,7 +108,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def write_section(title: str, body: str):
-  """Prints a section, and puts it into BENCHMARKS.md in place of the old."""
+  """Prints a section, and replaces the old one in BENCHMARKS.md."""
   print(f"## {title}\n\n{body}")
   text = FILE.read_text() if FILE.exists() else _HEADER
   parts = text.split("\n## ")

@@ -4,10 +4,10 @@
 
 A person of the demo is personalized from some photos (--sharp); from these and
 more (--small); and from these and as many more of whose faces a camera caught
-fewer pixels: made smaller, saved as JPEG and brought to the crop's size again, as
-`prepare` does. The share that is left of a side is what `prepare` calls
+fewer pixels: made smaller, saved as JPEG and brought to the crop's size again,
+as `prepare` does. The share that is left of a side is what `prepare` calls
 `--min_scale`. Small photos are worth keeping where the held-out photos look
-more like the person than without them. A stopped benchmark goes on.
+more like the person than without them. A stopped benchmark resumes.
 """
 
 import io
@@ -28,7 +28,7 @@ from my3dgen_jax.training import run_folder
 
 _OUT = cli.string("out", "runs/small_faces", "Folder of the runs.")
 _FIRST = cli.integer("first", 0, "Number of the first person.", lower_bound=0)
-_PEOPLE = cli.integer("people", 1, "How many.", lower_bound=1)
+_PEOPLE = cli.integer("people", 1, "Number of people.", lower_bound=1)
 _STEPS = cli.integer("steps", 100, "Steps of each run.", lower_bound=1)
 _SHARP = cli.integer(
   "sharp", 10, "Training photos that stay as they are.", lower_bound=1

@@ -6,10 +6,11 @@
         --people=1 --first=100 --ways=sweep --out=runs/schedules
 
 People of the demo whom no network has seen are personalized in each of the ways
-below, with as many steps as each says, by the command's own code in one process:
-programs are compiled by a first short run of each way, which does not count.
+below, with as many steps as each says, by the command's own code in one
+process: programs are compiled by a first short run of each way, which does not
+  count.
 Seconds are of anchors and tuning; quality is of held-out photos, whose latents
-are found in the way of the run. A stopped benchmark goes on.
+are found in the way of the run. A stopped benchmark resumes.
 """
 
 import contextlib
@@ -39,13 +40,15 @@ _CONFIG = config_flags.define(
   parse=dict.fromkeys(_SELECTIONS, parse_selection),
 )
 _DEMO = cli.integer("demo_person", None, "Is taken by --first and --people.")
-_PEOPLE = cli.integer("people", 8, "How many.", lower_bound=1)
+_PEOPLE = cli.integer("people", 8, "Number of people.", lower_bound=1)
 _FIRST = cli.integer("first", 0, "Number of the first.", lower_bound=0)
 _WAYS = cli.string(
   "ways", "all", "Names of ways, with semicolons between; all; or sweep."
 )
 _FIRST_ADAPTER = cli.string(
-  "first_adapter", "runs/first/run/adapter.safetensors", "Of first_adapter."
+  "first_adapter",
+  "runs/first/run/adapter.safetensors",
+  "Adapter file made by first_adapter.",
 )
 cli.define_cpu_devices()
 
@@ -54,7 +57,7 @@ class Way(NamedTuple):
   """Flags of runs, and how long they are.
 
   Attributes:
-    steps: of tuning, of a run each.
+    steps: tuning steps, one count per run.
     flags: other than the flagfile's.
   """
 

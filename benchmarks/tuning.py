@@ -30,18 +30,18 @@ _PRESET = cli.enum(
   "preset",
   "ffhqrebalanced512-128",
   list(config_lib.PRESETS),
-  "Which generator.",
+  "Generator to measure.",
 )
 _MODE = cli.enum("mode", "lora", ["lora", "full"], "What is tuned.")
 _BACKBONE = cli.enum(
-  "backbone", "alex", ["alex", "vgg", "squeeze"], "Of LPIPS."
+  "backbone", "alex", ["alex", "vgg", "squeeze"], "Backbone of LPIPS."
 )
 _BATCH = cli.integer("batch_size", 1, "Photos a step.", lower_bound=1)
 _PARTS = cli.integer("accumulation", 1, "Parts of it.", lower_bound=1)
 _DTYPE = cli.enum(
-  "dtype", "float32", ["float32", "bfloat16"], "Of activations."
+  "dtype", "float32", ["float32", "bfloat16"], "Dtype of activations."
 )
-_RUNS = cli.integer("runs", 5, "Timed steps.", lower_bound=1)
+_RUNS = cli.integer("runs", 5, "Number of timed steps.", lower_bound=1)
 
 
 def main():

@@ -3,8 +3,9 @@
     python -m benchmarks.turning [--preset ffhqrebalanced512-128]
 
 The head turns by ±0.35 rad; of its 120 frames some are timed, which all cost
-the same. "planes kept" is what `apps.rendering.frames.render_frames` does with a latent
-that stays; "planes each frame" is the same call with a latent for each frame.
+the same. "planes kept" is what `apps.rendering.frames.render_frames` does with
+a latent that stays; "planes each frame" is the same call with a latent for each
+frame.
 """
 
 import os
@@ -28,7 +29,7 @@ _PRESET = flags.DEFINE_enum(
   "preset",
   "ffhqrebalanced512-128",
   list(config_lib.PRESETS),
-  "Which generator.",
+  "Generator to measure.",
 )
 _RUNS = flags.DEFINE_integer(
   "runs", 5, "Timed blocks of frames of each.", lower_bound=1

@@ -29,8 +29,8 @@ _SECONDS = 5.0  # of dragging
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--runs", required=True, help="two or more")
-  parser.add_argument("--picture", help="file of a screenshot")
+  parser.add_argument("--runs", required=True, help="Run folders, two or more.")
+  parser.add_argument("--picture", help="File for a screenshot.")
   parser.add_argument("--port", type=int, default=8090)
   arguments = parser.parse_args()
   reason = browser_lib.missing()
@@ -197,7 +197,7 @@ def _wiggle(window, label):
 
 
 def _pose(window, picture):
-  """A screenshot that shows what there is."""
+  """A screenshot of the page."""
   window.press("From the front")
   window.slide("Smile", "ArrowRight", 24)
   window.drag(-60, 12)

@@ -58,7 +58,7 @@ def some_of(texts: Iterable[str], *, most: int = 4) -> str:
 
 
 def read_file(path: str) -> bytes:
-  """The bytes of an ordinary file.
+  """The bytes of a regular file.
 
   Raises:
     CheckpointError: there is none, or it is a folder, a device or empty.
@@ -68,7 +68,7 @@ def read_file(path: str) -> bytes:
       raise CheckpointError("is a folder, not a checkpoint file")
     if os.path.exists(path) and not os.path.isfile(path):
       # A pipe or a device could go on for ever.
-      raise CheckpointError("is not an ordinary file")
+      raise CheckpointError("is not a regular file")
     try:
       with open(path, "rb") as file:
         data = file.read()

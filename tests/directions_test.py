@@ -390,7 +390,7 @@ class LabelsTest(FileTest):
   def test_no_file(self):
     for path, reason in (
       (self.path, "No such file"),
-      (self.folder, "is not an ordinary file"),
+      (self.folder, "is not a regular file"),
     ):
       with self.assertRaisesRegex(
         UserError, f"^{path}: cannot be read: .*{reason}"
@@ -523,10 +523,10 @@ class DirectionFileTest(FileTest):
 
   def test_what_is_no_file(self):
     self.assert_refused("cannot be read: No such file")
-    self.assert_refused("is not an ordinary file", self.folder)
+    self.assert_refused("is not a regular file", self.folder)
     self.assert_refused("No such file", self.folder / "age.pt")
     os.mkfifo(self.path)
-    self.assert_refused("is not an ordinary file")
+    self.assert_refused("is not a regular file")
     self.path.unlink()
     with self.path.open("wb") as file:
       file.truncate(2**24 + 1)

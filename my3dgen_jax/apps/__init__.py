@@ -1,4 +1,4 @@
-"""What one does with a generator: each application a function or two.
+"""Applications of a generator, one or two functions each.
 
 One file for each application; what several need, or what is large, is a
 package of its own: `rendering`, `reports`, `preparation`, `evaluation`,

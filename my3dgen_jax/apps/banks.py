@@ -1,4 +1,4 @@
-"""What is done with a bank: people from runs go in, adapters come out."""
+"""Adds people's runs to an adapter bank, and exports adapters from it."""
 
 import dataclasses
 import hashlib
@@ -20,26 +20,26 @@ from my3dgen_jax.training.anchors import Anchors
 
 ACTIONS = ("add", "list", "remove", "compact", "verify", "export")
 _KINDS = {"F32": "float32", "F16": "float16"}
-# Letters that some system does not have in files' names.
+# Characters that some systems do not allow in file names.
 _UNSAFE = set('%/\\:*?"<>|')
-_LONGEST = 180  # bytes of a file's name, of the 255 that systems take
+_LONGEST = 180  # bytes of a file name; systems allow 255
 
 
 @dataclasses.dataclass(frozen=True)
 class AddConfig:
-  """What is added, and how it is kept."""
+  """What to add, and how to keep it."""
 
   replace: bool = setting(
-    False, "Replace people who are in the bank already; else they are refused."
+    False, "Replace people who are already in the bank; else they are refused."
   )
   dtype: Literal["float32", "float16"] | None = setting(
     None,
-    "Numbers of the adapters; default: as in their files, but float32 of those "
-    "of int8 and int4.",
+    "Dtype of the adapters; default: that of their files, but float32 for "
+    "int8 and int4.",
   )
   anchors: bool = setting(
     True,
-    "Keep the anchors of runs beside the adapters, for the personal hull; they "
+    "Keep the runs' anchors beside the adapters, for the personal hull; they "
     "may take more room than the adapter.",
   )
 
@@ -54,13 +54,13 @@ def add(
   """Adds people, all of them or none.
 
   Args:
-    bank: made if there is none.
-    places: runs, adapters' files, or folders of such.
-    config: what of them is kept.
-    names: ids, one for each that is found; none: as runs are told apart.
+    bank: the bank, created if missing.
+    places: runs, adapter files, or folders of them.
+    config: what to keep of them.
+    names: ids, one per adapter found; none: ids that tell the runs apart.
 
-  Returns: a line that says so.
-  Raises: UserError, CheckpointError: names what cannot be added.
+  Returns: a line that lists them.
+  Raises: UserError, CheckpointError: name what cannot be added.
   """
   found = find_places([pathlib.Path(one).expanduser() for one in places])
   if names and len(names) != len(found):
@@ -82,7 +82,7 @@ def add(
 
 
 def listed(bank: lora_lib.Bank) -> Iterator[str]:
-  """A line for each person, and one for all of them."""
+  """One line per person, then one for all of them."""
   for one in bank.records():
     yield (
       f"{one.id}: rank {one.config.rank} ({one.config.conv_rank}), "
@@ -94,8 +94,8 @@ def listed(bank: lora_lib.Bank) -> Iterator[str]:
     f"{sizes.people} people of the base {bank.base[:12]}, "
     f"{sizes.files / 1e6:.3f} MB in {sizes.shards} shards"
     + (
-      f"; {sizes.removed} rows of people removed or replaced are still in the "
-      "files, until bank compact"
+      f"; {sizes.removed} rows of removed or replaced people remain in the "
+      "files until bank compact"
       if sizes.removed
       else ""
     )
@@ -103,25 +103,25 @@ def listed(bank: lora_lib.Bank) -> Iterator[str]:
 
 
 def remove(bank: lora_lib.Bank, ids: Sequence[str]) -> list[str]:
-  """Removes people, and says what is left of them; see `Bank.remove`."""
+  """Removes people, and says what remains of them; see `Bank.remove`."""
   return [
-    f"{bank.folder}: removed {bank.remove(ids)} people; their numbers are in "
+    f"{bank.folder}: removed {bank.remove(ids)} people; their numbers stay in "
     "the files until bank compact"
   ]
 
 
 def compact(bank: lora_lib.Bank) -> list[str]:
-  """Compacts, and says what is gone; see `Bank.compact`."""
+  """Compacts, and says what was dropped; see `Bank.compact`."""
   return [
-    f"{bank.folder}: {bank.compact()} rows of numbers of people removed or "
-    "replaced are gone from all its files"
+    f"{bank.folder}: {bank.compact()} rows of removed or "
+    "replaced people are gone from all its files"
   ]
 
 
 def verify(bank: lora_lib.Bank) -> list[str]:
-  """Says that nothing is damaged.
+  """Checks that nothing is damaged.
 
-  Raises: CheckpointError: something is; of several, others are on stderr.
+  Raises: CheckpointError: the first damage; any more are printed to stderr.
   """
   faults = bank.verify()
   for fault in faults[:-1]:
@@ -132,25 +132,25 @@ def verify(bank: lora_lib.Bank) -> list[str]:
 
 
 def damaged(bank: lora_lib.Bank) -> list[str]:
-  """Whose numbers are damaged; raises UserError where nobody's are."""
+  """The ids whose adapters are damaged; raises UserError if none are."""
   ids = sorted({person for fault in bank.verify() for person in fault.ids})
   if not ids:
-    raise UserError(f"{bank.folder}: nobody is damaged")
+    raise UserError(f"{bank.folder}: nothing is damaged")
   return ids
 
 
 def export(
   bank: lora_lib.Bank, ids: Sequence[str], out: str | os.PathLike
 ) -> list[pathlib.Path]:
-  """Writes adapters as files of their own, and anchors beside them.
+  """Writes adapters to one file each, and their anchors beside them.
 
   Args:
-    bank: where from.
-    ids: whom.
-    out: folder, made if missing; files of the same names are replaced.
+    bank: the bank to read.
+    ids: the people to export.
+    out: folder, created if missing; files of the same names are replaced.
 
-  Returns: the adapters' files.
-  Raises: UserError: somebody is not there; CheckpointError; OSError.
+  Returns: the adapter files.
+  Raises: UserError: a person is not in the bank; CheckpointError; OSError.
   """
   for person in ids:
     bank.place(person)  # before anything is written
@@ -175,7 +175,7 @@ def export(
 
 
 def file_name(person: str) -> str:
-  """An id as a file may be called: another for another id."""
+  """A file name for an id, different for each id."""
   name = "".join(
     f"%{ord(letter):02X}" if letter in _UNSAFE else letter for letter in person
   )
@@ -189,15 +189,15 @@ def file_name(person: str) -> str:
 
 
 def _entry(person: str, place: Place, config: AddConfig) -> lora_lib.Entry:
-  """What lies somewhere, ready to be added."""
+  """The adapter at a place, ready to be added."""
   path, base, photos, places = place.path, None, None, []
   if place.kind == "run":
     described = run_folder.read_config(path)
     mode = described["settings"]["tuning"]["mode"]
     if mode != "lora":
       raise UserError(
-        f"{path}: is a run of --mode={mode}, which has no adapter; a bank "
-        "takes those of --mode=lora"
+        f"{path}: a run with --mode={mode} has no adapter; a bank "
+        "takes runs with --mode=lora"
       )
     base = described[run_folder.BASE_DIGEST]
     if config.anchors:
@@ -221,7 +221,7 @@ def _entry(person: str, place: Place, config: AddConfig) -> lora_lib.Entry:
 
 
 def _dtype(path: pathlib.Path) -> str:
-  """That of an adapter's numbers in its file."""
+  """The dtype of an adapter's numbers in its file."""
   with tensor_files.opened(path, "an adapter") as file:
     kinds = {file.get_slice(name).get_dtype() for name in file.keys()}
   return _KINDS.get(kinds.pop(), "float32") if len(kinds) == 1 else "float32"

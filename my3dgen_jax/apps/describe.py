@@ -1,4 +1,4 @@
-"""What a preset, a checkpoint, an adapter or a run is, without its weights."""
+"""Describes a preset, checkpoint, adapter or run, without its weights."""
 
 import json
 import os
@@ -31,9 +31,9 @@ def describe_preset(name: str, lora_config: LoraConfig) -> list[str]:
 
   Args:
     name: see `config.PRESETS`.
-    lora_config: of the adapter whose sizes stand beside it.
+    lora_config: settings of the adapter whose sizes are listed beside it.
 
-  Raises: ConfigError: no such preset, or the adapter's settings do not work.
+  Raises: ConfigError: unknown preset, or invalid adapter settings.
   """
   return [f"preset {name}", *_describe_generator(preset(name), lora_config)]
 
@@ -41,7 +41,7 @@ def describe_preset(name: str, lora_config: LoraConfig) -> list[str]:
 def describe_checkpoint(
   folder: _PathLike, lora_config: LoraConfig
 ) -> list[str]:
-  """Lines about a generator's folder; see `describe_preset`.
+  """Lines about a generator checkpoint; see `describe_preset`.
 
   Raises: CheckpointError: it cannot be read.
   """
@@ -119,9 +119,9 @@ def describe_run(folder: _PathLike) -> list[str]:
         for line in summary.get(strangers.WARNINGS, ())
       ]
     except (KeyError, TypeError, ValueError, AttributeError):
-      raise CheckpointError(f"{path}: is not the summary of a run") from None
+      raise CheckpointError(f"{path}: is not a run's summary") from None
   else:
-    lines.append("unfinished; personalize --resume goes on with it")
+    lines.append("unfinished; personalize --resume continues it")
   model = GeneratorConfig.from_dict(config["generator"])
   adapter = folder / run_folder.ADAPTER_FILE
   if not adapter.exists():
@@ -150,7 +150,7 @@ def _describe_generator(
     f"3 x {backbone.plane_channels} x {backbone.resolution} x "
     f"{backbone.resolution}",
     f"{rendering.depth_resolution} + "
-    f"{rendering.depth_resolution_importance} samples a ray from "
+    f"{rendering.depth_resolution_importance} samples per ray from "
     f"{rendering.ray_start} to {rendering.ray_end}, box "
     f"{rendering.box_warp}",
     _describe_lora(lora_config),
@@ -192,7 +192,7 @@ def _total(shapes: Mapping[tuple[str, ...], Any]) -> int:
 
 
 def _sizes(shapes: Mapping[tuple[str, ...], Any]) -> dict[str, int]:
-  """Numbers of each block."""
+  """The count of numbers in each block."""
   sizes: dict[str, int] = {}
   for path, leaf in shapes.items():
     block = lora_lib.block_of(path)
@@ -201,7 +201,7 @@ def _sizes(shapes: Mapping[tuple[str, ...], Any]) -> dict[str, int]:
 
 
 def _table(columns: Mapping[str, Mapping[str, int]]) -> list[str]:
-  """A row a block, a column of numbers each."""
+  """One row per block, one column of counts per entry."""
   blocks = sorted(
     {block for column in columns.values() for block in column}, key=_natural
   )
@@ -222,7 +222,7 @@ def _natural(name: str) -> list[Any]:
 
 
 class _Header(NamedTuple):
-  """Shape and dtype of a tensor that is not read."""
+  """Shape and dtype of a tensor, without its data."""
 
   shape: tuple[int, ...]
   dtype: str
@@ -231,7 +231,7 @@ class _Header(NamedTuple):
 def _read_header(
   path: _PathLike,
 ) -> tuple[dict[tuple[str, ...], _Header], LoraConfig, dict[str, str]]:
-  """What an adapter's file says of itself."""
+  """The header of an adapter file."""
   with tensor_files.opened(path, "an adapter") as file:
     metadata = dict(file.metadata() or {})
     shapes = {
@@ -242,7 +242,7 @@ def _read_header(
       for piece in [file.get_slice(name)]
     }
   lora_config = lora_files.settings_of(path, metadata, map("/".join, shapes))
-  metadata.setdefault("format", "1")  # of before there were two
+  metadata.setdefault("format", "1")  # written before there were two formats
   if metadata["format"] == packed_files.FORMAT:
     found = packed_files.shapes_of(path, metadata)
     shapes = {

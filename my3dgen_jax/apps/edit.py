@@ -1,11 +1,11 @@
-"""One attribute of a person's pictures changes, the person stays.
+"""Changes one attribute of a person's pictures and keeps the person.
 
     w = samples.sample_latents(key, person.generator, 10_000)
     scores = labels.label(person, w, labels.Measure("smiles", my_classifier))
     smile = finding.find_direction(w, scores, "smile", without=["age"])
     edited = edit.edit_strip(person, start, smile, strengths)
 
-A direction is found among samples of the generator, and followed as weights
+A direction is found from samples of the generator, and followed as weights
 of the person's anchors, so that an edit stays in (or near) the personal hull.
 
 Source: My3DGen, section 4.4; InterFaceGAN; MyStyle, section 3.3.
@@ -43,16 +43,16 @@ STRIP_FILE = "strip.png"
 EDITS_FILE = "edits.npz"
 SUMMARY_FILE = "summary.json"
 
-_ROUNDING = 1e-5  # of weights
+_ROUNDING = 1e-5  # error of weights
 
 
 class Edited(NamedTuple):
-  """A start on its way.
+  """A start, moved along a direction.
 
   Attributes:
     ws: [T, num_ws, w_dim].
     alpha: [T, N], weights of the anchors, or None.
-    c: [T, 25].
+    c: [T, 25], camera labels.
     images: [T, H, W, 3] float32.
   """
 
@@ -69,17 +69,17 @@ def find_starts(
   *,
   log: Callable[[str], None] = print,
 ) -> list[PhotoLatent]:
-  """Looks up what is edited.
+  """Finds the latents to edit.
 
   Args:
-    person: whom it shows.
+    person: the person shown.
     names: photos of the run, with or without their extension; "all" of them;
-      or files of `apps.invert`, NAME.npz. What bends the generator to the
+      or files of `apps.invert`, NAME.npz. The tuning of the generator to the
       photo (NAME.safetensors, NAME_generator) is used if it lies beside.
-      Latents outside of the hull are moved onto it, but for those of bent
-      generators, which are edited by the same steps where they are.
-    config: `apply` and `beta` are used.
-    log: called with a line where a latent is moved.
+      Latents outside the hull are moved onto it, except those of tuned
+      generators, which take the same steps from where they are.
+    config: the edit's settings; `apply` and `beta` are used.
+    log: called with a line for each latent that is moved.
 
   Raises: UserError, CheckpointError: names what is not there.
   """
@@ -96,7 +96,7 @@ def ready(
   *,
   log: Callable[[str], None] = print,
 ) -> PhotoLatent:
-  """A latent as edits begin with it, see `find_starts`."""
+  """A latent, ready to be edited; see `find_starts`."""
   if config.apply != "alpha":
     return start
   return _in_the_hull(person, start, config, log)
@@ -114,21 +114,21 @@ def edit_strip(
   c: Array | None = None,
   batch_size: int = 4,
 ) -> Edited:
-  """Pictures of a start on its way along a direction.
+  """Pictures of a start, moved along a direction.
 
   Args:
-    person: whom it shows.
-    start: of `find_starts`.
-    direction: in W or W+.
+    person: the person shown.
+    start: a start from `find_starts`.
+    direction: the direction, in W or W+.
     strengths: [T], lengths in W.
     apply: see `EditConfig`.
     edge: see `latents.Hull.edit`.
-    beta: of the hull.
-    c: [25] or [T, 25], cameras; None: the start's.
-    batch_size: pictures at a time, over all devices.
+    beta: how far below 0 the hull's weights may be.
+    c: [25] or [T, 25], camera labels; None: the start's.
+    batch_size: pictures per batch, over all devices.
 
   Returns: Edited.
-  Raises: UserError: the hull is missing, or the direction does not fit.
+  Raises: UserError: there is no hull, or the direction does not fit.
   """
   ws, alpha = edited_latents(
     person, start, direction, strengths, apply=apply, edge=edge, beta=beta
@@ -166,7 +166,8 @@ def edited_latents(
   gamma = hull.coordinates(direction.vector).gamma
   rows = np.repeat(start.alpha[None], len(strengths), axis=0)
   alpha = np.asarray(hull.edit(rows, gamma, strengths, edge))
-  # The start in the same product: its last digits do not count as an edit.
+  # The start goes through the same product, so rounding does not look like
+  # an edit.
   ws = np.asarray(hull.latents(np.concatenate([start.alpha[None], alpha])))
   return start.ws + (ws[1:] - ws[:1]), alpha
 
@@ -181,18 +182,18 @@ def write_edits(
   measure: Measure | None = None,
   log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-  """Edits into a folder.
+  """Writes edits to a folder.
 
   Args:
-    person: whom the starts show.
-    starts: of `find_starts`; none: the direction alone is written.
-    direction: its name becomes that of a file.
-    config: how.
-    out: folder; `strip.png` (a row a start, a column a strength), with frames
-      a `NAME.mp4` a start, `edits.npz` (names, ws, alpha, c, strengths,
-      unit), `DIRECTION.npy` and `summary.json`.
-    measure: of attributes that the summary tells of each picture, or None.
-    log: called with a line a start, and with warnings.
+    person: the person shown.
+    starts: starts from `find_starts`; none: only the direction is written.
+    direction: the direction; its file is named after it.
+    config: the edit's settings.
+    out: folder; `strip.png` (one row per start, one column per strength), with
+      frames one `NAME.mp4` per start, `edits.npz` (names, ws, alpha, c,
+      strengths, unit), `DIRECTION.npy` and `summary.json`.
+    measure: measures attributes of each picture for the summary, or None.
+    log: called with one line per start, and with warnings.
 
   Returns: what `summary.json` holds; "reach" is in the unit of strengths.
   Raises: as `edit_strip`; Interrupted: SIGTERM or SIGINT.
@@ -303,10 +304,10 @@ def _in_the_hull(
   config: EditConfig,
   log: Callable[[str], None],
 ) -> PhotoLatent:
-  """A start with weights, one set for all layers; see `find_starts`."""
+  """A start with one set of weights for all layers; see `find_starts`."""
   hull = person.hull(config.beta)
   if start.alpha is not None:
-    # What layers have of their own, and what is outside, stays in ws.
+    # Differences between layers, and what is outside the hull, stay in ws.
     alpha = np.atleast_2d(start.alpha).mean(axis=0, keepdims=True)
     if alpha.min() < -hull.beta - _ROUNDING or (
       abs(alpha.sum() - 1) > _ROUNDING
@@ -322,7 +323,7 @@ def _in_the_hull(
     np.linalg.norm(start.ws - middle), 1e-12
   )
   log(
-    f"{start.name}: moved onto the hull, by {share:.2f} of its distance "
+    f"{start.name}: moved onto the hull by {share:.2f} of its distance "
     "from the anchors' mean"
   )
   return start._replace(ws=inside, alpha=alpha[0])
@@ -331,7 +332,7 @@ def _in_the_hull(
 def _cameras(
   person: Person, start: PhotoLatent, config: EditConfig
 ) -> np.ndarray | None:
-  """Those of the strip, [T, 25]; None: the start's."""
+  """Camera labels of the strip, [T, 25]; None: the start's."""
   if not config.turn:
     return None
   return render.about_front(
@@ -350,7 +351,7 @@ def _frames(
   config: EditConfig,
   stop: StopRequest,
 ) -> Iterator[np.ndarray]:
-  """Frames of a video: from the first strength to the last and back."""
+  """Video frames, from the first strength to the last and back."""
   first, last = config.strengths[0], config.strengths[-1]
   there = (
     1 - np.cos(np.linspace(0, 2 * np.pi, config.frames, endpoint=False))
@@ -387,7 +388,7 @@ def _frames(
 def _numbers(
   edited: Edited, score: IdentityScore | None, measure: Measure | None
 ) -> dict[str, list[float]]:
-  """What can be told of each picture of a start."""
+  """Measured numbers of each picture of a start."""
   row = {}
   if score is not None:
     row["id_sim"] = score(edited.images)
@@ -408,7 +409,7 @@ def _keep(
   kept: Sequence[Edited],
   config: EditConfig,
 ):
-  """Writes what the strip shows, to go on with."""
+  """Writes the latents and cameras of the strip."""
   arrays = {
     "names": np.array(list(names), np.str_),
     "ws": np.stack([one.ws for one in kept]),
@@ -423,5 +424,5 @@ def _keep(
 
 
 def file_name(name: str) -> str:
-  """A text without what file names should not hold."""
+  """A text without characters that file names should not have."""
   return re.sub(r"[^\w.+-]+", "_", name).strip("_.") or "direction"

@@ -1,8 +1,8 @@
-"""What is missing from a photo, filled in by what is known of the person.
+"""Fills in what is missing from a photo, using what is known of the person.
 
-Holes (inpainting), detail (superresolution), colors, sharpness: the photo is
-looked for in the personal hull, as it is seen, i.e. through a hole or through
-a degradation; what the generator shows then has what is missing.
+Holes (inpainting), detail (superresolution), colors or sharpness: the photo is
+searched for in the personal hull, seen through a hole or a degradation; the
+generator's picture of what is found has what the photo lacks.
 
 Source: My3DGen, section 4.3; MyStyle, section 4.
 """
@@ -45,13 +45,13 @@ Segmenter = Callable[[Array], Array]
 
 
 class Enhanced(NamedTuple):
-  """A photo with what was missing.
+  """An enhanced photo.
 
   Attributes:
     image: uint8 [H, W, 3].
-    seen: uint8 [h, w, C], what was known; holes are grey.
-    generated: uint8 [H, W, 3], all that the generator shows.
-    background: uint8 [H, W, 3], the photo as it was seen, in full size.
+    seen: uint8 [h, w, C], the known pixels; holes are gray.
+    generated: uint8 [H, W, 3], the generator's whole picture.
+    background: uint8 [H, W, 3], the photo as seen, at full size.
     mask: [H, W, 1] in [0, 1], how much of the image is generated.
     ws: [num_ws, w_dim].
     alpha: [N] or [num_ws, N], weights of the anchors.
@@ -67,7 +67,7 @@ class Enhanced(NamedTuple):
 
 
 class _Shown(NamedTuple):
-  """Where the search ended: rows of photos."""
+  """The search's result, one row per photo."""
 
   output: RenderOutput
   ws: np.ndarray
@@ -85,21 +85,21 @@ def inpaint(
   stop: StopRequest | None = None,
   cache: pathlib.Path | None = None,
 ) -> list[Enhanced]:
-  """Fills holes of photos.
+  """Fills holes in photos.
 
   Args:
-    person: whom they show.
+    person: the person shown.
     photos: uint8 [N, H, W, 3].
     c: [N, 25].
-    holes: [N, H, W] bool, where nothing is known.
-    config: how; `hull` is used.
-    names: of the photos, for messages.
-    stop: looked at after each step.
-    cache: folder where the search is kept; None: nowhere.
+    holes: [N, H, W] bool, True where nothing is known.
+    config: the settings; `hull` is used.
+    names: the photos' names, for messages.
+    stop: request to stop, checked after each step.
+    cache: folder to keep the search in; None: it is not kept.
 
-  Returns: an `Enhanced` each; pixels that are known are what they were.
-  Raises: as `PhotoFits.fit`; UserError where LPIPS or anchors are missing, a
-    photo has no hole, or is nothing else.
+  Returns: one `Enhanced` per photo; known pixels are unchanged.
+  Raises: as `PhotoFits.fit`; UserError if LPIPS or anchors are missing, or a
+    photo has no hole or nothing but a hole.
   """
   names = names or _numbers(len(photos))
   for name, hole in zip(names, holes):
@@ -109,7 +109,7 @@ def inpaint(
         + ("nothing of the photo" if hole.all() else "nothing to fill")
         + "; expected white where the photo is known, and black elsewhere"
       )
-  # What lies in a hole is no part of what is known.
+  # The content of a hole is unknown, so it must not count.
   blank = np.where(holes[..., None], np.uint8(127), photos)
   shown = _search(
     person,
@@ -157,33 +157,32 @@ def restore(
   stop: StopRequest | None = None,
   cache: pathlib.Path | None = None,
 ) -> list[Enhanced]:
-  """Undoes what happened to photos.
+  """Undoes a degradation of photos.
 
-  The person is what the generator shows, changed a little so that the result
-  degrades to what was seen; the background is the photo as it was seen. Where
-  that is smaller than the result, the background is enlarged by Lanczos's
-  filter and changed a little too.
+  The person is the generator's picture, changed slightly so that the result
+  degrades to what was seen; the background is the photo as seen. If that is
+  smaller than the result, the background is enlarged by a Lanczos filter and
+  changed slightly too.
 
   Args:
-    person: whom they show.
-    seen: uint8 [N, h, w, C], three channels or grey.
+    person: the person shown.
+    seen: uint8 [N, h, w, C], three channels or gray.
     c: [N, 25].
-    degradation: what happened.
-    config: how; `hull`, `everywhere`, `feather` and `agreement_steps` are
-      used.
-    names: of the photos, for messages.
-    segment: finds the person in what the generator shows; None: by its depth,
+    degradation: the degradation to undo.
+    config: the settings; `hull`, `everywhere`, `feather` and
+      `agreement_steps` are used.
+    names: the photos' names, for messages.
+    segment: finds the person in the generator's picture; None: its depth does,
       see `by_depth`.
-    masks: [H, W] bool each, where the person is, or None for those that are
-      to be found.
-    known: [N, h, w, 1] in [0, 1], 0 where `seen` says nothing; None: all of
-      it counts.
-    stop: looked at after each step.
-    cache: folder where the search is kept; None: nowhere.
+    masks: [H, W] bool each, True where the person is; None: find it.
+    known: [N, h, w, 1] in [0, 1], 0 where `seen` is unknown; None: all of it
+      is known.
+    stop: request to stop, checked after each step.
+    cache: folder to keep the search in; None: it is not kept.
 
-  Returns: an `Enhanced` each.
-  Raises: as `inpaint`; UserError where `seen` is not what the degradation
-    makes.
+  Returns: one `Enhanced` per photo.
+  Raises: as `inpaint`; UserError if `seen` does not have the shape that
+    the degradation makes.
   """
   names = names or _numbers(len(seen))
   side = person.generator.module.config.img_resolution
@@ -233,10 +232,10 @@ def restore(
       )
     )[0]
     background = lanczos(seen[i], side)
-    if is_small:  # Lanczos's filter does not quite undo what made it so
+    if is_small:  # the Lanczos filter does not quite undo the shrinking
       background = images.to_uint8(matched(images.to_float(background)))
-    # All of what was generated, not the person alone: the few pixels at an
-    # edge would have to make up for what lies beyond.
+    # The whole generated picture, not the person alone: otherwise the few
+    # pixels at an edge would have to make up for what lies beyond it.
     image = weights * matched(generated) + (1 - weights) * images.to_float(
       background
     )
@@ -266,27 +265,28 @@ def write_enhanced(
   segment: Segmenter | None = None,
   log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-  """Enhances photos into a folder; a stopped one goes on.
+  """Enhances photos into a folder; resumes where it was stopped.
 
   Args:
-    person: whom they show.
-    album: photos with cameras, of the generator's size; for task
-      "superresolution" also smaller ones. A photo's own mask is white where
-      it is known: the rest is filled (task "inpaint") or not looked at.
-    config: how.
+    person: the person shown.
+    album: photos with cameras, of the generator's size, or smaller for task
+      "superresolution". A photo's own mask is white where it is known: the
+      rest is filled (task "inpaint") or ignored.
+    config: the settings.
     out: folder; per photo `NAME.png`, `NAME_input.png` (what is known),
       `NAME_generated.png` and `NAME.npz` (ws, alpha, c, and how much of each
       pixel is generated); `sheet.png` and `summary.json`.
-    mask: file, white where photos are known, in place of their own masks
-      (task "inpaint"), or where the person is.
-    degradation: in place of the task's, which is no "inpaint" then.
+    mask: mask file, white where photos are known (task "inpaint", instead of
+      their own masks) or where the person is.
+    degradation: the degradation to undo instead of the task's; the task must
+      not be "inpaint".
     segment: see `restore`.
-    log: called with a line a photo.
+    log: called with one line per photo.
 
-  Returns: what `summary.json` holds: numbers against photos that are known
-    ("psnr", "lpips", of inpainting also "psnr_hole" and "lpips_hole"),
-    "id_sim", and of other tasks "grey_levels", how far the result's
-    degradation is from what was seen and known, mean.
+  Returns: what `summary.json` holds: scores against the true photos ("psnr",
+    "lpips", for inpainting also "psnr_hole" and "lpips_hole"), "id_sim", and
+    for other tasks "grey_levels", the mean difference between the degraded
+    result and what was seen and known.
   Raises: as `inpaint` and `restore`; Interrupted: SIGTERM or SIGINT.
   """
   config.validate()
@@ -318,7 +318,7 @@ def write_enhanced(
     score = IdentityScore.of(person.identity, person.reference())
     rows, numbers = [], {}
     for i, (name, one) in enumerate(zip(names, found)):
-      stop.raise_if_wanted("stopped while drawing; the same command goes on")
+      stop.raise_if_wanted("stopped while drawing; the same command resumes")
       _write(person, case, out, name, album.c[i], one)
       truth = case.truth[i]
       shown = [] if truth is None else [truth]
@@ -342,7 +342,7 @@ def write_enhanced(
         )
       )
     longest = max(map(len, rows))
-    for row in rows:  # a photo that is not known leaves its place empty
+    for row in rows:  # an unknown true photo leaves its cell empty
       row[:0] = [np.full_like(row[0], 255)] * (longest - len(row))
     titles = ["photo", "input", "generated", "result"][-longest:]
     provenance.write_picture(
@@ -372,7 +372,7 @@ def _search(
   stop: StopRequest | None,
   cache: pathlib.Path | None,
 ) -> _Shown:
-  """Photos in the hull, and what the generator shows of them."""
+  """Finds photos in the hull, and renders what was found."""
   hull = person.hull(config.beta)
   lpips = person.need_lpips() if config.lpips_weight else None
   weights = HullFit(

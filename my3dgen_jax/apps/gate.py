@@ -1,9 +1,9 @@
-"""Who may open a page that a command serves: a viewer, or one for marks.
+"""Access to a page that a command serves: the viewer, or the marking page.
 
-Two checks are always made, with a token or without: the page that asks
-(Origin) must be ours, and the name that it asked for (Host) must be this
-machine's where nobody else can reach it. A browser that brings the token gets
-a cookie in its place, which is random and says nothing of the token.
+Two checks are always made, with or without a token: the requesting page
+(Origin) must be ours, and the requested name (Host) must be this machine's if
+no other can reach it. A browser that brings the token gets a cookie instead,
+which is random and reveals nothing about the token.
 """
 
 import errno
@@ -25,15 +25,15 @@ from my3dgen_jax.errors import UserError
 
 _TOKEN = re.compile(r"[\w.~-]{8,128}", re.ASCII)
 _SESSION_BYTES = 32
-_PORTS = 100  # that are tried
-_LONGEST_NAME = 60  # of a host, where it is repeated
+_PORTS = 100  # ports to try
+_LONGEST_NAME = 60  # of a host, when a message repeats it
 
 
 class Answer(NamedTuple):
-  """What a connection is told that does not get through.
+  """The response to a refused request.
 
   Attributes:
-    status: of HTTP.
+    status: the HTTP status.
     headers: names and values.
     text: the body.
   """
@@ -44,7 +44,7 @@ class Answer(NamedTuple):
 
 
 def check_token(token: str):
-  """Checks that a token fits into an address and is no word to guess.
+  """Checks that a token fits into a URL and is long enough not to be guessed.
 
   Raises: UserError.
   """
@@ -52,16 +52,16 @@ def check_token(token: str):
     raise UserError(
       "token: expected 8 to 128 letters, digits or -._~, as "
       "python -c 'import secrets; "
-      "print(secrets.token_urlsafe())' prints them"
+      "print(secrets.token_urlsafe())' prints"
     )
 
 
 class Gate:
-  """Decides on requests from a server's start to its end.
+  """Decides on requests for as long as a server runs.
 
   Attributes:
-    cookie: name of the cookie; servers of this machine, and of others that
-      are forwarded to it, tell theirs apart by it.
+    cookie: name of the cookie, different for each server on this machine or
+      forwarded to it.
   """
 
   def __init__(
@@ -77,38 +77,38 @@ class Gate:
     """Draws the session's secret, which ends with the server.
 
     Args:
-      token: what is asked for; None: nothing is.
-      host: what the server listens on.
-      port: likewise.
-      names: names besides this machine's own by which it may be asked for.
+      token: the token to ask for; None: no token.
+      host: the host that the server listens on.
+      port: the port that the server listens on.
+      names: host names besides this machine's own that requests may use.
       page: what is guarded, for the cookie's name and the refusals.
-      hint: what lets another name of this machine in.
+      hint: how to allow another name of this machine.
     """
     self._token, self._host, self._page = token, host, page
     self._hint = hint
     self._names = {name.lower() for name in names}
     self._session = secrets.token_urlsafe(_SESSION_BYTES)
-    # The same after a restart: browsers would collect them otherwise.
+    # The same after a restart; otherwise cookies would pile up in browsers.
     place = zlib.crc32(f"{socket.gethostname()}:{port}".encode())
     self.cookie = f"my3dgen_{page.replace(' ', '_')}_{place:08x}"
 
   def admit(self, name: str):
-    """Lets the server be asked for by one more name, e.g. a public one."""
+    """Allows requests for one more host name, e.g. a public one."""
     self._names.add(name.lower())
 
   def judge(self, path: str, headers: Mapping[str, str]) -> Answer | None:
     """Decides on a request.
 
-    Pages of other sites that the same browser shows may not read the faces.
-    With a token: whoever brings it in the address (?token=…) gets a cookie and
-    is sent to the address without it, so that it stays out of histories and
-    screenshots; whoever has the cookie may enter.
+    Other sites' pages in the same browser may not read the faces. With a token:
+    a request that has it in the URL (?token=…) gets a cookie and is redirected
+    to the URL without it, so that it stays out of histories and screenshots; a
+    request with the cookie passes.
 
     Args:
-      path: of the request, with its query.
-      headers: names in any case.
+      path: the request's path, with its query.
+      headers: header names, in any case, to values.
 
-    Returns: None: it may pass.
+    Returns: the refusal or redirect; None: the request may pass.
     """
     headers = {name.lower(): value for name, value in headers.items()}
     if (strange := self._from_elsewhere(headers)) or self._token is None:
@@ -147,9 +147,9 @@ class Gate:
         (),
         f"Pages of other sites may not look at this {self._page}.\n",
       )
-    # A name that leads here, but is not ours, belongs to somebody's page.
-    # Where others can reach us, our names are not known; a cookie is then
-    # what such a page does not have.
+    # A name that resolves to us but is not ours belongs to another site's page.
+    # If others can reach us, our names are unknown; then such a page lacks the
+    # cookie.
     name = _without_port(asked)
     if (
       is_local(self._host)
@@ -159,29 +159,29 @@ class Gate:
       return Answer(
         http.HTTPStatus.FORBIDDEN,
         (),
-        f"This {self._page} listens for this machine alone, not as "
+        f"This {self._page} serves only this machine, not as "
         f"{name[:_LONGEST_NAME]!r}{self._hint}.\n",
       )
     return None
 
 
 def _equal(given: str, secret: str) -> bool:
-  """Compares in a time that does not tell where they differ."""
+  """Compares in constant time, so timing does not reveal where they differ."""
   return hmac.compare_digest(
     given.encode(errors="replace"), secret.encode(errors="replace")
   )
 
 
 def _same_host(origin: str, asked: str) -> bool:
-  # A proxy that ends HTTPS before us changes the scheme alone.
+  # A proxy that terminates HTTPS changes only the scheme.
   host = origin.partition("://")[2].lower()
   return bool(host) and host == asked.lower()
 
 
 def _cookies(header: str) -> Iterator[tuple[str, str]]:
-  """Names and values; http.cookies drops all if one is not of its liking.
+  """Names and values; http.cookies drops all of them if one is malformed.
 
-  Other servers of this machine leave theirs, too: ports are no difference.
+  Other servers of this machine set cookies too: they are shared across ports.
   """
   for part in header.split(";"):
     name, _, value = part.strip().partition("=")
@@ -189,7 +189,7 @@ def _cookies(header: str) -> Iterator[tuple[str, str]]:
 
 
 def is_local(host: str) -> bool:
-  """Whether a host is this machine, and nothing but."""
+  """Whether a host is reachable from this machine only."""
   if host.lower() == "localhost":
     return True
   try:
@@ -203,14 +203,14 @@ def _without_port(host: str) -> str:
 
 
 def reachable(host: str) -> str:
-  """An address by which this machine reaches what listens on a host."""
+  """An address at which this machine reaches a server on a host."""
   return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
 def free_port(host: str, port: int) -> int:
   """The port, or the next one that is free.
 
-  Raises: UserError: none of the next hundred is, or there is no such host.
+  Raises: UserError: none of the next hundred is free, or the host is unknown.
   """
   last = min(port + _PORTS, 2**16)
   for candidate in range(port, last):
@@ -230,7 +230,7 @@ def free_port(host: str, port: int) -> int:
         raise UserError(
           f"host: cannot listen on {host!r}: {error.strerror}"
         ) from None
-  raise UserError(f"port: none from {port} to {last - 1} is free on {host}")
+  raise UserError(f"port: no port from {port} to {last - 1} is free on {host}")
 
 
 def _addresses(host: str, port: int) -> list[tuple[Any, Any]]:
@@ -245,7 +245,7 @@ def _addresses(host: str, port: int) -> list[tuple[Any, Any]]:
 def open_page(address: str):
   """Opens an address in this machine's browser, if it has a screen.
 
-  Without one, a browser in the terminal would take it over.
+  Without one, a text browser would take over the terminal.
   """
   if sys.platform != "linux" or any(
     os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")

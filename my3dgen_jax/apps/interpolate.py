@@ -1,4 +1,4 @@
-"""The way from one latent of a person to another, as pictures and a video.
+"""Interpolates between a person's latents, as pictures and a video.
 
 Source: My3DGen, section 4.2 and figure 4.
 """
@@ -40,21 +40,21 @@ VIDEO_STEM = "video"
 PATH_FILE = "path.npz"
 SUMMARY_FILE = "summary.json"
 
-_MOST_FRAMES = 10_000  # of a leg; their latents are all held in memory
+_MOST_FRAMES = 10_000  # per leg; all their latents are held in memory
 
 
 @dataclasses.dataclass(frozen=True)
 class InterpolateConfig:
-  """How the way is gone."""
+  """How to interpolate."""
 
   frames: int = setting(
-    49, "Frames from one anchor to the next, both counted, >= 2.", low=2
+    49, "Frames from one anchor to the next, including both, >= 2.", low=2
   )
-  strip: int = setting(9, "Pictures of the strip, at most; >= 1.", low=1)
-  # About w_avg, where there is no run.
+  strip: int = setting(9, "Pictures in the strip, at most; >= 1.", low=1)
+  # Around w_avg if there is no run.
   spherical: bool = setting(
     False,
-    "Go along great circles about the mean of the run's anchors, not straight.",
+    "Follow great circles around the mean of the run's anchors, not lines.",
   )
   camera: Literal["front", "first", "photos", "orbit"] = setting(
     "front",
@@ -63,21 +63,21 @@ class InterpolateConfig:
     "front.",
   )
   yaw: float = setting(
-    0.35, "Angle that an orbit reaches to either side, radians."
+    0.35, "Largest angle of an orbit to either side, radians."
   )
   pitch: float = setting(
-    0.25, "Angle that an orbit reaches up and down, radians."
+    0.25, "Largest angle of an orbit up and down, radians."
   )
   video: str = setting(
-    ".mp4", "Format of the video.", choices=provenance.VIDEOS
+    ".mp4", "File format of the video.", choices=provenance.VIDEOS
   )
   fps: float = setting(24.0, "Frames per second of the video, > 0.")
   batch_size: int = setting(
-    4, "Images at a time, over all devices, >= 1.", low=1
+    4, "Images per batch, over all devices, >= 1.", low=1
   )
 
   def validate(self) -> "InterpolateConfig":
-    """Checks every field; raises UserError that names one."""
+    """Checks every field; raises UserError naming a bad one."""
     if self.camera not in CAMERAS:
       raise UserError(
         f"camera: expected one of {', '.join(CAMERAS)}, got {self.camera!r}"
@@ -97,15 +97,15 @@ class InterpolateConfig:
 
 
 class Path(NamedTuple):
-  """The frames on the way.
+  """The frames of an interpolation.
 
   Attributes:
-    t: [T], a whole number at each waypoint, 0 at the first.
+    t: [T], position: a whole number at each waypoint, 0 at the first.
     ws: [T, num_ws, w_dim].
-    c: [T, 25].
+    c: [T, 25], camera labels.
     alpha: weights of the person's anchors that give ws, [T, N] or
-      [T, num_ws, N]; None where a waypoint has none. Spherical ways leave the
-      hull: their weights sum to 1, but some can be below zero.
+      [T, num_ws, N]; None if a waypoint has none. Spherical paths leave the
+      hull: their weights sum to 1, but some can be negative.
   """
 
   t: np.ndarray
@@ -117,24 +117,24 @@ class Path(NamedTuple):
 def find_photo_latents(
   person: Person, names: Sequence[str] | None = None
 ) -> list[PhotoLatent]:
-  """Looks up anchors.
+  """Finds anchors.
 
   Args:
-    person: whose they are.
+    person: the owner of the anchors.
     names: photos of the run, with or without their extension; or their
-      numbers, from 0; or files that `apps.invert` has written, NAME.npz.
+      numbers, from 0; or NAME.npz files written by `apps.invert`.
       None: the first and the last photo.
 
-  Returns: at least two.
-  Raises: UserError, CheckpointError: names what is not there.
+  Returns: at least two latents.
+  Raises: UserError, CheckpointError: name what is missing.
   """
   anchors = person.anchors
   if names is None:
     if anchors is None:
       raise UserError(
-        f"{person.name}: a bare checkpoint has no anchors; name "
-        f"{LATENT_SUFFIX} files of launch.invert by --anchors, "
-        "or give a run by --run"
+        f"{person.name}: a bare checkpoint has no anchors; give "
+        f"{LATENT_SUFFIX} files of launch.invert with --anchors, "
+        "or a run with --run"
       )
     names = (anchors.names[:1] + anchors.names[-1:])[: len(anchors.names)]
   if len(names) < 2:
@@ -147,13 +147,13 @@ def find_photo_latents(
 
 
 def warn_of_bent(found: Sequence[PhotoLatent]):
-  """Says which latents have a generator of their own, that nobody sees."""
+  """Warns of latents whose own tuned generator is not used."""
   for waypoint in found:
     if waypoint.generator is not None:
       print(
         f"warning: {waypoint.name}: is shown by the person's generator, not "
-        "by the one that was bent to the photo: a way has one generator "
-        "for all",
+        "by the one tuned to the photo: a path uses one generator "
+        "throughout",
         file=sys.stderr,
       )
 
@@ -161,19 +161,19 @@ def warn_of_bent(found: Sequence[PhotoLatent]):
 def find_path(
   person: Person, waypoints: Sequence[PhotoLatent], config: InterpolateConfig
 ) -> Path:
-  """The way along waypoints, at an even speed between each two.
+  """The path along waypoints, at constant speed between neighbors.
 
   Args:
-    person: of the waypoints.
-    waypoints: at least two.
-    config: how.
+    person: the owner of the waypoints.
+    waypoints: the latents to pass, at least two.
+    config: the settings.
 
   Returns: Path of (len(waypoints) - 1) * (frames - 1) + 1 frames; at the
     waypoints it has exactly their latents.
   """
   config.validate()
   weighted = all(waypoint.alpha is not None for waypoint in waypoints)
-  # Weights of each layer, where any has such.
+  # Weights per layer, if any waypoint has them.
   layered = config.spherical or any(
     np.ndim(waypoint.alpha) == 2 for waypoint in waypoints
   )
@@ -206,7 +206,7 @@ def _cameras(
   even: np.ndarray,
   config: InterpolateConfig,
 ) -> np.ndarray:
-  """Labels of all frames, [T, 25]; `even` are the shares of each leg."""
+  """Labels of all frames, [T, 25]; `even` has the position along each leg."""
   lens = waypoints[0].c
   legs = list(zip(waypoints, waypoints[1:]))
   if config.camera == "photos":
@@ -228,7 +228,7 @@ def _cameras(
 
 
 def _centre(person: Person) -> np.ndarray:
-  """What great circles go about; [num_ws, w_dim] or [w_dim]."""
+  """The center of great circles; [num_ws, w_dim] or [w_dim]."""
   if person.anchors is not None:
     return np.mean(person.anchors.ws, axis=0)
   buffers = person.generator.variables["buffers"]
@@ -245,20 +245,20 @@ def _weights(
   """Weights of the anchors on a leg.
 
   Args:
-    a: where it begins.
-    b: where it ends.
-    ws: [T, num_ws, w_dim], what the weights are to give.
-    t: [T].
-    centre: the mean of all anchors if the leg goes about it; None: straight.
+    a: the waypoint it begins at.
+    b: the waypoint it ends at.
+    ws: [T, num_ws, w_dim], the latents that the weights must give.
+    t: [T], positions along the leg.
+    centre: the mean of all anchors if the leg circles it; None: a line.
 
-  Returns: [T, N] or [T, num_ws, N], each sum 1.
+  Returns: [T, N] or [T, num_ws, N]; weights sum to 1.
   """
   t = t[:, None, None]
   first, last = np.atleast_2d(a.alpha), np.atleast_2d(b.alpha)
   if centre is None:
     alpha = (1 - t) * first + t * last
     return alpha if alpha.shape[1] > 1 else alpha[:, 0]
-  # What lies between is centre + p (a - centre) + q (b - centre).
+  # Points between are centre + p (a - centre) + q (b - centre).
   sides = np.stack([a.ws - centre, b.ws - centre], axis=-1).astype(np.float64)
   share = np.einsum(
     "lsd,tld->tls", np.linalg.pinv(sides, rcond=1e-4), ws - centre
@@ -271,18 +271,18 @@ def _weights(
 
 
 def cameras_between(a: Array, b: Array, t: Array, pivot: Array) -> np.ndarray:
-  """Cameras on the way from one to another, all around one point.
+  """Cameras between two others, all around one point.
 
-  The camera turns evenly, and the point moves straight and evenly as the
-  camera sees it; so the face stays in the picture, at its size.
+  The camera turns at constant speed, and the point moves along a line in camera
+  space, also at constant speed; so the face stays in the picture, at its size.
 
   Args:
-    a: [25], at t = 0.
-    b: [25], at t = 1.
-    t: [T].
+    a: [25], the label at t = 0.
+    b: [25], the label at t = 1.
+    t: [T], positions along the leg.
     pivot: [3], the point, world units.
 
-  Returns: [T, 25]; at 0 and 1 exactly the ends.
+  Returns: [T, 25], equal to the ends at 0 and 1.
   """
   t = np.asarray(t, np.float32)[:, None]
   poses, lenses = map(np.asarray, cameras.unpack_label(np.stack([a, b])))
@@ -311,20 +311,20 @@ def write_interpolation(
   names: Sequence[str] | None = None,
   log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-  """Draws the way along anchors into a folder.
+  """Renders the path along anchors into a folder.
 
   Args:
-    person: whose generator shows it.
-    config: how.
-    out: folder; `video.mp4`, `strip.png`, `path.npz` (t, ws, c and, where it
-      is known, alpha of each frame) and `summary.json`.
+    person: the person, whose generator is used.
+    config: the settings.
+    out: folder for `video.mp4`, `strip.png`, `path.npz` (each frame's t, ws, c
+      and, if known, alpha) and `summary.json`.
     names: see `find_photo_latents`.
     log: called with a line at the end.
 
   Returns: what `summary.json` holds; "id_sim" is None without an identity
     network or reference photos.
-  Raises: as `find_photo_latents`; Interrupted: SIGTERM or SIGINT, before any file
-    is there.
+  Raises: as `find_photo_latents`; Interrupted: SIGTERM or SIGINT, before any
+    file is written.
   """
   waypoints = find_photo_latents(person, names)
   path = find_path(person, waypoints, config)
@@ -403,7 +403,7 @@ def _frames(
   strip: list[np.ndarray],
   found: list[float],
 ) -> Iterator[np.ndarray]:
-  """Frames of the video; fills the strip and the scores on the way."""
+  """Frames of the video; also fills the strip and the scores."""
   progress = Progress("frames", len(path.t), "frames")
   for i, image in enumerate(
     render.synthesize_many(
@@ -418,7 +418,7 @@ def _frames(
       f"stopped at frame {i} of {len(path.t)}; the same command starts again"
     )
     if score is not None:
-      # One by one, as the reference photos: one program looks at all.
+      # One at a time, like the reference photos: one program serves both.
       found.append(float(score(image[None])[0]))
     picture = images.to_uint8(image)
     if i in shown:

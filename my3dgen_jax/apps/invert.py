@@ -1,7 +1,7 @@
-"""From a photo to a latent, and to views that nobody has photographed.
+"""From a photo to a latent, and to novel views.
 
-Five ways: into W or W+ by projection, or by an encoder alone, into the personal
-hull, and into W with the generator bent to the photo (pivotal tuning).
+Five ways: into W or W+ by projection, by an encoder alone, into the personal
+hull, and into W with the generator tuned to the photo (pivotal tuning).
 
 Source: My3DGen, section 4.1 and appendix D.
 """
@@ -54,7 +54,7 @@ WAYS = ("w", "w+", "hull", "pivot", "encoder")
 SUMMARY_FILE = "summary.json"
 SHEET_FILE = "sheet.png"
 ADAPTER_SUFFIX = ".safetensors"
-_YAWS = (-0.35, 0.35)  # of the views in the sheet
+_YAWS = (-0.35, 0.35)  # of the sheet's views
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,27 +63,27 @@ class InvertConfig:
 
   way: Literal["w", "w+", "hull", "pivot", "encoder"] = setting(
     "pivot",
-    "How a photo becomes a latent: w, w+: by projection; hull: in "
-    "the personal hull; pivot: by projection into W, and a change of the "
-    "generator to show the photo; encoder: at a look or two, without steps.",
+    "How to find a photo's latent: w, w+: by projection; hull: in "
+    "the personal hull; pivot: by projection into W, then tuning the "
+    "generator to the photo; encoder: in one or two passes, without steps.",
   )
-  # Its space follows from the way.
+  # Its space is set by the way.
   projection: ProjectionConfig = part(ProjectionConfig(steps=600), "latent_")
   hull: HullFitConfig = part(HullFitConfig(), "hull_")
   pivot: PivotConfig = part(PivotConfig(), "tuning_")
   frames: int = setting(48, "Frames of the orbit; 0: no orbit.", low=0)
   yaw: float = setting(
-    0.35, "Angle that the orbit reaches to either side, radians."
+    0.35, "Largest angle of the orbit to either side, radians."
   )
   pitch: float = setting(
-    0.25, "Angle that the orbit reaches up and down, radians."
+    0.25, "Largest angle of the orbit up and down, radians."
   )
   video: str = setting(
-    ".mp4", "Format of the orbit.", choices=provenance.VIDEOS
+    ".mp4", "File format of the orbit.", choices=provenance.VIDEOS
   )
 
   def validate(self) -> "InvertConfig":
-    """Checks the parts; raises ConfigError or UserError that names one."""
+    """Checks every field; raises ConfigError or UserError naming a bad one."""
     if self.way not in WAYS:
       raise UserError(
         f"way: expected one of {', '.join(WAYS)}, got {self.way!r}"
@@ -105,13 +105,13 @@ class InvertConfig:
 
 
 class Inverted(NamedTuple):
-  """A photo as a generator shows it.
+  """An inverted photo.
 
   Attributes:
-    ws: [num_ws, w_dim].
-    generator: the person's, or one that is bent to this photo.
+    ws: [num_ws, w_dim], the latent.
+    generator: the person's, or one tuned to this photo.
     alpha: [N] or [num_ws, N], weights of the anchors, or None.
-    adapter: what bends it, see `PivotalTuner.find`, or None.
+    adapter: the tuning, see `PivotalTuner.find`, or None.
   """
 
   ws: np.ndarray
@@ -131,14 +131,14 @@ def invert(
   """Finds the latents of photos.
 
   Args:
-    person: whose generator shows them.
+    person: the person, whose generator is used.
     album: photos with cameras.
-    config: how.
-    stop: looked at after each step.
-    cache: folder where unfinished and finished work is kept; None: nowhere.
+    config: the settings.
+    stop: request to stop, checked after each step.
+    cache: folder to keep unfinished and finished work in; None: not kept.
 
-  Returns: an `Inverted` for each photo.
-  Raises: as `PhotoFits.fit`; UserError where LPIPS or anchors are missing.
+  Returns: one `Inverted` per photo.
+  Raises: as `PhotoFits.fit`; UserError if LPIPS or anchors are missing.
   """
   config.validate()
   stop = stop or StopRequest()
@@ -187,7 +187,7 @@ def invert(
   anchors = AnchorFinder(
     config=person.starting(projection, projection.space),
     flags="latent_",
-    again="the same command goes on",
+    again="the same command resumes",
     generator=person.generator,
     fingerprint=person.digest,
     **encoder,
@@ -220,23 +220,23 @@ def write_inversions(
   *,
   log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-  """Inverts photos into a folder; a stopped one goes on.
+  """Inverts photos into a folder; resumes where it was stopped.
 
   Args:
-    person: whose generator shows them.
+    person: the person, whose generator is used.
     album: photos with cameras.
-    config: how.
+    config: the settings.
     out: folder; per photo `NAME.png`, `NAME_depth.png`, `NAME_orbit.mp4`,
-      `NAME.npz` (ws, c, alpha) and in way "pivot" what bends the generator;
+      `NAME.npz` (ws, c, alpha) and, with way "pivot", the generator's tuning;
       `sheet.png` and `summary.json`.
-    log: called with a line a photo.
+    log: called with one line per photo.
 
   Returns: what `summary.json` holds.
   Raises: as `invert`; Interrupted: SIGTERM or SIGINT.
   """
   config.validate()
   out = pathlib.Path(out).expanduser()
-  if config.frames:  # not after all the work
+  if config.frames:  # fail before all the work
     provenance.check_video(config.video)
   out.mkdir(parents=True, exist_ok=True)
   for line in person.warnings(album):
@@ -246,7 +246,7 @@ def write_inversions(
     score = IdentityScore.of(person.identity, person.reference())
     rows, numbers = [], {}
     for item, one in zip(album, found):
-      stop.raise_if_wanted("stopped while drawing; the same command goes on")
+      stop.raise_if_wanted("stopped while drawing; the same command resumes")
       name = stem(item.name)
       (out / name).parent.mkdir(parents=True, exist_ok=True)
       rows.append(_draw(person, item, one, config, out))
@@ -335,10 +335,10 @@ def _draw(
 
 
 def _keep(person: Person, item: Any, one: Inverted, stem_: pathlib.Path):
-  """Writes what the photo has become, to go on with."""
+  """Writes a photo's latent and tuning for other applications."""
   folder = stem_.with_name(stem_.name + "_generator")
   adapter = stem_.with_name(stem_.name + ADAPTER_SUFFIX)
-  # What an earlier command has bent does not go with these latents.
+  # An earlier command's tuning does not belong to these latents.
   shutil.rmtree(folder, ignore_errors=True)
   adapter.unlink(missing_ok=True)
   arrays = {"ws": one.ws, "c": item.c, "base": np.array(person.origin.base)}
@@ -364,7 +364,7 @@ def _keep(person: Person, item: Any, one: Inverted, stem_: pathlib.Path):
     trainable,
     lora_config,
     metadata={
-      # Of the person's merged weights: it goes on top of them.
+      # Relative to the person's merged weights: it is added to them.
       run_folder.BASE_DIGEST: person.digest,
       "version": __version__,
       "on_top_of": json.dumps(

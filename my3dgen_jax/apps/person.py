@@ -1,4 +1,4 @@
-"""A person ready to be worked with: what every application begins with."""
+"""A loaded person: what every application starts from."""
 
 import dataclasses
 import functools
@@ -44,23 +44,23 @@ Path = str | os.PathLike
 
 @dataclasses.dataclass(frozen=True)
 class Person:
-  """A generator with what is known of whom it shows.
+  """A generator with what is known of the person it shows.
 
   Attributes:
-    name: of the run or the checkpoint, for messages.
+    name: name of the run or checkpoint, for messages.
     generator: the person's own with the adapter merged, or the bare base.
-    digest: another text for other weights of it.
+    digest: text that differs for different weights.
     origin: what its pictures say made them, see `made`.
-    anchors: of the photos that tuning has seen, or None. Those of held-out
-      photos are no part of the hull: they would give away what is looked for.
-    devices: that are used.
-    lpips: or None, as where the run's folder of it is not there any more.
-    lpips_digest: of its weights, or "".
-    photos: of the run: part, names, digests.
-    identity: or None, likewise.
-    settings: of the run; empty for a bare base.
-    is_demo: the demo has trained the base, which knows nobody real.
-    find_encoder: reads that of the base, or says None; not every task asks.
+    anchors: anchors of the training photos, or None. Those of held-out photos
+      are not part of the hull: they would give away what is searched for.
+    devices: the devices to use.
+    lpips: the LPIPS network, or None, e.g. if the run's folder of it is gone.
+    lpips_digest: digest of LPIPS's weights, or "".
+    photos: the run's photos: part, names, digests.
+    identity: the identity network, or None, likewise.
+    settings: the run's settings; empty for a bare base.
+    is_demo: whether the base is the demo's, which knows no real people.
+    find_encoder: loads the base's encoder, or returns None; called when needed.
   """
 
   name: str
@@ -87,18 +87,18 @@ class Person:
 
   @property
   def encoder_digest(self) -> str:
-    """Of the encoder's numbers; "" where there is none."""
+    """Digest of the encoder's weights; "" if there is none."""
     found = self.find_encoder()
     return found.digest if found else ""
 
   def warnings(self, album: Album) -> list[str]:
-    """What is to be said of photos before working on them, see `strangers`."""
+    """Warnings about photos before working on them, see `strangers`."""
     return strangers.warnings(
       album, is_demo_prior=self.is_demo, networks=(self.lpips, self.identity)
     )
 
   def with_dtype(self, dtype: str | None) -> "Person":
-    """The same with a generator whose activations have this type.
+    """The person, with a generator whose activations have this type.
 
     Args:
       dtype: "float32" or "bfloat16"; None: the generator's own.
@@ -116,40 +116,40 @@ class Person:
     )
 
   def hull(self, beta: float) -> latents.Hull:
-    """The personal hull; raises UserError where there are no anchors."""
+    """The personal hull; raises UserError if there are no anchors."""
     if self.anchors is None:
       raise UserError(
-        f"{self.name}: a bare checkpoint has no anchors, nor has an adapter "
-        "alone, and the personal hull is made of them; give a run by --run, or "
+        f"{self.name}: a bare checkpoint or a lone adapter has no anchors, "
+        "which the personal hull needs; give a run with --run, or "
         "add the run to the bank"
       )
     return latents.Hull.of(self.anchors.ws, beta)
 
   def hull_fingerprint(self) -> str:
-    """Text that is another for other weights or other anchors."""
+    """Text that differs for different weights or anchors."""
     digest = hashlib.sha256(self.digest.encode())
     digest.update(np.ascontiguousarray(self.anchors.ws))
     return digest.hexdigest()
 
   def need_lpips(self) -> Network:
-    """LPIPS; raises UserError where there is none."""
+    """LPIPS; raises UserError if there is none."""
     if self.lpips is None and self.settings.get("lpips"):
       raise UserError(self._moved("lpips"))
     if self.lpips is None:
       raise UserError(
-        f"{self.name}: images are compared by LPIPS; give the "
-        "folder of its weights by --lpips"
+        f"{self.name}: comparing images needs LPIPS; give the "
+        "folder of its weights with --lpips"
       )
     return self.lpips
 
   def starting(self, config: Any, space: str | None = None) -> Any:
-    """Settings of a search that say what it starts from.
+    """Settings of a search, with its start filled in.
 
     Args:
-      config: has a field `init`, None where nobody has chosen.
-      space: "w" or "w+", what the encoder must find; None: either.
+      config: settings with a field `init`; None: not chosen.
+      space: "w" or "w+", the encoder's output; None: either.
 
-    Raises: UserError: an encoder is asked for, and there is none.
+    Raises: UserError: an encoder is requested, and there is none.
     """
     encoder = None if config.init == "mean" else self.encoder
     fits = encoder is not None and space in (None, encoder.module.config.space)
@@ -157,8 +157,8 @@ class Person:
       raise UserError(
         f"{self.name}: there is no encoder of its base"
         + (f" for {space}" if space else "")
-        + "; give one by --encoder, as python -m "
-        "my3dgen_jax.launch.train_encoder writes it"
+        + "; give one with --encoder; python -m "
+        "my3dgen_jax.launch.train_encoder trains one"
       )
     return dataclasses.replace(config, init="encoder" if fits else None)
 
@@ -173,13 +173,12 @@ class Person:
     )
 
   def photos_of(self, part: str) -> Album:
-    """The run's photos of a part, by the names that it has written down.
+    """The run's photos of a part, by their recorded names.
 
     Args:
-      part: "train", "test" or "reference"; may have none.
+      part: "train", "test" or "reference"; it may be empty.
 
-    Raises: AlbumError, UserError: the album is not where it was, or a photo
-      is another by now.
+    Raises: AlbumError, UserError: the album has moved, or a photo has changed.
     """
     model = self.generator.module.config
     album = open_album(
@@ -195,17 +194,17 @@ class Person:
     for i, name in enumerate(found.names):
       if found.digest(i) != names[name]:
         raise UserError(
-          f"{album.place}: {name} is not the photo of that name "
-          f"any more that {self.name} was made with; restore "
+          f"{album.place}: {name} has changed since "
+          f"{self.name} was made; restore "
           "it, or personalize again"
         )
     return found
 
   def reference(self) -> Album | None:
-    """The photos that identity is compared with.
+    """The photos to compare identity with.
 
-    None where the run has none, or where they or the network are not any
-    more, which a warning says then.
+    None if the run has none, or if they or the network are gone, with a
+    warning.
     """
     if "reference" not in self.photos or (
       self.identity is None and not self.settings.get("identity")
@@ -216,14 +215,14 @@ class Person:
         raise UserError(self._moved("identity"))
       return self.photos_of("reference")
     except UserError as error:
-      print(f"warning: there are no identity scores: {error}", file=sys.stderr)
+      print(f"warning: no identity scores: {error}", file=sys.stderr)
       return None
 
   def _moved(self, network: str) -> str:
-    """Says where the run's weights of a network have been."""
+    """Says where the run's weights of a network were."""
     return (
-      f"{self.settings[network]}: no such folder, whose weights "
-      f"{self.name} was made with; give where it is now by --{network}"
+      f"{self.settings[network]}: the folder of weights that "
+      f"{self.name} was made with is gone; give its place with --{network}"
     )
 
 
@@ -240,30 +239,31 @@ def load_person(
   devices: Sequence[jax.Device] = (),
   precision: str | None = None,
 ) -> Person:
-  """Reads a run, somebody of a bank, or a bare base.
+  """Loads a run, a person of a bank, or a bare base.
 
   Args:
-    run: folder of `apps.personalize`.
-    checkpoint: where the run's or the bank's base is now, or the bare base.
-    bank: folder of `lora.Bank`; needs `checkpoint` and `person`.
-    person: id in the bank.
-    pretrained: the base in place of the person's own; the anchors stay.
-    lpips: folder of weights; None: the run's if it is still there, see
+    run: run folder of `apps.personalize`.
+    checkpoint: current folder of the run's or bank's base, or a bare base.
+    bank: folder of a `lora.Bank`; needs `checkpoint` and `person`.
+    person: the person's id in the bank.
+    pretrained: whether to use the base instead of the person's generator, with
+      the person's anchors.
+    lpips: folder of LPIPS's weights; None: the run's if it is still there, see
       `Person.need_lpips`.
-    identity: likewise, see `Person.reference`.
-    encoder: folder of `train_encoder`; None: the run's, or what lies beside
-      the base, if it is the base's; "": none.
-    devices: that are used; none: all.
-    precision: of products, see `GeneratorConfig`; None: as the run or the
-      base has it.
+    identity: folder of the identity network, likewise, see `Person.reference`.
+    encoder: encoder folder of `train_encoder`; None: the run's, or the one
+      beside the base, if it belongs to it; "": none.
+    devices: the devices to use; none: all.
+    precision: precision of products, see `GeneratorConfig`; None: that of the
+      run or base.
 
-  Raises: UserError, CheckpointError: names the file or what is missing.
+  Raises: UserError, CheckpointError: name the file or what is missing.
   """
   if run is None and checkpoint is None:
     raise UserError(
-      "give the bank's base by --checkpoint"
+      "give the bank's base with --checkpoint"
       if bank is not None
-      else "give a run by --run, or a bare base by --checkpoint"
+      else "give a run with --run, or a bare base with --checkpoint"
     )
   settings: dict[str, Any] = {}
   photos: Mapping[str, Mapping[str, str]] = {}
@@ -311,7 +311,7 @@ def load_person(
       base_id,
     )
   )
-  if encoder:  # what is asked for must be there, whoever needs it
+  if encoder:  # what is requested must be there, even if unused
     find_encoder()
   return Person(
     name=name,
@@ -337,7 +337,7 @@ def load_person(
 def _encoder(
   given: Path | None, places: Sequence[Path | None], base: str
 ) -> EncoderFile | None:
-  """The encoder that is given, or the first that is there and fits."""
+  """The given encoder, or the first existing one that fits."""
   if given:
     found = load_encoder(given)
     if found.base_digest != base:
@@ -362,7 +362,7 @@ def _of_bank(
   if opened.base != base_id:
     raise CheckpointError(
       f"{opened.folder}: is a bank of the base {opened.base[:ID_LENGTH]}, "
-      f"{checkpoint} is {base_id[:ID_LENGTH]}; name the bank's by --checkpoint"
+      f"{checkpoint} is {base_id[:ID_LENGTH]}; give the bank's with --checkpoint"
     )
   found = opened.read(person, check=True)
   photos = opened.photos(person)
@@ -386,15 +386,15 @@ def _of_bank(
 
 
 def _if_there(folder: str | None) -> str | None:
-  """A folder, or None where it has moved: not every task uses it."""
+  """A folder; None if it has moved: not every task uses it."""
   there = folder and os.path.isdir(os.path.expanduser(folder))
   return folder if there else None
 
 
 def _merged(loaded: run_folder.Run) -> tuple[Network, str]:
-  """The person's own as a plain generator, so that it runs like the base.
+  """The person's generator with merged weights, so that it runs like the base.
 
-  Returns: it, and the id of what makes it other than the base.
+  Returns: the generator, and the id of its difference from the base.
   """
   if loaded.lora_config is None:
     return loaded.generator, weights_digest(loaded.generator.variables)[

@@ -1,4 +1,4 @@
-"""The main job: a generator and an album in, a person's own generator out.
+"""Personalization: a generator and an album in, a person's generator out.
 
 Source: My3DGen, section 3.
 """
@@ -51,22 +51,22 @@ def personalize(
   log: Callable[[str], None] = print,
   shelf: Shelf | None = None,
 ) -> dict[str, Any] | None:
-  """Makes a generator somebody's own.
+  """Personalizes a generator.
 
-  Of several processes (`jobs.processes`) all fit and tune; process 0
-  alone writes files, and measures.
+  With several processes (`jobs.processes`), all find anchors and tune; only
+  process 0 writes files and measures.
 
   Args:
-    config: the run.
-    resume: go on with the run in `config.out`, if there is one.
-    flags: text of a flagfile that repeats the run, kept with it.
-    log: called with lines about what happens.
-    shelf: networks that earlier runs of this process have read.
+    config: the run's settings.
+    resume: whether to resume the run in `config.out`, if there is one.
+    flags: text of a flagfile that reproduces the run, saved with it.
+    log: called with lines of progress.
+    shelf: networks read by earlier runs of this process.
 
   Returns: what `summary.json` holds; None in processes other than 0.
   Raises:
-    UserError: bad input, in one line; nothing has been written then.
-    Interrupted: SIGTERM or SIGINT; `resume` goes on.
+    UserError: bad input, in one line; then nothing was written.
+    Interrupted: SIGTERM or SIGINT; `resume` continues.
   """
   (summary,) = _personalize(
     [Run(config, flags)], resume=resume, together=1, log=log, shelf=shelf
@@ -83,25 +83,25 @@ def personalize_all(
   flags: str | None = None,
   log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-  """Makes a generator the own of many people, each in a run of its own.
+  """Personalizes a generator for many people, each in a separate run.
 
-  What they make is what `personalize` makes of each alone: to the bit one
-  after another, to rounding side by side. The generator is read once and
-  programs are compiled once. Who fails once all are under way does not stop
-  the rest.
+  Results equal those of `personalize` for each: bit for bit when tuned one
+  after another, up to rounding side by side. The generator is read once and
+  programs are compiled once. A person who fails once all have started does not
+  stop the others.
 
   Args:
-    config: of all runs; `config.out` is the folder of their folders, which are
-      called as the albums are.
-    albums: one for each person.
-    together: people whose adapters are tuned side by side; 0: as many as fit
-      the memory of an accelerator, one on a CPU.
-    resume: go on; finished runs stay as they are.
-    flags: text of a flagfile that repeats the runs, but for album and out.
-    log: called with lines about what happens.
+    config: settings of all runs; `config.out` is the parent of their folders,
+      which are named after the albums.
+    albums: one album per person.
+    together: people to tune side by side; 0: as many as fit in an accelerator's
+      memory, one on a CPU.
+    resume: whether to resume; finished runs stay as they are.
+    flags: text of a flagfile that reproduces the runs, without album and out.
+    log: called with lines of progress.
 
-  Returns: by the names of the folders what `personalize` returns, or the
-    UserError that says why there is nothing.
+  Returns: folder's name to what `personalize` returns, or to the UserError
+    that ended the run.
   Raises: as `personalize`.
   """
   runs = {}
@@ -116,19 +116,19 @@ def personalize_all(
 
 
 def folders(out: str, albums: Sequence[str]) -> dict[str, str]:
-  """Albums by the folders of their runs.
+  """Maps runs' folders to albums.
 
   Args:
-    out: the folder of the folders.
-    albums: one for each person.
+    out: the parent folder.
+    albums: one album per person.
 
-  Raises: UserError: two are called alike.
+  Raises: UserError: two have the same name.
   """
   found: dict[str, str] = {}
   for album in albums:
     name = os.path.basename(os.path.abspath(os.path.expanduser(album)))
     if not name:
-      raise UserError(f"albums: {album} has no name to call a run by")
+      raise UserError(f"albums: {album} has no name to give a run")
     folder = str(pathlib.Path(out) / name.removesuffix(".zip"))
     if folder in found:
       raise UserError(
@@ -182,13 +182,13 @@ def _personalize(
     job.check_same_everywhere()
   people = People(runs, jobs, log)
   with (
-    stopping_gently() as stop,  # from the runs' first file on
+    stopping_gently() as stop,  # starting with the runs' first file
     contextlib.ExitStack() as held,
   ):
     if first:
       for run in runs:
         held.enter_context(locks.hold(run.out))
-    processes.barrier()  # a signal to any of them finds it here
+    processes.barrier()  # so that a signal reaches every process in here
     if first:
       for run, job in zip(runs, jobs):
         _begin(run.out, job.description(), run.flags)
@@ -208,7 +208,7 @@ def _personalize(
 
 
 def _absolute(config: PersonalizeConfig) -> PersonalizeConfig:
-  """The run must find its base, photos and networks again from any folder."""
+  """The config with absolute paths, so that a run works from any folder."""
   return dataclasses.replace(
     config,
     **{
@@ -223,12 +223,12 @@ def _absolute(config: PersonalizeConfig) -> PersonalizeConfig:
 
 
 def begun_precision(out: str) -> str | None:
-  """The precision of products that the run in a folder began with.
+  """The precision of products that a folder's run began with.
 
   The same in all processes, which call it at the same time.
 
   Args:
-    out: folder of the run.
+    out: the run's folder.
 
   Returns: see `GeneratorConfig`; None: there is no run.
   Raises: CheckpointError: the run's config.json is damaged.
@@ -238,9 +238,9 @@ def begun_precision(out: str) -> str | None:
   begun = _begun(folder)
   if begun is None:
     return None
-  settings = begun["settings"]  # before there was the flag, without it
-  # Nothing was said, and on a CPU nothing need be: so the adapter's file is
-  # the same as that of a run that nobody has stopped.
+  settings = begun["settings"]  # older runs lack the entry
+  # Nothing was set, and a CPU needs nothing: so the adapter's file equals that
+  # of an uninterrupted run.
   if settings.get("precision") or (
     "precision" in settings and jax.default_backend() == "cpu"
   ):
@@ -249,7 +249,7 @@ def begun_precision(out: str) -> str | None:
 
 
 def _begun_settings(folder: pathlib.Path) -> dict[str, Any] | None:
-  """What the run in a folder was told; the same in all processes."""
+  """The settings of a folder's run; the same in all processes."""
   begun = _begun(folder)
   return None if begun is None else begun["settings"]
 
@@ -271,7 +271,7 @@ def _write_report(
   devices: tuple[jax.Device, ...],
   log: Callable[[str], None],
 ):
-  """The page of a run, which is finished whether there is a page or not."""
+  """Writes the run's report; a failure leaves the run finished."""
   try:
     report_lib.write_report(
       load_person(run=out, checkpoint=config.checkpoint, devices=devices),
@@ -280,26 +280,26 @@ def _write_report(
     )
   except Exception as error:  # pylint: disable=broad-exception-caught
     log(
-      f"warning: there is no report: {one_line(error)}; the run is "
-      "finished, and python -m my3dgen_jax.launch.report "
-      f"--run={config.out} tries again"
+      f"warning: no report: {one_line(error)}; the run is "
+      "finished; retry with python -m my3dgen_jax.launch.report "
+      f"--run={config.out}"
     )
 
 
 def _check_out(out: pathlib.Path, resume: bool):
-  """Refuses to write over what is there, or is being written."""
+  """Refuses to overwrite a run that exists or is being written."""
   locks.check_free(out)
   if out.exists() and not holds_nothing(out):
     if not resume:
       raise UserError(
-        f"{out}: is not empty; --resume goes on with the run "
+        f"{out}: is not empty; --resume continues the run "
         "there, or choose another --out"
       )
     run_folder.read_config(out)
 
 
 def _begin(out: pathlib.Path, description: dict[str, Any], flags: str | None):
-  """Makes the folder, or sees that it is of the same run."""
+  """Makes the folder, or checks that it holds the same run."""
   path = out / run_folder.CONFIG_FILE
   if path.exists():
     old = run_folder.read_config(out)
@@ -310,7 +310,7 @@ def _begin(out: pathlib.Path, description: dict[str, Any], flags: str | None):
     if begun:
       run_folder.check_same(path, old, description, FREE)
     if old != json.loads(json.dumps(description)):
-      for name in _RESULTS:  # they are not of these settings
+      for name in _RESULTS:  # they belong to other settings
         (out / name).unlink(missing_ok=True)
   out.mkdir(parents=True, exist_ok=True)
   for left in filter(is_leftover, out.iterdir()):
@@ -374,7 +374,7 @@ def describe(summary: dict[str, Any], out: str) -> str:
 def _row(
   name: str, scores: Mapping[str, Any], columns: Sequence[tuple[str, str, int]]
 ) -> str:
-  """A line of a table; columns are keys, titles and digits."""
+  """One line of a table; columns are keys, titles and digits."""
   show = lambda value, digits: "-" if value is None else f"{value:.{digits}f}"
   return f"{name:<22}" + "".join(
     f"{show(scores.get(key), digits):>9}" for key, _, digits in columns

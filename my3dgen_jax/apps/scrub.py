@@ -1,7 +1,6 @@
-"""Takes out of finished files what tells of the machine they were made on.
+"""Removes from finished files what identifies the machine that made them.
 
-What is written today holds no such thing; this is for what older versions
-wrote.
+Files written today contain no such thing; this is for files of older versions.
 """
 
 import pathlib
@@ -21,7 +20,7 @@ def scrub_adapter(path: pathlib.Path, *, log: Callable[[str], None] = print):
   """Cuts absolute paths in an adapter's metadata down to their last part.
 
   Args:
-    path: of the adapter; its numbers stay, bit for bit.
+    path: the adapter file; its numbers stay, bit for bit.
     log: called with a line about what was done.
 
   Raises: CheckpointError: it cannot be read; OSError: it cannot be written.
@@ -45,10 +44,10 @@ def scrub_run(folder: pathlib.Path, *, log: Callable[[str], None] = print):
   Its config.json and run.flags say where things lie, which --resume needs.
 
   Args:
-    folder: of the run.
+    folder: the run's folder.
     log: called with lines about what was done.
 
-  Raises: CheckpointError: it is no run; see also `scrub_adapter`.
+  Raises: CheckpointError: it is not a run; see also `scrub_adapter`.
   """
   run_folder.read_config(folder)
   if (folder / run_folder.ADAPTER_FILE).exists():

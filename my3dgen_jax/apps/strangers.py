@@ -1,8 +1,8 @@
-"""Real people before what has only seen the demo's procedural ones.
+"""Warnings for real people in what was trained on procedural ones.
 
 The demo's prior turns a real face into a painted mask, and its networks find
-strangers alike. Nobody is kept from trying, but it is said, and no score of
-such a network is shown.
+strangers alike. Trying is allowed, with a warning, and no score of such
+a network is shown.
 """
 
 import os
@@ -16,7 +16,7 @@ from my3dgen_jax.types import Network
 WARNINGS = "warnings"  # of a run's summary.json
 TITLE = "The demo's prior knows no real faces"  # on pictures
 
-KNOWS = "procedural people alone, nobody real: it is the demo's"
+KNOWS = "only procedural people, no real ones: it is the demo's"
 _PRIOR = (
   "the generator is the demo's, which has only seen procedural people: a real "
   "face becomes a painted mask; convert a published checkpoint, see README, "
@@ -37,11 +37,11 @@ def is_demo(checkpoint: str | os.PathLike) -> bool:
 def warnings(
   album: Album, *, is_demo_prior: bool, networks: Iterable[Network | None]
 ) -> list[str]:
-  """What is to be said before a long wait.
+  """Warnings to show before a long wait.
 
   Args:
     album: the photos.
-    is_demo_prior: of the generator.
+    is_demo_prior: whether the generator is the demo's.
     networks: LPIPS, the identity network; None: there is none.
 
   Returns: lines, none for photos that the demo has drawn.

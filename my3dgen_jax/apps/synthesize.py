@@ -52,11 +52,9 @@ class SynthesizeConfig:
     64, "Pictures to draw, those of the numbers 0 to count - 1.", low=1
   )
   only: tuple[int, ...] | None = setting(
-    None, "Numbers to draw in place of --count's: 5,17 or 0-3,8."
+    None, "Numbers to draw instead of --count's: 5,17 or 0-3,8."
   )
-  seed: int = setting(
-    0, "Seed, >= 0, of which each gives other appearances.", low=0
-  )
+  seed: int = setting(0, "Seed of the appearances, >= 0.", low=0)
   mixed: int = setting(
     3, "Anchors that share the weight of each latent, >= 1.", low=1
   )
@@ -115,8 +113,8 @@ def draw(
   """Latents and cameras of numbers; the cameras have the first anchor's lens.
 
   Args:
-    person: with anchors.
-    numbers: at least one, each >= 0.
+    person: a person with anchors.
+    numbers: the pictures' numbers, at least one, each >= 0.
     config: the seed and the ranges.
 
   Raises: UserError: there are no anchors.
@@ -177,8 +175,8 @@ def write_samples(
   """Draws new appearances into a folder; pictures that are there stay.
 
   Args:
-    person: with anchors.
-    config: what is drawn.
+    person: a person with anchors.
+    config: the settings.
     out: folder; `0000.png` and so on, `samples.npz` (`Samples`), `sheet.png`
       and `summary.json`, the last three of all pictures in the folder.
     log: called with a line at the end.
@@ -187,7 +185,7 @@ def write_samples(
     network or reference photos.
   Raises:
     UserError: no anchors; or the folder holds pictures of other settings.
-    Interrupted: SIGTERM or SIGINT; the same command goes on.
+    Interrupted: SIGTERM or SIGINT; the same command resumes.
   """
   config.validate()
   out = pathlib.Path(out).expanduser()
@@ -225,7 +223,7 @@ def write_samples(
 
 
 def file_name(number: int) -> str:
-  """Of a number's picture."""
+  """File name of a number's picture."""
   return f"{number:04d}.png"
 
 
@@ -275,7 +273,7 @@ def _pictures_there(
       if before.get(name) != now[name]:
         raise UserError(
           f"{path}: was made with {name} {before.get(name)}, now it is "
-          f"{now[name]}; go on with the same, or choose another --out"
+          f"{now[name]}; use the same, or choose another --out"
         )
     there.add(int(match[1]))
   return there
@@ -322,19 +320,19 @@ def _make_missing(
     progress.update(done)
     if done < total:
       stop.raise_if_wanted(
-        f"stopped after {done} of {total} pictures; the same command goes on"
+        f"stopped after {done} of {total} pictures; the same command resumes"
       )
 
 
 def _scores(
   score: IdentityScore, samples: Samples, out: pathlib.Path, stop: StopRequest
 ) -> list[float]:
-  """ID_sim of each picture as it is on disk, whoever made it when."""
+  """ID_sim of each picture on disk, whichever command made it."""
   progress = Progress("identity", len(samples.numbers), "pictures")
   found = []
   for number in samples.numbers:
     stop.raise_if_wanted(
-      "stopped while comparing identities; the same command goes on"
+      "stopped while comparing identities; the same command resumes"
     )
     picture = np.asarray(_read(out / file_name(number)))
     found.append(float(score(images.to_float(picture[None]))[0]))

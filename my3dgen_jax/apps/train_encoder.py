@@ -58,8 +58,8 @@ STATE_FOLDER = "state"
 SAMPLES_FOLDER = "samples"
 QUALITY_FILE = "quality.json"
 PICTURE_FILE = "held_out.png"
-_STREAM = 2  # of the changes of pictures
-# What may be another when a training goes on.
+_STREAM = 2  # for the changes of pictures
+# What may change when a training resumes.
 _FREE = (
   "version",
   "settings.checkpoint",
@@ -113,14 +113,14 @@ def train_encoder(
   """Trains, measures on latents that no step saw, and writes the encoder.
 
   Args:
-    config: of the training.
-    resume: go on with what is in `config.out`.
+    config: the training's settings.
+    resume: whether to resume the training in `config.out`.
     log: called with lines about what happens.
 
   Returns: what `quality.json` holds, see `apps.encoder.quality`.
   Raises:
     UserError: bad input, in one line; nothing has been written then.
-    Interrupted: SIGTERM or SIGINT; `resume` goes on.
+    Interrupted: SIGTERM or SIGINT; `resume` continues.
   """
   config.validate()
   out = pathlib.Path(config.out or place_beside(config.checkpoint)).expanduser()
@@ -128,7 +128,7 @@ def train_encoder(
   if out.exists() and not holds_nothing(out):
     if not resume:
       raise UserError(
-        f"{out}: is not empty; --resume goes on with the training there, or "
+        f"{out}: is not empty; --resume continues the training there, or "
         "choose another --out"
       )
     _read_config(out)
@@ -237,7 +237,7 @@ def _read_config(out: pathlib.Path) -> dict[str, Any]:
     else {}
   )
   if data.get("kind") != KIND or data.get("format") != FORMAT:
-    raise UserError(f"{out}: holds other things than an encoder's training")
+    raise UserError(f"{out}: does not hold an encoder's training")
   return data
 
 
@@ -246,7 +246,7 @@ class Training:
 
   Attributes:
     encoder: the module.
-    metric: of W, once `run` has begun.
+    metric: the metric of W, once `run` has begun.
   """
 
   def __init__(
@@ -261,12 +261,12 @@ class Training:
     """Prepares it.
 
     Args:
-      out: folder of the training.
-      config: of the training.
+      out: the training's folder.
+      config: the training's settings.
       encoder: sizes of the encoder.
-      generator: whose pictures it learns from.
+      generator: the generator, whose pictures it learns from.
       networks: "lpips" and "identity", where the loss uses them.
-      devices: that share the work.
+      devices: the devices to use.
     """
     self.encoder = Encoder(encoder)
     self.metric: Any = None
@@ -395,7 +395,7 @@ class Training:
             )
           stop.raise_if_wanted(
             f"stopped at step {done} of {config.all_steps}; the same command "
-            "with --resume goes on"
+            "with --resume continues"
           )
     return devices_lib.first(state)
 

@@ -383,7 +383,7 @@ def _is_hidden(parts: Sequence[str]) -> bool:
 def _open_file(path: pathlib.Path) -> BinaryIO:
   # Opening a named pipe would block forever.
   if path.exists() and not path.is_file():
-    raise AlbumError(f"{path}: is not an ordinary file")
+    raise AlbumError(f"{path}: is not a regular file")
   return open(path, "rb")
 
 

@@ -274,7 +274,7 @@ def _opened(path: pathlib.Path) -> Any:
   from PIL import Image, JpegImagePlugin
 
   if path.exists() and not path.is_file():  # a named pipe would block forever
-    raise UserError(f"{path}: is not an ordinary file")
+    raise UserError(f"{path}: is not a regular file")
   with open(path, "rb") as file:
     head = file.read(32)
   if not head:

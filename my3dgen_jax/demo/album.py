@@ -65,7 +65,7 @@ def take_photos(
     person: without a batch axis; its own `photo` is not used.
     count: how many photos.
     resolution: side of a photo, pixels.
-    supersampling: as for `render`.
+    supersampling: see `render`.
     camera_error: how far labels are off, radians (standard deviation).
   """
   total = -(-count // _AT_ONCE) * _AT_ONCE
@@ -140,7 +140,7 @@ def demo_photos(
   """The photos of a demo's album and their names, without an extension.
 
   Args:
-    number: of the person.
+    number: the person's number.
     training: photos beside those to test and to compare, at least `TRAINING`;
       the first ones are the same however many they are.
   """
@@ -164,8 +164,8 @@ def write_demo_album(
   test have their marks marked. A folder that has the album is left as it is.
 
   Args:
-    folder: to be made.
-    number: of the person, >= 0.
+    folder: the folder to create.
+    number: the person's number, >= 0.
     training: see `demo_photos`.
 
   Raises: UserError if the folder cannot be written, or holds other things.
@@ -176,8 +176,8 @@ def write_demo_album(
     return
   if folder.exists() and not holds_nothing(folder):
     raise UserError(
-      f"{folder}: is no album, and not empty; the demo's album is "
-      "to be written there"
+      f"{folder}: is not empty, and not an album; choose "
+      "another folder for the demo's album"
     )
   names, photos = demo_photos(number, training)
   try:
@@ -206,7 +206,7 @@ def write_demo_album(
 
 
 def _mark(folder: pathlib.Path):
-  """Says that an album is of nobody real."""
+  """Marks an album as showing no real person."""
   path = folder / PROCEDURAL_FILE
   if not path.exists():
     try:
@@ -228,9 +228,9 @@ def write_album(
 
   Args:
     folder: made if it is not there.
-    photos: of `take_photos`.
+    photos: photos from `take_photos`.
     masks: whether to write the person's outline beside each photo.
-    names: of the files, without extension; default: photo000 and so on.
+    names: names of the files, without extension; default: photo000 and so on.
 
   Raises: OSError if the folder cannot be written.
   """

@@ -92,7 +92,8 @@ def of_training(params: Mapping[str, Any]) -> Any:
   """Variables of `Attributes` from those of a regressor of more.
 
   Args:
-    params: of a `Regressor` whose first outputs are logits of `NAMES`.
+    params: parameters of a `Regressor` whose first outputs are logits of
+      `NAMES`.
   """
   last = {
     name: leaf[..., : len(NAMES)] for name, leaf in params["last"].items()

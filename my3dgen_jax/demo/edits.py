@@ -1,7 +1,7 @@
 """Smile and age of the demo's prior, found once and shipped.
 
-Labelling thousands of faces takes a minute or two, which whoever opens a
-viewer should not wait. `benchmarks/demo_directions.py` finds them again.
+Labeling thousands of faces takes a minute or two, which no one who opens
+a viewer should wait for. `benchmarks/demo_directions.py` finds them again.
 """
 
 import os
@@ -80,7 +80,7 @@ def shipped_directions(
 
   Args:
     base: SHA-256 of the generator they are wanted for, or how it begins.
-    folder: where they lie.
+    folder: the folder they are in.
 
   Returns: none where they are another generator's.
   Raises: CheckpointError: the file is damaged.

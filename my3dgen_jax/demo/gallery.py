@@ -1,12 +1,12 @@
-"""Labelled photos of many procedural people, drawn once and kept on disk.
+"""Labeled photos of many procedural people, drawn once and kept on disk.
 
     FOLDER/
       plan.json        what is drawn; another plan needs another folder
       part00000.npy    uint8 [at most 64, S, S, 3]; the last ones may be
-                       missing: then the drawing goes on there
+                       missing: then drawing resumes there
 
-People come as variants that share everything but their marks, so that whoever
-learns to tell them apart has to look at marks. Everything but the images
+People come as variants that share everything but their marks, so that a network
+that tells them apart has to look at marks. Everything but the images
 follows from the plan and is not kept.
 """
 
@@ -44,12 +44,12 @@ class Plan:
 
   Attributes:
     people: different identity vectors.
-    photos: of each variant.
-    seed: of all; galleries of different seeds share no one.
+    photos: photos per variant.
+    seed: seed of all draws; galleries of different seeds share no one.
     variants: "twins": two, each with any kinds of marks, one kind for certain
       in one of them alone; "kinds": one without marks, and one with each kind.
     resolution: side of a photo, pixels.
-    supersampling: as for `render`.
+    supersampling: see `render`.
   """
 
   people: int
@@ -97,10 +97,10 @@ def open_gallery(
   """Reads a gallery, after it has drawn what is missing.
 
   Args:
-    folder: of the gallery, made if it is not there.
-    plan: of the gallery.
+    folder: the gallery's folder, created if missing.
+    plan: the gallery's plan.
     stop: asked after every part.
-    title: of the progress.
+    title: title of the progress bar.
 
   Raises:
     UserError: the folder holds another plan's photos.
@@ -122,7 +122,7 @@ def open_gallery(
       np.save(file, draw(plan, chosen))
     progress.update(len(paths) - len(missing) + place + 1)
     stop.raise_if_wanted(
-      "stopped while drawing people; the same command goes on"
+      "stopped while drawing people; the same command resumes"
     )
   person, _, label, owner = jax.device_get(_subjects(plan, numbers))
   return Gallery(
@@ -148,7 +148,7 @@ def draw(plan: Plan, numbers: Array) -> np.ndarray:
   """Photographs people on all devices.
 
   Args:
-    plan: of the gallery.
+    plan: the gallery's plan.
     numbers: [N], of the photos.
 
   Returns: [N, S, S, 3] uint8; a photo does not depend on the others.

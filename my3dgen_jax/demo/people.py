@@ -145,7 +145,7 @@ def with_photo(person: Person, **shares: chex.Numeric) -> Person:
   """Sets photo parameters by the share in (0, 1) of people below them.
 
   Args:
-    person: of any batch shape.
+    person: a person, of any batch shape.
     **shares: names of `PHOTO`, such as smile=0.9.
   """
   photo = jnp.asarray(person.photo)
@@ -182,7 +182,7 @@ def sample_marks(key: chex.PRNGKey, kinds: Sequence[str] = MARKS) -> Marks:
 
   Args:
     key: PRNG key.
-    kinds: which of `MARKS` to have; a kind's draw does not depend on the
+    kinds: the kinds of `MARKS` to draw; a kind's draw does not depend on the
       others.
   """
   marks = no_marks()

@@ -17,7 +17,7 @@ def with_demo_person(
   Args:
     config: names the run's folder; without an album, that of the demo's person
       is drawn beside it.
-    number: which person, >= 0.
+    number: the person's number, >= 0.
     log: called with a line before the album is drawn.
 
   Raises: UserError: the album cannot be written.

@@ -163,7 +163,7 @@ def field_points(
     key: PRNG key.
     person: without a batch axis.
     count: N, a multiple of 5.
-    face_weight: as for `surface_points`.
+    face_weight: see `surface_points`.
     spread: standard deviation of the distance to the surface, world units.
   """
   chex.assert_is_divisible(count, 5)

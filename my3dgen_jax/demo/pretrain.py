@@ -56,11 +56,11 @@ def model_of(part: float) -> Any:
 
 
 def optimizer(config: PretrainConfig) -> Any:
-  """Muon, with Adam for what is no matrix; the mapping network faster.
+  """Muon, with Adam for all but matrices; the mapping network faster.
 
   In a trial of 300 steps on points Muon came in 190 to where Adam came.
   """
-  # Only whoever trains needs them.
+  # Imported here: only training needs them.
   # pylint: disable=import-outside-toplevel
   import optax
   from optax import contrib
@@ -114,7 +114,7 @@ def make_step(
   """A compiled step: (state, buffers, batch) -> (state, losses).
 
   Args:
-    config: of the training.
+    config: the training's settings.
     part: see `Stage`.
 
   Returns: a function of arrays with a leading axis of devices; the losses'
@@ -166,10 +166,10 @@ def pretrain(
   """Trains, from the state in the folder if there is one.
 
   Args:
-    folder: of the training: `state/`, `metrics.jsonl`, `sheet_*.png`, and at
-      the end `generator/`, a checkpoint as a converted one is, `samples.png`
+    folder: the training's folder: `state/`, `metrics.jsonl`, `sheet_*.png`, and
+      at the end `generator/`, a checkpoint as a converted one is, `samples.png`
       and `held_out.png`.
-    config: of the training.
+    config: the training's settings.
     start_from: folder of a generator whose weights are the first ones; None:
       random ones. Not looked at where there is a state.
 
@@ -275,7 +275,7 @@ def _train(
             ),
           )
         stop.raise_if_wanted(
-          f"stopped at step {done} of {config.steps}; the same command goes on"
+          f"stopped at step {done} of {config.steps}; the same command resumes"
         )
   return devices.first(state)
 

@@ -48,11 +48,11 @@ def latents(key: chex.PRNGKey, person: people.Person) -> jax.Array:
   """The z of people.
 
   The mapping network scales z to the length sqrt(z_dim), and with it would
-  lose how extreme a person is; so the numbers that are no parameters are
+  lose how extreme a person is; so the remaining numbers are
   drawn to give every z that length.
 
   Args:
-    key: of those numbers; they mean nothing.
+    key: PRNG key of those numbers, which mean nothing.
     person: N people, every array with a leading axis N; marks do not count.
 
   Returns: [N, z_dim].

@@ -26,7 +26,7 @@ def _show(generator: Network, z: Array, c: Array) -> jax.Array:
 
 @jax.jit
 def _draw(keys: chex.PRNGKey) -> Any:
-  """People without marks: z, c and whoever they are."""
+  """People without marks: z, c and the people themselves."""
   keys = jax.vmap(lambda key: jax.random.split(key, 3))(keys).T
   person = jax.vmap(lambda key: people.sample_person(key, kinds=()))(keys[0])
   return (
@@ -46,7 +46,7 @@ def measure(generator: Network, *, count: int) -> dict[str, float]:
   """How well people that no step saw are shown, given their true z.
 
   Args:
-    generator: of the prior.
+    generator: the prior's generator.
     count: people, a multiple of 8, each from a camera of its own.
 
   Returns: "psnr", the mean over people, dB, and its standard error
@@ -73,12 +73,12 @@ def measure(generator: Network, *, count: int) -> dict[str, float]:
 
 
 def write_sheet(path: str | os.PathLike, generator: Network):
-  """Writes a picture: people no step saw, as they are and as learnt.
+  """Writes a picture: people no step saw, as they are and as learned.
 
   Args:
-    path: of the PNG: a row of photos, one of the generator's from the same
-      cameras, one of it from the side.
-    generator: of the prior.
+    path: the PNG to write: a row of photos, one of the generator's from the
+      same cameras, one of it from the side.
+    generator: the prior's generator.
   """
   z, c, person = _draw(jax.random.split(jax.random.key(_SEED), _AT_ONCE))
   turned = jnp.repeat(

@@ -120,7 +120,7 @@ def _cone_march(
   """How far cones about rays, [M, 3], are free of the person, [M].
 
   Args:
-    head: of `heads.build`.
+    head: result of `heads.build`.
     origin: [3].
     directions: [M, 3].
     spread: radius of a cone at distance 1.
@@ -197,7 +197,7 @@ def march(
   carry it past, and one that has stepped inside comes back.
 
   Args:
-    head: of `heads.build`.
+    head: result of `heads.build`.
     origin: [3] or [M, 3].
     directions: [M, 3].
     start: [M], distances that are outside.

@@ -40,7 +40,7 @@ QUALITY_FILE = "quality.json"
 
 def optimizer(rate: float, steps: int) -> Any:
   """Adam with a cosine, after a short warm-up."""
-  # Only whoever trains needs it.
+  # Imported here: only training needs it.
   import optax  # pylint: disable=import-outside-toplevel
 
   steps = max(steps, 10)
@@ -97,9 +97,9 @@ def train(folder: str | os.PathLike, config: NetworksConfig) -> dict[str, Any]:
   """Draws, trains and measures, from what is in the folder.
 
   Args:
-    folder: of the training: `people*/`, `state_*/`, `metrics.jsonl`, and at
-      the end `identity/`, `lpips/`, `attributes/` and `quality.json`.
-    config: of the training.
+    folder: the training's folder: `people*/`, `state_*/`, `metrics.jsonl`, and
+      at the end `identity/`, `lpips/`, `attributes/` and `quality.json`.
+    config: the training's settings.
 
   Returns: what is in `quality.json`.
   Raises:
@@ -159,7 +159,7 @@ def train(folder: str | os.PathLike, config: NetworksConfig) -> dict[str, Any]:
 def _start(
   folder: pathlib.Path, config: NetworksConfig, task: Task
 ) -> TrainState:
-  """The state that a training goes on from, on the host."""
+  """The state that a training resumes from, on the host."""
   variables = jax.jit(task.init)(jax.random.key(config.seed))
   start = TrainState(
     jnp.zeros((), jnp.int32),
@@ -183,13 +183,13 @@ def _train(
   """Trains one network.
 
   Args:
-    folder: of the training.
-    config: of the training.
+    folder: the training's folder.
+    config: the training's settings.
     task: what to learn.
-    state: to go on from.
+    state: the state to resume from.
     images: [N, S, S, 3] uint8, what to learn from.
     stop: asked after every step.
-    log: to write to.
+    log: the log to write to.
     before: steps of the log that other trainings took.
 
   Returns: its variables, on the host.
@@ -219,7 +219,7 @@ def _train(
       checkpoint.save_state(folder / f"state_{task.name}", devices.first(state))
     stop.raise_if_wanted(
       f"stopped at step {done} of {task.steps} of "
-      f"{task.name}; the same command goes on"
+      f"{task.name}; the same command resumes"
     )
   return devices.first(state).trainable
 

@@ -29,10 +29,10 @@ class Direction:
 
 
 def read_bytes(path: pathlib.Path) -> bytes:
-  """The bytes of an ordinary file; raises OSError, which has a reason."""
+  """The bytes of a regular file; raises OSError, which has a reason."""
   if path.exists() and not path.is_file():
     # A pipe or a device could go on for ever.
-    raise OSError(None, "is not an ordinary file")
+    raise OSError(None, "is not a regular file")
   with path.open("rb") as file:
     data = file.read(_MOST_BYTES + 1)
   if len(data) > _MOST_BYTES:

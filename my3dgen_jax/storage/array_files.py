@@ -29,7 +29,7 @@ def read_npz(
   try:
     # Opening a named pipe would block forever.
     if pathlib.Path(path).exists() and not pathlib.Path(path).is_file():
-      raise CheckpointError("is not an ordinary file")
+      raise CheckpointError("is not a regular file")
     with open(path, "rb") as file:
       found = read(file, most_bytes=most_bytes)
     if isinstance(found, np.ndarray):

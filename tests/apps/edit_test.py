@@ -253,7 +253,7 @@ class StartTest(Case):
     )
     # Its weights are of other anchors: it is moved, and one is told.
     self.assertLen(self.lines, 1)
-    self.assertRegex(self.lines[0], r"outside.npz: moved onto the hull, by 0.")
+    self.assertRegex(self.lines[0], r"outside.npz: moved onto the hull by 0.")
     np.testing.assert_allclose(
       hull.latents(third.alpha[None])[0], third.ws, atol=1e-5
     )
@@ -490,7 +490,7 @@ class EditTest(Case):
       self.out,
       log=self.lines.append,
     )
-    said = [line for line in self.lines if "--edge=continue goes on" in line]
+    said = [line for line in self.lines if "--edge=continue passes it" in line]
     self.assertLen(said, edge != "continue")
     for line in said:
       self.assertRegex(line, rf"warning: .*--edge={edge} .* short of -1 and 1")

@@ -445,7 +445,7 @@ class BadInputTest(Case):
       photos.one_photo(self.folder / "photo00.png")
     shutil.copy(self.folder / "photo00.png", self.folder / "album/other.png")
     with self.assertRaisesRegex(
-      UserError, "dataset.json: has no camera of other.png"
+      UserError, "dataset.json: has no camera for other.png"
     ):
       photos.one_photo(self.folder / "album" / "other.png")
     camera = self.folder / "camera.json"
@@ -454,8 +454,8 @@ class BadInputTest(Case):
       photos.one_photo(self.folder / "photo00.png", camera)
 
   @parameterized.parameters(
-    ([], 2, "--album, or one by --small"),
-    (["--album=a", "--camera=c"], 2, "--camera is of --small"),
+    ([], 2, "--album, or one with --small"),
+    (["--album=a", "--camera=c"], 2, "--camera goes with --small"),
     (["--album=a", "--out=o", "--factor=0.5"], 1, "factor: "),
     (["--album=nowhere", "--out=o"], 1, "nowhere: no such"),
   )

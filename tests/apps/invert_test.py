@@ -118,7 +118,7 @@ class InvertTest(parameterized.TestCase):
 
     config = dataclasses.replace(SMALL, way="hull")
     with mock.patch.object(interrupts, "StopRequest", Stop):
-      with self.assertRaisesRegex(Interrupted, "the same command goes on"):
+      with self.assertRaisesRegex(Interrupted, "the same command resumes"):
         self.write(config)
     with mock.patch.object(
       app.HullFit, "step", side_effect=AssertionError("not remembered")

@@ -37,9 +37,13 @@ class MovedTest(parameterized.TestCase):
     gone = str(self.root / "gone")
     one = self.load({"lpips": gone})
     self.assertEqual((one.lpips, one.lpips_digest), (None, ""))
-    with self.assertRaisesRegex(UserError, f"^{gone}: no such .*--lpips$"):
+    with self.assertRaisesRegex(
+      UserError, f"^{gone}: the folder of weights .*--lpips$"
+    ):
       one.need_lpips()
-    with self.assertRaisesRegex(UserError, f"^{gone}: no such .*--lpips$"):
+    with self.assertRaisesRegex(
+      UserError, f"^{gone}: the folder of weights .*--lpips$"
+    ):
       runs.load_subject(runs.Variant(self.run_folder))
     # Where it is now, whether the run or a flag says so.
     here = str(self.made / "lpips")
@@ -49,7 +53,9 @@ class MovedTest(parameterized.TestCase):
     ):
       self.assertIs(one.need_lpips(), one.lpips)
       self.assertNotEqual(one.lpips_digest, "")
-    with self.assertRaisesRegex(UserError, "run: images are .* by --lpips$"):
+    with self.assertRaisesRegex(
+      UserError, "run: comparing images .* with --lpips$"
+    ):
       self.load({}).need_lpips()
 
   def test_identity(self):
@@ -62,8 +68,8 @@ class MovedTest(parameterized.TestCase):
       self.assertIsNone(one.reference())
     self.assertRegex(
       warnings.getvalue(),
-      "^warning: there are no identity "
-      f"scores: {gone}: no such folder.*--identity\n$",
+      "^warning: no identity "
+      f"scores: {gone}: the folder of weights .*--identity\n$",
     )
     with contextlib.redirect_stderr(io.StringIO()) as warnings:
       self.assertIsNone(self.load({}).reference())

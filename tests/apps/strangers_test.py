@@ -99,7 +99,7 @@ class StrangersTest(parameterized.TestCase):
 
   def test_info(self):
     text = "\n".join(describe.describe_checkpoint(shipped.PRIOR, LoraConfig()))
-    self.assertIn("knows procedural people alone, nobody real", text)
+    self.assertIn("knows only procedural people, no real ones", text)
 
 
 if __name__ == "__main__":

@@ -196,7 +196,7 @@ class WriteTest(parameterized.TestCase):
   @parameterized.parameters(
     (
       {"seed": 1},
-      "was made with seed 0, now it is 1; go on with the same, "
+      "was made with seed 0, now it is 1; use the same, "
       "or choose another --out",
     ),
     ({"mixed": 2}, "was made with mixed 3, now it is 2"),

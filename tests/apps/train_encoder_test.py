@@ -130,7 +130,7 @@ class TrainEncoderTest(parameterized.TestCase):
     self.assertEqual(whole, again)
     with self.assertRaisesRegex(UserError, "began with .*learning_rate"):
       self.train("again", resume=True, learning_rate=0.1)
-    with self.assertRaisesRegex(UserError, "is not empty; --resume goes on"):
+    with self.assertRaisesRegex(UserError, "is not empty; --resume continues"):
       self.train("again")
 
   def test_pictures_and_w_plus(self):

@@ -717,7 +717,7 @@ class PathTest(absltest.TestCase):
         torch_reader.load(folder)
       pipe = os.path.join(folder, "pipe")
       os.mkfifo(pipe)
-      with self.assertRaisesRegex(CheckpointError, "ordinary file"):
+      with self.assertRaisesRegex(CheckpointError, "regular file"):
         torch_reader.load(pipe)
 
 

@@ -676,7 +676,7 @@ class BadAlbumTest(AlbumTestCase):
     path.unlink()
     os.mkfifo(path)
     self.assertTrue(stat.S_ISFIFO(path.stat().st_mode))
-    self.assert_refused(f"^{path}: is not an ordinary file")
+    self.assert_refused(f"^{path}: is not a regular file")
 
   def test_unreadable(self):
     albums.make(self.folder)

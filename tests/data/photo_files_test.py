@@ -295,8 +295,8 @@ class PhotoFilesTest(parameterized.TestCase):
     pipe = self.folder / "pipe.jpg"
     os.mkfifo(pipe)
     for path, reason in (
-      (pipe, "ordinary file"),
-      (self.folder, "ordinary file"),
+      (pipe, "regular file"),
+      (self.folder, "regular file"),
       (self.folder / "gone.jpg", "No such file"),
     ):
       with self.assertRaisesRegex(UserError, f"{path}: .*{reason}"):

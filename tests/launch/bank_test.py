@@ -76,10 +76,10 @@ class BankCommandTest(parameterized.TestCase):
     self.assertLen(anchors.names, 4)
 
     said = self.run_well("remove", "--bank=b", "--person=ann")
-    self.assertIn("removed 1 people; their numbers are in the files", said)
+    self.assertIn("removed 1 people; their numbers stay in the files", said)
     self.assertIn("until bank compact", self.run_well("list", "--bank=b"))
     said = self.run_well("compact", "--bank=b")
-    self.assertRegex(said, r"^b: 4 rows of numbers .* are gone from all its")
+    self.assertRegex(said, r"^b: 4 rows of .* are gone from all its")
     self.assertNotIn("until", self.run_well("list", "--bank=b"))
 
   def test_damage(self):
@@ -107,7 +107,7 @@ class BankCommandTest(parameterized.TestCase):
     self.assertFalse((self.root / "no").exists())
     self.run_well("remove", "--bank=d", "--damaged")
     self.assertIn(
-      "nobody is damaged", self.refused(1, "remove", "--bank=d", "--damaged")
+      "nothing is damaged", self.refused(1, "remove", "--bank=d", "--damaged")
     )
     self.run_well("compact", "--bank=d")
     self.run_well("verify", "--bank=d")
@@ -216,7 +216,7 @@ class BankCommandTest(parameterized.TestCase):
     self.run_well("add", "--bank=bare", "--run=runs/ann", "--noanchors")
     flags[0] = "--bank=bare"
     said = self.refused(1, *flags, "--out=no", command="synthesize")
-    self.assertIn("bare: ann: a bare checkpoint has no anchors, nor has", said)
+    self.assertIn("bare: ann: a bare checkpoint or a lone adapter has no", said)
 
   def test_runs_without_an_adapter(self):
     run = write_run(self.root / "full", self.root / "made/base")
@@ -224,7 +224,7 @@ class BankCommandTest(parameterized.TestCase):
     config["settings"]["tuning"]["mode"] = "full"
     (run / "config.json").write_text(json.dumps(config))
     said = self.refused(1, "add", "--bank=k", "--run=full")
-    self.assertIn("full: is a run of --mode=full, which has no adapter", said)
+    self.assertIn("full: a run with --mode=full has no adapter", said)
     self.assertFalse((self.root / "k").exists())
 
   def test_no_device_is_started_to_list(self):

@@ -89,7 +89,7 @@ class KillTest(absltest.TestCase):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     self.assertEqual(process.returncode, 128 + signal.SIGINT, errors)
-    self.assertIn("1 of 2 photos are kept; the same command goes on", errors)
+    self.assertIn("1 of 2 photos are saved; the same command resumes", errors)
     self.assertNotIn("Traceback", errors)
 
 

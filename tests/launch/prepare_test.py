@@ -55,7 +55,7 @@ class PrepareCommandTest(absltest.TestCase):
   def test_no_album(self):
     result = self.run_command()
     self.assertEqual(result.returncode, 1)
-    self.assertRegex(result.stderr, "^error: .*holds no photos.*\n$")
+    self.assertRegex(result.stderr, "^error: .*has no photos.*\n$")
 
   def test_missing_flags(self):
     for config, name in (

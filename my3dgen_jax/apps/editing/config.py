@@ -1,4 +1,4 @@
-"""How directions are found and followed: what a user chooses."""
+"""The user's choices: how directions are found and followed."""
 
 import dataclasses
 from typing import Literal
@@ -21,70 +21,68 @@ class EditConfig:
   """How directions are found and followed."""
 
   samples: int = setting(
-    10_000,
-    "Samples of the generator that a direction is found among, >= 1.",
-    low=1,
+    10_000, "Samples of the generator to find a direction from, >= 1.", low=1
   )
   truncation_psi: float = setting(
     1.0, "Truncation of the samples; 1: none, 0: the mean face."
   )
   seed: int = setting(0, "Seed of the samples, >= 0.", low=0)
   batch_size: int = setting(
-    4, "Pictures at a time, over all devices, >= 1.", low=1
+    4, "Pictures per batch, over all devices, >= 1.", low=1
   )
   share: float = setting(
     0.1,
-    "Share of the samples that is told apart: those with the highest "
-    "scores from as many with the lowest; at most 0.5.",
+    "Share of the samples to fit a direction to: those with the highest "
+    "scores against as many with the lowest; at most 0.5.",
   )
   strengths: tuple[float, ...] = setting(
     (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0),
-    "Strengths of the edit, one column each, in the unit of --unit.",
+    "Strengths of the edit, one column each, in the unit given by --unit.",
     low=-1000,
     high=1000,
   )
   unit: Literal["spread", "w"] = setting(
     "spread",
     "Unit of strengths: spread: standard deviations of the samples "
-    "along the direction; w: lengths in W.",
+    "along the direction; w: distance in W.",
   )
   apply: Literal["alpha", "w"] = setting(
     "alpha",
     "How a direction is followed: alpha: as weights of the "
-    "anchors, as far as they can; w: it is added to w.",
+    "anchors, as closely as they allow; w: added to w.",
   )
   edge: Literal["stop", "continue", "project"] = setting(
     "continue",
     "What an edit does where the hull ends: it stops, continues, "
-    "or is projected onto the hull. Photos of the run lie at its end "
-    "already: stop hardly moves them.",
+    "or is projected onto the hull. The run's photos lie at its edge "
+    "already, so stop hardly moves them.",
   )
   beta: float = setting(
-    0.02, "Depth below 0 that anchors' weights may reach, in [0, 1]."
+    0.02, "How far below 0 the anchors' weights may go, in [0, 1]."
   )
   turn: float = setting(
     0.0,
-    "Yaw of the camera at the last strength, radians, from -turn at the "
-    "first one; 0: the camera stays.",
+    "Yaw of the camera at the last strength, radians; -turn at the "
+    "first; 0: the camera stays.",
   )
   frames: int = setting(
     0,
-    "Frames of a video for each start, in which the strength goes from "
+    "Frames of each start's video, whose strength goes from "
     "the first to the last and back; 0: no video.",
     low=0,
   )
   yaw: float = setting(
-    0.0, "Angle that the video's camera turns to either side, radians."
+    0.0, "Angle by which the video's camera turns to either side, radians."
   )
   pitch: float = setting(
-    0.0, "Angle that the video's camera turns up and down, radians."
+    0.0, "Angle by which the video's camera turns up and down, radians."
   )
   video: str = setting(
-    ".mp4", "Format of the video.", choices=provenance.VIDEOS
+    ".mp4", "File format of the video.", choices=provenance.VIDEOS
   )
 
   def validate(self) -> "EditConfig":
-    """Checks every field; raises UserError that names one."""
+    """Checks every field; raises UserError naming the first bad one."""
     for name, known in (
       ("unit", UNITS),
       ("apply", APPLIES),

@@ -1,4 +1,4 @@
-"""Directions among labelled samples, and how far samples spread."""
+"""Directions from labeled samples, and how far samples spread along them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -24,16 +24,16 @@ def find_direction(
   without: Sequence[str | Direction] = (),
   share: float = 0.1,
 ) -> Direction:
-  """The direction in which an attribute grows while others stay.
+  """The direction along which an attribute grows and others stay.
 
   Args:
-    w: [N, w_dim].
-    scores: [N] by the attribute's name; NaN of what has no label.
-    name: of the attribute.
-    without: names of attributes, or directions, that are to stay.
+    w: [N, w_dim], latents.
+    scores: attribute's name to [N]; NaN where there is no label.
+    name: the attribute's name.
+    without: names of attributes, or directions, to keep fixed.
     share: see `directions.fit`.
 
-  Returns: Direction; its accuracy is that of the attribute's own.
+  Returns: Direction, with the accuracy of the attribute's own direction.
   Raises: as `directions.fit` and `directions.conditioned`.
   """
 
@@ -51,7 +51,7 @@ def find_direction(
 def without_others(
   direction: Direction, others: Sequence[Direction]
 ) -> Direction:
-  """As `directions.conditioned`; the accuracy is the one before."""
+  """As `directions.conditioned`, with the accuracy from before."""
   if not others:
     return direction
   return dataclasses.replace(
@@ -62,9 +62,9 @@ def without_others(
 def with_spread(
   person: Person, direction: Direction, config: EditConfig
 ) -> Direction:
-  """A direction that knows how far samples spread along it.
+  """The direction, with how far samples spread along it.
 
-  Raises: UserError: they do not.
+  Raises: UserError: the samples do not spread along it.
   """
   spread = direction.spread
   if spread is None:
@@ -72,9 +72,9 @@ def with_spread(
   if not spread > _LEAST_SPREAD:
     raise UserError(
       f"{direction.name}: the {config.samples} samples do not "
-      "differ along it, so strengths cannot count their "
-      "standard deviations; draw more, raise truncation_psi, or "
-      "give strengths as lengths (unit w)"
+      "differ along it, so strengths cannot be counted in "
+      "their standard deviations; draw more, raise truncation_psi, or "
+      "give strengths as distances in W (--unit=w)"
     )
   return dataclasses.replace(direction, spread=spread)
 

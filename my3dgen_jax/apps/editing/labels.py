@@ -1,4 +1,4 @@
-"""How much of an attribute samples show, as a function measures it."""
+"""Labels of samples: how much of an attribute a function measures in them."""
 
 import dataclasses
 import hashlib
@@ -22,18 +22,18 @@ from my3dgen_jax.storage.array_files import read_npz
 from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.types import Array
 
-_FORMAT = 1  # of remembered labels
+_FORMAT = 1  # format of cached labels
 _SAVE_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-  """What tells how much of an attribute pictures show.
+  """Measures how much of an attribute pictures show.
 
   Attributes:
-    name: another for any other function; labels are remembered by it.
-    apply: images [N, H, W, 3] in [-1, 1] to scores [N], or to several by the
-      attribute's name; any function of the user's.
+    name: a name that differs for each function; cached labels are found by it.
+    apply: any function from images [N, H, W, 3] in [-1, 1] to scores [N], or
+      to a dict from attributes' names to scores.
   """
 
   name: str
@@ -49,21 +49,21 @@ def label(
   stop: StopRequest | None = None,
   cache: pathlib.Path | None = None,
 ) -> dict[str, np.ndarray]:
-  """Measures pictures of latents from the front.
+  """Measures pictures of latents, seen from the front.
 
   Args:
-    person: whose generator shows them.
+    person: the owner of the generator.
     w: [N, w_dim].
-    measure: of the attributes.
+    measure: the measure.
     batch_size: pictures at a time, over all devices.
-    stop: looked at after each batch.
-    cache: folder where labels are kept; None: nowhere.
+    stop: request to stop, checked after each batch.
+    cache: folder to keep labels in; None: they are not kept.
 
-  Returns: scores [N] by the attribute's name; of a measure without names by
-    the measure's.
+  Returns: attribute's name to scores [N]; if the measure gives no names, its
+    own name.
   Raises:
-    Interrupted: `stop` was wanted; labels so far are in the cache.
-    UserError: the measure does not give a number a picture.
+    Interrupted: `stop` was requested; labels so far are in the cache.
+    UserError: the measure does not give one number per picture.
   """
   stop = stop or StopRequest()
   w = np.asarray(w, np.float32)
@@ -90,7 +90,7 @@ def label(
       saved = time.monotonic()
     if done < len(w):
       stop.raise_if_wanted(
-        f"stopped after {done} of {len(w)} samples; the same command goes on"
+        f"stopped after {done} of {len(w)} samples; the same command resumes"
       )
   return scores
 
@@ -101,10 +101,10 @@ def label_samples(
   """Samples and their labels, see `sample_latents` and `label`.
 
   Args:
-    person: whose generator is sampled.
-    measure: of the attributes.
-    config: how many, and the seed.
-    out: folder; labels are kept in it, so that a repeated command has them.
+    person: the owner of the generator.
+    measure: the measure.
+    config: the count of samples and the seed.
+    out: folder; labels are kept in it, so a repeated command reuses them.
 
   Returns: w [N, w_dim], scores.
   Raises: as `label`; Interrupted: SIGTERM or SIGINT.
@@ -121,20 +121,20 @@ def label_samples(
       cache=pathlib.Path(out).expanduser() / "unfinished",
     )
     stop.raise_if_wanted(
-      "stopped when all samples had their labels; the same command goes on"
+      "stopped when all samples had their labels; the same command resumes"
     )
   return w, scores
 
 
 def measured(measure: Measure, batch: np.ndarray) -> dict[str, np.ndarray]:
-  """What a measure says of pictures.
+  """Measures pictures, and checks the numbers.
 
   Args:
-    measure: of the attributes.
+    measure: the measure.
     batch: [N, H, W, 3] in [-1, 1].
 
-  Returns: scores [N] by the attribute's name.
-  Raises: UserError: it does not give a finite number a picture.
+  Returns: attribute's name to scores [N].
+  Raises: UserError: the measure does not give one finite number per picture.
   """
   found = measure.apply(batch)
   if not isinstance(found, Mapping):
@@ -145,14 +145,14 @@ def measured(measure: Measure, batch: np.ndarray) -> dict[str, np.ndarray]:
     if values.shape != (len(batch),) or not np.isfinite(values).all():
       raise UserError(
         f"{measure.name}: {name}: expected {len(batch)} finite "
-        f"numbers, one a picture, got {list(values.shape)}"
+        f"numbers, one per picture, got {list(values.shape)}"
       )
     result[name] = values
   return result
 
 
 def _label_key(person: Person, w: np.ndarray, measure: Measure) -> str:
-  """What labels depend on, hashed."""
+  """A hash of all that labels depend on."""
   digest = hashlib.sha256(
     json.dumps(
       [
@@ -168,10 +168,10 @@ def _label_key(person: Person, w: np.ndarray, measure: Measure) -> str:
 
 
 def _recall(path: pathlib.Path | None, count: int) -> dict[str, np.ndarray]:
-  """Labels that are remembered, as many of each; none: {}."""
+  """Cached labels, equally many of each attribute; none: {}."""
   try:
     scores = read_npz(path) if path else {}
-  except CheckpointError:  # damaged or not there: measured again
+  except CheckpointError:  # damaged or missing: measure again
     return {}
   sizes = {array.shape for array in scores.values()}
   if len(sizes) != 1 or len(min(sizes)) != 1 or min(sizes)[0] > count:

@@ -1,4 +1,4 @@
-"""What keeps an edit from going all the way, and what would let it."""
+"""What limits an edit, and how to go further."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,39 +7,40 @@ import numpy as np
 
 from my3dgen_jax.apps.editing.config import EditConfig
 
-LEAST_COSINE = 0.9  # below, one is told
+LEAST_COSINE = 0.9  # below it, a warning is given
 REACH = "reach"  # in an edit's summary
-_LEAST_CHANGE = 0.15  # of an attribute in [0, 1]; less is hardly seen
+_LEAST_CHANGE = 0.15  # of an attribute in [0, 1]; less is hardly visible
 
 
 def followed_in_part(
   name: str, cosine: float, anchors: int, *, instead: str
 ) -> str | None:
-  """Says that anchors follow a direction only in part; None: they do.
+  """A warning that anchors follow only part of a direction, or None.
 
   Args:
-    name: of the direction.
-    cosine: of `latents.Hull.coordinates`, in [0, 1].
-    anchors: how many there are.
-    instead: what follows all of it, e.g. a flag.
+    name: the direction's name.
+    cosine: value from `latents.Hull.coordinates`, in [0, 1].
+    anchors: count of anchors.
+    instead: what would follow all of it, e.g. a flag.
   """
   if cosine >= LEAST_COSINE:
     return None
   return (
     f"{name}: the {anchors} anchors follow only part of it (cosine "
-    f"{cosine:.3f}); {instead} follows all of it, more photos more of it"
+    f"{cosine:.3f}); {instead} follows all of it; more photos follow more"
   )
 
 
 def ended_early(
   name: str, reach: Sequence[float], config: EditConfig
 ) -> str | None:
-  """Says that an edit ends where the hull does; None: it does not.
+  """A warning that an edit ends at the hull's edge; None: it does not.
 
   Args:
-    name: of the start.
-    reach: lowest and highest strength in the hull, in the unit of strengths.
-    config: `strengths` and `edge` are used.
+    name: the start's name.
+    reach: lowest and highest strength inside the hull, in the unit of
+      strengths.
+    config: the edit's settings; `strengths` and `edge` are used.
   """
   low, high = reach
   wanted = np.array(config.strengths)
@@ -52,18 +53,18 @@ def ended_early(
   verb = "stops" if config.edge == "stop" else "is projected"
   return (
     f"{name}: --edge={config.edge} {verb} at {low:.3g} and {high:.3g}, short "
-    f"of {wanted.min():.3g} and {wanted.max():.3g}; --edge=continue goes on"
+    f"of {wanted.min():.3g} and {wanted.max():.3g}; --edge=continue passes it"
   )
 
 
 def hardly_changed(
   name: str, mean: Mapping[str, Sequence[float]]
 ) -> str | None:
-  """Says that what was edited hardly changes; None: it does, or who knows.
+  """A warning that the edited attribute hardly changes, or None.
 
   Args:
-    name: of the direction, e.g. "smile without age".
-    mean: what was measured at each strength, by its name, in [0, 1].
+    name: the direction's name, e.g. "smile without age".
+    mean: attribute's name to its mean at each strength, in [0, 1].
   """
   attribute = name.split(" without ")[0]
   values = mean.get(attribute, ())
@@ -72,18 +73,18 @@ def hardly_changed(
   return (
     f"{attribute} hardly changes ({values[0]:.3g} … {values[-1]:.3g}): this "
     f"person's generator shows much the same {attribute} for all latents, as "
-    "where anchors miss it in the photos; --pretrained shows what the prior "
+    "if the anchors missed it in the photos; --pretrained shows what the prior "
     "does"
   )
 
 
 def line_of(name: str, row: Mapping[str, Any], count: int) -> str:
-  """What is told of a start: its first and last numbers, and the hull's end.
+  """One line about a start: its first and last numbers, and the hull's edges.
 
   Args:
-    name: of the start.
-    row: numbers by name, of each picture; `REACH` is another.
-    count: how many pictures there are.
+    name: the start's name.
+    row: name to the numbers of each picture; `REACH` is another entry.
+    count: count of pictures.
   """
   parts = [
     f"{what} {values[0]:.3g} … {values[-1]:.3g}"

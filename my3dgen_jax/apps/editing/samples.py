@@ -1,4 +1,4 @@
-"""Samples of a generator: drawn, and written for people to label."""
+"""Samples of a generator: drawn, and written to files for labeling."""
 
 import os
 import pathlib
@@ -31,15 +31,15 @@ def sample_latents(
   *,
   truncation_psi: float = 1.0,
 ) -> np.ndarray:
-  """Draws latents, for labels of the average camera.
+  """Draws latents, conditioned on the average camera.
 
   Args:
-    key: of the random numbers.
-    generator: its mapping network is used.
-    count: how many.
+    key: the PRNG key.
+    generator: the generator, whose mapping network is used.
+    count: how many to draw.
     truncation_psi: see `Generator.mapping`.
 
-  Returns: w, [count, w_dim]; the first ones do not depend on the count.
+  Returns: w, [count, w_dim]; a larger count keeps the first ones.
   """
   config = generator.module.config
   front = render.view_labels(config.rendering, [0.0], [0.0])
@@ -71,14 +71,14 @@ def samples_of(person: Person, config: EditConfig) -> np.ndarray:
 def pictures_from_the_front(
   person: Person, w: np.ndarray, batch_size: int
 ) -> Iterator[np.ndarray]:
-  """Draws latents as the average camera sees them.
+  """Renders latents as the average camera sees them.
 
   Args:
-    person: whose generator shows them.
+    person: the owner of the generator.
     w: [N, w_dim].
-    batch_size: pictures at a time, over all devices.
+    batch_size: pictures per batch, over all devices.
 
-  Yields: [H, W, 3] float32 in [-1, 1], one each.
+  Yields: pictures, [H, W, 3] float32 in [-1, 1].
   """
   if not len(w):
     return iter(())
@@ -96,17 +96,16 @@ def pictures_from_the_front(
 def write_samples(
   person: Person, config: EditConfig, folder: str | os.PathLike
 ):
-  """Draws samples for people, or for programs of theirs, to label.
+  """Draws samples for a person or a program to label.
 
   Args:
-    person: whose generator is sampled.
-    config: how many, and the seed.
-    folder: `0000.png` and so on, and `samples.npz`; pictures that are there
-      stay.
+    person: the owner of the generator.
+    config: the count of samples and the seed.
+    folder: folder for `0000.png`, … and `samples.npz`; existing pictures stay.
 
   Raises:
     UserError: the folder holds other samples.
-    Interrupted: SIGTERM or SIGINT; the same command goes on.
+    Interrupted: SIGTERM or SIGINT; the same command continues.
   """
   config.validate()
   folder = pathlib.Path(folder).expanduser()
@@ -152,29 +151,29 @@ def write_samples(
       progress.update(done)
       if done < len(w):
         stop.raise_if_wanted(
-          f"stopped after {done} of {len(w)} samples; the same command goes on"
+          f"stopped after {done} of {len(w)} samples; the same command resumes"
         )
 
 
 def read_samples(
   folder: str | os.PathLike, *, w_dim: int, base: str | None = None
 ) -> tuple[np.ndarray, list[str]]:
-  """The latents of `write_samples`, and their pictures' names.
+  """Reads the latents of `write_samples`, and their pictures' names.
 
   Args:
-    folder: of the samples.
+    folder: the samples' folder.
     w_dim: the generator's width of w.
-    base: id of its base, whose people share W; None: any.
+    base: id of its base, which defines W; None: any.
 
   Returns: w [N, w_dim], names.
-  Raises: CheckpointError, UserError: names the file.
+  Raises: CheckpointError, UserError: name the file.
   """
   path = pathlib.Path(folder).expanduser() / SAMPLES_FILE
   arrays = read_npz(path)
   w = arrays.get("w")
   if w is None:
     raise CheckpointError(
-      f"{path}: holds no w; expected a folder that --write_samples has written"
+      f"{path}: has no w; expected a folder written by --write_samples"
     )
   if base and str(arrays.get("base", base)) != base:
     raise CheckpointError(

@@ -21,49 +21,49 @@ _TABLE = ".csv"
 
 @dataclasses.dataclass(frozen=True)
 class DirectionSource:
-  """Where a direction comes from, and what is to stay along it."""
+  """Where a direction comes from, and which attributes it keeps fixed."""
 
-  direction: str | None = setting(None, "File of a direction, .npy.")
+  direction: str | None = setting(None, "Direction file, .npy.")
   labels: str | None = setting(
-    None, "CSV file of labels: a name of --samples and a score per line."
+    None, "CSV file of labels: per line, a name from --samples and a score."
   )
   samples: str | None = setting(
-    None, "Folder of samples that --write_samples has written."
+    None, "Folder of samples, written by --write_samples."
   )
-  attribute: str | None = None  # one of `measurable`, in place of labels
+  attribute: str | None = None  # one of `measurable`, instead of labels
   without: tuple[str, ...] = setting(
     (),
-    "Attributes that are to stay: .npy files, .csv files of the same "
+    "Attributes to keep fixed: .npy files, .csv files of the same "
     "samples, or attributes of procedural people.",
   )
   measurable: tuple[str, ...] = ()  # attributes that a `Measure` knows
 
   @property
   def tables(self) -> list[str]:
-    """The files of labels."""
+    """The label files."""
     return [
       one for one in [self.labels or "", *self.without] if one.endswith(_TABLE)
     ]
 
   @property
   def measured(self) -> list[str]:
-    """The attributes that a `Measure` labels samples by, sorted."""
+    """The attributes to label by a `Measure`, sorted."""
     return sorted({self.attribute, *self.without} & set(self.measurable))
 
   def validate(self) -> "DirectionSource":
-    """Checks what was given together; raises FlagError that names flags."""
+    """Checks the combination; raises FlagError naming the flags."""
     if sum(map(bool, (self.direction, self.labels, self.attribute))) != 1:
       raise FlagError("give one of --direction, --labels and --demo_attribute")
     if bool(self.tables) != bool(self.samples):
       raise FlagError(
-        "--samples, the folder of --write_samples, and labels of "
-        f"it ({_TABLE}) go together; one of them is missing"
+        "--samples, the folder written by --write_samples, and its labels "
+        f"({_TABLE}) go together; one of them is missing"
       )
     if self.measured and self.tables:
       raise FlagError(
-        f"--without: {', '.join(self.measured)} would be found "
-        "among other samples than those of --samples; give "
-        "labels of them"
+        f"--without: {', '.join(self.measured)} would be measured "
+        "on other samples than those of --samples; give "
+        "labels for them"
       )
     if self.measured or self.tables:
       directions.check_fitting()
@@ -82,14 +82,14 @@ def direction_from(
   """Reads a direction, or finds it among labeled samples.
 
   Args:
-    person: whose generator it is for.
-    source: where it comes from.
-    config: `share`, and the samples that a measure labels.
-    out: folder where a measure's labels are kept.
-    measure: what labels samples, where `source.measured` names attributes.
-    log: called with a line for each table, and with the accuracy.
+    person: the owner of the generator.
+    source: the direction's source.
+    config: `share`, and the samples for a measure to label.
+    out: folder to keep a measure's labels in.
+    measure: labels samples where `source.measured` names attributes.
+    log: called with one line per table, and with the accuracy.
 
-  Raises: UserError, CheckpointError: names the file.
+  Raises: UserError, CheckpointError: name the file.
   """
   model = person.generator.module.config
   load = lambda path: directions.load(
@@ -97,7 +97,7 @@ def direction_from(
   )
   name = lambda path: pathlib.Path(path).stem
   tables = source.tables
-  # Files first: a wrong one should not be noticed after the samples.
+  # Files first, so that a bad one is found before the samples are drawn.
   given = source.direction and load(source.direction)
   without = [
     one
@@ -134,7 +134,7 @@ def direction_from(
     direction = found(source.attribute or name(source.labels), without=without)
   if direction.accuracy is not None:
     log(
-      f"{direction.name}: {100 * direction.accuracy:.1f} % of the samples "
-      "that were held out are on the right side"
+      f"{direction.name}: {100 * direction.accuracy:.1f} % of the held-out "
+      "samples are on the right side"
     )
   return direction

@@ -1,1 +1,1 @@
-"""What `train_encoder` is made of: how good an encoder is."""
+"""Parts of `train_encoder`: how good an encoder is."""

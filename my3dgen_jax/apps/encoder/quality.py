@@ -1,4 +1,4 @@
-"""How good an encoder is, on latents that no step of its training saw."""
+"""Measures an encoder on latents that its training never saw."""
 
 import functools
 import os
@@ -24,7 +24,7 @@ from my3dgen_jax.types import Network
 
 _FIRST = 2**30 + 2**29  # number of the first latent
 _AT_ONCE = 8
-_STREAM = 3  # of the changes of pictures
+_STREAM = 3  # for the changes of pictures
 _SHOWN = 8
 _LOOKS = (1, 2, 3)
 _MEAN = "mean of W"
@@ -42,18 +42,18 @@ def measure(
   """Measures an encoder.
 
   Args:
-    encoder: what is measured.
-    generator: whose pictures it sees.
-    metric: of W.
-    config: how latents are distributed, and how many.
-    lpips: compares pictures, or None.
-    stop: looked at after every batch.
+    encoder: the encoder to measure.
+    generator: the generator, which renders its inputs.
+    metric: the metric of W.
+    config: distribution and count of latents.
+    lpips: the LPIPS network, or None.
+    stop: request to stop, checked after every batch.
 
   Returns: {"latents": how many, "rows": of each way to find them "explained"
-    (the share of W's spread as it shows, see `metric`), "psnr" (dB) and "lpips" or
-    None; "doubt": correlation of its logarithm with that of the true error, of
-    pictures changed as in training}.
-  Raises: Interrupted: by `stop`.
+    (the share of W's spread as it shows, see `metric`), "psnr" (dB) and "lpips"
+    or None; "doubt": correlation of its logarithm with that of the true error,
+    of pictures changed as in training}.
+  Raises: Interrupted: `stop` was requested.
   """
   count = -(-config.held_out // _AT_ONCE) * _AT_ONCE
   progress = Progress("measuring", count, "latents")
@@ -106,7 +106,7 @@ def measure(
 
 @functools.partial(jax.jit, static_argnames="config")
 def _doubt(encoder, metric, config, latents, image, keys):
-  """How wrong the first look says it is, and how wrong it is, [N] each."""
+  """The first look's predicted error and its true error, [N] each."""
   small = resized(image, encoder.module.config.resolution)
   photo = augmented(keys, small, latents.c, config)
   seen = encoder(photo.image, photo.mask, method="seen")
@@ -135,14 +135,14 @@ def draw(
   *,
   base: str,
 ):
-  """Writes a picture of latents that no step saw, and what was found.
+  """Writes a picture of unseen latents beside what the encoder found.
 
   Args:
-    path: of the PNG.
-    encoder: finds them.
-    generator: shows them.
-    config: how they are distributed.
-    base: digest of the generator.
+    path: the PNG to write.
+    encoder: the encoder.
+    generator: the generator.
+    config: distribution of latents.
+    base: the generator's digest.
   """
   latents, image = _drawn(generator, config, encoder, 0, _SHOWN)
   columns = [image]
@@ -177,7 +177,7 @@ _image = jax.jit(rendered)
 
 
 def _mistaken(c, config, generator, first):
-  """Cameras that are off as training has them."""
+  """Cameras with the same errors as in training."""
   angles = np.random.default_rng((config.seed, first)).normal(
     0, np.deg2rad(config.camera_error), (c.shape[0], 2)
   )

@@ -1,4 +1,4 @@
-"""What `apps.enhance` is made of: its tasks, photos, masks and cases.
+"""Parts of `apps.enhance`: tasks, photos, masks and cases.
 
 Imports `person`, `data`, `ops` and `training`, and nothing of `apps.enhance`.
 """

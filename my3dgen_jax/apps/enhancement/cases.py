@@ -1,4 +1,4 @@
-"""An album's photos as one task: what is seen, known, and the truth."""
+"""An album's photos as one task: what is seen, what is known, and the truth."""
 
 import os
 from typing import NamedTuple
@@ -22,16 +22,16 @@ from my3dgen_jax.training.hull_fit import Degradation
 
 
 class Case(NamedTuple):
-  """Photos that are worked on together.
+  """Photos that are enhanced together.
 
   Attributes:
-    kind: the task, or the name of a degradation of the caller's.
-    seen: uint8 [N, h, w, C].
-    truth: uint8 [H, W, 3] each, or None where it is not known.
-    masks: [H, W] bool each, where the photo is known (inpainting) or the
-      person is; None: that is to be found.
-    degradation: None: inpainting.
-    known: of other tasks, see `restore`.
+    kind: the task, or the name of the caller's degradation.
+    seen: uint8 [N, h, w, C], the photos as seen.
+    truth: uint8 [H, W, 3] each, the true photo; None: unknown.
+    masks: [H, W] bool each, True where the photo is known (inpainting) or the
+      person is; None: to be found.
+    degradation: the degradation; None: inpainting.
+    known: known pixels of other tasks, see `restore`.
   """
 
   kind: str
@@ -49,16 +49,16 @@ def case_of(
   mask: str | os.PathLike | None,
   degradation: Degradation | None,
 ) -> Case:
-  """Degrades what is intact, and checks the rest.
+  """Degrades intact photos, and checks the others.
 
   Args:
-    person: whose generator's size counts.
+    person: the person, whose generator sets the size.
     album: the photos.
-    config: the task.
-    mask: file, see `write_enhanced`; or None.
-    degradation: in place of the task's, or None.
+    config: the task and its settings.
+    mask: mask file, see `write_enhanced`; or None.
+    degradation: a degradation instead of the task's, or None.
 
-  Raises: UserError that names what does not fit.
+  Raises: UserError: names what does not fit.
   """
   side = person.generator.module.config.img_resolution
   if album.img_resolution > side:
@@ -86,8 +86,8 @@ def case_of(
   ):
     raise UserError(
       f"{album.place}: its photos are as large as what the "
-      "generator makes; give smaller ones, or a factor to make "
-      "them smaller by"
+      "generator makes; give smaller ones, or a factor to shrink "
+      "them by"
     )
   given = None if mask is None else masks.read_mask(mask, side)
   items = list(album)
@@ -101,7 +101,7 @@ def case_of(
     usual = ~masks.centre_hole(side)
     if given is None:
       regions = [None if one is None else one[..., 0] >= 0.5 for one in own]
-    # One mask for several photos is a trial; for one it may be its damage.
+    # One mask for several photos is a trial; one photo's may be real damage.
     is_trial = given is not None and len(items) > 1
     known = [config.intact or is_trial or one is None for one in regions]
     return Case(

@@ -1,4 +1,4 @@
-"""Masks of photos: where they are known, and where the person is."""
+"""Masks of photos: which pixels are known, and which show the person."""
 
 import os
 import pathlib
@@ -11,8 +11,8 @@ from my3dgen_jax.data.album_files import failures_named
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.types import Array
 
-# Of images as EG3D aligns them: eyes, nose and mouth. Rows and columns, first
-# and last, shares of the side.
+# Eyes, nose and mouth in images aligned as EG3D does: first and last row and
+# column, as shares of the side.
 CENTRE = ((0.35, 0.75), (0.3, 0.7))
 
 
@@ -30,12 +30,12 @@ def by_depth(depth: Array, side: int) -> np.ndarray:
   """Where something stands in front of the background.
 
   The threshold is the distance that splits the near from the far with the
-  least variance in each. It needs no other network, and a generator's depth
+  least variance in each. This needs no other network, and a generator's depth
   ends exactly where its person does.
 
   Args:
-    depth: [S, S, 1], of `RenderOutput`; infinite where nothing is.
-    side: of the mask, pixels.
+    depth: [S, S, 1], from `RenderOutput`; infinite where there is nothing.
+    side: the mask's side, pixels.
 
   Returns: [side, side] bool.
   Source: Otsu 1979.
@@ -50,7 +50,7 @@ def by_depth(depth: Array, side: int) -> np.ndarray:
   near = total[:-1] / count
   far = (total[-1] - total[:-1]) / (len(values) - count)
   between = count * (len(values) - count) * (far - near) ** 2
-  # All at one distance: there is no background.
+  # Everything is at one distance: there is no background.
   threshold = values[np.argmax(between)] if len(values) > 1 else values[0]
   is_near = (seen & (depth <= threshold)).astype(np.float32)
   large = Image.fromarray(is_near).resize((side, side), Image.BILINEAR)
@@ -58,26 +58,26 @@ def by_depth(depth: Array, side: int) -> np.ndarray:
 
 
 def read_mask(path: str | os.PathLike, side: int) -> np.ndarray:
-  """Reads a mask as albums have them.
+  """Reads a mask in the format of albums.
 
   Args:
-    path: a grey picture.
-    side: that it must have, pixels.
+    path: a gray picture.
+    side: the side it must have, pixels.
 
-  Returns: [side, side] bool, True where it is rather white.
-  Raises: UserError that names the file: no grey picture, or another size.
+  Returns: [side, side] bool, True where it is closer to white.
+  Raises: UserError: names the file, which is not gray or has another size.
   """
   path = pathlib.Path(path).expanduser()
   with failures_named(str(path)), Image.open(path) as picture:
     if picture.mode not in ("L", "1"):
       raise UserError(
-        f"{path}: a mask must be grey, of 8 bits or 1, got mode {picture.mode}"
+        f"{path}: a mask must be gray, with 8 bits or 1, got mode {picture.mode}"
       )
     mask = np.asarray(picture.convert("L"))
   if mask.shape != (side, side):
     raise UserError(
       f"{path}: is {mask.shape[1]}x{mask.shape[0]}, the photo "
-      f"is {side}x{side}; they must be of one size"
+      f"is {side}x{side}; they must have the same size"
     )
   return mask >= 128
 
@@ -85,12 +85,12 @@ def read_mask(path: str | os.PathLike, side: int) -> np.ndarray:
 def known_shares(
   own: Sequence[np.ndarray | None], seen: np.ndarray
 ) -> np.ndarray | None:
-  """The share of each pixel seen that photos' own masks say is known.
+  """The known share of each pixel seen, by the photos' own masks.
 
-  What `prepare` has mirrored beyond a photo's border is not.
+  What `prepare` mirrored beyond a photo's border is unknown.
 
   Args:
-    own: [H, W, 1] float32 in [0, 1] each, or None: all is known.
+    own: [H, W, 1] float32 in [0, 1] each; None: all is known.
     seen: [N, h, w, C], the photos as they are seen.
 
   Returns: [N, h, w, 1] float32 in [0, 1]; None: no photo has a mask.
@@ -104,4 +104,4 @@ def known_shares(
       known[i, ..., 0] = Image.fromarray(
         np.ascontiguousarray(mask[..., 0])
       ).resize((width, height), Image.BOX)
-  return np.clip(known, 0, 1)  # means may end a rounding beyond
+  return np.clip(known, 0, 1)  # rounding may push means just outside

@@ -1,4 +1,4 @@
-"""Photos of any size, in colors or grey, as enhancing takes them."""
+"""Photos of any size, in color or gray, as input to enhancing."""
 
 import dataclasses
 import functools
@@ -32,35 +32,34 @@ _GREY_MODES = ("L", "LA", "1", "I;16")
 
 @dataclasses.dataclass(frozen=True)
 class PhotoSource:
-  """One photo in place of an album, and who finds the person in photos."""
+  """One photo instead of an album, and what finds the person in photos."""
 
   small: str | None = setting(
-    None,
-    "File of one photo, of any size, in colors or grey, in place of an album.",
+    None, "Photo of any size, in color or gray, to use instead of an album."
   )
   camera: str | None = setting(
     None,
-    "File of --small's camera: JSON, 25 numbers; default: dataset.json beside "
+    "Camera file for --small: JSON, 25 numbers; default: dataset.json beside "
     "the photo.",
   )
   mask: str | None = setting(
     None,
-    "Grey picture of the generator's size: white where the photo is known "
+    "Gray picture of the generator's size: white where the photo is known "
     "(inpaint; default: NAME_mask.png beside the photo) or where the person is "
     "(other tasks; default: --segmenter finds it).",
   )
   segmenter: Literal["depth", "mediapipe"] = setting(
     "depth",
-    "What finds the person where there is no --mask: the generator's depth, "
-    "or MediaPipe's model.",
+    "What finds the person if there is no --mask: the generator's depth, "
+    "or MediaPipe's segmenter.",
   )
 
   def validate(self, *, has_album: bool) -> "PhotoSource":
-    """Returns itself; FlagError: not one of a photo and an album is given."""
+    """Returns itself; raises FlagError unless a photo or an album is given."""
     if has_album == bool(self.small):
-      raise FlagError("give photos by --album, or one by --small")
+      raise FlagError("give photos with --album, or one with --small")
     if self.camera and not self.small:
-      raise FlagError("--camera is of --small; albums have a dataset.json")
+      raise FlagError("--camera goes with --small; albums have a dataset.json")
     return self
 
   def person_finder(self) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -75,13 +74,13 @@ def one_photo(
   camera: str | os.PathLike | None = None,
   convention: str = "",
 ) -> Album:
-  """An album of one photo, of any size, in colors or grey.
+  """An album of one photo of any size, in color or gray.
 
   Args:
-    path: the photo. `NAME_mask.png` beside it is its mask.
+    path: the photo; `NAME_mask.png` beside it is its mask.
     camera: JSON, a list of 25 numbers or a `dataset.json`; None: the
       `dataset.json` beside the photo.
-    convention: of the cameras, see `data.albums.open_album`.
+    convention: the cameras' convention, see `data.albums.open_album`.
 
   Raises: UserError: there is no camera; AlbumError: the photo cannot be used.
   """
@@ -94,7 +93,7 @@ def one_photo(
   if not camera and not place.exists():
     raise UserError(
       f"{path}: has no camera: there is no {place.name} beside "
-      "it; give one by --camera, a file of 25 numbers, or let "
+      "it; give one with --camera, a file of 25 numbers, or let "
       "prepare make one from the photo"
     )
   content = json_files.read(place)
@@ -107,7 +106,7 @@ def one_photo(
   )
   if name not in labels:
     raise UserError(
-      f"{place}: has no camera of {path.name}; add its label, "
+      f"{place}: has no camera for {path.name}; add its label, "
       "or let prepare make one from the photo"
     )
   conventions.check(
@@ -118,7 +117,7 @@ def one_photo(
   )
   place = path.with_name(stem(path.name) + MASK_SUFFIX)
   mask = None
-  # A label makes `me_with_mask.png` another photo.
+  # A label makes `me_with_mask.png` a photo of its own.
   if place.exists() and dataset_json.normal_name(place.name) not in labels:
     mask = File(str(place), lambda: open(place, "rb"))
   album = Album.from_photos(
@@ -139,7 +138,7 @@ def one_photo(
 
 
 def _open_photo(path: pathlib.Path) -> BinaryIO:
-  """A photo's file, or a PNG of three equal channels in place of a grey one."""
+  """A photo's file; for a gray one, a PNG of three equal channels."""
   with Image.open(path) as picture:
     is_grey = picture.mode in _GREY_MODES
   if not is_grey:
@@ -151,14 +150,13 @@ def _open_photo(path: pathlib.Path) -> BinaryIO:
 
 
 def lanczos(seen: np.ndarray, side: int) -> np.ndarray:
-  """A photo in full size and three channels.
+  """A photo at full size, with three channels.
 
   Args:
-    seen: uint8 [h, w, C], three channels or grey.
-    side: pixels.
+    seen: uint8 [h, w, C], three channels or gray.
+    side: the new side, pixels.
 
-  Returns: uint8 [side, side, 3]; enlarged by Lanczos's filter, of three
-    periods.
+  Returns: uint8 [side, side, 3], enlarged by a Lanczos-3 filter.
   """
   if seen.shape[-1] == 1:
     seen = np.broadcast_to(seen, seen.shape[:-1] + (3,))

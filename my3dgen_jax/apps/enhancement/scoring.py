@@ -1,4 +1,4 @@
-"""How close an enhanced photo comes to the one it was made from."""
+"""How close an enhanced photo comes to the true one."""
 
 import numpy as np
 
@@ -18,16 +18,16 @@ def compare_with_truth(
   row: int,
   lpips: Network | None,
 ) -> dict[str, float]:
-  """A result's numbers.
+  """A result's scores.
 
   Args:
     pixels: uint8 [H, W, 3], the result.
-    mask: [H, W, 1], where it is new.
-    truth: uint8 [H, W, 3], or None.
-    score: of identity, or None.
-    case: what was asked for.
-    row: which of the case's photos.
-    lpips: or None, then there are no such numbers.
+    mask: [H, W, 1], the new share of each pixel.
+    truth: uint8 [H, W, 3], the true photo, or None.
+    score: the identity score, or None.
+    case: the case it belongs to.
+    row: the photo's index in the case.
+    lpips: the LPIPS network; None: no LPIPS scores.
 
   Returns: see `apps.enhance.write_enhanced`.
   """

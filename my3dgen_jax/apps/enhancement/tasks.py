@@ -1,4 +1,4 @@
-"""What may be missing from a photo, and how it is looked for."""
+"""What may be missing from a photo, and how it is restored."""
 
 import dataclasses
 import functools
@@ -22,27 +22,27 @@ class EnhanceConfig:
       INPAINT,
       "What is missing: inpaint: a hole; "
       "superresolution: detail of small photos; color: the "
-      "colors of grey ones; deblur: sharpness; jpeg: what JPEG "
+      "colors of gray ones; deblur: sharpness; jpeg: what JPEG "
       "files lose.",
     )
   )
   hull: HullFitConfig = part(HullFitConfig(), "hull_")
   factor: float | None = setting(
     None,
-    "superresolution: factor, >= 1, by which photos are made smaller "
-    "first, to compare the results with them.",
+    "superresolution: factor, >= 1, by which to shrink photos "
+    "first, to compare the results with the originals.",
   )
   sigma: float = setting(4.0, "deblur: standard deviation of the blur, pixels.")
   quality: float = setting(10.0, "jpeg: quality of the photos, 1 to 100.")
-  # Always so with a factor, for the centre as the hole, and with one mask for
-  # several photos.
+  # Always the case with a factor, with the center as the hole, and with one
+  # mask for several photos.
   intact: bool = setting(
     False,
-    "Photos show what is to be found: degrade them first, and "
-    "compare; else a photo with a hole of its own is only filled.",
+    "Photos are intact: degrade them first, then compare; "
+    "else a photo with its own hole is only filled.",
   )
   everywhere: bool = setting(
-    False, "Take the background from the generator, too, not from the photo."
+    False, "Take the background from the generator too, not from the photo."
   )
   feather: float = setting(
     0.02,
@@ -51,12 +51,12 @@ class EnhanceConfig:
   )
   agreement_steps: int = setting(
     40,
-    "Steps that bring the result to what was seen, >= 0; 0: what the "
-    "generator shows stays.",
+    "Steps that adjust the result to what was seen, >= 0; 0: keep the "
+    "generator's picture as it is.",
   )
 
   def validate(self) -> "EnhanceConfig":
-    """Checks the parts; raises ConfigError or UserError that names one."""
+    """Checks every field; raises ConfigError or UserError naming a bad one."""
     self.hull.validate()
     if self.task not in TASKS:
       raise UserError(
@@ -83,16 +83,16 @@ class EnhanceConfig:
 
 
 def degradation_of(config: EnhanceConfig, *, side: int) -> Degradation:
-  """What a task says has happened to a photo.
+  """The degradation that a task undoes.
 
   Args:
-    config: of any task but "inpaint".
-    side: of the photos as they were seen, pixels.
+    config: settings of any task but "inpaint".
+    side: side of the photos as seen, pixels.
 
-  Raises: UserError: nothing has happened to an image.
+  Raises: UserError: the task does not degrade an image.
   """
   if config.task not in TASKS[1:]:
-    raise UserError(f"task: {config.task} is no degradation of whole images")
+    raise UserError(f"task: {config.task} does not degrade whole images")
   return _degradation_of(config.task, side, config.sigma, config.quality)
 
 
@@ -100,7 +100,7 @@ def degradation_of(config: EnhanceConfig, *, side: int) -> Degradation:
 def _degradation_of(
   task: str, side: int, sigma: float, quality: float
 ) -> Degradation:
-  """The same object for the same settings: a search is compiled for it."""
+  """One object per settings, since a search is compiled for it."""
   return Degradation(
     *{
       ENLARGE: (

@@ -1,4 +1,4 @@
 """The paper's tables: what is measured, kept, tabulated and claimed.
 
-Imports the applications it measures.
+Imports the applications that it measures.
 """

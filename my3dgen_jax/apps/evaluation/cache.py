@@ -1,4 +1,4 @@
-"""Measurements, each kept in a file of its own by what it depends on."""
+"""Measurements, each cached in a file keyed by all it depends on."""
 
 import functools
 import hashlib
@@ -30,13 +30,13 @@ from my3dgen_jax.training import run_folder
 
 _MEASURED = "measured"  # folder
 _UNFINISHED = "unfinished"  # in it
-_FORMAT = 2  # of measurements; another one whenever a protocol changes
+_FORMAT = 2  # format of measurements; bump it when a protocol changes
 
 
 class Bench:
-  """Measures generators, and remembers.
+  """Measures generators, and caches the results.
 
-  A generator is loaded when something about it is not known yet.
+  A generator is loaded only when one of its measurements is missing.
   """
 
   def __init__(
@@ -49,24 +49,24 @@ class Bench:
     """Starts with nothing loaded.
 
     Args:
-      config: what is measured.
-      out: folder; measurements are kept in it.
-      stop: looked at before each measurement.
-      log: called with a line a measurement.
+      config: what to measure.
+      out: folder to keep measurements in.
+      stop: request to stop, checked before each measurement.
+      log: called with one line per measurement.
     """
     self._config, self._out = config, out / _MEASURED
     self._stop, self._log = stop, log
     self._loaded: tuple[Variant | None, Subject | None] = None, None
     self._seconds: dict[pathlib.Path, float] = {}
-    self.measured = 0  # just now
+    self.measured = 0  # in this call
 
   @property
   def seconds(self) -> float:
-    """That all measurements took, whenever that was."""
+    """Seconds that all measurements took, in this call or earlier."""
     return sum(self._seconds.values())
 
   def clean_up(self):
-    """Removes what only unfinished measurements need."""
+    """Removes the files of unfinished measurements."""
     shutil.rmtree(self._out / _UNFINISHED, ignore_errors=True)
 
   def __call__(self, name: str, variant: Variant) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Bench:
     ).hexdigest()[:16]
     path = self._out / f"{name}-{digest}.json"
     if not path.is_file():
-      self._stop.raise_if_wanted("stopped; the same command goes on")
+      self._stop.raise_if_wanted("stopped; the same command resumes")
       began = time.monotonic()
       measure = getattr(protocols, name)
       if name == "editing":
@@ -104,7 +104,7 @@ class Bench:
     return found["values"]
 
   def _key(self, name: str, variant: Variant) -> dict[str, Any]:
-    """All that a measurement depends on."""
+    """The cache key: all that a measurement depends on."""
     protocol = plain(self._config.protocol)
     return {
       "measure": name,
@@ -112,7 +112,7 @@ class Bench:
       "seed": self._config.seed,
       "format": [_FORMAT, __version__],
       **_identity(variant),
-      # Measurements of earlier versions know of none.
+      # Measurements of earlier versions have no such entry.
       **(
         {"precision": self._config.precision} if self._config.precision else {}
       ),
@@ -154,7 +154,7 @@ class Bench:
 
 
 def _identity(variant: Variant) -> dict[str, Any]:
-  """What tells a generator, its anchors and its photos from others."""
+  """Identifies a generator, its anchors and its photos."""
   config = run_folder.read_config(variant.folder)
   found = {
     "base": config[run_folder.BASE_DIGEST],

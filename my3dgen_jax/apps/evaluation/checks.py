@@ -1,4 +1,4 @@
-"""What an evaluation needs, looked for before anything is measured."""
+"""Checks for all that an evaluation needs, before anything is measured."""
 
 import pathlib
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from my3dgen_jax.training import run_folder
 
 
 def check(people: Sequence[Runs], config: EvaluateConfig):
-  """Looks for all weights and libraries before anything is measured.
+  """Checks that all weights and libraries are there.
 
-  Raises: UserError: what is missing, and where it can be got; or people
-    whose numbers would mean different things.
+  Raises: UserError: something is missing, with where to get it; or people's
+    scores would not be comparable.
   """
   if {"figure4", "figure9"} & set(config.tables):
     plots.check()
@@ -31,14 +31,14 @@ def check(people: Sequence[Runs], config: EvaluateConfig):
     for kind, folder in judges_of(config, runs.main).items():
       if judge_digest(folder) != judge_digest(judges_of(config, first)[kind]):
         raise UserError(
-          f"{runs.main}: was measured by other weights of "
-          f"{kind} than {first}; give one folder for all by "
+          f"{runs.main}: uses different weights for "
+          f"{kind} than {first}; give one folder for all with "
           f"--{kind}"
         )
     if "4" in config.tables and _base(runs.main) != _base(first):
       raise UserError(
-        f"{runs.main}: has another base than {first}, and a "
-        "direction is of one base; measure them apart, or leave "
+        f"{runs.main}: has another base generator than {first}, and a "
+        "direction belongs to one base; measure them separately, or leave "
         "table 4 out"
       )
 
@@ -48,7 +48,7 @@ def _base(folder: pathlib.Path) -> str:
 
 
 def _used(runs: Runs, names: Sequence[str]) -> list[pathlib.Path]:
-  """The runs of a person that tables look at."""
+  """The runs of a person that tables use."""
   axes = {
     "5": "rank",
     "6": "photos",
@@ -67,7 +67,7 @@ def _used(runs: Runs, names: Sequence[str]) -> list[pathlib.Path]:
 
 
 def _check_run(folder: pathlib.Path, config: EvaluateConfig):
-  """Looks whether what a run needs is where it was."""
+  """Checks that what a run needs is still there."""
   content = run_folder.read_config(folder)
   weights = judges_of(config, folder)
   folders = {"lpips_alex": weights["lpips"], "ir_se50": weights["identity"]}
@@ -76,12 +76,12 @@ def _check_run(folder: pathlib.Path, config: EvaluateConfig):
   error = metrics.missing(list(folders), folders)
   if error is not None:
     raise UserError(
-      f"{folder}: {error} | then give the folders by --lpips, "
+      f"{folder}: {error} | then give the folders with --lpips, "
       "--identity, --dists"
     )
   for part, remedy in (
-    ("test", "which are what is inverted and enhanced"),
-    ("reference", "which tell whether it is the person"),
+    ("test", "which are inverted and enhanced"),
+    ("reference", "which identity scores compare with"),
   ):
     if not content["photos"][part]:
       raise UserError(
@@ -91,6 +91,4 @@ def _check_run(folder: pathlib.Path, config: EvaluateConfig):
   for name in ("checkpoint", "album"):
     place = pathlib.Path(content["settings"][name]).expanduser()
     if not place.exists():
-      raise UserError(
-        f"{folder}: its {name}, {place}, is not there any more; restore it"
-      )
+      raise UserError(f"{folder}: its {name}, {place}, is missing; restore it")

@@ -1,4 +1,4 @@
-"""How, with what and where an evaluation was made."""
+"""How, with what and where an evaluation was run."""
 
 import os
 import pathlib
@@ -14,7 +14,7 @@ def header(command: str) -> list[str]:
   """The first lines of a report: command, versions, commit and machine.
 
   Args:
-    command: the command line that made it.
+    command: the command line that ran it.
   """
   devices = jax.local_devices()
   return [
@@ -26,7 +26,7 @@ def header(command: str) -> list[str]:
 
 
 def _commit() -> str:
-  """The commit of the source, where it lies in a repository."""
+  """The commit of the source, if it is in a repository."""
   try:
     found = subprocess.run(
       ["git", "describe", "--always", "--dirty"],
@@ -35,6 +35,6 @@ def _commit() -> str:
       capture_output=True,
       check=False,
     )
-  except OSError:  # there is no git
+  except OSError:  # git is not installed
     return ""
   return f", commit {found.stdout.strip()}" if not found.returncode else ""

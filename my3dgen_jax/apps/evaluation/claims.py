@@ -1,4 +1,4 @@
-"""What the paper says about its numbers, held against ours."""
+"""The paper's claims about its numbers, checked against ours."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,21 +9,21 @@ import numpy as np
 from my3dgen_jax.apps.evaluation import tables
 from my3dgen_jax.apps.evaluation.tables import Estimate, Table
 
-_CLOSE = 0.05  # of the other's mean: so near, two numbers count as the same
+_CLOSE = 0.05  # share of the other's mean: a smaller difference counts as none
 _MOST_CHANGED = ("b8", "b16", "b32")
 _NOT_SEEN = "not seen"
 
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-  """That one row is better than another, or as good.
+  """A claim that one row is better than another, or as good.
 
   Attributes:
-    text: in the paper's words, short.
-    table: its name.
-    column: name of what is compared.
-    row: title of the row it is about.
-    other: title of the one it is compared with.
+    text: the claim, short.
+    table: the table's name.
+    column: name of the column to compare.
+    row: title of the row that the claim is about.
+    other: title of the row to compare it with.
     expected: "better", or "same": not worse by more than 5 %.
   """
 
@@ -105,14 +105,14 @@ CLAIMS: Sequence[Claim] = (
 
 
 def judge(claim: Claim, found: dict[str, Table]) -> str | None:
-  """What our numbers say about a claim.
+  """Judges a claim by our numbers.
 
   Args:
-    claim: of `CLAIMS`.
+    claim: one of `CLAIMS`.
     found: tables by name.
 
-  Returns: "yes", "no" or "not seen", with the numbers; "perhaps" before it
-    where they are of few people; None: they are not known, or of one person.
+  Returns: "yes", "no" or "not seen", with the numbers, after "perhaps" if
+    there are few people; None: unknown, or only one person.
   """
   table = found.get(claim.table)
   column = table and next(
@@ -146,7 +146,7 @@ def _answer(
 
 
 def to_markdown(found: Sequence[Table]) -> str:
-  """All claims that our tables can judge, as text; "" where there are none."""
+  """All claims that our tables can judge, as Markdown; none: ""."""
   by_name = {table.name: table for table in found}
   lines = []
   for claim in CLAIMS:
@@ -170,10 +170,10 @@ def to_markdown(found: Sequence[Table]) -> str:
   return (
     "\n".join(
       [
-        "## What the paper says",
+        "## The paper's claims",
         "",
-        'Person by person. "As good" means: at most 5 % worse; "better": the '
-        f'interval leaves out 0; "perhaps": of fewer than {tables.FEW} people.',
+        'Compared per person. "As good": at most 5 % worse; "better": the '
+        f'interval excludes 0; "perhaps": fewer than {tables.FEW} people.',
         "",
         "| | claim | here |",
         "|---|---|---|",

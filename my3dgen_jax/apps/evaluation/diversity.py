@@ -1,4 +1,4 @@
-"""How different images are that resemble the same photo.
+"""How different the images are that resemble the same photo.
 
 Source: My3DGen, section 4.2.
 """
@@ -13,9 +13,9 @@ import numpy as np
 from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.types import Array, Network
 
-STOPPED = "stopped; the same command goes on"
+STOPPED = "stopped; the same command resumes"
 
-_ROWS = 8  # images that one is compared with at a time
+_ROWS = 8  # images to compare one image with at a time
 
 
 def lpips_diversity(
@@ -29,11 +29,11 @@ def lpips_diversity(
   Args:
     lpips: the network.
     shown: images [H, W, 3] in [-1, 1].
-    photos: likewise; images are grouped by the nearest.
-    stop: looked at now and then.
+    photos: likewise; images are grouped by their nearest photo.
+    stop: request to stop, checked between comparisons.
 
-  Returns: "diversity"; "groups", how many have three images or more: smaller
-    ones count with 0, so that few images tell little.
+  Returns: "diversity", and "groups", the count of groups of three or more
+    images; smaller ones count as 0, so few images say little.
   """
   stop = stop or StopRequest()
   looks = [_features(lpips, photo[None]) for photo in photos]
@@ -46,7 +46,7 @@ def lpips_diversity(
 
   def between(members):
     stop.raise_if_wanted(STOPPED)
-    # Features of one group at a time: a thousand images' would be gigabytes.
+    # Features of one group at a time: a thousand images would take gigabytes.
     known = [_features(lpips, shown[i][None]) for i in members]
     found = [
       _to_all(lpips, known[i + 1 :], known[i]) for i in range(len(members) - 1)
@@ -62,15 +62,15 @@ def lpips_diversity(
 def diversity(
   nearest: Sequence[int], between: Callable[[list[int]], Array]
 ) -> float:
-  """How different images are that resemble the same photo.
+  """How different the images are that resemble the same photo.
 
   Args:
-    nearest: of each image, the photo that it is most like.
-    between: indices of images to the distances of each two of them.
+    nearest: index of each image's most similar photo.
+    between: function from images' indices to all pairwise distances.
 
-  Returns: the standard deviation of the distances in each group of images,
-    mean over the groups; a group whose images make fewer than two pairs has
-    0, photos without any image count for nothing.
+  Returns: the standard deviation of the distances within each group of images,
+    averaged over groups; a group with fewer than two pairs has 0, and photos
+    without images are left out.
   Source: My3DGen, section 4.2.
   """
   groups: dict[int, list[int]] = {}

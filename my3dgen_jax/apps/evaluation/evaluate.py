@@ -1,8 +1,8 @@
-"""The paper's tables, over people who have been personalized.
+"""The paper's tables, over personalized people.
 
-A person is a folder of runs, or one run. Every measurement is kept in a file
-of its own, by what it depends on: another person or another table repeats
-nothing, and what was killed goes on with the measurement that it was at.
+A person is a folder of runs, or one run. Every measurement is cached in its own
+file, keyed by all it depends on: adding a person or a table repeats nothing,
+and a killed evaluation resumes with the measurement it was at.
 
 Source: My3DGen, tables 1 to 6, figures 4 and 9, appendix D.
 """
@@ -42,17 +42,17 @@ def evaluate(
   header: Sequence[str] = (),
   log: Callable[[str], None] = print,
 ) -> list[Table]:
-  """Measures people into a folder; a stopped one goes on.
+  """Measures people into a folder; resumes where it was stopped.
 
   Args:
-    people: of `find_people`.
-    config: what and how.
-    out: folder; `RESULTS.md`, `results.json`, a CSV a table, and pictures.
-    header: lines for the report: command, commit, machine.
-    log: called with lines about what happens.
+    people: people from `find_people`.
+    config: the settings.
+    out: folder; `RESULTS.md`, `results.json`, one CSV per table, and pictures.
+    header: first lines of the report: command, commit, machine.
+    log: called with lines of progress.
 
   Returns: the tables.
-  Raises: UserError, CheckpointError: names what is missing, before anything
+  Raises: UserError, CheckpointError: name what is missing, before anything
     is measured; Interrupted: SIGTERM or SIGINT.
   """
   config.validate()
@@ -60,7 +60,7 @@ def evaluate(
   if "4" in config.tables and not config.directions:
     raise UserError(
       "directions: table 4 edits along directions; give .npy "
-      "files, which launch.edit finds, by --directions, or "
+      "files, which launch.edit finds, with --directions, or "
       "leave table 4 out"
     )
   out = pathlib.Path(out).expanduser()
@@ -68,7 +68,7 @@ def evaluate(
   began = time.monotonic()
   with stopping_gently() as stop:
     bench = Bench(config, out, stop, log)
-    # Person by person, so that a generator is loaded once for all tables.
+    # Person by person, so each generator is loaded once for all tables.
     for i, runs in enumerate(people):
       for name in config.tables:
         if name not in READ_OFF:

@@ -1,4 +1,4 @@
-"""The paper's tables, made of people and measurements.
+"""The paper's tables, from people and measurements.
 
 Source: My3DGen, tables 1 to 6, figures 4 and 9, appendix D.
 """
@@ -37,7 +37,7 @@ def _by_setting(
   values: Callable[[Variant], dict[str, Any]],
   settings: Sequence[str] = (PRETRAINED, FULL, LORA),
 ) -> dict[str, dict[str, list[float]]]:
-  """Rows of a table: what `values` says of each person's generators."""
+  """Rows of a table: `values` of each person's generators."""
   return {
     setting: tables.merged(
       [one.name for one in columns],
@@ -57,7 +57,7 @@ def _three(
   columns: Sequence[Column],
   notes: Sequence[str] = (),
 ) -> Callable[..., Table]:
-  """A table of pretrained, all weights and LoRA."""
+  """A table with rows for pretrained, all weights and LoRA."""
 
   def make(people: Sequence[Runs], measure: _Measure) -> Table:
     rows = _by_setting(
@@ -79,17 +79,17 @@ def _ablation(
   with_full: bool = False,
   notes: Sequence[str] = (),
 ) -> Callable[..., Table]:
-  """A table of the values of an axis.
+  """A table with one row per value of an axis.
 
   Args:
-    name: of the table.
-    title: of the table.
-    axis: of `AXES`.
-    label: of a row, with the value for `{}`.
-    columns: of the table.
-    measured: column's name to the protocol and its value, "protocol.value".
-    with_full: all weights tuned are another row.
-    notes: of the table.
+    name: the table's name.
+    title: the table's title.
+    axis: one of `AXES`.
+    label: title of a row, with `{}` for the value.
+    columns: the table's columns.
+    measured: column's name to "protocol.value", the value of a protocol.
+    with_full: whether to add a row for tuning all weights.
+    notes: lines below the table.
   """
 
   def values(variant: Variant | None, measure: _Measure):
@@ -102,7 +102,7 @@ def _ablation(
     return found
 
   def make(people: Sequence[Runs], measure: _Measure) -> Table:
-    # People with nothing to compare would only blur the comparison.
+    # People with nothing to compare would only blur it.
     compared = [len(runs.variants[axis]) > 1 for runs in people]
     steps = sorted({step for runs in people for step in runs.variants[axis]})
     of = lambda runs, step: runs.variants[axis].get(step)
@@ -139,7 +139,7 @@ def _ablation(
 
 
 def _curve(people: Sequence[Runs], measure: _Measure) -> Table:
-  """Figure 4 as a table: a column for each weight."""
+  """Figure 4 as a table: one column per weight."""
 
   def values(variant):
     found = measure("interpolation", variant)
@@ -165,7 +165,7 @@ def _curve(people: Sequence[Runs], measure: _Measure) -> Table:
 
 
 def _blocks(people: Sequence[Runs], measure: _Measure) -> Table:
-  """Figure 9 as a table: a column for each block."""
+  """Figure 9 as a table: one column per block."""
   del measure
   found = {
     setting: [
@@ -193,7 +193,7 @@ def _blocks(people: Sequence[Runs], measure: _Measure) -> Table:
 
 
 def _order(block: str) -> tuple[Any, ...]:
-  """Blocks as they follow each other: by their numbers, not as text."""
+  """Sort key of blocks: by number, not as text."""
   first, *rest = block.split("/")
   order = ("backbone", "superresolution", "decoder")
   last = rest[-1] if rest else ""
@@ -214,17 +214,17 @@ def _cost(people: Sequence[Runs], measure: _Measure) -> Table:
   rows = _by_setting(people, columns, cost, (FULL, LORA))
   return Table(
     "cost",
-    "What a run takes",
+    "Cost of a run",
     columns,
     rows,
     (
-      "Seconds of tuning alone, compilation included, on the machine that ran "
-      "it and beside whatever else it did.",
+      "Seconds of tuning alone, including compilation, on the machine that ran "
+      "it, beside whatever else ran there.",
     ),
   )
 
 
-# What is only read off the runs: nothing of it is measured ahead.
+# Read from the runs, so there is nothing to measure first.
 READ_OFF = ("figure9", "cost")
 _INVERTED = {
   "lpips": "inversion.lpips",
@@ -238,16 +238,16 @@ _ABLATED = (
   _ID,
   Column("interpolation", "interpolation ID_sim", 1),
 )
-_STUDY = "The paper's user study needs people; it cannot be measured here."
+_STUDY = "The paper's user study needs human raters; it is not repeated here."
 
-# Name -> what makes it of people and measurements.
+# Name -> function that makes the table from people and measurements.
 TABLES: dict[str, Callable[..., Table]] = {
   "1": _three(
     "table1",
     "Table 1: inversion of held-out photos",
     "inversion",
     (Column("dists", "DISTS", -1), _LPIPS, _PSNR, _ID),
-    ("ID_sim of random views; the rest of the photo's own view.",),
+    ("ID_sim of random views; other scores of the photo's own view.",),
   ),
   "figure4": _curve,
   "2": _three(
@@ -262,7 +262,7 @@ TABLES: dict[str, Callable[..., Table]] = {
     (
       _STUDY,
       "A group of fewer than three images has no spread, so with "
-      "few images diversity follows how many groups are larger.",
+      "few images diversity depends on how many groups are larger.",
     ),
   ),
   "3": _three(
@@ -297,7 +297,7 @@ TABLES: dict[str, Callable[..., Table]] = {
   ),
   "6": _ablation(
     "table6",
-    "Table 6: photos to learn from",
+    "Table 6: number of training photos",
     "photos",
     "{} photos",
     _ABLATED[-1:],
@@ -312,8 +312,8 @@ TABLES: dict[str, Callable[..., Table]] = {
     _ABLATED + (Column("numbers", "numbers", -1, 0),),
     {**_INVERTED, "numbers": "cost.numbers"},
     notes=(
-      "kernel: rank 3 for a 3 x 3 convolution, whose sizes the "
-      "paper reports; rank: its equation 4; original: LoRA's own "
+      "kernel: rank 3 for a 3 x 3 convolution, which gives the sizes the "
+      "paper reports; rank: its equation 4; original: LoRA's original "
       f"layout, see {LAYOUTS_FILE}.",
     ),
   ),
@@ -327,7 +327,7 @@ TABLES: dict[str, Callable[..., Table]] = {
   ),
   "hull": _three(
     "hull",
-    "Appendix D: photos looked for in the hull, weights unchanged",
+    "Appendix D: photos projected into the hull, weights unchanged",
     "reprojection",
     (_LPIPS, _PSNR, _ID),
   ),
@@ -336,11 +336,11 @@ TABLES: dict[str, Callable[..., Table]] = {
 
 
 def with_gaps(table: Table) -> Table:
-  """Says why a column is empty."""
+  """The table, with a note on why a column is empty."""
   if not any(column.name == "dists" for column in table.columns) or not all(
     np.isnan(row["dists"]).all() for row in table.rows.values()
   ):
     return table
   return dataclasses.replace(
-    table, notes=table.notes + ("DISTS needs its weights, by --dists.",)
+    table, notes=table.notes + ("DISTS needs its weights; give --dists.",)
   )

@@ -1,4 +1,4 @@
-"""Figures of tables, by matplotlib."""
+"""Plots of tables, with matplotlib."""
 
 import functools
 import pathlib
@@ -33,10 +33,10 @@ def check():
 
 
 def draw(table: Table, out: pathlib.Path):
-  """Writes `NAME.png` of a table that has a figure.
+  """Writes the plot of a table, if it has one, to `NAME.png`.
 
   Args:
-    table: any.
+    table: any table.
     out: folder.
 
   Raises: UserError: matplotlib is missing.
@@ -44,7 +44,7 @@ def draw(table: Table, out: pathlib.Path):
   if not has_picture(table):
     return
   check()
-  # Not pyplot, which keeps figures and wants a screen.
+  # Not pyplot, which keeps figures alive and needs a display.
   # pylint: disable=import-outside-toplevel
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
@@ -83,7 +83,7 @@ def _curve(table: Table, axes: Any):
 
 
 def _bars(table: Table, axes: Any, *, unit: str):
-  """A group of bars for each column."""
+  """One group of bars per column."""
   place = np.arange(len(table.columns))
   width = 0.8 / len(table.rows)
   for i, (title, row) in enumerate(table.rows.items()):

@@ -1,8 +1,8 @@
-"""What the paper measures, a function each: a person in, numbers out.
+"""The paper's measurements, one function each: a person in, numbers out.
 
-Every function takes a `Subject`, a `Protocol`, which says how much is looked
-at, and a seed, and returns plain data. All settings of a person (pretrained,
-all weights tuned, LoRA) see the same photos, latents and cameras.
+Every function takes a `Subject`, a `Protocol`, which sets how much is measured,
+and a seed, and returns plain data. All settings of a person (pretrained, all
+weights tuned, LoRA) see the same photos, latents and cameras.
 
 Source: My3DGen, section 4 and appendix D.
 """
@@ -34,25 +34,26 @@ from my3dgen_jax.types import Array, Network
 YAW, PITCH = 0.35, 0.25  # of random views, radians about the front
 
 _BATCH = 4  # images at a time, over all devices
-_FACTOR, _LEAST = 16, 16  # times smaller, but not below so many pixels
+_FACTOR, _LEAST = 16, 16  # shrinking factor, and the least side in pixels
 
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-  """How much is looked at.
+  """How much to measure.
 
   Attributes:
-    name: in tables.
-    photos: held-out photos that are inverted and enhanced, at most.
+    name: the protocol's name in reports.
+    photos: held-out photos to invert and enhance, at most.
     views: random views of each result.
-    pairs: of anchors, that are interpolated.
-    weights: between the two of a pair, the ends counted.
-    images: synthesized.
-    starts: anchors that are edited, at most.
-    strengths: of edits, standard deviations of latents along the direction.
-    projection: of a photo into W.
-    pivot: of the generator to a photo.
-    hull: of a photo into the personal hull.
+    pairs: pairs of anchors to interpolate.
+    weights: interpolation weights per pair, including the ends.
+    images: images to synthesize.
+    starts: anchors to edit, at most.
+    strengths: strengths of edits, standard deviations of latents along the
+      direction.
+    projection: settings of the projection of a photo into W.
+    pivot: settings of tuning the generator to a photo.
+    hull: settings of the projection of a photo into the personal hull.
   """
 
   name: str
@@ -68,7 +69,7 @@ class Protocol:
   hull: HullFitConfig
 
   def sizes(self) -> dict[str, Any]:
-    """What is printed with a table."""
+    """The protocol's sizes, printed in the report."""
     projection, pivot, hull = self.projection, self.pivot, self.hull
     noise = "with" if projection.optimize_noise else "without"
     until = (
@@ -94,8 +95,9 @@ class Protocol:
     }
 
 
-# Steps and rates are those of the demo, where they are enough. Tuning goes on
-# to its end: where it stops at an LPIPS, that is the LPIPS of every setting.
+# Steps and learning rates are those of the demo, where they suffice. Tuning
+# runs all its steps: if it stopped at an LPIPS, every setting would have that
+# LPIPS.
 QUICK = Protocol(
   name="quick",
   photos=2,
@@ -129,16 +131,16 @@ PROTOCOLS = {one.name: one for one in (QUICK, FULL)}
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-  """A person, as one generator shows it, and what it is compared with.
+  """A person with one generator, and what it is compared with.
 
   Attributes:
-    person: with anchors and LPIPS.
-    photos: held out.
-    trained: what tuning has seen; synthesized images are grouped by them.
+    person: the person, with anchors and LPIPS.
+    photos: held-out photos.
+    trained: training photos; synthesized images are grouped by them.
     score: the identity score.
-    dists: or None, then there is no such number.
+    dists: the DISTS network; None: no such score.
     stop: looked at now and then.
-    cache: folder where unfinished work is kept; None: nowhere.
+    cache: folder to keep unfinished work in; None: it is not kept.
   """
 
   person: Person
@@ -150,7 +152,7 @@ class Subject:
   cache: pathlib.Path | None = None
 
   def chosen(self, count: int) -> Album:
-    """So many of the held-out photos, or all."""
+    """The first `count` held-out photos, or all."""
     return self.photos.subset(range(min(count, len(self.photos))))
 
 
@@ -159,8 +161,8 @@ def inversion(
 ) -> dict[str, float]:
   """Table 1: photos inverted by pivotal tuning.
 
-  Returns: "lpips", "psnr" and "dists" of the photo's own view, mean; "id_sim"
-    of random views.
+  Returns: means: "lpips", "psnr" and "dists" of the photo's own view, and
+    "id_sim" of random views.
   """
   return _inverted(
     subject,
@@ -175,7 +177,7 @@ def inversion(
 def reprojection(
   subject: Subject, protocol: Protocol, seed: int
 ) -> dict[str, float]:
-  """Appendix D: photos looked for in the hull, the weights unchanged.
+  """Appendix D: photos projected into the hull, weights unchanged.
 
   Returns: as `inversion`.
   """
@@ -187,7 +189,7 @@ def reprojection(
 def _inverted(
   subject: Subject, protocol: Protocol, seed: int, config: invert.InvertConfig
 ) -> dict[str, float]:
-  # Each generator looks for them itself, also where a latent lies beside.
+  # Each generator projects the photos anew, even if latents are stored.
   photos = subject.chosen(protocol.photos).without_latents()
   rows = []
   for i, (photo, one) in enumerate(
@@ -217,12 +219,12 @@ def _inverted(
 def interpolation(
   subject: Subject, protocol: Protocol, seed: int
 ) -> dict[str, Any]:
-  """Figure 4: between pairs of anchors, from random views.
+  """Figure 4: interpolation between pairs of anchors, from random views.
 
-  All weights of a pair are seen from the same views, so that nothing but the
-  latent changes along the curve.
+  All weights of a pair are seen from the same views, so that only the latent
+  changes along the curve.
 
-  Returns: "id_sim", mean; "curve", a mean for each weight.
+  Returns: "id_sim", mean; "curve", one mean per weight.
   """
   anchors = subject.person.anchors
   rng = np.random.default_rng(seed)
@@ -247,16 +249,16 @@ def interpolation(
 def interpolation_curve(
   subject: Subject, a: Array, b: Array, weights: int, c: Array
 ) -> list[float]:
-  """The identity score on the way from a to b.
+  """The identity score along the line from a to b.
 
   Args:
-    subject: whose generator is used.
-    a: [num_ws, w_dim].
-    b: likewise.
-    weights: how many latents, the ends counted.
-    c: [V, 25], the views.
+    subject: the subject, whose generator is used.
+    a: [num_ws, w_dim], the first latent.
+    b: [num_ws, w_dim], the second latent.
+    weights: count of latents, including the ends.
+    c: [V, 25], the views' camera labels.
 
-  Returns: a mean over the views for each latent.
+  Returns: the mean over views of each latent.
   """
   t = np.linspace(0, 1, weights, dtype=np.float32)
   return [
@@ -288,7 +290,7 @@ def synthesis(
   ):
     subject.stop.raise_if_wanted(STOPPED)
     shown.append(image)
-  # One by one, as the reference photos: one program looks at all.
+  # One at a time, like the reference photos: one program serves both.
   found = [float(subject.score(image[None])[0]) for image in shown]
   return {
     "id_sim": float(np.mean(found)),
@@ -304,13 +306,13 @@ def synthesis(
 def enhancement(
   subject: Subject, protocol: Protocol, seed: int
 ) -> dict[str, float]:
-  """Table 3: the centre filled in, and small photos enlarged.
+  """Table 3: the center filled in, and small photos enlarged.
 
-  Photos are made 16 times smaller (512 to 32), but not below 16 pixels, and
-  enlarged by the generator alone: `agreement_steps` would let the small photo
+  Photos are shrunk 16 times (512 to 32), but not below 16 pixels, and enlarged
+  by the generator alone: `agreement_steps` would let the small photo
   correct it, for all settings alike.
 
-  Returns: "inpainting" and "superresolution", identity scores, mean.
+  Returns: "inpainting" and "superresolution", mean identity scores.
   """
   del seed  # nothing is random
   person, photos = subject.person, subject.chosen(protocol.photos)
@@ -339,7 +341,7 @@ def enhancement(
 
 
 def small_side(side: int) -> int:
-  """Pixels that a photo of `side` pixels is made small to."""
+  """The side, in pixels, that a photo of `side` pixels is shrunk to."""
   return max(side // _FACTOR, min(_LEAST, side))
 
 
@@ -352,10 +354,10 @@ def editing(
 ) -> dict[str, float]:
   """Table 4: anchors edited in alpha-space.
 
-  Directions must know their spread, see `editing.finding.with_spread`.
+  Directions need their spread, see `editing.finding.with_spread`.
 
   Returns: "id_sim", mean over directions, starts and strengths; each
-    direction's own by its name; "unedited", of the same starts.
+    direction's mean under its name; "unedited", that of the starts.
   """
   person = subject.person
   rng = np.random.default_rng(seed)
@@ -385,12 +387,12 @@ def editing(
 
 
 def random_views(person: Person, count: int, seed: Any) -> np.ndarray:
-  """Labels of random cameras about the front, [count, 25].
+  """Labels of random cameras around the frontal view, [count, 25].
 
   Args:
-    person: the first anchor's lens is used.
-    count: how many.
-    seed: of NumPy's generator.
+    person: the person; the first anchor's intrinsics are used.
+    count: count of cameras.
+    seed: seed of NumPy's generator.
   """
   yaw, pitch = (
     np.random.default_rng(seed).uniform(-1, 1, (2, count)).astype(np.float32)
@@ -403,7 +405,7 @@ def random_views(person: Person, count: int, seed: Any) -> np.ndarray:
 def _views_score(
   subject: Subject, generator: Network, ws: Array, c: Array, photo: str = ""
 ) -> float:
-  """The identity score of a latent's views, mean; `photo` is what it shows."""
+  """The mean identity score of a latent's views; `photo` is the photo shown."""
   score = subject.score.without(photo)
   return float(
     np.mean(

@@ -1,4 +1,4 @@
-"""Files of an evaluation: tables as text and values, figures, layouts."""
+"""Files of an evaluation: tables as text and values, plots, layouts."""
 
 import pathlib
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from my3dgen_jax.training import run_folder
 
 REPORT_FILE, VALUES_FILE = "RESULTS.md", "results.json"
 
-_PIXELS = 4  # views of the picture of layouts
+_PIXELS = 4  # views in the picture of layouts
 _LEVEL = int(100 * tables.LEVEL)
 
 
@@ -32,11 +32,11 @@ def write_values(
   config: EvaluateConfig,
   out: pathlib.Path,
 ):
-  """Writes each table's CSV and figure, and the values of all as JSON.
+  """Writes each table's CSV and plot, and all values as JSON.
 
   Args:
     found: the tables.
-    people: their names, in the order of the values.
+    people: people's names, in the order of the values.
     config: what was measured.
     out: an existing folder.
 
@@ -69,10 +69,10 @@ def lines_about(
   """Lines for the report: networks, people, protocol, and time.
 
   Args:
-    people: who was measured.
+    people: the people measured.
     config: what was measured.
-    bench: that has measured.
-    seconds: that the command took.
+    bench: the bench that measured.
+    seconds: seconds that the command took.
   """
   names = [runs.name for runs in people]
   return [
@@ -83,14 +83,14 @@ def lines_about(
       f"{key} {value}" for key, value in config.protocol.sizes().items()
     )
     + f"; seed {config.seed}.",
-    f"Measuring took {duration(bench.seconds)} in all; this command "
+    f"Measuring took {duration(bench.seconds)} in total; this command "
     f"made {bench.measured} of the measurements, in "
     f"{duration(seconds)}.",
   ]
 
 
 def _networks(people: Sequence[Runs], config: EvaluateConfig) -> list[str]:
-  """Which networks have judged."""
+  """The networks that judged."""
   folders = judges_of(config, people[0].main)
   perceptual = lpips_lib.load_lpips(folders["lpips"]).module
   judge = identity_lib.load_identity(folders["identity"]).module
@@ -101,16 +101,16 @@ def _networks(people: Sequence[Runs], config: EvaluateConfig) -> list[str]:
 
 
 def _as_json(values: Sequence[float]) -> list[float | None]:
-  """NaN is no JSON."""
+  """Values with None for NaN, which JSON does not have."""
   return [None if np.isnan(value) else float(value) for value in values]
 
 
 def draw_layouts(people: Sequence[Runs], bench: Bench, out: pathlib.Path):
-  """Figure 11: the same anchors by each layout, of the first who has them.
+  """Figure 11: the same anchors with each layout, for one person.
 
   Args:
-    people: who was measured.
-    bench: loads their generators.
+    people: the people measured.
+    bench: the bench that loads their generators.
     out: an existing folder.
   """
   for runs in people:
@@ -139,11 +139,11 @@ def draw_layouts(people: Sequence[Runs], bench: Bench, out: pathlib.Path):
 
 
 def to_report(found: Sequence[Table], lines: Sequence[str]) -> str:
-  """All tables as one text, with what they say about the paper's claims.
+  """All tables as Markdown, with what they say about the paper's claims.
 
   Args:
     found: the tables.
-    lines: about the evaluation.
+    lines: lines about the evaluation.
   """
   parts = [
     "# Results",
@@ -151,8 +151,8 @@ def to_report(found: Sequence[Table], lines: Sequence[str]) -> str:
     *(f"{line}  " for line in lines),
     "",
     f"Means over people with {_LEVEL} % confidence intervals "
-    f"(bootstrap over people; of fewer than {tables.FEW} people it is "
-    "hardly more than their range); ↑ more is better, ↓ less is. "
+    f"(bootstrap over people; with fewer than {tables.FEW} people it is "
+    "little more than their range); ↑ higher is better, ↓ lower is better. "
     "ID_sim is the largest cosine with any reference photo.",
     "",
   ]
@@ -161,6 +161,6 @@ def to_report(found: Sequence[Table], lines: Sequence[str]) -> str:
     if plots.has_picture(table):
       parts += [f"![{table.title}]({table.name}.png)", ""]
     if table.name == "layout" and len(table.rows) > 1:
-      parts += [f"![the same anchors by each layout]({LAYOUTS_FILE})", ""]
+      parts += [f"![the same anchors with each layout]({LAYOUTS_FILE})", ""]
   parts.append(claims.to_markdown(found))
   return "\n".join(parts) + "\n"

@@ -1,4 +1,4 @@
-"""Runs of people: found on disk, compared, and read for measuring."""
+"""People's runs: found on disk, compared, and loaded for measuring."""
 
 import math
 import os
@@ -22,11 +22,11 @@ _MAIN, _WHOLE = "lora", "full"  # run folders of a person
 
 
 class Variant(NamedTuple):
-  """A generator of a person's.
+  """One of a person's generators.
 
   Attributes:
-    folder: of the run.
-    pretrained: the run's base, with the run's anchors.
+    folder: the run's folder.
+    pretrained: whether to use the run's base, with the run's anchors.
   """
 
   folder: pathlib.Path
@@ -37,11 +37,11 @@ class Runs(NamedTuple):
   """A person's runs.
 
   Attributes:
-    name: of the person.
-    main: the LoRA that is compared with the rest.
-    full: all weights tuned, or None.
-    variants: axis of `AXES` to its value to the run, the main one's too; only
-      runs that differ from the main one in nothing else.
+    name: the person's name.
+    main: the LoRA run that the others are compared with.
+    full: the run that tuned all weights, or None.
+    variants: axis of `AXES` to value to run, including the main run; only runs
+      that differ from the main one in nothing else.
   """
 
   name: str
@@ -50,19 +50,19 @@ class Runs(NamedTuple):
   variants: dict[str, dict[Any, pathlib.Path]]
 
 
-# What runs are compared by -> where `_content` says it.
+# Axis that runs are compared along -> its key in `_content`.
 AXES = {
   "rank": "settings.lora.rank",
   "layout": "settings.lora.conv_rank",
   "lpips_weight": "settings.loss.lpips_weight",
   "photos": "photos.train",
 }
-# What tuning all weights may have of its own.
+# What a run that tunes all weights may set differently.
 _OF_MODE = ("settings.tuning.", "settings.lora.")
 
 
 def _content(config: Mapping[str, Any]) -> dict[str, Any]:
-  """What a run was made of, by dotted names, from its config."""
+  """What a run was made from, by dotted names, from its config."""
   settings = {
     name: value
     for name, value in config["settings"].items()
@@ -93,14 +93,14 @@ def _value(axis: str, content: Mapping[str, Any]) -> Any:
 
 
 def find_people(places: Sequence[str | os.PathLike]) -> list[Runs]:
-  """Looks up runs.
+  """Finds people's runs.
 
   Args:
-    places: folders of runs, a person each, or runs. Of several LoRA runs of a
-      person, the one in a folder called "lora" is compared with the rest.
+    places: folders of runs, one per person, or runs. Of a person's LoRA runs,
+      the one in a folder called "lora" is compared with the others.
 
   Returns: people, in the order given.
-  Raises: UserError, CheckpointError: names the folder and what is wrong.
+  Raises: UserError, CheckpointError: name the folder and what is wrong.
   """
   people = [_runs_of(pathlib.Path(place).expanduser()) for place in places]
   names = [person.name for person in people]
@@ -134,8 +134,8 @@ def _runs_of(place: pathlib.Path) -> Runs:
   for folder in loras + wholes:
     if not (folder / run_folder.SUMMARY_FILE).is_file():
       raise UserError(
-        f"{folder}: is not finished; the command that began it "
-        "goes on with --resume"
+        f"{folder}: is not finished; the command that started it "
+        "continues with --resume"
       )
   contents = {folder: _content(configs[folder]) for folder in loras + wholes}
   variants: dict[str, dict[Any, pathlib.Path]] = {
@@ -148,15 +148,15 @@ def _runs_of(place: pathlib.Path) -> Runs:
         value = _value(axis, contents[folder])
         if value in variants[axis]:
           raise UserError(
-            f"{folder}: compares nothing that "
-            f"{variants[axis][value]} does not; remove one"
+            f"{folder}: adds no comparison that "
+            f"{variants[axis][value]} does not have; remove one"
           )
         variants[axis][value] = folder
   full = _one_of(place, wholes, _WHOLE) if wholes else None
   for name in _different(contents[full], contents[main]) if full else ():
     if not name.startswith(_OF_MODE):
       raise UserError(
-        f"{full}: has another {name} than {main}, so they "
+        f"{full}: has a different {name} from {main}, so they "
         "cannot be compared; personalize one of them again"
       )
   return Runs(place.name, main, full, variants)
@@ -168,9 +168,9 @@ def _one_of(
   called = [folder for folder in folders if folder.name == name]
   if not called and len(folders) > 1:
     raise UserError(
-      f"{place}: has {len(folders)} runs of one kind "
+      f"{place}: has {len(folders)} runs of the same kind "
       f"({', '.join(folder.name for folder in folders)}); call "
-      f"the one that counts {name!r}"
+      f"the one to compare {name!r}"
     )
   return (called or list(folders))[0]
 
@@ -185,25 +185,25 @@ def load_subject(
   dists: str | None = None,
   precision: str | None = None,
 ) -> Subject:
-  """Reads what protocols need.
+  """Loads what protocols need.
 
   Args:
     variant: the generator.
     stop: see `Subject`.
-    cache: likewise.
-    lpips: folder of weights; None: the run's.
-    identity: likewise.
-    dists: likewise; None: none.
+    cache: see `Subject`.
+    lpips: folder of LPIPS's weights; None: the run's.
+    identity: folder of the identity network; None: the run's.
+    dists: folder of DISTS's weights; None: not measured.
     precision: see `EvaluateConfig`.
 
-  Raises: UserError, CheckpointError, AlbumError: names what is missing.
+  Raises: UserError, CheckpointError, AlbumError: name what is missing.
   """
   person = load_person(
     run=variant.folder,
     pretrained=variant.pretrained,
     lpips=lpips,
     identity=identity,
-    encoder="",  # searches of the paper's start from means
+    encoder="",  # the paper's searches start from means
     precision=precision,
   )
   person.need_lpips()
@@ -212,20 +212,20 @@ def load_subject(
     if scores.judge(network, photos) is not network:
       raise UserError(
         f"{variant.folder}: the demo's networks have only seen procedural "
-        "people, and their scores of these photos mean nothing; give others "
-        "by --lpips and --identity"
+        "people, so their scores of these photos mean nothing; give others "
+        "with --lpips and --identity"
       )
   score = IdentityScore.of(person.identity, reference)
   if score is None:
     raise UserError(
       f"{variant.folder}: has no reference photos, or no "
-      "network that compares people with them; give one by "
+      "identity network to use them; give one with "
       "--identity"
     )
   if not photos:
     raise UserError(
-      f"{variant.folder}: has no held-out photos, which are "
-      "what is inverted and enhanced; personalize with "
+      f"{variant.folder}: has no held-out photos to "
+      "invert and enhance; personalize with "
       "--test=10"
     )
   return Subject(
@@ -240,7 +240,7 @@ def load_subject(
 
 
 def blocks(variant: Variant) -> dict[str, float]:
-  """Figure 9: how much the weights of each block have changed, per cent.
+  """Figure 9: how much the weights of each block changed, percent.
 
   Returns: see `lora.relative_change`.
   """
@@ -253,9 +253,9 @@ def blocks(variant: Variant) -> dict[str, float]:
 
 
 def cost(variant: Variant) -> dict[str, float]:
-  """What tuning took: "seconds", "numbers" that were tuned, "megabytes"."""
+  """The cost of tuning: "seconds", "numbers" tuned, "megabytes"."""
   summary = run_folder.read_json(variant.folder / run_folder.SUMMARY_FILE)
-  # Earlier versions did not write the seconds of tuning alone.
+  # Earlier versions did not record the seconds of tuning alone.
   return {
     "seconds": summary.get("tuning_seconds", math.nan),
     "numbers": summary["adapter_numbers"],

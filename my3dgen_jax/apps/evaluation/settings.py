@@ -17,14 +17,14 @@ ALL = "all"  # tables
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
-  """What is measured, and how."""
+  """What to measure, and how."""
 
   tables: tuple[str, ...] = setting(
-    REQUIRED, f"Tables to make: {ALL}, or some of {', '.join(TABLES)}."
+    REQUIRED, f"Tables to make: {ALL}, or any of {', '.join(TABLES)}."
   )
-  protocol: Protocol = protocols.QUICK  # how much is looked at
+  protocol: Protocol = protocols.QUICK  # how much to measure
   seed: int = setting(0, "Seed of latents, views and pairs, >= 0.", low=0)
-  directions: tuple[Direction, ...] = ()  # that edits follow
+  directions: tuple[Direction, ...] = ()  # for edits to follow
   lpips: str | None = setting(
     None, "Folder of LPIPS's weights; default: each run's."
   )
@@ -33,19 +33,19 @@ class EvaluateConfig:
   )
   dists: str | None = setting(
     None,
-    "Folder of DISTS's weights; default: none, which leaves its column empty.",
+    "Folder of DISTS's weights; default: none, and its column stays empty.",
   )
-  # Of products, see `GeneratorConfig`; None: each run's own.
+  # Precision of products, see `GeneratorConfig`; None: each run's own.
   precision: str | None = None
 
   def with_all_named(self) -> "EvaluateConfig":
-    """The same with every table's name in place of `ALL`."""
+    """The config with every table's name instead of `ALL`."""
     if ALL not in self.tables:
       return self
     return dataclasses.replace(self, tables=tuple(TABLES))
 
   def validate(self) -> "EvaluateConfig":
-    """Checks the names; raises UserError."""
+    """Checks the tables' names; raises UserError."""
     unknown = [name for name in self.tables if name not in TABLES]
     if unknown or not self.tables:
       raise UserError(
@@ -61,10 +61,10 @@ def judges_of(
   """Folders of the networks that judge a run.
 
   Args:
-    config: names a network's folder, or leaves it to the run.
-    folder: of the run.
+    config: the settings; a folder that is None is left to the run.
+    folder: the run's folder.
 
-  Returns: "lpips", "identity" and "dists"; None: that is not measured.
+  Returns: folders by "lpips", "identity" and "dists"; None: not measured.
   """
   settings = run_folder.read_config(folder)["settings"]
   return {
@@ -75,7 +75,7 @@ def judges_of(
 
 
 def judge_digest(folder: str | None) -> str | None:
-  """What tells a network's weights from others; None: there is no network."""
+  """A digest of a network's weights; None: there is no network."""
   return folder and run_folder.file_digest(
     pathlib.Path(folder).expanduser() / WEIGHTS_FILE
   )

@@ -1,4 +1,4 @@
-"""Tables of measurements: numbers first, text second."""
+"""Tables of measurements: the numbers, then the text."""
 
 import csv
 import dataclasses
@@ -10,19 +10,19 @@ from typing import NamedTuple
 import numpy as np
 
 LEVEL = 0.95  # of confidence intervals
-FEW = 5  # people: of fewer, an interval is hardly more than their range
+FEW = 5  # people: with fewer, an interval is little more than their range
 _RESAMPLES = 2000
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-  """A number that is measured.
+  """A measured number.
 
   Attributes:
-    name: of the values.
-    title: in the heading.
-    better: 1: more is better, -1: less is, 0: neither.
-    digits: after the point.
+    name: key of the values.
+    title: title in the heading.
+    better: 1: higher is better, -1: lower is, 0: neither.
+    digits: decimals to print.
   """
 
   name: str
@@ -40,12 +40,12 @@ class Table:
   """Values of people by row and column.
 
   Attributes:
-    name: of its files.
-    title: above it.
-    columns: what is measured.
-    rows: title of a row to its values: column's name to one value a person,
-      NaN where it is not known.
-    notes: below it.
+    name: stem of its files' names.
+    title: heading above it.
+    columns: the measured numbers.
+    rows: title of a row to its values: column's name to one value per person,
+      NaN where unknown.
+    notes: lines below it.
   """
 
   name: str
@@ -59,10 +59,10 @@ class Estimate(NamedTuple):
   """A mean over people.
 
   Attributes:
-    mean: of those that are known.
-    low: end of the confidence interval, NaN for one person.
-    high: likewise.
-    count: how many people.
+    mean: mean of the known values.
+    low: lower end of the confidence interval, NaN for one person.
+    high: upper end, likewise.
+    count: count of people.
   """
 
   mean: float
@@ -72,11 +72,11 @@ class Estimate(NamedTuple):
 
 
 def estimate(values: Sequence[float], *, seed: int = 0) -> Estimate | None:
-  """A mean and its interval, by the bootstrap over people (percentiles).
+  """A mean and its interval, by percentile bootstrap over people.
 
   Args:
-    values: one a person; NaN is left out.
-    seed: of the resampling.
+    values: one value per person; NaN is left out.
+    seed: seed of the resampling.
 
   Returns: Estimate; None: nothing is known.
   Source: Efron 1979.
@@ -97,7 +97,7 @@ def estimate(values: Sequence[float], *, seed: int = 0) -> Estimate | None:
 
 
 def cell(values: Sequence[float], digits: int) -> str:
-  """A mean with its interval as text; "–" where nothing is known."""
+  """A mean with its interval as text; "–" if nothing is known."""
   found = estimate(values)
   if found is None:
     return "–"
@@ -110,15 +110,15 @@ def cell(values: Sequence[float], digits: int) -> str:
 def difference(
   table: Table, column: str, row: str, other: str
 ) -> Estimate | None:
-  """How much a row has more than another, person by person.
+  """The difference of two rows, person by person.
 
   Args:
-    table: of both.
-    column: its name.
-    row: its title.
-    other: likewise.
+    table: the table of both rows.
+    column: the column's name.
+    row: the row's title.
+    other: the other row's title.
 
-  Returns: of row - other; None: a row or its values are missing.
+  Returns: the estimate of row - other; None: a row or its values are missing.
   """
   try:
     a, b = (
@@ -151,11 +151,11 @@ def to_markdown(table: Table) -> str:
 
 
 def to_csv(table: Table, people: Sequence[str]) -> str:
-  """All values, a line a row, column and person.
+  """All values, one line per row, column and person.
 
   Args:
-    table: of values in the order of people.
-    people: their names.
+    table: the table, with values in the order of people.
+    people: people's names.
   """
   text = io.StringIO()
   writer = csv.writer(text, lineterminator="\n")
@@ -169,7 +169,7 @@ def to_csv(table: Table, people: Sequence[str]) -> str:
 
 
 def verdict(found: Estimate | None, better: int) -> str:
-  """What an estimated difference says, in a word or two."""
+  """An estimated difference in a word or two."""
   if found is None or found.count < 2:
     return "not known"
   if found.low <= 0 <= found.high:
@@ -180,7 +180,7 @@ def verdict(found: Estimate | None, better: int) -> str:
 def merged(
   columns: Sequence[str], rows: Sequence[dict[str, float]]
 ) -> dict[str, list[float]]:
-  """Rows of people to values by column, NaN where one is missing."""
+  """Merges people's rows into values by column, NaN where one is missing."""
   return {
     name: [float(row.get(name, math.nan)) for row in rows] for name in columns
   }

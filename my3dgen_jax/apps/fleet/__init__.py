@@ -1,6 +1,6 @@
-"""Any number of people, made by workers on one machine or a cluster.
+"""Personalizes any number of people with workers on one machine or a cluster.
 
-`manifest` says who, `queue` who is next, `worker` makes a person, `fleet` runs
-it all over an `Executor`, and `states` and `table` say how far it is. Only
+`manifest` lists the people, `queue` picks the next, `worker` makes one, `fleet`
+runs it all on an `Executor`, and `states` and `table` report progress. Only
 `ray_executor` imports Ray, and only when it starts.
 """

@@ -1,4 +1,4 @@
-"""Finished people go into a bank in the storage."""
+"""Collects finished people in a bank in the storage."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from my3dgen_jax.training import run_folder
 BANK = "people.bank"
 _INDEX = "index.sqlite"
 _SHARDS = ".safetensors"
-# What a bank needs of a run.
+# The files of a run that a bank needs.
 _FILES = (
   run_folder.CONFIG_FILE,
   run_folder.ANCHORS_FILE,
@@ -26,22 +26,22 @@ _FILES = (
 
 
 def collect(storage: str | os.PathLike, states: Iterable[State]) -> list[State]:
-  """Adds people who are done and not in the bank.
+  """Adds people who are done and not yet in the bank.
 
   Args:
-    storage: a bank is a folder of a disk, so that of a URL is brought here
-      and back.
-    states: of anybody; those of people added say so afterwards, or say in
-      `reason` why the bank does not take them. Where they say so of a bank
-      that is no longer there, all who are done are added anew.
+    storage: the fleet's storage; a bank must be on a disk, so one at a URL is
+      copied here and back.
+    states: states of any people; those of people added record it, or give in
+      `reason` why the bank refused them. If the bank they record is gone, all
+      who are done are added anew.
 
-  Returns: those that have changed.
+  Returns: the states that changed.
   Raises: OSError; UserError: the bank itself cannot be used.
   """
   done = [state for state in states if state.state == "done"]
   place = Place(storage) / BANK
   if any(state.in_bank for state in done) and not _is_bank(place):
-    for state in done:  # somebody has removed it
+    for state in done:  # the bank was removed
       state.in_bank, state.reason = False, ""
   missing = [state for state in done if not state.in_bank and not state.reason]
   if not missing:
@@ -76,5 +76,5 @@ def _add(bank: lora.Bank, run: pathlib.Path, state: State):
   try:
     banks.add(bank, [run], banks.AddConfig(replace=True), names=[state.id])
     state.in_bank = True
-  except UserError as error:  # of another base, or without an adapter
+  except UserError as error:  # has another base, or no adapter
     state.reason = f"not in the bank: {one_line(error)}"

@@ -1,4 +1,4 @@
-"""What runs workers: here one in this process; `ray_executor` has many."""
+"""Runs workers: here one in this process; `ray_executor` has many."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -12,11 +12,11 @@ class Event(NamedTuple):
 
   Attributes:
     worker: its number.
-    person: whose outcome it is; None: it is about the worker itself.
+    person: the person whose work ended; None: about the worker itself.
     outcome: how that person's work ended.
-    place: host and process: the worker is there now, and has nobody.
-    lost: why the worker is gone, in one line.
-    replaced: whether another takes its number then.
+    place: host and process, where the worker has started and is idle.
+    lost: why the worker died, in one line.
+    replaced: whether another worker takes its number.
   """
 
   worker: int
@@ -31,16 +31,16 @@ class Executor(Protocol):
   """Runs `Worker`s by number, 0, 1, …"""
 
   def start(self, people: int) -> int:
-    """Starts workers for so many people; returns how many workers."""
+    """Starts workers for that many people; returns the count of workers."""
 
   def submit(self, worker: int, people: Sequence[Person]):
-    """Gives a worker that has nobody people to make, in order."""
+    """Gives an idle worker people to make, in order."""
 
   def wait(self, seconds: float) -> list[Event]:
-    """What has happened; waits until something has, or for so long."""
+    """New events; waits for the first one, at most that long."""
 
   def stop(self):
-    """Asks all workers to save what they have and to stop."""
+    """Asks all workers to save their state and stop."""
 
   def close(self):
     """Ends all workers at once."""
@@ -73,7 +73,7 @@ class InProcess:
     return [Event(0, person.id, self._worker.run(person))]
 
   def stop(self):
-    """Does nothing: a signal is the worker's, too."""
+    """Does nothing: the worker receives signals too."""
 
   def close(self):
     if self._worker is not None:

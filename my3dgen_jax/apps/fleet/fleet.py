@@ -1,4 +1,4 @@
-"""Makes everybody of a manifest who is missing, over workers that may die."""
+"""Makes every missing person of a manifest, with workers that may die."""
 
 import collections
 import contextlib
@@ -19,51 +19,51 @@ from my3dgen_jax.jobs.interrupts import stopping_gently, StopRequest
 from my3dgen_jax.jobs.progress import duration
 from my3dgen_jax.storage import locks
 
-_LOOK = 1.0  # seconds at most between two looks for a signal
-_TABLE_SECONDS = 5.0  # between two tables, at least
-_TABLE_SHARE = 20  # at most one part in so many of the time writes tables
-_SECONDS_TO_SAVE = 120.0  # that workers have when they are asked to stop
+_LOOK = 1.0  # most seconds between checks for a signal
+_TABLE_SECONDS = 5.0  # least seconds between two tables
+_TABLE_SHARE = 20  # writing tables takes at most 1 / 20 of the time
+_SECONDS_TO_SAVE = 120.0  # for workers to save when asked to stop
 
 
 @dataclasses.dataclass(frozen=True)
 class FleetConfig:
-  """What is made, where, and by how many."""
+  """What to make, where, and with how many workers."""
 
   manifest: str = setting(
     REQUIRED,
-    "CSV file of people, or its URL: a line of columns, then a line a person: "
+    "CSV file of people, or its URL: a header line, then one line per person: "
     "id, and photos (to prepare) or album; further columns are flags of "
     "their own.",
   )
   out: str = setting(
     REQUIRED,
-    "Folder, or URL, of all that is made; the same one goes on with what is "
+    "Folder or URL for all results; an existing one continues with what is "
     "missing.",
   )
   workers: int | None = setting(
     None,
-    "Processes that each make a person at a time; default: one for each GPU, "
-    "else one for each two cores.",
+    "Processes, each making one person at a time; default: one per GPU, "
+    "else one per two cores.",
     low=1,
     high=4096,
   )
   group: int = setting(
-    4, "People whom a worker is given at a time, at most; >= 1.", low=1
+    4, "People to give a worker at a time, at most; >= 1.", low=1
   )
   retries: int = setting(
     2,
-    "Further tries for somebody whose worker died or whose disk failed; bad "
-    "input is not tried again.",
+    "Retries for a person whose worker died or whose disk failed; bad "
+    "input is not retried.",
     low=0,
   )
   retry_failed: bool = setting(
     False,
-    "Try those again, too, who failed by bad input that has not changed since.",
+    "Also retry people who failed on bad input that has not changed since.",
   )
   address: str | None = setting(
     None,
-    "Ray cluster to join, e.g. auto, or HOST:PORT; default: Ray is started on "
-    "this machine alone, and ends with the command.",
+    "Ray cluster to join, e.g. auto, or HOST:PORT; default: start Ray on "
+    "this machine alone, and end it with the command.",
   )
 
 
@@ -74,19 +74,19 @@ def run(
   *,
   log: Callable[[str], None] = print,
 ) -> list[State]:
-  """Makes those who are not done.
+  """Makes the people who are not done.
 
   Args:
-    config: how; `out` is made if missing.
-    people: of the manifest.
-    executor: not started yet; closed afterwards.
-    log: called with lines about what happens.
+    config: the settings; `out` is created if missing.
+    people: people of the manifest.
+    executor: an executor that is not started; closed afterwards.
+    log: called with lines of progress.
 
-  Returns: everybody's state, in the order of the manifest. What is made, and
-    the tables, are in the storage.
+  Returns: everyone's state, in the order of the manifest. Results and tables
+    are in the storage.
   Raises:
-    UserError: workers cannot be started, another fleet is at work there.
-    Interrupted: SIGTERM or SIGINT; states are saved, the same call goes on.
+    UserError: workers cannot be started, or another fleet uses the storage.
+    Interrupted: SIGTERM or SIGINT; states are saved, and the same call resumes.
   """
   storage = Place(config.out)
   with (
@@ -100,14 +100,14 @@ def run(
 
 
 def status(out: str) -> list[State]:
-  """Everybody's state in a storage; also writes the tables anew.
+  """Everyone's state in a storage; also rewrites the tables.
 
-  Raises: UserError: there is nothing, or a state is damaged.
+  Raises: UserError: there are no states, or one is damaged.
   """
   storage = Place(out)
   found = list(States(storage).load().values())
   if not found:
-    raise UserError(f"{out}: has no people; name a fleet's storage by --out")
+    raise UserError(f"{out}: has no people; give a fleet's storage with --out")
   if storage.local is not None:
     try:
       locks.check_free(storage.local)
@@ -121,7 +121,7 @@ def status(out: str) -> list[State]:
   return found
 
 
-_STOPPED = "stopped; the same command goes on"
+_STOPPED = "stopped; the same command resumes"
 
 
 class _Fleet:
@@ -140,11 +140,11 @@ class _Fleet:
     self._executor = executor
     self._store = States(storage)
     self._states: dict[str, State] = {}
-    self._counts = collections.Counter[str]()  # of states, by their kinds
-    self._next_table = 0.0  # when it may be written
+    self._counts = collections.Counter[str]()  # of states, by kind
+    self._next_table = 0.0  # when it may be written next
     self._queue = Queue({}, workers=1)
     self._places: dict[int, str] = {}
-    self._began: dict[int, float] = {}  # when workers began with somebody
+    self._began: dict[int, float] = {}  # when workers began their person
     self._stopped = False
 
   def run(self, stop: StopRequest) -> list[State]:
@@ -152,7 +152,7 @@ class _Fleet:
     self._log(f"{self._storage}: {table.sentence(self._states.values())}")
     try:
       if missing:
-        if self._storage.local is not None:  # a bank that was removed, too
+        if self._storage.local is not None:  # even if the bank was removed
           self._collect(self._states.values())
         self._make(missing, stop)
       self._collect(self._states.values())
@@ -165,7 +165,7 @@ class _Fleet:
     return list(self._states.values())
 
   def _begin(self, known: Mapping[str, State]) -> list[Person]:
-    """Compares the manifest with what is there; those to make."""
+    """Compares the manifest with the storage; returns the people to make."""
     missing = []
     for person in self._people.values():
       state = known.get(person.id)
@@ -222,7 +222,7 @@ class _Fleet:
     return all(self._queue.current(worker) is None for worker in self._places)
 
   def _hear(self, event: Event):
-    """Notes what has happened, and gives a worker without people new ones."""
+    """Records an event, and gives an idle worker new people."""
     worker = event.worker
     if event.lost:
       self._lose(worker, event)
@@ -232,7 +232,7 @@ class _Fleet:
       self._places[worker] = event.place
     self._give(worker)
     if event.lost and not event.replaced:
-      for other in list(self._places):  # they may have nobody, and hear nothing
+      for other in list(self._places):  # they may be idle, and get no event
         self._give(other)
 
   def _give(self, worker: int):
@@ -248,7 +248,7 @@ class _Fleet:
     state.state = kind
 
   def _begins(self, worker: int):
-    """Whoever is first with a worker is being made."""
+    """Marks a worker's first person as running."""
     person = self._queue.current(worker)
     if person is None:
       return
@@ -261,13 +261,13 @@ class _Fleet:
       self._store.save(state)
 
   def _note(self, worker: int, state: State, outcome):
-    """Somebody's work has ended, well or not."""
+    """Records that a person's work ended, well or not."""
     person = self._people[state.id]
     state.seconds = round(state.seconds + outcome.seconds, 2)
     state.compile_seconds = outcome.compile_seconds
     state.reason = outcome.reason
     if outcome.kind == "stopped":
-      self._stopped = True  # a worker in this process hears of it first
+      self._stopped = True  # a worker in this process sees the signal first
       if self._queue.current(worker) == state.id:
         self._queue.lost(worker)
       self._turn(state, "waiting")
@@ -290,14 +290,14 @@ class _Fleet:
       self._collect([state])
 
   def _lose(self, worker: int, event: Event):
-    """A worker is gone; whom it was at goes on with another."""
+    """Records a lost worker; another one continues its person."""
     why = event.lost
     self._places.pop(worker, None)
     person, again = self._queue.lost(worker)
     if not event.replaced:
-      self._log(f"worker {worker} does not start ({why}), and is given up")
+      self._log(f"worker {worker} does not start ({why}); giving it up")
     elif person is None:
-      self._log(f"worker {worker} is gone ({why}), and is replaced")
+      self._log(f"worker {worker} died ({why}); replacing it")
     if person is None:
       return
     state = self._states[person]
@@ -305,7 +305,7 @@ class _Fleet:
     state.seconds = round(state.seconds + seconds, 2)
     state.tries = self._queue.tries[person]
     self._turn(state, "waiting" if again else "failed")
-    state.reason = f"its worker is gone: {why}"
+    state.reason = f"its worker died: {why}"
     self._store.save(state)
     self._tell(state)
 
@@ -318,14 +318,14 @@ class _Fleet:
     self._log(f"{state.id}: {text}{detail} ({over} of {len(self._states)})")
 
   def _collect(self, states):
-    """Fills the bank; one that cannot be filled stops nobody's work."""
+    """Fills the bank; a failure to do so stops no one's work."""
     try:
       for state in collecting.collect(self._config.out, list(states)):
         self._store.save(state)
         if not state.in_bank:
           self._log(f"{state.id}: {state.reason}")
     except (UserError, OSError) as error:
-      self._log(f"warning: {error}; the same command tries again")
+      self._log(f"warning: {error}; the same command retries")
 
   def _write_table(self, *, now: bool = False):
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Who is to be made: a table with a line a person."""
+"""The people to make: a table with one line per person."""
 
 import csv
 import dataclasses
@@ -11,11 +11,11 @@ from my3dgen_jax.apps.fleet.places import Place
 from my3dgen_jax.errors import UserError
 
 ID, PHOTOS, ALBUM = "id", "photos", "album"
-_DELIMITERS = ",;\t"  # the last two are what spreadsheets write elsewhere
-# In ids, beside letters and digits of any script; not at the ends.
+_DELIMITERS = ",;\t"  # spreadsheets write the last two in some locales
+# Allowed within ids, beside letters and digits of any script.
 _JOINING = "._- "
-_MOST_BYTES = 120  # of an id: names of files are made of it
-# Windows has no folders of these names.
+_MOST_BYTES = 120  # of an id, since file names contain it
+# Windows allows no folders of these names.
 _DEVICES = {"con", "prn", "aux", "nul"} | {
   f"{name}{i}" for name in ("com", "lpt") for i in range(1, 10)
 }
@@ -26,11 +26,11 @@ class Row:
   """A line of the table.
 
   Attributes:
-    id: of the person; may be the name of a folder.
-    photos: folder to prepare an album from, or "".
-    album: folder or zip, or "".
-    flags: texts of flags of their own, by name; blank cells are not there.
-    where: file and line, for messages.
+    id: the person's id, valid as a folder name.
+    photos: folder of photos to prepare an album from, or "".
+    album: folder or zip of an album, or "".
+    flags: flag name to its text, for this person; blank cells are left out.
+    where: the file and line, for messages.
   """
 
   id: str
@@ -44,15 +44,15 @@ def read(where: str) -> list[Row]:
   """Reads a table.
 
   Args:
-    where: a CSV file, or its URL: a line of names, then a line a person. The
-      column `id` must be there; `photos` or `album` may be; each other is a
-      flag. Separated by commas, or by semicolons or tabs.
+    where: a CSV file, or its URL: a header line, then one line per person,
+      separated by commas, semicolons or tabs. Column `id` is required, `photos`
+      and `album` are optional, and any other is a flag.
 
-  Raises: UserError: names the file, the line and the column.
+  Raises: UserError: names the file, line and column.
   """
   data = Place(where).read()
   if data is None:
-    raise UserError(f"{where}: no such file; name a table by --manifest")
+    raise UserError(f"{where}: no such file; give a table with --manifest")
   try:
     return parse(data.decode("utf-8-sig"), where)
   except UnicodeDecodeError:
@@ -81,16 +81,16 @@ def parse(text: str, where: str) -> list[Row]:
       same = lines.setdefault(row.id.casefold(), reader.line_num)
       if same != reader.line_num:
         raise UserError(
-          f"{row.where}, column id: {row.id!r} is in line {same}, too; "
-          "small and capital letters are the same to some disks"
+          f"{row.where}, column id: {row.id!r} is also in line {same}; "
+          "some disks do not distinguish upper and lower case"
         )
       rows.append(row)
   except csv.Error as error:
     raise UserError(f"{where}, line {reader.line_num}: {error}") from None
   if not rows:
     raise UserError(
-      f"{where}: names nobody; expected a line of columns (id,album), then a "
-      "line a person"
+      f"{where}: lists no people; expected a header line (id,album), then one "
+      "line per person"
     )
   return rows
 
@@ -105,15 +105,15 @@ def _columns(cells: list[str], where: str) -> list[str]:
     if not name:
       raise UserError(f"{where}, line 1: column {i + 1} has no name")
     if name in names[:i]:
-      raise UserError(f"{where}, line 1: column {name} comes twice")
+      raise UserError(f"{where}, line 1: column {name} appears twice")
   return names
 
 
 def _row(columns: list[str], cells: list[str], where: str) -> Row:
   if len(cells) > len(columns):
     raise UserError(
-      f"{where}: has {len(cells)} cells for {len(columns)} columns; put a cell "
-      "with commas in quotes"
+      f"{where}: has {len(cells)} cells for {len(columns)} columns; quote a cell "
+      "that contains commas"
     )
   given = {name: cell for name, cell in zip(columns, cells) if cell}
   person = unicodedata.normalize("NFC", given.pop(ID, ""))
@@ -123,13 +123,13 @@ def _row(columns: list[str], cells: list[str], where: str) -> Row:
   photos, album = given.pop(PHOTOS, ""), given.pop(ALBUM, "")
   if photos and album:
     raise UserError(
-      f"{where}, column photos: {person} has an album as well; give one of both"
+      f"{where}, column photos: {person} has an album as well; give only one"
     )
   return Row(person, photos, album, given, where)
 
 
 def _fault(person: str) -> str:
-  """Why an id cannot name a folder, or ""."""
+  """Why an id cannot name a folder; "" if it can."""
   if not person:
     return "expected a name"
   if not all(letter.isalnum() or letter in _JOINING for letter in person) or (
@@ -141,5 +141,5 @@ def _fault(person: str) -> str:
   if len(person.encode()) > _MOST_BYTES:
     return f"expected at most {_MOST_BYTES} bytes"
   if person.partition(".")[0].casefold() in _DEVICES:
-    return "expected no name of a device"
+    return "expected a name that is not a device's"
   return ""

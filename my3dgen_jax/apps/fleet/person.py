@@ -23,14 +23,14 @@ _NOT_COMPILED = tuple(set(CIRCUMSTANCES) - set(_COMPILED))
 
 @dataclasses.dataclass(frozen=True)
 class Person:
-  """Somebody to be made.
+  """A person to make.
 
   Attributes:
-    id: may be the name of a folder.
-    config: of the run; its `out` is the worker's to choose.
-    prepare: how photos become the album; None: `config.album` is one.
+    id: the person's id, valid as a folder name.
+    config: the run's settings; the worker chooses `out`.
+    prepare: how to prepare the album from photos; None: `config.album` is one.
     demo: number of a procedural person, or None.
-    flags: text of a flagfile that repeats the run.
+    flags: text of a flagfile that reproduces the run.
   """
 
   id: str
@@ -41,7 +41,7 @@ class Person:
 
   @property
   def program(self) -> Hashable:
-    """Equal for people whom one worker need not compile anew for."""
+    """A key, equal for people who share compiled programs."""
     config = plain(self.config)
     for name in _NOT_COMPILED:
       config.pop(name, None)
@@ -52,7 +52,7 @@ class Person:
 
   @property
   def settings(self) -> str:
-    """A digest of all that the result depends on, but for the photos' files."""
+    """A digest of all that the result depends on, except the photos' files."""
     config = plain(self.config)
     for name in ("out", "cache", "devices", "log_every", "save_every"):
       config.pop(name)
@@ -60,9 +60,9 @@ class Person:
     return digest([config, prepare, self.demo])
 
   def inputs(self) -> str:
-    """A digest of names, sizes and times of the files that it is made from.
+    """A digest of the input files' names, sizes and times.
 
-    What cannot be looked at is none.
+    Files that cannot be read are left out.
     """
     where = self.prepare.photos if self.prepare else self.config.album
     try:
@@ -71,10 +71,10 @@ class Person:
       return ""
 
   def photos(self, storage: Place) -> str:
-    """A digest of what the album is prepared from, and how; "": no photos.
+    """A digest of the photos and settings of the album; "": no photos.
 
     Args:
-      storage: of the fleet, whose own files are none of the photos.
+      storage: the fleet's storage, whose own files are not photos.
 
     Raises: OSError: they cannot be listed.
     """
@@ -102,12 +102,12 @@ class Person:
 
 
 class Hooks(NamedTuple):
-  """What a worker calls that this package may not import; can be pickled.
+  """What a worker calls but this package may not import; can be pickled.
 
   Attributes:
-    start: called once in a worker's process, before JAX starts.
-    draw: makes a procedural person's album in a folder, and returns the config
-      with it.
+    start: function called once in a worker's process, before JAX starts.
+    draw: function that makes a procedural person's album in a folder, and
+      returns the config with it.
   """
 
   start: Callable[[], None] | None = None
@@ -118,11 +118,11 @@ class Folders(NamedTuple):
   """Where a storage keeps what belongs to a person.
 
   Attributes:
-    run: of `training.run_folder`.
-    before: runs of other settings or photos, 1, 2, …; not beside `run`, where
-      they would look like people.
-    album: what was prepared or drawn.
-    log: what the run said.
+    run: the run's folder, see `training.run_folder`.
+    before: folder of runs with other settings or photos, 1, 2, …; not beside
+      `run`, where they would look like people.
+    album: the album that was prepared or drawn.
+    log: the run's log file.
   """
 
   run: Place
@@ -132,7 +132,7 @@ class Folders(NamedTuple):
 
   @classmethod
   def of(cls, storage: str | os.PathLike, person: str) -> "Folders":
-    """Those of a person of a storage."""
+    """The folders of a person in a storage."""
     root = Place(storage)
     return cls(
       root / _RUNS / person,
@@ -143,6 +143,6 @@ class Folders(NamedTuple):
 
 
 def digest(data: Any) -> str:
-  """The same for the same plain data."""
+  """A digest of plain data."""
   text = json.dumps(data, sort_keys=True, default=str)
   return hashlib.sha256(text.encode()).hexdigest()

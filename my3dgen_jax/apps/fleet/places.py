@@ -1,4 +1,4 @@
-"""Files and folders, here or at a URL that fsspec knows."""
+"""Files and folders, local or at a URL that fsspec supports."""
 
 import os
 import pathlib
@@ -13,7 +13,7 @@ _EXTRA = 'pip install "my3dgen-jax[fleet]"'
 
 
 def is_url(text: str) -> bool:
-  """Whether a place is not on this machine, e.g. "s3://bucket/people"."""
+  """Whether a place is a URL, e.g. "s3://bucket/people"."""
   return "://" in text and not text.startswith("file://")
 
 
@@ -21,16 +21,16 @@ class Place:
   """A file or a folder.
 
   Attributes:
-    local: its path where it is on this machine; None: it is at a URL.
+    local: its path on this machine; None: it is at a URL.
   """
 
   def __init__(self, where: str | os.PathLike):
     """Opens nothing yet.
 
     Args:
-      where: a path, or a URL with a scheme; `file://` is a path, too.
+      where: a path, or a URL with a scheme; `file://` counts as a path.
 
-    Raises: UserError: no package knows the scheme.
+    Raises: UserError: no package handles the scheme.
     """
     self._where = os.fspath(where)
     self.local: pathlib.Path | None = None
@@ -53,9 +53,9 @@ class Place:
     return Place(f"{self._where.rstrip('/')}/{name}")
 
   def read(self) -> bytes | None:
-    """The bytes of a file; None: there is none.
+    """The bytes of a file; None: no such file.
 
-    Raises: OSError that names the place, in one line.
+    Raises: OSError: names the place, in one line.
     """
     try:
       if self.local is not None:
@@ -67,9 +67,9 @@ class Place:
       raise self._failed("cannot be read", error) from error
 
   def write(self, data: bytes):
-    """Writes a file, whole or not at all, where the store can.
+    """Writes a file, atomically where the store can.
 
-    Raises: OSError that names the place, in one line.
+    Raises: OSError: names the place, in one line.
     """
     try:
       if self.local is not None:
@@ -95,11 +95,11 @@ class Place:
       raise self._failed("cannot be removed", error) from error
 
   def files(self) -> dict[str, tuple[int, str]]:
-    """What lies in a folder and below.
+    """The files in a folder and below it.
 
-    Returns: sizes, and when or in which version a file was written (as text),
-      by names relative to the folder; of a file that of itself, as "".
-    Raises: OSError that names the place.
+    Returns: relative name to size, and time or version of writing (as text);
+      for a file, one entry named "".
+    Raises: OSError: names the place.
     """
     if self.local is not None:
       if self.local.is_file():
@@ -134,10 +134,10 @@ class Place:
     """Copies a file or folder from a URL to this machine.
 
     Args:
-      target: its path here; a folder's files come below it.
+      target: the path to write; a folder's files go below it.
 
-    Returns: whether there was anything.
-    Raises: OSError that names the place; UserError: a name would lead out of
+    Returns: whether there was anything to copy.
+    Raises: OSError: names the place; UserError: a name would lead out of
       `target`.
     """
     names = self._names_below()
@@ -151,17 +151,17 @@ class Place:
     return bool(names)
 
   def mirror(self, source: pathlib.Path, *, last: str = "", kept: str = ""):
-    """Makes a folder at a URL what one of this machine is.
+    """Makes a folder at a URL equal to a local one.
 
     Args:
-      source: folder.
-      last: name of a file that makes the others count, so it is written when
-        they are there, and before others are removed.
-      kept: end of the names of files that never change once they are written,
-        so those that are there are not written again; "": none.
+      source: the local folder.
+      last: name of the file that makes the others valid: written after they are
+        there, and before others are removed.
+      kept: suffix of files that never change once written, so existing ones are
+        not written again; "": none.
 
-    Raises: OSError that names a file; UserError: one there has a name that
-      leads out of the folder.
+    Raises: OSError: names a file; UserError: a name there leads out of the
+      folder.
     """
     have, want = self._names_below(), Place(source).files()
     for name in sorted(want, key=lambda name: name == last):
@@ -172,7 +172,7 @@ class Place:
       (self / name).remove()
 
   def _names_below(self) -> dict[str, tuple[int, str]]:
-    """`files`, none of which lies elsewhere: stores take names as they come."""
+    """`files`, checked to lie below the folder: stores allow any name."""
     found = self.files()
     for name in found:
       if leads_out(name):
@@ -183,7 +183,7 @@ class Place:
     return found
 
   def _make_parent(self):
-    # Stores of objects have no folders, others want them.
+    # Object stores have no folders; other stores need them.
     self._files.makedirs(self._files._parent(self._path), exist_ok=True)
 
   def _failed(self, what: str, error: Exception) -> Exception:
@@ -194,7 +194,7 @@ class Place:
 
 
 def leads_out(name: str, *, windows: bool = os.name == "nt") -> bool:
-  """Whether a relative name of a store is no file below a folder here."""
+  """Whether a relative name in a store leads out of a local folder."""
   if windows and ("\\" in name or ":" in name):
     return True
   return ".." in name.split("/")

@@ -1,4 +1,4 @@
-"""Who is next, and how often somebody may be tried. Pure; knows no clock."""
+"""Who is next, and how many tries each person has. Pure; uses no clock."""
 
 import collections
 import math
@@ -6,10 +6,10 @@ from collections.abc import Hashable, Mapping
 
 
 class Queue:
-  """People who wait, and who is with which worker.
+  """The people who wait, and those with each worker.
 
-  A worker gets people of one program after the other as long as there are
-  such, so that it compiles each program once.
+  A worker gets people of the same program for as long as there are any, so that
+  it compiles each program once.
   """
 
   def __init__(
@@ -20,17 +20,17 @@ class Queue:
     group: int = 1,
     retries: int = 2,
   ):
-    """Everybody waits.
+    """Starts with everyone waiting.
 
     Args:
-      people: ids, in order, to what is the same where programs are.
-      workers: how many there are.
-      group: most people whom a worker is given at a time, >= 1.
-      retries: how often somebody is tried again after the first time, >= 0.
+      people: id to program key, in order; equal keys share a program.
+      workers: count of workers.
+      group: most people to give a worker at a time, >= 1.
+      retries: tries after the first, >= 0.
     """
-    # By program, so that nothing is looked for among all who wait.
+    # By program, so that no lookup goes through everyone who waits.
     self._waiting = collections.OrderedDict[Hashable, collections.deque[str]]()
-    self._count = 0  # of those who wait
+    self._count = 0  # of people who wait
     self._programs = people
     self._workers, self._group, self._retries = workers, group, retries
     self._with: dict[int, list[str]] = {}
@@ -41,17 +41,18 @@ class Queue:
 
   @property
   def is_over(self) -> bool:
-    """Whether nobody waits or is being made."""
+    """Whether no one waits or is being made."""
     return not self._waiting and not any(self._with.values())
 
   def take(self, worker: int) -> list[str]:
-    """People for a worker that has nobody; none: nobody waits."""
+    """People for an idle worker; none: no one waits."""
     if not self._waiting or self._with.get(worker):
       return []
     wanted = self._last.get(worker)
     if wanted not in self._waiting:
       wanted = self._least_shared(worker)
-    # Towards the end groups shrink, so that all workers end at about one time.
+    # Groups shrink toward the end, so that all workers finish at about the same
+    # time.
     share = math.ceil(self._count / (2 * self._workers))
     waiting = self._waiting[wanted]
     most = min(self._group, share, len(waiting))
@@ -64,23 +65,23 @@ class Queue:
     return group
 
   def _least_shared(self, worker: int) -> Hashable:
-    """The first program that waits, of those that fewest workers have."""
+    """The first waiting program among those with the fewest workers."""
     others = collections.Counter(
       program for other, program in self._last.items() if other != worker
     )
-    for program in self._waiting:  # soon, as workers are few
+    for program in self._waiting:  # ends soon, as workers are few
       if program not in others:
         return program
     return min(self._waiting, key=others.__getitem__)
 
   def current(self, worker: int) -> str | None:
-    """Whom a worker is at; it takes its group in order."""
+    """The person a worker is making; it takes its group in order."""
     return next(iter(self._with.get(worker, [])), None)
 
   def ended(self, worker: int, person: str):
-    """Somebody is done, or has failed for good.
+    """Records that a person is done, or has failed for good.
 
-    It may be somebody whom the worker was given before it was `lost`.
+    It may be someone the worker was given before it was `lost`.
     """
     group = self._with.get(worker, [])
     if person in group:
@@ -90,9 +91,9 @@ class Queue:
     self.tries[person] += 1
 
   def failed(self, worker: int, person: str) -> bool:
-    """Somebody has failed, perhaps by chance.
+    """Records that a person has failed, perhaps by chance.
 
-    Returns: whether there is another try, after everybody who waits.
+    Returns: whether there is another try, after everyone who waits.
     """
     self.ended(worker, person)
     again = self.tries[person] <= self._retries
@@ -101,12 +102,12 @@ class Queue:
     return again
 
   def lost(self, worker: int) -> tuple[str | None, bool]:
-    """A worker is gone, or has stopped.
+    """Records that a worker died or stopped.
 
-    Whom it was at has been tried; the rest of its group has not. They all are
-    first in the queue, as much of the one may be saved.
+    The person it was making counts as tried; the rest of its group does not.
+    All of them go to the front, as much of that person's work may be saved.
 
-    Returns: whom it was at, if anybody, and whether there is another try.
+    Returns: the person it was making, if any, and whether they get another try.
     """
     at, *rest = self._with.pop(worker, []) or [None]
     self._last.pop(worker, None)

@@ -1,8 +1,8 @@
-"""Workers as actors of Ray, on this machine or on a cluster.
+"""Workers as Ray actors, on this machine or a cluster.
 
-Ray starts processes and tells when one dies. Who is next, and what becomes of
-somebody whose worker died, is the fleet's own to decide: actors are never
-restarted by Ray, and it keeps no data.
+Ray starts processes and reports when one dies. The fleet decides who is next,
+and what to do with a person whose worker died: Ray never restarts actors, and
+keeps no data.
 """
 
 import collections
@@ -23,14 +23,14 @@ from my3dgen_jax.apps.fleet.worker import Outcome, Worker
 from my3dgen_jax.errors import one_line, UserError, without_package
 from my3dgen_jax.jobs import devices
 
-_CONTROL = "control"  # calls that are answered while somebody is being made
+_CONTROL = "control"  # calls answered while a person is being made
 _MOST_FAILED_STARTS = 3  # of a worker, in a row
-_PATIENCE = 60.0  # seconds without any worker, until that is said
-_SECONDS_TO_CLOSE = 5.0  # that workers have to remove people's photos
+_PATIENCE = 60.0  # seconds without any worker before a message
+_SECONDS_TO_CLOSE = 5.0  # for workers to remove people's photos
 _CORES_EACH = 2
-_OBJECTS = 100 * 2**20  # bytes for data that Ray passes on; ours are small
+_OBJECTS = 100 * 2**20  # bytes of Ray's object store; our data are small
 _ENVIRONMENT = {
-  "RAY_USAGE_STATS_ENABLED": "0",  # else it tells its makers
+  "RAY_USAGE_STATS_ENABLED": "0",  # else it reports to its makers
   "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns of a change
 }
 
@@ -50,10 +50,10 @@ class RayExecutor:
     """Starts nothing yet.
 
     Args:
-      storage: of the fleet; seen by all nodes.
-      hooks: of the workers; can be pickled by reference.
-      workers: how many; None: as many as suit.
-      address: of a cluster; None: Ray is started here.
+      storage: the fleet's storage, visible to all nodes.
+      hooks: the workers' hooks; can be pickled by reference.
+      workers: count of workers; None: chosen by the machine.
+      address: address of a cluster; None: Ray is started here.
       log: called with lines about workers.
 
     Raises: UserError: Ray is not installed.
@@ -65,7 +65,7 @@ class RayExecutor:
     self._folder: str | None = None
     self._options: dict[str, Any] = {}
     self._actors: dict[int, Any] = {}
-    # What is waited for: a worker's start, or somebody whom it makes.
+    # Pending calls: a worker's start, or a person it makes.
     self._pending: dict[Any, tuple[int, str | None]] = {}
     self._failed_starts = collections.Counter[int]()
     self._waiting_since = 0.0
@@ -85,8 +85,8 @@ class RayExecutor:
     count = min(people, self._wanted or suiting)
     if gpus and count > gpus:
       raise UserError(
-        f"workers: {count} are wanted, there are {gpus} GPUs; a worker has "
-        "one of its own"
+        f"workers: {count} requested, but there are {gpus} GPUs; each worker "
+        "needs its own"
       )
     if not gpus:
       self._threads = max(1, cores // count) if here else _CORES_EACH
@@ -149,10 +149,10 @@ class RayExecutor:
     """Starts Ray, or joins a cluster; quietly."""
     options: dict[str, Any] = {}
     if self._address is None:
-      # Sockets below it have names of at most 107 letters.
+      # Socket paths below it have at most 107 bytes.
       self._folder = tempfile.mkdtemp(prefix="fleet-", dir="/tmp")
       options = {
-        "address": "local",  # whatever cluster RAY_ADDRESS names
+        "address": "local",  # even if RAY_ADDRESS names a cluster
         "num_cpus": cores,
         "include_dashboard": False,
         "object_store_memory": _OBJECTS,
@@ -172,7 +172,7 @@ class RayExecutor:
     _mute(self._ray)
 
   def _begin(self, worker: int):
-    """Starts a worker in its place."""
+    """Starts a worker under its number."""
     actor = self._ray.remote(**self._options)(Worker).remote(
       self._storage, self._hooks, threads=self._threads
     )
@@ -183,7 +183,7 @@ class RayExecutor:
     errors = self._ray.exceptions
     try:
       found = self._ray.get(call)
-    except errors.RayTaskError as error:  # of a start, as `run` never raises
+    except errors.RayTaskError as error:  # from a start, as `run` never raises
       if person is not None:
         outcome = Outcome("failed", one_line(error.cause))
         return [Event(worker, person, outcome)]
@@ -197,19 +197,19 @@ class RayExecutor:
     return [Event(worker, place=found)]
 
   def _lost(self, worker: int, why: str) -> list[Event]:
-    """Puts another worker in the place of one that is gone, but not for ever."""
+    """Replaces a dead worker, a limited number of times."""
     self._pending = {
       call: pending
       for call, pending in self._pending.items()
       if pending[0] != worker
     }
     with contextlib.suppress(Exception):
-      self._ray.kill(self._actors[worker])  # it may only be out of reach
+      self._ray.kill(self._actors[worker])  # it may only be unreachable
     self._failed_starts[worker] += 1
     if self._failed_starts[worker] > _MOST_FAILED_STARTS:
-      del self._actors[worker]  # its machine may be broken, others are not
+      del self._actors[worker]  # its machine may be broken; others may not
       if not self._actors:
-        raise UserError(f"workers die as soon as they have started: {why}")
+        raise UserError(f"workers die as soon as they start: {why}")
       return [Event(worker, lost=why, replaced=False)]
     self._begin(worker)
     return [Event(worker, lost=why)]
@@ -218,21 +218,21 @@ class RayExecutor:
     if time.monotonic() - self._waiting_since > _PATIENCE:
       self._waiting_since = float("inf")
       self._log(
-        "no worker has started so far: each needs "
+        "no worker has started yet: each needs "
         + (
           "a GPU"
           if self._options["num_gpus"]
           else f"{self._options['num_cpus']} cores"
         )
-        + " that nobody else of the cluster uses; still waiting"
+        + " that no one else on the cluster uses; still waiting"
       )
 
 
 def _set_environment(*, of_its_own: bool):
-  """Says to Ray what it reads when it is imported.
+  """Sets the environment that Ray reads when it is imported.
 
-  Ray listens on all addresses of the machine, and runs what it is told: without
-  a token that is known here alone, by whoever comes.
+  Ray listens on all addresses of the machine and runs what it is sent; without
+  a token known only here, anyone could send it work.
   """
   for name, value in _ENVIRONMENT.items():
     os.environ.setdefault(name, value)
@@ -251,17 +251,17 @@ def _import_ray() -> Any:
 
 
 def _mute(ray: Any):
-  """Whoever is lost is told by the fleet, in a line instead of a page."""
+  """Silences Ray's pages about dead workers; the fleet reports them briefly."""
   worker = ray._private.worker  # pylint: disable=protected-access
   if hasattr(worker, "print_to_stdstream"):
     worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _why(errors: Any, error: Exception) -> str:
-  """A line of Ray's page about a worker that is gone."""
+  """One line from Ray's page about a dead worker."""
   if isinstance(error, errors.OutOfMemoryError):
-    return "it was ended as the memory of its machine was full"
+    return "it was killed because its machine ran out of memory"
   text = str(error)
   if "node" in text and "died" in text and "was killed" not in text:
-    return "its machine is gone"
+    return "its machine died"
   return "it was killed, or it crashed"

@@ -1,9 +1,9 @@
-"""A run that goes on elsewhere: what it has saved, at a URL.
+"""Saved states of a run at a URL, so that it can continue elsewhere.
 
-A run's folder must be on a disk. Where the storage is not, it is in a worker's
-scratch folder, and each state that is saved there goes to RUN/saved.zip, as one
-file, which is there as a whole or not at all: a state of which half the files
-were copied would look like one.
+A run's folder must be on a disk. If the storage is not, the run is in a
+worker's scratch folder, and each state saved there is copied to RUN/saved.zip:
+one file, which is complete or absent, since a half-copied state would look like
+a whole.
 """
 
 import contextlib
@@ -19,17 +19,17 @@ from my3dgen_jax.storage.files import is_leftover
 from my3dgen_jax.training import loop, run_folder
 
 FILE = "saved.zip"
-_SECONDS = 2.0  # between looks at the folder
+_SECONDS = 2.0  # between checks of the folder
 _UNFINISHED = "orbax-checkpoint-tmp"
 _TRIES = 3  # to read a folder in which old states are being removed
 
 
 def fetch(run: Place, folder: pathlib.Path):
-  """Brings a run back as far as it was saved; nothing where it was not.
+  """Restores a run from its last saved state, if there is one.
 
   Args:
-    run: at a URL.
-    folder: of the run here; left as it is where it holds anything.
+    run: the run, at a URL.
+    folder: the run's local folder; left as it is unless empty.
   """
   if folder.exists():
     return
@@ -41,20 +41,20 @@ def fetch(run: Place, folder: pathlib.Path):
           archive.extractall(folder)
           return
   if (run / run_folder.CONFIG_FILE).read() is not None:
-    run.fetch(folder)  # a finished one, of which more is wanted
+    run.fetch(folder)  # a finished run that is to be extended
 
 
 def finish(run: Place, folder: pathlib.Path):
-  """Writes all of a finished run; what was saved on the way goes."""
-  run.mirror(folder, last=run_folder.SUMMARY_FILE)  # FILE is none of them
+  """Writes all of a finished run, and removes its intermediate states."""
+  run.mirror(folder, last=run_folder.SUMMARY_FILE)  # does not include FILE
 
 
 def move_aside(run: Place, before: Place) -> Place:
-  """Takes a run out of the way of another one of the same person.
+  """Moves a run aside to make room for the person's next one.
 
   Args:
-    run: here or at a URL.
-    before: folder of such, which are called 1, 2, …
+    run: the run, here or at a URL.
+    before: folder of runs moved aside, named 1, 2, …
 
   Returns: where it is now.
   Raises: OSError.
@@ -82,13 +82,13 @@ def saving(
   log: Callable[[str], None] = print,
   seconds: float = _SECONDS,
 ) -> Iterator[None]:
-  """Within the block what is saved in a folder goes to the run's URL, too.
+  """Within the block, states saved in a folder are copied to the run's URL.
 
   Args:
-    run: at a URL.
-    folder: of the run here.
-    log: called with a line where it cannot be written; the run goes on.
-    seconds: between looks at the folder.
+    run: the run, at a URL.
+    folder: the run's local folder.
+    log: called with a line if the URL cannot be written; the run continues.
+    seconds: seconds between checks of the folder.
   """
   over, written = threading.Event(), set[frozenset[str]]()
 
@@ -99,7 +99,7 @@ def saving(
         (run / FILE).write(_packed(folder))
         written.add(names)
       except OSError as error:
-        log(f"warning: {error}; it is tried again")
+        log(f"warning: {error}; retrying")
 
   def watch():
     while not over.wait(seconds):
@@ -116,7 +116,7 @@ def saving(
 
 
 def _saved(folder: pathlib.Path) -> frozenset[str]:
-  """What is there to go on from: photos' anchors, and states' names."""
+  """Names of what a run can resume from: photos' anchors and states."""
   states = folder / loop.STATE_FOLDER
   found = [folder / run_folder.ANCHORS_FILE, *states.glob("[0-9]*")]
   return frozenset(
@@ -127,7 +127,7 @@ def _saved(folder: pathlib.Path) -> frozenset[str]:
 
 
 def _packed(folder: pathlib.Path) -> bytes:
-  """A folder's files as one, without those that are being written."""
+  """A folder's files as one zip, except those being written."""
   for left in reversed(range(_TRIES)):
     file = io.BytesIO()
     try:
@@ -140,7 +140,7 @@ def _packed(folder: pathlib.Path) -> bytes:
           ):
             archive.write(path, path.relative_to(folder).as_posix())
       return file.getvalue()
-    except FileNotFoundError:  # removed meanwhile
+    except FileNotFoundError:  # removed in the meantime
       if not left:
         raise
   raise AssertionError

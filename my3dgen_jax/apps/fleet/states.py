@@ -1,4 +1,4 @@
-"""How far each person is: a JSON file each, written by the fleet alone."""
+"""Each person's progress: one JSON file each, written only by the fleet."""
 
 import dataclasses
 import json
@@ -19,21 +19,21 @@ KINDS = ("waiting", "running", "done", "failed")
 
 @dataclasses.dataclass
 class State:
-  """What is known of a person.
+  """A person's progress.
 
   Attributes:
-    id: of the person.
-    state: how far it is.
-    reason: why it failed, or waits again; one line.
-    final: it failed by what was given, so trying again would not help.
-    tries: how often it was begun.
-    seconds: of work, over all tries.
-    compile_seconds: what of them went into programs, in the last try.
-    scores: of held-out photos: {"pretrained", "personalized"} to names of
-      scores to numbers.
-    settings: digest of what was wanted; another one is another run.
-    inputs: digest of the album's or the photos' files when it failed.
-    place: host and process of the worker that is at it, or was.
+    id: the person's id.
+    state: the state's kind.
+    reason: why the person failed, or waits again; one line.
+    final: whether bad input is the cause, so a retry would not help.
+    tries: count of tries.
+    seconds: seconds of work, over all tries.
+    compile_seconds: seconds of compilation, in the last try.
+    scores: scores of held-out photos: {"pretrained", "personalized"} to
+      score's name to number.
+    settings: digest of the settings; a different one means a new run.
+    inputs: digest of the album's or photos' files at the failure.
+    place: host and process of the current or last worker.
     in_bank: whether the bank has the adapter.
     updated: seconds since 1970.
   """
@@ -60,13 +60,13 @@ class States:
     self._folder = storage / FOLDER
 
   def save(self, state: State):
-    """Writes one person's; raises OSError."""
+    """Writes one person's state; raises OSError."""
     state.updated = round(time.time(), 1)
     text = json.dumps({"format": _FORMAT, **dataclasses.asdict(state)})
     (self._folder / f"{state.id}.json").write(f"{text}\n".encode())
 
   def load(self) -> dict[str, State]:
-    """Everybody's, by id, in order; raises UserError: one is damaged."""
+    """Everyone's state by id, in order; raises UserError if one is damaged."""
     found = (
       self._read(self._folder / name)
       for name in sorted(self._folder.files())
@@ -79,18 +79,18 @@ class States:
       table = json_files.parse(place.read() or b"")
     except UserError as error:
       raise UserError(
-        f"{place}: {error}; remove it, and the person waits again"
+        f"{place}: {error}; remove it to make the person again"
       ) from None
     if not isinstance(table, dict) or table.get("format") != _FORMAT:
       raise UserError(
-        f"{place}: is not the state of a person; remove it, and the person "
-        "waits again"
+        f"{place}: is not the state of a person; remove it to make the "
+        "person again"
       )
     return _state(place, table)
 
 
 def _state(place: Place, table: Mapping[str, Any]) -> State:
-  """The entries that have the right kinds; others are as at the start."""
+  """A state from the entries of the right types; the rest keep defaults."""
   blank = State(str(place).rpartition("/")[2].removesuffix(".json"))
   for field in dataclasses.fields(State):
     value, default = table.get(field.name), getattr(blank, field.name)
@@ -104,7 +104,7 @@ def _state(place: Place, table: Mapping[str, Any]) -> State:
 
 
 def counted(states: Iterable[State]) -> dict[str, int]:
-  """How many people there are of each kind."""
+  """Count of people by kind of state."""
   counts = dict.fromkeys(KINDS, 0)
   for state in states:
     counts[state.state] += 1

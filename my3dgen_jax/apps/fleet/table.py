@@ -1,4 +1,4 @@
-"""How far a fleet is, as a table: to read, to compute with, in the browser."""
+"""A fleet's progress as a table: as text, as CSV, and as a web page."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from my3dgen_jax.jobs.progress import duration
 CSV_FILE, HTML_FILE = "status.csv", "status.html"
 _WHICH = ("pretrained", "personalized")
 _TITLES = (("lpips", "LPIPS", 4), ("psnr", "PSNR", 2), ("id_sim", "ID_sim", 3))
-# Spreadsheets take such texts for formulas.
+# Spreadsheets take texts that start like this for formulas.
 _FORMULAS = ("=", "+", "-", "@")
 
 
@@ -27,7 +27,7 @@ def sentence(states: Iterable[State]) -> str:
 
 
 def as_text(states: Sequence[State]) -> str:
-  """A line each, in columns."""
+  """One line per person, in columns."""
   header = ["id", "state", "tries", "seconds"]
   header += [title for _, title, _ in _TITLES]
   rows = [header, *([state.id, *_cells(state)] for state in states)]
@@ -43,7 +43,7 @@ def as_text(states: Sequence[State]) -> str:
 
 
 def as_csv(states: Iterable[State]) -> str:
-  """A line each, with numbers in full."""
+  """One line per person, with full numbers."""
   file = io.StringIO()
   writer = csv.writer(file, lineterminator="\n")
   scores = [(which, name) for which in _WHICH for name in SCORES]
@@ -71,7 +71,7 @@ def as_csv(states: Iterable[State]) -> str:
 
 
 def as_html(states: Sequence[State], storage: Place) -> str:
-  """The page; it is written anew while the fleet works."""
+  """The page; it is rewritten while the fleet works."""
   header = ["person", "state", "tries", "time"]
   header += [title for _, title, _ in _TITLES]
   parts = [page.paragraph(sentence(states))]
@@ -96,11 +96,11 @@ def as_html(states: Sequence[State], storage: Place) -> str:
       page.table(
         header,
         ([state.id, *_cells(state, time=duration)] for state in states),
-        caption="Scores are of held-out photos, pretrained → personalized.",
+        caption="Scores on held-out photos, pretrained → personalized.",
       ),
     )
   )
-  return page.page("A fleet", parts)
+  return page.page("Fleet", parts)
 
 
 def write(states: Sequence[State], storage: Place):
@@ -110,7 +110,7 @@ def write(states: Sequence[State], storage: Place):
 
 
 def _cells(state: State, time=lambda seconds: f"{seconds:.0f}") -> list[str]:
-  """All but the id."""
+  """All cells but the id."""
   return [
     state.state,
     str(state.tries or "-"),
@@ -127,6 +127,6 @@ def _change(state: State, name: str, digits: int) -> str:
 
 
 def _below(storage: Place, what: str, person: str) -> str:
-  """Where something of a person is, relative to the storage."""
+  """The path of a person's file, relative to the storage."""
   place = str(getattr(Folders.of(str(storage), person), what))
   return place.removeprefix(str(storage)).lstrip("/\\")

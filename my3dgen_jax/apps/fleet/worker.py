@@ -1,4 +1,4 @@
-"""A worker: makes one person after the other, and keeps what they share."""
+"""A worker: makes one person after another, and keeps what they share."""
 
 import contextlib
 import dataclasses
@@ -32,15 +32,15 @@ SCORES = ("lpips", "psnr", "psnr_marks", "id_sim")
 
 
 class Outcome(NamedTuple):
-  """How it went.
+  """How a person's work ended.
 
   Attributes:
-    kind: "stopped" was asked to, with the state saved.
-    reason: one line, unless it is done.
-    final: trying again would not help.
-    seconds: of this try.
-    compile_seconds: what of them went into programs.
-    scores: see `states.State`.
+    kind: how it ended; "stopped": on request, with the state saved.
+    reason: why, in one line, unless it is done.
+    final: whether a retry would not help.
+    seconds: seconds of this try.
+    compile_seconds: seconds of compilation.
+    scores: scores, see `states.State`.
   """
 
   kind: Literal["done", "failed", "stopped"]
@@ -48,11 +48,11 @@ class Outcome(NamedTuple):
   final: bool = False
   seconds: float = 0.0
   compile_seconds: float = 0.0
-  scores: dict[str, dict[str, float]] = {}  # never changed
+  scores: dict[str, dict[str, float]] = {}  # never mutated
 
 
 class Worker:
-  """Lives in a process of its own, or in that of the fleet."""
+  """Lives in its own process, or in the fleet's."""
 
   def __init__(
     self,
@@ -63,14 +63,14 @@ class Worker:
     personalize: Callable[..., Any] = personalize_lib.personalize,
     prepare: Callable[..., Any] = prepare_lib.prepare,
   ):
-    """Starts nothing of JAX yet.
+    """Does not start JAX yet.
 
     Args:
-      storage: folder or URL.
-      hooks: see there.
-      threads: that XLA works with on processors; None: one for each core.
-      personalize: makes a run; tests have their own.
-      prepare: makes an album; tests have their own.
+      storage: the storage, a folder or URL.
+      hooks: see `Hooks`.
+      threads: threads for XLA on CPUs; None: one per core.
+      personalize: function that makes a run; tests pass their own.
+      prepare: function that makes an album; tests pass their own.
     """
     if threads is not None:
       os.environ["NPROC"] = str(threads)  # read when JAX starts
@@ -85,20 +85,20 @@ class Worker:
     self._root = pathlib.Path(self._scratch.name)
 
   def describe(self) -> str:
-    """Host and process; asked first, so that JAX starts here."""
+    """Host and process; called first, so that JAX starts here."""
     devices.suiting_precision()
     return f"{socket.gethostname()}:{os.getpid()}"
 
   def stop(self):
-    """Stops soon, with the state saved; from another thread."""
+    """Asks to stop soon, with the state saved; called from another thread."""
     interrupts.ask_to_stop(signal.SIGTERM)
 
   def close(self):
-    """Removes what was only for itself."""
+    """Removes the worker's scratch files."""
     self._scratch.cleanup()
 
   def run(self, person: Person) -> Outcome:
-    """Makes somebody, or goes on; never raises, whatever goes wrong."""
+    """Makes a person, or resumes; never raises."""
     began, compiled = time.monotonic(), compile_time.seconds()
     outcome = Outcome("failed")
     try:
@@ -125,7 +125,7 @@ class Worker:
     except (OSError, MemoryError) as error:
       print(f"error: {one_line(error)}", flush=True)
       return Outcome("failed", one_line(error))
-    except Exception as error:  # whatever it is, others go on
+    except Exception as error:  # any failure: others continue
       traceback.print_exc()
       reason = f"{type(error).__name__}: {one_line(error)}"
       return Outcome("failed", f"{reason} (see its log)")
@@ -140,7 +140,7 @@ class Worker:
     return Outcome("done", scores=scores)
 
   def _forget(self, person: Person):
-    """Removes somebody's photos and run from this machine's scratch."""
+    """Removes a person's photos and run from this machine's scratch."""
     for folder in (
       self._root / _OWN,
       self._root / "albums" / person.id,
@@ -149,7 +149,7 @@ class Worker:
       shutil.rmtree(folder, ignore_errors=True)
 
   def _made(self, person: Person) -> dict[str, Any]:
-    """The summary of a person's run, whose folder is in the storage then."""
+    """The summary of a person's run, whose folder is then in the storage."""
     folders = Folders.of(self._storage, person.id)
     run = folders.run.local or self._root / "runs" / person.id
     config = self._with_inputs(
@@ -160,7 +160,7 @@ class Worker:
       saving.fetch(folders.run, run)
     try:
       locks.check_free(run)
-    except UserError as error:  # a worker that is only out of reach, perhaps
+    except UserError as error:  # perhaps a worker that is only unreachable
       raise OSError(str(error)) from None
     try:
       summary = self._personalized(config, person, folders.run)
@@ -170,8 +170,8 @@ class Worker:
       moved = saving.move_aside(folders.run, folders.before)
       shutil.rmtree(run, ignore_errors=True)
       print(
-        f"{one_line(error).rpartition(';')[0]}; it is now {moved}, and all "
-        "begins anew",
+        f"{one_line(error).rpartition(';')[0]}; moved to {moved}, "
+        "and starting over",
         flush=True,
       )
       summary = self._personalized(config, person, folders.run)
@@ -182,7 +182,7 @@ class Worker:
   def _personalized(
     self, config: PersonalizeConfig, person: Person, kept: Place
   ) -> dict[str, Any]:
-    """The summary of a run, begun or gone on with, that is saved at `kept`."""
+    """The summary of a run, started or resumed, that is saved at `kept`."""
     precision = (
       config.precision
       or personalize_lib.begun_precision(config.out)
@@ -204,14 +204,14 @@ class Worker:
   def _with_inputs(
     self, config: PersonalizeConfig, person: Person, folders: Folders
   ) -> PersonalizeConfig:
-    """The config with everything it names on this machine."""
+    """The config with everything it names copied to this machine."""
     config = dataclasses.replace(
       config,
       **{
         name: self._fetched(place, own=name == "album")
         for name in ("checkpoint", "lpips", "identity", "album")
         if (place := getattr(config, name))
-        and not (name == "album" and person.prepare)  # it is made below
+        and not (name == "album" and person.prepare)  # made below
       },
     )
     own = folders.album.local or self._root / "albums" / person.id
@@ -219,7 +219,7 @@ class Worker:
       config = dataclasses.replace(config, album=str(own))
     if person.demo is not None:
       if self._hooks.draw is None:
-        raise UserError("demo_person: there is nobody who draws it")
+        raise UserError("demo_person: this fleet cannot draw procedural people")
       config = self._hooks.draw(config, person.demo, str(own))
     if person.prepare is not None:
       self._prepare_album(config, person, person.prepare, folders, own)
@@ -233,18 +233,18 @@ class Worker:
     folders: Folders,
     own: pathlib.Path,
   ):
-    """Makes an album of somebody's photos, unless it is there of the same."""
+    """Makes an album of a person's photos, unless it is there already."""
     album = own / album_files.ALBUM_FOLDER
     remote = folders.album.local is None
     marker = folders.album / _PREPARED
     known, now = marker.read(), person.photos(Place(self._storage)).encode()
-    # Photos that are gone are no others: there is nothing to prepare from.
+    # Photos that are gone have not changed: there is nothing to prepare from.
     same = known == now or not now
     if same and remote and known is not None:
       folders.album.fetch(own)
     if same and album.exists():
       return
-    marker.remove()  # until all is there
+    marker.remove()  # until the album is complete
     self._prepare(
       dataclasses.replace(
         wanted,
@@ -262,7 +262,7 @@ class Worker:
       folders.album.mirror(own, last=_PREPARED)
 
   def _fetched(self, place: str, *, own: bool = False) -> str:
-    """A path of something that may be at a URL; `own`: of one person alone."""
+    """A local path of what may be at a URL; `own`: used by one person only."""
     if not is_url(place):
       return str(Place(place))
     name = hashlib.sha256(place.encode()).hexdigest()[:16]
@@ -272,14 +272,14 @@ class Worker:
       with tempfile.TemporaryDirectory(dir=self._root) as folder:
         whole = pathlib.Path(folder) / "whole"
         if not Place(place).fetch(whole):
-          raise UserError(f"{place}: there is nothing")
+          raise UserError(f"{place}: no such file or folder")
         target.parent.mkdir(parents=True, exist_ok=True)
         whole.rename(target)
     return str(target)
 
   @contextlib.contextmanager
   def _logging(self, person: str) -> Iterator[None]:
-    """Within the block what is printed goes to the person's log."""
+    """Within the block, printed lines go to the person's log."""
     log = Folders.of(self._storage, person).log
     path = log.local or self._root / "log.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -294,13 +294,13 @@ class Worker:
 
 
 def _is_of_input(error: UserError) -> bool:
-  """Whether what was given is bad, and no disk that may have room later."""
+  """Whether the input is at fault, and not a disk that may have room later."""
   cause = error.__cause__
   return not isinstance(cause, OSError) or isinstance(
     cause, (FileNotFoundError, IsADirectoryError, NotADirectoryError)
   )
 
 
-_PREPARED = ".prepared"  # beside an album, all of which is there: a digest
-_OWN = "own"  # in scratch: what only one person is made of
-_OF_ANOTHER_RUN = "the run began with"  # of `run_folder.check_same`
+_PREPARED = ".prepared"  # beside a complete album: its digest
+_OWN = "own"  # in scratch: files used by only one person
+_OF_ANOTHER_RUN = "the run began with"  # message of `run_folder.check_same`

@@ -1,4 +1,4 @@
-"""What is marked: which points, in which order, and about where they lie."""
+"""What to mark: which points, in which order, and roughly where they lie."""
 
 import dataclasses
 import functools
@@ -10,7 +10,7 @@ from my3dgen_jax.data.faces import cat_face, landmarks
 from my3dgen_jax.errors import UserError
 
 _MIRRORED = (
-  "left and right seem swapped: left is the picture's left, whatever the "
+  "left and right seem swapped: left means the picture's left, not the "
   "head's own"
 )
 
@@ -21,10 +21,10 @@ class Kind:
 
   Attributes:
     title: what is marked, in a few words.
-    names: of the points, in the order of the landmarks file.
+    names: the points' names, in the order of the landmarks file.
     shape: [K, 2], a typical face from the front; x to the right, y down, any
       unit.
-    lines: pairs of points that a drawing joins.
+    lines: pairs of points to join in a drawing.
   """
 
   title: str
@@ -33,7 +33,7 @@ class Kind:
   lines: tuple[tuple[int, int], ...]
 
   def checked(self, points: object, size: Sequence[int]) -> np.ndarray:
-    """Points that a browser sent, [K, 2] float64.
+    """Checks points sent by a browser; returns them as [K, 2] float64.
 
     Args:
       points: rows of x and y, pixels.
@@ -49,19 +49,19 @@ class Kind:
     if found.shape != (count, 2) or not np.isfinite(found).all():
       raise UserError(f"expected {count} points, two numbers each")
     limits = np.array(size, np.float64)
-    # Ears may lie outside of a photo, but not far.
+    # Ears may lie outside a photo, but not far.
     if (found < -limits).any() or (found > 2 * limits).any():
-      raise UserError("a point lies far outside of the photo")
+      raise UserError("a point lies far outside the photo")
     if np.ptp(found, axis=0).max() < 2:
-      raise UserError("all points are in one place")
-    # Seen from behind, the fit to the typical face mirrors it.
+      raise UserError("all points are in the same place")
+    # Swapped sides make the fit to the typical face a mirroring.
     if _determinant(self.shape, found) < 0:
       raise UserError(_MIRRORED)
     return found
 
 
 def _determinant(shape: np.ndarray, points: np.ndarray) -> float:
-  """Of the best linear map from one to the other; below 0 where it mirrors."""
+  """Determinant of the best linear map between them; below 0 if it mirrors."""
   a, b = (x - x.mean(axis=0) for x in (shape, points))
   return float(np.linalg.det(np.linalg.lstsq(a, b, rcond=None)[0]))
 

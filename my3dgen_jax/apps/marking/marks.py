@@ -1,7 +1,7 @@
-"""What was marked so far, kept after each photo, and proposals for the next.
+"""The marks so far, saved after each photo, and proposals for the next.
 
-The file is one of landmarks, see `data.faces.landmarks`: a photo that was
-marked has a face, one that was skipped has none, the others are not in it.
+The file is a landmarks file, see `data.faces.landmarks`: a marked photo has a
+face, a skipped one has none, and others are not in it.
 """
 
 import pathlib
@@ -22,8 +22,8 @@ class Item(NamedTuple):
   """A photo to mark.
 
   Attributes:
-    name: of the photo in the landmarks file.
-    path: the file.
+    name: the photo's name in the landmarks file.
+    path: the photo's file.
   """
 
   name: str
@@ -34,17 +34,17 @@ class Marks:
   """Marks of photos; safe to use from several threads.
 
   Attributes:
-    items: the photos, in the order in which they are shown.
-    kind: what is marked.
+    items: the photos, in the order shown.
+    kind: what to mark.
   """
 
   def __init__(self, path: pathlib.Path, items: Sequence[Item], kind: Kind):
-    """Goes on with what the file holds, if there is one.
+    """Continues from the file, if there is one.
 
     Args:
-      path: the file of landmarks.
+      path: the landmarks file.
       items: the photos.
-      kind: what is marked.
+      kind: what to mark.
 
     Raises: UserError: the file is damaged.
     """
@@ -55,17 +55,17 @@ class Marks:
       self._faces = dict(landmarks.read_json(path, len(kind.names)).faces)
 
   def of(self, name: str) -> list[Face] | None:
-    """The face of a photo; none: it was skipped; None: not marked yet."""
+    """The face of a photo; []: it was skipped; None: not marked yet."""
     return self._faces.get(name)
 
   def count(self) -> int:
-    """How many of the photos are marked or skipped."""
+    """Count of photos that are marked or skipped."""
     return sum(item.name in self._faces for item in self.items)
 
   def set(self, name: str, face: Face | None):
     """Marks a photo, or skips it (None), and writes the file.
 
-    Raises: OSError: it cannot be written; then nothing has changed.
+    Raises: OSError: the file cannot be written; then nothing has changed.
     """
     with self._lock:
       faces = {**self._faces, name: [] if face is None else [face]}
@@ -73,22 +73,22 @@ class Marks:
       self._faces = faces
 
   def given(self) -> Given:
-    """The faces by their photos' names, as `prepare` takes them."""
+    """The faces by photo's name, as `prepare` takes them."""
     return Given(dict(self._faces), {})
 
   def shape(self) -> np.ndarray:
-    """The typical face with what was marked so far, [K, 2]."""
+    """The typical face, updated with the marks so far, [K, 2]."""
     marked = [faces[0].points for faces in self._faces.values() if faces]
     typical = self.kind.shape
     return np.mean([typical, *(_fitted(one, typical) for one in marked)], 0)
 
   def proposal(self, box: Box | None) -> np.ndarray | None:
-    """Where points would lie in a box, as they do in those marked so far.
+    """Where points would lie in a box, judging by the marks so far.
 
     Args:
-      box: of the detector; None: there is none.
+      box: the detector's box; None: there is none.
 
-    Returns: [K, 2], or None: nothing is known.
+    Returns: [K, 2]; None: nothing is known.
     """
     known = [
       _in_box(face.points, face.box)
@@ -108,7 +108,7 @@ def _in_box(points: np.ndarray, box: Box) -> np.ndarray:
 
 
 def _fitted(points: np.ndarray, target: np.ndarray) -> np.ndarray:
-  """Points turned, scaled and moved onto others, by least squares."""
+  """Points rotated, scaled and moved onto others, by least squares."""
   a, b = (x @ [1, 1j] for x in (points, target))
   a0, b0 = a.mean(), b.mean()
   turn = np.vdot(a - a0, b - b0) / max(np.vdot(a - a0, a - a0).real, 1e-12)

@@ -1,10 +1,10 @@
-"""The page on which photos are marked: this machine alone, until it is done.
+"""Serves the page for marking photos, to this machine only, until it is done.
 
     marks = Marks(path, items, kind_of("cat"))
     mark_in_browser(marks, stop, detect=cat_detector.find_cats)
 
-What is marked is written after each photo, so that a kill loses at most the
-points of one; the same call goes on where it was.
+Marks are written after each photo, so a kill loses at most one photo's points;
+the same call resumes where it was.
 """
 
 import collections
@@ -33,12 +33,12 @@ from my3dgen_jax.errors import one_line, UserError
 from my3dgen_jax.jobs.interrupts import StopRequest
 
 PORT = 8090  # or the next free one
-BODY_BYTES = 2**14  # of a request; nine points need 500
+BODY_BYTES = 2**14  # of a request body; nine points need 500
 _HOST = "127.0.0.1"
-_SHOWN = 1600  # pixels that a photo is shown with at most
+_SHOWN = 1600  # most pixels along a shown photo's side
 _QUALITY = 90
-_KEPT = 4  # photos in memory; the next one is fetched ahead
-_PATIENCE = 30.0  # seconds that a browser may take to send a request
+_KEPT = 4  # photos in memory; the next one is prefetched
+_PATIENCE = 30.0  # seconds for a browser to send a request
 _POLICY = (
   "default-src 'none'; img-src 'self' data:; connect-src 'self'; "
   "style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; "
@@ -49,12 +49,12 @@ Detect = Callable[[np.ndarray], Sequence[Box]]
 
 
 class _Shown(NamedTuple):
-  """A photo as the page has it.
+  """A photo as the page shows it.
 
   Attributes:
-    jpeg: of the photo, made small.
+    jpeg: JPEG bytes of the photo, shrunk.
     size: width and height, pixels of the file.
-    boxes: of faces, pixels of the file, the largest first.
+    boxes: boxes of faces, pixels of the file, largest first.
   """
 
   jpeg: bytes
@@ -63,14 +63,15 @@ class _Shown(NamedTuple):
 
 
 class Page:
-  """Answers what the page asks; knows nothing of HTTP."""
+  """Answers the page's requests; independent of HTTP."""
 
   def __init__(self, marks: Marks, detect: Detect | None):
     """Reads no photo yet.
 
     Args:
-      marks: what is marked.
-      detect: finds faces' boxes in [H, W, 3] uint8; None: nobody does.
+      marks: the marks.
+      detect: function that finds faces' boxes in [H, W, 3] uint8; None: no
+        boxes.
     """
     self.marks, self._detect = marks, detect
     self.done = threading.Event()
@@ -94,9 +95,9 @@ class Page:
     }
 
   def photo(self, index: int) -> dict[str, Any]:
-    """What is known of a photo.
+    """The page's data about a photo.
 
-    Raises: UserError: it cannot be read; IndexError: there is none.
+    Raises: UserError: it cannot be read; IndexError: no such photo.
     """
     name = self.marks.items[index].name
     shown = self._shown(index)
@@ -117,13 +118,13 @@ class Page:
     return self._shown(index).jpeg
 
   def mark(self, index: int, what: dict[str, Any]) -> dict[str, Any]:
-    """Keeps what was marked.
+    """Saves a photo's marks.
 
     Args:
-      index: of the photo.
-      what: "points", or "skip".
+      index: the photo's index.
+      what: an object with "points" or "skip".
 
-    Raises: UserError: they are no marks; IndexError; OSError.
+    Raises: UserError: the marks are invalid; IndexError; OSError.
     """
     name = self.marks.items[index].name
     if what.get("skip") is True:
@@ -192,10 +193,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     super().__init__(*arguments)
 
   def log_message(self, format: str, *args: Any):  # pylint: disable=redefined-builtin
-    """Says nothing, whatever strangers send."""
+    """Logs nothing, whatever strangers send."""
 
   def do_GET(self):
-    """Shows the page, a photo, or what is known."""
+    """Serves the page, a photo, or its data."""
     path = self._admitted()
     if path is None:
       return
@@ -213,10 +214,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     elif (index := _index(path, "/photos/", "")) is not None:
       self._answer(functools.partial(self._page.photo, index))
     else:
-      self._refuse(http.HTTPStatus.NOT_FOUND, "There is no such page.")
+      self._refuse(http.HTTPStatus.NOT_FOUND, "No such page.")
 
   def do_POST(self):
-    """Takes marks in, or ends."""
+    """Saves marks, or ends the server."""
     path = self._admitted()
     if path is None:
       return
@@ -229,10 +230,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     elif (index := _index(path, "/photos/", "")) is not None:
       self._answer(functools.partial(self._page.mark, index, what))
     else:
-      self._refuse(http.HTTPStatus.NOT_FOUND, "There is no such page.")
+      self._refuse(http.HTTPStatus.NOT_FOUND, "No such page.")
 
   def _admitted(self) -> str | None:
-    """The path without its query, or None after a refusal."""
+    """The path without its query; None after a refusal."""
     answer = self._gate.judge(self.path, dict(self.headers.items()))
     if answer is None:
       return urllib.parse.unquote(self.path.partition("?")[0])
@@ -251,19 +252,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     return None
 
   def _body(self) -> dict[str, Any] | None:
-    """What was sent, or None after a refusal."""
-    # A form of another site could not say so without asking first.
+    """The request's JSON object; None after a refusal."""
+    # Another site's form cannot send this type without a preflight request.
     kind = self.headers.get("Content-Type", "").partition(";")[0].strip()
     length = self.headers.get("Content-Length", "")
     if kind != "application/json":
       self._refuse(http.HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send JSON.")
       return None
     if not length.isascii() or not length.isdigit() or len(length) > 9:
-      self._refuse(http.HTTPStatus.LENGTH_REQUIRED, "Say how much it is.")
+      self._refuse(http.HTTPStatus.LENGTH_REQUIRED, "Send a Content-Length.")
       return None
     if int(length) > BODY_BYTES:
       self._refuse(
-        http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "That is too much."
+        http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request is too large."
       )
       return None
     try:
@@ -279,7 +280,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     try:
       found = make()
     except IndexError:
-      self._refuse(http.HTTPStatus.NOT_FOUND, "There is no such photo.")
+      self._refuse(http.HTTPStatus.NOT_FOUND, "No such photo.")
     except UserError as error:
       self._refuse(http.HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
     except OSError as error:
@@ -319,20 +320,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
-  """A thread a connection; quiet."""
+  """One thread per connection; quiet."""
 
   daemon_threads = True
   allow_reuse_address = True
 
   def handle_error(self, request: Any, client_address: Any):
-    """A browser that leaves is no news."""
+    """Ignores browsers that disconnect."""
 
 
 def _index(path: str, before: str, after: str) -> int | None:
   """The number between two texts, or None."""
   number = path.removeprefix(before).removesuffix(after)
   fits = path == f"{before}{number}{after}"
-  # More digits than photos could have are no number either.
+  # More digits than any photo's index has are not an index either.
   return (
     int(number) if fits and number.isdecimal() and len(number) < 9 else None
   )
@@ -356,18 +357,19 @@ def mark_in_browser(
   port: int = PORT,
   open_browser: bool = True,
 ):
-  """Serves the page until its user says that it is done.
+  """Serves the page until the user is done.
 
   Args:
-    marks: what is marked; kept after each photo.
-    stop: looked at ten times a second.
+    marks: the marks, saved after each photo.
+    stop: request to stop, checked ten times a second.
     detect: see `Page`.
     log: called with the address and the outcome.
-    port: or the next free one.
-    open_browser: open the page in this machine's browser, if it has a screen.
+    port: the port, or the next free one.
+    open_browser: whether to open the page in this machine's browser, if it has
+      a screen.
 
   Raises:
-    Interrupted: `stop` was wanted; what is marked is kept.
+    Interrupted: `stop` was requested; the marks are saved.
     UserError: no port is free.
   """
   if not marks.items:
@@ -386,15 +388,15 @@ def mark_in_browser(
       log(
         f"mark {marks.kind.title} in {len(marks.items)} photos "
         f"({marks.count()} are done): open {address} "
-        "(“Done” there, or Ctrl-C, ends it; each photo is kept at once)"
+        "(“Done” or Ctrl-C ends it; each photo is saved at once)"
       )
-      sys.stdout.flush()  # whoever reads a pipe waits for the address
+      sys.stdout.flush()  # a program that reads a pipe waits for the address
       if open_browser:
         gate_lib.open_page(address)
       while not page.done.is_set():
         stop.raise_if_wanted(
           f"stopped while marking: {marks.count()} of {len(marks.items)} "
-          "photos are kept; the same command goes on"
+          "photos are saved; the same command resumes"
         )
         time.sleep(0.1)
     finally:

@@ -1,4 +1,4 @@
-"""Surfaces of latents, in colors or with a texture, and their files.
+"""Surfaces of latents, with vertex colors or a texture, and their files.
 
-They lie in the world that `apps.rendering` draws.
+Coordinates are those of the world that `apps.rendering` draws.
 """

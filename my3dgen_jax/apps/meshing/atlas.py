@@ -1,4 +1,4 @@
-"""Fewer triangles, and where each lies in a picture that covers them all."""
+"""Simplifies surfaces, and lays them out flat for a texture."""
 
 from typing import NamedTuple
 
@@ -7,16 +7,16 @@ import numpy as np
 from my3dgen_jax.apps.meshing import surface
 from my3dgen_jax.apps.meshing.libraries import library
 
-_PADDING = 4  # texels about each chart, for smaller copies of the texture
+_PADDING = 4  # texels around each chart, for mipmaps of the texture
 
 
 class Unwrapped(NamedTuple):
-  """A surface, cut open so that it lies flat.
+  """A surface, cut so that it lies flat.
 
   Attributes:
-    vertices: [V, 3] float32, world units; those along a cut are there twice.
+    vertices: [V, 3] float32, world units; vertices along a cut appear twice.
     faces: [F, 3] int32, counterclockwise from outside.
-    uv: [V, 2] float32 in [0, 1], in the picture: u right, v down.
+    uv: [V, 2] float32 in [0, 1], texture coordinates: u right, v down.
     normals: [V, 3] float32, of length 1, the same on both sides of a cut.
   """
 
@@ -29,15 +29,15 @@ class Unwrapped(NamedTuple):
 def simplify(
   vertices: np.ndarray, faces: np.ndarray, most: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """A surface of fewer triangles that lies as near as it can.
+  """A surface of fewer triangles, as close as possible to the given one.
 
   Args:
-    vertices: [V, 3].
-    faces: [F, 3].
-    most: triangles that it has at most.
+    vertices: [V, 3], world units.
+    faces: [F, 3], rows of `vertices`.
+    most: the most triangles to keep.
 
-  Returns: vertices and faces; the same where they are few enough.
-  Raises: UserError: no fast-simplification.
+  Returns: vertices and faces, unchanged if there are few enough.
+  Raises: UserError: fast-simplification is missing.
   Source: Garland and Heckbert 1997, quadric error metrics.
   """
   if len(faces) <= most:
@@ -54,11 +54,11 @@ def unwrap(vertices: np.ndarray, faces: np.ndarray, size: int) -> Unwrapped:
   """Cuts a surface into charts and packs them into a square.
 
   Args:
-    vertices: [V, 3].
-    faces: [F, 3].
-    size: side of the picture, texels, for the room between charts.
+    vertices: [V, 3], world units.
+    faces: [F, 3], rows of `vertices`.
+    size: side of the texture, texels, which sets the gaps between charts.
 
-  Raises: UserError: no xatlas.
+  Raises: UserError: xatlas is missing.
   """
   xatlas = library("xatlas")
   atlas = xatlas.Atlas()

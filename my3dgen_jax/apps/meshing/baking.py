@@ -1,9 +1,10 @@
-"""A texture from pictures: what cameras see of each texel, and a guess else.
+"""Bakes a texture from pictures: what cameras see of each texel, else a guess.
 
-A texel's color is the mean of the pictures that see it, where those that look
-straight at it count most and those in which it lies at an edge do not count.
-What no camera sees, the back of a head, is filled smoothly from what surrounds
-it: the radiance field has colors there, but nothing has taught it which.
+A texel's color is the weighted mean of the pictures that see it: those that
+look straight at it count most, and those with the texel at an edge do not
+count. What no camera sees, the back of a head, is filled smoothly from its
+surroundings: the radiance field has colors there, but no training constrains
+them.
 """
 
 import functools
@@ -19,19 +20,19 @@ from my3dgen_jax.apps.rendering.views import Views
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.types import Array
 
-_TEXELS = 2**17  # whose colors are computed at a time
-_DEPTH_SIDE = 1024  # pixels of a depth test at most
-_HIDDEN = 0.006  # world units behind what is seen first: not seen
-_STEP = 0.03  # world units from a pixel to the next: an edge
-_FEATHER = 1.5  # pixels of a picture from an edge that count less
+_TEXELS = 2**17  # colored at a time
+_DEPTH_SIDE = 1024  # most pixels along a depth test's side
+_HIDDEN = 0.006  # world units behind the first surface: not seen
+_STEP = 0.03  # world units between neighboring pixels: an edge
+_FEATHER = 1.5  # pixels next to an edge that count less
 _POWER = 6.0  # of the angle's cosine
 _GUESS = 1e-4  # weight of the guess where cameras see a texel
-_KNOWN = 1e-3  # weight from which on a vertex needs no guess
-_HELD = 1e3  # how firmly known values are kept where others are smoothed
+_KNOWN = 1e-3  # weight at which a vertex needs no guess
+_HELD = 1e3  # how firmly smoothing keeps known values
 
 
 class _Seen(NamedTuple):
-  """Cameras and pictures as the program takes them, V each."""
+  """Arrays of V cameras and pictures, as the program takes them."""
 
   world2cam: np.ndarray  # [V, 3, 4]
   intrinsics: np.ndarray  # [V, 3, 3]
@@ -45,8 +46,8 @@ def bake(mesh: Unwrapped, views: Views, size: int) -> np.ndarray:
   """The texture of a mesh.
 
   Args:
-    mesh: whose texture it is.
-    views: pictures of it.
+    mesh: the mesh to texture.
+    views: pictures of the mesh.
     size: side of the texture, texels.
 
   Returns: [size, size, 3] uint8 sRGB; texels between charts have the color of
@@ -76,8 +77,8 @@ def bake(mesh: Unwrapped, views: Views, size: int) -> np.ndarray:
 
 
 def _prepare(mesh: Unwrapped, views: Views) -> _Seen:
-  """Depth tests of the mesh from all cameras, and where its edges are."""
-  # Half a second, which most commands need not wait.
+  """Depth maps of the mesh from all cameras, and where its edges are."""
+  # Imported here: it takes half a second, which most commands do not need.
   from scipy import ndimage  # pylint: disable=import-outside-toplevel
 
   cam2world, intrinsics = map(np.asarray, cameras.unpack_label(views.c))
@@ -117,7 +118,7 @@ def _prepare(mesh: Unwrapped, views: Views) -> _Seen:
 def _mean_of_views(
   points: np.ndarray, normals: np.ndarray, seen: _Seen
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Mean colors [N, 3] of points, and how much they have been seen [N]."""
+  """Mean colors [N, 3] of points, and their total weights [N]."""
   colors, totals = [], []
   for first in range(0, len(points), _TEXELS):
     rows = np.minimum(
@@ -132,7 +133,7 @@ def _mean_of_views(
 
 
 def _padded(count: int) -> int:
-  """A power of two: few programs for parts of all lengths."""
+  """Rounds up to a power of two, so few programs serve all lengths."""
   return 1 << max(10, (count - 1).bit_length())
 
 
@@ -151,8 +152,8 @@ def _mean(
     inside = (z > 0) & (at > 0).all(-1) & (at < 1).all(-1)
     back = view.eye - points
     cosine = jnp.sum(back * normals, -1) / jnp.linalg.norm(back, axis=-1)
-    # The nearest pixel's depth, and those beside it: a slanted surface lies
-    # at another depth a pixel on.
+    # Compare with neighboring pixels too: a slanted surface has another depth
+    # one pixel on.
     visible = z <= _largest(view.depth, at) + _HIDDEN
     weight = (
       jnp.where(inside & visible, jnp.maximum(cosine, 0) ** _POWER, 0)
@@ -167,7 +168,7 @@ def _mean(
 
 
 def _bilinear(image: jax.Array, at: jax.Array) -> jax.Array:
-  """[H, W, C] at [N, 2] in [0, 1], the border beyond."""
+  """Samples [H, W, C] at [N, 2] in [0, 1]; outside, the border's value."""
   size = jnp.array(image.shape[1::-1])
   place = at * size - 0.5
   low = jnp.floor(place).astype(jnp.int32)
@@ -183,7 +184,7 @@ def _bilinear(image: jax.Array, at: jax.Array) -> jax.Array:
 
 
 def _largest(depth: jax.Array, at: jax.Array) -> jax.Array:
-  """The farthest of the four depths [H, W] about [N, 2]; nothing is near."""
+  """The largest of four depths [H, W] around [N, 2]; empty counts as near."""
   size = jnp.array(depth.shape[::-1])
   low = jnp.floor(at * size - 0.5).astype(jnp.int32)
   depth = jnp.where(jnp.isinf(depth), 0, depth)
@@ -199,7 +200,7 @@ def _largest(depth: jax.Array, at: jax.Array) -> jax.Array:
 def _spread(
   mesh: Unwrapped, values: np.ndarray, known: np.ndarray
 ) -> np.ndarray:
-  """Values [V, C] where they are known, else as smooth as can be."""
+  """Values [V, C], kept where known and filled smoothly elsewhere."""
   # pylint: disable-next=import-outside-toplevel
   from scipy import sparse
 
@@ -209,7 +210,7 @@ def _spread(
   if not known.any():
     return np.full_like(values, 0.5)
   usual = values[known].mean(axis=0)
-  # Vertices on both sides of a cut are one.
+  # Vertices on both sides of a cut are the same.
   _, rows = np.unique(mesh.vertices, axis=0, return_inverse=True)
   rows = rows.ravel()
   count = rows.max() + 1
@@ -219,7 +220,7 @@ def _spread(
     (np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (count, count)
   )
   edges = ((edges + edges.T) > 0).astype(np.float64).tocsr()
-  # Pieces without a known one lean to the mean of all.
+  # Pieces without a known vertex take the mean of all.
   held = np.zeros(count)
   held[rows[known]] = _HELD
   wanted = np.zeros((count, values.shape[1]))
@@ -231,7 +232,7 @@ def _spread(
 
 
 def _filled(texture: np.ndarray, inside: np.ndarray) -> np.ndarray:
-  """Texels outside of charts have the color of the nearest one inside."""
+  """Fills texels outside charts with the color of the nearest one inside."""
   # pylint: disable-next=import-outside-toplevel
   from scipy import ndimage
 

@@ -14,23 +14,22 @@ from my3dgen_jax.ops import cameras, checks
 from my3dgen_jax.types import Array, Network
 
 MIN_RESOLUTION, MAX_RESOLUTION = 8, 1024
-# What lies outside of the grid; EG3D writes the same around its volumes.
+# The value outside the grid; EG3D writes the same around its volumes.
 EMPTY = -1000.0
-# Points of the grid that are computed at a time: enough to fill an
-# accelerator, and a few megabytes.
+# Grid points per batch: enough to fill an accelerator, in a few megabytes.
 _POINTS = 2**21
 
 OnProgress = Callable[[int, int], None]
 
 
 class Volume(NamedTuple):
-  """Density on a regular grid, in a shell of emptiness.
+  """Density on a regular grid, inside an empty shell.
 
   Attributes:
     sigma: [N + 2, N + 2, N + 2] float32, axes x, y, z; raw, before the
       renderer's softplus. The outermost points are empty.
-    side: of the cube about the world's origin that the inner N^3 points fill
-      from edge to edge, world units.
+    side: side of the cube around the world's origin that the inner N^3 points
+      fill from edge to edge, world units.
   """
 
   sigma: np.ndarray
@@ -38,12 +37,12 @@ class Volume(NamedTuple):
 
   @property
   def step(self) -> float:
-    """From a point to the next, world units."""
+    """Distance between neighboring points, world units."""
     return self.side / (len(self.sigma) - 3)
 
   @property
   def inner(self) -> np.ndarray:
-    """Without the shell; a view."""
+    """The grid without its shell; a view."""
     return self.sigma[1:-1, 1:-1, 1:-1]
 
 
@@ -58,11 +57,11 @@ def extract_volume(
 ) -> Volume:
   """Density of a latent on a grid.
 
-  Some planes of the grid at a time, so that it takes little more memory than
-  the result. One program computes all; arguments as for
+  Computes a few planes of the grid at a time, so that it takes little more
+  memory than the result, with one program. Arguments are as for
   `surface.extract_mesh`.
 
-  Raises: UserError that names the argument which does not fit.
+  Raises: UserError: names the argument that does not fit.
   """
   resolution = checks.whole_number(
     "resolution", resolution, MIN_RESOLUTION, MAX_RESOLUTION
@@ -86,13 +85,13 @@ def extract_volume(
   firsts = list(range(0, resolution, rows))
 
   def start(index):
-    # The last block is as thick as the others, or it would be compiled anew.
+    # The last block is as thick as the others, to avoid a second compilation.
     chosen = np.minimum(
       np.arange(firsts[index], firsts[index] + rows), resolution - 1
     )
     return _density(*everywhere[index % len(devices)], axis[chosen], axis)
 
-  # Each device has a block in hand while the host copies another.
+  # Each device computes a block while the host copies another.
   waiting = [start(i) for i in range(min(len(devices), len(firsts)))]
   for index, first in enumerate(firsts):
     block = waiting.pop(0)
@@ -105,15 +104,15 @@ def extract_volume(
 
 
 def default_side(rendering: RenderConfig) -> float:
-  """Side of the cube: what the average camera of faces sees.
+  """The cube's default side: what the average camera of faces sees.
 
-  As wide as its picture is at the point that it looks at; the shoulders go on
-  below, and what stands far behind and beside the person, outside of the
-  picture, is no part of it. Where nothing stands behind (cars on white) it is
-  the whole box.
+  It is as wide as the picture at the point that the camera looks at: shoulders
+  are cut below, and what is far behind or beside the person, outside the
+  picture, is excluded. If there is no background (cars on white), it is the
+  whole box.
 
   Args:
-    rendering: where the average camera is, and the box.
+    rendering: settings of the average camera and the box.
 
   Returns: world units, at most the box's side.
   """
@@ -125,7 +124,7 @@ def default_side(rendering: RenderConfig) -> float:
 
 
 def finite_number(name: str, value: Any) -> float:
-  """A setting as a number; raises UserError that names it."""
+  """A setting as a finite number; raises UserError naming it."""
   if (
     isinstance(value, bool)
     or not isinstance(value, (int, float, np.number))

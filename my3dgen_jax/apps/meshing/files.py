@@ -19,25 +19,25 @@ from my3dgen_jax.storage.files import replacing
 MESHES = (".ply", ".obj", ".glb", ".stl")
 VOLUME = ".mrc"
 
-_MRC_LABEL = 80  # letters, of ASCII; STL's header has as many
+_MRC_LABEL = 80  # ASCII characters; STL's header has as many
 _STL_HEADER = 80
-_COLOR = "_color"  # of vertices, before glTF's own name takes its place
+_COLOR = "_color"  # vertex attribute, later renamed to glTF's own name
 
 
 def write_mesh(path: str | os.PathLike, mesh: Mesh, origin: Origin):
-  """Writes a mesh that says what made it; the file is whole or absent.
+  """Writes a mesh and what made it; the file is complete or absent.
 
-  PLY, OBJ and GLB hold colors, STL has no place for them. Comments say that
-  it is synthetic, in GLB the asset's `extras`. GLB's colors are linear, as
-  glTF wants them; `trimesh.load(path, skip_materials=True)` shows them.
+  PLY, OBJ and GLB hold colors, STL does not. Comments, or the asset's `extras`
+  in GLB, say that it is synthetic. GLB's colors are linear, as glTF requires;
+  `trimesh.load(path, skip_materials=True)` shows them.
 
   Args:
-    path: ends in .ply (binary), .obj, .glb or .stl (binary).
-    mesh: what to write.
+    path: a file ending in .ply (binary), .obj, .glb or .stl (binary).
+    mesh: the mesh to write.
     origin: what made it.
 
   Raises:
-    UserError: another suffix, or no trimesh; names the file.
+    UserError: another suffix, or trimesh is missing; names the file.
     OSError: the folder cannot be written.
   """
   path = pathlib.Path(path)
@@ -68,12 +68,12 @@ def write_mesh(path: str | os.PathLike, mesh: Mesh, origin: Origin):
 
 
 def _glb(made: Any, colors: np.ndarray, origin: Origin) -> bytes:
-  """Binary glTF; its colors are linear, for which 8 bits would not do."""
+  """Binary glTF; its colors are linear, for which 8 bits are too few."""
   share = colors.astype(np.float64) / 255
   linear = np.where(
     share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4
   )
-  # Its own are of no length where triangles cancel each other.
+  # trimesh's own have length 0 where triangles cancel each other.
   made.vertex_normals = normals(made.vertices, made.faces)
   made.vertex_attributes[_COLOR] = linear.astype(np.float32)
 
@@ -83,20 +83,20 @@ def _glb(made: Any, colors: np.ndarray, origin: Origin) -> bytes:
         attributes = primitive["attributes"]
         attributes["COLOR_0"] = attributes.pop(_COLOR)
         primitive["material"] = 0
-    # The default material is of bare metal, which shows hardly any color.
+    # The default material is bare metal, which shows hardly any color.
     tree["materials"] = [
       {"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}}
     ]
     finish_glb(tree, origin)
 
-  # Without normals every triangle would be shown flat.
+  # Without normals, viewers would shade every triangle flat.
   return made.export(
     file_type="glb", include_normals=True, tree_postprocessor=finish
   )
 
 
 def finish_glb(tree: dict[str, Any], origin: Origin):
-  """Puts what made a mesh into the JSON of its binary glTF."""
+  """Adds what made a mesh to the JSON of its binary glTF."""
   tree["asset"].update(
     generator=provenance.SOFTWARE,
     extras={
@@ -111,18 +111,18 @@ def finish_glb(tree: dict[str, Any], origin: Origin):
 def write_volume(path: str | os.PathLike, volume: Volume, origin: Origin):
   """Writes density as an MRC volume, as EG3D's scripts do for ChimeraX.
 
-  Its axes are theirs: sections go along -x, rows along y, columns along z, so
-  that a face opens looking along the viewer's +x. Voxels have side 1, and the
-  shell of emptiness closes what the cube cuts. Lower the step to 1 and set the
-  level to 10 there.
+  It has their axes: sections along -x, rows along y, columns along z, so that a
+  face opens looking along the viewer's +x. Voxels have side 1, and the empty
+  shell closes what the cube cuts. In ChimeraX, lower the step to 1 and set the
+  level to 10.
 
   Args:
-    path: ends in .mrc.
-    volume: what to write.
+    path: a file ending in .mrc.
+    volume: the volume to write.
     origin: what made it.
 
   Raises:
-    UserError: another suffix, or no mrcfile; names the file.
+    UserError: another suffix, or mrcfile is missing; names the file.
     OSError: the folder cannot be written.
   """
   path = pathlib.Path(path)
@@ -151,9 +151,9 @@ def _write_mrc(mrc: Any, file: BinaryIO, volume: Volume, origin: Origin):
 def check_path(
   path: str | os.PathLike, known: Sequence[str] = (*MESHES, VOLUME)
 ) -> str:
-  """The suffix of a file to write, in small letters.
+  """The suffix of a file to write, in lower case.
 
-  Raises: UserError: it is not known.
+  Raises: UserError: it is not supported.
   """
   suffix = pathlib.Path(path).suffix.lower()
   if suffix not in known:
@@ -162,13 +162,13 @@ def check_path(
 
 
 def check_libraries(path: str | os.PathLike, *, texture: bool = False):
-  """Whether a file can be written here, before there is anything to write.
+  """Checks that a file can be written here, before there is anything to write.
 
   Args:
-    path: its suffix counts.
-    texture: with one.
+    path: the file, whose suffix matters.
+    texture: whether the mesh has a texture.
 
-  Raises: UserError: another suffix, or what is missing.
+  Raises: UserError: another suffix, or a missing library.
   """
   if check_path(path) == VOLUME:
     library("mrcfile.mrcinterpreter")
@@ -181,13 +181,13 @@ def check_libraries(path: str | os.PathLike, *, texture: bool = False):
 
 
 def statement(origin: Origin, kind: str = "mesh") -> list[str]:
-  """What made a file, in lines of ASCII for its comments.
+  """What made a file, as lines of ASCII for its comments.
 
-  Names of photos may be anything: line breaks, letters of any script.
+  Photos' names may contain anything: line breaks, letters of any script.
 
   Args:
     origin: what made it.
-    kind: what it is.
+    kind: what the file is, e.g. a mesh.
   """
   return [ascii(line)[1:-1] for line in _sentences(origin, kind)]
 

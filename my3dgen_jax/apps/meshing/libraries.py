@@ -1,11 +1,11 @@
-"""The libraries that meshes need, which may be missing."""
+"""Optional libraries for meshes."""
 
 import importlib
 from typing import Any
 
 from my3dgen_jax.errors import without_package
 
-# Where a package has another name than its module.
+# Packages whose name differs from their module's.
 _PACKAGES = {
   "fast_simplification": "fast-simplification",
   "skimage": "scikit-image",
@@ -13,7 +13,7 @@ _PACKAGES = {
 
 
 def library(name: str) -> Any:
-  """A module of the extra `mesh`; raises UserError where it is missing."""
+  """A module of the extra `mesh`; raises UserError if it is missing."""
   try:
     return importlib.import_module(name)
   except ImportError as error:

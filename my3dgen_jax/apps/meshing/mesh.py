@@ -1,9 +1,9 @@
-"""Surfaces of latents: meshes in colors or with a texture, and the density.
+"""Surfaces of latents: meshes with vertex colors or a texture, and the density.
 
 A mesh lies in EG3D's world: y up, the face looks along +z, and +x is to the
-right of who looks at it from the front; lengths are world units, in which the
-box that holds everything has side `box_warp` (1 for faces) and a head is about
-0.45 high. Those are glTF's axes too. Triangles turn counterclockwise seen from
+viewer's right, seen from the front; lengths are world units, in which the box
+that holds everything has side `box_warp` (1 for faces) and a head is about 0.45
+high. These are glTF's axes too. Triangles turn counterclockwise seen from
 outside.
 """
 
@@ -53,42 +53,39 @@ MIN_TRIANGLES, MAX_TRIANGLES = 100, 500_000
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-  """How surfaces are made."""
+  """How to extract surfaces."""
 
   resolution: int = setting(
-    256,
-    "Points of the grid along a side.",
-    low=MIN_RESOLUTION,
-    high=MAX_RESOLUTION,
+    256, "Grid points along a side.", low=MIN_RESOLUTION, high=MAX_RESOLUTION
   )
   level: float = setting(LEVEL, "Raw density on the surface.")
   crop: float | None = setting(
     None,
-    "Side of the cube about the world's origin, world units, > 0; "
+    "Side of the cube around the world's origin, world units, > 0; "
     "default: what the average camera of faces sees.",
   )
   all_components: bool = setting(
     False,
-    "Keep what floats about, and the background, not the largest piece alone.",
+    "Keep floating pieces and the background, not only the largest piece.",
   )
 
   texture: int = setting(
     0,
-    "Side of a texture, texels, which is made of pictures after "
+    "Side of a texture, texels, baked from pictures after "
     "super-resolution; for .glb and .obj. 0: a color at each vertex.",
     low=0,
     high=MAX_TEXTURE,
   )
   triangles: int = setting(
     30_000,
-    "Triangles of a mesh with a texture at most; more take long to lay out.",
+    "Most triangles of a textured mesh; more take long to unwrap.",
     low=MIN_TRIANGLES,
     high=MAX_TRIANGLES,
   )
   views: ViewsConfig = part(ViewsConfig())
 
   def validate(self) -> "MeshConfig":
-    """Checks every field; raises UserError that names one."""
+    """Checks every field; raises UserError naming a bad one."""
     checks.whole_number(
       "resolution", self.resolution, MIN_RESOLUTION, MAX_RESOLUTION
     )
@@ -104,15 +101,15 @@ class MeshConfig:
     return self
 
   def check_path(self, path: str | os.PathLike):
-    """Whether a file can be written so, before there is anything to write.
+    """Checks that a file can be written, before there is anything to write.
 
-    Raises: UserError: the suffix is not known, or has no place for a texture,
-      or a package is missing.
+    Raises: UserError: the suffix is unknown or cannot hold a texture, or a
+      package is missing.
     """
     suffix = check_path(path)
     if self.texture and suffix not in TEXTURED:
       raise UserError(
-        f"texture: {suffix} files have no place for one here; write "
+        f"texture: {suffix} files cannot hold one here; write "
         f"{' or '.join(TEXTURED)}, or leave it out"
       )
     check_libraries(path, texture=bool(self.texture))
@@ -130,18 +127,18 @@ def write_latents(
   """Writes the surface or the density of each latent.
 
   Args:
-    person: whose they are.
-    found: the latents. One with a generator that was bent to its photo has
-      the shape that this shows.
-    config: how.
-    out: the file; its suffix says the format. With several latents their names
-      are put before the suffix: `head_photo003.ply`.
-    log: called with a line a file.
-    **details: of what made them.
+    person: the owner of the latents.
+    found: the latents. A latent with a generator tuned to its photo gets that
+      generator's shape.
+    config: the settings.
+    out: the file; its suffix sets the format. With several latents, their names
+      go before the suffix: `head_photo003.ply`.
+    log: called with one line per file.
+    **details: further entries of their origin.
 
   Returns: the files.
-  Raises: UserError: names the argument or the file. OSError: the folder cannot
-    be written.
+  Raises: UserError: names the argument or file. OSError: the folder cannot be
+    written.
   """
   config.validate()
   out = pathlib.Path(out).expanduser()
@@ -201,16 +198,16 @@ def with_texture(
   *,
   devices: Sequence[jax.Device] = (),
 ) -> Textured:
-  """A surface of few triangles with a texture of what cameras see of it.
+  """A simplified surface, with a texture of what cameras see of it.
 
   Args:
-    mesh: the surface, with as many triangles as it has.
-    network: the generator that shows it.
-    one: the latent, and the photo's camera, whose lens is used.
-    config: `texture`, `triangles` and `views` are used.
-    devices: that share the work; none: all.
+    mesh: the full surface.
+    network: the generator that renders it.
+    one: the latent, and the photo's camera, whose intrinsics are used.
+    config: the settings; `texture`, `triangles` and `views` are used.
+    devices: the devices to use; none: all.
 
-  Raises: UserError: a missing package.
+  Raises: UserError: a package is missing.
   """
   unwrapped = atlas.unwrap(
     *atlas.simplify(mesh.vertices, mesh.faces, config.triangles), config.texture

@@ -1,14 +1,14 @@
-"""Triangles on a grid of pixels: which one covers each, and where.
+"""Rasterizes triangles: which one covers each pixel, and where.
 
-Plain NumPy, some millions of pixels a second: what a depth test of sixty
-cameras and the texels of one texture need.
+Plain NumPy, some millions of pixels per second: enough for the depth tests of
+sixty cameras and the texels of one texture.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-_AT_ONCE = 2**21  # pixels that are looked at
+_AT_ONCE = 2**21  # pixels to test at a time
 
 
 class Cover(NamedTuple):
@@ -17,7 +17,7 @@ class Cover(NamedTuple):
   Attributes:
     face: [H, W] int32, the triangle's index; -1: none.
     weights: [H, W, 3] float32, shares of its corners; they sum to 1.
-    depth: [H, W] float32, of the nearest triangle; infinite: none.
+    depth: [H, W] float32, depth of the nearest triangle; infinite: none.
   """
 
   face: np.ndarray
@@ -28,13 +28,13 @@ class Cover(NamedTuple):
 def cover(
   corners: np.ndarray, depth: np.ndarray | None, shape: tuple[int, int]
 ) -> Cover:
-  """The nearest triangle at each pixel's centre.
+  """The nearest triangle at each pixel's center.
 
   Args:
-    corners: [F, 3, 2], pixels: x right and y down; the first pixel's centre is
-      (0.5, 0.5). Either side is seen.
-    depth: [F, 3], along the camera's axis, > 0, of a perspective view, whose
-      weights are those in space; None: triangles lie in the plane.
+    corners: [F, 3, 2], pixels: x right and y down; the first pixel's center is
+      (0.5, 0.5). Both sides of a triangle are visible.
+    depth: [F, 3], depth along the camera's axis in a perspective view, > 0; the
+      weights are then those in space; None: triangles lie in the plane.
     shape: height and width of the grid.
   """
   height, width = shape
@@ -43,7 +43,7 @@ def cover(
   inverse = np.ones(corners.shape[:2]) if ones else 1 / np.asarray(depth)
   a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
   area = _cross(b - a, c - a)
-  # Pixels whose centres may lie in it.
+  # Pixels whose centers may lie in it.
   low = np.ceil(corners.min(axis=1) - 0.5).astype(np.int64)
   high = np.floor(corners.max(axis=1) - 0.5).astype(np.int64)
   low = np.maximum(low, 0)
@@ -53,7 +53,7 @@ def cover(
   nearest = np.zeros(height * width)  # 1 / depth
   face = np.full(height * width, -1, np.int32)
   weights = np.zeros((height * width, 3), np.float32)
-  # Triangles of like size are looked at together.
+  # Triangles of similar size are tested together.
   shapes = 2 ** np.ceil(np.log2(np.maximum(size[chosen], 1))).astype(np.int64)
   for kind in np.unique(shapes, axis=0):
     same = chosen[(shapes == kind).all(axis=1)]

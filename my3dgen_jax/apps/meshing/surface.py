@@ -1,6 +1,6 @@
-"""The surface of a latent's density, in its colors.
+"""The surface of a latent's density, with its colors.
 
-It lies in EG3D's world, see `apps.meshing.mesh`.
+Coordinates are EG3D's world, see `apps.meshing.mesh`.
 """
 
 import dataclasses
@@ -23,18 +23,17 @@ from my3dgen_jax.data import images
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.types import Array, Network
 
-# Raw density on the surface: the level at which EG3D's scripts cut their
-# shapes, so that both show the same. The demo's prior comes closest to its
-# people at 13 to 16, by another 0.3 % of a head's height: see
-# benchmarks/mesh_accuracy.py.
+# Raw density on the surface: the level of EG3D's scripts, so that both show the
+# same shape. The demo's prior comes closest to its people at 13 to 16, by a
+# further 0.3 % of a head's height: see benchmarks/mesh_accuracy.py.
 LEVEL = 10.0
-_VERTICES = 2**16  # whose colors are computed at a time
+_VERTICES = 2**16  # colored at a time
 _FLAT = 1e-12  # length of a sum of normals that cancel each other
 
 
 @dataclasses.dataclass(frozen=True)
 class Mesh:
-  """A closed surface of triangles.
+  """A closed triangle mesh.
 
   Attributes:
     vertices: [V, 3] float32, world units.
@@ -58,29 +57,28 @@ def extract_mesh(
   devices: Sequence[jax.Device] = (),
   on_progress: OnProgress | None = None,
 ) -> Mesh:
-  """The surface where a latent's raw density is `level`, in its colors.
+  """The surface where a latent's raw density is `level`, with its colors.
 
-  What the cube cuts is closed flat along its faces, so that the mesh is
-  watertight.
+  Where the cube cuts the surface, it is closed along the cube's faces, so that
+  the mesh is watertight.
 
   Args:
     network: the generator.
-    ws: [num_ws, w_dim] or [1, num_ws, w_dim].
-    resolution: points of the grid along a side.
+    ws: [num_ws, w_dim] or [1, num_ws, w_dim], the latent.
+    resolution: grid points along a side.
     level: raw density, before the renderer's softplus.
-    largest_only: only the piece with the largest surface, not counting where
-      the cube cuts it: a head, not the background or what floats about it.
-    crop: side of the cube about the world's origin, world units; None:
+    largest_only: whether to keep only the piece with the largest surface, not
+      counting where the cube cuts it: a head, not the background or floaters.
+    crop: side of the cube around the world's origin, world units; None:
       `default_side`.
-    devices: that share the work; none: all.
-    on_progress: called now and then with how many planes of the grid are done, and
-      how many there are.
+    devices: the devices to use; none: all.
+    on_progress: called with the count of grid planes done, and of all planes.
 
   Raises:
-    UserError: a missing library, a number out of range, or no surface at this
-      level; names it.
+    UserError: a library is missing, a number is out of range, or there is no
+      surface at this level.
   """
-  library("skimage.measure")  # before the work
+  library("skimage.measure")  # fail before the work
   density = extract_volume(
     network,
     ws,
@@ -98,7 +96,7 @@ def extract_mesh(
 def surface(volume: Volume, level: float) -> tuple[np.ndarray, np.ndarray]:
   """Marching cubes: vertices [V, 3] in world units, and faces [F, 3].
 
-  Raises: UserError: no surface at this level, or no scikit-image.
+  Raises: UserError: no surface at this level, or scikit-image is missing.
   Source: Lewiner et al. 2003.
   """
   measure = library("skimage.measure")
@@ -112,7 +110,7 @@ def surface(volume: Volume, level: float) -> tuple[np.ndarray, np.ndarray]:
   vertices, faces, _, _ = measure.marching_cubes(
     volume.sigma, level, gradient_direction="ascent", allow_degenerate=False
   )
-  # The shell's points have the index 0.
+  # Index 0 is the shell's.
   vertices = (vertices - 1) * np.float32(volume.step) - volume.side / 2
   return vertices.astype(np.float32), np.ascontiguousarray(faces, np.int32)
 
@@ -120,17 +118,17 @@ def surface(volume: Volume, level: float) -> tuple[np.ndarray, np.ndarray]:
 def largest_piece(
   vertices: np.ndarray, faces: np.ndarray, side: float
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The connected piece with the largest surface inside of the cube.
+  """The connected piece with the largest surface inside the cube.
 
-  Where the cube cuts does not count: a thin wall behind a head would gain more
-  there than it has itself.
+  Area on the cube's faces does not count: a thin wall behind a head would gain
+  more there than it has itself.
 
   Args:
-    vertices: [V, 3].
-    faces: [F, 3].
-    side: of the cube about the origin.
+    vertices: [V, 3], world units.
+    faces: [F, 3], rows of `vertices`.
+    side: side of the cube around the origin, world units.
 
-  Returns: its vertices and faces.
+  Returns: the piece's vertices and faces.
   """
   # pylint: disable-next=import-outside-toplevel
   from scipy import sparse
@@ -157,17 +155,17 @@ def largest_piece(
 
 
 def normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-  """Which way a surface faces at its vertices, [V, 3] of length 1.
+  """Vertex normals of a surface, [V, 3] of length 1.
 
-  Triangles count as much as they are large. Where they cancel each other, as
-  those of a flap that is folded flat do, one of them is taken.
+  Triangles are weighted by area. Where they cancel each other, as those of a
+  flap folded flat do, one of them is taken.
   """
   corners = np.asarray(vertices, np.float64)[faces]
   across = np.cross(
     corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
   )
   total, one = np.zeros((2, len(vertices), 3))
-  one[:, 2] = 1  # of what is in no triangle, or in empty ones
+  one[:, 2] = 1  # for vertices in no triangle, or only in empty ones
   for corner in range(3):
     np.add.at(total, faces[:, corner], across)
     real = np.linalg.norm(across, axis=-1) > _FLAT
@@ -180,11 +178,11 @@ def normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def colors_at(network: Network, ws: Array, vertices: np.ndarray) -> np.ndarray:
-  """The field's color at points, [V, 3] uint8, as `image_raw` has it.
+  """The field's color at points, [V, 3] uint8, as in `image_raw`.
 
   Args:
     network: the generator.
-    ws: [num_ws, w_dim] or [1, num_ws, w_dim].
+    ws: [num_ws, w_dim] or [1, num_ws, w_dim], the latent.
     vertices: [V, 3], world units.
   """
   planes = frames.planes_of(network, one_latent(ws))

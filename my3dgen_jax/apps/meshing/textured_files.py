@@ -1,4 +1,4 @@
-"""Files of meshes with a texture: GLB, and OBJ with its MTL and PNG."""
+"""Files of textured meshes: GLB, and OBJ with its MTL and PNG."""
 
 import os
 import pathlib
@@ -21,10 +21,10 @@ _MATERIAL = "face"
 
 
 class Textured(NamedTuple):
-  """A surface with its picture.
+  """A mesh with its texture.
 
   Attributes:
-    mesh: the surface.
+    mesh: the unwrapped surface.
     texture: [S, S, 3] uint8 sRGB.
   """
 
@@ -35,18 +35,18 @@ class Textured(NamedTuple):
 def write_textured(path: str | os.PathLike, made: Textured, origin: Origin):
   """Writes a mesh with its texture, and what made it.
 
-  GLB holds all in one file; its material is unlit (KHR_materials_unlit), since
-  the texture has the light of the photos in it. OBJ needs two files beside it:
-  for head.obj they are head.mtl and head_texture.png. They are written first,
-  so that an .obj that is there is whole.
+  GLB holds everything in one file; its material is unlit (KHR_materials_unlit),
+  since the texture contains the photos' light. OBJ needs two files beside it:
+  head.mtl and head_texture.png for head.obj. They are written first, so that an
+  existing .obj is complete.
 
   Args:
-    path: ends in .glb or .obj.
-    made: what to write.
+    path: a file ending in .glb or .obj.
+    made: the mesh and texture to write.
     origin: what made it.
 
   Raises:
-    UserError: another suffix, or no trimesh; names the file.
+    UserError: another suffix, or trimesh is missing; names the file.
     OSError: the folder cannot be written.
   """
   path = pathlib.Path(path)
@@ -67,17 +67,17 @@ def write_textured(path: str | os.PathLike, made: Textured, origin: Origin):
 
 
 def companions(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
-  """The material and the picture of an .obj.
+  """The material and texture files of an .obj.
 
-  Their names stand in files where a space ends a name, so they keep what all
-  readers take.
+  Their names are written into files where a space ends a name, so they keep
+  only characters that all readers accept.
   """
   stem = re.sub(r"[^A-Za-z0-9.-]+", "_", path.stem).strip("._") or "mesh"
   return path.with_name(f"{stem}.mtl"), path.with_name(f"{stem}_texture.png")
 
 
 def _opened(made: Textured, material: Any) -> Any:
-  """trimesh's mesh, whose v goes up."""
+  """A trimesh mesh, whose v points up."""
   trimesh = library("trimesh")
   uv = np.stack([made.mesh.uv[:, 0], 1 - made.mesh.uv[:, 1]], axis=-1)
   return trimesh.Trimesh(
@@ -105,7 +105,7 @@ def _obj(made: Textured, material: str, origin: Origin) -> bytes:
 def _glb(made: Textured, origin: Origin) -> bytes:
   trimesh = library("trimesh")
   image = Image.fromarray(made.texture)
-  image.format = "PNG"  # as trimesh then keeps it
+  image.format = "PNG"  # so that trimesh keeps it as PNG
   material = trimesh.visual.material.PBRMaterial(
     name=_MATERIAL,
     baseColorTexture=image,

@@ -1,4 +1,4 @@
-"""What a run of personalization is: its settings, and its steps.
+"""Parts of a personalization run: its settings and steps.
 
-`apps.personalize` is what one calls.
+Callers use `apps.personalize`.
 """

@@ -1,4 +1,4 @@
-"""A run's networks and photos, and its steps: anchors, tuning, results, numbers."""
+"""A run's networks and photos, and its steps from anchors to scores."""
 
 import dataclasses
 import json
@@ -43,20 +43,20 @@ from my3dgen_jax.training.run_folder import ID_LENGTH
 from my3dgen_jax.training.seats import Member
 from my3dgen_jax.types import Network
 
-# Where anchors that are being found are kept if there is no cache.
+# Where unfinished anchors are kept if there is no cache.
 UNFINISHED = "unfinished"
 
 
 class Result(NamedTuple):
-  """What tuning made.
+  """The result of tuning.
 
   Attributes:
-    generator: the person's own, merged, so that it and the base run through
-      one compiled program.
-    digest: another text for any other weights.
-    id: of the adapter or the tuned weights, as pictures name it.
-    numbers: how many are the person's own.
-    bytes: of their files.
+    generator: the person's generator, merged, so that it and the base share one
+      compiled program.
+    digest: text that differs for different weights.
+    id: id of the adapter or tuned weights, as written into pictures.
+    numbers: count of the person's own numbers.
+    bytes: size of their files.
   """
 
   generator: Network
@@ -85,7 +85,7 @@ class Job:
   ) -> "Job":
     """Opens a run's photos.
 
-    Raises: UserError: they do not fit the generator, or the settings.
+    Raises: UserError: they do not fit the generator or the settings.
     """
     model = shared.model
     album = open_album(
@@ -124,16 +124,16 @@ class Job:
         if photo.ws is None:
           raise UserError(
             f"{config.album}: {photo.name} has no _latent.npy, so its anchor "
-            "must be found, which compares images by LPIPS; give --lpips"
+            "must be found, which needs LPIPS; give --lpips"
           )
     if config.cache:
       make_writable(
-        config.cache, "name another folder by --cache, or none by --cache="
+        config.cache, "give another folder with --cache, or none with --cache="
       )
     return cls(config, shared, album, split, [])
 
   def warn(self, log: Callable[[str], None]):
-    """Says what a result would not be worth; the networks are there."""
+    """Warns of what the result will lack; the networks are loaded."""
     self.warnings = strangers.warnings(
       self.album,
       is_demo_prior=strangers.is_demo(self.config.checkpoint),
@@ -147,9 +147,9 @@ class Job:
     return self.config.lora if self.config.tuning.mode == "lora" else None
 
   def check_same_everywhere(self):
-    """Sees that all processes were given the same work.
+    """Checks that all processes were given the same work.
 
-    Raises: UserError that names what is not.
+    Raises: UserError: names what differs.
     """
     mine = self.description()
     first = json.loads(
@@ -163,7 +163,7 @@ class Job:
     name = run_folder.first_difference(first, mine, free)
     if name is not None:
       raise UserError(
-        f"process {processes.index()}: {name} is not that of "
+        f"process {processes.index()}: {name} differs from that of "
         "process 0; give all processes the same flags, photos "
         "and networks"
       )
@@ -188,7 +188,7 @@ class Job:
   def finder(
     self, out: pathlib.Path, generator: Network, digest: str
   ) -> AnchorFinder:
-    """What projects photos with a generator's weights."""
+    """The projector of photos for a generator's weights."""
     cache = self.config.cache
     return AnchorFinder(
       config=self.config.projection,
@@ -203,9 +203,9 @@ class Job:
     )
 
   def anchors(self, out: pathlib.Path, stop: StopRequest) -> Anchors:
-    """Of the photos to tune on, and of those held out."""
+    """Anchors of the training photos and the held-out ones."""
     path = out / run_folder.ANCHORS_FILE
-    # Those of this run: the photos are what they were.
+    # This run's anchors: the photos have not changed.
     known = processes.from_first(
       lambda: vars(Anchors.load(path)) if path.exists() else {}
     )
@@ -223,7 +223,7 @@ class Job:
     return anchors
 
   def tuning(self) -> loop.Tuning | None:
-    """What tunes everybody whose settings are these; None: nothing is tuned."""
+    """The tuning for everyone with these settings; None: nothing is tuned."""
     if self.config.tuning.mode == "none":
       return None
     needed = [
@@ -248,7 +248,7 @@ class Job:
     )
 
   def member(self, out: pathlib.Path, anchors: Anchors) -> Member:
-    """This person among those that are tuned."""
+    """This person, as a member of the tuning."""
     album, held = _to_validate(self.config, self.split.train)
     return Member(
       out,
@@ -260,7 +260,7 @@ class Job:
   def write_result(
     self, out: pathlib.Path, saved: checkpoint.Saved | None
   ) -> Result:
-    """Writes the adapter or the generator, and reads back what was written."""
+    """Writes the adapter or the generator, and reads it back."""
     if saved is None:
       return Result(self.shared.base, self.shared.digest, "none", 0, 0)
     trainable, steps = saved.state.result, int(saved.state.step)
@@ -307,7 +307,7 @@ class Job:
           "settings": json.dumps(self.description()["settings"]),
         },
       )
-      # As it was rounded, if it was.
+      # With the file's rounding, if any.
       return {
         "bytes": np.array(path.stat().st_size),
         **flatten_dict(lora_lib.load(path, self.shared.model).lora, sep="/"),
@@ -332,14 +332,14 @@ class Job:
   ) -> dict[str, Any] | None:
     """Measures both generators on the held-out photos, and shows them.
 
-    Process 0 does; the others help to find anchors, and get None.
+    Process 0 does this; the others help find anchors, and get None.
     """
     album, which = self.split.test, "held-out"
     if not album:
       album, which = self.split.train, "training"
     before = after = anchors.of(album.names)
     if result.digest != self.shared.digest and which == "held-out":
-      # A personal generator finds the photos that it has not seen itself.
+      # A personal generator projects held-out photos itself.
       after = self.finder(out, result.generator, result.digest).find(
         album, stop, title="held-out photos"
       )
@@ -349,7 +349,7 @@ class Job:
       "pretrained": (self.shared.base, before),
       "personalized": (result.generator, after),
     }
-    # Numbers are to be comparable whatever tuning computed in.
+    # Scores must be comparable whatever dtype tuning used.
     networks = {
       name: network.replace(
         module=dataclasses.replace(
@@ -385,7 +385,7 @@ class Job:
 def _to_validate(
   config: PersonalizeConfig, album: Album
 ) -> tuple[Album, Album | None]:
-  """Photos to tune on, and those that patience looks at, if there is any."""
+  """Photos to tune on, and those to validate on, if there is patience."""
   if not config.tuning.patience:
     return album, None
   parts = album.split(

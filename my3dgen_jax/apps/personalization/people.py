@@ -1,4 +1,4 @@
-"""The runs of one call, step by step: all anchors, all tuning, all numbers."""
+"""The runs of one call, step by step: all anchors, all tuning, all scores."""
 
 import contextlib
 import pathlib
@@ -19,11 +19,11 @@ from my3dgen_jax.training.loop import Tuning
 
 
 class Run(NamedTuple):
-  """One of the runs that a call makes.
+  """One of a call's runs.
 
   Attributes:
-    config: its settings.
-    flags: text of a flagfile that repeats it, or None.
+    config: the run's settings.
+    flags: text of a flagfile that reproduces it, or None.
   """
 
   config: PersonalizeConfig
@@ -31,16 +31,16 @@ class Run(NamedTuple):
 
   @property
   def out(self) -> pathlib.Path:
-    """Its folder."""
+    """The run's folder."""
     return pathlib.Path(self.config.out).expanduser()
 
 
 class People:
-  """Those runs; of several, one that fails does not stop the others.
+  """The runs of a call; one that fails does not stop the others.
 
   Attributes:
-    results: of each run its summary, or why there is none; None so far.
-    measured: numbers of those that this call has measured.
+    results: each run's summary, or its error; None until there is one.
+    measured: indices of the runs that this call has measured.
   """
 
   def __init__(
@@ -55,10 +55,10 @@ class People:
     self.measured: set[int] = set()
 
   def begin(self, *, seconds: float):
-    """Says what there is to do.
+    """Logs the work to do.
 
     Args:
-      seconds: that it has taken so far, for all of them.
+      seconds: seconds taken so far, for all runs.
     """
     self._seconds = [seconds / len(self._runs)] * len(self._runs)
     for number, (run, job) in enumerate(zip(self._runs, self._jobs)):
@@ -79,7 +79,7 @@ class People:
       )
 
   def find_anchors(self, stop: StopRequest):
-    """Of everybody's photos."""
+    """Finds the anchors of everyone's photos."""
     for number, run, job in self._left():
       with self._on_the_way(number):
         began = time.monotonic()
@@ -89,13 +89,13 @@ class People:
         self._seconds[number] += self._anchor_seconds[number]
 
   def tune_and_measure(self, stop: StopRequest, together: int):
-    """Everybody; see `personalize_all`."""
+    """Tunes and measures everyone; see `personalize_all`."""
     left = list(self._left())
     if not left:
       return
     tuning = left[0][2].tuning()
     if tuning is None or tuning.lora_config is None:
-      # All weights of many people would fill the memory.
+      # All weights of many people would fill memory.
       for one in left:
         self._tune(tuning, [one], stop, 1)
         self._measure([one], stop)
@@ -130,12 +130,12 @@ class People:
         self._seconds[number] += state.seconds
 
   def _forget_pixels(self, job: Job):
-    """Of many albums not all fit the memory."""
+    """Frees a job's pixels, as many albums may not fit in memory."""
     if len(self._runs) > 1:
       job.album.forget_pixels()
 
   def _measure(self, left: Sequence[tuple[int, Run, Job]], stop: StopRequest):
-    """Writes adapters, compares, draws and sums up."""
+    """Writes adapters, compares, draws and summarizes."""
     for number, run, job in left:
       if self.results[number] is not None:
         continue  # has failed
@@ -160,21 +160,21 @@ class People:
         self._forget_pixels(job)
 
   def _left(self) -> Iterator[tuple[int, Run, Job]]:
-    """Those who have neither ended nor failed."""
+    """The runs that have neither finished nor failed."""
     for number, (run, job) in enumerate(zip(self._runs, self._jobs)):
       if self.results[number] is None:
         yield number, run, job
 
   @contextlib.contextmanager
   def _on_the_way(self, number: int) -> Iterator[None]:
-    """One person's work, whose failure is their own."""
+    """Within the block, a failure concerns one person only."""
     try:
       yield
     except UserError as error:
       self._fail(number, error)
 
   def _fail(self, number: int, error: UserError):
-    # Other processes would wait for one that goes on alone.
+    # Other processes would wait for one that continues alone.
     if len(self._runs) == 1 or processes.count() > 1:
       raise error
     self.results[number] = error

@@ -1,4 +1,4 @@
-"""All settings of a run, and which of them may change when it goes on."""
+"""All settings of a run, and which may change when it resumes."""
 
 import dataclasses
 import pathlib
@@ -27,8 +27,8 @@ from my3dgen_jax.models.encoder_files import (
   read_facts,
 )
 
-# Settings that say where and how fast, and what is written besides, not what a
-# run makes; photos are compared themselves.
+# Settings of where, how fast, and which extra files, not of the result; photos
+# are compared by content.
 CIRCUMSTANCES = (
   "out",
   "checkpoint",
@@ -52,8 +52,8 @@ CIRCUMSTANCES = (
   "split_seed",
   "precision",
 )
-ALL = "all"  # of `reference`: every photo of the album
-# What may be another when a run goes on: those, and how long.
+ALL = "all"  # value of `reference`: every photo of the album
+# What may change when a run resumes: those, and its length.
 FREE = (
   "version",
   "generator.precision",
@@ -67,24 +67,24 @@ FREE = (
 
 @dataclasses.dataclass(frozen=True)
 class PersonalizeConfig:
-  """A whole run."""
+  """All settings of a run."""
 
   checkpoint: str = setting(REQUIRED, "Folder of the pretrained generator.")
-  album: str = setting(REQUIRED, "Folder or zip of photos.")
-  out: str = setting(REQUIRED, "Folder of the run.")
+  album: str = setting(REQUIRED, "Album: a folder or zip of photos.")
+  out: str = setting(REQUIRED, "Folder for the run.")
   camera_convention: str = setting("", CONVENTION_HELP)
   lpips: str | None = setting(None, "Folder of LPIPS's weights.")
   identity: str | None = setting(None, "Folder of a face recognition network.")
   encoder: str | None = setting(
     None,
-    "Folder of an encoder of the generator, that launch.train_encoder has "
-    "written; default: CHECKPOINT_encoder, if it is there; empty: none.",
+    "Folder of an encoder for the generator, written by "
+    "launch.train_encoder; default: CHECKPOINT_encoder, if any; empty: none.",
     later=True,
   )
   adapter_init: str | None = setting(
     None,
-    "File of an adapter of the same base, rank and layers that tuning starts "
-    "from; default: one that changes nothing.",
+    "Adapter file to start tuning from, with the same base, rank and layers; "
+    "default: an adapter that changes nothing.",
     later=True,
   )
   test: Selection | None = setting(
@@ -98,16 +98,16 @@ class PersonalizeConfig:
     "reference.txt, if it has one, else all; all: all of them.",
   )
   train: Selection | None = setting(
-    None, "Photos to learn from, of those that are left; default: all of them."
+    None, "Number of training photos, from those left; default: all of them."
   )
   validation: Selection = setting(
     0.1,
-    "Photos of those to learn from that --patience looks at in their place: a "
+    "Training photos to set apart as validation photos for --patience: a "
     "number, a share, or a file with one name per line.",
     later=True,
   )
   split_seed: int = setting(
-    0, "Seed, >= 0, of the photos that a number or a share selects.", low=0
+    0, "Seed for selecting photos by a number or a share, >= 0.", low=0
   )
   lora: LoraConfig = part(LoraConfig(), "lora_")
   projection: ProjectionConfig = part(ProjectionConfig(), "anchor_")
@@ -117,16 +117,17 @@ class PersonalizeConfig:
     None, "Side of image_raw, pixels; default: the checkpoint's.", low=1
   )
   dtype: Literal["float32", "bfloat16"] | None = setting(
-    None, "Type of activations; default: the checkpoint's."
+    None, "Dtype of activations; default: the checkpoint's."
   )
-  # Of products on accelerators, see `GeneratorConfig`; None: the generator's.
+  # Precision of products on accelerators, see `GeneratorConfig`; None: the
+  # generator's.
   precision: Literal["default", "high", "highest"] | None = None
   adapter_dtype: Literal["float32", "float16", "int8", "int4"] = setting(
     "float32",
-    "Type of the numbers in the adapter's file, 32 to at most 4 bits each.",
+    "Dtype of the numbers in the adapter file, from 32 down to 4 bits each.",
   )
   cache: str | None = setting(
-    None, "Folder of anchors that other runs have found; empty: none."
+    None, "Cache folder of anchors, shared by runs; empty: none."
   )
   devices: int | None = setting(
     None,
@@ -134,14 +135,14 @@ class PersonalizeConfig:
     low=1,
   )
   save_every: int = setting(500, "Steps between saved states, >= 1.", low=1)
-  log_every: int = setting(10, "Steps between logged ones, >= 1.", low=1)
+  log_every: int = setting(10, "Steps between log lines, >= 1.", low=1)
   pictures: int = setting(
-    4, "Held-out photos in before_after.png, at most; >= 1.", low=1
+    4, "Held-out photos to show in before_after.png, at most; >= 1.", low=1
   )
   report: bool = setting(False, "Write report/index.html at the end.")
 
   def validate(self) -> "PersonalizeConfig":
-    """Checks the parts; raises ConfigError, naming the field."""
+    """Checks every field; raises ConfigError naming a bad one."""
     conventions.parse(self.camera_convention)
     self.lora.validate("lora_")
     self.projection.validate()
@@ -168,11 +169,11 @@ class PersonalizeConfig:
 
 
 def with_lists(config: PersonalizeConfig, place: str) -> PersonalizeConfig:
-  """The config with the album's own lists where it says nothing.
+  """The config, with the album's own lists where it names none.
 
   Args:
-    config: of the run.
-    place: of the album, as it was opened.
+    config: the run's settings.
+    place: the opened album's place.
   """
   found = {}
   for name, file, otherwise in (
@@ -190,15 +191,15 @@ def with_encoder(
   begun: Mapping[str, Any] | None,
   log: Callable[[str], None] = print,
 ) -> PersonalizeConfig:
-  """The config with the encoder that it asks for, or that there is.
+  """The config, with the requested or the default encoder.
 
   Args:
-    config: of the run.
-    begun: settings that the run's config.json holds; None: there is no run.
-    log: called with a line where an encoder is passed over.
+    config: the run's settings.
+    begun: settings in the run's config.json; None: there is no run.
+    log: called with a line if an encoder is skipped.
 
-  Raises: UserError: the encoder that is asked for is not there, or is another
-    generator's.
+  Raises: UserError: the requested encoder is missing, or belongs to another
+    generator.
   """
   projection = config.projection
   without = lambda: dataclasses.replace(
@@ -209,7 +210,7 @@ def with_encoder(
   given = config.encoder or projection.init == "encoder"
   if begun is not None and not given:
     if begun.get("projection", {}).get("init") != "encoder":
-      return without()  # a run goes on as it has begun
+      return without()  # a run resumes as it began
     given = True
   if config.encoder == "" and not given:
     return without()
@@ -243,16 +244,16 @@ def with_encoder(
 def with_begun_lists(
   config: PersonalizeConfig, begun: Mapping[str, Any] | None
 ) -> PersonalizeConfig:
-  """The config with what a run that goes on was told, where it says nothing.
+  """The config, with a resumed run's settings where it gives none.
 
   Args:
-    config: of the run.
-    begun: settings that the run's config.json holds; None: there is no run.
+    config: the run's settings.
+    begun: settings in the run's config.json; None: there is no run.
   """
   if begun is None:
     return config
   found = {"test": begun.get("test"), "reference": begun.get("reference")}
-  if found["reference"] is None:  # as versions wrote it that knew no lists
+  if found["reference"] is None:  # written by versions before lists
     found["reference"] = ALL
   return dataclasses.replace(
     config,

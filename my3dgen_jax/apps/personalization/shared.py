@@ -1,4 +1,4 @@
-"""What all runs of one generator share: its weights, and the networks."""
+"""What all runs of one generator share: its weights and the networks."""
 
 import dataclasses
 import pathlib
@@ -27,15 +27,15 @@ from my3dgen_jax.types import Network
 
 @dataclasses.dataclass(frozen=True)
 class Shared:
-  """Read once, however many people are tuned.
+  """Weights and networks, read once for any number of people.
 
   Attributes:
-    devices: of all processes.
+    devices: the devices of all processes.
     base: the pretrained generator.
-    digest: of its files.
-    networks: "lpips", "identity" and "encoder", as far as they are wanted,
-      once `read_networks` has read them.
-    digests: of their files.
+    digest: digest of the generator's files.
+    networks: those of "lpips", "identity" and "encoder" that are needed, once
+      `read_networks` has read them.
+    digests: digests of the networks' files.
     start: the adapter that tuning starts from; empty: one that changes nothing.
   """
 
@@ -60,14 +60,14 @@ class Shared:
     shelf: Shelf | None = None,
     log: Callable[[str], None] = print,
   ) -> "Shared":
-    """Reads what a run's settings name, but what is on the shelf.
+    """Reads what a run's settings name, unless it is on the shelf.
 
     Args:
-      config: of the run, or of the first of many.
-      devices: of all processes.
-      people: how many it is for, as `log` is told.
-      shelf: what earlier runs of this process have read.
-      log: called with a line.
+      config: settings of the run, or of the first of many.
+      devices: the devices of all processes.
+      people: count of people, for the log.
+      shelf: networks read by earlier runs of this process.
+      log: called with one line of progress.
 
     Raises: UserError: bad input, as `personalize` does.
     """
@@ -93,18 +93,18 @@ class Shared:
       model, config.lora
     ):
       raise ConfigError(
-        f"lora_targets: {' '.join(config.lora.targets)} fit no module"
+        f"lora_targets: {' '.join(config.lora.targets)} match no module"
       )
     return cls(devices, Network(variables, Generator(model)), digest, {}, {})
 
   def read_networks(
     self, config: PersonalizeConfig, shelf: Shelf | None = None
   ):
-    """Reads LPIPS, face network, encoder and first adapter, where wanted.
+    """Reads LPIPS, identity network, encoder and initial adapter, if needed.
 
     Args:
-      config: as `load`'s.
-      shelf: likewise.
+      config: the settings, as for `load`.
+      shelf: the shelf, likewise.
 
     Raises: UserError: bad input, as `personalize` does.
     """
@@ -139,17 +139,17 @@ class Shared:
     path = pathlib.Path(str(config.adapter_init)).expanduser()
     if config.tuning.mode != "lora":
       raise ConfigError(
-        f"adapter_init: is for mode lora alone, this is {config.tuning.mode}"
+        f"adapter_init: needs mode lora, got {config.tuning.mode}"
       )
     found = lora_lib.load(path, self.model)
     base = found.metadata.get(lora_lib.BASE_DIGEST, self.digest)
     if base != self.digest or found.config != config.lora:
       reason = (
-        f"of another base, {base[:ID_LENGTH]}"
+        f"for another base, {base[:ID_LENGTH]}"
         if base != self.digest
         else f"for {found.config}, tuning is for {config.lora}"
       )
-      raise UserError(f"{path}: is {reason}; name another by --adapter_init")
+      raise UserError(f"{path}: is {reason}; give another with --adapter_init")
     self.start.update(found.lora)
     self.digests["adapter_init"] = run_folder.file_digest(path)
 
@@ -157,7 +157,7 @@ class Shared:
 def _check_sizes(
   config: PersonalizeConfig, model: GeneratorConfig, backbone: str
 ):
-  """LPIPS cannot look at images that are too small."""
+  """Checks that images are large enough for LPIPS."""
   check_sizes(config.projection, model.img_resolution, backbone, "anchor_")
   network = backbones.NETWORKS[backbone]
   side = model.neural_rendering_resolution

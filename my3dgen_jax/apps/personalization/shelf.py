@@ -1,4 +1,4 @@
-"""Networks that stay in memory from one run of a process to the next."""
+"""Networks kept in memory between runs of a process."""
 
 import collections
 import os
@@ -10,13 +10,13 @@ from my3dgen_jax.training import run_folder
 
 
 class Shelf:
-  """Keeps what was read last; nothing that is on it may be changed."""
+  """Keeps what was read last; its contents must not be changed."""
 
   def __init__(self, most: int = 6):
-    """An empty one.
+    """Makes an empty shelf.
 
     Args:
-      most: networks to keep, >= 1; those used last.
+      most: networks to keep, >= 1; the last used ones stay.
     """
     self._most = most
     self._kept: collections.OrderedDict[Hashable, Any] = (
@@ -24,7 +24,7 @@ class Shelf:
     )
 
   def get(self, name: Hashable, load: Callable[[], Any]) -> Any:
-    """What is called so; loaded if it is not there."""
+    """The entry of this name, loaded if it is missing."""
     if name not in self._kept:
       self._kept[name] = load()
       while len(self._kept) > self._most:
@@ -35,15 +35,15 @@ class Shelf:
   def with_digest(
     self, file: str | os.PathLike, load: Callable[[], Any], *settings: Any
   ) -> tuple[Any, str]:
-    """What a file of weights holds, and its SHA-256.
+    """The network of a weights file, and the file's SHA-256.
 
     Args:
-      file: read each time, so that another one of its name is noticed.
-      load: reads a network of it.
-      *settings: what else the network depends on.
+      file: the weights file; hashed each time, so that changes are noticed.
+      load: function that loads the network.
+      *settings: other values that the network depends on.
     """
     path = pathlib.Path(file).absolute()
     if not path.is_file():
-      return load(), ""  # which says what is wrong
+      return load(), ""  # `load` reports what is wrong
     digest = run_folder.file_digest(path)
     return self.get((path, digest, *settings), load), digest

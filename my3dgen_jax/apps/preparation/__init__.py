@@ -1,4 +1,4 @@
-"""From anybody's photos or video to an album.
+"""From anyone's photos or video to an album.
 
 Imports `data` and `losses`; needs no generator.
 """

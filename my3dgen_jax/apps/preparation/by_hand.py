@@ -1,4 +1,4 @@
-"""Landmarks that the user clicks: for cats, and where a detector saw nobody.
+"""Landmarks clicked by hand: for cats, and where a detector found no face.
 
 out/cat_marks.json, out/face_marks.json   a landmarks file, kept after each
                                           photo; a later run reads it
@@ -22,14 +22,14 @@ from my3dgen_jax.data.faces.landmarks import Face, Given
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs.interrupts import StopRequest
 
-_FRAMES = 20  # of a video that are marked by hand, at most
-_LOOKED_AT = 12  # photos without a face, in which cats are looked for
-# How reasons of photos begin that marks would mend.
+_FRAMES = 20  # of a video to mark by hand, at most
+_LOOKED_AT = 12  # photos without a face to search for cats
+# How reasons begin that marks would resolve.
 _NOT_FOUND = ("no face was found", "has no landmarks", "bad landmarks")
 
 
 class MarkFaces(Protocol):
-  """What lets the user mark; `apps.marking.server.mark_in_browser`."""
+  """Lets the user mark faces; see `apps.marking.server.mark_in_browser`."""
 
   def __call__(
     self,
@@ -43,7 +43,7 @@ class MarkFaces(Protocol):
 
 
 def marks_file(config: PrepareConfig) -> pathlib.Path:
-  """Where marks are kept."""
+  """The file of marks."""
   return pathlib.Path(config.out).expanduser() / f"{config.domain}_marks.json"
 
 
@@ -55,18 +55,18 @@ def cats_known(
   stop: StopRequest,
   log: Callable[[str], None],
 ) -> Given:
-  """Landmarks of cats: given ones, those marked before, and new marks.
+  """Landmarks of cats: given ones, earlier marks, and new marks.
 
-  The page opens where a photo has none and no landmarks were given, or where
-  the user asks for it.
+  The page opens if a photo has none and no landmarks were given, or if the user
+  asks for it.
 
   Args:
     records: the photos.
-    config: how.
-    known: of `given_landmarks.known_faces`.
-    mark: opens the page.
-    stop: looked at while the page is open.
-    log: called with lines.
+    config: the settings.
+    known: landmarks from `given_landmarks.known_faces`.
+    mark: function that opens the page.
+    stop: request to stop, checked while the page is open.
+    log: called with lines of progress.
 
   Raises: as `mark`.
   """
@@ -83,13 +83,13 @@ def cats_known(
   if marks.count() < len(wanted) and (known is None or config.mark):
     if not cat_detector.available():
       log(
-        "cats' faces are not looked for, as OpenCV is missing: pip install "
-        '".[prepare]"; marking them by hand goes on'
+        "cats' faces are not detected, as OpenCV is missing: pip install "
+        '".[prepare]"; you can still mark them by hand'
       )
     mark(marks, stop, detect=cat_detector.find_cats, log=log)
   for record in wanted:
     if marks.of(record.file) == []:
-      record.reason = "was skipped while marking"
+      record.reason = "skipped while marking"
   return Given({**have.faces, **marks.given().faces}, have.faults)
 
 
@@ -124,7 +124,7 @@ def _marks_of(records: Sequence[Record], config: PrepareConfig) -> Marks:
 
 
 def faces_marked(config: PrepareConfig) -> dict[str, list[Face]]:
-  """Faces of people that were marked in an earlier run, by their photos.
+  """Faces of people marked in an earlier run, by photo.
 
   Raises: UserError: the file is damaged.
   """
@@ -139,16 +139,16 @@ def mark_the_rest(
   stop: StopRequest,
   log: Callable[[str], None],
 ) -> list[Record]:
-  """Lets the user mark people whom the detector did not find.
+  """Lets the user mark people that the detector missed.
 
   Args:
-    records: the photos, looked at.
-    config: how.
-    mark: opens the page.
-    stop: looked at while the page is open.
-    log: called with lines.
+    records: the photos, after detection.
+    config: the settings.
+    mark: function that opens the page.
+    stop: request to stop, checked while the page is open.
+    log: called with lines of progress.
 
-  Returns: those that are marked now; `faces_marked` has the marks.
+  Returns: the newly marked photos; `faces_marked` has the marks.
   Raises: as `mark`.
   """
   wanted = [record for record in _few_frames(records) if _not_found(record)]
@@ -165,7 +165,7 @@ def _not_found(record: Record) -> bool:
 def hint_of_cats(
   records: Sequence[Record], config: PrepareConfig
 ) -> str | None:
-  """Says that photos without a person's face show cats, if they do."""
+  """Hints that photos without a person's face show cats, if they do."""
   missed = [
     record for record in records if _not_found(record) and record.video is None
   ]
@@ -174,7 +174,7 @@ def hint_of_cats(
   step = -(-len(missed) // _LOOKED_AT)
   looked_at = missed[::step]
   cats = sum(_shows_a_cat(record.path) for record in looked_at)
-  # People are taken for cats in three of ten photos, cats in eight.
+  # The detector sees a cat in 3 of 10 photos of people, and in 8 of 10 of cats.
   if 2 * cats <= len(looked_at):
     return None
   return (

@@ -1,4 +1,4 @@
-"""Which faces and photos the album keeps, and for what."""
+"""Chooses the album's faces and photos, and what each is for."""
 
 import pathlib
 from collections.abc import Callable, Sequence
@@ -15,11 +15,11 @@ from my3dgen_jax.data.faces import photo_quality, pose_spread
 from my3dgen_jax.errors import UserError
 
 LOOKS_LIKE, TINY = "looks like", "tiny"
-_MOST_CUT_OFF = 0.1  # share of a face's landmarks outside of its photo
-_LEAST_SPLIT = 5  # photos; of fewer, a share of them is none
-_RIVAL = 0.8  # share of the person's photos from which on another is told of
+_MOST_CUT_OFF = 0.1  # share of a face's landmarks outside its photo
+_LEAST_SPLIT = 5  # photos; a share of fewer selects none
+_RIVAL = 0.8  # share of the person's photos at which another is reported
 _BATCH = 16  # faces that a recognition network sees at a time
-# Networks trained on faces aligned to ArcFace's template; others see the
+# Networks trained on faces aligned to ArcFace's template; others get the
 # generator's crop.
 _ALIGNED_NETWORKS = ("ir_se50", "mobilefacenet")
 
@@ -30,14 +30,14 @@ def choose_faces(
   network: Any,
   log: Callable[[str], None],
 ):
-  """Fills in which face of a photo counts.
+  """Chooses the face that counts in each photo.
 
   Args:
-    records: the photos; those of another person get their reason.
+    records: the photos; those of another person get a reason.
     domain: a key of `looks.DOMAINS`.
-    network: of face recognition, a module and its variables; None: the largest
-      face counts.
-    log: called with lines about what it came to.
+    network: face recognition network, a module and its variables; None: the
+      largest face counts.
+    log: called with lines about the outcome.
   """
   seen = [
     (i, face)
@@ -53,14 +53,14 @@ def choose_faces(
       if record.look is not None and record.look.faces:
         record.seen = record.look.faces[0]
     log(
-      "whose faces they are is not checked"
+      "identity is not checked"
       + (
         ": that needs a face recognition network (--identity)"
         if domain == "face"
         else ""
       )
       + (
-        f"; of {several} photos that show several, the largest face is taken"
+        f"; of {several} photos with several faces, the largest is used"
         if several
         else ""
       )
@@ -75,22 +75,22 @@ def choose_faces(
       record.reason = ""
     elif record.seen is None and not record.reason:
       record.seen, record.similarity = face, float(cosine)  # the largest
-      record.reason = f"another person, it seems: similarity {cosine:.2f}"
+      record.reason = f"seems to be another person: similarity {cosine:.2f}"
   if several:
-    log(f"{several} photos show several faces; the person's was taken")
+    log(f"{several} photos show several faces; the person's was used")
   other = photo_quality.photos_of_another(embeddings, photos, mine)
   if other and other >= _RIVAL * mine.sum():
     log(
       f"another person is in {other} photos, the album's in {mine.sum()}:"
-      " kept.png shows whether it is the right one; if not, add photos "
-      "of the right one or take out some of the other"
+      " check kept.png for the right one; if it is wrong, add photos "
+      "of the right one or remove some of the other"
     )
 
 
 def _embed(
   network: Any, records: Sequence[Record], seen: Sequence[tuple[int, Seen]]
 ) -> np.ndarray:
-  """What a recognition network makes of faces, [N, features]."""
+  """Embeddings of faces by a recognition network, [N, features]."""
   module, variables = network.module, network.variables
   if module.network in _ALIGNED_NETWORKS:
     function = jax.jit(module.embed_faces)
@@ -103,7 +103,7 @@ def _embed(
   result = []
   for start in range(0, len(seen), _BATCH):
     batch = np.stack([pictures(*one) for one in seen[start : start + _BATCH]])
-    # Always one shape, which compiles once.
+    # One shape, so that it compiles once.
     padding = [(0, _BATCH - len(batch))] + [(0, 0)] * 3
     result.append(
       np.asarray(function(variables, images.to_float(np.pad(batch, padding))))[
@@ -114,9 +114,9 @@ def _embed(
 
 
 def set_aside(records: Sequence[Record], config: PrepareConfig):
-  """Fills in why photos are set aside.
+  """Sets photos aside, with their reasons.
 
-  Raises: UserError: a photo that is to be kept is not there.
+  Raises: UserError: a photo to keep does not exist.
   """
   wanted = {printable(name) for name in config.keep}
   free = []  # those that checks may set aside
@@ -132,7 +132,7 @@ def set_aside(records: Sequence[Record], config: PrepareConfig):
       free.append(record)
   unknown = wanted - set().union(*(_names(record) for record in records))
   if unknown:
-    raise UserError(f"keep: there is no photo {sorted(unknown)[0]!r}")
+    raise UserError(f"keep: no photo named {sorted(unknown)[0]!r}")
   if config.duplicate < 1:
     for i, other in zip(
       range(len(free)),
@@ -146,7 +146,7 @@ def set_aside(records: Sequence[Record], config: PrepareConfig):
 
 
 def _names(record: Record) -> set:
-  """What a user may call a photo."""
+  """The names by which a user may refer to a photo."""
   base = record.file.rpartition("/")[2]
   return {
     record.file,
@@ -158,7 +158,7 @@ def _names(record: Record) -> set:
 
 
 def _fault(seen: Seen, roll: float, config: PrepareConfig) -> str:
-  """What is wrong with a face, as it is said to the user; "" if nothing."""
+  """What is wrong with a face, worded for the user; "" if nothing."""
   quality = seen.quality
   scale = quality.side / config.size
   if seen.cut_off > _MOST_CUT_OFF:
@@ -169,9 +169,7 @@ def _fault(seen: Seen, roll: float, config: PrepareConfig) -> str:
       f"(min_inside {config.min_inside:g})"
     )
   if abs(roll) > config.max_roll:
-    return (
-      f"leans to a side: {abs(roll):.0f} degrees (max_roll {config.max_roll:g})"
-    )
+    return f"tilted: {abs(roll):.0f} degrees (max_roll {config.max_roll:g})"
   if scale < config.min_scale:
     return (
       f"{TINY}: {quality.side:.0f} pixels for {config.size} "
@@ -184,12 +182,12 @@ def _fault(seen: Seen, roll: float, config: PrepareConfig) -> str:
     )
   # A cat may be black and white itself.
   if config.domain == "face" and quality.color < config.min_color:
-    return f"grey: {quality.color:.1f} (min_color {config.min_color:g})"
+    return f"gray: {quality.color:.1f} (min_color {config.min_color:g})"
   return ""
 
 
 def _choose_frames(records: Sequence[Record], config: PrepareConfig):
-  """Sets aside frames of a video, but for those that spread the poses."""
+  """Sets aside a video's frames, except those that spread the poses."""
   videos: dict[pathlib.Path, list[Record]] = {}
   for record in records:
     if record.video is not None:
@@ -207,12 +205,12 @@ def _choose_frames(records: Sequence[Record], config: PrepareConfig):
 def split(
   kept: Sequence[Record], config: PrepareConfig, log: Callable[[str], None]
 ):
-  """Fills in which part of the album each photo is.
+  """Assigns each photo to a part of the album.
 
   Args:
     kept: the photos of the album.
     config: the sizes of the parts.
-    log: called with a line where the album is too small for parts.
+    log: called with a line if the album is too small for parts.
   """
   counts = {}
   for part in ("test", "reference"):
@@ -229,7 +227,7 @@ def split(
   if sum(counts.values()) > len(kept) // 2:
     log(
       f"{sum(counts.values())} photos for test and reference would leave "
-      f"too few of {len(kept)}: there are none"
+      f"too few of {len(kept)} photos; none are set apart"
     )
     counts = dict.fromkeys(counts, 0)
   for record in kept:

@@ -1,4 +1,4 @@
-"""How photos become an album: what a user chooses."""
+"""The user's choices: how photos become an album."""
 
 import dataclasses
 import math
@@ -14,24 +14,24 @@ class PrepareConfig:
   """How photos become an album."""
 
   photos: str = setting(
-    "", "Folder of photos and videos, with all folders in it; or one video."
+    "", "Folder of photos and videos, including subfolders; or one video."
   )
-  out: str = setting("", "Folder to write; the album is in its album/.")
+  out: str = setting("", "Folder to write; the album goes into its album/.")
   size: int = setting(
-    512, "Side of the crops, pixels, 16 to 4096: the generator's."
+    512, "Side of the crops, pixels, 16 to 4096: that of the generator."
   )
   domain: Literal["face", "cat"] = setting(
-    "face", "Whose faces to find: face (of people) or cat."
+    "face", "Kind of faces to find: face (people) or cat."
   )
   detections: str = setting(
     "",
     "Landmarks to use instead of a detector: a folder of NAME.txt (cats: "
-    "NAME.jpg.cat), or a JSON file. Cats' are looked for beside the photos.",
+    "NAME.jpg.cat), or a JSON file. For cats, also searched beside the photos.",
   )
   mark: bool = setting(
     False,
-    "Open a page in the browser, on which you mark faces that were not found. "
-    "It opens for cats whose landmarks are not given anyway.",
+    "Open a page in the browser to mark faces that were not found. "
+    "For cats without landmarks it always opens.",
   )
   identity: str = setting(
     "",
@@ -45,12 +45,11 @@ class PrepareConfig:
   min_color: float = setting(
     photo_quality.MIN_COLOR,
     "Least color of a photo of people, in "
-    "[0, 255]; grey and sepia photos have less.",
+    "[0, 255]; gray and sepia photos have less.",
   )
   # Measured by benchmarks/small_faces.py: the smaller, the more harm.
   min_scale: float = setting(
-    0.4,
-    "Least number of the photo's pixels for each of the crop's, along a side.",
+    0.4, "Least number of photo pixels per crop pixel, along a side."
   )
   min_inside: float = setting(
     0.5,
@@ -59,13 +58,13 @@ class PrepareConfig:
   )
   max_roll: float = setting(
     upright.MAX_ROLL,
-    "Most that a head may lean to a side, degrees, in [0, 180]; photos that "
-    "lie or stand on their heads are turned before.",
+    "Largest tilt of a head, degrees, in [0, 180]; sideways and upside-down "
+    "photos are turned first.",
   )
   duplicate: float = setting(
     photo_quality.DUPLICATE,
-    "Least correlation of two faces, in [0, 1], at "
-    "which one repeats the other; 1: none does.",
+    "Least correlation of two faces, in [0, 1], that "
+    "makes one a duplicate; 1: none.",
   )
   frames: int = setting(60, "Frames to take from each video, at most; >= 1.")
   test: float = setting(
@@ -74,17 +73,15 @@ class PrepareConfig:
   reference: float = setting(
     0.1, "Photos to compare identity with: a share below 1, or a number."
   )
-  mirror: bool = setting(
-    False, "Add mirrored copies of the photos to learn from."
-  )
+  mirror: bool = setting(False, "Add mirrored copies of the training photos.")
   keep: tuple[str, ...] = setting(
-    (), "Names of photos that no check may set aside."
+    (), "Names of photos to keep whatever the checks say."
   )
-  workers: int = setting(0, "Processes to use; 0: one for each core.")
+  workers: int = setting(0, "Processes to use; 0: one per core.")
   overwrite: bool = setting(False, "Replace the album in --out.")
 
   def validate(self) -> "PrepareConfig":
-    """Checks the fields; raises ConfigError that names one."""
+    """Checks every field; raises ConfigError naming a bad one."""
     for name in ("photos", "out"):
       if not getattr(self, name):
         raise ConfigError(
@@ -126,5 +123,7 @@ class PrepareConfig:
           f"{name}: expected a share below 1 or a whole number, got {value}"
         )
     if self.domain != "face" and self.identity:
-      raise ConfigError("identity: tells people apart, not cats; leave it out")
+      raise ConfigError(
+        "identity: it distinguishes people, not cats; leave it out"
+      )
     return self

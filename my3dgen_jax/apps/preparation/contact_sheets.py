@@ -1,4 +1,4 @@
-"""Pictures of many photos, to be looked through at a glance."""
+"""Contact sheets of many photos."""
 
 import dataclasses
 import os
@@ -13,13 +13,13 @@ from my3dgen_jax.data import images
 from my3dgen_jax.data.fonts import font_for
 
 _COLUMNS = 8
-_SIDE = 160  # of a tile, pixels
+_SIDE = 160  # side of a tile, pixels
 _LINES = 3
 _FONT = 12
 _LINE_HEIGHT = 14
-_LETTERS = 26  # in a line
+_LETTERS = 26  # characters per line
 _GAP = 4
-_PAGE = 240  # tiles; more would be no glance
+_PAGE = 240  # tiles per page
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,10 +27,10 @@ class Tile:
   """One photo of a sheet.
 
   Attributes:
-    image: [H, W, 3] uint8 of any size, or None: a grey square.
-    title: e.g. its name; shortened where it is too long.
-    text: up to two lines under it, broken where that is needed.
-    color: of the text.
+    image: [H, W, 3] uint8 of any size; None: a gray square.
+    title: a title, e.g. the photo's name; shortened if too long.
+    text: up to two lines below it, wrapped if needed.
+    color: the text's color.
   """
 
   image: np.ndarray | None
@@ -42,15 +42,15 @@ class Tile:
 def write(
   folder: str | os.PathLike, name: str, tiles: Sequence[Tile]
 ) -> list[str]:
-  """Writes `NAME.png` and, of many photos, `NAME_2.png` and so on.
+  """Writes `NAME.png` and, for many photos, `NAME_2.png`, …
 
   Args:
-    folder: it is there.
-    name: without its extension.
-    tiles: in their order.
+    folder: an existing folder.
+    name: the file's name, without its extension.
+    tiles: the tiles, in order.
 
-  Returns: the files' names; none where there is no photo.
-  Raises: OSError if the folder cannot be written.
+  Returns: the files' names; none if there are no photos.
+  Raises: OSError: the folder cannot be written.
   """
   names = []
   for start in range(0, len(tiles), _PAGE):
@@ -100,13 +100,13 @@ def sheet(tiles: Sequence[Tile]) -> np.ndarray:
 
 
 def small(image: np.ndarray) -> np.ndarray:
-  """A photo as sheets show it: of many, only this need be in memory.
+  """A photo at a sheet's size, so that many fit in memory.
 
   Args:
     image: [H, W, 3] uint8.
 
-  Returns: of the same shape, at most 160 pixels along a side; what is as
-    small already is as it was.
+  Returns: [h, w, 3] uint8, at most 160 pixels along a side; smaller images are
+    unchanged.
   """
   result = Image.fromarray(image)
   result.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
@@ -114,5 +114,5 @@ def small(image: np.ndarray) -> np.ndarray:
 
 
 def _shortened(title: str) -> str:
-  """The end says more than the beginning: names are numbered there."""
+  """Shortens a title at its start: names are numbered at their end."""
   return title if len(title) <= _LETTERS else "…" + title[1 - _LETTERS :]

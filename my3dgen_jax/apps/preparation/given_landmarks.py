@@ -1,4 +1,4 @@
-"""Landmarks that a user gives, and whose photo they belong to."""
+"""Landmarks given by the user, and the photos they belong to."""
 
 import pathlib
 from collections.abc import Sequence
@@ -14,15 +14,14 @@ from my3dgen_jax.errors import UserError
 def known_faces(
   config: PrepareConfig, photos: Sequence[pathlib.Path]
 ) -> Given | None:
-  """Reads landmarks that were given.
+  """Reads the given landmarks.
 
   Args:
-    config: `detections` says where they are, `domain` which they are.
-    photos: the files, beside which cats' are looked for.
+    config: the settings; `detections` is their place, `domain` their kind.
+    photos: the photos' files, beside which cats' landmarks are searched.
 
-  Returns: the faces by their photos' names; None: they are to be found, or
-    marked.
-  Raises: UserError: they cannot be read.
+  Returns: faces by photo's name; None: to be detected or marked.
+  Raises: UserError: the landmarks cannot be read.
   """
   cat = config.domain == "cat"
   count = cat_face.POINTS if cat else landmarks.FACE_POINTS
@@ -52,14 +51,14 @@ def known_faces(
 def faces_of(
   record: Record, known: Given, owners: dict[str, list[Record]]
 ) -> list[Face] | None:
-  """What is said about a photo, and about no other.
+  """The landmarks of one photo and no other.
 
   Args:
     record: the photo.
-    known: the landmarks that were given.
-    owners: of `owners_of`, all photos.
+    known: the given landmarks.
+    owners: result of `owners_of` for all photos.
 
-  Returns: None if there is nothing that can be used; the record says why then.
+  Returns: the faces; None: nothing usable, with the reason in the record.
   """
   names = [
     name
@@ -81,18 +80,18 @@ def faces_of(
       "file"
     )
   else:
-    record.reason = "has no landmarks in what was given"
+    record.reason = "has no landmarks among those given"
   return None
 
 
 def _landmark_names(record: Record) -> tuple[str, ...]:
-  """Its path in its folder or its name, with or without ending."""
+  """A photo's path in its folder or its name, with or without extension."""
   names = record.file, record.file.rpartition("/")[2]
   return (*names, *(album_files.stem(name) for name in names), record.name)
 
 
 def owners_of(records: Sequence[Record]) -> dict[str, list[Record]]:
-  """The photos that a name may stand for; a whole path is one photo's."""
+  """The photos that a name may refer to; a full path belongs to one."""
   whole: dict[str, list[Record]] = {}
   parts: dict[str, list[Record]] = {}
   for record in records:

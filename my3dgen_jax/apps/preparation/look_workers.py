@@ -1,9 +1,9 @@
-"""Many photos, looked at by several processes, each once.
+"""Detection in many photos by several processes, once per photo.
 
-What was found in a photo is kept in a file that the photo's content and the
-settings name: stopped work goes on where it was, and other choices among the
-same faces take no time. A photo that cannot be looked at is tried again the
-next time: a library may have been missing, or memory.
+What was found in a photo is cached in a file named after the photo's content
+and the settings: stopped work resumes, and other choices among the same faces
+take no time. A photo that failed is tried again next time: a library or memory
+may have been missing.
 """
 
 import collections
@@ -33,9 +33,9 @@ from my3dgen_jax.jobs.interrupts import StopRequest
 
 _IN_HAND = 2  # photos given to each process at a time
 _SUFFIX = ".npz"
-_LOG_FILE = "detector.log"  # in the cache: what detectors tell of themselves
-_LOST = "was lost while it was looked at"
-_STOPPED = "stopped while looking at photos; the same command goes on"
+_LOG_FILE = "detector.log"  # in the cache: output of the detectors
+_LOST = "was lost while being processed"
+_STOPPED = "stopped while looking at photos; the same command resumes"
 
 
 def look_at_all(
@@ -46,18 +46,18 @@ def look_at_all(
   stop: StopRequest,
   done: Callable[[int, bool], None],
 ) -> list[Look]:
-  """Looks at photos, or remembers what was seen in them.
+  """Processes photos, or loads what was found in them before.
 
   Args:
     tasks: the photos.
-    looking: how.
-    workers: processes, >= 1; of one, it is this one.
-    stop: looked at after each photo.
-    done: called after each photo with how many are done, and whether this one
-      was remembered.
+    looking: the settings.
+    workers: count of processes, >= 1; 1: this one.
+    stop: request to stop, checked after each photo.
+    done: called after each photo with the count done, and whether this one was
+      cached.
 
-  Returns: one for each photo.
-  Raises: Interrupted: `stop` was wanted; what was seen is remembered.
+  Returns: one `Look` per photo.
+  Raises: Interrupted: `stop` was requested; what was found is cached.
   """
   looking.cache.mkdir(parents=True, exist_ok=True)
   looks: list[Look | None] = [None] * len(tasks)
@@ -95,7 +95,7 @@ def look_at_all(
 def _loaded(path: pathlib.Path) -> Look | None:
   try:
     return load(path)
-  # Not there, or damaged by whatever: it is made anew.
+  # Missing, or damaged in any way: made again.
   except Exception:  # pylint: disable=broad-exception-caught
     return None
 
@@ -118,7 +118,7 @@ def _in_this_process(
 
 @contextlib.contextmanager
 def _muted(cache: pathlib.Path) -> Iterator[None]:
-  """What MediaPipe's C++ code tells on stderr goes into a file."""
+  """Redirects MediaPipe's C++ output on stderr to a file."""
   kept = os.dup(2)
   try:
     _redirect(cache)
@@ -141,11 +141,11 @@ def _in_processes(
   workers: int,
   stop: StopRequest,
 ) -> Iterator[tuple[int, str | None]]:
-  """Yields the index of each photo, and why it was not looked at, or None."""
+  """Yields each photo's index, and why it failed, or None."""
   suspects: collections.deque[int] = collections.deque()
   while waiting or suspects:
-    # What a process was looking at when it ended is looked at alone: so it is
-    # known who ended it.
+    # Photos in hand when a process died are retried one at a time, to find the
+    # one that killed it.
     alone = bool(suspects)
     queue, many = (suspects, 1) if alone else (waiting, workers)
     running: dict[futures.Future, int] = {}
@@ -155,7 +155,7 @@ def _in_processes(
         while queue and len(running) < (1 if alone else many * _IN_HAND):
           i = queue[0]
           running[pool.submit(_work, tasks[i], paths[i])] = i
-          queue.popleft()  # not before: a broken pool takes nothing
+          queue.popleft()  # not before: a broken pool accepts nothing
         ready, _ = futures.wait(
           running, timeout=0.5, return_when=futures.FIRST_COMPLETED
         )
@@ -165,11 +165,11 @@ def _in_processes(
         stop.raise_if_wanted(_STOPPED)
     except BrokenProcessPool:
       if alone:
-        for i in running.values():  # one, or none: it ended between photos
+        for i in running.values():  # one, or none if it died between photos
           yield (
             i,
             (
-              f"ends the process that looks at it; see "
+              f"kills the process that looks at it; see "
               f"{looking.cache / _LOG_FILE}"
             ),
           )
@@ -189,22 +189,22 @@ def _pool(workers: int, looking: Looking) -> futures.ProcessPoolExecutor:
   )
 
 
-# Of a worker process: how it looks, and with what.
+# State of a worker process: its settings and detector.
 _WORKER: dict[str, Any] = {}
 
 
 def _start(looking: Looking):
-  # The parent decides when to stop; and no worker outlives it.
+  # The parent decides when to stop, and no worker outlives it.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   threading.Thread(target=_end_with_parent, daemon=True).start()
   _redirect(looking.cache)
-  # Labels are small sums; the accelerator's memory is for others.
+  # Labels are cheap; leave the accelerator's memory to others.
   jax.config.update("jax_platforms", "cpu")
   _WORKER.update(looking=looking, detector=None, error=None)
   try:
     if looking.make_detector:
       _WORKER["detector"] = looking.make_detector()
-  except UserError as error:  # from here nobody would hear of it
+  except UserError as error:  # raised here, it would not be reported
     _WORKER["error"] = error
 
 

@@ -1,4 +1,4 @@
-"""What is to be seen in one photo, and the file that remembers it."""
+"""What is found in one photo, and the file that caches it."""
 
 import dataclasses
 import functools
@@ -30,23 +30,23 @@ DOMAINS: Mapping[str, Callable[[], face_pose.Domain]] = {
   "cat": cat_face.cats,
 }
 
-_FORMAT = 3  # of what is kept; another one forgets all
-_MOST_FACES = 6  # of a photo, the largest; a crowd is no album
-_SMALL = 160  # pixels, of a whole photo that has no face to show
+_FORMAT = 3  # of cache files; a new number discards all
+_MOST_FACES = 6  # largest faces kept per photo
+_SMALL = 160  # pixels along a side of a kept photo without a face
 
 MakeDetector = Callable[[], landmarks.Detector]
 
 
 @dataclasses.dataclass(frozen=True)
 class Looking:
-  """How photos are looked at.
+  """How to look at photos.
 
   Attributes:
-    cache: folder of what was found.
+    cache: cache folder.
     size: side of the crops, pixels.
     domain: a key of `DOMAINS`.
-    make_detector: makes what finds faces, in each process; a function that
-      can be pickled; None: all landmarks are given.
+    make_detector: function that makes a detector in each process; can be
+      pickled; None: all landmarks are given.
   """
 
   cache: pathlib.Path
@@ -59,8 +59,8 @@ class Task(NamedTuple):
   """A photo to look at.
 
   Attributes:
-    path: the file.
-    faces: what is known to be in it, in its pixels; None: to be found.
+    path: the photo's file.
+    faces: its known faces, in pixels; None: to be detected.
   """
 
   path: pathlib.Path
@@ -72,9 +72,9 @@ class Seen:
   """One face of a photo.
 
   Attributes:
-    face: in the pixels of the file, as it lies there.
-    label: [25] float32, of the crop.
-    quality: of the crop.
+    face: the face, in pixels of the file as stored.
+    label: [25] float32, the crop's camera label.
+    quality: the crop's quality.
     cut_off: share of the landmarks that lie outside the photo.
     recognition: [112, 112, 3] uint8, the face for a recognition network.
   """
@@ -88,14 +88,14 @@ class Seen:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Look:
-  """What was seen in a photo.
+  """What was found in a photo.
 
   Attributes:
-    path: the file that remembers it; None: it could not be looked at.
-    reason: why there is no face; "" where there is one.
-    faces: the largest first.
-    turned: by how much the photo was turned before its faces were cut out,
-      degrees clockwise: 0, 90, 180 or 270.
+    path: the cache file; None: the photo could not be processed.
+    reason: why there is no face; "" if there is one.
+    faces: the faces, largest first.
+    turned: rotation of the photo before cropping, degrees clockwise: 0, 90, 180
+      or 270.
   """
 
   path: pathlib.Path | None
@@ -111,7 +111,7 @@ class Look:
       )
 
   def small(self) -> np.ndarray | None:
-    """The whole photo, made small, where no face was found; or None."""
+    """The whole photo, shrunk, if no face was found; else None."""
     if self.path is None:
       return None
     with np.load(self.path) as file:
@@ -119,7 +119,7 @@ class Look:
 
 
 def key_of(task: Task, looking: Looking) -> str:
-  """What names a photo's file in the cache.
+  """The name of a photo's cache file.
 
   Raises: UserError: the photo cannot be read.
   """
@@ -144,8 +144,8 @@ def key_of(task: Task, looking: Looking) -> str:
     known,
   ]
   digest = hashlib.sha256(repr(settings).encode())
-  if not task.path.is_file():  # opening a named pipe would wait for ever
-    raise UserError(f"{task.path}: is no ordinary file")
+  if not task.path.is_file():  # opening a named pipe would block forever
+    raise UserError(f"{task.path}: is not a regular file")
   try:
     with open(task.path, "rb") as file:
       while block := file.read(2**20):
@@ -168,18 +168,18 @@ def look(
 
   Args:
     task: the photo.
-    looking: how.
-    detector: finds faces, where the task does not say them.
+    looking: the settings.
+    detector: the detector, used if the task has no faces.
 
-  Returns: arrays by name, as the cache keeps them; see `load`.
-  Raises: UserError: it cannot be looked at.
+  Returns: arrays by name, as cached; see `load`.
+  Raises: UserError: the photo cannot be processed.
   """
   try:
     photo = photo_files.read_photo(task.path)
     pixels = photo.pixels
     if task.faces is None:
       with warnings.catch_warnings():
-        # Of protobuf, about how MediaPipe calls it, for each photo anew.
+        # protobuf warns about MediaPipe's calls, once per photo.
         warnings.filterwarnings("ignore", "SymbolDatabase")
         faces, quarters = upright.find(detector, pixels)
     else:
@@ -196,14 +196,16 @@ def look(
     for face in landmarks.largest_first(faces)[:_MOST_FACES]:
       try:
         seen.append(_see(pixels, face, looking))
-      except UserError as error:  # landmarks of no face; others may be better
+      except (
+        UserError
+      ) as error:  # implausible landmarks; other faces may be better
         reason = str(error)
-  # Whatever a decoder or a detector makes of the strangest of 200 photos, the
-  # others go on.
+  # Whatever a decoder or detector makes of the strangest of 200 photos, the
+  # others continue.
   except Exception as error:  # pylint: disable=broad-exception-caught
     text = one_line(error).removeprefix(f"{task.path}: ")
     if not isinstance(error, UserError):
-      text = f"cannot be looked at: {type(error).__name__}: {text}"
+      text = f"cannot be processed: {type(error).__name__}: {text}"
     raise UserError(text) from None
   if not seen:
     return {"reason": reason, "small": _small(pixels)}
@@ -252,7 +254,7 @@ _ARRAYS = ("thumbnail", "thumbnail_mask")
 def _arrays(
   faces: Sequence[tuple[Seen, Crop]], in_file: Callable[[Face], Face]
 ) -> dict[str, Any]:
-  """What the cache keeps; `load` is the way back."""
+  """The arrays of a cache file; `load` is the inverse."""
   result: dict[str, Any] = {"reason": "", "count": len(faces)}
   for i, (seen, crop) in enumerate(faces):
     face = in_file(seen.face)
@@ -280,7 +282,7 @@ def _arrays(
 
 
 def load(path: pathlib.Path) -> Look:
-  """Reads what the cache keeps of a photo, but for its pictures.
+  """Reads a photo's cache file, except its pictures.
 
   Raises: OSError, ValueError, KeyError, zipfile.BadZipFile: it is damaged.
   """
@@ -323,15 +325,15 @@ def look_and_keep(
   looking: Looking,
   detector: landmarks.Detector | None,
 ) -> str | None:
-  """Looks at one photo and writes what it saw.
+  """Looks at one photo and caches the result.
 
   Args:
     task: the photo.
-    path: the file to write; none is, where the photo cannot be looked at.
-    looking: how.
+    path: the file to write, unless the photo cannot be processed.
+    looking: the settings.
     detector: see `look`.
 
-  Returns: why the photo cannot be looked at, or None.
+  Returns: why the photo cannot be processed, or None.
   """
   try:
     arrays = look(task, looking, detector)

@@ -1,4 +1,4 @@
-"""What became of each photo: a table, and lines for the user."""
+"""The outcome for each photo: a table, and lines for the user."""
 
 import csv
 import io
@@ -34,7 +34,7 @@ _COLUMNS = (
 
 
 def csv_text(records: Sequence[Record]) -> str:
-  """The text of report.csv, a line for each photo."""
+  """The text of report.csv, one line per photo."""
   text = io.StringIO()
   writer = csv.DictWriter(text, _COLUMNS, restval="", lineterminator="\n")
   writer.writeheader()
@@ -79,12 +79,12 @@ def tell(
   out: pathlib.Path,
   log: Callable[[str], None],
 ):
-  """Says how many photos were kept, why others were not, and the poses.
+  """Logs how many photos were kept, why others were not, and the poses.
 
   Args:
     records: the photos.
-    found: the files, some of which were passed over.
-    out: the folder that was written.
+    found: the files, some of which were skipped.
+    out: the written folder.
     log: called with each line.
   """
   kept = [record for record in records if record.kept]
@@ -111,8 +111,8 @@ def tell(
   turned = sum(record.turned > 0 for record in records)
   if turned:
     log(
-      f"turned {turned} that lay or stood on their heads; "
-      "report.csv says by how much"
+      f"turned {turned} sideways or upside-down photos; "
+      "report.csv has the angles"
     )
   for kind, those in sorted(kinds.items(), key=lambda item: -len(item[1])):
     log(f"set aside {len(those)}: {kind}{_remedy(kind, those)}")
@@ -120,8 +120,8 @@ def tell(
     record.seen is not None for those in kinds.values() for record in those
   ):
     log(
-      f"look at {out / 'set_aside.png'}; --keep=NAME,NAME --overwrite takes "
-      "what you want of it"
+      f"look at {out / 'set_aside.png'}; --keep=NAME,NAME --overwrite keeps "
+      "those you want"
     )
   if kept:
     angles = np.array([record.angles for record in kept])
@@ -134,7 +134,7 @@ def tell(
 
 
 def _remedy(kind: str, records: Sequence[Record]) -> str:
-  """Which flag decides; for small faces, how small they are."""
+  """The flag that decides; for small faces, also their sizes."""
   flag = re.search(r"\((m(?:in|ax)_\w+) ", records[0].reason)
   if flag is None:
     return ""

@@ -1,16 +1,17 @@
-"""From anybody's photos or video to an album.
+"""From anyone's photos or video to an album.
 
-    out/album/            what `data.album.Album` opens: photos, cameras, masks
-                          where a photo ended, test.txt and reference.txt
-    out/report.csv        a line for each photo: kept or why not, and numbers
+    out/album/            the album for `data.album.Album`: photos, cameras,
+    masks
+                          of photos that were extended, test.txt, reference.txt
+    out/report.csv        one line per photo: kept or why not, and numbers
     out/kept.png, out/set_aside.png
     out/set_aside/        the crops that are not in the album, with labels
-    out/landmarks.json    what was found in the photos, for --detections
-    out/cat_marks.json    what was marked by hand (--mark: face_marks.json)
-    out/unfinished/       what is remembered; may be deleted
+    out/landmarks.json    landmarks found in the photos, for --detections
+    out/cat_marks.json    landmarks marked by hand (--mark: face_marks.json)
+    out/unfinished/       the cache; may be deleted
 
-Photos themselves are only read. Nothing but pixels and the files' names comes
-out of them: no place, no time, no device.
+Photos are only read. Only their pixels and file names are kept: no place, time
+or device.
 """
 
 import functools
@@ -55,17 +56,17 @@ def prepare(
   "__main__"`, as each of them imports the script.
 
   Args:
-    config: how.
-    make_detector: makes what finds people's faces, in each process; a
-      function that can be pickled.
-    mark: lets the user mark faces, where `config` or cats ask for it.
-    log: called with lines about what happens.
+    config: the settings.
+    make_detector: function that makes a detector of people's faces in each
+      process; can be pickled.
+    mark: lets the user mark faces, if `config` or cats require it.
+    log: called with lines of progress.
 
-  Returns: what became of each photo and candidate frame.
+  Returns: the outcome for each photo and candidate frame.
   Raises:
-    UserError: bad input, or no photo is left; what was seen is remembered,
-      and `report.csv` says why each photo was set aside.
-    Interrupted: SIGTERM or SIGINT; the same call goes on.
+    UserError: bad input, or no photo is left; results are cached, and
+      `report.csv` says why each photo was set aside.
+    Interrupted: SIGTERM or SIGINT; the same call resumes.
   """
   config.validate()
   tell = lambda line: log(printable(line))
@@ -73,15 +74,15 @@ def prepare(
   locks.check_free(out)
   if (out / album_files.ALBUM_FOLDER).exists() and not config.overwrite:
     raise UserError(
-      f"{out}: holds an album already; --overwrite makes it "
-      "anew, another --out keeps both"
+      f"{out}: already has an album; --overwrite replaces "
+      "it, another --out keeps both"
     )
   if out.exists() and not holds_nothing(out) and not results.is_ours(out):
-    raise UserError(f"{out}: holds other things; give a new folder")
+    raise UserError(f"{out}: has other files; give a new folder")
   found = photo_files.find(config.photos, without=out)
   if not found.photos and not found.videos:
     raise UserError(
-      f"{config.photos}: holds no photos "
+      f"{config.photos}: has no photos "
       f"({', '.join(photo_files.EXTENSIONS[:6])}, …)"
       + f"; {found.passed_over()}"
       * (found.others > 0)
@@ -92,7 +93,8 @@ def prepare(
   if scores.is_of_demo(network):
     tell(
       "warning: the demo's identity network has only seen procedural people, "
-      "and finds strangers alike; give MobileFaceNet or IR-SE-50 by --identity"
+      "and cannot tell strangers apart; give MobileFaceNet or IR-SE-50 with "
+      "--identity"
     )
   known = given_landmarks.known_faces(config, found.photos)
   if (
@@ -105,7 +107,7 @@ def prepare(
   work.mkdir(parents=True, exist_ok=True)
   with stopping_gently() as stop, locks.hold(out):
     for line in found.unreadable:
-      tell(f"{line}: passed over")
+      tell(f"{line}: skipped")
     records = find_records(config, found, work, stop, tell)
     if config.domain == "cat":
       known = by_hand.cats_known(records, config, known, mark, stop, tell)
@@ -128,7 +130,7 @@ def prepare(
     choices.choose_faces(records, config.domain, network, tell)
     choices.set_aside(records, config)
     choices.split([record for record in records if record.kept], config, tell)
-    stop.raise_if_wanted("stopped before writing; the same command goes on")
+    stop.raise_if_wanted("stopped before writing; the same command resumes")
     results.write(records, config, out)
   outcome.tell(records, found, out, tell)
   if not any(record.kept for record in records):
@@ -147,7 +149,7 @@ def _look(
   make_detector: MakeDetector,
   stop: StopRequest,
 ):
-  """Fills in what is seen."""
+  """Fills in what is found in the photos."""
   to_see, tasks = [], []
   marked = by_hand.faces_marked(config) if config.domain == "face" else {}
   owners = given_landmarks.owners_of(

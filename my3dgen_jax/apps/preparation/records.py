@@ -1,4 +1,4 @@
-"""Photos and videos' frames on their way into an album, and their names."""
+"""Records of photos and video frames on their way into an album."""
 
 import dataclasses
 import hashlib
@@ -20,9 +20,9 @@ from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.storage.files import is_leftover, replacing
 
 MIRRORED_SUFFIX = "_mirrored"
-_FRAMES_AT_HAND = 3  # candidates for each frame of a video that is wanted
-_JPEG_QUALITY = 97  # of frames while they are looked at
-_LONGEST_NAME = 150  # bytes; file systems allow 255, and endings are added
+_FRAMES_AT_HAND = 3  # candidates per requested frame of a video
+_JPEG_QUALITY = 97  # of cached frames
+_LONGEST_NAME = 150  # bytes; file systems allow 255, and suffixes are added
 
 
 @dataclasses.dataclass
@@ -30,15 +30,15 @@ class Record:
   """A photo on its way into the album.
 
   Attributes:
-    file: what messages and the report call it.
-    name: in the album, without an extension.
-    path: the file to look at.
-    video: of which it is a frame, or None.
-    look: what was seen.
-    seen: the face of it that counts, or None.
-    reason: why it is set aside; "" if it is not.
-    similarity: to the person, or None.
-    part: of the album: train, test or reference; "" where it is not in it.
+    file: its name in messages and the report.
+    name: its name in the album, without extension.
+    path: the file to read.
+    video: the video it is a frame of, or None.
+    look: what was found in it.
+    seen: the face that counts, or None.
+    reason: why it is set aside; "": it is kept.
+    similarity: cosine similarity to the person, or None.
+    part: part of the album: train, test or reference; "": not in it.
   """
 
   file: str
@@ -73,18 +73,18 @@ def find_records(
   stop: StopRequest,
   log: Callable[[str], None],
 ) -> list[Record]:
-  """Lists photos and candidate frames, with names that the album can have.
+  """Lists photos and candidate frames, with valid names for the album.
 
   Args:
-    config: where the photos are, and how many frames a video gives.
+    config: the settings, with the photos' folder and frames per video.
     found: the files.
-    work: folder in which frames are remembered.
-    stop: looked at after each frame.
-    log: called with a line a video.
+    work: folder to cache frames in.
+    stop: request to stop, checked after each frame.
+    log: called with one line per video.
 
-  Returns: a record for each photo and frame, and for each video that cannot
-    be read, which its reason says.
-  Raises: Interrupted: `stop` was wanted; frames so far are remembered.
+  Returns: one record per photo and frame, and per video that cannot be read,
+    with its reason.
+  Raises: Interrupted: `stop` was requested; frames so far are cached.
   """
   root = pathlib.Path(config.photos).expanduser()
   records = [
@@ -118,18 +118,18 @@ def find_records(
 
 
 def relative_name(path: pathlib.Path, root: pathlib.Path) -> str:
-  """A file's name as messages and landmarks call it."""
+  """A file's name in messages and landmarks."""
   name = path.relative_to(root).as_posix() if path != root else path.name
   return printable(dataset_json.normal_name(name))
 
 
 def printable(text: str) -> str:
-  """A text without what stands for a file name's bytes that are not UTF-8."""
+  """A text without placeholders for bytes that are not UTF-8."""
   return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def _safe_name(file: str) -> str:
-  """A name for the album: flat, and none that has a meaning there."""
+  """A name for the album: flat, and not a reserved one."""
   name = (
     album_files.stem(file)
     if pathlib.PurePosixPath(file).suffix.lower() in photo_files.EXTENSIONS
@@ -149,12 +149,12 @@ def _safe_name(file: str) -> str:
 
 
 def short(name: str) -> str:
-  """A name of at most 150 bytes: of a long one its end, after a hash of all."""
+  """A name of at most 150 bytes: a long one becomes a hash and its end."""
   data = name.encode()
   if len(data) <= _LONGEST_NAME:
     return name
   start = hashlib.sha256(data).hexdigest()[:8] + "_"
-  # What is left of a character that is cut is no UTF-8.
+  # What remains of a cut character is not valid UTF-8.
   return start + data[len(start) - _LONGEST_NAME :].decode(errors="ignore")
 
 
@@ -173,7 +173,7 @@ def _frames(
     facts = video.stat()
   except OSError as error:
     raise UserError(f"{video}: cannot be read: {error.strerror}") from None
-  # To hash gigabytes would take as long as to decode them.
+  # Hashing gigabytes would take as long as decoding them.
   key = short(
     re.sub(
       r"\W+", "_", f"{video.stem}-{facts.st_size}-{facts.st_mtime_ns}-{count}"
@@ -185,7 +185,7 @@ def _frames(
     folder.mkdir(parents=True, exist_ok=True)
     for frame in video_frames.candidates(video, count=count):
       stop.raise_if_wanted(
-        "stopped while reading a video; the same command goes on"
+        "stopped while reading a video; the same command resumes"
       )
       with replacing(folder / f"{round(1000 * frame.seconds):08d}.jpg") as f:
         Image.fromarray(frame.pixels).save(

@@ -22,14 +22,14 @@ UNFINISHED = "unfinished"
 
 
 def write(records: Sequence[Record], config: PrepareConfig, out: pathlib.Path):
-  """Writes everything aside, then puts it in its place.
+  """Writes everything to a temporary place, then moves it into place.
 
   Args:
-    records: the photos; those that are kept make the album.
-    config: the crops' size, and whether there are mirrored copies.
-    out: the folder of the result.
+    records: the photos; the kept ones make the album.
+    config: the settings, with the crops' size and mirroring.
+    out: the result's folder.
 
-  Raises: AlbumError: the album that was written cannot be opened.
+  Raises: AlbumError: the written album cannot be opened.
   """
   fresh = out / UNFINISHED / "result"
   shutil.rmtree(fresh, ignore_errors=True)
@@ -79,12 +79,12 @@ def write(records: Sequence[Record], config: PrepareConfig, out: pathlib.Path):
 
 
 def _index(record: Record) -> int:
-  """Which of a photo's faces counts."""
+  """Index of the face that counts."""
   return record.look.faces.index(record.seen)
 
 
 def _picture(record: Record) -> np.ndarray | None:
-  """For the contact sheets, small; what was filled up is dimmed."""
+  """A small picture for contact sheets; filled areas are dimmed."""
   if record.seen is not None:
     crop = record.look.crop(_index(record))
     return contact_sheets.small(
@@ -114,7 +114,7 @@ def _write_album(
 
 
 def _write_crops(named: Sequence[tuple[Record, str]], folder: pathlib.Path):
-  """Writes crops, masks and labels; where the name says so, mirrored."""
+  """Writes crops, masks and labels; mirrored if the name says so."""
   folder.mkdir(parents=True, exist_ok=True)
   labels = {}
   for record, name in named:
@@ -133,12 +133,12 @@ def _write_crops(named: Sequence[tuple[Record, str]], folder: pathlib.Path):
 
 
 def _put_in_place(fresh: pathlib.Path, out: pathlib.Path):
-  """Exchanges an earlier result for a fresh one."""
+  """Replaces an earlier result by a fresh one."""
   old = out / UNFINISHED / "old"
   shutil.rmtree(old, ignore_errors=True)
   old.mkdir()
   for path in _results(out):
-    # Whatever went wrong this time, an album that is there is no worse.
+    # Whatever went wrong this time, an existing album is still good.
     if path.name != album_files.ALBUM_FOLDER or (fresh / path.name).exists():
       path.rename(old / path.name)
   for path in fresh.iterdir():
@@ -148,14 +148,14 @@ def _put_in_place(fresh: pathlib.Path, out: pathlib.Path):
 
 
 def is_ours(out: pathlib.Path) -> bool:
-  """Whether a folder holds what `prepare` has written, or has begun to."""
+  """Whether a folder was written, or begun, by `prepare`."""
   return (out / UNFINISHED).is_dir() or all(
     (out / name).exists() for name in (REPORT_FILE, LANDMARKS_FILE)
   )
 
 
 def _results(out: pathlib.Path) -> Iterator[pathlib.Path]:
-  """What an earlier `prepare` left."""
+  """The files of an earlier `prepare`."""
   for path in list(out.iterdir()):
     if path.name in (
       album_files.ALBUM_FOLDER,

@@ -1,4 +1,4 @@
-"""Pictures and videos of latents, and where cameras stand and go.
+"""Pictures and videos of latents, and camera positions and paths.
 
-Every application draws with it.
+Every application renders with it.
 """

@@ -1,19 +1,19 @@
-"""Where cameras stand and go: sweeps, and files of cameras.
+"""Camera positions and paths: sweeps, and camera files.
 
-A file of cameras is JSON, one of these:
+A camera file is JSON, one of these:
 
     {"labels": [["name.png", [25 numbers]], …]}    an album's dataset.json
-    [[25 numbers], …]                              a frame each
-    {"closed": false, "keys": [                    a smooth way
+    [[25 numbers], …]                              one per frame
+    {"closed": false, "keys": [                    a smooth path
        {"time": 0, "yaw": -0.35, "pitch": 0, "radius": 2.7, "focal": 4.26},
        {"time": 1, "yaw": 0.35}]}
-    transforms.json, camera_path.json              of NeRF tools, a frame each
+    transforms.json, camera_path.json              of NeRF tools, one per frame
 
 Labels are those of `ops.cameras`. Keys have angles in radians from the front,
 the distance from the world's origin (see `radius_limits`), and the focal
 length in image sizes; what a key leaves out is that of the average camera.
-Times are of any unit, and each key's number if none has one; a closed way ends
-with the key that it began with.
+Times are in any unit, or the keys' indices if none has one; a closed path ends
+with its first key.
 """
 
 import json
@@ -38,10 +38,10 @@ FIELDS = ("yaw", "pitch", "radius", "focal")
 
 _TIME = "time"
 _MAX_FRAMES = 100_000  # frames
-_HEAD = 0.3  # what a head reaches from the middle, in sides of the box
-_CUT = "; beyond, rays would cut the head: take another focal"
-_SLACK = 0.01  # of radii that others have rounded
-_PLACE = [3, 7, 11]  # of a label: where the camera is
+_HEAD = 0.3  # a head's radius, in sides of the box
+_CUT = "; beyond that, rays would cut the head: use another focal"
+_SLACK = 0.01  # for rounded radii in files of other tools
+_PLACE = [3, 7, 11]  # camera position within a label
 
 
 def label(
@@ -51,14 +51,14 @@ def label(
   radius: chex.Numeric | None = None,
   focal: chex.Numeric = cameras.FACE_FOCAL,
 ) -> jax.Array:
-  """Cameras that look at what the average one looks at; may be jitted.
+  """Camera labels that look at the average camera's target; may be jitted.
 
   Args:
-    config: where the average camera is and looks.
+    config: the average camera's settings.
     yaw: [...], radians from the front, see `ops.cameras.look_at`.
-    pitch: [...], likewise.
+    pitch: [...], radians, likewise.
     radius: [...], distance from the world's origin; None: the average one.
-    focal: [...], in image sizes.
+    focal: [...], focal length in image sizes.
 
   Returns: [..., 25].
   """
@@ -74,14 +74,14 @@ def label(
 
 
 def radius_limits(config: RenderConfig) -> tuple[float, float]:
-  """How near and how far a camera may stand so that a head is not cut.
+  """The nearest and farthest camera distances at which a head is not cut.
 
-  A generator's rays see what lies between two distances from the camera,
-  wherever that stands. To show a head larger or smaller than from these, take
-  another focal length.
+  A generator's rays cover a fixed range of distances from the camera, wherever
+  it stands. To show a head larger or smaller than these allow, use another
+  focal length.
 
   Args:
-    config: of the rays.
+    config: the rays' settings.
 
   Returns: the smallest and the largest radius, world units.
   """
@@ -103,18 +103,18 @@ def read(
   default_focal: float = cameras.FACE_FOCAL,
   convention: str = "",
 ) -> np.ndarray:
-  """Cameras of a file, see above.
+  """Reads a camera file, see above.
 
   Args:
     path: the file, or an album's folder.
-    config: of the average camera.
-    frames: of a way along keys; labels are a frame each.
-    focal: that was asked for, of keys without one; labels have their own.
-    default_focal: of keys without one where none was asked for.
-    convention: of labels, see `data.albums.open_album`.
+    config: the average camera's settings.
+    frames: count of frames along keys; labels are one frame each.
+    focal: requested focal length of keys without one; labels have their own.
+    default_focal: focal length of keys without one if none was requested.
+    convention: the labels' convention, see `data.albums.open_album`.
 
   Returns: [F, 25].
-  Raises: UserError: names the file, and the entry.
+  Raises: UserError: names the file and the entry.
   """
   path = pathlib.Path(path).expanduser()
   if path.is_dir():
@@ -124,7 +124,7 @@ def read(
     for name in content:
       if name not in ("keys", "closed"):
         raise UserError(
-          f'{path}: {name!r} is not known; beside "keys" there may be "closed"'
+          f'{path}: {name!r} is unknown; beside "keys", only "closed" is allowed'
         )
     return along_keys(
       content["keys"],
@@ -135,7 +135,7 @@ def read(
       where=str(path),
     )
   if isinstance(content, list):
-    # As entries of a dataset.json, whose messages say what is wrong.
+    # Treated as entries of a dataset.json, for its error messages.
     content = {
       "labels": [[f"frame {i}", entry] for i, entry in enumerate(content)]
     }
@@ -175,17 +175,18 @@ def along_keys(
   closed: bool = False,
   where: str = "keys",
 ) -> np.ndarray:
-  """A smooth way by cameras; it does not swing beyond them.
+  """A smooth path along cameras, without overshoot.
 
   Args:
-    keys: at least one, see above; "time" in all or none, increasing.
-    config: of the average camera.
-    frames: evenly spaced in time, the first at the first key; the last at
-      the last one, or, on a closed way, one step before the first.
-    focal: of keys without one.
-    closed: whether the last key is the first one again. It then needs the
-      same values.
-    where: what to call them in messages.
+    keys: key cameras, at least one, see above; "time" in all or none,
+      increasing.
+    config: the average camera's settings.
+    frames: count of frames, evenly spaced in time from the first key to the
+      last or, on a closed path, to one step before the first.
+    focal: focal length of keys without one.
+    closed: whether the last key repeats the first; it must have the same
+      values.
+    where: their name in messages.
 
   Returns: [frames, 25].
   Raises: UserError: names the key.
@@ -214,9 +215,7 @@ def along_keys(
   times = _times(keys, where)
   values = np.array([[row[name] for name in FIELDS] for row in rows])
   if closed and not np.array_equal(values[0], values[-1]):
-    raise UserError(
-      f"{where}: a closed way must end with the key that it begins with"
-    )
+    raise UserError(f"{where}: a closed path must end with its first key")
   shown = np.linspace(times[0], times[-1], frames, endpoint=not closed)
   yaw, pitch, radius, focals = _smooth(times, values, shown, closed).T
   return np.asarray(label(config, yaw, pitch, radius, focals))
@@ -228,7 +227,7 @@ def _key(
   bounds: dict[str, tuple[float, float]],
   here: str,
 ) -> dict[str, float]:
-  """A key with all its fields; raises UserError that names one."""
+  """A key with all its fields; raises UserError naming a bad one."""
   if not isinstance(key, dict):
     raise UserError(
       f"{here}: expected an object with some of "
@@ -237,7 +236,7 @@ def _key(
   for name, value in key.items():
     if name not in (*FIELDS, _TIME):
       raise UserError(
-        f"{here}: {name!r} is none of {', '.join(FIELDS)}, {_TIME}"
+        f"{here}: {name!r} is not one of {', '.join(FIELDS)}, {_TIME}"
       )
     low, high = bounds[name]
     if (
@@ -259,15 +258,15 @@ def _times(keys: Sequence[Mapping[str, float]], where: str) -> np.ndarray:
     return np.arange(len(keys), dtype=np.float64)
   if not all(given):
     raise UserError(
-      f"{where}: key {given.index(False)}: has no time, others "
-      "have; give it to all or none"
+      f"{where}: key {given.index(False)}: has no time, but others "
+      "do; give it to all or none"
     )
   times = np.array([key[_TIME] for key in keys], np.float64)
   late = np.flatnonzero(np.diff(times) <= 0)
   if late.size:
     raise UserError(
-      f"{where}: key {late[0] + 1}: its time must be later than "
-      "that of the key before"
+      f"{where}: key {late[0] + 1}: its time must be after "
+      "that of the previous key"
     )
   return times
 
@@ -279,11 +278,11 @@ def _smooth(
   if len(times) == 1:
     return np.repeat(values, len(shown), axis=0)
   if closed and len(times) > 2:
-    # A turn more on either side: the ends are then smooth as well.
+    # One more turn on either side makes the ends smooth too.
     length = times[-1] - times[0]
     times = np.concatenate([times[:-1] - length, times, times[1:] + length])
     values = np.concatenate([values[:-1], values, values[1:]])
-  # Half a second, which most commands need not wait.
+  # Imported here: it takes half a second, which most commands do not need.
   from scipy import interpolate  # pylint: disable=import-outside-toplevel
 
   return interpolate.PchipInterpolator(times, values, axis=0)(shown)

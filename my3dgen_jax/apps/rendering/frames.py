@@ -1,4 +1,4 @@
-"""Frames of faces that turn or change, as arrays and as pictures."""
+"""Frames of moving cameras or latents, as arrays and as pictures."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ from my3dgen_jax.types import Array, Network
 
 KINDS = ("image", "raw", "depth", "normals")
 IMAGE, RAW, DEPTH, NORMALS = KINDS
-_AT_ONCE = 4  # frames on each accelerator
+_AT_ONCE = 4  # frames per accelerator
 
 Frame = dict[str, np.ndarray]  # by kind
 
@@ -32,18 +32,18 @@ def planes_of(network: Network, ws: Array) -> jax.Array:
 def render_frames(
   network: Network, ws: Array, c: Array, **options: Any
 ) -> Iterator[Frame]:
-  """Frames of a camera that moves, of a latent that does, or of both.
+  """Frames of a moving camera, a moving latent, or both.
 
   Args:
     network: the generator.
     ws: [1, num_ws, w_dim] for one face, or [F, num_ws, w_dim].
-    c: [F, 25], or [1, 25] for a camera that stays.
-    **options: of `render_panels`.
+    c: [F, 25], or [1, 25] for a fixed camera.
+    **options: keyword arguments of `render_panels`.
 
   Yields: for each frame "image" [H, W, 3] and "raw" [S, S, 3] in [-1, 1],
     "depth" [S, S, 1] in world units, "normals" [S, S, 3] as in
-    `ops.rendering.normals`, as far as asked for.
-  Raises: UserError: names the argument; at once, not with the first frame.
+    `ops.rendering.normals`, if requested.
+  Raises: UserError: names the argument; on the call, not at the first frame.
   """
   return (frame for (frame,) in render_panels([(network, ws)], c, **options))
 
@@ -57,24 +57,24 @@ def render_panels(
   batch_size: int = 0,
   neural_rendering_resolution: int | None = None,
 ) -> Iterator[tuple[Frame, ...]]:
-  """Frames of several faces that the same camera sees.
+  """Frames of several faces seen by the same camera.
 
-  One program makes them all, in batches of one size that share the devices.
-  The planes of a latent that stays are computed once.
+  One program renders all, in batches of one size that are spread over the
+  devices. The planes of a fixed latent are computed once.
 
   Args:
-    panels: a generator and latents each, see `render_frames`.
-    c: [F, 25], or [1, 25] for a camera that stays.
-    kinds: of `KINDS`; what nobody asks for is not computed.
-    devices: that share each batch; none: all.
-    batch_size: frames at a time, over all devices, rounded up to a multiple
-      of their number; 0: one a device on a processor, where more is not
-      faster, else four.
+    panels: one generator and its latents per panel, see `render_frames`.
+    c: [F, 25], or [1, 25] for a fixed camera.
+    kinds: some of `KINDS`; others are not computed.
+    devices: the devices to use; none: all.
+    batch_size: frames per batch, over all devices, rounded up to a multiple of
+      their count; 0: one per device on a CPU, where more is not faster, else
+      four.
     neural_rendering_resolution: S, side of all but `image`; None: the
       config's.
 
   Yields: the panels of each frame, see `render_frames`.
-  Raises: UserError: names the argument; at once, not with the first frame.
+  Raises: UserError: names the argument; on the call, not at the first frame.
   """
   c = np.asarray(cameras.check_label(c))
   count = max(len(c), *(len(ws) for _, ws in panels))
@@ -144,7 +144,7 @@ def _frames(
   with compiling("frames"):
     ahead = start(0)
   for first in range(0, count, size):
-    # While the caller writes these frames, the devices work on the next.
+    # While the caller writes these frames, the devices render the next.
     batch, ahead = (
       ahead,
       (start(first + size) if first + size < count else None),
@@ -192,12 +192,12 @@ def picture_of(
   """A picture of an array of `render_frames`.
 
   Args:
-    kind: of `KINDS`.
+    kind: one of `KINDS`.
     array: [H, W, C].
-    limits: depths that are white and black; None: the array's own.
+    limits: depths shown as white and black; None: the array's own.
 
-  Returns: uint8 [H, W, C]; normals as normal maps have them, -1 … 1 as
-    0 … 255 along x (right), y (up) and z (towards the viewer).
+  Returns: uint8 [H, W, C]; normals as in normal maps: -1 … 1 as 0 … 255 along x
+    (right), y (up) and z (toward the viewer).
   """
   if kind != DEPTH:
     return images.to_uint8(array)

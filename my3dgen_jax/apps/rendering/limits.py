@@ -1,4 +1,4 @@
-"""How far heads turn under somebody's hand: as far as priors were trained."""
+"""How far users may turn heads: the range that priors were trained on."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from my3dgen_jax.config import setting
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-  """How far a camera turns."""
+  """Limits of the camera's angles."""
 
   yaw: float = setting(
     0.6, "Largest angle of the camera to either side, radians."
@@ -18,6 +18,6 @@ class Limits:
   )
 
   def validate(self) -> "Limits":
-    """Checks both; raises UserError that names one."""
+    """Checks both; raises UserError naming a bad one."""
     render.check_reach(self.yaw, self.pitch)
     return self

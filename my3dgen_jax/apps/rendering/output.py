@@ -1,4 +1,4 @@
-"""Scenes from cameras, as pictures and videos in a folder."""
+"""Renders scenes from cameras into pictures and videos."""
 
 import os
 import pathlib
@@ -20,8 +20,8 @@ from my3dgen_jax.data import images, provenance
 from my3dgen_jax.jobs.interrupts import stopping_gently, StopRequest
 from my3dgen_jax.jobs.progress import Progress
 
-_COLUMNS = 9  # of a grid's row that shows frames on the way
-_LEAST_SIDE = 128  # pixels; above smaller pictures there is no room for a title
+_COLUMNS = 9  # of a grid's row of frames along a path
+_LEAST_SIDE = 128  # pixels; smaller pictures have no room for a title
 
 
 def write(
@@ -35,18 +35,18 @@ def write(
   """Renders scenes into a folder.
 
   Args:
-    person: whose origin the files name, and whose devices are used.
-    scenes: of `scenes`, of different names.
-    config: from where, and as what.
-    out: folder, made if missing. Pictures are `SCENE_VIEW_KIND.png` (on a way
-      `SCENE_CAMERA_0007_KIND.png`), videos `SCENE_CAMERA_KIND.mp4`, and with
-      `grid` there is a `grid_KIND.png`. Depth: near is white; one scale for
-      all frames of a shot.
-    log: called with a line of progress a scene.
+    person: the person, for the files' origin and the devices.
+    scenes: the scenes, with distinct names.
+    config: the cameras and kinds of output.
+    out: folder, created if missing. Pictures are `SCENE_VIEW_KIND.png` (on a
+      path `SCENE_CAMERA_0007_KIND.png`), videos `SCENE_CAMERA_KIND.mp4`, and
+      with `grid` there is a `grid_KIND.png`. Depth: near is white; one scale
+      for all frames of a shot.
+    log: called with one line of progress per scene.
 
   Raises:
-    UserError: names the argument; nothing has been written then.
-    Interrupted: SIGTERM or SIGINT; every file that is there is whole.
+    UserError: names the argument; then nothing was written.
+    Interrupted: SIGTERM or SIGINT; every existing file is complete.
   """
   config.validate()
   if config.format != STILL:

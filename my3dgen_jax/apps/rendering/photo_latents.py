@@ -32,12 +32,12 @@ class PhotoLatent(NamedTuple):
   """A latent, and the photo that it is of.
 
   Attributes:
-    name: of the photo, or the path of the file; see `public_name`.
+    name: name of the photo, or path of the file; see `public_name`.
     ws: [num_ws, w_dim].
-    c: [25], the photo's camera.
+    c: [25], the photo's camera label.
     alpha: weights of the person's anchors, [N] or [num_ws, N]; None: there
       are none that are known.
-    generator: None: the person's; else one that was bent to this photo.
+    generator: a generator tuned to this photo; None: the person's.
   """
 
   name: str
@@ -65,12 +65,12 @@ def look_up(person: Person, name: str, *, flag: str) -> PhotoLatent:
   """Finds a latent.
 
   Args:
-    person: whose it is.
+    person: the owner of the latent.
     name: a photo of the run, with or without its extension; or its number,
       from 0; or a file that `apps.invert` has written, NAME.npz. What bends
       the generator to the photo is read if it lies beside. Or a projector's
       file, see `data.latent_files`; it is shown from the front.
-    flag: that says the name, for messages.
+    flag: the flag that gives the name, for messages.
 
   Raises: UserError, CheckpointError: names what is not there.
   """
@@ -107,9 +107,9 @@ def look_up_all(
   """Finds latents.
 
   Args:
-    person: whose they are.
+    person: the owner of the latents.
     names: see `look_up`; "all": each photo of the run.
-    flag: that says the names, for messages.
+    flag: the flag that gives the names, for messages.
 
   Raises: UserError, CheckpointError: names what is not there.
   """
@@ -137,11 +137,11 @@ def public_name(latent: PhotoLatent) -> str:
 def with_file_names(
   found: Sequence[PhotoLatent], *, flag: str
 ) -> list[PhotoLatent]:
-  """The same under names that can be those of files.
+  """The latents under names that are valid file names.
 
   Args:
-    found: of `look_up`.
-    flag: that says the names, for messages.
+    found: latents from `look_up`.
+    flag: the flag that gives the names, for messages.
 
   Raises: UserError: one comes twice.
   """
@@ -223,7 +223,7 @@ def _of_same_anchors(
 
 
 def _bent(person: Person, path: pathlib.Path) -> Network | None:
-  """The generator that pivotal tuning bent to a photo, or None."""
+  """The generator that pivotal tuning fitted to a photo, or None."""
   adapter = path.with_suffix(".safetensors")
   folder = path.with_name(f"{path.stem}_generator")
   if folder.is_dir():
@@ -240,7 +240,7 @@ def _bent(person: Person, path: pathlib.Path) -> Network | None:
   found = lora_lib.load(adapter, model)
   if found.metadata.get(run_folder.BASE_DIGEST) != person.digest:
     raise CheckpointError(
-      f"{adapter}: goes on top of another generator; name "
+      f"{adapter}: belongs to another generator; name "
       "the run that the photo was inverted with"
     )
   return Network(

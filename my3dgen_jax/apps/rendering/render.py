@@ -43,10 +43,10 @@ def view_labels(
   """Labels of cameras around the average one, every yaw at every pitch.
 
   Args:
-    config: where the average camera is and looks.
-    yaws: radians from the front.
+    config: settings of the average camera.
+    yaws: yaws, radians from the front.
     pitches: radians from the front.
-    focal: in image sizes.
+    focal: focal length in image sizes.
 
   Returns: c, [len(pitches) * len(yaws), 25], yaw changing fastest.
   """
@@ -62,7 +62,7 @@ def label_about_front(
   """Cameras around the average one with the lens of another; may be jitted.
 
   Args:
-    config: where the average camera is and looks.
+    config: settings of the average camera.
     c: [25], whose intrinsics are kept.
     yaw: [...], radians from the front.
     pitch: [...], radians from the front.
@@ -98,12 +98,12 @@ def orbit(generator: Network, c: Array, **options: Any) -> np.ndarray:
 def orbit_about(
   config: RenderConfig, c: Array, *, frames: int, yaw: float, pitch: float
 ) -> np.ndarray:
-  """Cameras on a closed way about the front, with the lens of another.
+  """Cameras on a closed path around the front, with another's intrinsics.
 
   Args:
-    config: whose average camera it goes about.
+    config: settings of the average camera to orbit around.
     c: [25], whose intrinsics are kept.
-    frames: how many.
+    frames: count of frames.
     yaw: radians to either side.
     pitch: radians up and down.
 
@@ -123,7 +123,7 @@ def orbit_about(
 def check_reach(yaw: float, pitch: float):
   """Checks how far views may lie from the front, radians.
 
-  Raises: UserError that names the angle.
+  Raises: UserError: names the angle.
   """
   for name, value, most in (
     ("yaw", yaw, math.pi),
@@ -189,12 +189,12 @@ def synthesize_many(
     network: the generator.
     ws: [N, num_ws, w_dim].
     c: [N, 25].
-    devices: that share each batch.
+    devices: the devices to use.
     batch_size: images at a time, over all devices; rounded up to a multiple
       of their number.
 
   Yields: images, [H, W, 3] in [-1, 1], N of them.
-  Raises: UserError: a label that is no camera.
+  Raises: UserError: a label is not a camera's.
   """
   cameras.check_label(c)
   count, size = len(c), -(-batch_size // len(devices)) * len(devices)
@@ -269,16 +269,16 @@ def render_video(
   Args:
     network: the generator.
     ws: [1, num_ws, w_dim] or [F, num_ws, w_dim].
-    c: [F, 25], see `camera_paths`; [1, 25] for a camera that stays.
+    c: [F, 25], see `camera_paths`; [1, 25] for a fixed camera.
     out: ends in .mp4, .gif or .webp.
-    fps: frames a second.
-    kind: of `frames.KINDS`; depth has one scale for all frames.
+    fps: frames per second.
+    kind: one of `frames.KINDS`; depth has one scale for all frames.
     origin: what made it.
     neural_rendering_resolution: see `frames.render_frames`.
-    on_progress: called with the number of frames so far and of all of them, after
-      each one; whatever it raises ends the work and leaves no file.
+    on_progress: called with the number of frames so far and of all of them,
+      after each one; whatever it raises ends the work and leaves no file.
     devices: see `frames.render_frames`.
-    side: of the video, pixels; None: as rendered.
+    side: side of the video, pixels; None: as rendered.
     crf: see `provenance.write_video`.
 
   Raises: UserError: as `frames.render_frames` and `provenance.write_video`.

@@ -1,4 +1,4 @@
-"""What can be rendered: seeds, photos' latents, ways between, and edits."""
+"""What can be rendered: seeds, photos' latents, paths between, and edits."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -77,8 +77,8 @@ class Panel(NamedTuple):
   """A face in a picture that may show several.
 
   Attributes:
-    title: above it, where there are several.
-    generator: that shows it.
+    title: title above it, if there are several.
+    generator: the generator that renders it.
     ws: [1, num_ws, w_dim], or a latent a frame, [F, num_ws, w_dim].
   """
 
@@ -91,10 +91,10 @@ class Scene(NamedTuple):
   """What the cameras see.
 
   Attributes:
-    name: of its files.
-    rows: of panels, all of one length.
-    c: the camera of its own, [1, 25], or one a frame, [F, 25].
-    details: of what made it.
+    name: stem of its files' names.
+    rows: rows of panels, all of the same length.
+    c: its own camera label, [1, 25], or one per frame, [F, 25].
+    details: further entries of its origin.
   """
 
   name: str
@@ -123,9 +123,9 @@ def of_seeds(
   """Random faces of a generator, seen from the front.
 
   Args:
-    person: whose generator it is.
+    person: the owner of the generator.
     seeds: one face each, see `render.latents_of_seeds`.
-    focal: of the camera that they are made for, in image sizes.
+    focal: focal length of the camera they are made for, in image sizes.
     **truncation: see `Generator.mapping`.
 
   Raises: UserError: names the argument.
@@ -157,8 +157,8 @@ def look_up(
   """Latents by their names, or random ones where there are no names.
 
   Args:
-    person: whose they are.
-    config: which ones.
+    person: the owner of the latents.
+    config: the latents to show.
     focal: focal length of the camera that random faces are made for, in image
       sizes.
 
@@ -186,7 +186,7 @@ def find_scenes(
   """The scenes that a config asks for.
 
   Args:
-    person: whom they show.
+    person: the person shown.
     config: what they show; without names and seeds, the first four seeds.
     frames: frames of a way from one latent to the next, both counted.
     focal: focal length of random faces' camera, in image sizes; None: that of
@@ -221,12 +221,12 @@ def find_scenes(
 
 
 def stills(person: Person, found: Sequence[PhotoLatent]) -> list[Scene]:
-  """Each latent by itself.
+  """One scene per latent.
 
   Args:
-    person: whose they are.
-    found: of `of_seeds` or `find`. One with a generator that
-      was bent to its photo is shown by that.
+    person: the owner of the latents.
+    found: latents from `of_seeds` or `find`. One with a generator that
+      was tuned to its photo is shown by that.
   """
   return [
     Scene(
@@ -245,9 +245,9 @@ def way(
   """The way along latents; its own cameras go from each photo's to the next's.
 
   Args:
-    person: whose they are.
-    found: at least two.
-    frames: from one to the next, both counted.
+    person: the owner of the latents.
+    found: the latents, at least two.
+    frames: frames from one to the next, including both.
     spherical: see `InterpolateConfig`.
 
   Raises: UserError: there are fewer.
@@ -287,9 +287,9 @@ def edits(
   """Each latent at all strengths of an edit, side by side.
 
   Args:
-    person: whose they are.
+    person: the owner of the latents.
     found: latents.
-    direction: of the edit.
+    direction: the edit's direction.
     config: `strengths`, `unit`, `apply`, `edge` and `beta` are used; what
       samples that the unit needs, see `with_spread`.
     log: called with a line where a latent is moved onto the hull.
@@ -339,7 +339,7 @@ def compared(scene: Scene, base: Network) -> Scene:
   """The same latents and cameras beside what the base shows.
 
   Args:
-    scene: of a person.
+    scene: a person's scene.
     base: the generator that the person's own was made from.
 
   Returns: one row of two if the scene is one panel; else a row of the base's

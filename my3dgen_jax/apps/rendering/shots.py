@@ -28,7 +28,7 @@ FORMATS = (STILL, *provenance.VIDEOS)
 
 _KINDS = frames.KINDS
 _MAX_FRAMES = 100_000  # frames
-# Yaws and pitches that nobody has said, radians.
+# Default yaws and pitches, radians.
 _ANGLES = {
   GRID: ((-0.35, 0.0, 0.35), (0.0,)),
   ORBIT: ((0.35,), (0.25,)),
@@ -39,7 +39,7 @@ _ANGLES = {
 
 @dataclasses.dataclass(frozen=True)
 class RenderFilesConfig:
-  """From where, and as what."""
+  """Cameras and kinds of output."""
 
   camera: str = setting(
     GRID,
@@ -186,7 +186,7 @@ class Shot(NamedTuple):
 
   Attributes:
     scene: what they see.
-    name: of a video, without kind and suffix.
+    name: name of a video, without kind and suffix.
     c: [F, 25].
     frames: names of pictures, likewise; F of them.
     views: what each frame's metadata call its camera.
@@ -208,9 +208,9 @@ def find_shots(
   cameras are one shot.
 
   Args:
-    rendering: of the generator, for the average camera.
+    rendering: the generator's settings, for the average camera.
     scene: what they see.
-    config: which cameras.
+    config: the cameras.
 
   Raises: UserError: names the file of cameras, or the angle.
   """

@@ -78,9 +78,9 @@ def spread(
   """Cameras evenly over the range, its corners among them.
 
   Args:
-    rendering: where the average camera is and looks.
-    c: [25], whose lens they have.
-    config: how many, and how far they go.
+    rendering: settings of the average camera.
+    c: [25], label with the intrinsics to use.
+    config: the count and range of cameras.
 
   Returns: [V, 25], rows of one pitch each; V is near `config.views`.
   """
@@ -107,10 +107,10 @@ def between(
   fills the range evenly.
 
   Args:
-    rendering: where the average camera is and looks.
-    c: [25], whose lens they have.
-    config: how far they go.
-    count: how many.
+    rendering: settings of the average camera.
+    c: [25], label with the intrinsics to use.
+    config: the range of cameras.
+    count: count of cameras.
 
   Source: Roberts 2018, "The unreasonable effectiveness of quasirandom
     sequences", the R2 sequence.
@@ -143,8 +143,8 @@ def take(
     network: the generator.
     ws: [num_ws, w_dim] or [1, num_ws, w_dim].
     c: [V, 25].
-    depth: how far away what they see is, too.
-    devices: that share the work; none: all.
+    depth: whether to render depth too.
+    devices: the devices to use; none: all.
     on_progress: called with the number of views so far, and of all.
   """
   ws = np.asarray(ws)

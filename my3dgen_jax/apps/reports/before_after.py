@@ -33,15 +33,15 @@ def compare(
 ) -> tuple[
   dict[str, dict[str, float | None]], dict[str, dict[str, dict[str, float]]]
 ]:
-  """How well generators show photos: means, and each by itself.
+  """How well generators reproduce photos: means, and each photo's scores.
 
   Args:
     album: the photos.
-    candidates: by name.
+    candidates: name to generator and latents.
     reference: photos whose identity the score compares with.
-    lpips: or None, then there is no such number.
-    identity: likewise.
-    stop: looked at after each photo.
+    lpips: the LPIPS network; None: no such score.
+    identity: the identity network, likewise.
+    stop: request to stop, checked after each photo.
 
   Returns: means of each candidate, each a number or None: "lpips"; "psnr", dB;
     "psnr_marks", likewise, where the album says that details of this person
@@ -59,7 +59,7 @@ def compare(
     rows: list[dict[str, float]] = []
     for i, photo in enumerate(album):
       stop.raise_if_wanted(
-        "stopped while measuring; the same command with --resume goes on"
+        "stopped while measuring; the same command with --resume continues"
       )
       with compiling("measuring"):
         output = synthesize(
@@ -100,12 +100,12 @@ def draw(
   """Writes a picture: a row a photo, its views by every candidate.
 
   Args:
-    path: of the PNG.
+    path: the PNG to write.
     album: the photos.
-    candidates: by name.
+    candidates: name to generator and latents.
     count: photos at most; spread over the album.
     origin: what made them.
-    headline: above all, if there is one.
+    headline: text above the picture, if any.
 
   Raises: OSError if the folder cannot be written.
   """

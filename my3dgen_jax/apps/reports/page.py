@@ -1,8 +1,8 @@
 """A web page in one file: tables, curves, pictures and videos inside.
 
 Nothing is fetched from anywhere and nothing is run: no scripts, no fonts, no
-links but to files beside it. Wide things scroll by themselves, so that the page fits a
-phone.
+links but to files beside it. Wide things scroll by themselves, so that the page
+fits a phone.
 """
 
 import base64
@@ -63,7 +63,7 @@ def page(title: str, parts: Iterable[str]) -> str:
 
   Args:
     title: plain text.
-    parts: of the body, as the functions here make them.
+    parts: parts of the body, from the functions here.
   """
   body = "\n".join(parts)
   return (
@@ -100,7 +100,7 @@ def link(name: str, sentence: str) -> str:
   """A link to a file in the page's own folder.
 
   Args:
-    name: of the file.
+    name: the file's name.
     sentence: what is pressed.
   """
   return (
@@ -118,9 +118,9 @@ def table(
   """A table that scrolls where it is too wide.
 
   Args:
-    header: of the columns.
+    header: titles of the columns.
     rows: the first cell says what the row is.
-    caption: above it.
+    caption: text above it.
     words: the other columns are texts and not numbers.
   """
   kind = "text" if words else "number"
@@ -156,7 +156,7 @@ def picture(
   """A picture inside of the page.
 
   Args:
-    data: of the file.
+    data: bytes of the file.
     kind: its media type, such as "image/jpeg".
     alt: what it shows, for who cannot see it.
     size: width and height, pixels.
@@ -203,8 +203,8 @@ def curve(name: str, points: Sequence[tuple[float, float]]) -> str:
   """A number over the steps, drawn as SVG; from 0 or below to the largest.
 
   Args:
-    name: of the number.
-    points: step and value; those that are no numbers are left out.
+    name: the number's name.
+    points: step and value; points that are not finite are left out.
   """
   points = [point for point in points if all(map(math.isfinite, point))]
   if not points:

@@ -2,7 +2,7 @@
 
 The page is one file, `report/index.html` in the run's folder; it opens without
 a network and works without scripts. It holds photos of the person and the
-names of local folders: whoever gets it sees them.
+names of local folders: anyone who gets it sees them.
 """
 
 import io
@@ -74,7 +74,7 @@ def write_report(
   says so.
 
   Args:
-    person: of the run.
+    person: the run's person.
     run: its folder.
     log: called with a line about what is missing.
 
@@ -89,7 +89,7 @@ def write_report(
   if not path.exists():
     raise CheckpointError(
       f"{path}: missing; the run is not finished: "
-      "personalize --resume goes on with it"
+      "personalize --resume continues it"
     )
   summary = run_folder.read_json(path)
   try:
@@ -195,7 +195,7 @@ def _scores(summary: Mapping[str, Any]) -> str:
 
 
 def _turntable(person: Person, folder: pathlib.Path) -> str:
-  """The face that is most like all others, turned."""
+  """A turning video of the most typical face."""
   anchors, row = typical(person)
   try:
     provenance.check_video(".mp4")
@@ -250,7 +250,7 @@ def _before_after(
     "Before and after, in pictures",
     paragraph(
       "Each row: a photo; what the pretrained generator shows for it, from "
-      "its own camera and from both sides; and the same of the personalized "
+      "its own camera and from both sides; and the same from the personalized "
       "one."
     ),
     _synthetic(

@@ -25,9 +25,9 @@ def to_share(person: Person, run: pathlib.Path, folder: str) -> str:
   """How to give a head away, and where it is if that was done.
 
   Args:
-    person: of the run.
+    person: the run's person.
     run: the run's folder.
-    folder: of the report in it.
+    folder: the report's folder in it.
   """
   anchors, row = typical(person)
   command = shlex.join(
@@ -42,8 +42,8 @@ def to_share(person: Person, run: pathlib.Path, folder: str) -> str:
   )
   parts = [
     paragraph(
-      "One file whose head turns in any browser, offline, with nobody's name "
-      f"and no photo inside: {command}"
+      "One file whose head turns in any browser, offline, without names "
+      f"or photos inside: {command}"
     )
   ]
   if (run / folder / FILE).exists():

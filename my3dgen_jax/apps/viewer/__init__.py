@@ -1,4 +1,4 @@
-"""Persons in the browser: the server, its windows, and who draws for them.
+"""People in the browser: the server, its windows, and the renderer.
 
 Imports the other applications; nothing imports it but its command.
 """

@@ -35,7 +35,7 @@ class BrowserCamera:
     """Takes the cameras of another person's generator; forgets a photo's.
 
     Args:
-      config: where the average camera is and looks.
+      config: settings of the average camera.
     """
     self._config, self._photo = config, None
 
@@ -96,7 +96,7 @@ class BrowserCamera:
     """
     orbit = orbits.orbit_of_label(c, self._config)
     pose = orbits.pose_of_orbit(orbit, self._config)
-    # Dragging goes on from what is nearest to it.
+    # Dragging continues from what is nearest to it.
     self._photo = c, orbits.orbit_of_pose(*pose, self._config, self._limits)
     self._set_pose(*pose)
 

@@ -44,7 +44,7 @@ class Troubles:
     """Nothing is said before `begin`.
 
     Args:
-      log: called with lines for whoever started the server.
+      log: called with lines for the user who started the server.
     """
     self._log = log
     self._counts: dict[str, int] | None = None
@@ -89,18 +89,18 @@ def refusal(message: str | bytes) -> str | None:
   """Why a message ends its connection; None: it does not.
 
   Args:
-    message: as it arrived.
+    message: the message as it arrived.
   """
   kind = kind_of(message)
   if kind is None:
     return "it sent what no window sends"
   if kind.startswith(_UPLOADS):
-    return "it sent a file, which nobody asked for"
+    return "it sent a file that was not requested"
   return None
 
 
 def kind_of(message: str | bytes) -> str | None:
-  """The name of viser's message; None: it is none of viser's."""
+  """The name of viser's message; None: not a message of viser's."""
   if not isinstance(message, bytes):
     return None
   try:
@@ -149,7 +149,7 @@ def guarding(
     troubles: hears what goes wrong.
     protocol: name of the subprotocol that a window must speak, if any.
   """
-  # Only whoever serves needs it.
+  # Imported here: only servers need it.
   # pylint: disable=import-outside-toplevel
   import websockets.asyncio.server as library
 
@@ -184,7 +184,7 @@ def guarding(
         return
       try:
         await handler(connection)
-      # One connection's failure is no other's.
+      # One connection's failure must not affect others.
       except Exception as error:  # pylint: disable=broad-exception-caught
         troubles.note(_described({"exception": error}))
         await connection.close(_FAILED)
@@ -246,10 +246,10 @@ def check_guarded(port: int, host: str):
   """Tries to get in as a stranger.
 
   Args:
-    port: of the server.
-    host: that it listens on.
+    port: the server's port.
+    host: the host that it listens on.
 
-  Raises: UserError: nobody stopped us.
+  Raises: UserError: the connection was not refused.
   """
   strange = {"Host": "stranger.invalid", "Origin": "http://other.invalid"}
   for upgrade in (

@@ -61,8 +61,8 @@ class Controls:
       gui: viser's panel of the window.
       news: hears what changes.
       actions: what the buttons do.
-      names: who can be chosen.
-      person: who is chosen first.
+      names: names to choose from.
+      person: the person chosen first.
       directions: one slider each.
       video_seconds: how long a saved video takes.
     """
@@ -200,7 +200,7 @@ class Controls:
     self._status.content = status
 
   def choose(self, person: str):
-    """Sets who is chosen; nobody is called."""
+    """Sets who is chosen, without callbacks."""
     with self._news.silently():
       self._who.value = person
 
@@ -213,11 +213,11 @@ class Controls:
     moving: Level,
     directions: Sequence[Direction],
   ):
-    """Fills what depends on who is shown; nobody is called.
+    """Fills what depends on who is shown, without callbacks.
 
     Args:
-      own: who is shown.
-      names: who can be chosen now; some may have come or gone.
+      own: the person shown.
+      names: names to choose from now; some may have come or gone.
       person: the name of who is shown.
       moving: what is fast enough, where the person's generator has it.
       directions: the edits that fit the person.
@@ -264,7 +264,7 @@ class Controls:
       self._unfollowed.visible = self._within.visible and self._within.value
 
   def reset_edits(self):
-    """Sets all edits to 0; nobody is called."""
+    """Sets all edits to 0, without callbacks."""
     with self._news.silently():
       for handle in self._edits.values():
         handle.value = 0.0
@@ -317,7 +317,7 @@ class Controls:
     """
     shown = self._kind.value
     if shown not in scene.SHOWN:  # a browser may send anything
-      raise UserError(f"show: there is no {str(shown)[:20]!r}")
+      raise UserError(f"show: unknown kind {str(shown)[:20]!r}")
     moving = self._levels[self._moving.value]
     still = self._levels[self._still.value]._replace(shown=shown)
     if shown != "image":

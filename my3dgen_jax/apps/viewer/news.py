@@ -16,7 +16,7 @@ class News:
   """Callbacks of a window, called by any of viser's threads.
 
   Attributes:
-    lock: held by whoever reads or sets the window's controls.
+    lock: held while the window's controls are read or set.
   """
 
   def __init__(
@@ -33,8 +33,8 @@ class News:
     Args:
       face: shows what the controls say now.
       camera: shows what the browser's camera says now.
-      tell: shows one line to whoever looks.
-      warn: reports an unexpected error to whoever started the viewer.
+      tell: shows one line in the window.
+      warn: reports an unexpected error on the viewer's console.
       closed: set when the window has closed; nothing is called after that.
     """
     self.lock = threading.RLock()

@@ -83,9 +83,9 @@ def orbit_of_pose(
   Args:
     position: [3], world units.
     look_at: [3], what is orbited.
-    config: where the average camera is and looks.
-    limits: of the angles, kept softly.
-    focal: of the lens at zoom 1, in image sizes.
+    config: settings of the average camera.
+    limits: soft limits of the angles.
+    focal: focal length at zoom 1, in image sizes.
   """
   away = np.asarray(position, np.float64) - look_at
   far = max(float(np.linalg.norm(away)), 1e-6)
@@ -114,8 +114,8 @@ def rested_pose(
   Args:
     position: [3], world units.
     look_at: [3].
-    config: where the average camera is and looks.
-    limits: of the angles.
+    config: settings of the average camera.
+    limits: limits of the angles.
 
   Returns: position and look_at; None: it may stay where it is.
   """
@@ -172,7 +172,7 @@ def label_of_orbit(
 
 @functools.partial(jax.jit, static_argnames="config")
 def _label(numbers: Array, config: RenderConfig) -> jax.Array:
-  """Of yaw, pitch, focal length, and shift to the right and down."""
+  """Label of yaw, pitch, focal length, and shift right and down."""
   cam2world = cameras.look_at(
     numbers[0], numbers[1], config.avg_camera_pivot, config.avg_camera_radius
   )
@@ -187,8 +187,8 @@ def orbit_of_label(
 
   Args:
     c: [25].
-    config: where the average camera is and looks.
-    focal: of the lens at zoom 1.
+    config: settings of the average camera.
+    focal: focal length at zoom 1, in image sizes.
   """
   cam2world, intrinsics = map(np.asarray, cameras.unpack_label(c))
   x, y, z = -cam2world[:3, 2].astype(np.float64)  # it looks along z
@@ -198,7 +198,7 @@ def orbit_of_label(
 
 
 def same_orbit(a: Orbit, b: Orbit) -> bool:
-  """Whether nobody would see the difference."""
+  """Whether the difference is invisible."""
   return bool(
     np.allclose(
       [a.yaw, a.pitch, a.zoom, *a.shift],

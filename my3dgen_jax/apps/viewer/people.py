@@ -39,8 +39,8 @@ class Shown(NamedTuple):
   """A person in memory.
 
   Attributes:
-    own: with the person's generator.
-    base: the same with the pretrained one.
+    own: the person with their own generator.
+    base: the person with the pretrained generator.
   """
 
   own: Person
@@ -52,7 +52,7 @@ class Place:
   """Where a person lies on disk.
 
   Attributes:
-    name: that people choose by.
+    name: the name shown for choosing.
     path: a run's folder, an adapter's file, a bare base's or a bank's folder.
     kind: "run", "adapter", "base" or "bank".
     person: id in the bank.
@@ -77,14 +77,14 @@ class People:
     devices: Sequence[jax.Device] = (),
     precision: str | None = None,
   ):
-    """Looks what there is; loads nothing.
+    """Finds people; loads nothing.
 
     Args:
       places: runs, adapters' files, or folders of such; none: the bare base.
-      checkpoint: where the base is now; adapters alone and banks need it.
+      checkpoint: current folder of the base; adapters alone and banks need it.
       bank: folder of `lora.Bank`, whose people are shown, too.
-      of_bank: ids of those who are; none: all.
-      devices: that are used; none: all.
+      of_bank: ids of the bank's people to show; none: all.
+      devices: the devices to use; none: all.
       precision: see `load_person`.
 
     Raises: UserError, CheckpointError: a place holds nothing of the kind.
@@ -143,7 +143,7 @@ class People:
     for person in self._of_bank:
       self._bank.place(person)
     if not ids:
-      raise UserError(f"{self._bank.folder}: holds nobody")
+      raise UserError(f"{self._bank.folder}: has no people")
     return [Place(one, self._bank.folder, "bank", one) for one in ids]
 
   def _check_base(self, place: Place):
@@ -178,7 +178,7 @@ class People:
     """
     place = self._places.get(name)
     if place is None:
-      raise UserError(f"person: there is none called {name!r} any more")
+      raise UserError(f"person: {name!r} no longer exists")
     with self._lock:
       try:
         # Names change as others come; and a run may be made again.
@@ -337,7 +337,7 @@ def find_places(
 
   Args:
     roots: runs, adapters' files, or folders of such, or of folders of runs.
-    suffix: of adapters' files.
+    suffix: suffix of adapter files.
 
   Raises: UserError: a root does not exist, or holds nothing.
   """
@@ -431,6 +431,6 @@ def check_finished(folder: pathlib.Path):
     if not (folder / part).exists():
       raise CheckpointError(
         f"{folder}: has no {part} yet: the run is still being written, or "
-        "was stopped; choose it again when it has ended, or go on with it "
-        "by --resume"
+        "was stopped; choose it again when it has ended, or resume it "
+        "with --resume"
       )

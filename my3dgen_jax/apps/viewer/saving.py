@@ -35,7 +35,7 @@ Writer = Callable[[pathlib.Path, Origin, OnProgress], None]
 
 
 class _Gone(Exception):
-  """Whoever wanted a file has closed the window."""
+  """The window that wanted a file has closed."""
 
 
 class Savings:
@@ -57,8 +57,8 @@ class Savings:
       client: viser's handle of the window.
       out: the folder to keep files in, besides sending them; None: none.
       submit: runs one job after the other.
-      tell: shows a line and its title to whoever looks.
-      warn: reports an unexpected error to whoever started the viewer.
+      tell: shows a line and its title in the window.
+      warn: reports an unexpected error on the viewer's console.
       closed: set when the window has closed, which ends what is being made.
     """
     self._client, self._out, self._submit = client, out, submit
@@ -150,7 +150,7 @@ def video_writer(
   """A writer of a turn around what a request describes.
 
   Args:
-    request: whose face and camera the video begins with.
+    request: the request, with the face and first camera.
     limits: how far the camera turns at most.
     devices: the devices to use.
   """
@@ -198,7 +198,7 @@ def page_writer(request: Request, *, limits: Limits) -> Writer:
   """A writer of a web page with the head that a request describes.
 
   Args:
-    request: whose face it is, and whose lens is kept.
+    request: the request, with the face and intrinsics to use.
     limits: how far the head turns.
   """
   row = share.row_of(request.network, request.ws, request.c)

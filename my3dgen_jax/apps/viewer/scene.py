@@ -35,15 +35,15 @@ class Choice:
   """What the controls say about the face.
 
   Attributes:
-    start: of `STARTS`.
+    start: one of `STARTS`.
     first: a photo of the run.
-    second: another, for "between two".
-    way: from the first, 0, to the second, 1.
+    second: another photo, for "between two".
+    way: position from the first photo, 0, to the second, 1.
     weights: photos and their weights, for "a mix"; they need not sum to 1.
     seed: for "a seed".
     truncation: 1: as it is; 0: the generator's mean face.
     edits: directions by name and how far, in standard deviations.
-    within: edits go as far as the person's anchors can follow them.
+    within: whether edits stay within what the person's anchors can follow.
   """
 
   start: Literal[
@@ -83,7 +83,7 @@ def alpha_of(
   """Weights of all of a person's anchors, [N], in the personal hull.
 
   Args:
-    person: with anchors.
+    person: a person with anchors.
     weights: photos and what they weigh; a photo may come twice.
 
   Raises: UserError: there is no such photo, or none at all.
@@ -109,9 +109,9 @@ def latents_of(
   """The latent that controls choose.
 
   Args:
-    person: whose anchors are meant.
-    choice: of the controls.
-    steps: of `edit_steps`; what a standard deviation of each edit adds.
+    person: the owner of the anchors.
+    choice: the controls' choice.
+    steps: result of `edit_steps`: what a standard deviation of each edit adds.
     mean: [w_dim], the generator's mean w.
     sampled: w by seed, [w_dim]; "a seed" looks its own up.
 
@@ -147,7 +147,7 @@ def latents_of(
 def _of_photo(person: Person, name: str, *, flag: str) -> PhotoLatent:
   """A photo of the run; browsers may send any text, such as a file's name."""
   if name not in person.anchors.names:
-    raise UserError(f"{flag}: there is none called {name!r}")
+    raise UserError(f"{flag}: no photo named {name!r}")
   return look_up(person, name, flag=flag)
 
 
@@ -163,8 +163,8 @@ def edit_steps(
   """What a standard deviation of each direction adds to ws.
 
   Args:
-    person: whose anchors are meant.
-    directions: with their spreads.
+    person: the owner of the anchors.
+    directions: directions with their spreads.
     within: what the anchors can follow of it, so that an edited face is a
       mean of the person's own, with weights that may leave the hull; else
       all of it. A person without anchors has no choice.
@@ -192,8 +192,8 @@ def unfollowed(person: Person, directions: Sequence[Direction]) -> str:
   """What a person's anchors follow only in part, as one line; "": nothing.
 
   Args:
-    person: whose anchors are meant.
-    directions: that sliders follow.
+    person: the owner of the anchors.
+    directions: the sliders' directions.
   """
   if person.anchors is None:
     return ""
@@ -288,8 +288,8 @@ def framed(picture: np.ndarray, width: int, height: int) -> np.ndarray:
 
   Args:
     picture: uint8 [S, S, 3].
-    width: of the window, any unit.
-    height: of the window.
+    width: width of the window, any unit.
+    height: height of the window, in the same unit.
 
   Returns: uint8 [S', S'', 3], whose shorter side is S; it is no longer than
     `_MAX_ASPECT` S, whatever a browser says of its window.

@@ -1,4 +1,4 @@
-"""Persons in the browser: turned, edited, compared and saved.
+"""People in the browser: turned, edited, compared and saved.
 
     viewer = Viewer(people, ViewerConfig(), directions=[smile, age])
     print(viewer.start())                   # http://127.0.0.1:8080
@@ -76,7 +76,7 @@ class ViewerConfig:
       gate_lib.check_token(self.token)
     if self.share and self.token is None:
       raise UserError(
-        "share: anybody on the internet could look; give a --token, too"
+        "share: anyone on the internet could look; give a --token too"
       )
     if not 1 <= self.port < 2**16:
       raise UserError(
@@ -95,11 +95,11 @@ class Viewer:
   """A server with its windows.
 
   Attributes:
-    people: who can be chosen.
-    config: how it is served.
-    renderer: that draws for all windows.
-    directions: that faces of the first person's base can be edited along.
-    log: called with lines for whoever started it.
+    people: the people to choose from.
+    config: the viewer's settings.
+    renderer: the renderer of all windows.
+    directions: directions of edits for the first person's base.
+    log: called with lines for the user who started it.
     moving: what is fast enough to be shown while a face moves.
     still: what is shown when it rests.
   """
@@ -115,9 +115,9 @@ class Viewer:
     """Compiles what windows begin with; nothing is served yet.
 
     Args:
-      people: who can be chosen.
-      config: how it is served.
-      directions: with spreads, of the first person's base.
+      people: the people to choose from.
+      config: the viewer's settings.
+      directions: directions with spreads, for the first person's base.
       log: called with lines of progress.
 
     Raises: UserError, CheckpointError: names the flag or file.
@@ -131,7 +131,7 @@ class Viewer:
         )
     self.people, self.directions, self.log = people, directions, log
     if config.out is not None:
-      make_writable(config.out, "name another folder by --out")
+      make_writable(config.out, "give another folder with --out")
     self.person, failures = people.first()
     for failure in failures:
       log(f"warning: {failure}")
@@ -236,10 +236,10 @@ class Viewer:
       self._windows[client.client_id] = window
     try:
       window.open()
-    # One window's failure is no other's: whatever it is, the server goes on.
+    # One window's failure must not affect others or the server.
     except Exception as error:  # pylint: disable=broad-exception-caught
       client.add_notification(
-        "Nobody can be shown", one_line(error), color="red"
+        "No one could be loaded", one_line(error), color="red"
       )
       if not isinstance(error, UserError):
         self.warn(error)

@@ -12,8 +12,8 @@ def serve(viewer: Viewer, stop: StopRequest, *, open_browser: bool = False):
   """Serves until a signal comes; says the address, and who can look.
 
   Args:
-    viewer: what is served.
-    stop: looked at ten times a second.
+    viewer: the viewer to serve.
+    stop: request to stop, checked ten times a second.
     open_browser: open the address in this machine's browser, if it has a
       screen.
 
@@ -22,8 +22,8 @@ def serve(viewer: Viewer, stop: StopRequest, *, open_browser: bool = False):
   address = viewer.start()
   if not gate.is_local(viewer.config.host) and viewer.config.token is None:
     print(
-      "warning: whoever reaches this machine can look; --token lets in "
-      "only those who know it",
+      "warning: anyone who can reach this machine can look; --token admits "
+      "only those who have it",
       file=sys.stderr,
     )
   print(f"open {address} (Ctrl-C ends it)", flush=True)

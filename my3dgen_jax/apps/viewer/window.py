@@ -27,8 +27,8 @@ class Host(Protocol):
   """What all windows of a viewer share; see `server.Viewer`.
 
   Attributes:
-    people: who can be chosen.
-    person: who is shown first.
+    people: the people to choose from.
+    person: the person shown first.
     config: how the viewer is served.
     renderer: draws for all windows.
     directions: the edits that there are.
@@ -49,7 +49,7 @@ class Host(Protocol):
     """Runs one job after the other."""
 
   def warn(self, error: Exception):
-    """Reports an unexpected error to whoever started the viewer."""
+    """Reports an unexpected error on the viewer's console."""
 
 
 class Window:

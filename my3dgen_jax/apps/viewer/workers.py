@@ -48,7 +48,7 @@ class Level(NamedTuple):
 
   Attributes:
     resolution: side of `image_raw`.
-    shown: of `scene.SHOWN`.
+    shown: one of `scene.SHOWN`.
   """
 
   resolution: int
@@ -63,7 +63,7 @@ class Request(NamedTuple):
 
   Attributes:
     network: the generator.
-    key: another for other weights.
+    key: key that differs for different weights.
     ws: [num_ws, w_dim].
     c: [25].
     moving: drawn first; None: `still` at once.
@@ -85,7 +85,7 @@ class Frame(NamedTuple):
     picture: uint8 [S, S, 3].
     request: what asked for it.
     still: whether it is the refined one.
-    seconds: that drawing it took.
+    seconds: seconds that drawing took.
     failure: one line; None: it did not fail, and there is a picture.
   """
 
@@ -200,7 +200,7 @@ class Renderer:
     """Asks for a picture; whatever the window asked for before is dropped.
 
     Args:
-      window: who asks.
+      window: the window that asks.
       request: what is wanted.
       deliver: called in a thread of the renderer's with each `Frame`, one
         after the other; what it raises is reported, and nothing else.
@@ -267,7 +267,7 @@ class Renderer:
           continue
         try:
           deliver(frame)
-        # A browser may leave at any moment; the others go on.
+        # A browser may leave at any moment; the others continue.
         except Exception as error:  # pylint: disable=broad-exception-caught
           self._warn(error)
 
@@ -282,7 +282,7 @@ class Renderer:
         for name, one in self._windows.items()
         if one.request is not None and one.moves == moves
       ]
-      # Whoever was served longest ago stands first.
+      # The window served longest ago comes first.
       ready = [row for row in waiting if row[0] <= now]
       if not ready:
         self._changed.wait(

@@ -1,6 +1,6 @@
 """A procedural head: its signed distance, colors and light.
 
-World units, y up, the face looks along +z; the body goes on below the frame.
+World units, y up, the face looks along +z; the body continues below the frame.
 Everything is symmetric in x but marks, the light and the hair's parting. No
 color depends on the view, as EG3D's decoder sees none. Imports the demo's
 `people` and `shapes`.

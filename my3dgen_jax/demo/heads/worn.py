@@ -27,7 +27,7 @@ def hair_distance(
   """A cap that leaves the face free, and long hair at the sides.
 
   Args:
-    f: of `build`.
+    f: result of `build`.
     point: mirrored.
     side: x before mirroring; a parting lets one side hang lower.
   """

@@ -14,8 +14,8 @@ def feature_task(config: NetworksConfig, photos: gallery.Gallery) -> Task:
   """The training of features that tell everything about a photo.
 
   Args:
-    config: of the training.
-    photos: to learn from.
+    config: the training's settings.
+    photos: the training photos.
   """
   targets = np.asarray(targets_of(photos.person))
   module = attributes.Regressor(targets.shape[-1])

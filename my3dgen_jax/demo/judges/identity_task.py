@@ -25,8 +25,8 @@ def identity_task(config: NetworksConfig, photos: gallery.Gallery) -> Task:
   """The training of the identity network, a class for each person and twin.
 
   Args:
-    config: of the training.
-    photos: to learn from.
+    config: the training's settings.
+    photos: the training photos.
   """
   network = identity.NETWORKS[IDENTITY]
   module = network.module(train=True)
@@ -75,10 +75,10 @@ def margin_loss(
   """ArcFace's loss, a mean.
 
   Args:
-    cosines: [N, classes], of embeddings and classes' centres.
+    cosines: [N, classes], of embeddings and classes' centers.
     labels: [N], the right classes.
     margin: added to the angle to the right class, radians.
-    scale: of cosines.
+    scale: factor of the cosines.
   """
   right = jax.nn.one_hot(labels, cosines.shape[-1], dtype=bool)
   cosine = jnp.sum(jnp.where(right, cosines, 0), -1)

@@ -21,8 +21,8 @@ def measure(
   """Measures networks on photos.
 
   Args:
-    folder: that has `train_networks.FOLDERS`.
-    galleries: of twins, and of kinds of marks.
+    folder: folder with `train_networks.FOLDERS`.
+    galleries: galleries of twins, and of kinds of marks.
 
   Returns: plain data. Areas under the curve: "auc_people", photos of one
     person against those of two; "auc_twins", likewise for two who differ in
@@ -74,7 +74,7 @@ def identity_quality(
 
   Args:
     embeddings: [N, features], of unit length.
-    photos: of twins.
+    photos: photos of twins.
 
   Returns: "auc_people" and "auc_twins", see `measure`; the mean cosine of
     pairs of each.
@@ -97,7 +97,7 @@ def kinds_quality(
 
   Args:
     embeddings: [N, features], of unit length.
-    photos: of kinds.
+    photos: photos of kinds.
   """
   variant = photos.label % (1 + len(people.MARKS))
   result = {}

@@ -30,7 +30,7 @@ class NetworksConfig:
   test_photos: int = setting(4, "Photos of each.")
   save_every: int = setting(100, "Steps between saved states.")
   log_every: int = setting(25, "Steps between logged ones.")
-  seed: int = setting(0, "Of weights and people.")
+  seed: int = setting(0, "Seed of weights and people.")
 
   def validate(self) -> "NetworksConfig":
     """Checks every field; raises ConfigError that names it."""

@@ -14,13 +14,13 @@ class Task:
   """One of the two trainings.
 
   Attributes:
-    name: of its state's folder.
+    name: name of its state's folder.
     steps: how many.
     rate: peak learning rate.
     init: variables to begin with, from a key: "params" and "batch_stats".
     targets: [N, ...] of all photos.
-    loss: of variables, images, targets and the share of steps done; returns
-      the loss, and (new batch_stats, terms to log).
+    loss: function of variables, images, targets and the share of steps done;
+      returns the loss, and (new batch_stats, terms to log).
   """
 
   name: str

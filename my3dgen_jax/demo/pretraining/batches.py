@@ -20,7 +20,7 @@ class Batch:
     z: [N, z_dim].
     field: points of each, [N, M, ...].
     c: [N, 25], cameras; None: no pictures.
-    rendering: from them, or None.
+    rendering: pictures from these cameras, or None.
   """
 
   z: Array
@@ -37,8 +37,8 @@ def draw_batch(
 
   Args:
     keys: [N], each of a person and all about it.
-    num_points: of each.
-    side: of a whole picture, pixels; 0: none.
+    num_points: points per person.
+    side: side of a whole picture, pixels; 0: none.
     part: side of what is seen of it; less than 1: crops anywhere in it.
   """
   keys = jax.vmap(lambda key: jax.random.split(key, 5))(keys).T

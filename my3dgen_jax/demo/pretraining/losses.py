@@ -32,7 +32,7 @@ def image_loss(
   """How far pictures are off: pixels, edges, and coarser versions.
 
   Args:
-    output: of the generator.
+    output: the generator's output.
     rendering: what it should be.
     margin: share of the final image's side that does not count.
   """

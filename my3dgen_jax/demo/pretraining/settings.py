@@ -20,12 +20,12 @@ class PretrainConfig:
   point_rate: float = setting(0.02, "Peak learning rate on points.")
   crop_rate: float = setting(0.01, "Peak learning rate on crops.")
   image_rate: float = setting(0.002, "Peak learning rate on pictures.")
-  point_weight: float = setting(0.1, "Of points beside pictures.")
+  point_weight: float = setting(0.1, "Weight of points beside pictures.")
   average: float = setting(0.999, "Decay of the average of the weights.")
   w_samples: int = setting(20_000, "Samples for the mean of W.")
   save_every: int = setting(500, "Steps between saved states and sheets.")
   log_every: int = setting(50, "Steps between logged ones.")
-  seed: int = setting(0, "Of weights and people.")
+  seed: int = setting(0, "Seed of weights and people.")
 
   def validate(self) -> "PretrainConfig":
     """Checks every field; raises ConfigError that names it."""

@@ -33,7 +33,7 @@ class LimitsTest(parameterized.TestCase):
     )
     self.assertEqual(line is not None, said)
     if said:
-      self.assertIn("--edge=continue goes on", line)
+      self.assertIn("--edge=continue passes it", line)
 
   @parameterized.parameters(
     ([0.449, 0.345, 0.529], True),  # person 0 of the demo

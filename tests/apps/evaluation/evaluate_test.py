@@ -164,7 +164,7 @@ class EvaluateTest(parameterized.TestCase):
     )
     self.assertIn("`command`", text)
     self.assertIn("LPIPS on alex; ID_sim by small IR-SE.", text)
-    self.assertIn("DISTS needs its weights, by --dists", text)
+    self.assertIn("DISTS needs its weights; give --dists", text)
     self.assertLen(self.calls, 16)
     self.assertIn("made 16 of the measurements", text)
     self.assertIn("| LoRA | – | 0.250 [0.200, 0.300] |", "\n".join(lines))
@@ -258,7 +258,7 @@ class EvaluateTest(parameterized.TestCase):
     config = json.loads(path.read_text())
     config["base_sha256"] = "0" * 64
     path.write_text(json.dumps(config))
-    with self.assertRaisesRegex(UserError, "full: has another base than"):
+    with self.assertRaisesRegex(UserError, "full: has a different base from"):
       runs.find_people([copy])
 
   def test_photos_that_changed_are_refused(self):
@@ -271,7 +271,7 @@ class EvaluateTest(parameterized.TestCase):
     before = path.read_bytes()
     self.addCleanup(path.write_bytes, before)
     path.write_bytes(sorted(album.glob("*.png"))[1].read_bytes())
-    with self.assertRaisesRegex(UserError, f"{path.name} is not the photo"):
+    with self.assertRaisesRegex(UserError, f"{path.name} has changed"):
       load_subject(variant)
 
   def test_stop(self):
@@ -284,7 +284,7 @@ class EvaluateTest(parameterized.TestCase):
         super().raise_if_wanted(message)
 
     with mock.patch.object(interrupts, "StopRequest", Stopping):
-      with self.assertRaisesRegex(Interrupted, "goes on"):
+      with self.assertRaisesRegex(Interrupted, "resumes"):
         self.evaluate("one", tables=("1",))
     self.assertLen(self.calls, 2)
     self.assertFalse((self.out / "RESULTS.md").exists())
@@ -331,7 +331,7 @@ class EvaluateTest(parameterized.TestCase):
     copy = self.out / "copy"
     shutil.copytree(self.people / "one", copy)
     os.rename(copy / "lora", copy / "first")
-    with self.assertRaisesRegex(UserError, "2 runs of one kind .*'lora'"):
+    with self.assertRaisesRegex(UserError, "2 runs of the same kind .*'lora'"):
       find(copy)
     os.rename(copy / "first", copy / "lora")
     (copy / "rank2" / "summary.json").unlink()
@@ -346,7 +346,7 @@ class EvaluateTest(parameterized.TestCase):
   @parameterized.parameters(
     (("photos", "test"), {}, "lora: has no test photos.*--test=10"),
     (("photos", "reference"), {}, "lora: has no reference photos"),
-    (("settings", "album"), "gone", "lora: its album, gone, is not there"),
+    (("settings", "album"), "gone", "lora: its album, gone, is missing"),
     (("settings", "checkpoint"), "gone", "lora: its checkpoint, gone"),
     (("settings", "lpips"), "gone", "lora: .*gone holds no"),
   )
@@ -374,7 +374,9 @@ class EvaluateTest(parameterized.TestCase):
     self.change("last", (run_folder.BASE_DIGEST,), "0" * 64)
     self.evaluate("one", "last", tables=("1",))
     direction = Direction("x", np.ones(8, np.float32) / 8**0.5, spread=1.0)
-    with self.assertRaisesRegex(UserError, "lora: has another base than"):
+    with self.assertRaisesRegex(
+      UserError, "lora: has another base generator than"
+    ):
       self.evaluate("one", "last", tables=("4",), directions=(direction,))
     variables = jax.tree.map(
       lambda leaf: np.full(leaf.shape, 0.2, leaf.dtype),
@@ -384,7 +386,7 @@ class EvaluateTest(parameterized.TestCase):
     identity.save_identity(other, "ir_se_small", variables)
     self.change("odd", ("settings", "identity"), str(other))
     with self.assertRaisesRegex(
-      UserError, "other weights of identity than.*--identity"
+      UserError, "different weights for identity than.*--identity"
     ):
       self.evaluate("one", "odd", tables=("1",))
     self.evaluate("one", "odd", tables=("1",), identity=str(other))

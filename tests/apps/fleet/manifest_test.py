@@ -31,19 +31,22 @@ class ManifestTest(parameterized.TestCase):
       self.assertEqual((row.id, row.photos), ("ann", "my photos"))
 
   @parameterized.parameters(
-    ("", "names nobody"),
-    ("id,album\n", "names nobody"),
+    ("", "lists no people"),
+    ("id,album\n", "lists no people"),
     ("name,album\nann,x\n", "line 1: has no column id"),
-    ("id,album,album\nann,x,y\n", "line 1: column album comes twice"),
+    ("id,album,album\nann,x,y\n", "line 1: column album appears twice"),
     ("id,,album\nann,x,y\n", "line 1: column 2 has no name"),
     ("id,album\nann,x,y\n", "line 2: has 3 cells for 2 columns"),
     ("id,album\n,x\n", "line 2, column id: expected a name"),
     ("id\nann/bob\n", "line 2, column id: expected letters"),
     ("id\n../ann\n", "line 2, column id: expected letters"),
     ("id\nann.\n", "line 2, column id: expected a letter or digit at both"),
-    ("id\nCON.x\n", "line 2, column id: expected no name of a device"),
+    (
+      "id\nCON.x\n",
+      "line 2, column id: expected a name that is not a device's",
+    ),
     ("id\n" + 121 * "a" + "\n", "line 2, column id: expected at most"),
-    ("id\nann\nbob\nANN\n", "line 4, column id: 'ANN' is in line 2, too"),
+    ("id\nann\nbob\nANN\n", "line 4, column id: 'ANN' is also in line 2"),
     ("id,album,photos\nann,x,y\n", "line 2, column photos: ann has an album"),
     ('id\n"ann\n', "unexpected end of data"),
   )

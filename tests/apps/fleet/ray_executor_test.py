@@ -115,7 +115,7 @@ class RayExecutorTest(parameterized.TestCase):
     self.assertEqual(ray.init.call_args.kwargs["address"], "auto")
     self.assertEqual([one[0]["num_gpus"] for one in ray.started], [1, 1, 1])
     self.assertIsNone(ray.started[0][2]["threads"])
-    with self.assertRaisesRegex(UserError, "4 are wanted, there are 3 GPUs"):
+    with self.assertRaisesRegex(UserError, "4 requested, but there are 3 GPUs"):
       self.executor(Ray([], GPU=3.0), workers=4).start(100)
 
   def test_who_dies_is_replaced(self):
@@ -128,7 +128,7 @@ class RayExecutorTest(parameterized.TestCase):
     self.assertEqual(executor.wait(1), [Event(0, "a", DONE)])
     (event,) = executor.wait(1)
     self.assertEqual(event.worker, 0)
-    self.assertIn("memory of its machine was full", event.lost)
+    self.assertIn("its machine ran out of memory", event.lost)
     self.assertLen(ray.killed, 1)
     self.assertEqual(executor.wait(1), [Event(0, place="host:2")])
     self.assertLen(ray.started, 2)
@@ -137,7 +137,7 @@ class RayExecutorTest(parameterized.TestCase):
     ray = Ray([RayTaskError(ImportError("no jax"))] * 9)
     executor = self.executor(ray, workers=1)
     executor.start(1)
-    with self.assertRaisesRegex(UserError, "as they have started: no jax"):
+    with self.assertRaisesRegex(UserError, "as they start: no jax"):
       for _ in range(9):
         executor.wait(1)
 

@@ -132,7 +132,7 @@ class WorkerTest(absltest.TestCase):
       self.assertRegex(
         folders.log.read().decode(),
         r"the run began with settings.tuning.learning_rate = 0.01, now it is "
-        r"0.02; it is now \S+before/bob/1, and all begins anew\n",
+        r"0.02; moved to \S+before/bob/1, and starting over\n",
       )
       self.assertEqual(worker.run(other).kind, "done")  # the same: goes on
       self.assertNotIn("2/config.json", folders.before.files())
@@ -241,7 +241,9 @@ class WorkerTest(absltest.TestCase):
     self.assertEqual((outcome.reason, outcome.final), ("busy", False))
     missing = self.person("eve", album="memory://nowhere/album")
     outcome = self.worker(self.root / "wrong").run(missing)
-    self.assertEqual(outcome.reason, "memory://nowhere/album: there is nothing")
+    self.assertEqual(
+      outcome.reason, "memory://nowhere/album: no such file or folder"
+    )
 
 
 if __name__ == "__main__":

@@ -155,7 +155,7 @@ class ServerTest(parameterized.TestCase):
     self.ask("/photos/1", {"points": points})
     self.stop.signal = 2
     self.thread.join(30)
-    self.assertRegex(str(self.raised[0]), "1 of 3 photos are kept")
+    self.assertRegex(str(self.raised[0]), "1 of 3 photos are saved")
     self.start()
     state = json.loads(self.ask("/state")[2])
     self.assertEqual(

@@ -215,7 +215,7 @@ class PrepareTest(parameterized.TestCase):
     for name, pattern in (
       ("good.png", "^$"),
       ("nobody.png", "no face"),
-      ("grey.png", "^grey: "),
+      ("grey.png", "^gray: "),
       ("tiny.png", "^tiny: 2. pixels"),
       ("far out.png", "^only [34].%"),
       ("cut.png", "no face"),
@@ -246,7 +246,7 @@ class PrepareTest(parameterized.TestCase):
       r"set aside 1: blurred \(--min_sharpness\)",
       r"set aside 1: grey \(--min_color\)",
       r"set aside 1: tiny, 2. to 2. pixels \(--min_scale=0.3\d? takes them\)",
-      r"set_aside.png; --keep=NAME,NAME --overwrite takes what you want",
+      r"set_aside.png; --keep=NAME,NAME --overwrite keeps those you want",
     ):
       self.assertRegex(told, line)
     scale = re.search(r"--min_scale=([\d.]+)", told)[1]
@@ -302,8 +302,8 @@ class PrepareTest(parameterized.TestCase):
       ("text.jpg", "not a photo"),
       ("empty.jpg", "empty"),
       ("cut.jpg", "is truncated"),
-      ("gone.jpg", "ordinary file"),
-      ("pipe.jpg", "ordinary file"),
+      ("gone.jpg", "regular file"),
+      ("pipe.jpg", "regular file"),
       ("bomb.png", "too many pixels"),
       ("odd.png", "RuntimeError: cannot look at this"),
       ("dot.png", "no face"),
@@ -314,7 +314,7 @@ class PrepareTest(parameterized.TestCase):
     self.assertEqual(self.album(min_photos=1).names, ("good.png",))
 
   def test_nothing_to_do(self):
-    with self.assertRaisesRegex(UserError, "holds no photos"):
+    with self.assertRaisesRegex(UserError, "has no photos"):
       self.prepare()
     self.assertFalse(self.out.exists())
     with self.assertRaisesRegex(UserError, "no such folder"):
@@ -345,7 +345,7 @@ class PrepareTest(parameterized.TestCase):
     self.photo("me.png")
     self.prepare()
     (self.out / "album" / "me_latent.npy").write_bytes(b"mine")
-    with self.assertRaisesRegex(UserError, "album already; --overwrite"):
+    with self.assertRaisesRegex(UserError, "already has an album; --overwrite"):
       self.prepare()
     (self.photos / "me.png").rename(self.photos / "you.png")
     self.prepare(overwrite=True)
@@ -358,7 +358,7 @@ class PrepareTest(parameterized.TestCase):
     self.photo("me.png")
     self.out.mkdir()
     (self.out / "report.csv").write_text("mine")
-    with self.assertRaisesRegex(UserError, "out: holds other things"):
+    with self.assertRaisesRegex(UserError, "out: has other files"):
       self.prepare()
     self.assertEqual(os.listdir(self.out), ["report.csv"])
 
@@ -569,7 +569,9 @@ class PrepareTest(parameterized.TestCase):
     row = self.report()["me.png"]
     self.assertEqual(row["turned"], str(360 - 90 * quarters))
     self.assertLess(abs(float(row["roll"])), 5)
-    self.assertTrue(any("turned 1 that lay" in line for line in self.told))
+    self.assertTrue(
+      any("turned 1 sideways or upside-down" in line for line in self.told)
+    )
     # What is told of the landmarks lies in the file's pixels, and is enough.
     told = json.loads((self.out / "landmarks.json").read_text())
     (face,) = dotted_faces.find(upright.turned(pixels, quarters))
@@ -600,7 +602,7 @@ class PrepareTest(parameterized.TestCase):
     self.prepare(max_roll=20, overwrite=True)
     self.assertRegex(
       self.report()["leaning.png"]["reason"],
-      r"^leans to a side: (29|30|31) degrees \(max_roll 20\)$",
+      r"^tilted: (29|30|31) degrees \(max_roll 20\)$",
     )
     self.prepare(max_roll=20, overwrite=True, keep=("leaning",))
     self.assertLen(self.album(min_photos=1).names, 2)
@@ -661,7 +663,7 @@ class PrepareTest(parameterized.TestCase):
     self.assertEqual(self.asked, [["cat.png", "none.png"]])
     (item,) = self.album(min_photos=1)
     self.assert_alike(item.c, c)
-    self.assertIn("was skipped", self.report()["none.png"]["reason"])
+    self.assertIn("skipped while marking", self.report()["none.png"]["reason"])
     # The page does not ask for what it knows; and the file is what
     # --detections takes.
     self.prepare(self.no_detector, domain="cat", mark=mark, overwrite=True)
@@ -821,7 +823,7 @@ class PrepareTest(parameterized.TestCase):
           raise Interrupted(signal.SIGTERM, message)
 
     with mock.patch.object(interrupts, "StopRequest", Stop):
-      with self.assertRaisesRegex(Interrupted, "the same command goes on"):
+      with self.assertRaisesRegex(Interrupted, "the same command resumes"):
         self.prepare(counting)
     self.assertFalse((self.out / "album").exists())
     self.assertLen(calls, 2)
@@ -928,7 +930,7 @@ class PrepareTest(parameterized.TestCase):
     ):
       self.assertEqual(
         [look.reason for look in self.looks(workers=1)],
-        ["was lost while it was looked at"] * 2,
+        ["was lost while being processed"] * 2,
       )
 
   def test_processes(self):
@@ -937,7 +939,7 @@ class PrepareTest(parameterized.TestCase):
     pixels[0, 0] = dotted_faces.ENDS_THE_PROCESS
     dotted_faces.save(self.photos, "1.png", pixels)
     self.prepare(workers=2)
-    self.assertIn("ends the process", self.report()["1.png"]["reason"])
+    self.assertIn("kills the process", self.report()["1.png"]["reason"])
     labels = dataset_json.read(self.out / "album" / "dataset.json")
     self.assert_alike(labels["0.png"], dotted_faces.label(20))
 

@@ -229,8 +229,8 @@ class ReportTest(parameterized.TestCase):
     self.assertEqual(summary["personalized"], self.summary["personalized"])
     self.assertRegex(
       lines[-1],
-      "^warning: there is no report: no luck; the "
-      "run is finished, and python -m .*launch.report",
+      "^warning: no report: no luck; the "
+      "run is finished; retry with python -m .*launch.report",
     )
 
   def test_a_resumed_run_writes_it_anew(self):

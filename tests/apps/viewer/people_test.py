@@ -181,7 +181,7 @@ class PeopleTest(absltest.TestCase):
     self.assertEqual(people.names(), ["ann", "bob"])
     shutil.rmtree(root / "ann")
     people.look_again()
-    with self.assertRaisesRegex(UserError, "any more"):
+    with self.assertRaisesRegex(UserError, "no longer exists"):
       people.load("ann")
 
   def test_a_run_that_is_made_again(self):

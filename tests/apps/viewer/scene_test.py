@@ -46,7 +46,7 @@ class FacesTest(parameterized.TestCase):
       dict(start="a mix", weights=(("one.npz", 1.0),)),
     ):
       with mock.patch.object(photo_latents, "_of_file") as read:
-        with self.assertRaisesRegex(UserError, "none called 'one.npz'"):
+        with self.assertRaisesRegex(UserError, "no photo named 'one.npz'"):
           self.latents(**options)
       read.assert_not_called()
 

@@ -8,6 +8,7 @@ from absl import flags
 
 from converters.errors import naming
 from my3dgen_jax.errors import CheckpointError, one_line, UserError
+from my3dgen_jax.launch.support.help import of_converter
 
 LICENCE_NOTE = (
   "NVIDIA's checkpoints, and what is made from them, are for "
@@ -44,7 +45,7 @@ def run(
   try:
     rest = values(list(argv))[1:]
     if values["help"].value:
-      print(f"{about}\n{values.get_help()}")
+      print(of_converter(about, values))
       return 0
     if rest:
       raise CheckpointError(f"unexpected argument {rest[0]!r} (see --help)")

@@ -22,6 +22,7 @@ from my3dgen_jax.launch.support import (
   renamed_flags,
   terminal,
 )
+from my3dgen_jax.launch.support import help as helps
 from my3dgen_jax.tracing import platforms
 
 # What commands declare their flags with. Several may be of one name, as long
@@ -75,7 +76,7 @@ def run(
       if len(argv) > 1:
         raise FlagError(
           f"unexpected argument {argv[1]!r}; every setting is "
-          "a flag, --helpshort lists them"
+          "a flag; --help lists the flags"
         )
       if _CPU_DEVICES in flags.FLAGS and flags.FLAGS[_CPU_DEVICES].value:
         jax.config.update(
@@ -137,7 +138,9 @@ def run(
   try:
     app.run(
       guarded,
-      flags_parser=functools.partial(_parse, actions=actions, default=default),
+      flags_parser=functools.partial(
+        _parse, main=main, actions=actions, default=default
+      ),
     )
   except BrokenPipeError:  # as `--helpshort | head` closes it
     # Python would try to write what is left, and say so.
@@ -332,9 +335,14 @@ def action() -> str:
 
 
 def _parse(
-  argv: list[str], *, actions: Sequence[str] = (), default: str = ""
+  argv: list[str],
+  *,
+  main: Callable[[], None],
+  actions: Sequence[str] = (),
+  default: str = "",
 ) -> list[str]:
   try:
+    helps.install(main)
     command, *arguments = argv
     if default and (not arguments or arguments[0].startswith("-")):
       _told.append(default)
@@ -356,8 +364,16 @@ def _parse(
     return rest
   except FlagError as error:
     return _fail(error, 2)
+  except flags.UnrecognizedFlagError as error:
+    # absl would suggest flags of its own, too.
+    meant = helps.nearest(error.flagname, helps.ours(flags.FLAGS), "--")
+    return _fail(
+      f"Unknown command line flag {error.flagname!r}{meant or ';'} "
+      "--help lists the flags",
+      2,
+    )
   except flags.Error as error:
-    return _fail(f"{error} (--helpshort lists the flags)", 2)
+    return _fail(f"{error} (--help lists the flags)", 2)
 
 
 def flags_as_text(skip: Sequence[str] = ()) -> str:

@@ -156,7 +156,7 @@ class BankCommandTest(parameterized.TestCase):
     (1, ["verify", "--bank=none"], "none: there is no bank"),
     (1, ["compact", "--bank=none"], "none: there is no bank"),
     (1, ["list", "--bank=made"], "made: there is no bank"),
-    (2, ["add", "--bank=kept"], "give a run by --run"),
+    (2, ["add", "--bank=kept"], "nothing to add; give --run"),
     (1, ["add", "--bank=kept", "--run=none"], "none: there is no such run"),
     (1, ["add", "--bank=made", "--runs=runs"], "made: is not a bank, but"),
     (1, ["add", "--bank=kept", "--runs=runs"], "'ann' is there already"),
@@ -179,8 +179,8 @@ class BankCommandTest(parameterized.TestCase):
     self.assertEqual(sorted(path.name for path in self.root.iterdir()), before)
 
   @parameterized.parameters(
-    (2, ["--bank=kept"], "--bank and --person go together"),
-    (2, ["--person=ann"], "--bank and --person go together"),
+    (2, ["--bank=kept"], "--bank and --person must be given together"),
+    (2, ["--person=ann"], "--bank and --person must be given together"),
     (2, ["--bank=kept", "--person=ann"], "--checkpoint is missing"),
     (
       2,
@@ -212,7 +212,7 @@ class BankCommandTest(parameterized.TestCase):
   def test_what_runs_alone_have(self):
     flags = ["--bank=kept", "--person=ann", "--checkpoint=made/base"]
     said = self.refused(2, *flags, command="report")
-    self.assertIn("--bank: this works on the folder of a run", said)
+    self.assertIn("--bank: this command needs the folder of a run", said)
     self.run_well("add", "--bank=bare", "--run=runs/ann", "--noanchors")
     flags[0] = "--bank=bare"
     said = self.refused(1, *flags, "--out=no", command="synthesize")

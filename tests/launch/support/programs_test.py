@@ -217,7 +217,10 @@ class ProgramsTest(parameterized.TestCase):
       "disk_usage",
       return_value=programs.shutil.disk_usage("/")._replace(free=2**20),
     )
-    with shown, self.assertRaisesRegex(ValueError, "has 1 MB left"):
+    with (
+      shown,
+      self.assertRaisesRegex(ValueError, "only 1 MB of disk space left"),
+    ):
       programs._check_room(self.folder)
 
 

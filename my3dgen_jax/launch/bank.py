@@ -31,7 +31,7 @@ _RUNS = cli.listing(
   "runs", [], "Runs, adapter files, or folders of either, to add."
 )
 _PERSON = cli.listing("person", [], "Ids of people, separated by commas.")
-_ALL = cli.boolean("all", False, "Export everyone.")
+_ALL = cli.boolean("all", False, "Export everyone in the bank.")
 _DAMAGED = cli.boolean(
   "damaged", False, "Remove everyone that verify reports as damaged."
 )

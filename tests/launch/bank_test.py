@@ -147,7 +147,7 @@ class BankCommandTest(parameterized.TestCase):
     shutil.rmtree(self.root / "run")
 
   @parameterized.parameters(
-    (2, [], "expected one of add, list, remove, compact, verify, export"),
+    (2, [], "expected an action (add, list, remove, compact, verify, export)"),
     (2, ["join"], "before all flags, got 'join'"),
     (2, ["--bank=kept", "list"], "before all flags, got '--bank=kept'"),
     (2, ["list"], "--bank is missing"),
@@ -163,10 +163,10 @@ class BankCommandTest(parameterized.TestCase):
     (1, ["add", "--bank=k", "--runs=runs", "--person=a"], "2 names for 2 adap"),
     (1, ["add", "--bank=k", "--run=runs/ann", "--person= "], "printable"),
     (2, ["add", "--bank=k", "--runs=runs", "--dtype=int4"], "--dtype"),
-    (2, ["remove", "--bank=kept"], "by --person, or --damaged"),
+    (2, ["remove", "--bank=kept"], "either --person or --damaged"),
     (1, ["remove", "--bank=kept", "--person=cat"], "nobody called 'cat'"),
     (2, ["export", "--bank=kept", "--all"], "--out is missing"),
-    (2, ["export", "--bank=kept", "--out=o"], "by --person, or --all"),
+    (2, ["export", "--bank=kept", "--out=o"], "either --person or --all"),
     (
       1,
       ["export", "--bank=kept", "--out=o", "--person=ann,cat"],

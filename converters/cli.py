@@ -31,14 +31,14 @@ def run(
   required: Sequence[str],
   work: Callable[[], None],
 ) -> int:
-  """Parses the command line and works; an error becomes one line.
+  """Parses the command line and runs a converter; errors become one line.
 
   Args:
     argv: the command and its arguments.
     values: the command's flags, not parsed yet.
-    about: shown above the flags by --help.
+    about: text that --help shows above the flags.
     required: flags that have no default.
-    work: reads `values`; raises UserError or OSError on bad input.
+    work: function that reads `values`; raises UserError or OSError on bad input.
 
   Returns: the exit code.
   """
@@ -82,12 +82,12 @@ def check_output(
 def check_new_file(
   output: str, inputs: Sequence[str], suffix: str, overwrite: bool
 ):
-  """Refuses before any work what would fail, or be regretted, after it.
+  """Checks an output file before any work is done.
 
   Args:
     output: a file.
     inputs: files that must not be it.
-    suffix: that its name ends in.
+    suffix: the required suffix of its name.
     overwrite: it may exist.
 
   Raises: CheckpointError.

@@ -181,7 +181,9 @@ class ProgramsTest(parameterized.TestCase):
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
     found, warned = self.finish(self.start(preexec_fn=limit))
     self.assertLen(warned, 1)
-    self.assertRegex(warned[0], r"\Awarning: Error writing [^\n]* without the cache")
+    self.assertRegex(
+      warned[0], r"\Awarning: Error writing [^\n]* without the cache"
+    )
     self.assertEqual({path.stat().st_size for path in self.entries()}, {100})
     again, warned = self.run_command()
     self.assertEqual(

@@ -52,8 +52,9 @@ $(VENV)/.check: $(STAMP)
 	touch $@
 
 # Pure functions that compile little; the rest is for `make test`.
-CHECKED := tests/structure_test.py tests/config_test.py tests/directions_test.py \
-    tests/data tests/jobs tests/storage tests/launch/flags_test.py
+CHECKED := tests/structure_test.py tests/words_test.py tests/config_test.py \
+    tests/directions_test.py tests/data tests/jobs tests/storage \
+    tests/launch/flags_test.py
 
 check: $(VENV)/.check
 	$(RUN) -m ruff check my3dgen_jax converters tests benchmarks examples

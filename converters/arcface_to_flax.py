@@ -1,4 +1,4 @@
-r"""Converts networks that tell people apart from PyTorch to this project.
+r"""Converts a face recognition network from PyTorch to this project.
 
   python converters/arcface_to_flax.py --weight_file model_ir_se50.pth \
       --output checkpoints/ir_se50
@@ -6,7 +6,7 @@ r"""Converts networks that tell people apart from PyTorch to this project.
       --output checkpoints/mobilefacenet
 
 Reads the state dict of ArcFace's IR-SE-50 or of MobileFaceNet with neither
-PyTorch nor any code of the file. Which of them it is, the tensors' names tell.
+PyTorch nor any code of the file; the tensors' names tell which one it is.
 """
 
 import hashlib
@@ -206,7 +206,7 @@ def fill(network: str, tensors: Mapping[str, TensorRecord]) -> dict[str, Any]:
 
   Args:
     network: one of `NETWORKS`.
-    tensors: of the file; counters of training steps are passed over.
+    tensors: the file's tensors; counters of training steps are ignored.
 
   Raises:
     CheckpointError: tensors are missing, too many, of another shape or dtype,
@@ -246,7 +246,7 @@ def main(argv: list[str]) -> int:
     "network",
     None,
     list(NETWORKS),
-    "The network, instead of what the tensors' names tell.",
+    "The network; default: found by the tensors' names.",
     flag_values=values,
   )
   flags.DEFINE_bool(

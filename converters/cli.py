@@ -8,6 +8,7 @@ from absl import flags
 
 from converters.errors import naming
 from my3dgen_jax.errors import CheckpointError, one_line, UserError
+from my3dgen_jax.launch.support.help import of_converter
 
 LICENCE_NOTE = (
   "NVIDIA's checkpoints, and what is made from them, are for "
@@ -30,21 +31,21 @@ def run(
   required: Sequence[str],
   work: Callable[[], None],
 ) -> int:
-  """Parses the command line and works; an error becomes one line.
+  """Parses the command line and runs a converter; errors become one line.
 
   Args:
     argv: the command and its arguments.
     values: the command's flags, not parsed yet.
-    about: shown above the flags by --help.
+    about: text that --help shows above the flags.
     required: flags that have no default.
-    work: reads `values`; raises UserError or OSError on bad input.
+    work: function that reads `values`; raises UserError or OSError on bad input.
 
   Returns: the exit code.
   """
   try:
     rest = values(list(argv))[1:]
     if values["help"].value:
-      print(f"{about}\n{values.get_help()}")
+      print(of_converter(about, values))
       return 0
     if rest:
       raise CheckpointError(f"unexpected argument {rest[0]!r} (see --help)")
@@ -81,12 +82,12 @@ def check_output(
 def check_new_file(
   output: str, inputs: Sequence[str], suffix: str, overwrite: bool
 ):
-  """Refuses before any work what would fail, or be regretted, after it.
+  """Checks an output file before any work is done.
 
   Args:
     output: a file.
     inputs: files that must not be it.
-    suffix: that its name ends in.
+    suffix: the required suffix of its name.
     overwrite: it may exist.
 
   Raises: CheckpointError.

@@ -67,7 +67,7 @@ def read_file(path: str) -> bytes:
     if os.path.isdir(path):
       raise CheckpointError("is a folder, not a checkpoint file")
     if os.path.exists(path) and not os.path.isfile(path):
-      # A pipe or a device could go on for ever.
+      # Reading a pipe or a device might never end.
       raise CheckpointError("is not a regular file")
     try:
       with open(path, "rb") as file:

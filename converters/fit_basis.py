@@ -7,10 +7,10 @@ r"""Fits a basis to many people's adapters, for files of coefficients alone.
       --basis people.basis.safetensors
 
 --input takes adapters, runs, and folders of either. In each layer the basis has
-the --rank directions of A that the people use most. Whoever reads a file of
+the --rank directions of A that the people use most. Reading a file of
 coefficients needs the basis in the same folder, or in that of the generator. The
-line at the end says how much of what the people themselves change is in the
-basis; of somebody new it is less: look at the line of shrink_adapter.py.
+last line printed says how much of these people's changes the basis holds; for a
+new person it is less, which shrink_adapter.py prints.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Converts a generator folder of this project to a PyTorch state dict.
+"""Converts a generator folder to a PyTorch state dict.
 
   python converters/flax_to_torch.py --input checkpoints/ffhq --output ffhq.pth
 
@@ -72,7 +72,7 @@ def state_dict(
   """The variables by EG3D's names, in torch's layout, filters included.
 
   Args:
-    config: of the generator.
+    config: the generator's config.
     variables: {"params": …, "buffers": …}.
 
   Returns: name → float32 array.

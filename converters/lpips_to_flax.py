@@ -138,9 +138,9 @@ def fill(
   """Every parameter that a file is to give; every tensor is used.
 
   Args:
-    expected: by torch name, see `expected_tensors`.
-    tensors: of the file; a classifier among them is passed over.
-    title: the network's, for messages.
+    expected: places and shapes by torch name, see `expected_tensors`.
+    tensors: the file's tensors; those of a classifier are ignored.
+    title: name of the network for messages.
 
   Raises:
     CheckpointError: tensors are missing, too many, of another shape or dtype,
@@ -183,7 +183,7 @@ def main(argv: list[str]) -> int:
     "net",
     None,
     list(PUBLISHED),
-    "The network, instead of what the linear weights tell.",
+    "The network; default: found by the linear weights.",
     flag_values=values,
   )
   flags.DEFINE_bool(

@@ -36,11 +36,11 @@ def convert(
   """Converts a file, all of it or nothing.
 
   Args:
-    input_path: of PyTorch.
+    input_path: the PyTorch file.
     output: the file to create, `.npy`.
-    checked: makes what is written of the tensor, or refuses it.
-    title: of what is converted, e.g. "a direction".
-    key: which tensor of a table; None: there is but one.
+    checked: function that returns the array to write, or raises an error.
+    title: description of the tensor, e.g. "a direction".
+    key: name of the tensor in a table; None: there is only one.
     overwrite: replace a file that exists.
     log: called with each line of progress.
 
@@ -66,9 +66,9 @@ def find_tensor(value: Any, key: str | None = None) -> TensorRecord:
 
   Args:
     value: what the file holds: a tensor, or a table with tensors in it.
-    key: which tensor of a table; None: there is but one.
+    key: name of the tensor in a table; None: there is only one.
 
-  Raises: CheckpointError: there is none, or a choice.
+  Raises: CheckpointError: there is no tensor, or there are several.
   """
   if isinstance(value, TensorRecord):
     if key is not None:
@@ -105,7 +105,7 @@ def run(argv: list[str], about: str, convert_file: Callable[..., None]) -> int:
   flags.DEFINE_string(
     "key",
     None,
-    "Which tensor, if the file holds several by names.",
+    "Name of the tensor, if the file holds several.",
     flag_values=values,
   )
   flags.DEFINE_bool(

@@ -207,7 +207,7 @@ class PickleMachine:
 
   def _find_global(self, module: Any, name: Any) -> GlobalName:
     if not isinstance(module, str) or not isinstance(name, str):
-      raise CheckpointError("a global whose name is no text")
+      raise CheckpointError("a global whose name is not a text")
     if max(len(module), len(name)) > _MAX_NAME_LENGTH:
       raise CheckpointError("a global whose name is too long")
     return self._world.find_global(GlobalName(module, name))
@@ -215,7 +215,7 @@ class PickleMachine:
   def _call(self, function: Any, arguments: Any):
     if not isinstance(function, GlobalName):
       raise CheckpointError(
-        f"a call of {describe(function)}, which is no class or function"
+        f"a call of {describe(function)}, which is not a class or function"
       )
     if not isinstance(arguments, tuple):
       raise CheckpointError(
@@ -371,7 +371,7 @@ class PickleMachine:
     try:
       self._push(float(line))
     except ValueError:
-      raise CheckpointError(f"{describe(line)} is no number") from None
+      raise CheckpointError(f"{describe(line)} is not a number") from None
 
   @_opcode(b"G")
   def _bin_float(self):
@@ -595,7 +595,7 @@ def _parse_integer(line: bytes) -> int:
   try:
     return int(line)
   except ValueError:
-    raise CheckpointError(f"{describe(line)} is no integer") from None
+    raise CheckpointError(f"{describe(line)} is not an integer") from None
 
 
 def _parse_index(line: bytes) -> int:

@@ -51,7 +51,7 @@ def convert(
   """Converts an adapter, all of it or nothing.
 
   Args:
-    input_path: of an adapter of any dtype.
+    input_path: an adapter file of any dtype.
     output: the file to create.
     dtype: one of `lora.files.DTYPES`.
     basis: file of a shared basis; where the input needs one, it is looked for
@@ -117,7 +117,7 @@ def main(argv: list[str]) -> int:
     "adapter_dtype",
     "int8",
     files.DTYPES,
-    "Type of the numbers in the output.",
+    "Data type of the numbers in the output.",
     flag_values=values,
   )
   flags.DEFINE_string(

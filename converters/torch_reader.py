@@ -102,10 +102,10 @@ class TensorRecord:
 
   Attributes:
     storage: the numbers, perhaps shared with other tensors.
-    dtype: of the elements.
-    offset: of the first element, in elements.
-    shape: of the tensor.
-    strides: in elements, one a dimension.
+    dtype: data type of the elements.
+    offset: position of the first element, in elements.
+    shape: the tensor's shape.
+    strides: one stride per dimension, in elements.
   """
 
   storage: StorageRecord
@@ -137,9 +137,9 @@ class ObjectRecord:
   """An object of a class that is not ours: it holds its state, no more.
 
   Attributes:
-    module: where its class was defined; "" where the file carries the source
-      code of that module instead, which is not looked at.
-    class_name: of that class.
+    module: name of the module that defines its class; "" if the file carries
+      the module's source code instead, which is not read.
+    class_name: name of the class.
     state: the object's attributes.
   """
 
@@ -502,7 +502,7 @@ class _TorchWorld:
 
   def _load_from_bytes(self, payload: Any) -> StorageRecord:
     if not isinstance(payload, bytes):
-      raise CheckpointError("a storage whose bytes are no bytes")
+      raise CheckpointError("a storage whose contents are not bytes")
     if self._nesting + 1 >= _MAX_NESTING:
       raise CheckpointError("files inside files, nested too deep")
     # One payload may be given many times over, and be read as often.
@@ -780,7 +780,7 @@ def _storage_dtype(kind: GlobalName) -> np.dtype:
   if kind.name == "UntypedStorage":
     return np.dtype("u1")
   if kind.name not in _STORAGE_DTYPES:
-    raise CheckpointError(f"{kind.full_name} is no kind of storage")
+    raise CheckpointError(f"{kind.full_name} is not a kind of storage")
   return _STORAGE_DTYPES[kind.name]
 
 

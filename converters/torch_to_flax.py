@@ -1,4 +1,4 @@
-r"""Converts an EG3D generator from PyTorch to a folder of this project.
+r"""Converts an EG3D generator from PyTorch to this project.
 
   python converters/torch_to_flax.py --input ffhqrebalanced512-128.pkl \
       --output checkpoints/ffhq
@@ -119,7 +119,7 @@ class Converted:
   Attributes:
     config: its settings.
     variables: {"params": …, "buffers": …}, float32 numpy arrays.
-    source: where it comes from, as config.json keeps it.
+    source: origin, as stored in config.json.
     adapter: None where there are no LoRA pairs.
   """
 
@@ -161,7 +161,7 @@ def convert(
     adapter_output: the adapter's file; None: `output`, with an ending.
     base: folder of the generator that the adapter is to belong to; None: the
       file's own weights are that, and written to `output`.
-    network: which of the networks in the file.
+    network: name of the network in the file.
     config: the settings; None: those that the file tells.
     lora_alpha: the adapter's; None: what the file tells.
     overwrite: replace a checkpoint folder or an adapter that exists.
@@ -355,9 +355,9 @@ def generator_tensors(
   told by a tensor that each has.
 
   Args:
-    tensors: of a state dict.
-    network: which one, if the prefixes tell several.
-    warn: told of what is left out.
+    tensors: the tensors of a state dict.
+    network: name of the network, if there are several prefixes.
+    warn: called with a line about tensors that are left out.
 
   Raises: CheckpointError: there are several, and none is `network`.
   """
@@ -454,11 +454,11 @@ def _mismatches(
 def find_mismatches(
   expected: Mapping[str, Sequence[int]], tensors: Mapping[str, TensorRecord]
 ) -> dict[str, list[str]]:
-  """What is missing, extra or of another shape, by these headings.
+  """Tensors that are missing, extra or of another shape, by heading.
 
   Args:
     expected: shapes by name.
-    tensors: of a file.
+    tensors: the tensors of a file.
   """
   found = {
     "missing": [name for name in expected if name not in tensors],
@@ -483,9 +483,9 @@ def check_fit(
   """Refuses tensors that are not those of a network.
 
   Args:
-    title: the network's, for the message.
+    title: name of the network for the message.
     expected: shapes by name.
-    tensors: of a file.
+    tensors: the tensors of a file.
 
   Raises: CheckpointError.
   """
@@ -540,7 +540,7 @@ def read_floats(name: str, tensor: TensorRecord) -> np.ndarray:
   """The float32 array of a tensor out of a file.
 
   Raises:
-    CheckpointError: it is no floating point, or not finite.
+    CheckpointError: it is not floating point, or not finite.
   """
   if tensor.dtype not in _FLOATS:
     raise CheckpointError(f"{name} is {tensor.dtype}, not floating point")
@@ -566,10 +566,10 @@ def _read_adapter(
   """The pairs and how they count; offsets are zero.
 
   Args:
-    config: of the generator.
-    pairs: of `wrapped.split`.
+    config: the generator's config.
+    pairs: the LoRA pairs, see `wrapped.split`.
     found: the module's record, or a state dict.
-    alpha: instead of what the record says.
+    alpha: LoRA's alpha, instead of the record's.
   """
   lora_config = wrapped.fitting_lora(config, pairs)
   expected = wrapped.expected_pairs(config, lora_config)
@@ -658,7 +658,7 @@ def _save_both(converted: Converted, output: str, adapter_output: str):
   """Writes the generator and its adapter; both of them or neither.
 
   Args:
-    converted: with an adapter.
+    converted: a generator and its adapter.
     output: the folder; replaced if it exists.
     adapter_output: the file; replaced if it exists.
   """
@@ -691,8 +691,8 @@ def _in_place(
 
   Args:
     new: the folder.
-    place: where it belongs.
-    old: where to move what is there before.
+    place: the path to move it to.
+    old: the path to move an existing folder to.
   """
   with contextlib.ExitStack() as undo:
     if os.path.lexists(place):
@@ -724,9 +724,9 @@ def _check_adapter_output(
   """Refuses what must not be replaced.
 
   Args:
-    path: of the adapter.
+    path: the adapter's path.
     folder: the checkpoint folder that it belongs to.
-    input_path: of the file that is converted.
+    input_path: the file to convert.
     overwrite: an adapter that exists may be replaced.
   """
   with naming(path):
@@ -755,7 +755,7 @@ def _check_encoding(path: str):
   try:
     path.encode("utf-8")
   except UnicodeEncodeError:
-    raise CheckpointError("is no name in UTF-8, which Orbax needs") from None
+    raise CheckpointError("is not a name in UTF-8, which Orbax needs") from None
 
 
 def _check_output(output: str, input_path: str, overwrite: bool):
@@ -828,7 +828,10 @@ def main(argv: list[str]) -> int:
     flag_values=values,
   )
   flags.DEFINE_string(
-    "network", DEFAULT_NETWORK, "Which network of the file.", flag_values=values
+    "network",
+    DEFAULT_NETWORK,
+    "Name of the network in the file.",
+    flag_values=values,
   )
   flags.DEFINE_string(
     "preset",
@@ -846,7 +849,8 @@ def main(argv: list[str]) -> int:
   flags.DEFINE_float(
     "lora_alpha",
     None,
-    "LoRA's alpha, instead of what the file tells; a state dict does not.",
+    "LoRA's alpha, instead of the file's; required for a state dict with LoRA "
+    "pairs.",
     flag_values=values,
   )
   flags.DEFINE_bool(

@@ -62,7 +62,7 @@ def split(tensors: Mapping[str, TensorRecord]) -> tuple[Tensors, Tensors]:
   """Parts a generator's own tensors from the LoRA pairs, by plain names.
 
   Args:
-    tensors: of a wrapped generator, or of a plain one.
+    tensors: the tensors of a wrapped or a plain generator.
 
   Returns: the own tensors; the pairs, none where there are no wrappers.
   Raises:
@@ -121,7 +121,7 @@ def to_flax(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
   """Turns a member of a pair into Flax's layout; values are untouched.
 
   Args:
-    array: as torch has it, of `torch_shape(shape)`.
+    array: torch's array, of shape `torch_shape(shape)`.
     shape: [k, k, in, out] or [in, out].
   """
   *taps, inputs, outputs = shape
@@ -135,8 +135,8 @@ def fitting_lora(
   """Rank and layout, as the shapes tell; alpha, which they do not, is 1.
 
   Args:
-    config: of the generator.
-    pairs: of `split`; those that do not fit are outvoted.
+    config: the generator's config.
+    pairs: the LoRA pairs, see `split`; a majority decides.
 
   Raises:
     CheckpointError: there is no telling.
@@ -171,11 +171,11 @@ def stated_alpha(generator: ObjectRecord, rank: int) -> float | None:
 
   Args:
     generator: the module's record, its tensors found sound.
-    rank: by the tensors' shapes.
+    rank: LoRA's rank, from the tensors' shapes.
 
   Returns: alpha; None if no wrapper tells it.
   Raises:
-    CheckpointError: what they say is no number, or does not agree.
+    CheckpointError: their values are not numbers, or disagree.
   """
   told: dict[str, float] = {}
   for name, state in _adapted_layers("", generator):

@@ -205,7 +205,7 @@ def _safe_name(raw: bytes) -> str:
     name = raw.decode("utf-8")
   except UnicodeDecodeError:
     raise CheckpointError(
-      f"zip entry {describe(raw)}: the name is no text"
+      f"zip entry {describe(raw)}: the name is not a text"
     ) from None
   parts = name.removesuffix("/").split("/")
   if (

@@ -3,7 +3,7 @@
     from my3dgen_jax import load_generator
     generator, variables = load_generator("checkpoints/ffhq")
 
-The names below are the public API; everything else may change.
+The names in `__all__` are the public API; everything else may change.
 """
 
 import my3dgen_jax._startup  # noqa: F401 (before all others)

@@ -1,4 +1,4 @@
-"""Modules that have moved, importable under their old names for one version."""
+"""Old names of modules, importable for one version."""
 
 import importlib
 import importlib.abc
@@ -7,7 +7,7 @@ import sys
 import warnings
 
 _PACKAGE = __name__.rpartition(".")[0]
-# Names inside the package, old to new; they go with the next version.
+# Old to new names, within the package; removed in the next version.
 RENAMED = {
   "apps.before_after": "apps.reports.before_after",
   "apps.camera_paths": "apps.rendering.camera_paths",
@@ -69,7 +69,7 @@ RENAMED = {
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-  """Gives the module of the new name for the old one."""
+  """Imports the renamed module when its old name is imported."""
 
   def __init__(self):
     self._specs = {}
@@ -83,7 +83,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
   def create_module(self, spec):
     new = f"{_PACKAGE}.{RENAMED[spec.name.partition('.')[2]]}"
     warnings.warn(
-      f"{spec.name} is now {new}; the old name goes with the next version",
+      f"{spec.name} is now {new}; the old name will be removed in the next version",
       DeprecationWarning,
       stacklevel=2,
     )
@@ -92,7 +92,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     return module
 
   def exec_module(self, module):
-    # `importlib` has given the module the old name's.
+    # `importlib` has replaced it by the old name's spec.
     module.__spec__ = self._specs.pop(module.__spec__.name)
 
 

@@ -1,7 +1,7 @@
-"""What has to be ready before anything else is imported.
+"""Checks that run before anything else is imported.
 
-Imports nothing but Python's own: a command says in one line that a package is
-missing, and that somebody has pressed Ctrl-C while others were imported.
+Imports only the standard library, so that a missing package, or Ctrl-C during
+imports, ends a command with one line.
 """
 
 import importlib.util
@@ -10,9 +10,9 @@ import sys
 from types import TracebackType
 
 _PACKAGE = __name__.partition(".")[0]
-_COMMAND = "my3dgen"  # of the console
+_COMMAND = "my3dgen"  # the console script
 _CONVERTERS = ("_to_flax.py", "_to_npy.py", "_to_torch.py")
-# What is imported without asking, of the packages that we depend on.
+# Packages that are always imported.
 REQUIRED = (
   "absl",
   "chex",
@@ -28,10 +28,10 @@ REQUIRED = (
 
 
 def is_command(arguments: list[str]) -> bool:
-  """Whether a process is one of our commands.
+  """Whether this process runs one of the project's commands.
 
   Args:
-    arguments: `sys.orig_argv`, those of Python included.
+    arguments: `sys.orig_argv`, with Python's own arguments.
   """
   rest = list(arguments[1:])
   while rest:
@@ -39,7 +39,7 @@ def is_command(arguments: list[str]) -> bool:
     if argument.startswith("-m"):
       module = argument[2:] or (rest[0] if rest else "")
       return module.partition(".")[0] in (_PACKAGE, "converters")
-    if argument in ("-X", "-W"):  # of which the value comes next
+    if argument in ("-X", "-W"):  # the value follows
       rest = rest[1:]
     elif not argument.startswith("-"):
       path = pathlib.PurePath(argument)
@@ -48,9 +48,9 @@ def is_command(arguments: list[str]) -> bool:
 
 
 def begin():
-  """Makes commands end in one line where they would in a hundred.
+  """Checks packages, and shortens tracebacks of commands to one line.
 
-  Raises: ModuleNotFoundError: a package is missing; says what to do.
+  Raises: ModuleNotFoundError: a package is missing; says how to install it.
   """
   if is_command(sys.orig_argv):
     sys.excepthook = _say
@@ -60,19 +60,19 @@ def begin():
       raise _Missing(
         f"the package {name} is not installed for {sys.executable}; activate "
         "the environment that has it (source .venv/bin/activate), or install "
-        "this one as README says",
+        "my3dgen_jax as described in README.md",
         name=name,
       )
 
 
 class _Missing(ModuleNotFoundError):
-  """A package that we need; the message says what to do."""
+  """A required package is missing; the message says what to do."""
 
 
 def _say(
   kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ):
-  """Python's last words."""
+  """Prints an uncaught exception; as one line where we know the reason."""
   if issubclass(kind, KeyboardInterrupt):
     print("error: interrupted", file=sys.stderr)
   elif issubclass(kind, _Missing):
@@ -82,7 +82,7 @@ def _say(
 
 
 def _say_unraisable(unraisable):
-  """Where nobody can catch it, as while memory is tidied."""
+  """Ignores Ctrl-C where it cannot be caught, as in garbage collection."""
   if not isinstance(unraisable.exc_value, KeyboardInterrupt):
     sys.__unraisablehook__(unraisable)
 

@@ -1,3 +1,3 @@
-"""The version, where packaging can read it without importing JAX."""
+"""The version, in a file that packaging reads without importing JAX."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Cameras and labels, under the name that users import."""
+"""Public functions for cameras and camera labels."""
 
 from my3dgen_jax.ops.cameras import (
   check_label,

@@ -1,19 +1,19 @@
-"""What a user did or gave that cannot work, as opposed to a bug of ours."""
+"""Errors caused by a user's input, as opposed to bugs."""
 
 import re
 import unicodedata
 
-# Letters of a message: a hostile file must not fill the terminal.
+# Characters of a message: a hostile file must not flood the terminal.
 _LONGEST_MESSAGE, _LONGEST_OF_FILES, _LONGEST_WORD = 1500, 600, 400
-_SHOWN = "\u200c\u200d"  # joiners
+_SHOWN = "\u200c\u200d"  # zero-width joiners
 
 
 class UserError(ValueError):
-  """Bad input; the message is one line: what is wrong, and the remedy.
+  """Invalid input; the message is one line: what is wrong, and the remedy.
 
-  Commands print it and exit with code 1; nothing half-written stays behind.
-  The line is plain text, whatever file it speaks of: names may hold line
-  breaks or codes that steer a terminal, or be as long as a book.
+  Commands print it and exit with code 1, without leaving partial files. The
+  line is plain text: line breaks and terminal control codes, which file names
+  may contain, are removed, and long names are shortened.
   """
 
   def __init__(self, reason: str):
@@ -21,21 +21,21 @@ class UserError(ValueError):
 
 
 class FlagError(UserError):
-  """A flag that cannot work; commands exit with code 2."""
+  """An invalid or missing flag; commands exit with code 2."""
 
 
 class CheckpointError(UserError):
-  """A checkpoint, ours or another's, that cannot be used."""
+  """A checkpoint or another file of numbers that cannot be used."""
 
   def __init__(self, reason: str):
     super().__init__(plain(reason, _LONGEST_OF_FILES))
 
 
 class Interrupted(Exception):
-  """A signal asked to stop; what was done so far is saved.
+  """A signal ended the work; the state so far is saved.
 
   Attributes:
-    signal: its number; commands exit with 128 more.
+    signal: the signal's number; commands exit with 128 + signal.
   """
 
   def __init__(self, signal: int, message: str):
@@ -44,7 +44,7 @@ class Interrupted(Exception):
 
 
 def one_line(error: object) -> str:
-  """What a command prints of an exception: one line, the file first."""
+  """An exception as the one line that commands print, the file first."""
   if isinstance(error, MemoryError):
     return "not enough memory"
   if isinstance(error, OSError) and error.filename is not None:
@@ -55,15 +55,15 @@ def one_line(error: object) -> str:
 def without_package(
   error: ImportError | AttributeError, name: str, missing: str
 ) -> UserError:
-  """The error of work that needs a package which cannot be imported.
+  """The error to raise if an optional package cannot be imported.
 
   Args:
-    error: of importing it.
-    name: of the package.
-    missing: what to say, and to do, where it is not installed.
+    error: the exception of the import.
+    name: the package's name.
+    missing: the message if it is not installed, with the remedy.
 
-  Returns: that, or why a package that is there cannot be loaded: it may miss
-    a library of the system.
+  Returns: an error with that message; if the package is installed but fails to
+    load, e.g. for lack of a system library, with that reason.
   """
   reason = one_line(error)
   if isinstance(error, ModuleNotFoundError) or not isinstance(
@@ -71,7 +71,7 @@ def without_package(
   ):
     return UserError(f"{missing} ({reason})")
   remedy = (
-    "; install what it misses, on Debian and Ubuntu: apt install libgl1 "
+    "; install the missing library, on Debian and Ubuntu: apt install libgl1 "
     "libglib2.0-0"
     if re.search(r"lib(GL|gthread|glib)", reason)
     else ""
@@ -82,19 +82,19 @@ def without_package(
 
 
 def plain(text: object, longest: int | None = None) -> str:
-  """A line that is safe to print.
+  """Text as one line that is safe to print.
 
   Args:
-    text: of any origin.
-    longest: how many letters to keep: the file stands first in messages, and
-      the reason last, so the middle goes; None: all.
+    text: any text, or an object to convert.
+    longest: most characters to keep; the middle is dropped, as messages start
+      with the file and end with the reason. None: all.
   """
   line = str(text)
   line = re.sub(r"[\t\n\v\f\r]", " ", line)
   line = " ".join(_shortened(word, _LONGEST_WORD) for word in line.split(" "))
   return "".join(
     char
-    # Names have spaces of other scripts, and what joins emoji.
+    # Names may contain other scripts' spaces and emoji joiners.
     if char.isprintable()
     or char in _SHOWN
     or unicodedata.category(char) == "Zs"

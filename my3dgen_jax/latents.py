@@ -1,13 +1,13 @@
-"""The personal convex hull: where the latents of one person lie.
+"""The personal convex hull: the region of one person's latents.
 
     hull = latents.Hull.of(anchors.ws, beta=0.02)
     alpha = hull.project(ws)                        # [B, N]
     ws = hull.latents(alpha)                        # [B, num_ws, w_dim]
     face = hull.latents(hull.sample(key, 8))        # eight new appearances
 
-A latent of the hull is a mean of the person's anchors with weights alpha,
-which sum to 1; none is below -beta, so the hull is a little dilated. Latents
-in W+ have weights of their own in each layer, [B, num_ws, N].
+A latent of the hull is a weighted mean of the person's anchors. The weights
+alpha sum to 1 and are >= -beta, which dilates the hull a little. Latents in W+
+have separate weights for each layer, [B, num_ws, N].
 
 Source: Nitzan et al. 2022 (MyStyle), sections 3.2 and 3.3; My3DGen, section 3.
 """
@@ -37,22 +37,22 @@ __all__ = [
 EDGES = ("stop", "continue", "project")
 
 _SHARPNESS = 100.0  # of the softplus that keeps weights above -beta
-# Of projections: bound of the objective's error, relative to its value at the
+# Bound on the projection's error in the objective, relative to its value at the
 # mean of the anchors.
 _TOLERANCE = 1e-6
 _MOST_ITERATIONS = 10_000
-_AT_EDGE = 1e-5  # above -beta; a weight that is no higher is held there
-_RIDGE = 1e-6  # of the equations for derivatives, relative to their trace
+_AT_EDGE = 1e-5  # weights within this distance of -beta are held there
+_RIDGE = 1e-6  # in the equations for derivatives, relative to their trace
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class Coordinates(NamedTuple):
-  """A direction in terms of anchors.
+  """A direction in coordinates of the anchors.
 
   Attributes:
     gamma: [N], sums to 0: alpha + strength * gamma stays an affine mean.
-    cosine: of the direction and what the anchors can follow of it, in
-      [0, 1]; 1: all of it.
+    cosine: cosine of the angle between the direction and its projection onto
+      the anchors' span, in [0, 1]; 1: the anchors span it fully.
   """
 
   gamma: jax.Array
@@ -65,8 +65,7 @@ class Hull:
 
   Attributes:
     anchors: [N, num_ws, w_dim].
-    beta: >= 0, how far below 0 weights may be; a leaf, too, so that it may be
-      traced.
+    beta: dilation, >= 0: weights are >= -beta; a leaf, so that it can be traced.
   """
 
   anchors: Array
@@ -74,13 +73,13 @@ class Hull:
 
   @classmethod
   def of(cls, anchors: Array, beta: Array | float = 0.02) -> "Hull":
-    """Checks what it is made of.
+    """Makes a hull, checking its arguments.
 
     Args:
       anchors: [N, num_ws, w_dim], e.g. `training.anchors.Anchors.ws`.
-      beta: in [0, 1].
+      beta: dilation, in [0, 1].
 
-    Raises: UserError that names the argument.
+    Raises: UserError: names the argument.
     """
     known = checks.concrete(beta)
     if known is not None and not 0 <= known <= 1:
@@ -92,7 +91,7 @@ class Hull:
 
   @property
   def size(self) -> int:
-    """How many anchors there are."""
+    """Number of anchors."""
     return self.anchors.shape[0]
 
   @entry
@@ -100,7 +99,7 @@ class Hull:
     """Weighted means of the anchors.
 
     Args:
-      alpha: [B, N], or [B, num_ws, N] for weights of each layer.
+      alpha: weights, [B, N], or [B, num_ws, N] for separate weights per layer.
 
     Returns: ws, [B, num_ws, w_dim].
     """
@@ -113,19 +112,19 @@ class Hull:
 
   @entry
   def project(self, ws: Array) -> jax.Array:
-    """Weights of the hull's points that are closest to latents.
+    """Projects latents onto the hull.
 
-    Minimises |alpha W - w|^2 / 2 with sum(alpha) = 1 and alpha >= -beta, by
-    accelerated projected gradients, until the duality gap is below 1e-6 of
-    the objective at the anchors' mean, or float32 has no more digits. It is
-    differentiable, in anchors, beta and `ws`, forwards and backwards: by what
-    holds at the solution (its derivative has a step where a weight reaches
-    -beta).
+    Minimizes |alpha W - w|^2 / 2 with sum(alpha) = 1 and alpha >= -beta by
+    accelerated projected gradients, until the duality gap is below 1e-6 of the
+    objective at the anchors' mean, or at the limit of float32. Differentiable
+    with respect to anchors, beta and `ws`, in forward and reverse mode, by the
+    optimality conditions (the derivative is discontinuous where a weight
+    reaches -beta).
 
     Args:
       ws: [B, num_ws, w_dim].
 
-    Returns: alpha, [B, N].
+    Returns: alpha, weights of the nearest points, [B, N].
     """
     ws = checks.as_float32("ws", ws, ("B",) + self.anchors.shape[1:])
     return _project(self.anchors, jnp.asarray(self.beta, jnp.float32), ws)
@@ -134,13 +133,13 @@ class Hull:
   def sample(
     self, key: chex.PRNGKey, count: int, *, anchors: int = 3
   ) -> jax.Array:
-    """Draws weights: means of a few random anchors.
+    """Draws weights of random points, each a mean of a few random anchors.
 
     Args:
-      key: of the random numbers.
-      count: how many.
-      anchors: how many share the weight; their shares are uniform numbers
-        divided by their sum.
+      key: the PRNG key.
+      count: number of points.
+      anchors: number of anchors per point; their weights are uniform random
+        numbers, divided by their sum.
 
     Returns: alpha, [count, N], >= 0.
     Source: MyStyle, section 3.3, P_0.
@@ -159,12 +158,12 @@ class Hull:
 
   @entry
   def coordinates(self, direction: Array) -> Coordinates:
-    """What a direction in W or W+ is in terms of anchors, by least squares.
+    """Coordinates of a direction in W or W+, by least squares.
 
     Args:
-      direction: [w_dim] or [num_ws, w_dim], of any length.
+      direction: [w_dim] or [num_ws, w_dim], of any length > 0.
 
-    Raises: UserError: it is zero, or does not fit.
+    Raises: UserError: it is zero, or has another shape.
     """
     shape = self.anchors.shape[1:]
     direction = checks.as_float32(
@@ -173,18 +172,18 @@ class Hull:
     length = jnp.linalg.norm(jnp.broadcast_to(direction, shape))
     known = checks.concrete(length)
     if known is not None and not known > 0:
-      raise UserError("direction: expected one of some length, got zeros")
+      raise UserError("direction: expected a nonzero vector, got zeros")
     return _coordinates(self, jnp.broadcast_to(direction, shape))
 
   @entry
   def reach(self, alpha: Array, gamma: Array) -> tuple[jax.Array, jax.Array]:
-    """How far one can go before a weight falls below -beta.
+    """Range of edit strengths that stay in the hull.
 
     Args:
-      alpha: [B, N], in the hull.
-      gamma: [N].
+      alpha: weights, [B, N], in the hull.
+      gamma: direction, [N], see `coordinates`.
 
-    Returns: the lowest and the highest strength, each [B]; 0 is between.
+    Returns: the lowest and the highest strength, each [B]; 0 lies between.
     """
     room = jnp.maximum(alpha + self.beta, 0.0)
     # A weight that does not move never stops an edit.
@@ -203,13 +202,13 @@ class Hull:
     """Moves weights along a direction.
 
     Args:
-      alpha: [B, N].
-      gamma: [N], of `coordinates`.
-      strength: a number, or [B].
-      edge: what happens where the hull ends: "stop" there, "continue" beyond,
-        or "project" what lies beyond back onto the hull.
+      alpha: weights, [B, N].
+      gamma: direction, [N], see `coordinates`.
+      strength: step along gamma, a number or [B].
+      edge: behavior at the boundary of the hull: "stop" there, "continue"
+        beyond it, or "project" back onto the hull.
 
-    Returns: alpha, [B, N].
+    Returns: the moved weights, [B, N].
     """
     if edge not in EDGES:
       raise UserError(f"edge: expected one of {', '.join(EDGES)}, got {edge!r}")
@@ -229,22 +228,22 @@ class Hull:
 
 @entry
 def constrained(raw: Array, beta: float) -> jax.Array:
-  """Weights of a dilated hull from numbers without bounds.
+  """Maps unconstrained numbers to weights of a dilated hull.
 
-  Numbers that are weights already stay about what they are, so an
-  optimisation begins where it is told to.
+  Valid weights are mapped approximately to themselves, so an optimization
+  starts near its initial weights.
 
   Args:
-    raw: [..., N].
-    beta: >= 0.
+    raw: unconstrained numbers, [..., N].
+    beta: dilation of the hull, >= 0.
 
   Returns: alpha, [..., N]; sums to 1 and is >= -beta, exactly.
-  Source: MyStyle, section 3.3; there the division by the sum comes after beta
-    is taken off again, which can push weights below -beta.
+  Source: MyStyle, section 3.3; it divides by the sum after subtracting beta,
+    which can push weights below -beta.
   """
   above = jax.nn.softplus(_SHARPNESS * (raw + beta)) / _SHARPNESS
   total = 1 + beta * raw.shape[-1]
-  # All at once far below would divide by zero.
+  # Avoids dividing by zero if all numbers are far below -beta.
   above = above + 1e-12
   return above * (total / jnp.sum(above, axis=-1, keepdims=True)) - beta
 
@@ -253,20 +252,21 @@ def constrained(raw: Array, beta: float) -> jax.Array:
 def offset_penalty(
   alpha: Array, offsets: Array, *, layers: int | None = None
 ) -> jax.Array:
-  """What keeps the weights of a latent's layers together.
+  """Penalty that keeps the weights of a latent's layers close together.
 
   Args:
-    alpha: [B, N].
-    offsets: [B, num_ws, N], what each layer's weights have beyond alpha.
-    layers: whose lengths count; None: all but the last two.
+    alpha: common weights, [B, N].
+    offsets: each layer's weights minus alpha, [B, num_ws, N].
+    layers: number of first layers whose offsets are penalized; None: all but
+      the last two.
 
-  Returns: [B]: mean((sum(weights) - 1)^2) + the sum of the offsets' lengths.
+  Returns: [B]: mean((sum(weights) - 1)^2) + the sum of the offsets' norms.
   Source: My3DGen's settings for W+; MyStyle, section 3.3.
   """
   layers = max(offsets.shape[1] - 2, 1) if layers is None else layers
   sums = jnp.sum(alpha[:, None] + offsets, axis=-1)
   squared = jnp.sum(jnp.square(offsets[:, :layers]), axis=-1)
-  # The root has no derivative at 0, where offsets begin.
+  # sqrt has no derivative at 0, where offsets start.
   lengths = jnp.sqrt(squared + 1e-12) - 1e-6
   return jnp.mean(jnp.square(sums - 1), axis=-1) + jnp.sum(lengths, axis=-1)
 
@@ -280,17 +280,17 @@ def between(
   spherical: bool = False,
   centre: Array | float = 0.0,
 ) -> jax.Array:
-  """Latents on the way from one to another.
+  """Interpolates between two latents.
 
   Args:
-    x: [num_ws, w_dim], at t = 0.
-    y: likewise, at t = 1.
-    t: [T].
-    spherical: along the great circle about `centre`, the length changing
-      evenly, row by row; else straight.
-    centre: of the sphere, e.g. w_avg; fits `x`.
+    x: latent at t = 0, [num_ws, w_dim].
+    y: latent at t = 1, [num_ws, w_dim].
+    t: positions, [T].
+    spherical: interpolate each row along a great circle about `centre`, with
+      linearly changing length; else linearly.
+    centre: center of the sphere, e.g. w_avg; broadcasts to `x`.
 
-  Returns: [T, num_ws, w_dim]; at 0 and 1 exactly the ends.
+  Returns: [T, num_ws, w_dim]; exactly x and y at t = 0 and 1.
   """
   t = jnp.asarray(t, jnp.float32)[:, None, None]
   straight = (1 - t) * x + t * y
@@ -309,7 +309,7 @@ def between(
     + jnp.sin(t * angle) * b / jnp.maximum(wide, 1e-20)
   ) / safe
   curved = centre + ((1 - t) * long + t * wide) * way
-  # Where both point the same way, or opposite ways, there is no circle.
+  # Parallel and opposite rows have no unique great circle.
   curved = jnp.where(sine > 1e-4, curved, straight)
   return jnp.where(t == 0, x, jnp.where(t == 1, y, curved))
 
@@ -317,7 +317,7 @@ def between(
 @jax.jit
 def _coordinates(hull: Hull, direction: jax.Array) -> Coordinates:
   rows = hull.anchors.reshape(hull.size, -1)
-  rows = rows - jnp.mean(rows, axis=0)  # then the smallest gamma sums to 0
+  rows = rows - jnp.mean(rows, axis=0)  # so that the least-norm gamma sums to 0
   direction = direction.ravel()
   gamma = jnp.linalg.lstsq(rows.T, direction, rcond=1e-5)[0]
   gamma = gamma - jnp.mean(gamma)
@@ -330,14 +330,14 @@ def _coordinates(hull: Hull, direction: jax.Array) -> Coordinates:
 @jax.custom_jvp
 def _nearest(anchors: jax.Array, beta: jax.Array, ws: jax.Array) -> jax.Array:
   """See `Hull.project`."""
-  # Only whoever projects needs it.
+  # Imported here, as only projections need it.
   from optax import projections  # pylint: disable=import-outside-toplevel
 
   size = anchors.shape[0]
   total = 1 + size * beta
   rows = anchors.reshape(size, -1)
   middle = jnp.mean(rows, axis=0)
-  rows = rows - middle  # as weights sum to 1; keeps digits
+  rows = rows - middle  # for precision; valid as weights sum to 1
   gram = jnp.dot(rows, rows.T, precision=_HIGHEST)
   largest = jnp.maximum(jnp.linalg.eigvalsh(gram)[-1], 1e-12)
   onto = lambda x: (
@@ -347,7 +347,7 @@ def _nearest(anchors: jax.Array, beta: jax.Array, ws: jax.Array) -> jax.Array:
   def one(w):
     w = w.ravel() - middle
     linear = jnp.dot(rows, w, precision=_HIGHEST)
-    # Of the objective at the mean of the anchors, 0 if w is that mean.
+    # Relative to the objective at the anchors' mean, which may be 0.
     enough = _TOLERANCE * jnp.maximum(jnp.sum(w * w) / 2, 1e-6 * largest)
 
     def gap_of(alpha):
@@ -374,7 +374,7 @@ def _nearest(anchors: jax.Array, beta: jax.Array, ws: jax.Array) -> jax.Array:
     alpha, *_ = jax.lax.while_loop(
       go_on, step, (start, start, jnp.float32(1.0), gap_of(start)[1], 0)
     )
-    # The last digits of the sum are given to the largest weight.
+    # Corrects the rounding error of the sum in the largest weight.
     return alpha.at[jnp.argmax(alpha)].add(1 - jnp.sum(alpha))
 
   return jax.vmap(one)(ws)
@@ -382,7 +382,7 @@ def _nearest(anchors: jax.Array, beta: jax.Array, ws: jax.Array) -> jax.Array:
 
 @_nearest.defjvp
 def _nearest_forward(primals, tangents):
-  """Differentiates the conditions that hold at the solution."""
+  """Differentiates the optimality conditions."""
   alpha = _nearest(*primals)
   return alpha, jax.jvp(
     functools.partial(_by_conditions, alpha), primals, tangents
@@ -392,10 +392,10 @@ def _nearest_forward(primals, tangents):
 def _by_conditions(
   alpha: jax.Array, anchors: jax.Array, beta: jax.Array, ws: jax.Array
 ) -> jax.Array:
-  """The solution again, by linear equations for the weights above -beta.
+  """The solution as that of linear equations for the weights above -beta.
 
   Args:
-    alpha: [B, N], the solution; says which weights are at -beta, no more.
+    alpha: the solution, [B, N]; used only to find the weights at -beta.
     anchors: see `Hull`.
     beta: see `Hull`.
     ws: [B, num_ws, w_dim].
@@ -408,7 +408,7 @@ def _by_conditions(
   rows = rows - middle
   gram = jnp.dot(rows, rows.T, precision=_HIGHEST)
   scale = jax.lax.stop_gradient(jnp.maximum(jnp.trace(gram), 1e-12))
-  # Anchors that depend on each other leave a choice: the least change.
+  # With dependent anchors, the ridge selects the smallest change.
   gram = gram / scale + _RIDGE * jnp.eye(size, dtype=gram.dtype)
 
   def one(alpha, w):

@@ -1,10 +1,10 @@
-"""The volume renderer alone: own planes, own decoder, own cameras.
+"""The volume renderer for any planes, decoder and cameras.
 
     decoder = jax.tree_util.Partial(my_decoder, my_params)
     out = rendering.render(planes, decoder, c, resolution=64)
     out.features, out.depth, out.opacity                    # [N, 64, 64, ...]
 
-A generator's own planes and decoder are `generator.apply(variables, ws,
+For a generator's planes and decoder, call `generator.apply(variables, ws,
 method="planes")` and `generator.apply(variables, method="decoder_weights")`.
 """
 
@@ -58,17 +58,17 @@ def render(
 
   Args:
     planes: [N, 3, S, S, P], or [1, ...] for one field seen by N cameras.
-    decoder: features [M, P] to a `RadianceSample` or (sigma [M, 1],
+    decoder: function of features [M, P] that returns a `RadianceSample` or (sigma [M, 1],
       rgb [M, C]); see `render_rays`.
-    c: [N, 25], labels of cameras.
+    c: camera labels, [N, 25].
     resolution: H, side of the images, pixels.
-    config: depth range, box, samples.
+    config: depth range, box and samples per ray.
     sampling: random numbers of stratified sampling, N x H^2 rays; None:
       deterministic.
 
   Returns: VolumeRendering: features [N, H, H, C] in [-1, 1] where rgb is in
     [0, 1], depth and opacity [N, H, H, 1].
-  Raises: UserError that names the argument which does not fit.
+  Raises: UserError: names the invalid argument.
   """
   config.validate()
   planes = _checked(planes)
@@ -93,16 +93,16 @@ def query(
   *,
   config: RenderConfig = RenderConfig(),
 ) -> RadianceSample:
-  """Density and colors of a tri-plane field at points.
+  """Evaluates density and colors of a tri-plane field at points.
 
   Args:
-    planes: [N, 3, S, S, P], or [1, ...] for all points.
+    planes: [N, 3, S, S, P], or [1, ...] for one field at N sets of points.
     decoder: see `render`.
     points: [N, M, 3], world units.
-    config: the box.
+    config: size of the box.
 
   Returns: RadianceSample, [N, M, ...].
-  Raises: UserError that names the argument which does not fit.
+  Raises: UserError: names the invalid argument.
   """
   planes = _checked(planes)
   points = checks.as_float32("points", points, ("N", "M", 3))

@@ -1,4 +1,4 @@
-"""What travels together through the model, as frozen pytrees."""
+"""Frozen pytrees that the model passes around."""
 
 from collections.abc import Callable
 from typing import Any, Optional
@@ -12,7 +12,7 @@ Array = jax.Array | np.ndarray
 
 
 def make_exportable(cls: Any):
-  """Lets a frozen pytree of arrays into and out of `jax.export` files."""
+  """Registers a frozen pytree of arrays with `jax.export`."""
 
   def from_children(aux_data: Any, children: Any) -> Any:
     del aux_data  # all fields are children
@@ -29,11 +29,11 @@ def make_exportable(cls: Any):
 
 @flax.struct.dataclass
 class Rays:
-  """Rays through pixel centres, row-major.
+  """Rays through pixel centers, in row-major order.
 
   Attributes:
     origins: [N, M, 3], world units.
-    directions: [N, M, 3], of length 1.
+    directions: [N, M, 3], unit length.
   """
 
   origins: jax.Array
@@ -45,8 +45,8 @@ class RaySampling:
   """The random numbers of stratified sampling, all uniform in [0, 1).
 
   Attributes:
-    jitter: [N, M, D], where in its step each coarse sample lies.
-    importance: [N, M, F], the quantile each fine sample is drawn at.
+    jitter: [N, M, D], position of each coarse sample within its interval.
+    importance: [N, M, F], quantile at which each fine sample is drawn.
   """
 
   jitter: jax.Array
@@ -59,7 +59,7 @@ class LowRank:
 
   Attributes:
     a: [kh, kw, I, R] or [I, R].
-    b: [R, O], the adapter's scale included.
+    b: [R, O], including the adapter's scale.
   """
 
   a: jax.Array
@@ -68,13 +68,13 @@ class LowRank:
 
 @flax.struct.dataclass
 class LayerDelta:
-  """What an adapter adds to a layer's parameters; None: nothing.
+  """An adapter's changes of a layer's parameters; None: no change.
 
   Attributes:
-    low_rank: to the kernel, as a product of two narrow matrices.
-    kernel: to the kernel, entry by entry.
-    bias: to the bias.
-    noise_strength: to the noise strength.
+    low_rank: low-rank change of the kernel.
+    kernel: full change of the kernel.
+    bias: change of the bias.
+    noise_strength: change of the noise strength.
   """
 
   low_rank: LowRank | None = None
@@ -85,13 +85,13 @@ class LayerDelta:
 
 @flax.struct.dataclass
 class LayerWeights:
-  """What a layer stores, with what an adapter adds.
+  """A layer's stored weights with an adapter's changes.
 
   Attributes:
-    stored: "kernel", "bias", "noise_strength", as far as there are.
-    delta: changes of them.
-    affine: of the layer that turns w into styles, if there is one.
-    noise_const: [H, W], the noise map that belongs to the layer, or None.
+    stored: those of "kernel", "bias" and "noise_strength" that the layer has.
+    delta: the adapter's changes.
+    affine: weights of the layer that maps w to styles, or None.
+    noise_const: the layer's noise map, [H, W], or None.
   """
 
   stored: dict[str, jax.Array]
@@ -102,17 +102,17 @@ class LayerWeights:
 
 @flax.struct.dataclass
 class ModulatedConv:
-  """A 3x3 layer with w in it: what is left to do needs pixels.
+  """A modulated 3x3 layer, with everything that depends on w computed.
 
   Attributes:
-    kernel: [3, 3, I, O], changes included.
+    kernel: [3, 3, I, O], including changes.
     base: the kernel without its low-rank change.
     low_rank: kernel - base, or None.
     styles: [N, I], scales of the inputs.
     scale: [N, O], demodulation of the outputs.
     bias: [N, O], the same for all N.
-    noise_strength: [N, O], the same number everywhere.
-    noise_const: [H, W].
+    noise_strength: [N, O], one number repeated.
+    noise_const: noise map, [H, W].
   """
 
   kernel: jax.Array
@@ -127,10 +127,10 @@ class ModulatedConv:
 
 @flax.struct.dataclass
 class ModulatedRGB:
-  """A 1x1 layer with w in it.
+  """A modulated 1x1 layer, with everything that depends on w computed.
 
   Attributes:
-    kernel: [N, I, O], each sample's own.
+    kernel: [N, I, O], one per sample.
     bias: [N, O], the same for all N.
   """
 
@@ -140,10 +140,10 @@ class ModulatedRGB:
 
 @flax.struct.dataclass
 class DecoderWeights:
-  """The decoder's two layers, gains included: y = x @ kernel + bias.
+  """The decoder's two layers, including gains: y = x @ kernel + bias.
 
   Attributes:
-    kernel0: [P, hidden], P features a plane.
+    kernel0: [P, hidden], with P features per plane.
     bias0: [hidden].
     kernel1: [hidden, 1 + C].
     bias1: [1 + C].
@@ -169,8 +169,8 @@ class RadianceSample:
   rgb: jax.Array
 
 
-# Plane features [..., P] to density [..., 1] and colors [..., C]: the weights
-# of EG3D's decoder, or any function or callable pytree.
+# Maps plane features [..., P] to density [..., 1] and colors [..., C]: weights of
+# EG3D's decoder, or any function or callable pytree.
 Decoder = (
   DecoderWeights
   | Callable[[jax.Array], "RadianceSample | tuple[jax.Array, jax.Array]"]
@@ -179,12 +179,12 @@ Decoder = (
 
 @flax.struct.dataclass
 class VolumeRendering:
-  """What integrating along rays gives.
+  """The result of volume rendering.
 
   Attributes:
     features: [N, M, C] in [-1, 1].
     depth: [N, M, 1], expected distance along the ray, world units.
-    opacity: [N, M, 1], the share of the ray that samples cover, in [0, 1].
+    opacity: [N, M, 1], sum of the samples' weights, in [0, 1].
   """
 
   features: jax.Array
@@ -194,14 +194,14 @@ class VolumeRendering:
 
 @flax.struct.dataclass
 class RenderOutput:
-  """Images of the generator.
+  """The generator's images.
 
   Attributes:
-    image: [N, H, W, 3], after super-resolution; nominally in [-1, 1], as
-      networks go not clipped.
-    image_raw: [N, S, S, 3], the volume rendering itself, in [-1, 1]; where
-      the config's `superresolution.raw_in_place` is set, with what the first
-      block of super-resolution adds to it, and without bounds.
+    image: [N, H, W, 3], after super-resolution; nominally in [-1, 1], not
+      clipped.
+    image_raw: [N, S, S, 3], the volume rendering, in [-1, 1]. If the config's
+      `superresolution.raw_in_place` is set, it includes what the first
+      super-resolution block adds, and is unbounded.
     image_depth: [N, S, S, 1], distance along each ray, world units.
   """
 
@@ -212,18 +212,18 @@ class RenderOutput:
 
 @flax.struct.dataclass
 class Network:
-  """A module with its weights: one pytree, so that it passes through jit.
+  """A module with its weights, as one pytree that can be passed to jit.
 
   Attributes:
-    variables: of the module.
-    module: a `flax.linen.Module`, or what else takes `variables`.
+    variables: the module's variables.
+    module: a `flax.linen.Module`, or another object with such an `apply`.
   """
 
   variables: Any
   module: Any = flax.struct.field(pytree_node=False)
 
   def __call__(self, *arguments: Any, **options: Any) -> Any:
-    """`module.apply` with the variables; `method="NAME"` chooses another."""
+    """Calls `module.apply`; `method="NAME"` selects another method."""
     return self.module.apply(self.variables, *arguments, **options)
 
 

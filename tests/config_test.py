@@ -37,7 +37,7 @@ class ConfigTest(parameterized.TestCase):
     )
 
   @parameterized.named_parameters(
-    ("unknown", {"z_dimm": 3}, "z_dimm: unknown setting; known here are"),
+    ("unknown", {"z_dimm": 3}, "z_dimm: unknown setting; known are"),
     ("inner_unknown", {"backbone": {"size": 3}}, "backbone.size: unknown"),
     ("text", {"z_dim": "512"}, "z_dim: expected a whole number"),
     ("null", {"z_dim": None}, "z_dim: expected a whole number"),

@@ -161,7 +161,7 @@ class FitTest(parameterized.TestCase):
       "ties",
       samples(200),
       np.r_[np.zeros(190), np.arange(10)],
-      "scores: so many are 0 that high and low ones overlap",
+      "scores: too many equal 0, so high and low ones overlap",
     ),
     (
       "equal_samples",
@@ -339,7 +339,7 @@ class LabelsTest(FileTest):
     ("a.png,1\nc.png,1\n", "1 of 2 have no label"),
     (
       "a.png,1\nb.png,2\n\na.png,1\n",
-      "line 4: 'a.png' has a label already, in line 1; keep",
+      "line 4: 'a.png' already has a label in line 1; keep",
     ),
     ("a.png\n", "line 1: expected 2 columns separated by a comma, got 1"),
     ("a.png;1\n", "line 1: expected 2 columns"),
@@ -350,11 +350,11 @@ class LabelsTest(FileTest):
     ("a.png,nan\n", "line 1: expected a finite number"),
     ("a.png,1\nb.png,-inf\n", "line 2: expected a finite number"),
     ("a.png," + "9" * 10_000, r"line 1: expected .*\.\.\.'"),
-    ('a.png,1\n"b.png,1\n', "line 2: is no CSV"),
-    ('a.png,1\n"b.png"x,1\n', "line 2: is no CSV"),
-    ("a.png," + "9" * 200_000, "line 1: is no CSV: field larger"),
-    (b"a.png,1\nb\xff.png,1\n", "is no text in UTF-8; save it as CSV"),
-    (b"\x89PNG\r\n\x1a\n\0", "is no text in UTF-8"),
+    ('a.png,1\n"b.png,1\n', "line 2: is not valid CSV"),
+    ('a.png,1\n"b.png"x,1\n', "line 2: is not valid CSV"),
+    ("a.png," + "9" * 200_000, "line 1: is not valid CSV: field larger"),
+    (b"a.png,1\nb\xff.png,1\n", "is not UTF-8 text; save it as CSV"),
+    (b"\x89PNG\r\n\x1a\n\0", "is not UTF-8 text"),
   )
   def test_bad_tables(self, text, message):
     self.assert_refused(text, message)
@@ -365,7 +365,7 @@ class LabelsTest(FileTest):
     ("0,1\n1.0,1\n", "line 2: expected a sample's number"),
     ("0,1\n" + "1" * 5000 + ",1\n", "line 2: expected a sample's number"),
     ("0,yes\n1,no\n", "line 1: expected a finite number, .* got 'yes'"),
-    ("0,1\n00,1\n", "line 2: '0' has a label already, in line 1"),
+    ("0,1\n00,1\n", "line 2: '0' already has a label in line 1"),
     ("0,1\n", "1 of 2 have no label, the first is '1'"),
   )
   def test_bad_numbers(self, text, message):
@@ -479,7 +479,7 @@ class DirectionFileTest(FileTest):
     ("texts", np.full(16, "a"), "expected real numbers"),
     ("nan", np.r_[np.ones(15), np.nan], "holds NaN or infinity"),
     ("inf", np.r_[np.ones(15), -np.inf], "holds NaN or infinity"),
-    ("zeros", np.zeros(16), "holds zeros alone"),
+    ("zeros", np.zeros(16), "holds only zeros"),
   )
   def test_bad_arrays(self, array, message):
     np.save(self.path, array)
@@ -493,7 +493,7 @@ class DirectionFileTest(FileTest):
         return os.mkdir, (str(canary),)
 
     np.save(self.path, np.array([Hostile()], object), allow_pickle=True)
-    self.assert_refused("no .npy file of numbers alone; write it again")
+    self.assert_refused("not a .npy file of numbers; write it again")
     self.path.write_bytes(pickle.dumps(Hostile()))
     self.assert_refused("no .npy file of numbers alone")
     self.assertFalse(canary.exists())
@@ -519,7 +519,7 @@ class DirectionFileTest(FileTest):
       data[:8] + b"\xff\xff" + data[10:],
     ):
       self.path.write_bytes(damaged)
-      self.assert_refused("is damaged, or no .npy file")
+      self.assert_refused("is damaged, or not a .npy file")
 
   def test_what_is_no_file(self):
     self.assert_refused("cannot be read: No such file")

@@ -128,7 +128,9 @@ class WheelTest(absltest.TestCase):
     self.assertStartsWith(ended.stderr, "error: none.pkl: ")
     ended = self.run_command("-m", "my3dgen_jax", "personalise")
     self.assertEqual(ended.returncode, 2)
-    self.assertIn("unknown command 'personalise'; my3dgen --help", ended.stderr)
+    self.assertIn(
+      "unknown command 'personalise'; did you mean personalize?", ended.stderr
+    )
     ended = self.run_command("-m", "my3dgen_jax", "info", "--no_such=1")
     self.assertEqual(ended.returncode, 2)
     self.assertIn("Unknown command line flag 'no_such'", ended.stderr)

@@ -1,8 +1,8 @@
-"""Everything that can be chosen, as frozen dataclasses.
+"""All settings, as frozen dataclasses.
 
-No flags, no arrays and no JAX here: a config is plain data that travels as
-`config.json` beside the weights. What describes a field (`setting`) is its
-flag's help, and what bounds it there bounds the flag.
+A config is plain data, without flags, arrays or JAX; it is stored as
+`config.json` beside the weights. A field's `setting` gives its flag's help and
+bounds.
 """
 
 from my3dgen_jax.config.adapter import LoraConfig

@@ -1,4 +1,4 @@
-"""What is personal in a generator: ranks, scale, and which layers."""
+"""Settings of an adapter: rank, scale and layers."""
 
 import dataclasses
 import re
@@ -18,27 +18,27 @@ from my3dgen_jax.config.checks import (
 
 @dataclasses.dataclass(frozen=True)
 class LoraConfig:
-  """What is personal: low-rank pairs on the layers' weights, and offsets.
+  """An adapter: low-rank changes of layers' weights, and offsets.
 
-  W = W0 + alpha / rank * B A. A convolution's weight [O, I, k, k] is seen as
-  the matrix [O, I k k], with pairs A [rho, I k k] and B [O, rho].
+  W = W0 + alpha / rank * B A. A convolution's weight [O, I, k, k] is treated as
+  the matrix [O, I k k], with A [rho, I k k] and B [O, rho].
   """
 
-  rank: int = setting(1, "Rank of the change of each layer's weight, >= 1.")
+  rank: int = setting(1, "Rank of each layer's weight change, >= 1.")
   alpha: float = setting(
-    1.0, "Scale of the change, > 0: it is multiplied by alpha / rank."
+    1.0, "Scale of the weight change, > 0; it is multiplied by alpha / rank."
   )
-  # rho: "kernel" is rank * k, the setting whose sizes My3DGen reports;
-  # "rank" is rank, as its equation 4 is written; "original" is LoRA's own
-  # layout for convolutions, A [rank k, I k] and B [O k, rank k], an ablation.
+  # rho: "kernel" is rank * k, which gives the sizes that My3DGen reports;
+  # "rank" is rank, as in its equation 4; "original" is LoRA's own layout for
+  # convolutions, A [rank k, I k] and B [O k, rank k], an ablation.
   conv_rank: Literal["kernel", "rank", "original"] = setting(
     "kernel",
-    "Rank of a k x k convolution's change: kernel: rank * k; "
-    "rank: rank; original: LoRA's own layout.",
+    "Rank of a k x k convolution's weight change: kernel: rank * k; rank: rank; "
+    "original: LoRA's own layout.",
   )
   targets: tuple[str, ...] = setting(
     ("backbone/synthesis/.*", "superresolution/.*", "decoder/.*"),
-    "Modules to adapt: regular expressions that match their whole path.",
+    "Modules to adapt, as regular expressions that match the whole path.",
   )
 
   @property
@@ -49,10 +49,10 @@ class LoraConfig:
     """Checks every field and returns the config itself.
 
     Args:
-      prefix: of the fields in messages.
+      prefix: text before a field's name in messages.
 
     Raises:
-      ConfigError: names the field and what it should hold.
+      ConfigError: names the field and what it expects.
     """
     check_types(self, prefix)
     require(
@@ -66,15 +66,15 @@ class LoraConfig:
         re.compile(pattern)
       except re.error as error:
         raise ConfigError(
-          f"{prefix}targets: {pattern!r} is no regular expression: {error}"
+          f"{prefix}targets: {pattern!r} is not a regular expression: {error}"
         ) from None
     return self
 
   def to_dict(self) -> dict:
-    """Plain data, as an adapter's file holds it."""
+    """Plain data, as stored in an adapter file."""
     return dataclasses.asdict(self)
 
   @classmethod
   def from_dict(cls, data: Mapping[str, Any]) -> "LoraConfig":
-    """The inverse of `to_dict`; raises ConfigError on what does not fit."""
+    """The inverse of `to_dict`; raises ConfigError on an invalid field."""
     return build(cls, data, "lora.").validate()

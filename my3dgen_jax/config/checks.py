@@ -1,4 +1,4 @@
-"""What a value of a config may be, said in one line where it is not."""
+"""Checks of config values, with one-line errors."""
 
 import dataclasses
 import types
@@ -9,16 +9,16 @@ from typing import Any, Literal, Union
 from my3dgen_jax.errors import UserError
 
 # Far above any model, and low enough that a damaged or hostile config.json
-# ends in an error and not in an endless loop over layers or a full memory.
+# causes an error instead of an endless loop over layers or a full memory.
 MAX_SIZE = 2**16
 MAX_RESOLUTION = 2**12
 MAX_LAYERS = 64
 
-REQUIRED = dataclasses.MISSING  # the default of a field that has none
+REQUIRED = dataclasses.MISSING  # the default of fields without one
 
 
 class ConfigError(UserError):
-  """A setting that cannot work; the message starts with the field's name."""
+  """An invalid setting; the message starts with the field's name."""
 
 
 def require(condition: bool, field: str, expected: str, value: Any):
@@ -63,7 +63,7 @@ def require_fields(
   expected: str,
   *names: str,
 ):
-  """Requires the same condition of several fields of a config."""
+  """Requires the same condition for several fields of a config."""
   for name in names:
     require(
       condition(getattr(config, name)),
@@ -79,13 +79,13 @@ def is_not_negative(value: Any) -> bool:
 
 
 def check_numbers(config: Any, may_be_zero: Sequence[str]):
-  """Names the first field of a config of numbers that cannot be meant.
+  """Checks a config whose fields are all numbers.
 
   Args:
     config: a dataclass.
-    may_be_zero: fields that are >= 0; the others are > 0.
+    may_be_zero: names of the fields that are >= 0; the others are > 0.
 
-  Raises: ConfigError.
+  Raises: ConfigError: names the first field that is out of range.
   """
   for field in dataclasses.fields(config):
     value = getattr(config, field.name)
@@ -98,15 +98,15 @@ def check_numbers(config: Any, may_be_zero: Sequence[str]):
 
 
 def later(default: Any) -> Any:
-  """A field that was added after files with its config were written."""
+  """A field that files written earlier do not have."""
   return dataclasses.field(default=default, metadata={"later": True})
 
 
 def plain(config: Any) -> dict[str, Any]:
   """A config as plain data, the inverse of `build`.
 
-  Fields made by `later` are left out where they are as if there were none: so
-  what is hashed with it keeps its fingerprint.
+  Fields made by `later` are omitted if they have their default, so that hashes
+  of older configs do not change.
   """
   result = {}
   for field in dataclasses.fields(config):
@@ -119,14 +119,14 @@ def plain(config: Any) -> dict[str, Any]:
 
 
 def build(cls, data: Any, prefix: str):
-  """Builds the dataclass `cls` from plain data, naming what does not fit."""
+  """Builds the dataclass `cls` from plain data; errors name the field."""
   where = prefix.rstrip(".") or "generator"
   require(isinstance(data, Mapping), where, "a table of settings", data)
   hints = typing.get_type_hints(cls)
   unknown = sorted(set(data) - set(hints))
   if unknown:
     raise ConfigError(
-      f"{prefix}{unknown[0]}: unknown setting; known here are "
+      f"{prefix}{unknown[0]}: unknown setting; known are "
       + ", ".join(sorted(hints))
     )
   values = {}
@@ -139,7 +139,7 @@ def build(cls, data: Any, prefix: str):
 
 
 def check_types(config: Any, prefix: str):
-  """Names the first field whose value is not of its annotated type."""
+  """Raises a ConfigError for the first value not of its annotated type."""
   for name, hint in typing.get_type_hints(type(config)).items():
     value = getattr(config, name)
     if dataclasses.is_dataclass(hint):
@@ -177,7 +177,7 @@ def _describe(hint: Any) -> str:
   if origin is Literal:
     return "one of " + ", ".join(map(repr, args))
   if origin is tuple:
-    count = "some" if args[-1] is ... else len(args)
+    count = "several" if args[-1] is ... else len(args)
     return f"{count} values of type {_describe(args[0])}"
   return {
     float: "a finite number",
@@ -197,16 +197,17 @@ def setting(
   choices: Sequence[str] = (),
   later: bool = False,
 ) -> Any:
-  """A field of a config that a command's flag can set.
+  """A config field that a command's flag can set.
 
   Args:
-    default: the field's value; `REQUIRED`: it has none, and its flag is None.
+    default: the field's default; `REQUIRED`: none, and the flag's is None.
     text: the flag's help: a noun, then its unit and range.
-    low: the smallest number that the flag takes; None: any.
-    high: the largest one, likewise. A list of numbers has low = -high.
-    choices: the texts that the flag takes, where the annotation is no
-      `Literal`. Suffixes of files are given without their dot.
-    later: it was added after files with its config were written, see `plain`.
+    low: the smallest number that the flag accepts; None: no bound.
+    high: the largest number that the flag accepts; None: no bound. A list of
+      numbers has low = -high.
+    choices: the values that the flag accepts, if the annotation is not a
+      `Literal`. File suffixes are given on the command line without the dot.
+    later: whether files written earlier lack the field, see `plain`.
   """
   return dataclasses.field(
     default=default,
@@ -221,12 +222,12 @@ def setting(
 
 
 def part(default: Any, prefix: str = "", fields: Sequence[str] = ()) -> Any:
-  """A field that is a config itself.
+  """A field that holds a nested config.
 
   Args:
-    default: the config.
-    prefix: the text that its fields' flags begin with.
-    fields: those that get a flag; none: all of them.
+    default: the nested config.
+    prefix: prefix of its fields' flags.
+    fields: names of the fields that get a flag; empty: all.
   """
   return dataclasses.field(
     default=default, metadata={"prefix": prefix, "fields": tuple(fields)}

@@ -1,4 +1,4 @@
-"""The encoder's architecture, and how it is trained."""
+"""The encoder's architecture and training settings."""
 
 import dataclasses
 from typing import Literal
@@ -17,20 +17,21 @@ from my3dgen_jax.config.checks import (
 )
 from my3dgen_jax.config.generator import GeneratorConfig
 
-_LARGEST = 256  # side of what an encoder looks at, pixels
-_LAST = 4  # side of what its convolutions leave, pixels
+_LARGEST = 256  # side of an encoder's largest input, pixels
+_LAST = 4  # side of the last feature map, pixels
 
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-  """Sizes of an encoder; `for_generator` chooses those that suit one.
+  """Sizes of an encoder; `for_generator` derives them from a generator.
 
   Attributes:
-    resolution: side of what it looks at, pixels, a power of two >= 8.
+    resolution: side of the input images, pixels, a power of two >= 8.
     w_dim: size of w.
-    rows: of what it finds: 1 (W), or the generator's num_ws (W+).
-    channels: of the convolutions, for each halving of the side down to 4.
-    features: of the layer between convolutions and w.
+    rows: rows of the predicted latent: 1 (W), or the generator's num_ws (W+).
+    channels: channels of the convolutions, one per halving of the side down
+      to 4 pixels.
+    features: size of the layer between the convolutions and w.
   """
 
   resolution: int
@@ -43,13 +44,13 @@ class EncoderConfig:
   def for_generator(
     cls, generator: GeneratorConfig, space: Literal["w", "w+"] = "w"
   ) -> "EncoderConfig":
-    """The sizes that suit a generator.
+    """The sizes of an encoder for a generator.
 
     Args:
-      generator: its config.
-      space: "w": one w for all layers; "w+": one for each.
+      generator: the generator's config.
+      space: "w": one w for all layers; "w+": one w per layer.
     """
-    # Where everything is and how it is lit shows in half the pixels.
+    # Half the resolution is enough to see pose, shape and lighting.
     resolution = max(min(generator.img_resolution // 2, _LARGEST), 2 * _LAST)
     halvings = (resolution // _LAST).bit_length() - 1
     first = max(generator.w_dim // 4, 4)
@@ -68,7 +69,7 @@ class EncoderConfig:
     return "w" if self.rows == 1 else "w+"
 
   def validate(self) -> "EncoderConfig":
-    """Checks every field; raises ConfigError that names it."""
+    """Checks every field; raises a ConfigError that names the invalid one."""
     check_types(self, "encoder.")
     require_fields(
       self,
@@ -90,110 +91,121 @@ class EncoderConfig:
       _LAST << len(self.channels) == self.resolution
       and all(is_size(one, high=MAX_SIZE // 16) for one in self.channels),
       "encoder.channels",
-      "a number for each halving of the resolution down to 4",
+      "one number per halving of the resolution down to 4",
       self.channels,
     )
     return self
 
   def to_dict(self) -> dict:
-    """Plain data, which `from_dict` reads."""
+    """Plain data; the inverse of `from_dict`."""
     return dataclasses.asdict(self)
 
   @classmethod
   def from_dict(cls, data: dict) -> "EncoderConfig":
-    """The inverse of `to_dict`; raises ConfigError on what does not fit."""
+    """The inverse of `to_dict`; raises ConfigError on an invalid field."""
     found = build(cls, data, "encoder.")
     return found.validate()
 
 
 @dataclasses.dataclass(frozen=True)
 class EncoderTrainingConfig:
-  """How an encoder is trained on a generator's own pictures."""
+  """Training of an encoder on the generator's own pictures."""
 
   space: Literal["w", "w+"] = setting(
-    "w", "Latent space: w, one w for all layers, or w+, one for each layer."
+    "w", "Latent space: w, one w for all layers, or w+, one w per layer."
   )
   samples: int = setting(
     400_000,
-    "Latents that pictures are made of, >= batch_size; each is rendered once "
-    "and kept in --out where steps need it again.",
+    "Number of latents to render as training pictures, >= batch_size; pictures "
+    "that later steps reuse are kept in --out.",
   )
-  steps: int = setting(20_000, "Optimizer steps with one look, >= 1.")
+  steps: int = setting(
+    20_000, "Optimizer steps of the first stage, with one look, >= 1."
+  )
   look_steps: int = setting(
     5_000,
-    "Optimizer steps after those, with a second look at what the first has "
-    "found and the loss of pictures, >= 0.",
+    "Optimizer steps of the second stage, in which a second look compares the "
+    "photo with the first look's rendering, and pictures enter the loss; >= 0.",
   )
   batch_size: int = setting(
-    64, "Pictures in each step, over all devices, >= 1."
+    64, "Pictures per step of the first stage, over all devices, >= 1."
   )
   look_batch_size: int = setting(
-    16, "The same of the steps with a second look, >= 1."
+    16, "Pictures per step of the second stage, over all devices, >= 1."
   )
-  learning_rate: float = setting(0.001, "Peak learning rate, > 0.")
+  learning_rate: float = setting(
+    0.001, "Peak learning rate of the first stage, > 0."
+  )
   look_learning_rate: float = setting(
-    0.0003, "The same of the steps with a second look, > 0."
+    0.0003, "Peak learning rate of the second stage, > 0."
   )
   average: float = setting(
-    0.998, "Decay rate of the running average of the weights, in [0, 1)."
+    0.998, "Decay rate of the weights' running average, in [0, 1)."
   )
   metric_samples: int = setting(
     2_000,
-    "Gradients that the metric of W is estimated from: how much a change of w "
-    "shows; >= 1.",
+    "Number of gradients to estimate the metric of W from, which measures how "
+    "visible a change of w is; >= 1.",
   )
   metric_share: float = setting(
     0.9,
-    "Share of that metric in the loss of w, the rest counts all directions "
-    "alike; in [0, 1].",
+    "Share of the metric in the loss on w, in [0, 1]; the rest weights all "
+    "directions equally.",
   )
-  w_weight: float = setting(1.0, "Weight of the loss of w, >= 0.")
+  w_weight: float = setting(1.0, "Weight of the loss on w, >= 0.")
   lpips_weight: float = setting(
-    1.0, "Weight of LPIPS between pictures, with --lpips; >= 0."
+    1.0, "Weight of LPIPS between pictures, >= 0; needs --lpips."
   )
   mse_weight: float = setting(
-    1.0, "Weight of the mean squared difference of pictures, >= 0."
+    1.0, "Weight of the mean squared error between pictures, >= 0."
   )
   identity_weight: float = setting(
-    0.0, "Weight of 1 - cos of the faces' identities, with --identity; >= 0."
+    0.0,
+    "Weight of the identity loss, 1 - cosine similarity, >= 0; needs --identity.",
   )
   truncation: float = setting(
     0.7,
-    "Smallest truncation of the latents, which are drawn evenly between it "
-    "and 1; in (0, 1].",
+    "Smallest truncation psi of the latents, in (0, 1]; psi is drawn uniformly "
+    "between it and 1.",
   )
   mixing: float = setting(
-    0.5, "Share of latents of w+ whose layers come from two of W, in [0, 1]."
+    0.5, "Share of W+ latents that mix the layers of two latents, in [0, 1]."
   )
   yaw: float = setting(
-    0.3, "Standard deviation of the cameras' yaw, cut at twice it, radians."
+    0.3,
+    "Standard deviation of the cameras' yaw, truncated at two of it, radians.",
   )
-  pitch: float = setting(0.15, "The same of their pitch, radians.")
+  pitch: float = setting(
+    0.15,
+    "Standard deviation of the cameras' pitch, truncated at two of it, radians.",
+  )
   camera_error: float = setting(
     3.0,
-    "Standard deviation of the error of camera labels, which estimated ones "
-    "have, degrees.",
+    "Standard deviation of the noise on camera labels, degrees, to imitate "
+    "estimated cameras.",
   )
   scale_error: float = setting(
-    0.05, "Largest error of a crop's size, a share of its side."
+    0.05, "Largest error of a crop's size, as a share of its side."
   )
   shift_error: float = setting(
-    0.02, "Largest error of a crop's place, a share of its side."
+    0.02, "Largest error of a crop's position, as a share of its side."
   )
   augmentation: float = setting(
     1.0,
-    "Strength of changes of color, blur, noise, JPEG and occluders: 0, none, "
-    "to 1.",
+    "Strength of the augmentations (color, blur, noise, JPEG, occluders), from "
+    "0, none, to 1.",
   )
-  seed: int = setting(0, "Seed of weights, latents and changes, >= 0.")
+  seed: int = setting(
+    0, "Seed of the weights, latents and augmentations, >= 0."
+  )
   save_every: int = setting(500, "Steps between saved states, >= 1.")
-  log_every: int = setting(25, "Steps between logged ones, >= 1.")
+  log_every: int = setting(25, "Steps between log entries, >= 1.")
   held_out: int = setting(
-    256, "Latents that only the report's numbers are of, >= 1."
+    256, "Number of held-out latents for the report, >= 1."
   )
 
   def validate(self, prefix: str = "") -> "EncoderTrainingConfig":
-    """Checks every field; raises ConfigError that names it."""
+    """Checks every field; raises a ConfigError that names the invalid one."""
     check_types(self, prefix)
     require_fields(
       self,
@@ -266,5 +278,5 @@ class EncoderTrainingConfig:
 
   @property
   def all_steps(self) -> int:
-    """Steps of both kinds."""
+    """Steps of both stages."""
     return self.steps + self.look_steps

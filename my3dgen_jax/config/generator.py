@@ -1,7 +1,7 @@
-"""What a generator is: sizes, renderer, super-resolution; published presets.
+"""Settings of a generator: sizes, renderer, super-resolution, and presets.
 
-`preset(name)` gives the configurations of the published EG3D checkpoints; any
-size may be changed with `dataclasses.replace`, and the model code is the same.
+`preset(name)` returns the config of a published EG3D checkpoint; other sizes
+are made with `dataclasses.replace`.
 """
 
 import dataclasses
@@ -39,9 +39,9 @@ class MappingConfig:
   """The mapping network, (z, c) -> w (EG3D sec. 4.4)."""
 
   num_layers: int = 2  # hidden layers after z and the label are joined
-  lr_multiplier: float = 0.01  # of those layers; the label's embedding has 1
-  c_scale: float = 1.0  # the label is multiplied by this
-  zero_label: bool = False  # the label is replaced by zeros (ShapeNet)
+  lr_multiplier: float = 0.01  # of the hidden layers; the label embedding has 1
+  c_scale: float = 1.0  # factor on the label
+  zero_label: bool = False  # replace the label by zeros (ShapeNet)
 
   def validate(self, prefix: str = "mapping"):
     require(
@@ -66,10 +66,12 @@ class MappingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class BackboneConfig:
-  """The StyleGAN2 synthesis network whose image is the three planes."""
+  """The StyleGAN2 synthesis network that produces the three planes."""
 
-  resolution: int = 256  # pixels along a plane's side
-  plane_channels: int = 32  # features per plane; the image has three times it
+  resolution: int = 256  # side of a plane, pixels
+  plane_channels: int = (
+    32  # features per plane; the output has three times as many
+  )
   channel_base: int = 32768  # channels(res) = min(channel_base // res, max)
   channel_max: int = 512
   conv_clamp: float | None = None  # bound on every layer's output
@@ -85,7 +87,7 @@ class BackboneConfig:
 
   @property
   def num_ws(self) -> int:
-    """Rows of ws the network reads: two a block, torgb sharing the next one."""
+    """Rows of ws that it reads: two per block; torgb shares the next one."""
     return 2 * len(self.block_resolutions)
 
   def validate(self, prefix: str = "backbone"):
@@ -119,7 +121,7 @@ class BackboneConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DecoderConfig:
-  """The small network from plane features to density and color features."""
+  """The decoder from plane features to density and color features."""
 
   hidden_features: int = 64
   color_features: int = 32  # the first img_channels of them are image_raw
@@ -145,15 +147,15 @@ class DecoderConfig:
 class RenderConfig:
   """The two-pass volume renderer. Lengths are in world units."""
 
-  depth_resolution: int = 48  # coarse samples a ray
-  depth_resolution_importance: int = 48  # fine samples a ray; 0: none
-  ray_start: float | Literal["auto"] = 2.25  # "auto": the ray enters …
+  depth_resolution: int = 48  # coarse samples per ray
+  depth_resolution_importance: int = 48  # fine samples per ray; 0: none
+  ray_start: float | Literal["auto"] = 2.25  # "auto": where the ray enters …
   ray_end: float | Literal["auto"] = 3.3  # … and leaves the box
   box_warp: float = 1.0  # side of the cube that the planes span
-  white_back: bool = False  # what no sample covers is white, else black
+  white_back: bool = False  # white background, else black
   avg_camera_radius: float = 2.7  # distance of the average camera …
   avg_camera_pivot: tuple[float, float, float] = (0.0, 0.0, 0.2)  # … from here
-  ray_chunk: int = 0  # rays rendered at a time; 0: what suits the backend
+  ray_chunk: int = 0  # rays rendered at a time; 0: chosen for the backend
 
   def validate(self, prefix: str = "rendering"):
     for name, low in (
@@ -214,17 +216,20 @@ class RenderConfig:
 class SuperresolutionConfig:
   """Two synthesis blocks from the rendered features to the final image."""
 
-  module: str = "SuperresolutionHybrid8XDC"  # the checkpoints' name for it
+  module: str = "SuperresolutionHybrid8XDC"  # name in the checkpoints
   input_resolution: int = 128  # features are resized to this first
-  channels: tuple[int, int] = (256, 128)  # of block0, block1
-  up: tuple[bool, bool] = (True, True)  # does the block double the size
+  channels: tuple[int, int] = (256, 128)  # of block0 and block1
+  up: tuple[bool, bool] = (
+    True,
+    True,
+  )  # whether the block doubles the resolution
   resize: Literal["always", "enlarge"] = "always"  # "enlarge": only if smaller
   antialias: bool = True  # of that resize
   clamp: float | None = 256.0  # bound on every layer's output
   noise_mode: Literal["none", "const", "random"] = "none"
-  # In the original, the first block of the 4X and 2X modules adds to the very
-  # tensor that the generator returns as `image_raw`, unless it was resized
-  # first. Discriminators, and so published weights, saw that sum.
+  # In the original, the first block of the 4X and 2X modules adds in place to
+  # the tensor that the generator returns as `image_raw`, unless that was resized
+  # first. The discriminators of the published weights saw that sum.
   raw_in_place: bool = later(False)
 
   @property
@@ -282,13 +287,13 @@ SUPERRESOLUTION_MODULES: Mapping[str, SuperresolutionConfig] = (
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorConfig:
-  """A whole EG3D generator. The defaults are the FFHQ checkpoints' sizes."""
+  """An EG3D generator. The defaults are the sizes of the FFHQ checkpoints."""
 
   z_dim: int = 512
-  c_dim: int = 25  # 16 of cam2world and 9 of the intrinsics
+  c_dim: int = 25  # 16 values of cam2world, 9 of the intrinsics
   w_dim: int = 512
   img_channels: int = 3
-  neural_rendering_resolution: int = 64  # side of image_raw, unless told
+  neural_rendering_resolution: int = 64  # side of image_raw, by default
   mapping: MappingConfig = MappingConfig()
   backbone: BackboneConfig = BackboneConfig()
   decoder: DecoderConfig = DecoderConfig()
@@ -296,8 +301,8 @@ class GeneratorConfig:
   superresolution: SuperresolutionConfig = SuperresolutionConfig()
   dtype: Literal["float32", "bfloat16"] = "float32"  # of activations
   precision: Literal["highest", "high", "default"] = "highest"  # of products
-  # "reverse": by rules for `jax.grad` that are quick and small; "any": as JAX
-  # differentiates, forwards as well.
+  # "reverse": custom rules for `jax.grad`, faster and with less memory; "any":
+  # JAX's own differentiation, which has a forward mode, too.
   differentiation: Literal["reverse", "any"] = later("reverse")
 
   @property
@@ -349,15 +354,15 @@ class GeneratorConfig:
     return self
 
   def to_dict(self) -> dict:
-    """Plain data, as `config.json` holds it."""
+    """Plain data, as stored in `config.json`."""
     return plain(self)
 
   @classmethod
   def from_dict(cls, data: Mapping[str, Any]) -> "GeneratorConfig":
-    """The inverse of `to_dict`, through JSON or not.
+    """The inverse of `to_dict`, also after a round trip through JSON.
 
     Raises:
-      ConfigError: an unknown field, or a value that does not fit; named.
+      ConfigError: names an unknown field or an invalid value.
     """
     return build(cls, data, "").validate()
 
@@ -401,13 +406,13 @@ PRESETS: Mapping[str, GeneratorConfig] = _presets()
 
 
 def preset(name: str) -> GeneratorConfig:
-  """The configuration of a published EG3D checkpoint.
+  """The config of a published EG3D checkpoint.
 
   Args:
     name: the checkpoint's file name without `.pkl`; see `PRESETS`.
 
   Raises:
-    ConfigError: no such preset; the message lists those there are.
+    ConfigError: the name is unknown; the message lists the known ones.
   """
   if name not in PRESETS:
     raise ConfigError(

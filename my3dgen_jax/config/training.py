@@ -1,4 +1,4 @@
-"""How anchors, adapters, weights in the hull and pivots are optimized."""
+"""Optimization settings: projection, tuning, hull fits and pivots."""
 
 import dataclasses
 from typing import Literal
@@ -25,77 +25,74 @@ def _require_a_loss(config, prefix: str):
 
 @dataclasses.dataclass(frozen=True)
 class ProjectionConfig:
-  """How a photo's latent is found, generator and camera frozen.
+  """Projection of photos to latents, with generator and camera frozen.
 
   Source: Karras et al. 2020 (StyleGAN2), appendix D; My3DGen's settings.
   """
 
   space: Literal["w", "w+"] = setting(
     "w",
-    "Latent space: w, one w for all layers of a photo, or w+, one for "
-    "each layer.",
+    "Latent space: w, one w for all layers of a photo, or w+, one w per layer.",
   )
   init: Literal["mean", "encoder"] | None = setting(
     None,
-    "What steps start from: mean: the mean of W; encoder: what an encoder "
-    "finds, without noise on w; default: encoder, if there is one.",
+    "Starting point: mean: the mean of W; encoder: an encoder's prediction, "
+    "without noise on w; default: encoder if there is one.",
     later=True,
   )
   looks: int = setting(
     2,
-    "Times that the encoder looks at a photo, >= 1.",
+    "Number of times the encoder looks at a photo, >= 1.",
     low=1,
     high=100,
     later=True,
   )
   steps: int = setting(
-    500, "Optimizer steps for each photo, >= 1; >= 0 after an encoder."
+    500, "Optimizer steps per photo, >= 1, or >= 0 with an encoder."
   )
   batch_size: int = setting(
     0,
-    "Photos at a time, over all devices; 0: as many as fit an "
-    "accelerator's memory, 4 on a CPU. Anchors do not depend on it.",
+    "Photos at a time, over all devices; 0: as many as fit an accelerator's "
+    "memory, 4 on a CPU. The result does not depend on it.",
   )
   learning_rate: float = setting(0.01, "Adam's peak learning rate, > 0.")
   ramp_up: float = setting(
-    0.05, "Share of the steps in which the learning rate rises, in (0, 1]."
+    0.05, "Share of the steps over which the learning rate rises, in (0, 1]."
   )
   ramp_down: float = setting(
-    0.25, "Share of the steps in which the learning rate falls, in (0, 1]."
+    0.25, "Share of the steps over which the learning rate falls, in (0, 1]."
   )
   w_samples: int = setting(
-    10_000,
-    "Samples that W's mean and standard deviation are estimated from, >= 1.",
+    10_000, "Samples to estimate W's mean and standard deviation from, >= 1."
   )
   w_noise: float = setting(
-    0.05, "Noise added to w at the start, in standard deviations of W."
+    0.05, "Initial noise on w, in standard deviations of W."
   )
   w_noise_ramp: float = setting(
-    0.75, "Share of the steps in which noise is added to w, in (0, 1]."
+    0.75, "Share of the steps over which the noise on w falls to 0, in (0, 1]."
   )
   optimize_noise: bool = setting(
-    True, "Fit the noise maps, too; they are dropped afterwards."
+    True, "Optimize the noise maps, too; they are discarded afterwards."
   )
   noise_weight: float = setting(
-    1e5, "Weight of the noise maps' autocorrelation, >= 0."
+    1e5, "Weight of the noise maps' autocorrelation loss, >= 0."
   )
   mse_weight: float = setting(
-    0.0, "Weight of the mean squared difference beside LPIPS, >= 0."
+    0.0, "Weight of the mean squared error, added to LPIPS, >= 0."
   )
   resolution: int = setting(
-    256,
-    "Side to which images are averaged down before they are compared, pixels.",
+    256, "Side to downscale images to before comparing them, pixels."
   )
-  seed: int = setting(0, "Seed of W's samples and of the noise, >= 0.")
+  seed: int = setting(0, "Seed of W's samples and the noise, >= 0.")
 
   def validate(self, prefix: str = "anchor_") -> "ProjectionConfig":
     """Checks every field and returns the config itself.
 
     Args:
-      prefix: of the fields in messages, as of their flags.
+      prefix: text before a field's name in messages, as in its flag.
 
     Raises:
-      ConfigError: names the field and what it should hold.
+      ConfigError: names the field and what it expects.
     """
     check_types(self, prefix)
     require_fields(
@@ -143,26 +140,25 @@ class ProjectionConfig:
     return self
 
   def without_encoder(self, prefix: str = "anchor_") -> "ProjectionConfig":
-    """The same from the mean of W; raises ConfigError where no step is left."""
+    """This config with the mean of W as start; ConfigError if steps is 0."""
     dataclasses.replace(self, init="mean").validate(prefix)
     return dataclasses.replace(self, init=None)
 
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-  """Weights of what tuning minimizes (My3DGen, equation 1, and extras)."""
+  """Weights of the tuning losses (My3DGen, equation 1, and extras)."""
 
   lpips_weight: float = setting(
-    1.0, "Weight of LPIPS, of image and image_raw, >= 0."
+    1.0, "Weight of LPIPS on image and image_raw, >= 0."
   )
-  mse_weight: float = setting(
-    1.0, "Weight of the mean squared difference, >= 0."
-  )
+  mse_weight: float = setting(1.0, "Weight of the mean squared error, >= 0.")
   raw_weight: float = setting(
-    1.0, "Weight of both losses on image_raw, relative to image, >= 0."
+    1.0, "Weight of both losses on image_raw relative to image, >= 0."
   )
   identity_weight: float = setting(
-    0.0, "Weight of 1 - cos of the faces' identities, >= 0; needs --identity."
+    0.0,
+    "Weight of the identity loss, 1 - cosine similarity, >= 0; needs --identity.",
   )
   symmetry_weight: float = setting(
     0.0,
@@ -170,10 +166,10 @@ class LossConfig:
     "--identity.",
   )
   density_weight: float = setting(
-    0.0, "Weight of the change of density between nearby points, >= 0."
+    0.0, "Weight of the density difference between nearby points, >= 0."
   )
   density_points: int = setting(
-    1000, "Points at which densities are compared, >= 1."
+    1000, "Number of points at which densities are compared, >= 1."
   )
   density_distance: float = setting(
     0.004,
@@ -213,23 +209,23 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TuningConfig:
-  """How the personal numbers are optimized.
+  """Tuning of the adapter or of all weights.
 
-  The rates are those of the original's code: Adam, corrected as StyleGAN2
-  does for the regularization steps between its own.
+  The rates are those of the original's code: Adam, with StyleGAN2's correction
+  for lazy regularization.
   """
 
   mode: Literal["lora", "full", "none"] = setting(
     "lora",
-    "Weights to tune: lora: the adapter; full: all but the mapping "
-    "network's; none: no weights (the paper's baselines).",
+    "Weights to tune: lora: the adapter; full: all except the mapping network; "
+    "none: no weights. full and none are baselines of the paper.",
   )
   steps: int = setting(5000, "Optimizer steps, >= 0.")
-  batch_size: int = setting(4, "Photos in each step, over all devices, >= 1.")
+  batch_size: int = setting(4, "Photos per step, over all devices, >= 1.")
   accumulation: int = setting(
     1,
-    "Parts of its share of a batch that each device works through one "
-    "after the other, to save memory; divides the batch size.",
+    "Gradient accumulation: number of parts that each device splits its share of "
+    "a batch into, to save memory; divides the batch size.",
   )
   learning_rate: float = setting(
     0.0025,
@@ -237,20 +233,19 @@ class TuningConfig:
   )
   decay: Literal["none", "cosine"] = setting(
     "none",
-    "Course of the learning rate: none: constant, as the paper has it; "
-    "cosine: falling to 0 at the last of --steps, after a short rise.",
+    "Learning rate schedule: none: constant, as in the paper; cosine: a short "
+    "warmup, then decay to 0 at the last step.",
     later=True,
   )
-  beta1: float = setting(
-    0.0, "Adam's decay rate of the first moment, in [0, 1)."
-  )
+  beta1: float = setting(0.0, "Adam's first-moment decay rate, in [0, 1).")
   beta2: float = setting(
     0.99,
-    "Adam's decay rate of the second moment before the correction, in [0, 1).",
+    "Adam's second-moment decay rate before the correction for lazy "
+    "regularization, in [0, 1).",
   )
   lazy_interval: int = setting(
     4,
-    "Steps between the regularization steps that StyleGAN2's correction "
+    "Interval in steps that StyleGAN2's correction for lazy regularization "
     "assumes; 0: no correction.",
   )
   average: float = setting(
@@ -261,8 +256,8 @@ class TuningConfig:
   )
   patience: int = setting(
     0,
-    "Validations without a smaller loss after which tuning ends, with the best "
-    "state; 0: never, as the paper has it.",
+    "Number of validations without improvement after which tuning stops and "
+    "keeps the best state; 0: no early stopping, as in the paper.",
     low=0,
     later=True,
   )
@@ -270,10 +265,10 @@ class TuningConfig:
     25, "Steps between validations, >= 1.", low=1, later=True
   )
   stratified: bool = setting(
-    True, "Random depths along the rays, new in each step."
+    True, "Draw random depths along the rays in each step."
   )
   seed: int = setting(
-    0, "Seed of the photos' order, the depths and the adapter's A, >= 0."
+    0, "Seed of the photo order, the depths and the adapter's A, >= 0."
   )
 
   def validate(self, prefix: str = "") -> "TuningConfig":
@@ -321,32 +316,29 @@ class TuningConfig:
 
 @dataclasses.dataclass(frozen=True)
 class HullFitConfig:
-  """How a photo's weights of the anchors are found (MyStyle, My3DGen)."""
+  """Fitting a photo's anchor weights in the hull (MyStyle, My3DGen)."""
 
   space: Literal["w", "w+"] = setting(
     "w+",
-    "Anchors' weights: w: one set for all layers; w+: an offset for "
-    "each layer, too.",
+    "Anchor weights: w: one set for all layers; w+: an additional offset per "
+    "layer.",
   )
   init: Literal["mean", "encoder"] | None = setting(
     None,
-    "What steps start from: mean: the mean of the anchors; encoder: what in "
-    "the hull is nearest to what an encoder finds; default: encoder, if there "
-    "is one.",
+    "Starting point: mean: the mean of the anchors; encoder: the point of the "
+    "hull nearest to an encoder's prediction; default: encoder if there is one.",
     later=True,
   )
   beta: float = setting(
-    0.02, "Depth below 0 that anchors' weights may reach, in [0, 1]."
+    0.02, "Dilation of the hull: anchor weights are >= -beta; in [0, 1]."
   )
-  steps: int = setting(1000, "Optimizer steps for each photo, >= 1.")
+  steps: int = setting(1000, "Optimizer steps per photo, >= 1.")
   batch_size: int = setting(4, "Photos at a time, over all devices, >= 1.")
   learning_rate: float = setting(0.005, "Adam's learning rate, > 0.")
   lpips_weight: float = setting(1.0, "Weight of LPIPS, >= 0.")
-  mse_weight: float = setting(
-    1.0, "Weight of the mean squared difference, >= 0."
-  )
+  mse_weight: float = setting(1.0, "Weight of the mean squared error, >= 0.")
   offset_weight: float = setting(
-    10.0, "Weight of the layers' offsets from their common weights, >= 0."
+    10.0, "Weight of the penalty on the layers' offsets, >= 0."
   )
 
   def validate(self, prefix: str = "hull_") -> "HullFitConfig":
@@ -381,22 +373,22 @@ class HullFitConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PivotConfig:
-  """Pivotal tuning: the generator is bent to one photo (Roich et al. 2021)."""
+  """Pivotal tuning: fits the generator to one photo (Roich et al. 2021)."""
 
   mode: Literal["lora", "full"] = setting(
     "lora",
-    "Weights to tune: lora: a small adapter on top of the person's; "
-    "full: all of them.",
+    "Weights to tune: lora: a small adapter on top of the person's; full: all "
+    "weights.",
   )
-  rank: int = setting(1, "Rank of that adapter, >= 1.")
-  steps: int = setting(350, "Optimizer steps for each photo, at most; >= 1.")
+  rank: int = setting(1, "Rank of the adapter on top, >= 1.")
+  steps: int = setting(
+    350, "Maximum number of optimizer steps per photo, >= 1."
+  )
   learning_rate: float = setting(3e-4, "Adam's learning rate, > 0.")
   lpips_weight: float = setting(1.0, "Weight of LPIPS, >= 0.")
-  mse_weight: float = setting(
-    1.0, "Weight of the mean squared difference, >= 0."
-  )
+  mse_weight: float = setting(1.0, "Weight of the mean squared error, >= 0.")
   stop_lpips: float = setting(
-    0.06, "LPIPS below which tuning on a photo stops; 0: never."
+    0.06, "LPIPS below which tuning on a photo stops; 0: do not stop early."
   )
   seed: int = setting(0, "Seed of the adapter's A, >= 0.")
 
@@ -430,7 +422,7 @@ class PivotConfig:
     require(
       self.lpips_weight > 0 or not self.stop_lpips,
       f"{prefix}stop_lpips",
-      "0 where LPIPS has no weight",
+      "0 if lpips_weight is 0",
       self.stop_lpips,
     )
     return self

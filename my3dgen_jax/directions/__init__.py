@@ -5,10 +5,10 @@
     directions.save("smile.npy", smile)
     smile = directions.load("smile.npy", w_dim=512, num_ws=14)
 
-A direction is the normal of the plane that best separates samples which have
-an attribute from samples which lack it. The scores may come from anywhere: a
-classifier run over pictures of the samples, a table of labels, or the known
-parameters of procedural people.
+A direction is the normal of the plane that best separates samples with an
+attribute from samples without it. The scores can come from a classifier run on
+pictures of the samples, a table of labels, or the known parameters of
+procedural people.
 
 Source: Shen et al. 2020 (InterFaceGAN), sections 2.1 and 2.2.
 """

@@ -1,11 +1,11 @@
-"""What a direction is: a unit vector, its name, and how good it is."""
+"""A direction: a unit vector, its name, accuracy and spread."""
 
 import dataclasses
 import pathlib
 
 import numpy as np
 
-_MOST_BYTES = 2**24  # of a file; directions have some kilobytes
+_MOST_BYTES = 2**24  # largest file to read; directions have a few kilobytes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -13,13 +13,13 @@ class Direction:
   """A direction in W, or in W+.
 
   Attributes:
-    name: of what changes, for people.
-    vector: [w_dim], or [num_ws, w_dim] where layers differ; float32, of unit
-      length over all its entries.
-    accuracy: share of held-out samples on the right side of the plane, in
-      [0, 1]; None: not known.
-    spread: standard deviation of the samples' projections on it, so that
-      strengths can be told in standard deviations; None: not known.
+    name: name of the attribute, for display.
+    vector: [w_dim], or [num_ws, w_dim] if layers differ; float32, unit norm
+      over all entries.
+    accuracy: share of held-out samples on the correct side of the plane, in
+      [0, 1]; None: unknown.
+    spread: standard deviation of the samples' projections onto it, to express
+      strengths in standard deviations; None: unknown.
   """
 
   name: str
@@ -29,9 +29,9 @@ class Direction:
 
 
 def read_bytes(path: pathlib.Path) -> bytes:
-  """The bytes of a regular file; raises OSError, which has a reason."""
+  """Reads a regular file; OSError has a reason in `strerror`."""
   if path.exists() and not path.is_file():
-    # A pipe or a device could go on for ever.
+    # Reading a pipe or a device might never end.
     raise OSError(None, "is not a regular file")
   with path.open("rb") as file:
     data = file.read(_MOST_BYTES + 1)
@@ -41,9 +41,11 @@ def read_bytes(path: pathlib.Path) -> bytes:
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
-  """The same direction in float32, of unit length, read-only."""
+  """Normalizes a vector; float32, read-only."""
   vector = np.asarray(vector, np.float64)
-  vector = vector / np.abs(vector).max()  # squares of tiny numbers are zero
+  vector = (
+    vector / np.abs(vector).max()
+  )  # squares of tiny numbers would underflow
   vector = (vector / np.linalg.norm(vector)).astype(np.float32)
   vector.flags.writeable = False
   return vector

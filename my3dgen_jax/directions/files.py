@@ -1,4 +1,4 @@
-"""Directions on disk: one .npy file each."""
+"""Directions on disk, one .npy file each."""
 
 import io
 import os
@@ -16,11 +16,11 @@ _TORCH_SUFFIXES = (".pt", ".pth", ".pkl")
 
 
 def save(path: str | os.PathLike, direction: Direction):
-  """Writes a direction's vector as one `.npy` file, whole or not at all.
+  """Writes a direction's vector to a `.npy` file, atomically.
 
   Args:
-    path: of the file; replaced if it exists.
-    direction: its name, accuracy and spread are not kept.
+    path: the file to write; replaced if it exists.
+    direction: the direction; its name, accuracy and spread are not stored.
 
   Raises: OSError.
   """
@@ -29,17 +29,16 @@ def save(path: str | os.PathLike, direction: Direction):
 
 
 def load(path: str | os.PathLike, *, w_dim: int, num_ws: int) -> Direction:
-  """Reads a direction, ours or anybody's.
+  """Reads a direction from a `.npy` file.
 
   Args:
     path: a `.npy` file of real numbers, see `check_vector`.
     w_dim: the generator's width of w.
     num_ws: rows of the generator's ws.
 
-  Returns: Direction, called as the file.
+  Returns: Direction, named after the file.
   Raises:
-    CheckpointError: a UserError of one line: the file, what is wrong with it,
-      and the remedy.
+    CheckpointError: names the file, what is wrong with it, and the remedy.
   """
   path = pathlib.Path(path)
   if path.suffix.lower() in _TORCH_SUFFIXES and path.is_file():
@@ -47,7 +46,7 @@ def load(path: str | os.PathLike, *, w_dim: int, num_ws: int) -> Direction:
       shlex.quote(str(name)) for name in (path, path.with_suffix(SUFFIX))
     )
     raise CheckpointError(
-      f"{path}: is a file of PyTorch; convert it: python converters/"
+      f"{path}: is a PyTorch file; convert it: python converters/"
       f"direction_to_npy.py --input {source} --output {target}"
     )
   try:
@@ -59,8 +58,8 @@ def load(path: str | os.PathLike, *, w_dim: int, num_ws: int) -> Direction:
   # NumPy raises a good dozen types for damaged files.
   except Exception:  # pylint: disable=broad-exception-caught
     raise CheckpointError(
-      f"{path}: is damaged, or no {SUFFIX} file of numbers alone; write it "
-      "again by numpy.save"
+      f"{path}: is damaged, or not a {SUFFIX} file of numbers; write it again "
+      "with numpy.save"
     ) from None
   try:
     return Direction(path.stem, check_vector(array, w_dim=w_dim, num_ws=num_ws))
@@ -71,36 +70,34 @@ def load(path: str | os.PathLike, *, w_dim: int, num_ws: int) -> Direction:
 def check_vector(
   array: np.ndarray, *, w_dim: int | None = None, num_ws: int | None = None
 ) -> np.ndarray:
-  """Checks a direction out of a file and brings it to unit length.
+  """Checks a direction read from a file, and normalizes it.
 
   Args:
-    array: real numbers, [w_dim] or [1, w_dim] for all layers alike, or
-      [num_ws, w_dim] or [1, num_ws, w_dim].
+    array: real numbers, [w_dim] or [1, w_dim] for all layers, or [num_ws,
+      w_dim] or [1, num_ws, w_dim] for each layer.
     w_dim: the generator's width of w; None: any.
     num_ws: rows of the generator's ws; None: any.
 
-  Returns: float32, [w_dim] if all layers are alike, so that a strength means
-    the same however the file is written; else [num_ws, w_dim].
+  Returns: float32, [w_dim] if all layers are equal, so that strengths do not
+    depend on the file's shape; else [num_ws, w_dim].
   Raises:
-    CheckpointError: another dtype or shape; NaN, infinity or zeros alone. It
-      does not know the file's name.
+    CheckpointError: wrong dtype or shape, NaN, infinity, or only zeros; does
+      not name the file.
   """
   if array.dtype.kind not in "iuf" or not _fits(array.shape, w_dim, num_ws):
     width, rows = w_dim or "w_dim", num_ws or "num_ws"
     raise CheckpointError(
       f"expected real numbers of shape [{width}], [1, {width}], [{rows}, "
       f"{width}] or [1, {rows}, {width}], got {array.dtype} "
-      f"{list(array.shape)}; it is no direction, or one of another "
-      "generator: fit one of yours"
+      f"{list(array.shape)}; it is not a direction, or belongs to another "
+      "generator: fit one to yours"
     )
   with np.errstate(over="ignore"):  # becomes infinity, refused below
     array = array.astype(np.float64)
   if not np.isfinite(array).all():
     raise CheckpointError("holds NaN or infinity; make the direction again")
   if not array.any():
-    raise CheckpointError(
-      "holds zeros alone, which is no direction; make it again"
-    )
+    raise CheckpointError("holds only zeros; make the direction again")
   rows = array.reshape(-1, array.shape[-1])
   return unit(rows[0] if (rows == rows[0]).all() else rows)
 

@@ -1,4 +1,4 @@
-"""Fits directions to scored samples, and makes one independent of others.
+"""Fits directions to scored samples, and removes others from a direction.
 
 Source: Shen et al. 2020 (InterFaceGAN), sections 2.1 and 2.2.
 """
@@ -13,12 +13,12 @@ from my3dgen_jax.directions.direction import Direction, unit
 from my3dgen_jax.errors import UserError, without_package
 from my3dgen_jax.ops import checks
 
-_LEAST_SAMPLES = 10  # of each kind: fewer say nothing, held out or not
+_LEAST_SAMPLES = 10  # per class; fewer are meaningless, held out or not
 _MOST_ITERATIONS = 10_000  # of the solver, ten times its default
 _RELATIVE_TOLERANCE = (
-  1e-6  # float32 vectors that differ by less, relatively, are one
+  1e-6  # float32 vectors with a smaller relative difference are equal
 )
-_LEAST_LEFT = 1e-3  # of a direction's length; below, rounding decides
+_LEAST_LEFT = 1e-3  # of a direction's length; less is rounding error
 
 
 def fit(
@@ -31,28 +31,28 @@ def fit(
   seed: int = 0,
   c: float = 1.0,
 ) -> Direction:
-  """Finds the direction in which scores grow, by a linear SVM.
+  """Fits the direction in which scores increase, with a linear SVM.
 
-  Two kinds of samples are told apart: those of the highest scores and those
-  of the lowest, as many of each. If there are but two different scores, they
-  are labels, and all samples of the rarer one are used, with as many of the
-  other, drawn at random.
+  The SVM separates the samples with the highest scores from equally many with
+  the lowest. If there are only two different scores, they are labels: all
+  samples of the rarer label are used, with equally many of the other, drawn at
+  random.
 
   Args:
-    w: [N, w_dim] real numbers, latents.
+    w: latents, [N, w_dim] real numbers.
     scores: [N] real numbers or booleans.
-    name: of what the scores measure.
-    share: of the samples that become the high ones, and again the low ones,
-      in (0, 0.5]; labels do not need it.
-    validation: share of the chosen samples that is held out to measure the
-      accuracy, in [0, 1); 0: it is not measured.
-    seed: of what is drawn at random, >= 0.
-    c: of the SVM, > 0; the larger, the more does a single sample count.
+    name: name of the attribute that the scores measure.
+    share: share of the samples in each of the two classes, in (0, 0.5]; not
+      used for labels.
+    validation: share of the chosen samples to hold out for measuring the
+      accuracy, in [0, 1); 0: do not measure it.
+    seed: seed of the random choices, >= 0.
+    c: the SVM's penalty C, > 0; larger values fit single samples more closely.
 
   Returns: Direction; its vector is [w_dim].
   Raises:
-    UserError: names the argument: another shape, NaN, too few samples, equal
-      scores; or scikit-learn is missing.
+    UserError: wrong shape, NaN, too few samples or equal scores, naming the
+      argument; or scikit-learn is missing.
   Source: InterFaceGAN, section 2.1.
   """
   if not 0 < share <= 0.5:
@@ -77,19 +77,19 @@ def fit(
     return w[rows].astype(np.float64), np.arange(len(rows)) >= len(rows) // 2
 
   x, is_high = samples(slice(held_out, None))
-  # One scale for all of W, so that samples are about 1 from their centre and
-  # `c` means the same for any generator. A scale for each coordinate would
-  # turn the normal towards those that hardly vary, where edits leave the
-  # faces that a generator knows.
+  # One scale for all of W puts samples about 1 from their center, so `c` means
+  # the same for any generator. A scale per coordinate would turn the normal
+  # towards coordinates that hardly vary, where edits leave the distribution of
+  # faces.
   centre, scale = np.mean(x, axis=0), np.sqrt(np.sum(np.var(x, axis=0)))
   if scale <= _RELATIVE_TOLERANCE * np.linalg.norm(
     centre
-  ):  # rounding, or nothing
+  ):  # no more than rounding error
     raise UserError("w: all samples are equal")
   svm = _separate((x - centre) / scale, is_high, seed=seed, c=c)
   normal = svm.coef_[0]
   if not np.any(normal):
-    raise UserError("scores: nothing in w tells the high ones from the low")
+    raise UserError("scores: w does not separate high scores from low ones")
   accuracy = None
   if held_out:
     x, is_high = samples(slice(held_out))
@@ -103,49 +103,49 @@ def fit(
 def _extremes(
   scores: np.ndarray, share: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Rows of low and of high scores, as many of each, in random order."""
+  """Rows of low and of high scores, equally many, in random order."""
   values, counts = np.unique(scores, return_counts=True)
   if len(values) < 2:
-    raise UserError("scores: all are equal, so they tell nothing apart")
+    raise UserError(
+      "scores: all are equal; expected at least two different values"
+    )
   if len(values) == 2:
     count = int(counts.min())
     if count < _LEAST_SAMPLES:
       raise UserError(
         f"scores: only {count} of {len(scores)} samples have the label "
-        f"{values[counts.argmin()]:g}; label at least {_LEAST_SAMPLES} of "
-        "each kind"
+        f"{values[counts.argmin()]:g}; label at least {_LEAST_SAMPLES} of each"
       )
   else:
     count = int(share * len(scores) + 1e-9)  # 0.29 * 100 is 28.999…
     if count < _LEAST_SAMPLES:
       raise UserError(
-        f"w: {len(scores)} samples are too few: share {share:g} of them is "
-        f"{count}, and at least {_LEAST_SAMPLES} are needed; give more "
-        "samples, or a larger share"
+        f"w: {len(scores)} samples are too few: share {share:g} selects "
+        f"{count}, and at least {_LEAST_SAMPLES} are needed; use more samples "
+        "or a larger share"
       )
   rng = np.random.default_rng(seed)
-  order = rng.permutation(len(scores))  # so that equal scores have no order
+  order = rng.permutation(len(scores))  # breaks ties at random
   order = order[np.argsort(scores[order], kind="stable")]
   low, high = order[:count], order[-count:]
   if scores[low[-1]] >= scores[high[0]]:
     raise UserError(
-      f"scores: so many are {scores[high[0]]:g} that high and "
-      "low ones overlap; give a smaller share, or labels 0 "
-      "and 1"
+      f"scores: too many equal {scores[high[0]]:g}, so high and low ones "
+      "overlap; use a smaller share, or labels 0 and 1"
     )
   return rng.permutation(low), rng.permutation(high)
 
 
 def check_fitting():
-  """Whether `fit` can work here; raises UserError: scikit-learn is missing."""
+  """Raises a UserError if scikit-learn, which `fit` needs, is missing."""
   _separate(np.array([[0.0], [1.0]]), np.array([False, True]), seed=0, c=1.0)
 
 
 def _separate(
   x: np.ndarray, is_high: np.ndarray, *, seed: int, c: float
 ) -> Any:
-  """A linear SVM that has seen x, [N, w_dim], and is_high, [N] bool."""
-  # Only whoever fits needs it.
+  """A linear SVM fitted to x, [N, w_dim], and is_high, [N] bool."""
+  # Optional, so imported only here.
   # pylint: disable=import-outside-toplevel
   try:
     from sklearn.exceptions import ConvergenceWarning
@@ -160,24 +160,24 @@ def _separate(
     C=c, dual="auto", max_iter=_MOST_ITERATIONS, random_state=seed
   )
   with warnings.catch_warnings():
-    # The last digits do not matter; the accuracy says what it is worth.
+    # Full convergence does not matter; the accuracy shows the quality.
     warnings.simplefilter("ignore", ConvergenceWarning)
     return svm.fit(x, is_high)
 
 
 def conditioned(direction: Direction, others: Sequence[Direction]) -> Direction:
-  """What is left of a direction without what others change.
+  """Removes the components along other directions.
 
-  All others are taken out at once, so their order does not matter, nor
-  whether they resemble each other.
+  All others are removed at once, so neither their order nor correlations
+  between them matter.
 
   Args:
-    direction: to be freed of the others.
-    others: which are to stay as they are; in W or W+.
+    direction: the direction to change.
+    others: directions of the attributes to hold constant, in W or W+.
 
-  Returns: Direction at right angles to all others, in W+ if any is; its
-    accuracy is not known, its spread is the one before.
-  Raises: UserError: nothing is left, or they are of different generators.
+  Returns: Direction orthogonal to all others, in W+ if any of them is; its
+    accuracy is unknown, its spread is that of `direction`.
+  Raises: UserError: nothing is left, or the shapes differ.
   Source: InterFaceGAN, section 2.2.
   """
   together = [direction, *others]
@@ -201,7 +201,7 @@ def conditioned(direction: Direction, others: Sequence[Direction]) -> Direction:
   if np.linalg.norm(vector) < _LEAST_LEFT:
     raise UserError(
       f"others: nothing is left of {direction.name!r} without "
-      f"{names!r}: they are one direction; leave some out"
+      f"{names!r}, which span it; leave some out"
     )
   return Direction(
     f"{direction.name} without {names}" if names else direction.name,
@@ -211,7 +211,7 @@ def conditioned(direction: Direction, others: Sequence[Direction]) -> Direction:
 
 
 def _real(name: str, value: Any, shape: tuple[int | str, ...]) -> np.ndarray:
-  """Checks an argument like `checks.as_float32`, but stays off devices."""
+  """Checks an argument like `checks.as_float32`, without using a device."""
   try:
     array = np.asarray(value)
   except ValueError:

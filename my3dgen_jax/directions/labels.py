@@ -1,4 +1,4 @@
-"""Scores of samples, read from tables of labels."""
+"""Reads scores of samples from tables of labels."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from my3dgen_jax.directions.direction import read_bytes
 from my3dgen_jax.errors import UserError
 
 _MOST_DIGITS = 18  # of a sample's number
-_LONGEST_CELL = 40  # of a table, in messages
+_LONGEST_CELL = 40  # characters of a cell in messages
 _WORDS = {"true": 1.0, "false": 0.0}
 
 
@@ -25,31 +25,29 @@ def read_labels(
 ) -> np.ndarray:
   """Reads a table of labels or scores.
 
-  The file is CSV in UTF-8, two columns, separated by commas: what is
-  labelled, and a number, "true" or "false". Space around either does not
-  count, and empty lines are passed over. The first line is a header, and
-  passed over as well, if its second column is no score and its first is
-  nothing that could be labelled.
+  The file is CSV in UTF-8 with two columns, separated by commas: a sample's
+  name or number, and its score: a number, "true" or "false". Surrounding spaces
+  and empty lines are ignored. The first line is ignored as a header if its
+  second column is not a score and its first is not a sample.
 
     name,smile
     00012.png,0.83
     00013.png,0.02
 
   Args:
-    path: of the file.
-    names_or_count: names of what is labelled: the first column is to have
-      each of them once, in any order, and other names in it are passed over;
-      or how many samples there are: the first column is to have the numbers
-      0 to count - 1, each once, in any order.
-    partly: some may have no line, or nothing in their second column: those
-      that nobody could decide, or has come to.
+    path: the file to read.
+    names_or_count: the samples' names, each of which the first column must
+      contain once, in any order (other names are ignored); or the number of
+      samples, then the first column must contain 0 to count - 1 once each, in
+      any order.
+    partly: allow samples without a line or with an empty second column, which
+      are not labeled.
 
-  Returns: [N] float64, in the order of the names or numbers; NaN of those
+  Returns: [N] float64, in the order of the names or numbers; NaN for samples
     that `partly` leaves out.
   Raises:
-    UserError: names the file and the line: no score, no such number, a name
-      that comes twice; or the file, and the first name that has no label, if
-      all must, or none has.
+    UserError: an invalid score, an unknown number or a duplicate name, with
+      file and line; or a missing label, with the file and the first such name.
   """
   numbered = isinstance(names_or_count, (int, np.integer))
   names = (
@@ -59,7 +57,7 @@ def read_labels(
   )
   rows = {name: i for i, name in enumerate(names)}
   if len(rows) < len(names):
-    raise UserError("names_or_count: some names come twice")
+    raise UserError("names_or_count: some names appear twice")
   scores = np.full(len(names), np.nan)
   seen: dict[str, int] = {}
   for i, (line, cells) in enumerate(_read_table(path)):
@@ -92,7 +90,7 @@ def read_labels(
       )
     if name in seen:
       raise UserError(
-        f"{here}: {_short(name)} has a label already, in line "
+        f"{here}: {_short(name)} already has a label in line "
         f"{seen[name]}; keep one of them"
       )
     seen[name] = line
@@ -108,16 +106,16 @@ def read_labels(
 
 
 def _read_table(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:
-  """The lines that are not empty, with their numbers."""
+  """Yields the lines that are not empty, with their numbers."""
   path = pathlib.Path(path)
   try:
-    # A spreadsheet may put a mark in front, which "-sig" takes off.
+    # Spreadsheets may write a byte order mark, which "-sig" removes.
     text = read_bytes(path).decode("utf-8-sig")
   except OSError as error:
     raise UserError(f"{path}: cannot be read: {error.strerror}") from None
   except UnicodeDecodeError:
     raise UserError(
-      f"{path}: is no text in UTF-8; save it as CSV in UTF-8"
+      f"{path}: is not UTF-8 text; save it as CSV in UTF-8"
     ) from None
   reader = csv.reader(io.StringIO(text, newline=""), strict=True)
   try:
@@ -127,12 +125,12 @@ def _read_table(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:
         yield reader.line_num, cells
   except csv.Error as error:
     raise UserError(
-      f"{path}: line {reader.line_num}: is no CSV: {error}"
+      f"{path}: line {reader.line_num}: is not valid CSV: {error}"
     ) from None
 
 
 def _number(cell: str) -> str | None:
-  """A sample's number as Python writes it, or None."""
+  """A sample's number in canonical form, or None."""
   if cell.isascii() and cell.isdigit() and len(cell) <= _MOST_DIGITS:
     return str(int(cell))
   return None

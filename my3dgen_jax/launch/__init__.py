@@ -1,1 +1,1 @@
-"""Commands: flags to config to one call: python -m my3dgen_jax.launch.NAME."""
+"""Commands: each turns flags into a config and makes one call."""

@@ -1,22 +1,23 @@
-"""Keeps the adapters of any number of people of one base in one folder.
+"""Keeps the adapters of many people in one folder.
 
     my3dgen bank add --bank=people.bank --run=runs/obama
-    my3dgen bank add --bank=people.bank --runs=runs --replace
     my3dgen bank list --bank=people.bank
-    my3dgen bank export --bank=people.bank --person=obama --out=adapters
-    my3dgen bank remove --bank=people.bank --person=obama,beyonce
-    my3dgen bank compact --bank=people.bank
-    my3dgen bank verify --bank=people.bank
-
-`my3dgen bank` is `python -m my3dgen_jax.launch.bank`. add: runs, adapters'
-files (.safetensors) or folders of them, all or none; --person names them, else
-they are called as their folders. remove: nobody finds them any more, but their
-numbers are in the files until compact, which writes these anew. verify reads
-everything and names what is damaged; remove --damaged takes those people out.
-export: files as launch.personalize writes them. Then:
-
     my3dgen render --bank=people.bank --person=obama \\
         --checkpoint=checkpoints/ffhq --seeds=0-3 --out=out
+
+All people of a bank share one base generator. Actions:
+
+    add --run=RUN, or --runs=A,B   runs, adapter files (.safetensors) or folders
+                                   of them; either all are added or none.
+                                   --person sets ids; default: the folder names.
+    list                           the people in the bank
+    export --person=A,B --out=DIR  adapter files, as my3dgen personalize writes
+                                   them; --all exports everyone
+    remove --person=A,B            hides people at once; their numbers stay in
+                                   the files until compact. --damaged removes
+                                   everyone that verify reports.
+    compact                        rewrites the files without removed people
+    verify                         reads everything and names what is damaged
 """
 
 from my3dgen_jax import lora
@@ -24,15 +25,17 @@ from my3dgen_jax.apps import banks
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch.support import cli, config_flags
 
-_BANK = cli.string("bank", None, "Folder of the bank; add makes it.")
-_RUN = cli.string("run", None, "add: folder of a run of launch.personalize.")
+_BANK = cli.string("bank", None, "Folder of the bank; add creates it.")
+_RUN = cli.string("run", None, "Folder of a run to add.")
 _RUNS = cli.listing(
-  "runs", [], "add: runs, folders of runs, adapters' files or folders of them."
+  "runs", [], "Runs, adapter files, or folders of either, to add."
 )
-_PERSON = cli.listing("person", [], "Ids, separated by commas.")
-_ALL = cli.boolean("all", False, "export: everybody.")
-_DAMAGED = cli.boolean("damaged", False, "remove: whom verify calls damaged.")
-_OUT = cli.string("out", None, "export: folder to write.")
+_PERSON = cli.listing("person", [], "Ids of people, separated by commas.")
+_ALL = cli.boolean("all", False, "Export everyone in the bank.")
+_DAMAGED = cli.boolean(
+  "damaged", False, "Remove everyone that verify reports as damaged."
+)
+_OUT = cli.string("out", None, "Folder to export to.")
 _ADD = config_flags.define(banks.AddConfig)
 
 
@@ -42,13 +45,13 @@ def main():
   bank, action = lora.Bank(_BANK.value), cli.action()
   places = [*filter(None, [_RUN.value]), *_RUNS.value]
   if action == "add" and not places:
-    raise FlagError("give a run by --run, or several by --runs")
+    raise FlagError("nothing to add; give --run, or several with --runs")
   if action == "remove" and bool(_PERSON.value) == _DAMAGED.value:
-    raise FlagError("give those to remove by --person, or --damaged")
+    raise FlagError("nobody to remove; give either --person or --damaged")
   if action == "export" and not _OUT.value:
     raise FlagError("--out is missing: the folder to write")
   if action == "export" and bool(_PERSON.value) == _ALL.value:
-    raise FlagError("give those to write by --person, or --all")
+    raise FlagError("nobody to export; give either --person or --all")
   if action == "add":
     lines = banks.add(bank, places, _ADD(), names=_PERSON.value)
   elif action == "remove":

@@ -1,16 +1,18 @@
-"""Changes one attribute of a person's pictures: a strip of strengths.
+"""Edits one attribute of a person: a strip of strengths.
 
-    python -m my3dgen_jax.launch.edit --run=runs/obama --direction=smile.npy \\
+    my3dgen edit --run=runs/obama --direction=smile.npy \\
         --start=photo003,inverted/new.npz --out=smiling
+    my3dgen edit --run=runs/obama --write_samples=samples
+    my3dgen edit --run=runs/obama --samples=samples --labels=smile.csv \\
+        --start=photo003 --out=smiling
 
-The direction: a file (--direction), or found among samples of the generator
-(InterFaceGAN). Those are labelled by you: --write_samples=FOLDER writes
-pictures, and --samples=FOLDER --labels=smile.csv (name,score) reads what you
-make of them; what you cannot decide needs no label. --demo_attribute labels
-procedural people. --without: attributes that are to stay, each a .npy file, a
-.csv file of the same samples, or an attribute of procedural people. --start:
-photos of the run, "all", or files of launch.invert; without any, the direction
-alone is written.
+The direction is read from --direction, or fitted to labeled samples of the
+generator (InterFaceGAN). To label samples, --write_samples=FOLDER writes the
+pictures; list them in a CSV file with the columns name,score and pass it as
+--labels. Pictures without a clear answer need no label. --demo_attribute labels
+procedural people automatically. --without names attributes to hold constant,
+each as a .npy file, a .csv file of labels for the same samples, or an attribute
+of procedural people. Without --start, only the direction is written.
 """
 
 from my3dgen_jax.apps import edit
@@ -24,20 +26,19 @@ from my3dgen_jax.launch.support import cli, config_flags, person_flags
 _START = cli.listing(
   "start",
   [],
-  "Latents to edit: photos of the run, all, or files of launch.invert.",
+  "Latents to edit: photos of the run, all, or files of my3dgen invert.",
 )
 _SOURCE = config_flags.define(DirectionSource)
 _DEMO = cli.enum(
   "demo_attribute",
   None,
   attributes.NAMES,
-  "Attribute of procedural people to find among samples, which are labeled "
-  "without you.",
+  "Attribute of procedural people to fit to samples, labeled automatically.",
 )
 _WRITE_SAMPLES = cli.string(
   "write_samples",
   None,
-  "Folder to write samples to that are to be labeled; nothing else is done.",
+  "Folder to write samples for labeling to; does nothing else.",
 )
 _CONFIG = config_flags.define(EditConfig, names={"samples": "count"})
 
@@ -47,8 +48,8 @@ def main():
   if _WRITE_SAMPLES.value:
     samples.write_samples(person_flags.person(), config, _WRITE_SAMPLES.value)
     print(
-      f"{_WRITE_SAMPLES.value}: label its pictures in a file of lines "
-      "name,score and give it by --labels"
+      f"{_WRITE_SAMPLES.value}: label these pictures in a CSV file with lines "
+      "name,score and pass it as --labels"
     )
     return
   source = _SOURCE(

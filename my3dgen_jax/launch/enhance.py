@@ -1,16 +1,16 @@
-"""Fills in what is missing from photos of a person.
+"""Inpaints, upscales, colorizes or deblurs photos of a person.
 
-    python -m my3dgen_jax.launch.enhance --run=runs/obama --album=photos \\
-        --task=inpaint --out=inpainted
-    python -m my3dgen_jax.launch.enhance --run=runs/obama --small=tiny.png \\
-        --camera=camera.json --task=superresolution --out=large
+    my3dgen enhance --run=runs/obama --album=photos --task=inpaint \\
+        --out=inpainted
+    my3dgen enhance --run=runs/obama --small=tiny.png --camera=camera.json \\
+        --task=superresolution --out=large
 
---task: inpaint (a hole: black in --mask or in NAME_mask.png beside the photo;
-default: the centre of the face), superresolution (small photos, or --factor
-times smaller ones), color (grey photos), deblur (--sigma), jpeg (--quality).
-All but inpaint do not look at what is black in NAME_mask.png (borders that
-prepare filled); for them the person is where --mask or --segmenter says.
-A stopped command goes on when it is given again.
+--task: inpaint (fills the black region of --mask, or of NAME_mask.png beside
+the photo; default: the center of the face), superresolution (small photos, or
+photos downscaled by --factor), color (gray photos), deblur (--sigma), jpeg
+(--quality). All tasks but inpaint ignore the black region of NAME_mask.png
+(borders that my3dgen prepare filled), and take the person's region from --mask
+or --segmenter. Run the same command again to resume after an interruption.
 """
 
 from my3dgen_jax.apps import enhance

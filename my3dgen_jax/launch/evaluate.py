@@ -1,13 +1,13 @@
-"""The paper's tables and figures, over people who have been personalized.
+"""Measures the paper's tables and figures for personalized people.
 
-    python -m my3dgen_jax.launch.evaluate --runs=runs/obama,runs/beyonce \\
+    my3dgen evaluate --runs=runs/obama,runs/beyonce \\
         --directions=smile.npy,age.npy --dists=checkpoints/dists --out=results
 
---runs: a folder of runs for each person (lora, full, and whatever else is to
-be compared: other ranks, layouts, albums, weights of LPIPS), or a single run.
---directions: what table 4 edits along; default for people of the demo: their
-smile without age, and age. Measurements are kept in --out, so a stopped
-command goes on, and another person or table repeats nothing.
+--runs: one folder per person, either a single run or a folder of the runs to
+compare (lora, full, other ranks, layouts, albums or LPIPS weights).
+--directions: the edits of table 4; default for people of the demo: smile
+without age, and age. Measurements are kept in --out: the same command resumes
+after an interruption, and a further person or table repeats nothing.
 """
 
 import dataclasses
@@ -20,17 +20,17 @@ from my3dgen_jax.demo import edits
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch.support import cli, config_flags
 
-_RUNS = cli.listing("runs", [], "Folders of runs, one for each person.")
+_RUNS = cli.listing("runs", [], "Folders of runs, one per person.")
 _OUT = cli.string("out", None, "Folder to write.")
 _PROTOCOL = cli.enum(
   "protocol",
   protocols.QUICK.name,
   list(protocols.PROTOCOLS),
-  "How much is looked at: full: as much as in the "
-  "paper; quick: less, as the tables say.",
+  "Size of the evaluation: full: as in the paper; quick: smaller, as noted in "
+  "the tables.",
 )
 _DIRECTIONS = cli.listing(
-  "directions", [], "Files (.npy) of the directions of table 4."
+  "directions", [], "Files (.npy) of the edit directions of table 4."
 )
 _CONFIG = config_flags.define(EvaluateConfig, tables=(ALL,))
 cli.define_cpu_devices()
@@ -41,13 +41,13 @@ def main():
     raise FlagError("--out is missing: the folder to write")
   if not _RUNS.value:
     raise FlagError(
-      "--runs is missing: folders of runs of launch.personalize, one a person"
+      "--runs is missing: folders of personalize runs, one per person"
     )
   people = evaluate.find_people(_RUNS.value)
   given = _CONFIG(
     protocol=protocols.PROTOCOLS[_PROTOCOL.value], precision=cli.precision()
   )
-  # Names and weights first: a direction's spread takes a while to measure.
+  # Checked before directions: measuring their spread takes a while.
   config = given.with_all_named().validate()
   evaluate.check(people, config)
   if "4" in config.tables:
@@ -58,7 +58,7 @@ def main():
       config, directions=tuple(edits.directions_for(base, _DIRECTIONS.value))
     )
   if ALL in given.tables and not config.directions:
-    print("table 4 is left out: it needs --directions")
+    print("skipping table 4, which needs --directions")
     config = dataclasses.replace(
       config, tables=tuple(name for name in config.tables if name != "4")
     )

@@ -1,24 +1,24 @@
-"""Makes many people, by workers on this machine or on a cluster of Ray.
+"""Personalizes many people with workers, here or on a Ray cluster.
 
-    python -m my3dgen_jax.launch.fleet --manifest=people.csv --out=people \\
+    my3dgen fleet --manifest=people.csv --out=people \\
         --checkpoint=checkpoints/ffhq --lpips=checkpoints/lpips_alex
-    python -m my3dgen_jax.launch.fleet status --out=people
+    my3dgen fleet status --out=people
 
-people.csv has a line a person: `id`, and `photos` (a folder, of which an album
-is prepared first) or `album`; each further column is a flag of their own.
-Flags and flagfiles of the command are everybody's. Somebody who fails stops
-nobody else; when a worker dies, whom it was at goes on with another, from the
-last saved state; the same command again makes who is missing. Afterwards
+people.csv has one row per person: `id`, and either `photos` (a folder, which is
+prepared as an album first) or `album`; every further column is a flag for that
+person. Flags and flagfiles of the command apply to everyone. A failure stops
+only that person. If a worker dies, another one resumes its person from the last
+saved state. The same command run again makes those who are missing. Result:
 
-    people/runs/ID/           a run each, see training/run_folder.py
-    people/before/ID/1/       theirs of other settings or photos, if there was
-    people/albums/ID/         what was prepared or drawn
-    people/logs/ID.log        what the run said
-    people/people.bank/       everybody, for --bank of other commands
+    people/runs/ID/           one run per person, see training/run_folder.py
+    people/before/ID/1/       the earlier run, after new settings or photos
+    people/albums/ID/         the prepared or drawn album
+    people/logs/ID.log        the run's output
+    people/people.bank/       everyone, for --bank of other commands
     people/status.html, .csv  the table that `status` prints
 
---manifest, --out and all photos, albums and networks may be URLs, as fsspec
-knows them. --address=auto joins a cluster of Ray; without, Ray is started here.
+--manifest, --out and all photos, albums and networks may be fsspec URLs.
+--address=auto joins a Ray cluster; without it, Ray is started on this machine.
 """
 
 import functools
@@ -44,7 +44,7 @@ def main():
   if cli.action() == "status":
     log(table.as_text(fleet.status(config.out)))
     return
-  # Whatever is computed is computed by workers, which want the GPUs.
+  # This process leaves the GPUs to its workers.
   jax.config.update("jax_platforms", "cpu")
   storage = str(Place(config.out))
   people = _PEOPLE.people(manifest.read(config.manifest), storage)
@@ -60,7 +60,7 @@ def main():
   log(table.as_text(failed) if failed else table.sentence(states))
   log(f"{Place(config.out) / table.HTML_FILE}")
   if failed:
-    raise UserError(f"{len(failed)} of {len(states)} people have failed")
+    raise UserError(f"{len(failed)} of {len(states)} people failed")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Describes a preset, a checkpoint, an adapter or a run.
 
-    python -m my3dgen_jax.launch.info --preset=ffhqrebalanced512-128
-    python -m my3dgen_jax.launch.info --checkpoint=checkpoints/ffhq
-    python -m my3dgen_jax.launch.info --adapter=runs/obama/adapter.safetensors
-    python -m my3dgen_jax.launch.info --run=runs/obama
+    my3dgen info --preset=ffhqrebalanced512-128
+    my3dgen info --checkpoint=checkpoints/ffhq
+    my3dgen info --adapter=runs/obama/adapter.safetensors
+    my3dgen info --run=runs/obama
 
-Sizes of each block, settings, and where it comes from; no weights are read.
+Prints the settings, the size of each block and the origin; reads no weights.
 """
 
 from my3dgen_jax.apps import describe
@@ -14,11 +14,13 @@ from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch.support import cli, config_flags
 
 _PRESET = cli.string(
-  "preset", None, "Name of a published checkpoint: " + ", ".join(PRESETS)
+  "preset", None, f"Name of a published checkpoint: {', '.join(PRESETS)}."
 )
-_CHECKPOINT = cli.string("checkpoint", None, "Folder of a generator.")
-_ADAPTER = cli.string("adapter", None, "File of an adapter.")
-_RUN = cli.string("run", None, "Folder of a run of launch.personalize.")
+_CHECKPOINT = cli.string(
+  "checkpoint", None, "Folder of a generator checkpoint."
+)
+_ADAPTER = cli.string("adapter", None, "Adapter file (.safetensors).")
+_RUN = cli.string("run", None, "Folder of a personalize run.")
 _LORA = config_flags.define(LoraConfig, "lora_")
 
 
@@ -29,7 +31,9 @@ def main():
     if holder.value is not None
   ]
   if len(wanted) != 1:
-    raise FlagError("give one of --preset, --checkpoint, --adapter and --run")
+    raise FlagError(
+      "give exactly one of --preset, --checkpoint, --adapter and --run"
+    )
   if wanted[0] is _PRESET:
     lines = describe.describe_preset(_PRESET.value, _LORA())
   elif wanted[0] is _CHECKPOINT:

@@ -1,11 +1,11 @@
-"""Goes from one latent of a person to another: a strip and a video.
+"""Interpolates between latents of a person: a strip and a video.
 
-    python -m my3dgen_jax.launch.interpolate --run=runs/obama \\
-        --anchors=photo003,photo010,inverted/new.npz --camera=orbit --out=way
+    my3dgen interpolate --run=runs/obama --camera=orbit --out=way \\
+        --anchors=photo003,photo010,inverted/new.npz
 
 --anchors: two or more photos of the run (names, or numbers from 0), or files
-that launch.invert has written. --camera: front, first (the first anchor's),
-photos (from each anchor's to the next one's), orbit.
+that my3dgen invert has written. --camera: front, first (the first anchor's
+camera), photos (from each anchor's camera to the next), orbit.
 """
 
 from my3dgen_jax.apps import interpolate
@@ -14,8 +14,8 @@ from my3dgen_jax.launch.support import cli, config_flags, person_flags
 _ANCHORS = cli.listing(
   "anchors",
   None,
-  "Latents that the way passes, see "
-  "above; default: the run's first and last photo.",
+  "Latents to pass through, see above; default: the run's first and last "
+  "photo.",
 )
 _CONFIG = config_flags.define(interpolate.InterpolateConfig)
 

@@ -1,11 +1,11 @@
-"""Turns photos into latents and views that nobody has photographed.
+"""Turns photos into latents, and renders new views of them.
 
-    python -m my3dgen_jax.launch.invert --run=runs/obama --album=new_photos \\
-        --way=pivot --out=inverted
+    my3dgen invert --run=runs/obama --album=new_photos --way=pivot \\
+        --out=inverted
 
---way: w or w+ (projection), hull (into the personal hull), pivot (projection,
-then a small adapter on top of the person's bends the generator to each photo).
-A stopped command goes on when it is given again.
+--way: w or w+ (projection), hull (into the personal convex hull), pivot
+(projection, then a small adapter on top of the person's is tuned to each
+photo). Run the same command again to resume after an interruption.
 """
 
 from my3dgen_jax.apps import invert
@@ -19,14 +19,14 @@ _CONFIG = config_flags.define(invert.InvertConfig)
 def main():
   if not _ALBUM.given:
     raise FlagError(
-      "--album is missing: a folder or zip of photos with their dataset.json"
+      "--album is missing: a folder or zip of photos and dataset.json"
     )
   config = _CONFIG().validate()
   out = person_flags.out()
   person = person_flags.person(needs_run=config.way == "hull")
   model = person.generator.module.config
-  # Photos may lie in the run's album with their anchors, which are of photos
-  # that tuning has seen; what is asked for is a search.
+  # The run's own album holds the anchors of its photos. Inverting means to
+  # search for latents, so those anchors are dropped.
   album = _ALBUM.open(
     img_resolution=model.img_resolution, rendering=model.rendering
   ).without_latents()

@@ -1,30 +1,30 @@
-"""Makes a pretrained generator somebody's own: an adapter of 0.96 MB.
+"""Tunes a pretrained generator to one person: a 0.96 MB adapter.
 
-    python -m my3dgen_jax.launch.personalize --checkpoint=checkpoints/ffhq \\
-        --album=data/obama --lpips=checkpoints/lpips_alex --test=10 \\
-        --out=runs/obama
+    my3dgen personalize --flagfile=demo.flags
+    my3dgen personalize --checkpoint=checkpoints/ffhq --album=data/obama \\
+        --lpips=checkpoints/lpips_alex --test=10 --out=runs/obama
+    my3dgen personalize --flagfile=obama.flags --out=runs \\
+        --albums=data/obama,data/beyonce
 
-or --flagfile=obama.flags; or --demo_person=0, which needs nothing: an album of
-a procedural person is drawn, and the networks of the package are used. What a
-run leaves: `training/run_folder.py`.
+The first command needs no data: --demo_person draws the album of a procedural
+person and uses the networks of the package. `training/run_folder.py` lists the
+files of a run.
 
-    --albums=data/obama,data/beyonce --out=runs
+--albums makes one run per album, runs/obama and runs/beyonce, with one compiled
+program; on an accelerator, as many people as fit its memory are tuned side by
+side. A failure stops only that person, and --resume skips finished runs.
 
-makes a run for each album, runs/obama and runs/beyonce, with one compiled
-program; on an accelerator as many people are tuned side by side as fit its
-memory. Who fails does not stop the rest; --resume leaves finished runs alone.
+Several processes, on one machine or many, can share each batch over all their
+devices; the result is that of one process with as many devices. Start the same
+command in each, with
 
-Several processes, on one machine or many, share each batch over all devices of
-all of them, and make what one process with as many devices would. Each is
-started with the same command and
+    --coordinator=HOST:PORT --num_processes=2 --process_id=0    # then 1
 
-    --coordinator=HOST:PORT --num_processes=2 --process_id=0    # 1 for the next
-
-HOST:PORT is a free port of the machine of process 0 that all can reach; under
-SLURM or Open MPI --coordinator=auto says all of this. All processes must find
-the checkpoint, the networks and the album (their paths may differ); process 0
-alone writes the run's folder, and reads it with --resume. SIGTERM to any of
-them stops all, with the state saved; when one dies, so do the others.
+HOST:PORT is a free port on the machine of process 0 that all others can reach;
+under SLURM or Open MPI, --coordinator=auto sets all three. Every process must
+find the checkpoint, the networks and the album (paths may differ). Only process
+0 writes the run folder, and reads it with --resume. SIGTERM to any process
+saves the state and stops all; if one dies, the others stop too.
 """
 
 from my3dgen_jax.apps import personalize
@@ -43,24 +43,24 @@ _CONFIG = config_flags.define(
 _DEMO = cli.integer(
   "demo_person",
   None,
-  "Number of a procedural person whose album is drawn, and for whom the "
-  "networks of the package are used.",
+  "Number of a procedural person: draws their album and uses the networks of "
+  "the package.",
   lower_bound=0,
 )
 _ALBUMS = cli.listing(
   "albums",
   [],
-  "Albums of several people, whose runs are folders of --out; instead of "
-  "--album.",
+  "Albums of several people, instead of --album; each run is a folder in "
+  "--out.",
 )
 _TOGETHER = cli.integer(
   "together",
   0,
-  "People of --albums that are tuned side by side; 0: as many as fit the "
-  "memory of an accelerator, one on a CPU.",
+  "People of --albums to tune side by side; 0: as many as fit an "
+  "accelerator's memory, one on a CPU.",
   lower_bound=0,
 )
-_RESUME = cli.boolean("resume", False, "Go on with the run in --out.")
+_RESUME = cli.boolean("resume", False, "Resume the run in --out.")
 cli.define_cpu_devices()
 cli.define_processes()
 

@@ -1,20 +1,20 @@
 """Turns photos or a video of one person into an album.
 
-    python -m my3dgen_jax.launch.prepare --photos=my_photos --out=data/me
+    my3dgen prepare --photos=my_photos --out=data/me
+    my3dgen personalize --album=data/me --checkpoint=checkpoints/ffhq \\
+        --lpips=checkpoints/lpips_alex --out=runs/me
 
-Finds the faces, cuts them out as EG3D's training images are, finds out how
-each head is turned, and sets aside what would do harm: photos without a face,
-blurred, tiny or grey ones, near duplicates and, with --identity, other people.
-See data/me/kept.png and data/me/set_aside.png; data/me/report.csv says why.
-A stopped command goes on when it is given again. --mark opens a page in the
-browser, on which faces that were not found are marked by hand; --domain=cat,
-for cats, does so for all photos without landmarks. Then:
+Finds the faces, crops them like EG3D's training images, estimates each head's
+pose, and sets aside photos that would do harm: those without a face, blurred,
+tiny or gray ones, near duplicates and, with --identity, other people. The
+sheets data/me/kept.png and data/me/set_aside.png show the result;
+data/me/report.csv gives the reasons. Run the same command again to resume after
+an interruption. --mark opens a page in the browser to mark by hand the faces
+that were not found; --domain=cat, for cats, does so for all photos that have no
+landmarks.
 
-    python -m my3dgen_jax.launch.personalize --album=data/me \\
-        --checkpoint=… --lpips=… --out=runs/me
-
-which holds the photos of data/me/album/test.txt out, and compares identity with
-those of reference.txt.
+my3dgen personalize holds out the photos in data/me/album/test.txt, and compares
+identity with those in reference.txt.
 """
 
 from my3dgen_jax.apps.preparation import prepare

@@ -1,18 +1,18 @@
 """Trains the demo's prior on procedural people.
 
-    python -m my3dgen_jax.launch.pretrain_demo --out=runs/prior --cpu_devices=2
+    my3dgen pretrain-demo --out=runs/prior --cpu_devices=2
 
-The same command goes on with a training that was stopped.
+Run the same command again to resume after an interruption.
 """
 
 from my3dgen_jax.demo import pretrain
 from my3dgen_jax.launch.support import cli, config_flags
 
-_OUT = cli.string("out", None, "Folder of the training.", required=True)
+_OUT = cli.string("out", None, "Folder for the training run.", required=True)
 _START = cli.string(
   "start_from",
   None,
-  "Generator folder that a new training starts from; default: random weights.",
+  "Generator folder to start a new training from; default: random weights.",
 )
 cli.define_cpu_devices()
 _CONFIG = config_flags.define(pretrain.PretrainConfig)

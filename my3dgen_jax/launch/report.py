@@ -1,11 +1,12 @@
-"""Writes the page of a finished run, which launch.personalize writes too.
+"""Writes the report page of a finished run again.
 
-    python -m my3dgen_jax.launch.report --run=runs/obama
+    my3dgen report --run=runs/obama
 
-The page, RUN/report/index.html, is one file: it opens offline in any browser.
-It shows photos of the person, so think of whom you give it to. What may be
-passed on (the page, the adapter, pictures) names files, but not where they lie;
---scrub makes that true of runs of older versions, too.
+The page, RUN/report/index.html, is one file that opens offline in any browser;
+my3dgen personalize writes it at the end of a run. It shows photos of the
+person, so consider who receives it. Files meant for sharing (the page, the
+adapter, pictures) contain file names but no paths; --scrub removes paths from
+runs of older versions, too.
 """
 
 import pathlib
@@ -16,27 +17,33 @@ from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch.support import cli, person_flags
 
 _RUN = cli.string(
-  "run", None, "Folder of a run of launch.personalize; the page goes there."
+  "run", None, "Folder of a personalize run; the page is written there."
 )
 _PRETRAINED = cli.boolean(
-  "pretrained", False, "Not available: a report is about what is personal."
+  "pretrained",
+  False,
+  "Not supported: a report describes the person's generator.",
 )
 _OUT = cli.string(
-  "out", None, "Not available: the page goes into the run's folder."
+  "out", None, "Not supported: the page is written to the run's folder."
 )
 _SCRUB = cli.boolean(
   "scrub",
   False,
-  "Take paths out of the run's adapter, and the machine's name out of its "
-  "events files' names; older versions wrote them.",
+  "Remove paths from the run's adapter and the machine's name from its event "
+  "files' names, which older versions wrote.",
 )
 
 
 def main():
   if _PRETRAINED.value:
-    raise FlagError("--pretrained: a report is of what is personal")
+    raise FlagError(
+      "--pretrained: a report describes the person's generator; drop this flag"
+    )
   if _OUT.value:
-    raise FlagError("--out: a report is written into the run's folder")
+    raise FlagError(
+      "--out: a report is written to the run's folder; drop this flag"
+    )
   person = person_flags.person(needs_run=True, banks=False)
   print(report.write_report(person, _RUN.value))
   if _SCRUB.value:

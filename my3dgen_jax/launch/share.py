@@ -1,18 +1,17 @@
 """Writes a head as one HTML file that turns in any browser, offline.
 
-    python -m my3dgen_jax.launch.share --run=runs/obama --latents=photo003 \\
-        --out=head.html
-    python -m my3dgen_jax.launch.share --run=runs/obama --out=way.html \\
-        --latents=photo003,photo010 --between=linear
+    my3dgen share --run=runs/obama --latents=photo003 --out=head.html
+    my3dgen share --run=runs/obama --latents=photo003,photo010 \\
+        --between=linear --out=way.html
 
-The page holds the radiance field itself, which the browser's graphics
-processor draws (WebGL 2): before super-resolution, at any size. It asks nobody
-for anything, and shows a picture where it cannot turn. Nobody's name and no
-photo's is inside, but for --title.
+The page contains the radiance field itself, before super-resolution, which the
+browser's GPU draws (WebGL 2) at any size. It makes no requests, and shows a
+picture where it cannot draw. It contains no names of people or photos, except
+in --title.
 
-What: --latents, photos of the run or files of launch.invert, or --seeds; each
-is a button of the page. --between: a slider along the way from each to the
-next. --direction and --strengths: a slider of an edit for each.
+Each of --latents (photos of the run or files of my3dgen invert) or --seeds is a
+button on the page. --between adds a slider from each to the next; --direction
+with --strengths adds a slider for an edit of each.
 """
 
 from my3dgen_jax.apps import share
@@ -20,7 +19,7 @@ from my3dgen_jax.apps.rendering import scenes
 from my3dgen_jax.errors import FlagError
 from my3dgen_jax.launch.support import cli, config_flags, person_flags
 
-_OUT = cli.string("out", None, "File to write; its name ends in .html.")
+_OUT = cli.string("out", None, "File to write (.html).")
 _SCENES = config_flags.define(scenes.ScenesConfig)
 _CONFIG = config_flags.define(share.ShareConfig)
 
@@ -32,8 +31,8 @@ def main():
   wanted = _SCENES()
   wanted.latents.require_one_kind()
   if wanted.between and wanted.direction:
-    raise FlagError("--between and --direction: give one of them")
-  share.check_path(_OUT.value)  # before networks are read
+    raise FlagError("--between and --direction exclude each other; give one")
+  share.check_path(_OUT.value)  # before networks are loaded
   person = person_flags.person()
   found = scenes.find_scenes(person, wanted, frames=config.stops)
   share.write_scenes(person, found, config, _OUT.value)

@@ -1,12 +1,10 @@
-"""Makes new appearances of a person, each from a random camera.
+"""Samples new appearances of a person from random cameras.
 
-    python -m my3dgen_jax.launch.synthesize --run=runs/obama --count=1000 \\
-        --out=new
-    python -m my3dgen_jax.launch.synthesize --run=runs/obama --only=5,17 \\
-        --out=two_of_them
+    my3dgen synthesize --run=runs/obama --count=1000 --out=new
+    my3dgen synthesize --run=runs/obama --only=5,17 --out=two_of_them
 
-A picture's number and --seed decide what it shows. A stopped command goes on
-when it is given again; a larger --count adds to what is there.
+A picture depends only on its number and --seed. Run the same command again to
+resume after an interruption; a larger --count adds to the existing pictures.
 """
 
 from my3dgen_jax.apps import synthesize

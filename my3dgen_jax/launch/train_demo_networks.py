@@ -1,10 +1,9 @@
-r"""Trains the demo's identity network, perceptual features and regressor.
+"""Trains the demo's identity, perceptual and regression networks.
 
-    python -m my3dgen_jax.launch.train_demo_networks --out=runs/networks \
-        --cpu_devices=2
+    my3dgen train-demo-networks --out=runs/networks --cpu_devices=2
 
-Draws the people first, and measures at the end. The same command goes on with
-a training that was stopped.
+Draws the people first, and measures the networks at the end. Run the same
+command again to resume after an interruption.
 """
 
 import json
@@ -12,7 +11,7 @@ import json
 from my3dgen_jax.demo import train_networks
 from my3dgen_jax.launch.support import cli, config_flags
 
-_OUT = cli.string("out", None, "Folder of the training.", required=True)
+_OUT = cli.string("out", None, "Folder for the training run.", required=True)
 cli.define_cpu_devices()
 _CONFIG = config_flags.define(train_networks.NetworksConfig)
 

@@ -1,11 +1,11 @@
-"""Trains an encoder for a generator: photos to latents at a look or two.
+"""Trains an encoder from photos to latents of a generator.
 
-    python -m my3dgen_jax.launch.train_encoder --checkpoint=checkpoints/ffhq \\
+    my3dgen train-encoder --checkpoint=checkpoints/ffhq \\
         --lpips=checkpoints/lpips_alex
 
-It learns from the generator's own pictures alone, and writes
-checkpoints/ffhq_encoder, where launch.personalize and the others find it. The
-same command with --resume goes on with a training that was stopped.
+Trains only on the generator's own pictures, and writes
+checkpoints/ffhq_encoder, where my3dgen personalize and other commands find it.
+The same command with --resume continues an interrupted training.
 """
 
 from my3dgen_jax.apps import train_encoder
@@ -14,7 +14,7 @@ from my3dgen_jax.launch.support import cli, config_flags
 from my3dgen_jax.models.encoder_files import place_beside
 
 _CONFIG = config_flags.define(train_encoder.TrainEncoderConfig)
-_RESUME = cli.boolean("resume", False, "Go on with the training in --out.")
+_RESUME = cli.boolean("resume", False, "Resume the training in --out.")
 cli.define_cpu_devices()
 
 

@@ -1,18 +1,18 @@
-"""Opens persons in the browser, to be turned, edited, compared and saved.
+"""Opens people in the browser, to turn, edit, compare and save.
 
-    python -m my3dgen_jax.launch.viewer --run=runs/obama
-    python -m my3dgen_jax.launch.viewer --runs=runs --out=saved
-    python -m my3dgen_jax.launch.viewer --runs=adapters \\
-        --checkpoint=checkpoints/ffhq
-    python -m my3dgen_jax.launch.viewer --bank=people.bank --person=obama \\
+    my3dgen viewer --run=runs/obama
+    my3dgen viewer --runs=runs --out=saved
+    my3dgen viewer --bank=people.bank --person=obama \\
         --checkpoint=checkpoints/ffhq
 
---runs: runs, folders of runs, adapters' files (.safetensors) or folders of
-them; adapters alone need --checkpoint, their base, and so does a --bank, of
-which --person names some, or all are shown if they are few. It listens on this machine
-alone; from another one: ssh -L 8080:localhost:8080 MACHINE. --host=0.0.0.0
-listens for all, --share asks viser's public service for an address; both are
-for those alone who know the --token, which --share needs.
+--runs takes runs, adapter files (.safetensors) and folders of either. Adapters
+alone and banks need --checkpoint, their base. --person selects people of a
+--bank; without it, all are shown if they are few.
+
+The viewer accepts connections from this machine only. From another machine, use
+ssh -L 8080:localhost:8080 MACHINE. --host=0.0.0.0 accepts connections from
+anywhere; --share requests a public address from viser's service. Both admit
+only those who know the --token, which --share requires.
 """
 
 from my3dgen_jax.apps.viewer import serving
@@ -24,29 +24,36 @@ from my3dgen_jax.jobs.devices import local_devices
 from my3dgen_jax.jobs.interrupts import stopping_gently
 from my3dgen_jax.launch.support import cli, config_flags
 
-_RUN = cli.string("run", None, "Folder of a run of launch.personalize.")
-_RUNS = cli.listing("runs", [], "Runs, adapters' files, or folders of them.")
-_BANK = cli.string("bank", None, "Folder of launch.bank.")
-_PERSON = cli.listing("person", [], "Who of the bank; default: everybody.")
+_RUN = cli.string("run", None, "Folder of a personalize run.")
+_RUNS = cli.listing("runs", [], "Runs, adapter files, or folders of either.")
+_BANK = cli.string("bank", None, "Folder of a bank of adapters.")
+_PERSON = cli.listing(
+  "person", [], "Ids of the bank's people to show; default: everyone."
+)
 _CHECKPOINT = cli.string(
-  "checkpoint", None, "Folder where the base is now; or a bare base to look at."
+  "checkpoint",
+  None,
+  "Folder of the base generator, if it has moved; or a bare base to show.",
 )
 _DIRECTIONS = cli.listing(
   "directions",
   [],
-  "Files (.npy) of edits; default: smile and age, for people of the demo.",
+  "Direction files (.npy) to edit along; default: smile and age for people of "
+  "the demo.",
 )
 _OPEN = cli.boolean(
-  "open", False, "Open the page in this machine's browser, if it has a screen."
+  "open",
+  False,
+  "Open the page in the browser of this machine, if it has a display.",
 )
 _CONFIG = config_flags.define(ViewerConfig)
-_NOBODY = "give a run by --run, several by --runs, or a base by --checkpoint"
+_NOBODY = "nothing to show; give --run, --runs, --bank or --checkpoint"
 
 
 def main():
   config = _CONFIG()
   if config.share and not config.token:
-    raise FlagError("--share lets anybody on the internet look; give a --token")
+    raise FlagError("--share makes the viewer public; --token is required")
   config.validate()
   places = [*filter(None, [_RUN.value]), *_RUNS.value]
   if not (places or _CHECKPOINT.value or _BANK.value):

@@ -120,7 +120,7 @@ class DirectionToNpyTest(ConverterCase):
     ),
     ("empty", np.ones((0, 16), np.float32), "[0, 16]"),
     ("nan", np.float32([1, np.nan]), "holds NaN or infinity"),
-    ("zeros", np.zeros(16, np.float32), "holds zeros alone"),
+    ("zeros", np.zeros(16, np.float32), "holds only zeros"),
     (
       "hostile",
       files.Call(files.Global("os", "system"), ("true",)),

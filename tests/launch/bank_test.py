@@ -147,7 +147,7 @@ class BankCommandTest(parameterized.TestCase):
     shutil.rmtree(self.root / "run")
 
   @parameterized.parameters(
-    (2, [], "expected one of add, list, remove, compact, verify, export"),
+    (2, [], "expected an action (add, list, remove, compact, verify, export)"),
     (2, ["join"], "before all flags, got 'join'"),
     (2, ["--bank=kept", "list"], "before all flags, got '--bank=kept'"),
     (2, ["list"], "--bank is missing"),
@@ -156,17 +156,17 @@ class BankCommandTest(parameterized.TestCase):
     (1, ["verify", "--bank=none"], "none: there is no bank"),
     (1, ["compact", "--bank=none"], "none: there is no bank"),
     (1, ["list", "--bank=made"], "made: there is no bank"),
-    (2, ["add", "--bank=kept"], "give a run by --run"),
+    (2, ["add", "--bank=kept"], "nothing to add; give --run"),
     (1, ["add", "--bank=kept", "--run=none"], "none: there is no such run"),
     (1, ["add", "--bank=made", "--runs=runs"], "made: is not a bank, but"),
     (1, ["add", "--bank=kept", "--runs=runs"], "'ann' is there already"),
     (1, ["add", "--bank=k", "--runs=runs", "--person=a"], "2 names for 2 adap"),
     (1, ["add", "--bank=k", "--run=runs/ann", "--person= "], "printable"),
     (2, ["add", "--bank=k", "--runs=runs", "--dtype=int4"], "--dtype"),
-    (2, ["remove", "--bank=kept"], "by --person, or --damaged"),
+    (2, ["remove", "--bank=kept"], "either --person or --damaged"),
     (1, ["remove", "--bank=kept", "--person=cat"], "no person 'cat'"),
     (2, ["export", "--bank=kept", "--all"], "--out is missing"),
-    (2, ["export", "--bank=kept", "--out=o"], "by --person, or --all"),
+    (2, ["export", "--bank=kept", "--out=o"], "either --person or --all"),
     (
       1,
       ["export", "--bank=kept", "--out=o", "--person=ann,cat"],
@@ -179,8 +179,8 @@ class BankCommandTest(parameterized.TestCase):
     self.assertEqual(sorted(path.name for path in self.root.iterdir()), before)
 
   @parameterized.parameters(
-    (2, ["--bank=kept"], "--bank and --person go together"),
-    (2, ["--person=ann"], "--bank and --person go together"),
+    (2, ["--bank=kept"], "--bank and --person must be given together"),
+    (2, ["--person=ann"], "--bank and --person must be given together"),
     (2, ["--bank=kept", "--person=ann"], "--checkpoint is missing"),
     (
       2,
@@ -212,7 +212,7 @@ class BankCommandTest(parameterized.TestCase):
   def test_what_runs_alone_have(self):
     flags = ["--bank=kept", "--person=ann", "--checkpoint=made/base"]
     said = self.refused(2, *flags, command="report")
-    self.assertIn("--bank: this works on the folder of a run", said)
+    self.assertIn("--bank: this command needs the folder of a run", said)
     self.run_well("add", "--bank=bare", "--run=runs/ann", "--noanchors")
     flags[0] = "--bank=bare"
     said = self.refused(1, *flags, "--out=no", command="synthesize")

@@ -78,15 +78,18 @@ class PeopleFlagsTest(parameterized.TestCase):
     self.assertNotIn("min_scale", ann.flags)
 
   @parameterized.parameters(
-    ("id,stepz\nann,1\n", "p.csv, line 2, column stepz: is no flag"),
-    ("id,workers\nann,1\n", "p.csv, line 2, column workers: is no flag"),
-    ("id,out\nann,1\n", "p.csv, line 2, column out: is no flag"),
+    ("id,stepz\nann,1\n", "p.csv, line 2, column stepz: is not a flag"),
+    ("id,workers\nann,1\n", "p.csv, line 2, column workers: is not a flag"),
+    ("id,out\nann,1\n", "p.csv, line 2, column out: is not a flag"),
     ("id,steps\nann,1\nbob,many\n", "p.csv, line 3, column steps: .*many"),
     ("id,batch_size\nann,0\n", "line 2, .*batch_size: .*"),
     ("id,cache\nann,/etc\n", "line 2, column cache: .*give --cache to the com"),
-    ("id,devices\nann,1\n", "column devices: is not a person's own"),
-    ("id,log_every\nann,1\n", "column log_every: is not a person's own"),
-    ("id,save_every\nann,1\n", "column save_every: is not a person's own"),
+    ("id,devices\nann,1\n", "column devices: cannot differ between people"),
+    ("id,log_every\nann,1\n", "column log_every: cannot differ between people"),
+    (
+      "id,save_every\nann,1\n",
+      "column save_every: cannot differ between people",
+    ),
     ("id\nann\n", "p.csv, line 2, ann: has neither photos nor an album"),
     ("id,learning_rate\nann,-1\n", "line 2, ann: .*learning_rate: expected"),
   )
@@ -129,7 +132,7 @@ class FleetCommandTest(parameterized.TestCase):
     (self.root / "a.csv").write_text("id,album\nann,none\nbob,no/ne\n")
     demo = ("--manifest=a.csv", "--demo_person=0", "--out=x", "--workers=1")
     found = commands.run("fleet", *demo, cwd=self.root)
-    self.assertEqual(found.stderr, "error: 2 of 2 people have failed\n")
+    self.assertEqual(found.stderr, "error: 2 of 2 people failed\n")
     self.assertEqual(found.returncode, 1)
     self.assertRegex(found.stdout, r"ann: failed: .*none: ")
     status = commands.run("fleet", "status", "--out=x", cwd=self.root)

@@ -27,7 +27,7 @@ def command(*flags):
 
 class RefusalsTest(parameterized.TestCase):
   @parameterized.parameters(
-    ([], 2, "give a run by --run"),
+    ([], 2, "nothing to show; give --run"),
     (["--run=nowhere"], 1, "nowhere: there is no such run"),
     (["--run=nowhere", "--share"], 2, "--token"),
     (["--run=nowhere", "--token=short"], 1, "token: expected 8"),

@@ -1,1 +1,1 @@
-"""What all commands share: flags, how they start and end, kept programs."""
+"""What all commands share: flags, help, start, errors, compilation cache."""

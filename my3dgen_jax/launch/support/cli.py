@@ -1,4 +1,4 @@
-"""How every command starts, and how it ends when it is given bad input."""
+"""Starts every command, and turns its errors into one line."""
 
 import contextlib
 import functools
@@ -22,10 +22,11 @@ from my3dgen_jax.launch.support import (
   renamed_flags,
   terminal,
 )
+from my3dgen_jax.launch.support import help as helps
 from my3dgen_jax.tracing import platforms
 
-# What commands declare their flags with. Several may be of one name, as long
-# as only one command runs; and they belong to the command, not to this file.
+# Commands declare their flags with these. Two commands may use the same name,
+# as only one runs; and a flag belongs to its command, not to this file.
 _DEFINERS: list[Any] = [
   functools.partial(define, allow_override=True)
   for define in (
@@ -52,8 +53,8 @@ _AUTO = "auto"
 _PROGRAM_CACHE = "program_cache"
 _PRECISION = "precision"
 _INTERRUPTED = "interrupted"
-_told: list[str] = []  # the action of this process's command
-_MOST_NUMBERS = 100_000  # a slip of the finger should not fill the memory
+_told: list[str] = []  # the action given to this process's command
+_MOST_NUMBERS = 100_000  # a typing error should not fill the memory
 
 
 def run(
@@ -62,20 +63,21 @@ def run(
   """Runs a command.
 
   Args:
-    main: called once flags are parsed. A `UserError` or `OSError` that it
-      raises ends in one line on stderr and exit code 1, a `FlagError` (also
-      from parsing) in exit code 2; anything else is a bug and shows itself.
-    actions: words of which the first argument is one, as `action` tells; none:
-      every argument is a flag.
-    default: the action where the first argument is a flag; "": it is missing.
+    main: the function to call once flags are parsed. `UserError` and `OSError`
+      are printed as one line on stderr, with exit code 1; `FlagError`, also
+      from parsing, with exit code 2. Any other exception is a bug and is
+      raised.
+    actions: words allowed as the first argument, which `action` returns; empty:
+      the command takes only flags.
+    default: the action if the first argument is a flag; "": an error.
   """
 
   def guarded(argv: Sequence[str]):
     try:
       if len(argv) > 1:
         raise FlagError(
-          f"unexpected argument {argv[1]!r}; every setting is "
-          "a flag, --helpshort lists them"
+          f"unexpected argument {argv[1]!r}; settings are given as --FLAG=VALUE, "
+          "--help lists the flags"
         )
       if _CPU_DEVICES in flags.FLAGS and flags.FLAGS[_CPU_DEVICES].value:
         jax.config.update(
@@ -92,15 +94,16 @@ def run(
     except (UserError, OSError, MemoryError) as error:
       _fail(error, 1)
     except jax.errors.JaxRuntimeError as error:
-      if KeyboardInterrupt.__name__ in str(error):  # as callbacks end
+      if KeyboardInterrupt.__name__ in str(error):  # raised within a callback
         _fail(_INTERRUPTED, 128 + signal.SIGINT)
       if "RESOURCE_EXHAUSTED" not in str(error):
-        # Perhaps because another process has died, of which it would hear.
+        # If another process has died, its reason is printed instead.
         processes.await_end_of_others()
         _end_others(error)
         raise
       _fail(
-        "not enough memory on the device; try fewer images or people at a time",
+        "not enough memory on the device; use a smaller batch or fewer people at a "
+        "time",
         1,
       )
     except Interrupted as error:
@@ -115,43 +118,44 @@ def run(
         _fail(reason, 1)
       raise
 
-  # Here, so that it is a flag of each command.
+  # Declared here, as every command has them.
   string(
     _PROGRAM_CACHE,
     None,
-    "Folder of compiled programs, which the next "
-    "command takes from there; empty: none. Default: "
-    "JAX_COMPILATION_CACHE_DIR, else the user's cache folder.",
+    "Folder to keep compiled programs in, for later commands to reuse; empty: "
+    "keep none. Default: JAX_COMPILATION_CACHE_DIR, else the user's cache "
+    "folder.",
   )
   enum(
     _PRECISION,
     None,
     ["default", "high", "highest"],
-    "Precision of "
-    "products on an accelerator: highest: float32; default: TF32 on a GPU, "
-    "as the original computes. Default: default on an accelerator, else "
-    "what the checkpoint says.",
+    "Precision of matrix products on an accelerator: highest: float32; "
+    "default: TF32 on a GPU, as in the original. Default: default on an "
+    "accelerator, else the checkpoint's.",
   )
   terminal.guard()
   _hurry_when_asked_twice()
   try:
     app.run(
       guarded,
-      flags_parser=functools.partial(_parse, actions=actions, default=default),
+      flags_parser=functools.partial(
+        _parse, main=main, actions=actions, default=default
+      ),
     )
   except BrokenPipeError:  # as `--helpshort | head` closes it
-    # Python would try to write what is left, and say so.
+    # Else Python would try to flush the rest, and print an error.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(128 + signal.SIGPIPE)
 
 
 def _hurry_when_asked_twice():
-  """Ctrl-C ends a command; once more, and nothing is tidied before.
+  """Makes a second Ctrl-C exit at once, without cleanup.
 
-  Libraries that are interrupted while they end tell pages of it.
+  Libraries that are interrupted during shutdown print long tracebacks.
   """
   if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-    return  # somebody has said what it does: nohup, a test
+    return  # already handled, by nohup or a test
 
   def end(*_):
     signal.signal(signal.SIGINT, hurry)
@@ -165,41 +169,41 @@ def _hurry_when_asked_twice():
 
 
 def _why_no_backend() -> str | None:
-  """What is wrong where JAX cannot start a platform; None: nothing is."""
+  """Why JAX cannot start its platform, and what to do; None: it can."""
   try:
     jax.default_backend()
   except (AssertionError, RuntimeError) as error:
     wanted = jax.config.jax_platforms
     return (
       f"JAX cannot start the platform {wanted!r} "
-      f"({one_line(error) or 'there is none here'}); set JAX_PLATFORMS=cpu, or "
-      'install its JAX, for a GPU pip install "jax[cuda12]"'
+      f"({one_line(error) or 'no such device'}); set JAX_PLATFORMS=cpu, or "
+      'install JAX for that platform, for a GPU pip install "jax[cuda12]"'
     )
   return None
 
 
 def precision(begun: Callable[[], str | None] = lambda: None) -> str | None:
-  """What --precision chose, or what suits the device; None: as stored.
+  """The precision of --precision, or the device's default; None: as stored.
 
-  The library itself computes as its configs say; commands are run by people
-  who wait.
+  The library uses its configs' precision; commands prefer a fast one.
 
   Args:
-    begun: what work that goes on began with, or None; asked without the flag.
+    begun: returns the precision that resumed work began with, or None; called
+      if the flag is not set.
   """
   found = flags.FLAGS[_PRECISION].value or begun()
-  # CUDA takes a while to start, where its libraries were never read before.
+  # CUDA starts slowly if its libraries are not in the disk cache yet.
   with compiling("devices", doing="starting", done="started"):
     suiting = devices.suiting_precision()
   return found or suiting
 
 
 def start_worker(program_cache: str | None, cpu_devices: int | None):
-  """Does for a worker's process what `run` does for a command's.
+  """Sets up a worker process as `run` sets up a command's.
 
   Args:
-    program_cache: what --program_cache of the command says.
-    cpu_devices: what --cpu_devices says.
+    program_cache: value of the command's --program_cache.
+    cpu_devices: value of its --cpu_devices.
   """
   if cpu_devices:
     jax.config.update("jax_num_cpu_devices", cpu_devices)
@@ -209,7 +213,7 @@ def start_worker(program_cache: str | None, cpu_devices: int | None):
 
 
 def worker_start() -> Callable[[], None]:
-  """`start_worker` with what the flags say; can be pickled."""
+  """`start_worker` with the flags' values; can be pickled."""
   value = lambda name: flags.FLAGS[name].value if name in flags.FLAGS else None
   return functools.partial(
     start_worker, value(_PROGRAM_CACHE), value(_CPU_DEVICES)
@@ -218,12 +222,12 @@ def worker_start() -> Callable[[], None]:
 
 @contextlib.contextmanager
 def given(values: Mapping[str, str]) -> Iterator[None]:
-  """Within the block flags have other values, as if they were given last.
+  """Overrides flags within a block, as if they were given last.
 
   Args:
-    values: texts by the flags' names.
+    values: the flags' new values as text, by name.
 
-  Raises: FlagError: one cannot be parsed; names the flag.
+  Raises: FlagError: a value cannot be parsed; names the flag.
   """
   known = {name: flags.FLAGS[name] for name in values}
   before = {
@@ -232,7 +236,7 @@ def given(values: Mapping[str, str]) -> Iterator[None]:
   }
   try:
     for name, flag in known.items():
-      flag.present = 0  # else lists become longer
+      flag.present = 0  # else values are appended to lists
       text = values[name]
       try:
         # pylint: disable-next=isinstance-second-argument-not-valid-type
@@ -247,26 +251,25 @@ def given(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def define_cpu_devices():
-  """Declares --cpu_devices for a command that shares its work out."""
+  """Declares --cpu_devices for a command that splits its work over devices."""
   integer(
     _CPU_DEVICES,
     None,
-    "Devices that the CPU poses as, to share the "
-    "work, 1 to 256; one for each core suits small models, and takes as "
-    "many times the memory. Default: one.",
+    "Number of devices that JAX sees on the CPU and splits the work over, 1 to "
+    "256. One per core suits small models; memory use grows with it. Default: "
+    "1.",
     lower_bound=1,
     upper_bound=256,
   )
 
 
 def define_processes():
-  """Declares the flags of a command that several processes can work on."""
+  """Declares the flags of a command that can run as several processes."""
   string(
     _COORDINATOR,
     None,
-    "HOST:PORT of process 0, the same for all "
-    "processes of a job; auto: what SLURM or Open MPI say. Default: a "
-    "single process.",
+    "HOST:PORT of process 0, the same for all processes of a job; auto: taken "
+    "from SLURM or Open MPI. Default: a single process.",
   )
   integer(_COUNT, None, "Number of processes of the job, >= 1.", lower_bound=1)
   integer(
@@ -278,13 +281,13 @@ def define_processes():
   number(
     _TIMEOUT,
     clusters.CONNECT_SECONDS,
-    "Seconds in which all processes must have started, >= 1.",
+    "Seconds to wait for all processes to start, >= 1.",
     lower_bound=1.0,
   )
 
 
 def _start_processes():
-  """Meets the other processes, if the flags say that there are any."""
+  """Connects to the job's other processes, if the flags ask for several."""
   if _COORDINATOR not in flags.FLAGS:
     return
   values = {
@@ -297,7 +300,7 @@ def _start_processes():
   if coordinator == _AUTO:
     if count is not None or index is not None:
       raise FlagError(
-        "--coordinator=auto finds --num_processes and --process_id itself"
+        "--coordinator=auto sets --num_processes and --process_id; drop them"
       )
     coordinator, count, index, local = clusters.detect()
   for name, value in (
@@ -320,21 +323,26 @@ def _start_processes():
 
 
 def _end_others(error: Exception):
-  """Tells a bug here, where this would leave other processes waiting."""
+  """Prints a bug's traceback and stops the other processes, if any."""
   if processes.count() > 1:
     traceback.print_exception(error)
     processes.abandon(1, f"{type(error).__name__}: {one_line(error)}")
 
 
 def action() -> str:
-  """Which of its actions a command was told; see `run`."""
+  """The action that the command line names; see `run`."""
   return _told[-1]
 
 
 def _parse(
-  argv: list[str], *, actions: Sequence[str] = (), default: str = ""
+  argv: list[str],
+  *,
+  main: Callable[[], None],
+  actions: Sequence[str] = (),
+  default: str = "",
 ) -> list[str]:
   try:
+    helps.install(main)
     command, *arguments = argv
     if default and (not arguments or arguments[0].startswith("-")):
       _told.append(default)
@@ -344,24 +352,32 @@ def _parse(
     ):
       if not arguments or arguments[0] not in actions:
         raise FlagError(
-          f"expected one of {', '.join(actions)} before all flags, got "
+          f"expected an action ({', '.join(actions)}) before all flags, got "
           f"{arguments[0] if arguments else 'nothing'!r}"
         )
       _told.append(arguments.pop(0))
     arguments = renamed_flags.renamed(flagfiles.expanded(arguments))
     rest = flags.FLAGS([command, *arguments])
     if flags.FLAGS["verbosity"].using_default_value:
-      # Orbax tells a page of its inner life at the level absl would choose.
+      # At absl's default level, Orbax logs a page of its internals.
       flags.FLAGS.verbosity = logging.WARNING
     return rest
   except FlagError as error:
     return _fail(error, 2)
+  except flags.UnrecognizedFlagError as error:
+    # absl would suggest flags of its own, too.
+    meant = helps.nearest(error.flagname, helps.ours(flags.FLAGS), "--")
+    return _fail(
+      f"Unknown command line flag {error.flagname!r}{meant or ';'} "
+      "--help lists the flags",
+      2,
+    )
   except flags.Error as error:
-    return _fail(f"{error} (--helpshort lists the flags)", 2)
+    return _fail(f"{error} (--help lists the flags)", 2)
 
 
 def flags_as_text(skip: Sequence[str] = ()) -> str:
-  """The flags that were given, as a flagfile that gives them again."""
+  """The flags on the command line, as the text of a flagfile."""
   lines = []
   for name, flag in sorted(flags.FLAGS._flags().items()):  # pylint: disable=protected-access
     if (
@@ -383,7 +399,7 @@ def _fail(error: object, code: int):
 def numbers(name: str, values: Sequence[str], bound: float) -> list[float]:
   """Reads a list flag of numbers between -bound and bound.
 
-  Raises: FlagError that names the flag.
+  Raises: FlagError: names the flag.
   """
   try:
     result = [float(value) for value in values]
@@ -415,7 +431,7 @@ def whole_numbers(name: str, values: Sequence[str]) -> list[int]:
         f"separated by commas, got {value!r}"
       )
     if len(result) + last - first >= _MOST_NUMBERS:
-      raise FlagError(f"--{name}: at most {_MOST_NUMBERS} at a time")
+      raise FlagError(f"--{name}: expected at most {_MOST_NUMBERS} numbers")
     result.extend(range(first, last + 1))
   if not result:
     raise FlagError(f"--{name}: expected at least one whole number")

@@ -1,4 +1,4 @@
-"""Flags of a config's fields: names, kinds, defaults, bounds and help."""
+"""Declares a flag for each field of a config, with its bounds and help."""
 
 import dataclasses
 import functools
@@ -33,20 +33,20 @@ def define(
   parse: Mapping[str, Callable[[str], Any]] | None = None,
   **defaults: Any,
 ) -> Callable[..., Any]:
-  """Declares a flag for each field that has a `setting`, and for its parts'.
+  """Declares a flag for each `setting` of a config and of its parts.
 
   Args:
     config_class: a dataclass.
-    prefix: the text that the flags' names begin with.
-    only: fields that get a flag; none: all of them.
-    skip: fields that get no flag.
-    names: the flags' names by the fields' where those differ.
-    parse: what makes a field's value of its flag's text, by the field's name.
-    **defaults: the flags' defaults where those are not the fields'.
+    prefix: prefix of the flags' names.
+    only: names of the fields that get a flag; empty: all fields.
+    skip: names of the fields that get none.
+    names: flag names by field name, where they differ.
+    parse: functions from a flag's text to the field's value, by field name.
+    **defaults: defaults of flags that differ from the fields'.
 
-  Returns: a function that makes the config of the flags' values, once they
-    are parsed. Its keyword arguments are fields that it does not take from
-    flags. It raises FlagError, naming the flag, for what cannot be parsed.
+  Returns: a function that builds the config from the parsed flags. Its keyword
+    arguments set fields directly, without their flags. It raises FlagError,
+    naming the flag, if a value cannot be parsed.
   """
   hints, names, parse = (
     typing.get_type_hints(config_class),
@@ -87,7 +87,7 @@ def names_of(
   only: Sequence[str] = (),
   skip: Sequence[str] = (),
 ) -> set[str]:
-  """The names of the flags that `define` declares for the same arguments."""
+  """Names of the flags that `define` declares, given the same arguments."""
   found = set()
   for field in dataclasses.fields(config_class):
     if field.name in skip or only and field.name not in only:
@@ -106,7 +106,7 @@ def names_of(
 def _define_part(
   default: Any, prefix: str, fields: Sequence[str]
 ) -> Callable[[], Any]:
-  """Declares the flags of a part; returns what reads it."""
+  """Declares the flags of a nested config; returns its reader."""
   rest = {
     name: value
     for name, value in vars(default).items()
@@ -124,7 +124,7 @@ def _define_field(
   metadata: Mapping[str, Any],
   parse: Callable[[str], Any] | None,
 ) -> Callable[[], Any]:
-  """Declares one flag; returns what reads the field's value."""
+  """Declares one flag; returns the reader of the field's value."""
   text, choices = metadata["help"], metadata["choices"]
   if parse:
     holder = cli.string(name, None if default is None else str(default), text)
@@ -151,7 +151,7 @@ def _define_field(
 def _define_tuple(
   name: str, item: Any, default: Any, metadata: Mapping[str, Any]
 ) -> Callable[[], Any]:
-  """The flag of a field with several values of the type `item`."""
+  """Declares the flag of a tuple field with items of type `item`."""
   text = metadata["help"]
   if metadata["choices"]:
     holder = cli.multi_enum(name, list(default), metadata["choices"], text)

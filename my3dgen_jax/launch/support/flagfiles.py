@@ -1,4 +1,4 @@
-"""Flagfiles: found here or among the project's, read whatever wrote them."""
+"""Flagfiles: looked for here and in launch/, in any common encoding."""
 
 import codecs
 import pathlib
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from my3dgen_jax.errors import FlagError
 
-# Flagfiles that are part of the project: of a wheel, or of a checkout.
+# Flagfiles that come with the project, in a wheel or in a checkout.
 _IN_WHEEL = pathlib.Path(__file__).resolve().parents[1] / "flagfiles"
 FOLDER = (
   _IN_WHEEL
@@ -15,20 +15,20 @@ FOLDER = (
   else pathlib.Path(__file__).resolve().parents[3] / "launch"
 )
 _NAMES = ("--flagfile", "-flagfile")
-# Windows' editors and shells write these, with a mark in front.
+# Encodings that Windows' editors and shells write, by byte order mark.
 _MARKS = {
   codecs.BOM_UTF8: "utf-8-sig",
   codecs.BOM_UTF16_LE: "utf-16",
   codecs.BOM_UTF16_BE: "utf-16",
 }
-_MOST_BYTES = 2**20  # a slip of the finger should not read a checkpoint
+_MOST_BYTES = 2**20  # a mistyped name should not read a checkpoint
 
 
 def expanded(arguments: Sequence[str]) -> list[str]:
-  """Command-line arguments with those of flagfiles in the files' place.
+  """Replaces each flagfile in the arguments by the flags that it holds.
 
   Args:
-    arguments: after the command's name.
+    arguments: the command line after the command's name.
 
   Raises: FlagError that names the file.
   """
@@ -36,7 +36,7 @@ def expanded(arguments: Sequence[str]) -> list[str]:
   while rest:
     argument = rest.pop(0)
     if argument == "--" or not argument.startswith("-"):
-      return [*result, argument, *rest]  # as absl, which stops there
+      return [*result, argument, *rest]  # absl stops there, too
     name, is_given, file = argument.partition("=")
     if name not in _NAMES:
       result.append(argument)
@@ -45,14 +45,14 @@ def expanded(arguments: Sequence[str]) -> list[str]:
       continue
     if not is_given:
       if not rest or rest[0].startswith("-"):
-        raise FlagError("--flagfile: names no file")
+        raise FlagError("--flagfile: expected the name of a file, got nothing")
       file = rest.pop(0)
     result += _lines(file, ())
   return result
 
 
 def found(name: str) -> pathlib.Path:
-  """The file of a name, which may be one of the project's."""
+  """The path of a flagfile: in the current folder, else in the project's."""
   path = pathlib.Path(name.strip()).expanduser()
   return (
     FOLDER / path if not path.exists() and (FOLDER / path).is_file() else path
@@ -60,12 +60,12 @@ def found(name: str) -> pathlib.Path:
 
 
 def _lines(name: str, within: tuple[pathlib.Path, ...]) -> list[str]:
-  """The flags in a file, and in those that it names."""
+  """The flags in a file and in the flagfiles that it names."""
   if not name.strip():
     return []
   path = found(name)
   if path in within:
-    print(f"note: {path} names itself; passed over", file=sys.stderr)
+    print(f"note: {path} includes itself; ignored", file=sys.stderr)
     return []
   result = []
   for line in _text(path).splitlines():
@@ -86,10 +86,10 @@ def _text(path: pathlib.Path) -> str:
       data = file.read(_MOST_BYTES + 1)
   except OSError as error:
     raise FlagError(
-      f"--flagfile: {path}: {error.strerror} (nor is it in {FOLDER})"
+      f"--flagfile: {path}: {error.strerror} (also looked in {FOLDER})"
     ) from None
   if len(data) > _MOST_BYTES:
-    raise FlagError(f"--flagfile: {path}: is too large to be a flagfile")
+    raise FlagError(f"--flagfile: {path}: too large to be a flagfile")
   encoding = next(
     (name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8"
   )
@@ -98,5 +98,5 @@ def _text(path: pathlib.Path) -> str:
   except UnicodeDecodeError:
     text = "\0"
   if "\0" in text:
-    raise FlagError(f"--flagfile: {path}: is not text; save it as UTF-8")
+    raise FlagError(f"--flagfile: {path}: not a text file; save it as UTF-8")
   return text

@@ -12,6 +12,9 @@ import pathlib
 import pkgutil
 import runpy
 import sys
+from collections.abc import Mapping, Sequence
+
+from my3dgen_jax.launch.support.help import nearest
 
 _COMMANDS = "my3dgen_jax.launch"
 CONVERTERS = {
@@ -23,10 +26,23 @@ CONVERTERS = {
   "convert-lpips": "converters.lpips_to_flax",
   "export": "converters.flax_to_torch",
 }
+# Every command, in the order in which help lists them.
+GROUPS: Mapping[str, Sequence[str]] = {
+  "Make a person": ("prepare", "personalize", "report"),
+  "Use a person": (
+    *("render", "viewer", "edit", "interpolate", "synthesize"),
+    *("invert", "enhance", "mesh", "splats", "evaluate"),
+  ),
+  "Share": ("share",),
+  "Many people": ("fleet", "bank"),
+  "Weights": ("info", *CONVERTERS, "train-encoder"),
+  "Train the demo's networks": ("pretrain-demo", "train-demo-networks"),
+}
+_HELP = ("--help", "-h", "-?", "--helpshort", "--helpfull", "help")
 
 
 def commands() -> dict[str, str]:
-  """Names of commands to their modules."""
+  """The module of each command, by the command's name."""
   folder = str(pathlib.Path(__file__).parents[1])
   return {
     **{
@@ -46,15 +62,31 @@ def summary(module: str) -> str:
   return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
 
 
+def as_text() -> str:
+  """What `my3dgen --help` prints: each command in its group."""
+  known = commands()
+  width = max(map(len, known))
+  lines = ["usage: my3dgen COMMAND --FLAG=VALUE …"]
+  for title, names in GROUPS.items():
+    lines += ["", f"{title}:"]
+    lines += [f"  {name:{width}}  {summary(known[name])}" for name in names]
+  return "\n".join(
+    [
+      *lines,
+      "",
+      "my3dgen COMMAND --help shows examples and flags. --flagfile=FILE reads",
+      "flags from a file; later flags override earlier ones.",
+      "Start with: my3dgen personalize --flagfile=demo.flags",
+    ]
+  )
+
+
 def main():
   """Runs the command that the first argument names, with the others."""
   known = commands()
   name = sys.argv[1] if len(sys.argv) > 1 else "--help"
-  if name in ("--help", "-h", "--helpshort", "help"):
-    width = max(map(len, known))
-    print("usage: my3dgen COMMAND --FLAG=VALUE …   (--helpshort: its flags)\n")
-    for command, module in sorted(known.items()):
-      print(f"  {command:{width}}  {summary(module)}")
+  if name in _HELP:
+    print(as_text())
     return
   if name == "--version":
     from my3dgen_jax._version import __version__
@@ -63,8 +95,10 @@ def main():
     return
   module = known.get(name.replace("_", "-"))
   if module is None:
+    meant = nearest(name.replace("_", "-"), known)
     print(
-      f"error: unknown command {name!r}; my3dgen --help lists them",
+      f"error: unknown command {name!r}{meant or ';'} "
+      "my3dgen --help lists the commands",
       file=sys.stderr,
     )
     sys.exit(2)

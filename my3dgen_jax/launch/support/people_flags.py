@@ -1,4 +1,4 @@
-"""Flags of people's runs, which the lines of a table may say otherwise."""
+"""Flags of people's runs, which rows of a manifest can override."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from my3dgen_jax.training.anchors import default_cache
 flags.disclaim_key_flags()
 
 _DEMO, _PRECISION = "demo_person", "precision"
-# Of the photos: the others are those of the run, or not for many.
+# Flags of `prepare` that a fleet has; its others are the run's.
 _OF_PHOTOS = (
   "domain",
   "detections",
@@ -35,7 +35,7 @@ _OF_PHOTOS = (
   "mirror",
   "keep",
 )
-# Of the machines, not of a person: a table says nothing about where it is read.
+# Flags of machines, not of a person; a manifest cannot set them.
 _OF_MACHINES = ("cache", "devices", "log_every", "save_every")
 _SELECTIONS = ("test", "reference", "train", "validation")
 _PLACES = (
@@ -45,7 +45,7 @@ _PLACES = (
 
 
 class PeopleFlags:
-  """Declares the flags, and reads them for each line of a table."""
+  """Declares the flags, and reads them for each row of a manifest."""
 
   def __init__(self):
     """Declares them."""
@@ -60,8 +60,8 @@ class PeopleFlags:
     cli.integer(
       _DEMO,
       None,
-      "Number of a procedural person, for whom the networks of the package are "
-      "used, and whose album is drawn where none is given.",
+      "Number of a procedural person: uses the networks of the package, and "
+      "draws an album if none is given.",
       lower_bound=0,
     )
     cli.define_cpu_devices()
@@ -75,11 +75,11 @@ class PeopleFlags:
     self._columns -= {*_OF_MACHINES}
 
   def people(self, rows: Sequence[Row], storage: str) -> list[Person]:
-    """What a table's lines and the flags say together.
+    """The people of a manifest, each with the flags of its row.
 
     Args:
-      rows: of the table.
-      storage: of the fleet.
+      rows: the manifest's rows.
+      storage: the fleet's folder.
 
     Raises: FlagError: names the file, the line and the column or flag.
     """
@@ -89,13 +89,13 @@ class PeopleFlags:
     for name, text in row.flags.items():
       if name in _OF_MACHINES:
         raise FlagError(
-          f"{row.where}, column {name}: is not a person's own; give "
-          f"--{name} to the command, for everybody"
+          f"{row.where}, column {name}: cannot differ between people; give "
+          f"--{name} to the command instead"
         )
       if name not in self._columns:
         raise FlagError(
-          f"{row.where}, column {name}: is no flag of a person's run; "
-          "python -m my3dgen_jax.launch.fleet --helpshort lists them"
+          f"{row.where}, column {name}: is not a flag of a person's run; "
+          "my3dgen fleet --help lists the flags"
         )
       try:
         with cli.given({name: text}):
@@ -125,13 +125,13 @@ class PeopleFlags:
       },
     )
     if not config.album and demo is None:
-      raise FlagError("has neither photos nor an album")
+      raise FlagError(
+        "has neither photos nor an album; fill one of these columns"
+      )
     if not config.checkpoint and demo is None:
       raise FlagError("--checkpoint is missing")
     whole = config
-    if (
-      demo is not None
-    ):  # names no file of this machine, as workers have theirs
+    if demo is not None:  # no paths of this machine: workers have theirs
       whole = with_demo_person(
         dataclasses.replace(config, album=config.album or "drawn"), demo
       )
@@ -154,7 +154,7 @@ class PeopleFlags:
 def draw(
   config: PersonalizeConfig, number: int, folder: str
 ) -> PersonalizeConfig:
-  """The config of a procedural person, whose album is drawn if it has none."""
+  """The config of a procedural person; draws the album if it has none."""
   if not config.album:
     demo_album.write_demo_album(folder, number)
     config = dataclasses.replace(
@@ -167,10 +167,10 @@ def draw(
 
 
 def hooks() -> Hooks:
-  """What workers call of this package."""
+  """The functions that workers call."""
   return Hooks(start=cli.worker_start(), draw=draw)
 
 
 def _absolute(place: str) -> str:
-  """A place as every process finds it, whatever its folder."""
+  """A place that does not depend on a process's current folder."""
   return place if is_url(place) else str(Place(place))

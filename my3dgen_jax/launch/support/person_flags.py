@@ -1,4 +1,4 @@
-"""Flags of all commands that work with a person."""
+"""Flags shared by all commands that use a person."""
 
 from typing import Any
 
@@ -11,23 +11,23 @@ from my3dgen_jax.errors import FlagError
 from my3dgen_jax.jobs.devices import described, local_devices
 from my3dgen_jax.launch.support import cli
 
-_RUN = cli.string("run", None, "Folder of a run of launch.personalize.")
+_RUN = cli.string("run", None, "Folder of a personalize run.")
 _CHECKPOINT = cli.string(
   "checkpoint",
   None,
-  "Folder where the run's base is now; or a bare base to work with.",
+  "Folder of the run's base generator, if it has moved; or a bare base to use.",
 )
 _BANK = cli.string(
-  "bank", None, "Folder of launch.bank, in place of --run; see --person."
+  "bank", None, "Folder of a bank of adapters, instead of --run; see --person."
 )
-_PERSON = cli.string("person", None, "Who of the bank: an id.")
+_PERSON = cli.string("person", None, "Id of a person in the bank.")
 _PRETRAINED = cli.boolean(
   "pretrained",
   False,
-  "Use the run's base in place of the person's generator; its anchors stay.",
+  "Use the run's base generator instead of the person's, with the same anchors.",
 )
 _LPIPS = cli.string(
-  "lpips", None, "Folder of LPIPS's weights; default: the run's."
+  "lpips", None, "Folder of LPIPS weights; default: the run's."
 )
 _IDENTITY = cli.string(
   "identity", None, "Folder of a face recognition network; default: the run's."
@@ -35,56 +35,55 @@ _IDENTITY = cli.string(
 _ENCODER = cli.string(
   "encoder",
   None,
-  "Folder of an encoder of the base; default: the run's, or what lies beside "
-  "the base; empty: none.",
+  "Folder of an encoder for the base; default: the run's, or the one beside the "
+  "base; empty: none.",
 )
 _OUT = cli.string("out", None, "Folder to write.")
 _DEVICES = cli.integer(
   "devices",
   None,
-  "Devices of this machine to use; default: all.",
+  "Number of this machine's devices to use; default: all.",
   lower_bound=1,
 )
 cli.define_cpu_devices()
 
 
 def out() -> str:
-  """Where results go; raises FlagError if it was not said."""
+  """The value of --out; raises FlagError if it is missing."""
   if not _OUT.value:
     raise FlagError("--out is missing: the folder to write")
   return _OUT.value
 
 
 class AlbumFlags:
-  """--album and --photos, of commands that work on photos."""
+  """--album, --photos and --camera_convention of commands that take photos."""
 
   def __init__(self, of: str = ""):
-    """Declares them; `of` says in the help what the album must be."""
+    """Declares them; `of` adds a requirement to the help of --album."""
     self._album = cli.string(
       "album", None, f"Folder or zip of photos with cameras{of}."
     )
     self._photos = cli.string(
       "photos",
       None,
-      "Photos of the album to use: "
-      "a number, a share, or a file with one name per "
-      "line; default: all.",
+      "Photos of the album to use: a number, a share, or a file with one name "
+      "per line; default: all.",
     )
 
     self._convention = cli.string("camera_convention", "", CONVENTION_HELP)
 
   @property
   def convention(self) -> str:
-    """That of the album's cameras, words separated by commas."""
+    """Convention of the album's cameras, words separated by commas."""
     return self._convention.value or ""
 
   @property
   def given(self) -> bool:
-    """Whether there is an --album."""
+    """Whether --album is given."""
     return bool(self._album.value)
 
   def open(self, **options: Any) -> Album:
-    """The photos; options are `open_album`'s. Raises AlbumError."""
+    """Opens the album; options are `open_album`'s. Raises AlbumError."""
     found = open_album(
       self._album.value, min_photos=1, convention=self.convention, **options
     )
@@ -99,34 +98,34 @@ def person(
   """The person that the flags name.
 
   Args:
-    needs_run: a bare base will not do, for it has no anchors.
-    banks: somebody of a bank will do.
-    pretrained: the run's base, whatever the flags say.
+    needs_run: refuse a bare base, which has no anchors.
+    pretrained: return the run's base, regardless of the flags.
+    banks: accept a person in a bank.
 
   Raises: FlagError, CheckpointError, UserError: names the flag or file.
   """
   wanted: str | None = None
   if _BANK.value and not banks:
-    wanted = "--bank: this works on the folder of a run alone; give --run"
+    wanted = "--bank: this command needs the folder of a run; give --run"
   elif _BANK.value and _RUN.value:
-    wanted = "--run and --bank: give one of them"
+    wanted = "--run and --bank exclude each other; give one"
   elif bool(_BANK.value) != bool(_PERSON.value):
-    wanted = "--bank and --person go together: a bank, and who of it"
+    wanted = "--bank and --person must be given together"
   elif _BANK.value and not _CHECKPOINT.value:
-    wanted = "--checkpoint is missing: the folder of the bank's base"
+    wanted = "--checkpoint is missing: the folder of the bank's base generator"
   elif _BANK.value:
     pass
   elif needs_run and not _RUN.value:
-    wanted = "--run is missing: the folder of a run of launch.personalize" + (
+    wanted = "--run is missing: the folder of a personalize run" + (
       ", or --bank, --person and --checkpoint" if banks else ""
     )
   elif not _RUN.value and not _CHECKPOINT.value:
-    wanted = "give a run by --run, or a bare base by --checkpoint"
+    wanted = "no person is given; use --run, or --checkpoint for a bare base"
   if wanted:
     raise FlagError(wanted)
   precision = cli.precision()
   devices = local_devices(_DEVICES.value)
-  if not pretrained:  # which is the second of two
+  if not pretrained:  # else the person was announced before
     print(
       f"reading {_place()}; {described(devices)}"
       + (f", precision {precision}" if precision else ""),
@@ -147,7 +146,7 @@ def person(
 
 
 def _place() -> str:
-  """Where the person is read from."""
+  """The person's place, as messages name it."""
   if _BANK.value:
     return f"{_PERSON.value} of {_BANK.value}"
   return str(_RUN.value or _CHECKPOINT.value)

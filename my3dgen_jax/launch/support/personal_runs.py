@@ -1,4 +1,4 @@
-"""Runs of launch.personalize: of one person, or of many."""
+"""Runs of `my3dgen personalize`, for one person or for several."""
 
 import dataclasses
 import functools
@@ -10,7 +10,7 @@ from my3dgen_jax.demo.personal_runs import with_demo_person
 from my3dgen_jax.errors import FlagError, UserError
 from my3dgen_jax.launch.support import cli
 
-_NOT_REPEATED = ("resume", "albums", "together")  # in a run's own flags
+_NOT_REPEATED = ("resume", "albums", "together")  # in a run's flagfile
 
 
 def complete(
@@ -20,24 +20,24 @@ def complete(
   demo_person: int | None,
   resume: bool,
 ) -> PersonalizeConfig:
-  """The config with what flags say besides, of the first of many runs.
+  """Completes the config of a run, or of the first of several.
 
   Args:
-    config: as its flags say.
-    albums: of many people; none: of one, `config.album`.
-    demo_person: number of a procedural person, who needs no flags.
-    resume: go on, with the precision that was begun with.
+    config: the config that its own flags set.
+    albums: albums of several people; empty: one person, `config.album`.
+    demo_person: number of a procedural person, who needs no other flags.
+    resume: keep the precision that the run began with.
 
   Raises: FlagError: a flag is missing.
   """
-  if albums:  # of a flagfile's --album, too
+  if albums:  # overrides --album, which a flagfile may set
     config = dataclasses.replace(config, album=albums[0])
   demo = demo_person is not None
   for name in ("out",) if demo else ("checkpoint", "album", "out"):
     if not getattr(config, name):
       raise FlagError(
-        f"--{name} is missing; --flagfile=demo.flags needs "
-        "neither checkpoint nor photos"
+        f"--{name} is missing; to try without checkpoint and photos, use "
+        "--flagfile=demo.flags"
       )
   outs = personalize.folders(config.out, albums) if albums else [config.out]
   begun = lambda: next(
@@ -54,11 +54,11 @@ def complete(
 
 
 def personalize_one(config: PersonalizeConfig, *, resume: bool):
-  """Runs, and says what came of it."""
+  """Runs, and prints a summary."""
   summary = personalize.personalize(
     config, resume=resume, flags=cli.flags_as_text(skip=_NOT_REPEATED)
   )
-  if summary is not None:  # of several processes one says it
+  if summary is not None:  # only process 0 has one
     print(personalize.describe(summary, config.out))
 
 
@@ -69,9 +69,9 @@ def personalize_all(
   together: int,
   resume: bool,
 ):
-  """The same of many people; see `personalize.personalize_all`.
+  """Runs several people and prints a summary of each.
 
-  Raises: UserError: some have failed; the others' runs are whole.
+  Raises: UserError: some people failed; the others' runs are complete.
   """
   results = personalize.personalize_all(
     config,
@@ -88,6 +88,6 @@ def personalize_all(
   ]
   if failed:
     raise UserError(
-      f"{len(failed)} of {len(results)} people have failed: "
-      f"{', '.join(failed)}; their lines are above"
+      f"{len(failed)} of {len(results)} people failed: "
+      f"{', '.join(failed)}; see their errors above"
     )

@@ -1,8 +1,7 @@
-"""Compiled programs are kept, so that a command compiles them only once.
+"""Keeps compiled programs on disk, so that later commands start sooner.
 
-JAX's own cache on disk, in the user's cache folder, with what XLA found out
-about kernels of a GPU. It makes commands start sooner and nothing else: where
-it does not work, they compile.
+This is JAX's compilation cache, in the user's cache folder, with XLA's
+autotuning results for GPUs. If it cannot be used, commands compile as usual.
 """
 
 import hashlib
@@ -20,54 +19,56 @@ from my3dgen_jax.errors import one_line, UserError
 from my3dgen_jax.storage.files import make_writable
 from my3dgen_jax.training.anchors import default_cache
 
-# JAX bounds a cache itself only with the package filelock, takes a lock for
-# every program, and cannot write at all among files that were written without
-# a bound. Here what was not used for longest is removed before a command.
+# JAX can bound its cache only with the package filelock and a lock for every
+# program, and not in a folder that was written without a bound. So each command
+# first removes the least recently used programs here.
 _MOST_BYTES = 2 * 2**30
-_KEPT_SHARE = 0.75  # of the bound, so that not every command has to remove
+_KEPT_SHARE = (
+  0.75  # of the bound, so that not every command has to remove files
+)
 _LEAST_FREE = 512 * 2**20  # bytes on the disk
 _REMEDY = (
-  "--program_cache=FOLDER keeps them elsewhere, --program_cache= nowhere"
+  "use --program_cache=FOLDER for another folder, --program_cache= for none"
 )
-# JAX's words for an entry that is damaged, or a disk that is full.
+# JAX's warnings about a damaged entry or a full disk.
 _TROUBLE = (
   "Error (reading|writing) persistent compilation cache entry for "
   "'(?P<name>.*?)'"
 )
 
 _SETTINGS = {
-  # A command compiles a hundred small programs, in a third of its start;
-  # they are 4 kB each. On a GPU each one is tuned besides.
+  # A command compiles a hundred small programs of 4 kB each, which takes a
+  # third of its start. On a GPU each one is autotuned, too.
   "jax_persistent_cache_min_compile_time_secs": 0.0,
-  # As JAX has it so far: XLA's measurements of a GPU's kernels.
+  # JAX's default: XLA's autotuning results for a GPU's kernels.
   "jax_persistent_cache_enable_xla_caches": "xla_gpu_per_fusion_autotune_cache_dir",
 }
 
 
 def default_folder() -> str:
-  """Where programs are kept unless told otherwise, on this kind of processor.
+  """The default folder for programs compiled for this kind of processor.
 
-  Programs of a processor run on its own kind alone, and the homes of a
-  cluster are on many.
+  Programs run only on the kind of processor they were compiled for, and the
+  machines of a cluster may share home folders.
   """
   parent = pathlib.Path(default_cache()).expanduser().absolute().parent
   return str(parent / "programs" / f"{platform.machine()}-{_processor()}")
 
 
 def keep_programs(wanted: str | None = None):
-  """Has JAX keep what it compiles from now on, and find it again.
+  """Turns on JAX's compilation cache.
+
+  A folder that cannot be used causes a warning on stderr.
 
   Args:
-    wanted: folder; empty: none; None: what JAX was told by its environment
-      variables or its config, else `default_folder`.
-
-  A folder that cannot be used is a warning on stderr.
+    wanted: the folder; empty: no cache; None: the one set by JAX's environment
+      variables or config, else `default_folder`.
   """
   told = jax.config.jax_compilation_cache_dir
   if wanted is None and (told or not jax.config.jax_enable_compilation_cache):
-    _watch(None)  # theirs: nothing but its troubles is looked after
+    _watch(None)  # the user's own cache: only shorten its warnings
     return
-  # Empty in the environment means none; XLA would write where one stands.
+  # An empty variable means no cache; XLA would write to the current folder.
   jax.config.update("jax_compilation_cache_dir", None)
   if wanted == "" or (wanted is None and told == ""):
     return
@@ -78,12 +79,12 @@ def keep_programs(wanted: str | None = None):
       else default_folder()
     )
     if not os.path.lexists(folder):
-      # Whoever can write there decides what runs here.
+      # Anyone who can write to it can run code here.
       _make_private(folder)
     folder = make_writable(folder, _REMEDY)
     _check_room(folder)
     prune(folder)
-  # Also a home that nobody knows, or a disk that fails.
+  # E.g. an unknown home folder, or a failing disk.
   except (UserError, OSError, RuntimeError, ValueError) as error:
     _warn(f"compiled programs are not kept: {one_line(error)}")
     return
@@ -96,10 +97,10 @@ def keep_programs(wanted: str | None = None):
 
 
 def prune(folder: pathlib.Path, most: int = _MOST_BYTES):
-  """Removes what was not used for longest, where there is too much.
+  """Removes the least recently used programs if a folder is too large.
 
   Args:
-    folder: of programs.
+    folder: the folder of programs.
     most: bytes that may stay.
   """
   found: list[tuple[float, int, str]] = []
@@ -108,7 +109,7 @@ def prune(folder: pathlib.Path, most: int = _MOST_BYTES):
       try:
         path = os.path.join(place, name)
         status = os.lstat(path)
-        # Not every disk notes when a file was read; then it is when written.
+        # Some disks do not record reads; then the time of writing counts.
         found.append(
           (max(status.st_atime, status.st_mtime), status.st_size, path)
         )
@@ -131,19 +132,19 @@ def _make_private(folder: str):
   try:
     os.makedirs(folder, 0o700, exist_ok=True)
   except OSError:
-    pass  # `make_writable` says why
+    pass  # `make_writable` reports the reason
 
 
 def _check_room(folder: pathlib.Path):
   free = shutil.disk_usage(folder).free
   if free < _LEAST_FREE:
     raise UserError(
-      f"{folder}: the disk has {free / 2**20:.0f} MB left; {_REMEDY}"
+      f"{folder}: only {free / 2**20:.0f} MB of disk space left; {_REMEDY}"
     )
 
 
 def _processor() -> str:
-  """Another text for another kind of processor."""
+  """A hash that differs between kinds of processors."""
   try:
     with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
       lines = [
@@ -157,7 +158,7 @@ def _processor() -> str:
 
 
 def _first_of(file) -> list[str]:
-  """Lines about the first processor; there may be hundreds, all alike."""
+  """Lines about the first processor; the others repeat them."""
   lines = []
   for line in file:
     if not line.strip():
@@ -167,12 +168,12 @@ def _first_of(file) -> list[str]:
 
 
 def _watch(folder: pathlib.Path | None):
-  """Removes damaged entries, and makes one line of JAX's other warnings.
+  """Removes damaged entries, and shortens JAX's other warnings to one line.
 
-  JAX never writes over an entry, so a damaged one would trouble each command.
+  JAX never overwrites an entry, so a damaged one would fail in every command.
 
   Args:
-    folder: where entries are removed; None: nowhere.
+    folder: the folder to remove entries from; None: remove none.
   """
   show, shown = warnings.showwarning, []
 
@@ -182,10 +183,10 @@ def _watch(folder: pathlib.Path | None):
       show(message, category, filename, lineno, file, line)
       return
     if folder is not None and match[1] == "reading":
-      # It may be one that another process is writing just now, too.
+      # Or another process may be writing it just now.
       _forget(folder, match["name"])
     elif not shown:
-      _warn(f"{one_line(message)}; the work goes on without")
+      _warn(f"{one_line(message)}; continuing without the cache")
       shown.append(match["name"])
 
   warnings.filterwarnings("always", message=_TROUBLE)
@@ -193,7 +194,7 @@ def _watch(folder: pathlib.Path | None):
 
 
 def _forget(folder: pathlib.Path, name: str):
-  """Removes the entries of a program."""
+  """Removes a program's entries."""
   for path in folder.glob(f"{re.sub('[^A-Za-z0-9_.<>-]', '?', name)}-*"):
     try:
       path.unlink()

@@ -1,4 +1,4 @@
-"""Flags and their values under old names, which work for one version."""
+"""Old names of flags and values, accepted for one version."""
 
 import re
 import sys
@@ -6,16 +6,17 @@ from collections.abc import Sequence
 
 from absl import flags
 
-# They go with the next version: flags, and values of flags.
+# Old to new names; removed in the next version.
 NAMES = {"min_colour": "min_color"}
 VALUES = {("task", "colour"): "color"}
 
 
 def renamed(arguments: Sequence[str]) -> list[str]:
-  """Command-line arguments in today's names, with a note for each old one.
+  """Replaces old names in the arguments, with a note on stderr for each.
 
   Args:
-    arguments: after the command's name, flagfiles already read.
+    arguments: the command line after the command's name, with flagfiles
+      expanded.
   """
   result, is_value_of = [], ""
   for i, argument in enumerate(arguments):
@@ -49,5 +50,6 @@ def _value(name: str, value: str) -> str:
 
 def _note(text: str):
   print(
-    f"note: {text}; the old name goes with the next version", file=sys.stderr
+    f"note: {text}; the old name will be removed in the next version",
+    file=sys.stderr,
   )

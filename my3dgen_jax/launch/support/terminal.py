@@ -1,11 +1,11 @@
-"""What reaches a terminal: plain text, whatever files are called."""
+"""Keeps terminals safe from control codes in file names and messages."""
 
 import io
 import re
 import sys
 
-# Codes that steer a terminal, and letters that turn text around. Ours erase
-# the rest of a line: \x1b[K, after \r.
+# Terminal control codes and characters that reverse the text direction. Only
+# our own code is allowed: \x1b[K, which erases the rest of a line after \r.
 _STEERING = re.compile(
   r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
   r"|\x1b(?!\[K)"
@@ -16,10 +16,10 @@ _replaced: list[io.TextIOWrapper] = []
 
 
 class PlainText(io.TextIOWrapper):
-  """A stream that writes "?" for what could steer a terminal.
+  """A stream that replaces terminal control codes with "?".
 
-  What it has no letters for is written as Python writes it in texts: it must
-  not end hours of work.
+  Characters that its encoding lacks are escaped with backslashes: a message
+  must not end hours of work.
   """
 
   def write(self, text: str, /) -> int:
@@ -28,10 +28,10 @@ class PlainText(io.TextIOWrapper):
 
 
 def guard():
-  """Makes stdout and stderr streams of plain text; once is enough."""
+  """Makes stdout and stderr `PlainText` streams; further calls do nothing."""
   for name in ("stdout", "stderr"):
     stream = getattr(sys, name)
-    # Notebooks and tests have streams of their own.
+    # Notebooks and tests replace the streams.
     if type(stream) is not io.TextIOWrapper:
       continue
     stream.flush()
@@ -42,7 +42,7 @@ def guard():
       line_buffering=stream.line_buffering or name == "stderr",
       write_through=stream.write_through,
     )
-    # Handlers of logs have it; and it would close the file with itself.
+    # Log handlers still use it, and deleting it would close the file.
     _replaced.append(stream)
     setattr(sys, name, guarded)
     setattr(sys, f"__{name}__", guarded)

@@ -38,10 +38,10 @@ class FlagfilesTest(parameterized.TestCase):
     self.assertEqual(flagfiles.expanded(["-flagfile", str(self.path)]), WANTED)
 
   @parameterized.parameters(
-    (b"--x=\xff\xfe", "is not text; save it as UTF-8"),
+    (b"--x=\xff\xfe", "not a text file; save it as UTF-8"),
     (b"\x00" * 9, "is not text"),
     (b"\xff\xfea", "is not text"),
-    (b" " * 2**21, "is too large to be a flagfile"),
+    (b" " * 2**21, "too large to be a flagfile"),
   )
   def test_no_text(self, data, message):
     self.path.write_bytes(data)
@@ -50,9 +50,13 @@ class FlagfilesTest(parameterized.TestCase):
 
   def test_missing(self):
     for arguments in (["--flagfile"], ["--flagfile", "--x"]):
-      with self.assertRaisesRegex(FlagError, "--flagfile: names no file"):
+      with self.assertRaisesRegex(
+        FlagError, "--flagfile: expected the name of a file"
+      ):
         flagfiles.expanded(arguments)
-    with self.assertRaisesRegex(FlagError, "none: No such file .*nor is it in"):
+    with self.assertRaisesRegex(
+      FlagError, "none: No such file .*also looked in"
+    ):
       flagfiles.expanded(["--flagfile=none"])
     with self.assertRaisesRegex(FlagError, "Is a directory"):
       flagfiles.expanded([f"--flagfile={self.path.parent}"])
@@ -63,7 +67,7 @@ class FlagfilesTest(parameterized.TestCase):
     with contextlib.redirect_stderr(notes):
       found = flagfiles.expanded([f"--flagfile={self.path}"])
     self.assertEqual(found, ["--a=1", "--b=2"])
-    self.assertIn("names itself; passed over", notes.getvalue())
+    self.assertIn("includes itself; ignored", notes.getvalue())
 
   def test_of_the_project(self):
     found = flagfiles.expanded(["--flagfile=demo.flags"])

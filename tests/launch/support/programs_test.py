@@ -181,7 +181,9 @@ class ProgramsTest(parameterized.TestCase):
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
     found, warned = self.finish(self.start(preexec_fn=limit))
     self.assertLen(warned, 1)
-    self.assertRegex(warned[0], r"\Awarning: Error writing [^\n]* goes on")
+    self.assertRegex(
+      warned[0], r"\Awarning: Error writing [^\n]* without the cache"
+    )
     self.assertEqual({path.stat().st_size for path in self.entries()}, {100})
     again, warned = self.run_command()
     self.assertEqual(
@@ -217,7 +219,10 @@ class ProgramsTest(parameterized.TestCase):
       "disk_usage",
       return_value=programs.shutil.disk_usage("/")._replace(free=2**20),
     )
-    with shown, self.assertRaisesRegex(ValueError, "has 1 MB left"):
+    with (
+      shown,
+      self.assertRaisesRegex(ValueError, "only 1 MB of disk space left"),
+    ):
       programs._check_room(self.folder)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 _CASCADE = "haarcascade_frontalcatface_extended.xml"
 
-# It finds the cat in 17 of 22 photos of one (BUILD_NOTES, section 12), and calls
+# It finds the cat in 17 of 22 photos of one (docs/accuracy.md), and calls
 # something a cat in 18 of 60 photos of people: where it is known that there is
 # one, to miss it costs more.
 _SIDE = 480  # pixels, of what the cascade sees

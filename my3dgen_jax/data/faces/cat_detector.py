@@ -13,7 +13,7 @@ import numpy as np
 
 _CASCADE = "haarcascade_frontalcatface_extended.xml"
 
-# It finds the cat in 17 of 22 photos of one (BUILD_NOTES, section 12), and
+# It finds the cat in 17 of 22 photos of one (docs/accuracy.md), and
 # reports a cat in 18 of 60 photos of people: where a cat is known to be there,
 # missing it costs more.
 _SIDE = 480  # side of the image that the cascade sees, pixels

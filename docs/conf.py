@@ -36,18 +36,27 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 python_maximum_signature_line_length = 72
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 napoleon_use_rtype = False
 napoleon_custom_sections = [("Source", "params_style")]
 
+# Results are written by a command, whose headings skip a level.
+suppress_warnings = ["myst.header"]
 nitpicky = True
 # Types of other packages have no pages here, as nothing is fetched; those of
 # our own that are not public are only names in a signature.
-nitpick_ignore_regex = [(r"py:.*", r".*")]
+_PRIVATE = ("lora.bank", "lora.shared_basis", "models", "storage", "types")
+nitpick_ignore_regex = [
+  (r"py:.*", r"(?!my3dgen_jax\.).*"),
+  *((r"py:.*", rf"my3dgen_jax\.{re.escape(name)}\..*") for name in _PRIVATE),
+]
 
 _SECTIONS = ("Args", "Attributes", "Returns", "Raises", "Yields")
 _HEADER = re.compile(
   rf"^(\s*)({'|'.join(_SECTIONS)}|Source|Sources):(?:\s+(\S.*))?$"
 )
+# Code between backticks that goes over the end of a line.
+_BROKEN_CODE = re.compile(r"`[^`\n]+\n[^`\n]+`")
 
 
 def as_rst(app, what, name, obj, options, lines):
@@ -59,8 +68,11 @@ def as_rst(app, what, name, obj, options, lines):
   del app, what, name, obj, options
   result: list[str] = []
   literal = False
-  for line in lines:
-    indented = line.startswith("    ") and line.strip()
+  text = _BROKEN_CODE.sub(
+    lambda code: re.sub(r"\s*\n\s*", " ", code[0]), "\n".join(lines)
+  )
+  for line in text.split("\n"):
+    indented = line.startswith("  ") and line.strip()
     if indented and not result or (
       indented and result[-1] == "" and not _in_section(result)
     ):
@@ -99,13 +111,24 @@ def _escaped(text: str) -> str:
   parts = re.split(r"(`[^`]+`)", text)
   for i, part in enumerate(parts):
     if i % 2:
-      parts[i] = f"``{part[1:-1]}``"
+      # reST ends code only before a space or punctuation.
+      joint = "\\ " if parts[i + 1][:1].isalnum() else ""
+      parts[i] = f"``{part[1:-1]}``{joint}"
     else:
       parts[i] = re.sub(r"([*|\\])|(?<=\w)_(?!\w)", r"\\\g<0>", part)
   return "".join(parts)
 
 
+def skipped(app, what, name, obj, skip, options):
+  """Leaves out what Flax calls, and fields that a class has described."""
+  del app, what, options
+  if name == "setup" or type(obj).__name__ == "_tuplegetter":
+    return True
+  return skip
+
+
 def setup(app):
   """Sphinx calls it."""
+  app.connect("autodoc-skip-member", skipped)
   # Before Napoleon, which has Sphinx's usual priority of 500.
   app.connect("autodoc-process-docstring", as_rst, priority=400)

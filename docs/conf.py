@@ -45,7 +45,7 @@ suppress_warnings = ["myst.header"]
 nitpicky = True
 # Types of other packages have no pages here, as nothing is fetched; those of
 # our own that are not public are only names in a signature.
-_PRIVATE = ("lora.bank", "lora.shared_basis", "models", "storage", "types")
+_PRIVATE = ("lora.bank", "training.anchors", "lora.shared_basis", "models", "storage", "types")
 nitpick_ignore_regex = [
   (r"py:.*", r"(?!my3dgen_jax\.).*"),
   *((r"py:.*", rf"my3dgen_jax\.{re.escape(name)}\..*") for name in _PRIVATE),

@@ -1,6 +1,6 @@
 """Draws docs/pictures/cameras.svg: the world, a head and a camera.
 
-    python docs/cameras_picture.py
+python docs/cameras_picture.py
 """
 
 import math

@@ -1,6 +1,6 @@
 """Checks a built site: every link and picture is there, nothing is fetched.
 
-    python docs/check_site.py docs/_build/html
+python docs/check_site.py docs/_build/html
 """
 
 import html.parser
@@ -60,7 +60,9 @@ def problems(folder: pathlib.Path) -> list[str]:
           found.append(f"{here}: {target}: the anchor is missing")
   for style in sorted(folder.rglob("*.css")):
     text = style.read_text(encoding="utf-8")
-    for target in re.findall(r"(?:url\(|@import)\s*['\"]?(https?:[^'\")]+)", text):
+    for target in re.findall(
+      r"(?:url\(|@import)\s*['\"]?(https?:[^'\")]+)", text
+    ):
       found.append(f"{style.relative_to(folder)}: loads {target}")
   if not pages:
     found.append(f"{folder}: holds no pages")

@@ -45,7 +45,14 @@ suppress_warnings = ["myst.header"]
 nitpicky = True
 # Types of other packages have no pages here, as nothing is fetched; those of
 # our own that are not public are only names in a signature.
-_PRIVATE = ("lora.bank", "training.anchors", "lora.shared_basis", "models", "storage", "types")
+_PRIVATE = (
+  "lora.bank",
+  "training.anchors",
+  "lora.shared_basis",
+  "models",
+  "storage",
+  "types",
+)
 nitpick_ignore_regex = [
   (r"py:.*", r"(?!my3dgen_jax\.).*"),
   *((r"py:.*", rf"my3dgen_jax\.{re.escape(name)}\..*") for name in _PRIVATE),
@@ -73,8 +80,10 @@ def as_rst(app, what, name, obj, options, lines):
   )
   for line in text.split("\n"):
     indented = line.startswith("  ") and line.strip()
-    if indented and not result or (
-      indented and result[-1] == "" and not _in_section(result)
+    if (
+      indented
+      and not result
+      or (indented and result[-1] == "" and not _in_section(result))
     ):
       literal = True
       result += ["::", ""]

@@ -92,7 +92,8 @@ def known_of(command: str) -> set[str]:
 
 def converter_flags(path: pathlib.Path) -> set[str]:
   """Flags that a converter declares, by its source and its helper's."""
-  text = path.read_text() + (ROOT / "converters/cli.py").read_text()
+  shared = [ROOT / "converters" / name for name in ("cli.py", "one_tensor.py")]
+  text = "".join(file.read_text() for file in (path, *shared))
   return set(re.findall(r"""["']([a-z_]+)["']""", text)) | {"help"}
 
 

@@ -5,6 +5,7 @@
 # make bench  the timings of BENCHMARKS.md
 # make bench-gpu, make test-gpu  the same on a GPU, with the Python that has
 #             requirements.txt: PYTHON=...
+# make docs   the documentation as a site, docs/_build/html/index.html
 # make clean  removes what the others made
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ STAMP := $(VENV)/.installed
 bench: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo viewer test check bench bench-gpu test-gpu clean install
+.PHONY: demo viewer test check bench bench-gpu test-gpu docs clean install
 
 install: $(STAMP)
 
@@ -54,13 +55,14 @@ $(VENV)/.check: $(STAMP)
 # Pure functions that compile little; the rest is for `make test`.
 CHECKED := tests/structure_test.py tests/words_test.py tests/config_test.py \
     tests/directions_test.py tests/data tests/jobs tests/storage \
-    tests/launch/flags_test.py
+    tests/launch/flags_test.py tests/docs_test.py
 
 check: $(VENV)/.check
 	$(RUN) -m ruff check my3dgen_jax converters tests benchmarks examples
 	$(RUN) -m ruff format --check my3dgen_jax converters tests benchmarks examples
 	$(RUN) -m tests.types.check
-	JAX_PLATFORMS=cpu $(RUN) -m pytest -q $(PYTEST_ARGS) $(CHECKED)
+	JAX_PLATFORMS=cpu $(RUN) -m pytest -q $(PYTEST_ARGS) \
+	    --deselect tests/docs_test.py::PythonTest $(CHECKED)
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks.forward
@@ -73,5 +75,15 @@ bench-gpu:
 test-gpu:
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTHON) -m pytest -s -q tests/gpu
 
+$(VENV)/.docs: $(STAMP)
+	$(RUN) -m pip install --quiet --editable ".[docs]"
+	touch $@
+
+# Strict: a warning fails. No network is needed once the extra is installed.
+docs: $(VENV)/.docs
+	JAX_PLATFORMS=cpu $(RUN) -m sphinx --fail-on-warning --keep-going \
+	    --nitpicky --quiet docs docs/_build/html
+	$(RUN) docs/check_site.py docs/_build/html
+
 clean:
-	rm -rf $(VENV) .cache *.egg-info .pytest_cache
+	rm -rf $(VENV) docs/_build .cache *.egg-info .pytest_cache

@@ -114,11 +114,11 @@ class Row(NamedTuple):
   """Faces that one slider of the page goes along.
 
   Attributes:
-    source: where it comes from, for messages; not in the page.
-    label: of its button.
-    marks: of the faces, K.
+    source: the name that messages use; it is not in the page.
+    label: the button's text.
+    marks: the K faces' names on the slider.
     first: the number of the one that is shown first.
-    generator: of all of them.
+    generator: the generator of all K faces.
     ws: [K, num_ws, w_dim].
     c: [25], whose lens is kept.
   """
@@ -143,10 +143,10 @@ def write_scenes(
   """Writes the page of scenes; each is a button of it.
 
   Args:
-    person: whose they are.
-    found: of `rendering.scenes`; a way, and an edit's strengths, become a
+    person: the person whose scenes they are.
+    found: the scenes; a way, and an edit's strengths, become a
       slider.
-    config: of the page.
+    config: the page's settings.
     out: the file, see `check_path`.
     log: called with a line.
 
@@ -195,8 +195,8 @@ def write_rows(
 
   Args:
     path: the file.
-    rows: at least one.
-    config: of the page.
+    rows: the faces, at least one row.
+    config: the page's settings.
     origin: what made it.
     devices: the devices that render the views of splats; none: the first one.
     on_progress: called with how many faces are done.

@@ -106,7 +106,7 @@ def make_field(
     names: what messages call them, K.
     yaw: how far the camera turns to either side, radians.
     pitch: how far it turns up and down, radians.
-    focal: of the camera, in image sizes.
+    focal: the camera's focal length, in image sizes.
 
   Raises: UserError: names the latent whose planes are not finite, or what of
     the generator is too large for a browser.
@@ -164,10 +164,10 @@ def reach_of(
   """Half a side of the cube about the origin that all rays stay in.
 
   Args:
-    config: of the rays.
+    config: the rendering settings.
     yaw: how far the camera turns, radians.
     pitch: likewise.
-    focal: in image sizes.
+    focal: the camera's focal length, in image sizes.
   """
   if config.ray_start == "auto":  # rays begin and end at the box
     return config.box_warp / 2

@@ -58,11 +58,11 @@ class Face(NamedTuple):
   """What a button of the page shows.
 
   Attributes:
-    label: of the button, and of its slider.
-    marks: of the slider's stops; one: there is no slider.
+    label: the text of the button and of its slider.
+    marks: the stops' names; with one stop there is no slider.
     first: number of the stop that is shown first.
     content: what is drawn of all stops.
-    focal: of the camera, in image sizes.
+    focal: the camera's focal length, in image sizes.
   """
 
   label: str
@@ -86,10 +86,10 @@ def head_page(
 
   Args:
     faces: what it shows, at least one, all of one architecture.
-    config: of the rays.
+    config: the rendering settings.
     limits: how far the head turns.
     poster: JPEG that is shown first, and where there is no WebGL 2.
-    side: of it, pixels.
+    side: the poster's side, pixels.
     origin: what made it.
     title: plain text.
   """

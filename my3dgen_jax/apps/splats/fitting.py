@@ -46,11 +46,11 @@ def fit(
   color: what is to be empty must show it, and what is to be solid must not.
 
   Args:
-    splats: to begin with.
+    splats: the splats to start from.
     targets: the pictures; S is a multiple of `ops.TILE`.
     cell: width of a cell that a splat comes from, world units.
     steps: how many.
-    seed: of the order, and of what a step looks at.
+    seed: the seed of the views' order and of the tiles that a step looks at.
     on_progress: called with the number of steps so far and the loss.
 
   Returns: the splats, NumPy's.

@@ -14,7 +14,7 @@ class Head(NamedTuple):
 
   Attributes:
     inside: [N, N, N] bool, axes x, y, z.
-    side: of the cube about the world's origin that it fills, world units.
+    side: the side of the cube about the world's origin that it fills, world units.
   """
 
   inside: np.ndarray

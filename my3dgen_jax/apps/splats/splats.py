@@ -87,10 +87,10 @@ def make(person: Person, one: PhotoLatent, config: SplatsConfig) -> Made:
   """Splats of a latent.
 
   Args:
-    person: whose it is.
+    person: the person whose latent it is.
     one: the latent; one with a generator that was bent to its photo has the
       shape that this shows.
-    config: how.
+    config: the settings.
 
   Raises: UserError: the pictures do not fit, or show nothing.
   """
@@ -167,7 +167,7 @@ def look(
   """What cameras see of a latent after super-resolution, and what counts.
 
   Args:
-    person: whose it is.
+    person: the person whose latent it is.
     one: the latent.
     config: `background` and `level` are used.
     c: [V, 25].
@@ -218,12 +218,12 @@ def write_latents(
   """Writes the splats of each latent.
 
   Args:
-    person: whose they are.
+    person: the person whose latents they are.
     found: the latents.
-    config: how.
+    config: the settings.
     out: the file; its suffix says the format. With several latents their names
       are put before the suffix: `head_photo003.ply`.
-    details: of what made the latents, for the files.
+    details: what made the latents, for the files' metadata.
     log: called with a line a file.
 
   Returns: the files.

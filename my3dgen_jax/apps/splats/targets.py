@@ -45,7 +45,7 @@ def targets_of(views: Views, head: Head | None) -> Targets:
   """What views ask of splats.
 
   Args:
-    views: with depth, of any smaller size.
+    views: the views, with depth maps of any smaller size.
     head: what is to be shown; None: all that is seen.
   """
   from scipy import ndimage  # pylint: disable=import-outside-toplevel

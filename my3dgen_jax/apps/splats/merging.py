@@ -10,7 +10,7 @@ _LEAST_POINTS = 2  # of a cell: one alone is noise
 _FLAT = 0.25  # of a splat's width: its thickness
 _WIDE = 0.55  # standard deviations in the width of a cell
 _LOGIT = 2.0  # of opacity
-_SLANTED = 0.15  # cosine of the angle from which on points count
+_SLANTED = 0.15  # least cosine of the angle at which points count
 _ROUNDS = 24  # of halving
 _POINTS = 2_000_000  # that are merged at most: of large pictures, some
 

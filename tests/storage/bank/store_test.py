@@ -329,7 +329,9 @@ class StoreTest(parameterized.TestCase):
       self.store.read("a")
 
   def test_what_is_no_bank(self):
-    with self.assertRaisesRegex(UserError, "none: there is no bank; create one"):
+    with self.assertRaisesRegex(
+      UserError, "none: there is no bank; create one"
+    ):
       store.Store(self.folder / "none").places()
     other = self.folder / "other"
     other.mkdir()

@@ -114,7 +114,7 @@ class AdapterTest(parameterized.TestCase):
     )
     np.testing.assert_array_equal(out.image_raw, self.plain.image_raw)
     self.assertGreater(np.abs(out.image - self.plain.image).max(), 1e-3)
-    with self.assertRaisesRegex(UserError, "lora.targets: .* fit no layer"):
+    with self.assertRaisesRegex(UserError, "lora.targets: .* match no layer"):
       lora.init(jax.random.key(1), TINY, LoraConfig(targets=("nose",)))
 
   @parameterized.parameters(

@@ -407,8 +407,8 @@ class PhotoFilesTest(parameterized.TestCase):
     self.assertLen(found.videos, 3)
     self.assertEqual(
       found.passed_over(),
-      "8 other files skipped (2 .cr2, 1 without ending, 1 .aae, 1 .doc, "
-      "1 .pdf, and 2 other endings); export raw photos as JPEG",
+      "8 other files skipped (2 .cr2, 1 without extension, 1 .aae, 1 .doc, "
+      "1 .pdf, and 2 other extensions); export raw photos as JPEG",
     )
 
   def test_folder_that_cannot_be_looked_into(self):

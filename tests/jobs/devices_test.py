@@ -74,7 +74,7 @@ class DevicesTest(absltest.TestCase):
     )
 
   def test_too_many(self):
-    with self.assertRaisesRegex(UserError, "devices: 99 are wanted"):
+    with self.assertRaisesRegex(UserError, "devices: 99 requested"):
       devices.local_devices(99)
 
 

@@ -252,7 +252,7 @@ class FilesTest(parameterized.TestCase):
     self.save(overwrite=True)
     (self.folder / "thesis.tex").write_text("")
     self.assert_refused(
-      "holds thesis.tex beside", self.folder, lambda: self.save(overwrite=True)
+      "holds thesis.tex besides", self.folder, lambda: self.save(overwrite=True)
     )
     self.weights.unlink()
     self.assert_refused(

@@ -418,7 +418,7 @@ class FilesTest(parameterized.TestCase):
     load_lpips(self.folder)
     (self.folder / "thesis.tex").write_text("")
     self.assert_refused(
-      "holds thesis.tex beside", self.folder, lambda: self.save(overwrite=True)
+      "holds thesis.tex besides", self.folder, lambda: self.save(overwrite=True)
     )
     self.weights.unlink()
     self.assert_refused(

@@ -67,7 +67,7 @@ class ConventionsTest(parameterized.TestCase):
     self.write(OTHERS[convention](c))
     with self.assertRaisesRegex(
       UserError,
-      f"^{self.folder}.*photo0.*; the labels look like {convention}: give "
+      f"^{self.folder}.*photo0.*; the labels look like {convention}: set "
       f"--camera_convention={convention}$",
     ):
       open_album(self.folder)

@@ -149,7 +149,7 @@ class FitTest(parameterized.TestCase):
       "too_few",
       samples(99),
       np.arange(99.0),
-      "w: 99 samples are too few: share 0.1 of them is 9, .* 10 are needed",
+      "w: 99 samples are too few: share 0.1 selects 9, .* 10 are needed",
     ),
     (
       "too_few_of_a_label",
@@ -267,7 +267,7 @@ class ConditionedTest(parameterized.TestCase):
       (mixed, [b, c], "'mixed' without 'b, c'"),
     ):
       with self.assertRaisesRegex(
-        UserError, f"^others: nothing is left of {names}: .* leave some"
+        UserError, f"^others: nothing is left of {names}, .* leave some"
       ):
         directions.conditioned(direction, others)
 
@@ -495,7 +495,7 @@ class DirectionFileTest(FileTest):
     np.save(self.path, np.array([Hostile()], object), allow_pickle=True)
     self.assert_refused("not a .npy file of numbers; write it again")
     self.path.write_bytes(pickle.dumps(Hostile()))
-    self.assert_refused("no .npy file of numbers alone")
+    self.assert_refused("not a .npy file of numbers")
     self.assertFalse(canary.exists())
 
   def test_damaged_files(self):
@@ -539,7 +539,7 @@ class DirectionFileTest(FileTest):
     stem = name.split(".")[0]
     quote = "'" if " " in name else ""
     self.assert_refused(
-      f"PyTorch; convert it: python converters/direction_to_npy.py --input "
+      f"PyTorch file; convert it: python converters/direction_to_npy.py --input "
       f"{quote}{path}{quote} --output {quote}{self.folder}/{stem}.npy"
       f"{quote}$",
       path,

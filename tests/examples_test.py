@@ -2,24 +2,17 @@
 
 import contextlib
 import io
-import os
 import pathlib
 import re
 import runpy
 import tempfile
-import types
-from unittest import mock
 
 import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 from PIL import Image
 
-import my3dgen_jax
-from my3dgen_jax import lora, LoraConfig
-from my3dgen_jax.demo.shipped import PRIOR
 from my3dgen_jax.tracing import platforms
-from tests.support import golden
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 EXAMPLES = sorted(path.name for path in ROOT.glob("examples/[0-9]*.py"))
@@ -109,36 +102,6 @@ class ExamplesTest(parameterized.TestCase):
   def test_10_own_planes(self):
     self.assert_falls(self.run_example("10_own_planes.py"))
     self.assert_picture("10_own_planes.png", 3)
-
-  def test_readme(self):
-    """Its snippets one after another, with the shipped prior's weights."""
-    config, _ = my3dgen_jax.load_config(PRIOR)
-    os.makedirs("runs/obama")
-    adapter = lora.init(jax.random.key(1), config, LoraConfig(rank=2))
-    lora.save("runs/obama/adapter.safetensors", adapter, LoraConfig(rank=2))
-    snippets = re.findall(
-      r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
-    )
-    self.assertLen(snippets, 3)
-    anchors = golden.draw("anchors", (6, config.num_ws, config.w_dim))
-    names = {
-      "anchors": types.SimpleNamespace(ws=anchors),
-      "ws": anchors[:2],
-      "direction": anchors[0, 0],
-    }
-    load = my3dgen_jax.load_generator
-    with mock.patch.object(
-      my3dgen_jax, "load_generator", side_effect=lambda folder: load(PRIOR)
-    ):
-      for snippet in snippets:
-        exec(snippet, names)  # pylint: disable=exec-used
-    self.assertEqual(names["smiling"].shape, anchors[:2].shape)
-    self.assertEqual(names["out"].image.shape, (1, 128, 128, 3))
-    self.assertEqual(names["samples"].sigma.shape, (1, 9, 1))
-    self.assertEqual(names["obama"].lora, LoraConfig(rank=2))
-    self.assertEqual(
-      jax.tree.structure(names["grads"]), jax.tree.structure(names["person"])
-    )
 
 
 if __name__ == "__main__":

@@ -395,7 +395,7 @@ class BadInputTest(Case):
       r"mask.png: is 9x9, the photo is 64x64", album, mask=path
     )
     images.write_png(path, np.zeros((SIDE, SIDE, 3), np.uint8))
-    self.assert_refused("mask.png: a mask must be grey", album, mask=path)
+    self.assert_refused("mask.png: a mask must be gray", album, mask=path)
     path.write_bytes(b"no picture")
     self.assert_refused("mask.png: is damaged", album, mask=path)
     self.assert_refused("nowhere.png: ", album, mask="nowhere.png")

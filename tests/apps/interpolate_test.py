@@ -284,7 +284,7 @@ class FilesTest(parameterized.TestCase):
       "anchors: there is none of 'photo9': runs/tiny has "
       "photo00.png, .*ends in .npz",
     ),
-    (["0", "4"], "anchors: there is none for '4'"),
+    (["0", "4"], "anchors: there is none of '4'"),
     (["0", "/nowhere/x.npz"], "/nowhere/x.npz: missing"),
   )
   def test_bad_anchors(self, names, pattern):

@@ -41,8 +41,8 @@ class ErrorsTest(parameterized.TestCase):
     (AttributeError("face_mesh"), r"^needs it \(face_mesh\)"),
     (
       ImportError("libGL.so.1: cannot open shared object file"),
-      "^CV is installed, but cannot be loaded: libGL.so.1: .*; install what it "
-      "misses, on Debian and Ubuntu: apt install libgl1",
+      "^CV is installed, but cannot be loaded: libGL.so.1: .*; install the "
+      "missing library, on Debian and Ubuntu: apt install libgl1",
     ),
     (
       ImportError("bad magic number"),

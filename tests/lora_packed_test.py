@@ -315,8 +315,8 @@ class FileTest(FileCase):
 
     large = '{"a":{"lora_a":[1000000000,1000000000],"lora_b":[3,5]}}'
     for text, message in {
-      "": "do not tell shapes",
-      "[": "do not tell shapes",
+      "": "has no valid shapes",
+      "[": "has no valid shapes",
       "{}": "has no shape",
       '{"a":[1,-2]}': "a has no shape",
       '{"a":[1.5]}': "a has no shape",
@@ -463,7 +463,7 @@ class BasisTest(FileCase):
       found = lora.load(self.path, TINY, places=places)
       chex.assert_trees_all_equal(found.lora, expected)
     with self.assertRaisesRegex(
-      CheckpointError, "coefficients of the shared basis .*beside the adapter$"
+      CheckpointError, "needs the shared basis .*next to the adapter$"
     ):
       lora.load(self.path, TINY)
     # Another basis of that name is not taken for it.
@@ -548,7 +548,7 @@ class BasisTest(FileCase):
       self.save(basis=basis)
     del self.leaves[next(iter(basis.directions))]
     self.lora = unflatten_dict(self.leaves)
-    with self.assertRaisesRegex(UserError, "^basis: .*fit one to adapters"):
+    with self.assertRaisesRegex(UserError, "^basis: .*fit a basis to adapters"):
       self.save(dtype="int8", basis=basis)
     with self.assertRaisesRegex(UserError, "rank: no layer is larger"):
       self.fit(rank=10**4)

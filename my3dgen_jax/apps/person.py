@@ -361,7 +361,7 @@ def _of_bank(
   base_id = generator_digest(checkpoint)
   if opened.base != base_id:
     raise CheckpointError(
-      f"{opened.folder}: is a bank of the base {opened.base[:ID_LENGTH]}, "
+      f"{opened.folder}: is a bank for the base {opened.base[:ID_LENGTH]}, "
       f"{checkpoint} is {base_id[:ID_LENGTH]}; give the bank's with --checkpoint"
     )
   found = opened.read(person, check=True)

@@ -31,20 +31,13 @@ _PERSON = cli.listing(
   "person", [], "Ids of the bank's people to show; default: everyone."
 )
 _CHECKPOINT = cli.string(
-  "checkpoint",
-  None,
-  "Folder of the base generator, if it has moved; or a bare base to show.",
+  "checkpoint", None, "Folder of the moved base generator, or of a bare base."
 )
 _DIRECTIONS = cli.listing(
-  "directions",
-  [],
-  "Direction files (.npy) to edit along; default: smile and age for people of "
-  "the demo.",
+  "directions", [], "Direction files (.npy); default: the demo's smile and age."
 )
 _OPEN = cli.boolean(
-  "open",
-  False,
-  "Open the page in the browser of this machine, if it has a display.",
+  "open", False, "Open the page in this machine's browser, if it has a display."
 )
 _CONFIG = config_flags.define(ViewerConfig)
 _NOBODY = "nothing to show; give --run, --runs, --bank or --checkpoint"

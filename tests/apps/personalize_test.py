@@ -556,7 +556,7 @@ class BadInputTest(JobTest):
       {"tuning": TuningConfig(batch_size=3, accumulation=2)},
       "batch_size: .*multiple",
     ),
-    ({"lora": LoraConfig(targets=("foo",))}, "lora_targets: foo fit no"),
+    ({"lora": LoraConfig(targets=("foo",))}, "lora_targets: foo match no"),
     ({"lora": LoraConfig(rank=0)}, "lora_rank: "),
     ({"cache": "/proc/nowhere"}, "/proc/nowhere: cannot be written: .*--ca"),
     (

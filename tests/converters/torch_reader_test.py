@@ -368,8 +368,8 @@ class RefusedTest(parameterized.TestCase):
     ("unknown", b"\xff.", "0xff"),
     ("protocol", b"\x80\x09.", "protocol 9"),
     ("frame", b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xffN.", "short"),
-    ("call_of_number", b"K\x01)R.", "no class"),
-    ("call_of_text", b"X\x02\x00\x00\x00os)R.", "no class"),
+    ("call_of_number", b"K\x01)R.", "not a class"),
+    ("call_of_text", b"X\x02\x00\x00\x00os)R.", "not a class"),
     ("arguments", b"ccollections\nOrderedDict\nNR.", "arguments"),
     ("too_many", b"ccollections\nOrderedDict\n(NNNtR.", "3 arguments"),
     ("class_called", b"cbuiltins\nint\n)R.", "builtins.int"),
@@ -394,12 +394,12 @@ class RefusedTest(parameterized.TestCase):
     ("negative", b"T\xff\xff\xff\xff.", "negative"),
     ("digits", b"I" + b"9" * 500 + b"\n.", "digits"),
     ("long_integer", b"\x8b\xff\xff\x00\x00" + b"1" * 65535 + b".", "bytes"),
-    ("no_integer", b"Iabc\n.", "no integer"),
-    ("no_float", b"Fabc\n.", "no number"),
+    ("no_integer", b"Iabc\n.", "not an integer"),
+    ("no_float", b"Fabc\n.", "not a number"),
     ("quotes", b"Sabc\n.", "quotes"),
     ("escape", b"S'\\x4'\n.", "escape"),
     ("line", b"S" + b"a" * 5000, "without an end"),
-    ("name_no_text", b"K\x01K\x02\x93.", "no text"),
+    ("name_no_text", b"K\x01K\x02\x93.", "not a text"),
     ("long_name", b"Xtrai\x00\x00\x00\x00.", "short"),
     ("persistent", b"Pabc\n.", "reference"),
     ("persistent_bin", b"K\x01Q.", "reference"),
@@ -451,7 +451,7 @@ class RefusedTest(parameterized.TestCase):
     (
       "bytes",
       Call(Global("torch.storage", "_load_from_bytes"), ("x",)),
-      "no bytes",
+      "not bytes",
     ),
     (
       "no_storage",
@@ -537,7 +537,7 @@ class RefusedTest(parameterized.TestCase):
   @parameterized.named_parameters(
     ("number", {"w": 1}, "'w'"),
     ("none", None, "None"),
-    ("key", {1: 2}, "no text"),
+    ("key", {1: 2}, "not a text"),
     ("object", ["x"], "list"),
   )
   def test_state_dict(self, value, reason):

@@ -276,7 +276,7 @@ class PhotoFilesTest(parameterized.TestCase):
     whole = self.saved(Image.fromarray(quarters(200, 200)), "whole.jpg")
     data = whole.read_bytes()
     for name, content, reason in (
-      ("text.jpg", b"no photo\n" * 9, "is damaged, or no photo"),
+      ("text.jpg", b"no photo\n" * 9, "is damaged, or not a photo"),
       ("cut.jpg", data[: len(data) // 2], "is truncated"),
       ("head.jpg", data[:20], "."),
       ("empty.jpg", b"", "is empty"),

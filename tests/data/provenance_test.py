@@ -471,7 +471,7 @@ class ReadOriginTest(parameterized.TestCase):
   def test_no_picture(self):
     for content in (b"", b"text", bytes(100), b"\xff\xd8\xff"):
       self.path.write_bytes(content)
-      self.assert_refused("is damaged, or no PNG")
+      self.assert_refused("is damaged, or not a PNG")
     self.path.unlink()
     with self.assertRaises(FileNotFoundError):
       provenance.read_origin(self.path)

@@ -185,7 +185,7 @@ class BankCommandTest(parameterized.TestCase):
     (
       2,
       ["--bank=kept", "--person=ann", "--run=runs/ann"],
-      "--run and --bank: give one",
+      "--run and --bank exclude each other",
     ),
     (
       1,

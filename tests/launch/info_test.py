@@ -84,9 +84,9 @@ class InfoCommandTest(absltest.TestCase):
 
   def test_bad_input(self):
     for code, pattern, *flags in (
-      (2, "give one of"),
+      (2, "give exactly one of"),
       (1, "unknown name", "--preset=x"),
-      (2, "give one of", "--preset=x", "--run=y"),
+      (2, "give exactly one of", "--preset=x", "--run=y"),
       (1, "config.json: missing", "--run=/nowhere"),
       (1, "no such folder", "--checkpoint=/nowhere"),
       (1, "/nowhere: cannot be read", "--adapter=/nowhere"),

@@ -11,7 +11,7 @@ from absl.testing import absltest, flagsaver, parameterized
 from my3dgen_jax.launch import enhance, prepare  # declare the flags
 from my3dgen_jax.launch.support import cli, renamed_flags
 
-del enhance, prepare
+del enhance
 
 
 class RenamedFlagsTest(parameterized.TestCase):
@@ -45,7 +45,7 @@ class RenamedFlagsTest(parameterized.TestCase):
     path.write_text("--min_colour=7.5\n--task=colour\n")
     notes = io.StringIO()
     with contextlib.redirect_stderr(notes):
-      cli._parse(["prepare", f"--flagfile={path}"])
+      cli._parse(["prepare", f"--flagfile={path}"], main=prepare.main)
     self.assertEqual(flags.FLAGS["min_color"].value, 7.5)
     self.assertEqual(flags.FLAGS["task"].value, "color")
     self.assertIn("--min_colour is now --min_color", notes.getvalue())

@@ -174,7 +174,7 @@ class ScenesTest(parameterized.TestCase):
     self.assertEqual(scene.name, "seed0001_a_smile")
     self.assertIn("moved onto the hull", lines[0])
     bare = dataclasses.replace(self.one, anchors=None)
-    with self.assertRaisesRegex(UserError, "bare checkpoint has no anchors"):
+    with self.assertRaisesRegex(UserError, "a bare checkpoint or a lone adapter has no anchors"):
       scenes.edits(bare, seeds, SMILE, config)
 
   def test_compared(self):
@@ -237,7 +237,7 @@ class ScenesTest(parameterized.TestCase):
       path.write_bytes(b"damaged")
       with self.assertRaisesRegex(UserError, f"^{path}: is damaged"):
         scenes.find(self.one, [str(path)])
-      with self.assertRaisesRegex(UserError, "0.pt: is a file of PyTorch; con"):
+      with self.assertRaisesRegex(UserError, "0.pt: is a PyTorch file; con"):
         scenes.find(self.one, [f"{folder}/0.pt"])
       with self.assertRaisesRegex(UserError, "no.npy: cannot be read: No such"):
         scenes.find(self.one, [f"{folder}/no.npy"])

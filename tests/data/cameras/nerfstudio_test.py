@@ -57,7 +57,7 @@ class NerfstudioTest(parameterized.TestCase):
     (dict(), r"frames\[0\]: has neither fl_x nor camera_angle_x"),
     (dict(fl_x=1, w="a", h=2), r"frames\[0\]: w: expected a number"),
     (dict(fl_x=1, w=0, h=2), r"w: expected pixels, > 0"),
-    (dict(fl_x=1, w=1, h=1, k1=0.2), "k1: the lens is not straight"),
+    (dict(fl_x=1, w=1, h=1, k1=0.2), "k1: the lens is distorted"),
     (dict(camera_angle_x=4), "camera_angle_x: expected radians"),
   )
   def test_bad_transforms(self, shared, message):

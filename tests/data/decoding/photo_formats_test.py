@@ -259,7 +259,7 @@ class PhotoFormatsTest(parameterized.TestCase):
     (b"%PDF-1.7\n" + bytes(50), "is a PDF"),
     (b"8BPS\0\1" + bytes(50), "is a Photoshop file"),
     (b"\n<!DOCTYPE html><title>Not found</title>", "is a web page"),
-    (b"anything else at all, thirty-two or so", "is damaged, or no photo"),
+    (b"anything else at all, thirty-two or so", "is damaged, or not a photo"),
   )
   def test_the_true_reason(self, content, reason):
     path = self.folder / "a.jpg"

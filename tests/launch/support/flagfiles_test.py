@@ -39,8 +39,8 @@ class FlagfilesTest(parameterized.TestCase):
 
   @parameterized.parameters(
     (b"--x=\xff\xfe", "not a text file; save it as UTF-8"),
-    (b"\x00" * 9, "is not text"),
-    (b"\xff\xfea", "is not text"),
+    (b"\x00" * 9, "not a text file"),
+    (b"\xff\xfea", "not a text file"),
     (b" " * 2**21, "too large to be a flagfile"),
   )
   def test_no_text(self, data, message):

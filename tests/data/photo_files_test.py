@@ -281,7 +281,7 @@ class PhotoFilesTest(parameterized.TestCase):
       ("head.jpg", data[:20], "."),
       ("empty.jpg", b"", "is empty"),
       ("brand.heic", b"\0\0\0\x18ftypheic" + 20 * b"\0", "."),
-      ("page.pdf.jpg", b"%!PS-Adobe-3.0 EPSF\n" * 9, "no photo"),
+      ("page.pdf.jpg", b"%!PS-Adobe-3.0 EPSF\n" * 9, "not a photo"),
     ):
       path = self.folder / name
       path.write_bytes(content)

@@ -73,7 +73,7 @@ class EditExampleTest(absltest.TestCase):
       (golden.FOLDER / "demo_run" / "config.json").read_text()
     )["settings"]["album"]
     self.assertIn(f"--demo_person={album.rpartition('_')[2]}", flags)
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "docs/edit.md").read_text()
     self.assertIn(
       "launch.edit --run=runs/demo --demo_attribute=smile --without=age \\\n"
       f"    --start={','.join(PHOTOS)} ",

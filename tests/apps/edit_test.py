@@ -555,7 +555,11 @@ class CommandTest(Case):
     (["--labels=a.csv", "--samples=s", "--without=age"], 2, "--without: age"),
     (["--direction=a.npy", "--strengths=1,x"], 2, "--strengths: "),
     (["--direction=a.npy", "--beta=2"], 1, "beta: "),
-    (["--direction=a.npy", "--out=o"], 2, "--run, or --checkpoint for a bare base"),
+    (
+      ["--direction=a.npy", "--out=o"],
+      2,
+      "--run, or --checkpoint for a bare base",
+    ),
   )
   def test_bad_flags_are_one_line(self, flags, code, text):
     result = commands.run("edit", *flags, cwd=self.folder)

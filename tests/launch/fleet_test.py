@@ -107,7 +107,11 @@ class FleetCommandTest(parameterized.TestCase):
   @parameterized.parameters(
     ((), 2, "error: --manifest is missing"),
     (("status",), 2, "error: --out is missing"),
-    (("stop",), 2, "error: expected an action \(run, status\) before all flags"),
+    (
+      ("stop",),
+      2,
+      r"error: expected an action \(run, status\) before all flags",
+    ),
     (("status", "--out=none"), 1, "error: none: has no people"),
     (("--manifest=no.csv", "--out=x"), 1, "error: no.csv: no such file"),
     (("--manifest=a.csv", "--out=x"), 2, "error: a.csv, line 2, ann: has neit"),

@@ -214,7 +214,7 @@ class SeveralProcessesTest(parameterized.TestCase):
       self.assertRegex(
         err,
         r"\Aerror: [^\n]*process 1: settings.tuning.steps "
-        r"is not that of process 0[^\n]*\n\Z",
+        r"differs from that of process 0[^\n]*\n\Z",
       )
     self.assertFalse((self.folder / "differ").exists())
 

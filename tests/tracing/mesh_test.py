@@ -174,8 +174,11 @@ class MeshTest(parameterized.TestCase):
       )
     )(x, y)
     for actual in (found, mapped):
-      for mine, expected in zip(actual, right):
-        self.assertLess(golden.relative_error(mine, expected), 1e-5)
+      # A quarter of the batch takes other convolutions than all of it, and maxima
+      # that nearly tie then pass gradients elsewhere (1.8e-4 on an AMD EPYC); a
+      # mean that is forgotten changes them by a factor.
+      for mine, expected, most in zip(actual, right, (1e-5, 1e-3)):
+        self.assertLess(golden.relative_error(mine, expected), most)
 
 
 if __name__ == "__main__":

@@ -244,7 +244,7 @@ class PrepareTest(parameterized.TestCase):
     told = "\n".join(self.told)
     for line in (
       r"set aside 1: blurred \(--min_sharpness\)",
-      r"set aside 1: grey \(--min_color\)",
+      r"set aside 1: gray \(--min_color\)",
       r"set aside 1: tiny, 2. to 2. pixels \(--min_scale=0.3\d? takes them\)",
       r"set_aside.png; --keep=NAME,NAME --overwrite keeps those you want",
     ):
@@ -544,7 +544,7 @@ class PrepareTest(parameterized.TestCase):
     np.testing.assert_allclose(again["me.jpg"][0]["points"], points, atol=0.01)
 
   def test_a_missing_detector_is_said_before_videos_are_read(self):
-    (self.photos / "me.mp4").write_bytes(b"no video")
+    (self.photos / "me.mp4").write_bytes(b"not a video")
     with mock.patch.object(
       mediapipe_models, "check", side_effect=UserError("no MediaPipe")
     ):
@@ -973,7 +973,7 @@ class PrepareTest(parameterized.TestCase):
         dotted_faces.photo((dotted_faces.label(yaw), CORNER, SIDE), seed=i)
       )
     video.close()
-    (self.photos / "broken.mp4").write_bytes(b"no video" * 99)
+    (self.photos / "broken.mp4").write_bytes(b"not a video" * 99)
 
     def find(image):
       # A video's colours are not exact.
@@ -991,7 +991,7 @@ class PrepareTest(parameterized.TestCase):
     self.assertAlmostEqual(found[0], 0, delta=3)
     self.assertAlmostEqual(found[2], 30, delta=3)
     rows = self.report()
-    self.assertIn("no video", rows["broken.mp4"]["reason"])
+    self.assertIn("not a video", rows["broken.mp4"]["reason"])
     self.assertIn(
       "other frames show this pose", [row["reason"] for row in rows.values()]
     )

@@ -174,7 +174,9 @@ class ScenesTest(parameterized.TestCase):
     self.assertEqual(scene.name, "seed0001_a_smile")
     self.assertIn("moved onto the hull", lines[0])
     bare = dataclasses.replace(self.one, anchors=None)
-    with self.assertRaisesRegex(UserError, "a bare checkpoint or a lone adapter has no anchors"):
+    with self.assertRaisesRegex(
+      UserError, "a bare checkpoint or a lone adapter has no anchors"
+    ):
       scenes.edits(bare, seeds, SMILE, config)
 
   def test_compared(self):

@@ -146,6 +146,18 @@ def open_offline(
   return page, problems
 
 
+def painted(page: Any, **view: Any) -> np.ndarray:
+  """What the page of a head paints, [size, size, 3] in [0, 1].
+
+  Args:
+    page: the page that `open_offline` returned.
+    **view: the view, as `Head.view` of head.js takes it.
+  """
+  found = page.evaluate("view => head.view(view)", view)
+  shape = (found["size"], found["size"], 4)
+  return np.reshape(found["pixels"], shape)[..., :3] / 255
+
+
 @contextlib.contextmanager
 def opened(
   path: pathlib.Path,

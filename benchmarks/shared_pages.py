@@ -74,13 +74,18 @@ def main():
       print(f"{content}: written in {time.perf_counter() - began:.0f} s")
       with browser_lib.chromium() as chromium:
         page, problems = browser_views.open_offline(chromium, path)
-        shown = [_view(page, yaw, wanted.shape[1]) for yaw in _YAWS]
-        large = np.stack([_view(page, yaw, side) for yaw in _YAWS])
+        look = lambda size, page=page: np.stack(
+          [
+            browser_views.painted(page, yaw=float(yaw), size=size)
+            for yaw in _YAWS
+          ]
+        )
+        shown, large = look(wanted.shape[1]), look(side)
         speed = page.evaluate("head.speed({size: 256, count: 20})")
         if problems:
           raise AssertionError(f"{path}: {problems}")
       rows.append(large)
-      psnr = -10 * np.log10(((np.stack(shown) - wanted) ** 2).mean((1, 2, 3)))
+      psnr = -10 * np.log10(((shown - wanted) ** 2).mean((1, 2, 3)))
       print(
         f"{content}: {path.stat().st_size / 1e6:.2f} MB; PSNR {_words(psnr, 1)} "
         f"dB; LPIPS to image {_words(distance(large, image), 4)}; "
@@ -90,14 +95,6 @@ def main():
   if _PICTURE.value:
     sheet = np.concatenate([np.concatenate(list(row), 1) for row in rows])
     Image.fromarray(np.uint8(sheet * 255 + 0.5)).save(_PICTURE.value)
-
-
-def _view(page: Any, yaw: float, size: int) -> np.ndarray:
-  """What the page paints, [size, size, 3] in [0, 1]."""
-  view = {"yaw": float(yaw), "size": size}
-  found = page.evaluate("view => head.view(view)", view)
-  shape = (found["size"], found["size"], 4)
-  return np.reshape(found["pixels"], shape)[..., :3] / 255
 
 
 def _words(values: Any, digits: int) -> str:

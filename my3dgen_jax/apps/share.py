@@ -23,7 +23,7 @@ from my3dgen_jax.apps.rendering.scenes import Scene
 from my3dgen_jax.apps.rendering.views import ViewsConfig
 from my3dgen_jax.apps.sharing import pages
 from my3dgen_jax.apps.sharing.cloud import Cloud, reach_of
-from my3dgen_jax.apps.sharing.field import check_fits, make_field
+from my3dgen_jax.apps.sharing.field import check_fits, Field, make_field
 from my3dgen_jax.apps.splats import splats
 from my3dgen_jax.apps.splats.splats import (
   MAX_SPLATS,
@@ -58,8 +58,8 @@ class ShareConfig:
   )
   stops: int = setting(
     3,
-    "Faces to store from one latent to the next, both counted; the page "
-    "mixes the planes of neighbors in between.",
+    "Faces to store from one latent to the next, both counted; in between, the "
+    "page mixes the planes of neighbors, or shows the nearer one's splats.",
     low=2,
     high=_MOST_STOPS,
   )
@@ -85,9 +85,9 @@ class ShareConfig:
       raise UserError(
         f"content: expected {' or '.join(CONTENTS)}, got {self.content!r}"
       )
-    self.fit.validate()
     checks.whole_number("stops", self.stops, 2, _MOST_STOPS)
     self.limits.validate()
+    self.fit.validate()
     if not self.title.strip() or len(self.title) > _MOST_TITLE:
       raise UserError(
         f"title: expected 1 to {_MOST_TITLE} letters, got {len(self.title)}"
@@ -210,32 +210,21 @@ def write_rows(
       "page; name fewer latents, or lower --stops"
     )
   model = rows[0].generator.module.config
-  check = check_fits if config.content == CONTENTS[0] else splats.check_fits
+  is_field = config.content == CONTENTS[0]
+  check = check_fits if is_field else splats.check_fits
   for row in rows:
     check(row.generator.module.config)
-  faces, done = [], 0
-  for row in rows:
-    _, intrinsics = cameras.unpack_label(row.c)
-    focal = float(intrinsics[0, 0])
-    names = [f"{row.source} {mark}".strip() for mark in row.marks]
-    if config.content == CONTENTS[0]:
-      content = make_field(
-        row.generator,
-        row.ws,
-        names,
-        yaw=config.limits.yaw,
-        pitch=config.limits.pitch,
-        focal=focal,
-      )
-    else:
-      content = _cloud(row, names, config.fit, devices or jax.devices()[:1])
-    faces.append(pages.Face(row.label, row.marks, row.first, content, focal))
-    done += len(row.ws)
-    on_progress(done)
-  faces = _alike(faces)
+  contents = (
+    _fields(rows, config.limits, on_progress)
+    if is_field
+    else _clouds(rows, config.fit, devices or jax.devices()[:1], on_progress)
+  )
   poster, side = _poster(rows[0], origin)
-  content = pages.head_page(
-    faces,
+  page = pages.head_page(
+    [
+      pages.Face(row.label, row.marks, row.first, content, _focal(row))
+      for row, content in zip(rows, contents)
+    ],
     config=model.rendering,
     limits=config.limits,
     poster=poster,
@@ -244,7 +233,7 @@ def write_rows(
     title=config.title,
   )
   with replacing(path) as file:
-    file.write(content.encode())
+    file.write(page.encode())
 
 
 def check_path(out: str | os.PathLike) -> pathlib.Path:
@@ -308,37 +297,65 @@ def _row(scene: Scene, label: str) -> Row:
   )
 
 
-def _cloud(
-  row: Row,
-  names: Sequence[str],
+def _fields(
+  rows: Sequence[Row], limits: Limits, on_progress: Callable[[int], None]
+) -> list[Field]:
+  """The field of each row."""
+  found, done = [], 0
+  for row in rows:
+    found.append(
+      make_field(
+        row.generator,
+        row.ws,
+        _names(row),
+        yaw=limits.yaw,
+        pitch=limits.pitch,
+        focal=_focal(row),
+      )
+    )
+    done += len(row.ws)
+    on_progress(done)
+  return found
+
+
+def _clouds(
+  rows: Sequence[Row],
   config: SplatsConfig,
   devices: Sequence[jax.Device],
-) -> Cloud:
-  """The splats of each stop of a row."""
-  stops = []
-  for name, ws in zip(names, row.ws):
-    # The fit would divide by what is not finite, and show nothing.
-    if not np.isfinite(ws).all():
-      raise UserError(f"{name}: its latent holds numbers that are not finite")
-    stops.append(
-      splats.make_of(
-        row.generator, name, ws, row.c, config, devices=devices
-      ).splats
-    )
-  size = row.generator.module.config.img_resolution
-  return Cloud(stops, reach_of(stops), size)
-
-
-def _alike(faces: Sequence[pages.Face]) -> list[pages.Face]:
-  """Faces whose splats lie in one cube, as the page says it once."""
-  clouds = [face.content for face in faces if isinstance(face.content, Cloud)]
-  if not clouds:
-    return list(faces)
-  reach = max(cloud.reach for cloud in clouds)
+  on_progress: Callable[[int], None],
+) -> list[Cloud]:
+  """The splats of each row, all in one cube, which the page describes once."""
+  stops, done = [], 0
+  for row in rows:
+    made = []
+    for name, ws in zip(_names(row), row.ws):
+      # The fit would divide by what is not finite, and show nothing.
+      if not np.isfinite(ws).all():
+        raise UserError(f"{name}: its latent holds numbers that are not finite")
+      made.append(
+        splats.make_of(
+          row.generator, name, ws, row.c, config, devices=devices
+        ).splats
+      )
+    stops.append(made)
+    done += len(made)
+    on_progress(done)
+  reach = reach_of([one for made in stops for one in made])
   return [
-    face._replace(content=dataclasses.replace(cloud, reach=reach))
-    for face, cloud in zip(faces, clouds)
+    Cloud(made, reach, row.generator.module.config.img_resolution)
+    for row, made in zip(rows, stops)
   ]
+
+
+def _names(row: Row) -> list[str]:
+  """What messages call the faces of a row."""
+  return [f"{row.source} {mark}".strip() for mark in row.marks]
+
+
+def _focal(row: Row) -> float:
+  """The focal length of a row's camera, in image sizes."""
+  _, intrinsics = cameras.unpack_label(row.c)
+  return float(intrinsics[0, 0])
 
 
 def _poster(row: Row, origin: Origin) -> tuple[bytes, int]:

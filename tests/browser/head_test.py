@@ -10,6 +10,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest
 
+from benchmarks import browser_views
 from my3dgen_jax.apps import share
 from my3dgen_jax.apps.rendering import render, scenes
 from my3dgen_jax.apps.sharing import field
@@ -59,8 +60,6 @@ class HeadTest(absltest.TestCase):
 
   def open(self, script="", path=None, **options):
     """The page, and what goes wrong on it."""
-    from benchmarks import browser_views
-
     page, problems = browser_views.open_offline(
       self.chromium, path or self.path, script, **options
     )
@@ -69,10 +68,7 @@ class HeadTest(absltest.TestCase):
 
   def view(self, page, **view):
     """What the page paints, [size, size, 3] in [0, 1]."""
-    found = page.evaluate("view => head.view(view)", view)
-    return (
-      np.reshape(found["pixels"], (found["size"],) * 2 + (4,))[..., :3] / 255
-    )
+    return browser_views.painted(page, **view)
 
   @functools.cached_property
   def wanted(self):

@@ -39,19 +39,15 @@ class Content(Protocol):
   @property
   def kind(self) -> str:
     """The name of the script that draws it."""
-    raise NotImplementedError
 
   def content(self, stop: int) -> bytes:
     """A stop's bytes, before they are packed."""
-    raise NotImplementedError
 
   def facts(self) -> dict[str, Any]:
     """What the script needs to know of all faces."""
-    raise NotImplementedError
 
   def own_facts(self) -> dict[str, Any]:
     """What it needs to know of this one."""
-    raise NotImplementedError
 
 
 class Face(NamedTuple):

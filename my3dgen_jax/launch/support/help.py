@@ -42,7 +42,7 @@ FIRST: Mapping[str, Sequence[str]] = {
   "report": ("run", "scrub"),
   "share": (
     *("run", "latents", "seeds", "out", "between", "direction"),
-    *("strengths", "title"),
+    *("strengths", "content", "title"),
   ),
   "splats": (
     *("run", "latents", "seeds", "checkpoint", "out"),
@@ -135,10 +135,11 @@ def install(main: Callable[[], None]):
   Args:
     main: the command's function; its module's docstring is what help shows.
   """
+  module = sys.modules[main.__module__]
   show = lambda **options: (
     lambda: of_command(
-      pathlib.Path(main.__code__.co_filename).stem,
-      main.__globals__.get("__doc__") or "",
+      pathlib.Path(module.__file__ or "").stem,
+      module.__doc__ or "",
       flags.FLAGS,
       **options,
     )

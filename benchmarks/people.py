@@ -34,7 +34,7 @@ WAYS = {
     5000 * 4,
   ),
   "a tenth of the steps": (50 * 50, 500 * 4),
-  "anchors from an encoder (not built yet), 500 steps": (50, 500 * 4),
+  "anchors from an encoder, 500 steps": (50, 500 * 4),
 }
 # kB a person at FFHQ size; the first from the parameters, the others from
 # `benchmarks.adapter_sizes`.

@@ -19,8 +19,8 @@ TITLE = "The demo's prior knows no real faces"  # on pictures
 KNOWS = "only procedural people, no real ones: it is the demo's"
 _PRIOR = (
   "the generator is the demo's, which has only seen procedural people: a real "
-  "face becomes a painted mask; convert a published checkpoint, see README, "
-  "'Where each weight file comes from'"
+  "face becomes a painted mask; convert a published checkpoint, see "
+  "docs/weights_and_converters.md"
 )
 _JUDGES = (
   "the demo's LPIPS and identity network have only seen procedural people: "

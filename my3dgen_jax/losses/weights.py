@@ -67,9 +67,7 @@ class Kind:
   @property
   def source(self) -> str:
     """Where to get what is missing."""
-    return (
-      f"convert {self.files}, see README, 'Where each weight file comes from'"
-    )
+    return f"convert {self.files}, see docs/weights_and_converters.md"
 
   def save(
     self,

@@ -35,8 +35,8 @@ VARIABLES_FOLDER = "variables"
 DEMO = "demo"  # the source of weights that the demo trained
 
 _SOURCE = (
-  "convert e.g. NVIDIA's ffhqrebalanced512-128.pkl (some 0.4 GB), see README, "
-  "'Where each weight file comes from'"
+  "convert e.g. NVIDIA's ffhqrebalanced512-128.pkl (some 0.4 GB), see "
+  "docs/weights_and_converters.md"
 )
 
 

@@ -49,7 +49,7 @@ class RenderFilesConfig:
   )
   camera_convention: str = setting(
     "",
-    "Convention of a file's cameras, see README; default: EG3D's, or that of "
+    "Convention of a file's cameras, see docs/cameras_and_conventions.md; default: EG3D's, or that of "
     "the file's kind.",
   )
   yaws: tuple[float, ...] = setting(

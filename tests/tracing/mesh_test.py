@@ -146,8 +146,11 @@ class MeshTest(parameterized.TestCase):
     )
     self.assert_as_without(jax.jit(inside)(tree, ws, c))
 
-  @parameterized.parameters("lpips", "dists")
-  def test_losses(self, name):
+  # DISTS's gradient is badly conditioned: where a quarter of the batch takes other
+  # convolutions than all of it, it differs by 4e-5 to 2.8e-4 for each of eight
+  # seeds (AMD EPYC), its value by 1e-6. A mean that is forgotten is a factor.
+  @parameterized.parameters(("lpips", 1e-5), ("dists", 1e-3))
+  def test_losses(self, name, of_gradients):
     rng = np.random.default_rng(0)
     x, y = (
       jnp.asarray(rng.uniform(-1, 1, (4, 31, 31, 3)), jnp.float32)
@@ -174,10 +177,7 @@ class MeshTest(parameterized.TestCase):
       )
     )(x, y)
     for actual in (found, mapped):
-      # A quarter of the batch takes other convolutions than all of it, and maxima
-      # that nearly tie then pass gradients elsewhere (1.8e-4 on an AMD EPYC); a
-      # mean that is forgotten changes them by a factor.
-      for mine, expected, most in zip(actual, right, (1e-5, 1e-3)):
+      for mine, expected, most in zip(actual, right, (1e-5, of_gradients)):
         self.assertLess(golden.relative_error(mine, expected), most)
 
 

@@ -267,7 +267,7 @@ def _table(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(name, str) or len(what) + len(name) > _MAX_TENSOR_NAME:
       raise CheckpointError(
         f"{describe(what)} has the name {describe(name)}, "
-        "which is too long or no text"
+        "which is too long or not a text"
       )
   return value
 

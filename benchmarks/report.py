@@ -17,9 +17,9 @@ import jax.numpy as jnp
 FILE = pathlib.Path(__file__).resolve().parent.parent / "BENCHMARKS.md"
 _HEADER = """# Benchmarks
 
-Written by the scripts in `benchmarks/`, each its own section; see there for
-what is timed. Times are medians. Absolute times are of one machine on one
-day: compare ratios.
+Each section is written by a script in `benchmarks/`, which says what it times.
+Times are medians. Absolute times hold for one machine on one day: compare
+ratios.
 """
 
 

@@ -50,8 +50,18 @@ addEventListener("securitypolicyviolation", (event) =>
 class Opened:
   """A page that is open in a browser."""
 
-  def evaluate(self, expression: str) -> Any:
-    """The value of a JavaScript expression, waited for if it is a promise."""
+  def evaluate(self, expression: str, argument: Any = None) -> Any:
+    """The value of a JavaScript expression, as Playwright's pages tell it.
+
+    Args:
+      expression: if it is a promise, its value is waited for.
+      argument: if not None, what the expression, a function, is called with.
+    """
+    if argument is not None:
+      expression = f"({expression})({json.dumps(argument)})"
+    return self._value(expression)
+
+  def _value(self, expression: str) -> Any:
     raise NotImplementedError
 
   def problems(self) -> list[str]:
@@ -105,6 +115,7 @@ def opened(
   )
 
 
+NAMES = ("firefox", "webkit")
 _NEEDED = {
   "firefox": ("firefox", "websockets"),
   "webkit": ("WebKitWebDriver", "selenium"),
@@ -139,7 +150,7 @@ class _Firefox(Opened):
       wait="complete",
     )
 
-  def evaluate(self, expression):
+  def _value(self, expression):
     found = self._send(
       "script.evaluate",
       expression=f"(async () => JSON.stringify((await ({expression})) ?? null))()",
@@ -196,8 +207,9 @@ def _firefox(path: pathlib.Path, width: int, height: int) -> Iterator[Opened]:
       'user_pref("datareporting.policy.dataSubmissionEnabled", false);\n'
     )
     command = ["firefox", "--no-remote", "--profile", profile]
-    with _screen() as environment, _running(
-      [*command, "--remote-debugging-port", str(port)], environment
+    with (
+      _screen() as environment,
+      _running([*command, "--remote-debugging-port", str(port)], environment),
     ):
       with _retried(
         lambda: client.connect(
@@ -215,7 +227,7 @@ class _WebKit(Opened):
   def __init__(self, driver: Any):
     self._driver = driver
 
-  def evaluate(self, expression):
+  def _value(self, expression):
     found = self._driver.execute_async_script(
       "const done = arguments[arguments.length - 1];"
       f"(async () => await ({expression}))().then("
@@ -261,9 +273,14 @@ def _webkit(path: pathlib.Path, width: int, height: int) -> Iterator[Opened]:
 def _with_listener(page: str) -> str:
   """The page with `_LISTENER` first, which its policy then allows."""
   digest = base64.b64encode(hashlib.sha256(_LISTENER.encode()).digest())
-  page = page.replace("script-src ", f"script-src 'sha256-{digest.decode()}' ", 1)
+  page = page.replace(
+    "script-src ", f"script-src 'sha256-{digest.decode()}' ", 1
+  )
   return re.sub(
-    "</title>", lambda end: f"</title><script>{_LISTENER}</script>", page, count=1
+    "</title>",
+    lambda end: f"</title><script>{_LISTENER}</script>",
+    page,
+    count=1,
   )
 
 

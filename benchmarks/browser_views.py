@@ -1,9 +1,10 @@
-"""Files of heads as a browser shows them: three.js, Spark, headless Chromium.
+"""Files of heads in viewers of others: three.js, Spark, PlayCanvas.
 
-A reader that has nothing to do with what wrote the files. Needs Playwright,
-Chromium, and a folder of npm packages:
+They run in headless Chromium and share nothing with what wrote the files.
+PlayCanvas is the engine of SuperSplat. Needs Playwright, Chromium, and a folder
+of npm packages:
 
-    npm install three @sparkjsdev/spark gltf-validator
+    npm install three @sparkjsdev/spark playcanvas gltf-validator
 """
 
 import base64
@@ -29,7 +30,8 @@ _PAGE = """<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
 <script type="importmap">{"imports": {
   "three": "/modules/three/build/three.module.js",
   "three/addons/": "/modules/three/examples/jsm/",
-  "spark": "/modules/@sparkjsdev/spark/dist/spark.module.js"}}</script>
+  "spark": "/modules/@sparkjsdev/spark/dist/spark.module.js",
+  "playcanvas": "/modules/playcanvas/build/playcanvas.mjs"}}</script>
 <script type="module">
 import * as THREE from "three";
 import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
@@ -73,6 +75,43 @@ window.open3d = async (address, side, background) => {
       await new Promise((done) => setTimeout(done, frames > 1 ? 150 : 0));
     }
     return renderer.domElement.toDataURL("image/png");
+  };
+};
+
+window.openPlayCanvas = async (address, side) => {
+  const pc = await import("playcanvas");
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = side;
+  document.body.append(canvas);
+  const app = new pc.Application(canvas, { graphicsDeviceOptions: {
+    antialias: false, preserveDrawingBuffer: true,
+    deviceTypes: [pc.DEVICETYPE_WEBGL2] } });
+  app.setCanvasFillMode(pc.FILLMODE_NONE, side, side);
+  app.start();
+  const asset = new pc.Asset("head", "gsplat", { url: address });
+  app.assets.add(asset);
+  await new Promise((done, fail) => {
+    asset.once("load", done);
+    asset.once("error", fail);
+    app.assets.load(asset);
+  });
+  const head = new pc.Entity(), eye = new pc.Entity();
+  head.addComponent("gsplat", { asset });
+  eye.addComponent("camera", { clearColor: new pc.Color(0, 0, 0),
+    nearClip: 0.1, farClip: 10 });
+  app.root.addChild(head);
+  app.root.addChild(eye);
+  window.count = asset.resource.numSplats ?? asset.resource.gsplatData.numSplats;
+  window.look = async (matrix, fov) => {
+    const world = new pc.Mat4();
+    world.data.set(matrix);
+    eye.setPosition(world.getTranslation());
+    eye.setRotation(new pc.Quat().setFromMat4(world));
+    eye.camera.fov = fov;
+    // It sorts in a worker, between frames.
+    await new Promise((done) => setTimeout(done, 600));
+    return await new Promise((done) => app.once("frameend", () =>
+      done(canvas.toDataURL("image/png"))));
   };
 };
 window.ready = true;
@@ -165,6 +204,7 @@ def opened(
   *,
   pixels: int = 512,
   background: str | None = None,
+  viewer: str = "three",
 ) -> Iterator[Shown]:
   """Opens a .glb, .ply of splats or .spz in a browser.
 
@@ -173,6 +213,8 @@ def opened(
     modules: folder of npm packages.
     pixels: side of the browser's picture.
     background: its color, as CSS has them; None: black.
+    viewer: "three", which shows splats by Spark, or "playcanvas", which shows
+      .ply files of splats on black.
   """
 
   class Handler(http.server.SimpleHTTPRequestHandler):
@@ -205,8 +247,9 @@ def opened(
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(f"http://127.0.0.1:{server.server_port}/index.html")
         page.wait_for_function("window.ready")
+        opener = {"three": "open3d", "playcanvas": "openPlayCanvas"}[viewer]
         page.evaluate(
-          "([address, side, color]) => window.open3d(address, side, color)",
+          f"([address, side, color]) => window.{opener}(address, side, color)",
           [f"/head{path.suffix}", pixels, background],
         )
         yield Shown(page, problems)

@@ -1,19 +1,21 @@
-"""How near the pages of `launch.share` come to the generator, in a browser.
+"""How near the pages of `launch.share` come to the generator, in browsers.
 
     python -m benchmarks.shared_pages --run=runs/demo --latents=photo003 \\
         --picture=pages.png
 
-Writes a page of each content, opens it in headless Chromium from a file://
-path, and compares seven yaw angles with the generator's own views: the field
+Writes a page of each content, opens it in headless browsers from a file:// path,
+and compares seven yaw angles with the generator's own views: the field
 with `image_raw` (PSNR), the splats with `image` (PSNR, and LPIPS beside that of
 `image_raw` enlarged). Reports the page's size, requests and console messages,
 and pictures per second at 256 x 256. Needs Playwright and Chromium.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -27,12 +29,21 @@ from my3dgen_jax.demo import shipped
 from my3dgen_jax.launch.support import cli, config_flags, person_flags
 from my3dgen_jax.losses.lpips import load_lpips
 from tests.support import browser as browser_lib
+from tests.support import other_browsers
 
 _LATENTS = config_flags.define(scenes.LatentsConfig)
 _CONFIG = config_flags.define(share.ShareConfig, skip=["content"])
 _PICTURE = cli.string("picture", None, "Picture to write, a row per kind.")
 _KEEP = cli.string("keep", None, "Folder in which to keep the pages.")
 _LPIPS = cli.string("lpips", str(shipped.LPIPS), "LPIPS network's folder.")
+
+_CHROMIUM = "chromium"
+_BROWSERS = cli.multi_enum(
+  "browser",
+  [_CHROMIUM],
+  [_CHROMIUM, *other_browsers.NAMES],
+  "Browser to open the pages in; may be repeated.",
+)
 
 _YAWS = np.linspace(-0.6, 0.6, 7)
 
@@ -72,29 +83,44 @@ def main():
         path,
       )
       print(f"{content}: written in {time.perf_counter() - began:.0f} s")
-      with browser_lib.chromium() as chromium:
-        page, problems = browser_views.open_offline(chromium, path)
-        look = lambda size, page=page: np.stack(
-          [
-            browser_views.painted(page, yaw=float(yaw), size=size)
-            for yaw in _YAWS
-          ]
+      for name in _BROWSERS.value:
+        with _opened(name, path) as (page, problems):
+          look = lambda size, page=page: np.stack(
+            [
+              browser_views.painted(page, yaw=float(yaw), size=size)
+              for yaw in _YAWS
+            ]
+          )
+          shown, large = look(wanted.shape[1]), look(side)
+          speed = page.evaluate("head.speed({size: 256, count: 20})")
+          if wrong := problems():
+            raise AssertionError(f"{path} in {name}: {wrong}")
+        psnr = -10 * np.log10(((shown - wanted) ** 2).mean((1, 2, 3)))
+        print(
+          f"{content} in {name}: {path.stat().st_size / 1e6:.2f} MB; PSNR "
+          f"{_words(psnr, 1)} dB; LPIPS to image "
+          f"{_words(distance(large, image), 4)}; {speed:.1f} pictures/s at "
+          "256 x 256; no request, no console message",
+          flush=True,
         )
-        shown, large = look(wanted.shape[1]), look(side)
-        speed = page.evaluate("head.speed({size: 256, count: 20})")
-        if problems:
-          raise AssertionError(f"{path}: {problems}")
       rows.append(large)
-      psnr = -10 * np.log10(((shown - wanted) ** 2).mean((1, 2, 3)))
-      print(
-        f"{content}: {path.stat().st_size / 1e6:.2f} MB; PSNR {_words(psnr, 1)} "
-        f"dB; LPIPS to image {_words(distance(large, image), 4)}; "
-        f"{speed:.1f} pictures/s at 256 x 256; no request, no console message"
-      )
   print(report.machine())
   if _PICTURE.value:
     sheet = np.concatenate([np.concatenate(list(row), 1) for row in rows])
     Image.fromarray(np.uint8(sheet * 255 + 0.5)).save(_PICTURE.value)
+
+
+@contextlib.contextmanager
+def _opened(name: str, path: pathlib.Path) -> Iterator[tuple[Any, Any]]:
+  """An open page, and what tells its problems."""
+  if name == _CHROMIUM:
+    with browser_lib.chromium() as chromium:
+      page, problems = browser_views.open_offline(chromium, path)
+      yield page, lambda: problems
+    return
+  with other_browsers.opened(name, path) as page:
+    page.wait_for("document.body.classList.contains('turns')")
+    yield page, page.problems
 
 
 def _words(values: Any, digits: int) -> str:

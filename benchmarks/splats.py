@@ -4,10 +4,11 @@
         --node_modules=node_modules --picture=splats.png
 
 Splats of each latent are made as by `launch.splats`, and looked at by eight
-cameras between those that they were fitted to: by the rasterizer here, and by
-Spark (three.js) in headless Chromium, from the file. Pictures are held against
-the generator's, after super-resolution, where the head is (with --background:
-everywhere). plyfile reads the file, too.
+cameras between those that they were fitted to: by the rasterizer here, and,
+from the file, by Spark (three.js) and by PlayCanvas, the engine of SuperSplat,
+in headless Chromium. Pictures are held against the generator's, after
+super-resolution, where the head is (with --background: everywhere). plyfile
+reads the file, too.
 """
 
 import importlib
@@ -31,6 +32,7 @@ _KEEP = cli.string("keep", None, "Folder for the files.")
 _CAMERAS = 8
 _FINE = 4  # pixels of the browser's a pixel
 _SHOWN = 5
+_VIEWERS = {"three": "Spark", "playcanvas": "PlayCanvas"}
 
 
 def main():
@@ -75,16 +77,21 @@ def main():
             read["y"], 0.5
           )
           print(f"{one.name}: {height:.3f} world units from top to bottom")
-        with browser_views.opened(path, modules, pixels=_FINE * side) as page:
-          shown = [page.look(camera, side) for camera in c]
-          assert not page.problems, page.problems
-          assert page.count == len(made.means), page.count
-        rows.append(shown[:_SHOWN])
-        print(
-          f"{one.name}{suffix}: {path.stat().st_size / 1e6:.2f} MB; in Spark "
-          + _words(score(shown)),
-          flush=True,
-        )
+        for viewer, name in _VIEWERS.items():
+          if viewer == "playcanvas" and suffix != files.PLY:
+            continue
+          with browser_views.opened(
+            path, modules, pixels=_FINE * side, viewer=viewer
+          ) as page:
+            shown = [page.look(camera, side) for camera in c]
+            assert not page.problems, page.problems
+            assert page.count == len(made.means), page.count
+          rows.append(shown[:_SHOWN])
+          print(
+            f"{one.name}{suffix}: {path.stat().st_size / 1e6:.2f} MB; "
+            f"in {name} {_words(score(shown))}",
+            flush=True,
+          )
   if _PICTURE.value:
     browser_views.save_rows(_PICTURE.value, rows)
 

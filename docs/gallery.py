@@ -49,7 +49,8 @@ def locals_of_main(path: pathlib.Path) -> dict[str, Any]:
 
 def _of_adapters(found: Mapping[str, Any], adapters) -> list[Any]:
   """A face by the base, then by each (tree, config)."""
-  base, variables = found["base"], found["variables"]
+  base, variables = found["base"], dict(found["variables"])
+  variables.pop("lora", None)  # an example may have put its own there
   images = [jax.jit(base.synthesize)(variables, found["ws"], found["c"])]
   for tree, config in adapters:
     generator, own = lora.personal(base, variables, (tree, config))

@@ -1,5 +1,6 @@
 """What README and docs/ say holds: names, links, Python blocks, commands."""
 
+import ast
 import contextlib
 import importlib
 import importlib.util
@@ -107,12 +108,31 @@ class ReferenceTest(parameterized.TestCase):
     ]
     for name in wanted:
       documented = re.search(
-        rf"^\.\. auto\w+:: {re.escape(module)}\.{re.escape(name)}$", page, re.M
+        rf"^\.\. (auto\w+:: {re.escape(module)}\.|data:: ){re.escape(name)}$",
+        page,
+        re.M,
       )
       elsewhere = re.search(rf"\[`{re.escape(name)}`\]\((\w+\.md)", page)
       self.assertTrue(documented or elsewhere, f"{module}.{name}")
       if elsewhere and not documented:
         self.assertIn(DOCS / elsewhere[1], pages)
+
+  def test_values_of_constants(self):
+    found = []
+    for path in DOCS.glob("api_*.md"):
+      page = path.read_text()
+      module = re.search(r"currentmodule:: (\S+)", page)[1]
+      found += [
+        (module, *row)
+        for row in re.findall(
+          r"^\.\. data:: (\S+)\n +:value: (.+)$", page, re.M
+        )
+      ]
+    self.assertNotEmpty(found)
+    for module, name, value in found:
+      self.assertEqual(
+        getattr(importlib.import_module(module), name), ast.literal_eval(value)
+      )
 
 
 class LinksTest(parameterized.TestCase):

@@ -334,12 +334,12 @@ def _clouds(
         raise UserError(f"{name}: its latent holds numbers that are not finite")
       made.append(
         splats.make_of(
-          row.generator, name, ws, row.c, config, devices=devices
+          row.generator, name, ws, row.c, config, devices=devices, judges=0
         ).splats
       )
+      done += 1
+      on_progress(done)
     stops.append(made)
-    done += len(made)
-    on_progress(done)
   reach = reach_of([one for made in stops for one in made])
   return [
     Cloud(made, reach, row.generator.module.config.img_resolution)

@@ -8,14 +8,14 @@ import unittest
 from unittest import mock
 
 import numpy as np
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from benchmarks import browser_views
 from my3dgen_jax.apps import share
 from my3dgen_jax.apps.rendering import render, scenes
 from my3dgen_jax.apps.sharing import field
 from my3dgen_jax.apps.splats import fitting
-from tests.support import browser
+from tests.support import browser, other_browsers
 from tests.support.persons import tiny_person
 
 SIZE = 32  # pixels; the model's own
@@ -32,7 +32,7 @@ def psnr(one, two):
   return -10 * np.log10(np.mean((one - two) ** 2))
 
 
-class HeadTest(absltest.TestCase):
+class HeadTest(parameterized.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -98,8 +98,9 @@ class HeadTest(absltest.TestCase):
     )
     self.assertEqual(problems, [])
 
-  def test_splats_are_what_they_are_here(self):
-    """Against the rasterizer that they are fitted with, and turned."""
+  @functools.cached_property
+  def splats(self):
+    """The page of splats, and what our rasterizer makes of them."""
     path = self.path.with_name("splats.html")
     config = share.ShareConfig(content="splats", splats=400, splat_steps=5)
     made = []
@@ -115,14 +116,39 @@ class HeadTest(absltest.TestCase):
         path,
         log=lambda line: None,
       )
+    c = render.about_front(self.person.generator, self.found[0].c, YAWS, 0.0)
+    return path, [
+      np.clip(fitting.picture(made[0].splats, camera, SIZE)[0], 0, 1)
+      for camera in c
+    ]
+
+  def test_splats_are_what_they_are_here(self):
+    """Against the rasterizer that they are fitted with, and turned."""
+    path, pictures = self.splats
     page, problems = self.open(path=path)
-    one, latent = self.person.generator, self.found[0]
-    c = render.about_front(one, latent.c, YAWS, 0.0)
-    for yaw, camera in zip(YAWS, c):
-      wanted = np.clip(fitting.picture(made[0].splats, camera, SIZE)[0], 0, 1)
+    for yaw, wanted in zip(YAWS, pictures):
       shown = self.view(page, yaw=float(yaw), size=SIZE)
       self.assertGreater(psnr(shown, wanted), 30)
     self.assertEqual(problems, [])
+
+  @parameterized.parameters(*other_browsers.NAMES)
+  def test_in_other_browsers(self, name):
+    """Both contents, as wide as a phone; WebKit is Safari's engine."""
+    if reason := other_browsers.missing(name):
+      self.skipTest(reason)
+    for path, pictures, bound in (
+      (self.path, self.wanted, 28),
+      (*self.splats, 30),
+    ):
+      with other_browsers.opened(name, path, width=390) as page:
+        page.wait_for("document.body.classList.contains('turns')")
+        for yaw, wanted in zip(YAWS, pictures):
+          shown = self.view(page, yaw=float(yaw), size=SIZE)
+          self.assertGreater(psnr(shown, wanted), bound)
+        self.assertTrue(
+          page.evaluate("document.body.scrollWidth <= innerWidth")
+        )
+        self.assertEmpty(page.problems())
 
   def test_it_turns_by_hand(self):
     page, problems = self.open(viewport={"width": 390, "height": 800})

@@ -1,6 +1,8 @@
-"""Files to take home in readers of others: Khronos' validator, Spark, three.js.
+"""Files to take home in readers of others.
 
-$NODE_PATH names the folder of npm's gltf-validator, three, @sparkjsdev/spark.
+They are Khronos' validator, Spark (three.js) and PlayCanvas, the engine of
+SuperSplat. $NODE_PATH names the folder of npm's gltf-validator, three,
+@sparkjsdev/spark and playcanvas.
 """
 
 import importlib.util
@@ -10,7 +12,7 @@ import shutil
 import tempfile
 
 import numpy as np
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from my3dgen_jax.apps.meshing import atlas, files, surface
 from my3dgen_jax.apps.meshing.textured_files import Textured, write_textured
@@ -43,7 +45,7 @@ def front():
   )
 
 
-class TakeHomeTest(absltest.TestCase):
+class TakeHomeTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
     self.modules = pathlib.Path(os.environ.get("NODE_PATH", "nowhere"))
@@ -78,10 +80,13 @@ class TakeHomeTest(absltest.TestCase):
       self.assertEqual(issues["numErrors"], 0, issues)
       self.assertEqual(issues["numWarnings"], 0, issues)
 
-  def test_splats_stand_upright_in_spark(self):
+  @parameterized.parameters(
+    ("three", "@sparkjsdev/spark"), ("playcanvas", "playcanvas")
+  )
+  def test_splats_stand_upright(self, viewer, package):
     from benchmarks import browser_views
 
-    self.needs("three", "@sparkjsdev/spark", chromium=True)
+    self.needs("three", package, chromium=True)
     # Red above, blue to the right of who looks, in world units.
     path = self.folder / "head.ply"
     write_splats(
@@ -95,7 +100,9 @@ class TakeHomeTest(absltest.TestCase):
       ),
       ORIGIN,
     )
-    with browser_views.opened(path, self.modules, pixels=256) as page:
+    with browser_views.opened(
+      path, self.modules, pixels=256, viewer=viewer
+    ) as page:
       picture = page.look(front(), 64)
       self.assertEqual(page.count, 2)
       self.assertEmpty(page.problems)

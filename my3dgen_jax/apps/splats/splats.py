@@ -124,6 +124,7 @@ def make_of(
   config: SplatsConfig,
   *,
   devices: Sequence[jax.Device],
+  judges: int = _JUDGES,
 ) -> Made:
   """Splats of a latent of any generator.
 
@@ -134,20 +135,23 @@ def make_of(
     c: [25], the camera label whose lens the views have.
     config: the settings.
     devices: the devices that render the views.
+    judges: number of held-out cameras, the V of `Made.psnr`.
 
   Raises: UserError: as `make`.
   """
   config.validate()
   model = network.module.config
   check_fits(model)
-  first = views.spread(model.rendering, c, config.views)
-  judges = views.between(model.rendering, c, config.views, _JUDGES)
-  wanted = _look(
-    network, name, ws, config, np.concatenate([first, judges]), devices
+  c = np.concatenate(
+    [
+      views.spread(model.rendering, c, config.views),
+      views.between(model.rendering, c, config.views, judges),
+    ]
   )
+  wanted = _look(network, name, ws, config, c, devices)
   first, last = (
     targets.Targets(*(values[rows] for values in wanted))
-    for rows in (slice(None, -_JUDGES), slice(-_JUDGES, None))
+    for rows in np.split(np.arange(len(c)), [len(c) - judges])
   )
   splats, cell = merging.merge(first, config.splats)
   fitted = Progress(name, config.steps, "steps")

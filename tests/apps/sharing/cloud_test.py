@@ -3,20 +3,26 @@
 import numpy as np
 from absl.testing import absltest
 
+from my3dgen_jax.apps.rendering.limits import Limits
+from my3dgen_jax.apps.share import ShareConfig
+from my3dgen_jax.apps.sharing import pages
 from my3dgen_jax.apps.sharing.cloud import Cloud, reach_of
+from my3dgen_jax.apps.splats.splats import MAX_SPLATS
+from my3dgen_jax.config import RenderConfig
+from my3dgen_jax.data.provenance import Origin
 from my3dgen_jax.ops.rendering.splats import Splats
 
 COUNT = 50
 
 
-def splats(seed=0):
+def splats(seed=0, count=COUNT):
   rng = np.random.default_rng(seed)
   return Splats(
-    means=rng.uniform(-0.4, 0.4, (COUNT, 3)).astype(np.float32),
-    log_scales=rng.uniform(-7, -3, (COUNT, 3)).astype(np.float32),
-    quaternions=rng.normal(size=(COUNT, 4)).astype(np.float32),
-    logits=rng.normal(size=COUNT).astype(np.float32),
-    colors=rng.uniform(0, 1, (COUNT, 3)).astype(np.float32),
+    means=rng.uniform(-0.4, 0.4, (count, 3)).astype(np.float32),
+    log_scales=rng.uniform(-7, -3, (count, 3)).astype(np.float32),
+    quaternions=rng.normal(size=(count, 4)).astype(np.float32),
+    logits=rng.normal(size=count).astype(np.float32),
+    colors=rng.uniform(0, 1, (count, 3)).astype(np.float32),
   )
 
 
@@ -65,6 +71,31 @@ class CloudTest(absltest.TestCase):
     np.testing.assert_allclose(found.log_scales, 0)
     np.testing.assert_allclose(found.colors, -0.5)
     self.assertLessEqual(np.abs(found.means).max(), 0.1)
+
+  def test_size_of_a_page(self):
+    """Of FFHQ's size, of splats and a poster of noise, which nothing packs."""
+    poster = np.random.default_rng(0).integers(0, 256, 250_000, np.uint8)
+
+    def megabytes(count, stops=1):
+      clouds = [splats(seed, count) for seed in range(stops)]
+      page = pages.head_page(
+        [
+          pages.Face(
+            "Face 1", [""] * stops, 0, Cloud(clouds, reach_of(clouds), 512), 4.3
+          )
+        ],
+        config=RenderConfig(),
+        limits=Limits(),
+        poster=poster.tobytes(),
+        side=512,
+        origin=Origin("me", "base", "share", ()),
+        title="A synthetic head",
+      )
+      return len(page.encode()) / 1e6
+
+    self.assertLess(megabytes(ShareConfig().splats), 1)
+    self.assertLess(megabytes(MAX_SPLATS), 4)
+    self.assertLess(megabytes(ShareConfig().splats, stops=3), 2)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def main():
       f", largest difference {np.abs(error).max():.1e}",
       flush=True,
     )
-  calls = {
+  calls: dict[str, Callable[[], Any]] = {
     "each another person": lambda: together(stacked, ws, c),
     "all one person": lambda: alone(people[0], ws, c),
   }

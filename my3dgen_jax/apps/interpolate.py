@@ -50,17 +50,18 @@ class InterpolateConfig:
   frames: int = setting(
     49, "Frames from one anchor to the next, including both, >= 2.", low=2
   )
-  strip: int = setting(9, "Pictures in the strip, at most; >= 1.", low=1)
+  strip: int = setting(
+    9, "Maximum number of pictures in the strip, >= 1.", low=1
+  )
   # Around w_avg if there is no run.
   spherical: bool = setting(
     False,
-    "Follow great circles around the mean of the run's anchors, not lines.",
+    "Follow great circles around the mean of the run's anchors instead of lines.",
   )
   camera: Literal["front", "first", "photos", "orbit"] = setting(
     "front",
-    "Cameras: front: the average one; first: the first anchor's; "
-    "photos: from each anchor's to the next one's; orbit: once around the "
-    "front.",
+    "Camera: front: the average one; first: the first anchor's; photos: from "
+    "each anchor's to the next one's; orbit: once around the front.",
   )
   yaw: float = setting(
     0.35, "Largest angle of an orbit to either side, radians."

@@ -58,24 +58,27 @@ class ShareConfig:
   )
   stops: int = setting(
     3,
-    "Faces to store from one latent to the next, both counted; in between, the "
-    "page mixes the planes of neighbors, or shows the nearer one's splats.",
+    "Number of faces to store from one latent to the next, including both; in "
+    "between, the page mixes their planes, or shows the nearer one's splats.",
     low=2,
     high=_MOST_STOPS,
   )
   content: Literal["field", "splats"] = setting(
     "field",
-    "Content of the page: field: the radiance field, as it is before "
-    "super-resolution; splats: Gaussian splats fitted to pictures after it.",
+    "Content of the page: field: the radiance field, before super-resolution; "
+    "splats: Gaussian splats, fitted to super-resolved pictures.",
   )
   splats: int = setting(
     20_000,
-    "Largest number of splats of a face, with --content=splats.",
+    "Maximum number of splats per face, with --content=splats.",
     low=MIN_SPLATS,
     high=MAX_SPLATS,
   )
   splat_steps: int = setting(
-    200, "Steps of the splats' fit, one view each.", low=0, high=MAX_STEPS
+    200,
+    "Optimizer steps to fit the splats, one view each.",
+    low=0,
+    high=MAX_STEPS,
   )
   limits: Limits = part(Limits())
 

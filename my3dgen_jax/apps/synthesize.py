@@ -49,14 +49,15 @@ class SynthesizeConfig:
   """What is drawn."""
 
   count: int = setting(
-    64, "Pictures to draw, those of the numbers 0 to count - 1.", low=1
+    64, "Number of pictures to render, numbered 0 to count - 1.", low=1
   )
   only: tuple[int, ...] | None = setting(
-    None, "Numbers to draw instead of --count's: 5,17 or 0-3,8."
+    None,
+    "Numbers of the pictures to render, not all of --count: 5,17 or 0-3,8.",
   )
   seed: int = setting(0, "Seed of the appearances, >= 0.", low=0)
   mixed: int = setting(
-    3, "Anchors that share the weight of each latent, >= 1.", low=1
+    3, "Number of anchors that each latent mixes, >= 1.", low=1
   )
   yaw: float = setting(
     0.35, "Largest angle of the cameras to either side, radians."
@@ -68,7 +69,7 @@ class SynthesizeConfig:
     4, "Images at a time, over all devices, >= 1.", low=1
   )
   sheet: int = setting(
-    64, "Pictures of the contact sheet, at most: the first ones; >= 1.", low=1
+    64, "Maximum number of pictures on the contact sheet, >= 1.", low=1
   )
 
   def validate(self) -> "SynthesizeConfig":

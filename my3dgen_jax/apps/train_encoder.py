@@ -85,16 +85,16 @@ class TrainEncoderConfig:
     "where commands look for the encoder of a generator.",
   )
   lpips: str | None = setting(
-    None, "Folder of LPIPS's weights; none: pictures are not compared by it."
+    None, "Folder of LPIPS's weights; default: none, and LPIPS is not used."
   )
   identity: str | None = setting(
-    None, "Folder of a face recognition network, likewise."
+    None, "Folder of a face recognition network, for --identity_weight."
   )
   devices: int | None = setting(
     None, "Devices of this machine to use; default: all.", low=1
   )
   keep_samples: bool = setting(
-    False, "Leave the rendered pictures in --out at the end."
+    False, "Keep the rendered pictures in --out at the end."
   )
   training: EncoderTrainingConfig = part(EncoderTrainingConfig())
 

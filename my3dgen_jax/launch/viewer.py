@@ -1,4 +1,4 @@
-"""Opens people in the browser, to turn, edit, compare and save.
+"""Shows people in the browser, to turn, edit, compare and save.
 
     my3dgen viewer --run=runs/obama
     my3dgen viewer --runs=runs --out=saved
@@ -31,7 +31,10 @@ _PERSON = cli.listing(
   "person", [], "Ids of the bank's people to show; default: everyone."
 )
 _CHECKPOINT = cli.string(
-  "checkpoint", None, "Folder of the moved base generator, or of a bare base."
+  "checkpoint",
+  None,
+  "Folder of the base generator: for adapters and banks, or without a person; "
+  "for runs only if it has moved.",
 )
 _DIRECTIONS = cli.listing(
   "directions", [], "Direction files (.npy); default: the demo's smile and age."

@@ -30,8 +30,8 @@ class LatentsConfig:
 
   latents: tuple[str, ...] = setting(
     (),
-    "Latents to show: photos of the run (names, numbers from 0, or "
-    "all), or files of launch.invert.",
+    "Latents to show: photos of the run (names, numbers from 0, or all), or "
+    "files of my3dgen invert.",
   )
   seeds: tuple[int, ...] = setting(
     (), "Seeds of random faces to show: 0-3, or 1,5,8-10."
@@ -43,7 +43,9 @@ class LatentsConfig:
     high=10,
   )
   truncation_cutoff: int | None = setting(
-    None, "Rows of ws that are truncated, of random faces; default: all.", low=0
+    None,
+    "Number of rows of ws to truncate, for random faces; default: all.",
+    low=0,
   )
 
   def require_one_kind(self):
@@ -59,17 +61,17 @@ class ScenesConfig:
   latents: LatentsConfig = part(LatentsConfig())
   between: Literal["linear", "spherical"] | None = setting(
     None,
-    "Way along the latents: linear: straight; spherical: along great "
-    "circles about their mean.",
+    "Interpolation between the latents: linear, or spherical: along great "
+    "circles around their mean.",
   )
   direction: str | None = setting(
-    None, "Direction of edits to show side by side, a .npy file."
+    None, "Direction file (.npy) of an edit to show at --strengths."
   )
   edit: EditConfig = part(EditConfig(), fields=("strengths", "unit"))
   apply: Literal["alpha", "w"] | None = setting(
     None,
-    "How the direction is followed, see launch.edit; default: w for a "
-    "bare checkpoint, else alpha.",
+    "How to apply the direction, see my3dgen edit --help; default: w for a bare "
+    "checkpoint, else alpha.",
   )
 
 

@@ -43,59 +43,58 @@ class RenderFilesConfig:
 
   camera: str = setting(
     GRID,
-    "Cameras: grid: every yaw at every pitch; orbit: a closed way "
-    "about the front; yaw, pitch: a sweep from one angle to another; own: "
-    "each latent's; or a file of cameras.",
+    "Cameras: grid: every yaw at every pitch; orbit: a closed path around the "
+    "front; yaw, pitch: a sweep from one angle to another; own: each latent's "
+    "camera; or a file of cameras.",
   )
   camera_convention: str = setting(
     "",
-    "Convention of a file's cameras, see docs/cameras_and_conventions.md; default: EG3D's, or that of "
-    "the file's kind.",
+    "Convention of the cameras in a file, see docs/cameras_and_conventions.md; "
+    "default: EG3D's, or that of the file's kind.",
   )
   yaws: tuple[float, ...] = setting(
     (),
-    "Yaws from the front, radians; default: -0.35,0,0.35 of a grid, "
-    "-0.35,0.35 of a sweep, 0.35 of an orbit.",
+    "Yaws from the front, radians; default: -0.35,0,0.35 for a grid, -0.35,0.35 "
+    "for a sweep, 0.35 for an orbit.",
     low=-math.pi,
     high=math.pi,
   )
   pitches: tuple[float, ...] = setting(
     (),
-    "Pitches from the front, radians; default: 0 of a grid, -0.25,0.25 "
-    "of a sweep, 0.25 of an orbit.",
+    "Pitches from the front, radians; default: 0 for a grid, -0.25,0.25 for a "
+    "sweep, 0.25 for an orbit.",
     low=-math.pi / 2,
     high=math.pi / 2,
   )
   focal: float | None = setting(
     None,
-    "Focal length in image sizes; default: that of the photo's own "
-    f"camera, {cameras.FACE_FOCAL} of seeds.",
+    "Focal length in image sizes; default: that of the photo's own camera, "
+    f"{cameras.FACE_FOCAL} for seeds.",
     low=0.01,
     high=1000,
   )
   frames: int = setting(
     48,
-    "Frames of an orbit, a sweep or key frames; of a way: from one "
-    "latent to the next, both counted.",
+    "Frames of an orbit, a sweep or key frames; with --between, frames from one "
+    "latent to the next, including both.",
     low=1,
   )
   format: str = setting(STILL, "Format of the files.", choices=FORMATS)
   fps: float = setting(24.0, "Frames per second of videos, > 0.")
   kinds: tuple[str, ...] = setting(
     (),
-    "Kind of picture to write; repeat for several. Default: all, of "
-    "videos image.",
+    "Kind of picture to write; default: all for pictures, image for videos.",
     choices=_KINDS,
   )
   grid: bool = setting(
-    False, "Write one picture of all, too, with a row for each scene."
+    False, "Also write one picture of everything, with one row per scene."
   )
   side: int = setting(
     0, "Side of a face in the pictures, pixels; 0: as rendered.", low=0
   )
   crf: int = setting(
     17,
-    "Constant rate factor of MP4, 0 to 51: every 6 more halve the file.",
+    "Constant rate factor of MP4, 0 to 51; 6 more halve the file size.",
     low=0,
     high=51,
   )
@@ -106,7 +105,7 @@ class RenderFilesConfig:
     high=MAX_RESOLUTION,
   )
   batch_size: int = setting(
-    0, "Frames at a time, over all devices; 0: as suits them.", low=0
+    0, "Frames at a time, over all devices; 0: chosen for the device.", low=0
   )
 
   def validate(self) -> "RenderFilesConfig":

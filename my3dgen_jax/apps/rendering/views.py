@@ -27,18 +27,21 @@ class ViewsConfig:
   """From where a face is looked at, to make something of its pictures."""
 
   views: int = setting(
-    60, "Cameras whose pictures it is made of, about.", low=4, high=MAX_VIEWS
+    60,
+    "Approximate number of cameras to render views from.",
+    low=4,
+    high=MAX_VIEWS,
   )
   view_yaw: float = setting(
     0.5,
-    "Largest angle of these cameras to either side, radians: as far as the "
-    "prior's training photos go.",
+    "Largest angle of the --views to either side, radians; the default is the "
+    "range of the prior's training photos.",
     low=0,
     high=math.pi,
   )
   view_pitch: float = setting(
     0.25,
-    "Largest angle of these cameras up and down, radians.",
+    "Largest angle of the --views up and down, radians.",
     low=0,
     high=math.pi / 2,
   )

@@ -43,19 +43,17 @@ class SplatsConfig:
   """How splats are made."""
 
   splats: int = setting(
-    20_000, "Splats at most.", low=MIN_SPLATS, high=MAX_SPLATS
+    20_000, "Maximum number of splats.", low=MIN_SPLATS, high=MAX_SPLATS
   )
   steps: int = setting(
-    200, "Steps of the fit, a picture each.", low=0, high=MAX_STEPS
+    200, "Optimizer steps of the fit, one picture each.", low=0, high=MAX_STEPS
   )
-  background: bool = setting(
-    False, "Keep what stands behind the head, not the head alone."
-  )
-  level: float = setting(LEVEL, "Raw density on the head's surface.")
+  background: bool = setting(False, "Keep the background, not only the head.")
+  level: float = setting(LEVEL, "Raw density at the head's surface.")
   up: Literal["y", "-y"] = setting(
     "y",
-    "Axis that is up in the file: y as here, in glTF, three.js and Spark; -y as "
-    "in most 3DGS files, which SuperSplat turns round.",
+    "Up axis of the file: y, as here, in glTF, three.js and Spark; -y, as in most "
+    "3DGS files, which SuperSplat turns upright.",
   )
   views: ViewsConfig = part(ViewsConfig())
 

@@ -51,17 +51,17 @@ class ViewerConfig:
   )
   token: str | None = setting(
     None,
-    "Token that a browser must bring: at least 8 letters and digits; "
-    "default: none.",
+    "Token that browsers must send, at least 8 letters and digits; default: "
+    "none.",
   )
   names: tuple[str, ...] = setting(
-    (), "Names by which browsers reach this machine's viewer through a proxy."
+    (), "Host names under which browsers reach the viewer through a proxy."
   )
   share: bool = setting(
     False, "Serve through viser's public service, too; needs a --token."
   )
   out: str | None = setting(
-    None, "Folder where saved files are kept, besides going to the browser."
+    None, "Folder to keep saved files in, besides sending them to the browser."
   )
   limits: Limits = part(Limits())
   video: str = setting(

@@ -110,7 +110,7 @@ class LpipsToFlaxTest(ConverterCase):
       backbone_tensors=classifiers.linear("alex"),
     )
     self.assert_refused(
-      self.paths["linear"], "does not hold the linear weights of LPIPS 0.1"
+      self.paths["linear"], "does not contain the linear weights of LPIPS 0.1"
     )
 
   @parameterized.named_parameters(

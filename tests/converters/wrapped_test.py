@@ -331,7 +331,7 @@ class ReadTest(parameterized.TestCase):
     }
     self.assert_refused(_pickled(arrays), "no lora_A or lora_B")
     pair = {f"{_CONV}.lora_A": np.zeros((6, 36), np.float32)}
-    self.assert_refused(_pickled({**arrays, **pair}), "tell the rank")
+    self.assert_refused(_pickled({**arrays, **pair}), "tells the rank")
 
   def test_not_finite(self):
     arrays = _wrapped()
@@ -602,7 +602,8 @@ class CommandTest(_InFolder):
 
   def test_flags_that_do_not_go_together(self):
     self.assert_fails(
-      self.convert("--base", self.folder / "base"), "--base brings its settings"
+      self.convert("--base", self.folder / "base"),
+      "--base has its own settings",
     )
     self.assert_fails(
       _run("--input", self.input, "--base", "base"), "--output is missing"

@@ -155,7 +155,7 @@ class ZipArchiveTest(parameterized.TestCase):
     ("sizes", 24, "<I", 4, "two different sizes"),
     ("disk", 34, "<H", 1, "parts"),
     ("header", 42, "<I", 2**31, "outside"),
-    ("name", 46, "<B", 255, "not a text"),
+    ("name", 46, "<B", 255, "not UTF-8"),
     ("other_name", 46, "<B", 65, "disagree"),
     ("signature", 0, "<B", 0, "damaged"),
     ("name_size", 28, "<H", 9999, ""),

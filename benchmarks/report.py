@@ -1,4 +1,4 @@
-"""Machine, timing and BENCHMARKS.md: what the benchmarks have in common."""
+"""Code shared by benchmarks: machine, timing, tables and BENCHMARKS.md."""
 
 import datetime
 import os
@@ -17,14 +17,14 @@ import jax.numpy as jnp
 FILE = pathlib.Path(__file__).resolve().parent.parent / "BENCHMARKS.md"
 _HEADER = """# Benchmarks
 
-Written by the scripts in `benchmarks/`, each its own section; see there for
-what is timed. Times are medians. Absolute times are of one machine on one
-day: compare ratios.
+Written by the scripts in `benchmarks/`, one section per script; each script
+describes what it measures. Times are medians. Absolute times are of one machine
+on one day: compare ratios.
 """
 
 
 def machine() -> str:
-  """Date, commit, processor, device and versions, in one line."""
+  """Date, commit, processor, device and versions, as one line."""
   commit = (
     subprocess.run(
       ["git", "rev-parse", "--short", "HEAD"],
@@ -54,27 +54,27 @@ def seconds(function: Callable[..., Any], *arguments: Any, runs: int) -> float:
 
 
 def peak_memory_gb() -> float:
-  """The most memory this process has held, in GB."""
+  """This process's peak memory, in GB."""
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def against_the_machine(
   call: Callable[[], Any], flops: float, *, runs: int, size: int = 4096
 ) -> tuple[float, float, float]:
-  """Times a program and, in turn with it, a large float32 product.
+  """Times a program, alternating with a large float32 matrix product.
 
-  A machine that is shared is now faster, now slower: what was measured a
-  minute later says nothing of it.
+  The speed of a shared machine changes, so a measurement from a minute later
+  would not be comparable.
 
   Args:
-    call: runs the program once.
-    flops: operations of the program, as XLA counts them.
-    runs: timed runs of each, after a warm-up.
+    call: function that runs the program once.
+    flops: operations of the program, as counted by XLA.
+    runs: number of timed runs of each, after a warm-up.
     size: side of the product's matrices.
 
   Returns: medians of the program's seconds, of the product's rate in FLOP/s,
-    and of the ratio: seconds over what the program's arithmetic would take at
-    the rate of the product beside it.
+    and of the ratio of the program's seconds to the seconds of its operations at
+    the product's rate.
   """
   a = jnp.ones((size, size))
   product = jax.jit(lambda a: jnp.matmul(a, a, precision="highest"))
@@ -95,7 +95,7 @@ def against_the_machine(
 
 
 def matmul_flops(size: int = 4096) -> float:
-  """Rate of a large float32 product: what the machine can do at best."""
+  """FLOP/s of a large float32 matrix product: the machine's peak rate."""
   a = jnp.ones((size, size))
   product = jax.jit(lambda a: jnp.matmul(a, a, precision="highest"))
   return 2 * size**3 / seconds(product, a, runs=5)
@@ -108,7 +108,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def write_section(title: str, body: str):
-  """Prints a section, and replaces the old one in BENCHMARKS.md."""
+  """Prints a section, and writes it to BENCHMARKS.md, replacing the old one."""
   print(f"## {title}\n\n{body}")
   text = FILE.read_text() if FILE.exists() else _HEADER
   parts = text.split("\n## ")

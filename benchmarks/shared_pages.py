@@ -1,12 +1,12 @@
-"""How near the pages of `launch.share` come to the generator, in a browser.
+"""Compares pages of my3dgen share, in a browser, with the generator's pictures.
 
     python -m benchmarks.shared_pages --run=runs/demo --latents=photo003 \\
         --picture=pages.png
 
-Writes a page of each content, opens it in headless Chromium from a file://
+Writes a page for each --content, opens it in headless Chromium from a file://
 path, and compares seven yaw angles with the generator's own views: the field
 with `image_raw` (PSNR), the splats with `image` (PSNR, and LPIPS beside that of
-`image_raw` enlarged). Reports the page's size, requests and console messages,
+enlarged `image_raw`). Reports the page's size, requests and console messages,
 and pictures per second at 256 x 256. Needs Playwright and Chromium.
 """
 
@@ -30,9 +30,13 @@ from tests.support import browser as browser_lib
 
 _LATENTS = config_flags.define(scenes.LatentsConfig)
 _CONFIG = config_flags.define(share.ShareConfig, skip=["content"])
-_PICTURE = cli.string("picture", None, "Picture to write, a row per kind.")
-_KEEP = cli.string("keep", None, "Folder in which to keep the pages.")
-_LPIPS = cli.string("lpips", str(shipped.LPIPS), "LPIPS network's folder.")
+_PICTURE = cli.string(
+  "picture", None, "Picture to write, one row per kind; default: none."
+)
+_KEEP = cli.string(
+  "keep", None, "Folder to keep the pages in; default: they are deleted."
+)
+_LPIPS = cli.string("lpips", str(shipped.LPIPS), "Folder of LPIPS's weights.")
 
 _YAWS = np.linspace(-0.6, 0.6, 7)
 
@@ -89,7 +93,7 @@ def main():
       print(
         f"{content}: {path.stat().st_size / 1e6:.2f} MB; PSNR {_words(psnr, 1)} "
         f"dB; LPIPS to image {_words(distance(large, image), 4)}; "
-        f"{speed:.1f} pictures/s at 256 x 256; no request, no console message"
+        f"{speed:.1f} pictures/s at 256 x 256; no requests, no console messages"
       )
   print(report.machine())
   if _PICTURE.value:

@@ -146,7 +146,7 @@ class MarkingTest(absltest.TestCase):
       page.get_by_text("the last one").wait_for()
       self.assertEqual(self.marks.of("0.png"), [])
       page.get_by_role("button", name="Done").click()
-      page.get_by_text("All is kept").wait_for()
+      page.get_by_text("All marks are saved").wait_for()
       self.thread.join(30)
       self.assertFalse(self.thread.is_alive())
       self.assertEqual(problems, [])

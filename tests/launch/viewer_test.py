@@ -81,7 +81,7 @@ class ServerTest(absltest.TestCase):
           break
       said = "".join(lines)
       self.assertIn("compiling", said)
-      self.assertIn(f"port {port} is in use; taking {found[1]}", said)
+      self.assertIn(f"port {port} is in use; using {found[1]}", said)
       connection = http.client.HTTPConnection(
         "127.0.0.1", int(found[1]), timeout=30
       )

@@ -134,8 +134,8 @@ def find_photo_latents(
     if anchors is None:
       raise UserError(
         f"{person.name}: a bare checkpoint has no anchors; give "
-        f"{LATENT_SUFFIX} files of launch.invert with --anchors, "
-        "or a run with --run"
+        f"{LATENT_SUFFIX} files of my3dgen invert with --anchors, or a run with "
+        "--run"
       )
     names = (anchors.names[:1] + anchors.names[-1:])[: len(anchors.names)]
   if len(names) < 2:

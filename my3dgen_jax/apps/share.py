@@ -209,8 +209,8 @@ def write_rows(
   stops = sum(len(row.ws) for row in rows)
   if stops > _MOST_STOPS:
     raise UserError(
-      f"{path}: {stops} faces are to be stored, at most {_MOST_STOPS} fit a "
-      "page; name fewer latents, or lower --stops"
+      f"{path}: {stops} faces are too many, at most {_MOST_STOPS} fit a page; give "
+      "fewer latents, or lower --stops"
     )
   model = rows[0].generator.module.config
   is_field = config.content == CONTENTS[0]
@@ -258,8 +258,8 @@ def check_path(out: str | os.PathLike) -> pathlib.Path:
     with out.open("rb") as file:
       if not pages.is_page(file.read(_HEAD)):
         raise UserError(
-          f"{out}: exists and is not a page of launch.share; give another "
-          "name, or remove it"
+          f"{out}: exists and is not a page of my3dgen share; give another name, "
+          "or remove it"
         )
   return out
 

@@ -237,7 +237,9 @@ def _read_config(out: pathlib.Path) -> dict[str, Any]:
     else {}
   )
   if data.get("kind") != KIND or data.get("format") != FORMAT:
-    raise UserError(f"{out}: does not hold an encoder's training")
+    raise UserError(
+      f"{out}: is not the folder of an encoder's training; choose another --out"
+    )
   return data
 
 

@@ -112,7 +112,7 @@ class MeshConfig:
     suffix = check_path(path)
     if self.texture and suffix not in TEXTURED:
       raise UserError(
-        f"texture: {suffix} files cannot hold one here; write "
+        f"texture: not supported for {suffix} files; write "
         f"{' or '.join(TEXTURED)}, or leave it out"
       )
     check_libraries(path, texture=bool(self.texture))

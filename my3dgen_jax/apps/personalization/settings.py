@@ -229,8 +229,8 @@ def with_encoder(
     )
   if problem and given:
     raise UserError(
-      f"{place}: {problem}; anchor_init=mean needs no encoder, and python -m "
-      "my3dgen_jax.launch.train_encoder trains one"
+      f"{place}: {problem}; train one with my3dgen train-encoder, or use "
+      "anchor_init=mean"
     )
   if problem:
     log(f"{place}: {problem}; anchors start from the mean of W")

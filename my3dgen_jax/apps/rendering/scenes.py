@@ -51,7 +51,7 @@ class LatentsConfig:
   def require_one_kind(self):
     """Raises FlagError unless either latents or seeds are given."""
     if bool(self.latents) == bool(self.seeds):
-      raise FlagError("give one of --latents, photos of a run, and --seeds")
+      raise FlagError("give either --latents, photos of a run, or --seeds")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,9 +255,7 @@ def way(
   Raises: UserError: there are fewer.
   """
   if len(found) < 2:
-    raise UserError(
-      f"latents: a way between them needs at least two, got {len(found)}"
-    )
+    raise UserError(f"latents: between needs at least two, got {len(found)}")
   interpolate.warn_of_bent(found)
   path = interpolate.find_path(
     person,

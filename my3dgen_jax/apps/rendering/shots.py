@@ -147,10 +147,11 @@ class RenderFilesConfig:
     if self.camera not in _ANGLES:
       if self.yaws or self.pitches:
         raise UserError(
-          f"yaw, pitch: cameras of {self.camera!r} have angles of their own"
+          f"yaw, pitch: cameras of {self.camera!r} have their own angles; drop "
+          "these flags"
         )
       if self.camera == OWN and self.focal is not None:
-        raise UserError("focal: a latent's own camera has its own")
+        raise UserError("focal: a latent's own camera has its own; drop it")
     elif self.camera != GRID:
       swept = {YAW: self.yaws, PITCH: self.pitches}
       for name, given in ((YAW, self.yaws), (PITCH, self.pitches)):
@@ -251,8 +252,8 @@ def find_shots(
   )
   if moves and len(c) not in (1, scene.frames):
     raise UserError(
-      f"camera: {config.camera} holds {len(c)} cameras, the way "
-      f"has {scene.frames} frames; give as many, or key frames"
+      f"camera: {config.camera} has {len(c)} cameras, but the video "
+      f"{scene.frames} frames; give as many cameras, or key frames"
     )
   return [
     _numbered(

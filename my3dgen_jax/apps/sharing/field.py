@@ -149,7 +149,7 @@ def check_fits(config: GeneratorConfig):
     if value > most:
       raise UserError(
         f"{name}: the generator's field is too large for a web page; make a "
-        "video with launch.render, or a mesh with launch.mesh"
+        "video with my3dgen render, or a mesh with my3dgen mesh"
       )
   if config.img_channels != 3:
     raise UserError(

@@ -38,7 +38,9 @@ def merge(targets: Targets, most: int) -> tuple[Splats, float]:
     for values in (targets.points, targets.normals, targets.image, cosine)
   )
   if len(points) < 2 * _LEAST_POINTS:
-    raise UserError("splats: the views show no surface of a head")
+    raise UserError(
+      "splats: the views show no surface of a head; try a lower --level"
+    )
   # Smaller cells than pixels would be empty, or hold one point alone.
   far = np.linalg.norm(eye - targets.points, axis=-1)[chosen].mean()
   low = float(far) * pixel_width(targets.c, targets.image.shape[1])

@@ -81,7 +81,9 @@ class ExamplesTest(parameterized.TestCase):
 
   def test_07_hull_edit(self):
     said = self.run_example("07_hull_edit.py")
-    ((least, most),) = re.findall(f"within the hull: {NUMBER} to {NUMBER}", said)
+    ((least, most),) = re.findall(
+      f"within the hull: {NUMBER} to {NUMBER}", said
+    )
     self.assertLess(float(least), 0)
     self.assertGreater(float(most), 0)
     self.assert_picture("07_hull_edit.png", 5)

@@ -39,7 +39,7 @@ def merge(targets: Targets, most: int) -> tuple[Splats, float]:
   )
   if len(points) < 2 * _LEAST_POINTS:
     raise UserError(
-      "splats: the views show no surface of a head; try a lower --level"
+      "splats: the views show no surface of a head; try a lower level"
     )
   # Smaller cells than pixels would be empty, or hold one point alone.
   far = np.linalg.norm(eye - targets.points, axis=-1)[chosen].mean()

@@ -193,8 +193,7 @@ class ReportTest(parameterized.TestCase):
   def test_an_unfinished_run_has_none(self):
     (self.run_folder / "summary.json").unlink()
     with self.assertRaisesRegex(
-      CheckpointError,
-      "summary.json: missing; the run is not finished: personalize --resume",
+      CheckpointError, "summary.json: missing, as the run is not finished"
     ):
       self.write()
     for damaged in (

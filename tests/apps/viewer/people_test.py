@@ -78,12 +78,14 @@ class PeopleTest(absltest.TestCase):
     self.assertEqual(People([], of_bank=["bob"], **options).names(), ["bob"])
     with self.assertRaisesRegex(UserError, "no person 'carl'"):
       People([], of_bank=["carl"], **options)
-    with self.assertRaisesRegex(UserError, "needs its base generator.*--checkpoint"):
+    with self.assertRaisesRegex(
+      UserError, "needs its base generator.*--checkpoint"
+    ):
       People([], bank=bank.folder)
     with self.assertRaisesRegex(UserError, "--person needs a bank"):
       People([self.ann], of_bank=["bob"])
     with mock.patch.object(people_lib, "_MOST_CHOICES", 1):
-      with self.assertRaisesRegex(UserError, "holds 2 people, .* --person=ANN"):
+      with self.assertRaisesRegex(UserError, "has 2 people, .* --person=ANN"):
         People([], **options)
     # A run of the same name, which is shown first.
     banks.add(bank, [self.ann], banks.AddConfig(), names=["lora"])

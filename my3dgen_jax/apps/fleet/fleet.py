@@ -79,7 +79,7 @@ def run(
   Args:
     config: the settings; `out` is created if missing.
     people: people of the manifest.
-    executor: an executor that is not started; closed afterwards.
+    executor: an executor that is not started; closed at the end.
     log: called with lines of progress.
 
   Returns: everyone's state, in the order of the manifest. Results and tables

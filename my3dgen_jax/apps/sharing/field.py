@@ -174,7 +174,7 @@ def reach_of(
   angles = np.meshgrid([-yaw, 0.0, yaw], [-pitch, 0.0, pitch])
   c = cameras.label(*(angle.ravel() for angle in angles), config, focal=focal)
   rays = rays_lib.generate_rays(*cameras.unpack_label(c), 3)
-  # The pixels' corners, not their centres.
+  # The pixels' corners, not their centers.
   wider = rays.directions + (rays.directions - rays.directions[:, 4:5]) / 2
   ends = [
     np.abs(rays.origins + float(depth) * wider).max()

@@ -156,7 +156,7 @@ class LpipsToFlaxTest(ConverterCase):
     (self.output / "thesis.tex").write_text("")
     code, text = self.main(*self.flags(), "--overwrite")
     self.assertEqual(code, 1)
-    self.assertIn("holds thesis.tex", text)
+    self.assertIn("contains thesis.tex", text)
 
   def test_command(self):
     self.write()

@@ -1,4 +1,4 @@
-"""Shots: scenes from cameras, and the names of what is written of them."""
+"""Shots: scenes with cameras, and names of their files."""
 
 import dataclasses
 import math
@@ -39,7 +39,7 @@ _ANGLES = {
 
 @dataclasses.dataclass(frozen=True)
 class RenderFilesConfig:
-  """Cameras and kinds of output."""
+  """Settings of cameras and output."""
 
   camera: str = setting(
     GRID,
@@ -109,7 +109,7 @@ class RenderFilesConfig:
   )
 
   def validate(self) -> "RenderFilesConfig":
-    """Checks every field; raises UserError that names one."""
+    """Checks every field; raises UserError that names the invalid one."""
     conventions.parse(self.camera_convention)
     if self.format not in FORMATS:
       raise UserError(
@@ -139,7 +139,7 @@ class RenderFilesConfig:
     return self
 
   def _check_camera(self):
-    """Angles that the camera does not have must not be given."""
+    """Refuses angles that the camera does not use."""
     if not self.camera:
       raise UserError(
         f"camera: expected one of {', '.join(CAMERAS)}, or a file of cameras"
@@ -169,7 +169,7 @@ class RenderFilesConfig:
 
   @property
   def angles(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Yaws and pitches of a camera that has any."""
+    """Yaws and pitches of a camera with angles."""
     yaws, pitches = _ANGLES[self.camera]
     return self.yaws or yaws, self.pitches or pitches
 
@@ -182,14 +182,14 @@ class RenderFilesConfig:
 
 
 class Shot(NamedTuple):
-  """A scene from cameras.
+  """A scene with cameras.
 
   Attributes:
-    scene: what they see.
+    scene: the scene.
     name: name of a video, without kind and suffix.
-    c: [F, 25].
-    frames: names of pictures, likewise; F of them.
-    views: what each frame's metadata call its camera.
+    c: [F, 25], camera labels.
+    frames: F names of pictures, without kind and suffix.
+    views: F names of cameras, for the frames' metadata.
   """
 
   scene: Scene
@@ -204,12 +204,12 @@ def find_shots(
 ) -> list[Shot]:
   """The cameras of a scene.
 
-  A grid of a scene whose latents move has a shot for each view, else all
+  For a grid and a scene with moving latents, each view is one shot; otherwise all
   cameras are one shot.
 
   Args:
     rendering: the generator's settings, for the average camera.
-    scene: what they see.
+    scene: the scene.
     config: the cameras.
 
   Raises: UserError: names the file of cameras, or the angle.
@@ -312,7 +312,7 @@ def _numbered(scene: Scene, camera: str, c: np.ndarray) -> Shot:
 def _view_names(
   yaws: Sequence[float], pitches: Sequence[float]
 ) -> Sequence[str]:
-  """A part of a file name for each view, with as few digits as tell them."""
+  """Part of a file name for each view, with as few digits as possible."""
   for digits in range(2, 8):
     names = [
       f"yaw{yaw:+.{digits}f}_pitch{pitch:+.{digits}f}"

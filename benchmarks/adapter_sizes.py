@@ -197,7 +197,7 @@ def _variants(
 def _alike(
   leaves: Mapping[tuple[str, ...], np.ndarray],
 ) -> dict[tuple[str, ...], np.ndarray]:
-  """Plain rounding of A and B to four bits per row, for comparison with int4."""
+  """Plain rounding of A and B to four bits per row, to compare with int4."""
   found = {}
   for path, leaf in leaves.items():
     axes = tuple(range(leaf.ndim - 1)) if path[-1] == PAIR[0] else leaf.ndim - 1

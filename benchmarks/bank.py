@@ -4,8 +4,9 @@
     python -m benchmarks.bank --base=ffhqrebalanced512-128 --people=1000
 
 Adds people with random adapters, --batch at a time, each batch synced to disk
-before the next; reads random people, warm; then writes and syncs a plain file of
-the same size on the same disk, for comparison. The bank is deleted at the end.
+before the next; reads random people, warm; then writes and syncs a plain file
+of the same size on the same disk, for comparison. The bank is deleted at the
+end.
 """
 
 import argparse

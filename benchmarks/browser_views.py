@@ -126,7 +126,8 @@ def open_offline(
     **options: options of Playwright's context, e.g. its viewport.
 
   Returns: the page, once its head can be turned (or at once if a script is
-    given); and the list that console messages, errors and requests are added to.
+    given); and the list that console messages, errors and requests are added
+    to.
   """
   page, problems = chromium.new_context(**options).new_page(), []
   page.on("console", lambda one: problems.append(one.text))

@@ -6,8 +6,9 @@
 Generators: pretrained, all weights tuned, LoRA of rank 1, each with its run's
 anchors. The content of each photo is known exactly: the depth of an inverted
 head is compared with the true depth from other sides, and a regressor of
-procedural people's smile and age measures edits. For the paper's own tables, see
-my3dgen evaluate. Run the same command again to resume after an interruption.
+procedural people's smile and age measures edits. For the paper's own tables,
+see my3dgen evaluate. Run the same command again to resume after an
+interruption.
 """
 
 import pathlib

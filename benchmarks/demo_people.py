@@ -6,8 +6,8 @@
 Each person is personalized with `demo.flags`, by LoRA and by tuning all
 weights. The control is the next person's adapter on this person's held-out
 photos. With --variants=N, the first N people are also personalized with every
-other setting that the paper compares (`VARIANTS`), for my3dgen evaluate. Run the
-same command again to resume after an interruption; existing runs are kept.
+other setting that the paper compares (`VARIANTS`), for my3dgen evaluate. Run
+the same command again to resume after an interruption; existing runs are kept.
 """
 
 import pathlib

@@ -1,4 +1,4 @@
-"""Compares anchors from an encoder with optimized ones: quality, time, robustness.
+"""Compares anchors from an encoder with optimized ones: quality and time.
 
     python -m benchmarks.encoder_anchors --people=8 --out=runs/encoder_anchors
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.face_constants --photos=DIR,DIR --detections=DIR
 
-Needs no labels. Finds the mesh of the largest face in each photo. Their mean, up
-to position, size and rotation and made symmetric, becomes `face_mesh.npz`,
+Needs no labels. Finds the mesh of the largest face in each photo. Their mean,
+up to position, size and rotation and made symmetric, becomes `face_mesh.npz`,
 together with the deviation of the faces from it. If DIR/NAME.txt has MTCNN's
 points for the photos, it prints the two shares with which `points_of_mesh`
 matches them.

@@ -1,7 +1,7 @@
 """Runs all measurements that need a GPU, unattended, in under eight minutes.
 
     make bench-gpu            # or python -m benchmarks.gpu [--budget=480]
-    python -m benchmarks.gpu --peer='python3 original.py'   # with another program
+    python -m benchmarks.gpu --peer='python3 original.py'   # with another's
 
 Prints each result at once and updates gpu.json (--json), so that an interrupted
 run is not lost; at the end, it writes its section of BENCHMARKS.md, which names
@@ -52,8 +52,8 @@ _JSON = cli.string("json", "out/gpu.json", "File for all numbers.")
 _PEER = cli.string(
   "peer",
   None,
-  "Command of another implementation's benchmark, to run first on the same GPU; "
-  "its output is kept.",
+  "Command of another implementation's benchmark, to run first on the same "
+  "GPU; its output is kept.",
 )
 _ONLY = cli.listing(
   "only",

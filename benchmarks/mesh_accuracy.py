@@ -4,10 +4,10 @@
     python -m benchmarks.mesh_accuracy --runs=runs/people --people=5-7 \\
         --levels=0,5,10,15,20,25,30
 
-RUNS/person_N/lora are runs of `demo_people`. For training photos of each person,
-the mesh of the photo's latent is compared with the procedural head in the photo.
-The same cameras, over the range of the training photos, see both surfaces; the
-visible parts are compared:
+RUNS/person_N/lora are runs of `demo_people`. For training photos of each
+person, the mesh of the photo's latent is compared with the procedural head in
+the photo. The same cameras, over the range of the training photos, see both
+surfaces; the visible parts are compared:
 
   to exact   from the mesh's visible points to the nearest of the exact surface
   to mesh    from the exact surface's visible points to the nearest of the mesh

@@ -24,7 +24,8 @@ _STEP = cli.number(
   "step_in_images",
   2.6,
   "Cost of one photo in a step of tuning or projection, in images, >= 1: 3.1 s "
-  "against 1.2 s on two CPU cores; assumed for a GPU, where it was not measured.",
+  "against 1.2 s on two CPU cores; assumed for a GPU, where it was not "
+  "measured.",
   lower_bound=1,
 )
 
@@ -128,8 +129,8 @@ def main():
   )
   print()
   print(
-    f"{numbers:,} numbers per adapter; {3600e3 / _IMAGE_MS.value:,.0f} images per "
-    f"GPU-hour; one writer of a bank adds a million people in "
+    f"{numbers:,} numbers per adapter; {3600e3 / _IMAGE_MS.value:,.0f} images "
+    f"per GPU-hour; one writer of a bank adds a million people in "
     f"{MILLION / _ADDED / 60:.0f} minutes, three billion in "
     f"{EVERYBODY / _ADDED / 86400:.0f} days"
   )

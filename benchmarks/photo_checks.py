@@ -1,4 +1,4 @@
-"""Measures whether the limits of `prepare`'s checks separate good and bad photos.
+"""Measures how well the limits of `prepare` separate good and bad photos.
 
     python -m benchmarks.photo_checks --data=DATA
 

@@ -4,8 +4,8 @@
 
 The reference crops and labels are from EG3D's pipeline. Four numbers, the
 position of the mean mesh in EG3D's world, are fitted to such labels: for every
-crop, to the other crops only. The mean mesh and the places of the five points on
-it were fitted to other people's photos, without labels (`face_constants`).
+crop, to the other crops only. The mean mesh and the places of the five points
+on it were fitted to other people's photos, without labels (`face_constants`).
 Nothing is fitted to the pair of photo and crop.
 
 `--fit` prints the four numbers fitted to all crops, for `data.faces.face_pose`.
@@ -61,7 +61,7 @@ _NOISE = 3.0, 0.03  # typical errors of a label: degrees, world units
 
 
 class Crop(NamedTuple):
-  """A labeled crop: pixels, label, and faces found in it and its mirror image."""
+  """A labeled crop: pixels, label, faces found in it and in its mirror image."""
 
   image: np.ndarray
   c: np.ndarray

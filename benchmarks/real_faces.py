@@ -3,11 +3,11 @@
     python -m benchmarks.real_faces --data=DATA
 
 Takes every photo of every album in DATA/albums (one folder per person;
-NAME_hard has more photos of NAME), finds the largest face with MediaPipe, aligns
-it to ArcFace's template, and compares all pairs by MobileFaceNet, converted from
-DATA/weights/mobilefacenet/mobilefacenet.pt. Crops like a generator's images,
-DATA/eg3d_crops, are compared both aligned and as whole images, with the
-network's own frame.
+NAME_hard has more photos of NAME), finds the largest face with MediaPipe,
+aligns it to ArcFace's template, and compares all pairs by MobileFaceNet,
+converted from DATA/weights/mobilefacenet/mobilefacenet.pt. Crops like a
+generator's images, DATA/eg3d_crops, are compared both aligned and as whole
+images, with the network's own frame.
 
 Prints tables, and stores nothing of the photos. Needs MediaPipe 0.10.14 and
 OpenCV, which comes with it: pip install ".[prepare]".
@@ -227,7 +227,7 @@ def cosines(embeddings: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def area_under_curve(same: np.ndarray, different: np.ndarray) -> float:
-  """How often a pair of the same person is closer than one of different people."""
+  """How often a pair of one person is closer than one of different people."""
   ordered = np.sort(different)
   below = np.searchsorted(ordered, same, "left")
   not_above = np.searchsorted(ordered, same, "right")

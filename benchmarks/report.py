@@ -73,8 +73,8 @@ def against_the_machine(
     size: side of the product's matrices.
 
   Returns: medians of the program's seconds, of the product's rate in FLOP/s,
-    and of the ratio of the program's seconds to the seconds of its operations at
-    the product's rate.
+    and of the ratio of the program's seconds to the seconds of its operations
+    at the product's rate.
   """
   a = jnp.ones((size, size))
   product = jax.jit(lambda a: jnp.matmul(a, a, precision="highest"))

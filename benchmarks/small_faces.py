@@ -3,11 +3,11 @@
     python -m benchmarks.small_faces --out=runs/small_faces
 
 A person of the demo is personalized from --sharp photos; from these and --small
-more at full size; and from these and the same --small photos with smaller faces:
-downscaled, saved as JPEG and enlarged to the crop's size again, as by my3dgen
-prepare. The scale corresponds to --min_scale of my3dgen prepare. Small photos
-are worth keeping if the scores on held-out photos are better with them than
-without. Run the same command again to resume after an interruption.
+more at full size; and from these and the same --small photos with smaller
+faces: downscaled, saved as JPEG and enlarged to the crop's size again, as by
+my3dgen prepare. The scale corresponds to --min_scale of my3dgen prepare. Small
+photos are worth keeping if the scores on held-out photos are better with them
+than without. Run the same command again to resume after an interruption.
 """
 
 import io

@@ -5,11 +5,11 @@
     python -m benchmarks.time_to_quality --flagfile=demo.flags \\
         --people=1 --first=100 --ways=sweep --out=runs/schedules
 
-Personalizes people of the demo that no network has seen, in each of `WAYS`, with
-the command's own code in one process. A first short run of each way compiles the
-programs and is not counted. Seconds are those of anchors and tuning; quality is
-measured on held-out photos, with latents found in the same way. Run the same
-command again to resume after an interruption.
+Personalizes people of the demo that no network has seen, in each of `WAYS`,
+with the command's own code in one process. A first short run of each way
+compiles the programs and is not counted. Seconds are those of anchors and
+tuning; quality is measured on held-out photos, with latents found in the same
+way. Run the same command again to resume after an interruption.
 """
 
 import contextlib

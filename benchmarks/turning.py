@@ -2,9 +2,9 @@
 
     python -m benchmarks.turning [--preset ffhqrebalanced512-128]
 
-The head turns by ±0.35 rad; of its 120 frames, which all cost the same, some are
-timed. "planes kept" is `apps.rendering.frames.render_frames` with a constant
-latent; "planes each frame" is the same call with one latent per frame.
+The head turns by ±0.35 rad; of its 120 frames, which all cost the same, some
+are timed. "planes kept" is `apps.rendering.frames.render_frames` with a
+constant latent; "planes each frame" is the same call with one latent per frame.
 """
 
 import os
@@ -84,8 +84,8 @@ def main():
         f"±{_YAW} rad, {size} x {size} pixels, "
         f"{config.neural_rendering_resolution}² rays, one frame at a time, "
         f"float32, random weights; medians of {_RUNS.value} times {_BLOCK} "
-        "frames, alternating between the two. Without kept planes, a frame takes "
-        f"{statistics.median(ratios):.2f} times as long ({min(ratios):.2f} "
+        "frames, alternating between the two. Without kept planes, a frame "
+        f"takes {statistics.median(ratios):.2f} times as long ({min(ratios):.2f} "
         f"to {max(ratios):.2f}).",
         f"{os.getloadavg()[1]:.1f} processes were running at the time; if that "
         "is more than one, rely on the ratio, not on the times.",

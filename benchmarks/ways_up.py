@@ -39,8 +39,8 @@ def main():
   )
   if not paths:
     raise UserError(
-      f"{data}: has no photos in albums/ or eg3d_crops/; give their folder with "
-      "--data"
+      f"{data}: has no photos in albums/ or eg3d_crops/; give their folder "
+      "with --data"
     )
   warnings.filterwarnings("ignore", "SymbolDatabase")
   detect = mediapipe_models.face_detector()

@@ -1,4 +1,4 @@
-r"""Fits a basis to many people's adapters, so that files need only coefficients.
+r"""Fits a basis to many people's adapters, for files of coefficients.
 
   python converters/fit_basis.py --input runs/ann,runs/bob,more_runs \
       --rank 32 --output people.basis.safetensors
@@ -6,8 +6,8 @@ r"""Fits a basis to many people's adapters, so that files need only coefficients
       --output eve.safetensors --adapter_dtype int4 \
       --basis people.basis.safetensors
 
---input takes adapters, runs, and folders of either. In each layer, the basis has
-the --rank directions of A that the people use most. Reading a file of
+--input takes adapters, runs, and folders of either. In each layer, the basis
+has the --rank directions of A that the people use most. Reading a file of
 coefficients needs the basis in its folder or in the generator's. The last line
 printed tells what share of these people's changes the basis captures; for a new
 person it is lower, and shrink_adapter.py prints it.
@@ -64,8 +64,8 @@ def convert(
   cli.check_new_file(output, paths, SUFFIX, overwrite)
   if not pathlib.Path(output).match(shared_basis.PATTERN):
     raise CheckpointError(
-      f"{output}: expected a name like {shared_basis.PATTERN}, which readers look "
-      "for (choose another --output)"
+      f"{output}: expected a name like {shared_basis.PATTERN}, which readers "
+      "look for (choose another --output)"
     )
   people = [lora.load(path) for path in paths]
   bases = [one.metadata.get(lora.BASE_DIGEST, "") for one in people]
@@ -83,8 +83,9 @@ def convert(
     shared_basis.write(output, basis)
   held = [shared_basis.captured(basis, one.lora) for one in people]
   log(
-    f"wrote {output}: {os.path.getsize(output)} bytes, from {len(people)} people; "
-    f"it captures {100 * sum(held) / len(held):.1f} % of their pairs' changes"
+    f"wrote {output}: {os.path.getsize(output)} bytes, from {len(people)} "
+    f"people; it captures {100 * sum(held) / len(held):.1f} % of their pairs' "
+    "changes"
   )
 
 

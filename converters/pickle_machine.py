@@ -97,7 +97,7 @@ def _opcode(code: bytes) -> Callable[[_Handler], _Handler]:
 
 
 def check_key(value: Any) -> Any:
-  """Accepts only keys of dicts and sets that hash fast and without collisions."""
+  """Accepts only keys that hash fast and without collisions."""
   if type(value) not in (str, int, float, bool, bytes, type(None)):
     raise CheckpointError(f"{describe(value)} is a key of a dict or set")
   if isinstance(value, int) and abs(value) >= _MAX_KEY:
@@ -219,7 +219,8 @@ class PickleMachine:
       )
     if not isinstance(arguments, tuple):
       raise CheckpointError(
-        f"{function.full_name} is called with {describe(arguments)} for arguments"
+        f"{function.full_name} is called with {describe(arguments)} for "
+        "arguments"
       )
     self._push(self._world.call(function, arguments))
 

@@ -65,8 +65,8 @@ def convert(
   cli.check_new_file(output, inputs, SUFFIX, overwrite)
   if fnmatch.fnmatch(output, shared_basis.PATTERN):
     raise CheckpointError(
-      f"{output}: names like {shared_basis.PATTERN} are for shared bases (choose "
-      "another --output)"
+      f"{output}: names like {shared_basis.PATTERN} are for shared bases "
+      "(choose another --output)"
     )
   found = lora.load(input_path, places=[basis] if basis else [])
   shared = None
@@ -76,7 +76,8 @@ def convert(
     if shared.base and theirs and shared.base != theirs:
       raise CheckpointError(
         f"{basis}: was fitted to adapters of the base {shared.base[:12]}…, but "
-        f"{input_path} is for {theirs[:12]}…; fit a basis to adapters of that base"
+        f"{input_path} is for {theirs[:12]}…; fit a basis to adapters of that "
+        "base"
       )
   with naming(output):
     os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)

@@ -593,8 +593,8 @@ def _read_adapter(
     alpha = wrapped.stated_alpha(found, lora_config.rank)
   if alpha is None:
     raise CheckpointError(
-      "does not contain LoRA's alpha: give it with --lora_alpha (the paper's runs "
-      "used 1)"
+      "does not contain LoRA's alpha: give it with --lora_alpha (the paper's "
+      "runs used 1)"
     )
   leaves = {
     path: np.zeros(shape, np.float32)
@@ -639,7 +639,8 @@ def _rebased(
     name = names.torch_name(place)
     if place.path[-1] != "w_avg":
       raise CheckpointError(
-        f"was not tuned from {folder}, whose {name} differs; give another --base"
+        f"was not tuned from {folder}, whose {name} differs; give another "
+        "--base"
       )
     # Training may track it, but only truncation uses it.
     log(f"warning: {name} differs from that of {folder}, which is kept")
@@ -760,7 +761,7 @@ def _check_encoding(path: str):
 
 
 def _check_output(output: str, input_path: str, overwrite: bool):
-  """Refuses, before any work, an output that would fail or destroy the input."""
+  """Refuses an output that would fail or destroy the input, before any work."""
   with naming(output):
     _check_encoding(output)
     if not os.path.lexists(output):
@@ -817,8 +818,8 @@ def main(argv: list[str]) -> int:
   flags.DEFINE_string(
     "adapter_output",
     None,
-    "Adapter file to create (.safetensors), if the file has LoRA pairs; default: "
-    f"OUTPUT{_ADAPTER_SUFFIX}.",
+    "Adapter file to create (.safetensors), if the file has LoRA pairs; "
+    f"default: OUTPUT{_ADAPTER_SUFFIX}.",
     flag_values=values,
   )
   flags.DEFINE_string(
@@ -837,8 +838,8 @@ def main(argv: list[str]) -> int:
   flags.DEFINE_string(
     "preset",
     None,
-    "Name of the published checkpoint to take the settings of, instead of those "
-    f"in the file: {', '.join(PRESETS)}.",
+    "Name of the published checkpoint to take the settings of, instead of "
+    f"those in the file: {', '.join(PRESETS)}.",
     flag_values=values,
   )
   flags.DEFINE_string(

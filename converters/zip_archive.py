@@ -73,7 +73,8 @@ class ZipArchive:
       raise CheckpointError(
         f"the zip expands to {total} bytes from {len(data)} (a zip bomb)"
       )
-    # After torch.serialization.set_crc32_options(False), all checksums are zero.
+    # After torch.serialization.set_crc32_options(False), all checksums are
+    # zero.
     self._has_sums = any(entry.crc for entry in self._entries.values())
 
   def __contains__(self, name: str) -> bool:

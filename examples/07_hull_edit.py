@@ -1,4 +1,4 @@
-"""Edits a smile within the personal hull, with a direction of the shipped prior.
+"""Edits a smile within the personal hull, with a direction of the prior.
 
 python examples/07_hull_edit.py         writes out/07_hull_edit.png
 """

@@ -39,8 +39,8 @@ class AddConfig:
   )
   anchors: bool = setting(
     True,
-    "Keep the runs' anchors beside the adapters, for the personal hull; they may "
-    "be larger than the adapter.",
+    "Keep the runs' anchors beside the adapters, for the personal hull; they "
+    "may be larger than the adapter.",
   )
 
 

@@ -56,7 +56,8 @@ class InterpolateConfig:
   # Around w_avg if there is no run.
   spherical: bool = setting(
     False,
-    "Follow great circles around the mean of the run's anchors instead of lines.",
+    "Follow great circles around the mean of the run's anchors instead of "
+    "lines.",
   )
   camera: Literal["front", "first", "photos", "orbit"] = setting(
     "front",
@@ -134,8 +135,8 @@ def find_photo_latents(
     if anchors is None:
       raise UserError(
         f"{person.name}: a bare checkpoint has no anchors; give "
-        f"{LATENT_SUFFIX} files of my3dgen invert with --anchors, or a run with "
-        "--run"
+        f"{LATENT_SUFFIX} files of my3dgen invert with --anchors, or a run "
+        "with --run"
       )
     names = (anchors.names[:1] + anchors.names[-1:])[: len(anchors.names)]
   if len(names) < 2:

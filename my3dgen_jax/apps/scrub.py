@@ -23,7 +23,8 @@ def scrub_adapter(path: pathlib.Path, *, log: Callable[[str], None] = print):
     path: the adapter file; its numbers do not change.
     log: called with a line about the result.
 
-  Raises: CheckpointError: the file cannot be read; OSError: it cannot be written.
+  Raises: CheckpointError: the file cannot be read; OSError: it cannot be
+    written.
   """
   with tensor_files.opened(path, "an adapter") as file:
     metadata = dict(file.metadata() or {})
@@ -39,7 +40,7 @@ def scrub_adapter(path: pathlib.Path, *, log: Callable[[str], None] = print):
 
 
 def scrub_run(folder: pathlib.Path, *, log: Callable[[str], None] = print):
-  """Cleans the files of a run that are shared: its adapter and its events' names.
+  """Cleans the files of a run that are shared: its adapter and event files.
 
   config.json and run.flags keep their paths, which --resume needs.
 

@@ -207,8 +207,8 @@ def write_rows(
   stops = sum(len(row.ws) for row in rows)
   if stops > _MOST_STOPS:
     raise UserError(
-      f"{path}: {stops} faces are too many, at most {_MOST_STOPS} fit a page; give "
-      "fewer latents, or lower --stops"
+      f"{path}: {stops} faces are too many, at most {_MOST_STOPS} fit a page; "
+      "give fewer latents, or lower --stops"
     )
   model = rows[0].generator.module.config
   is_field = config.content == CONTENTS[0]
@@ -241,8 +241,8 @@ def check_path(out: str | os.PathLike) -> pathlib.Path:
   """Checks that a page can be written, before anything is read.
 
   Args:
-    out: the file to write: a name that ends in .html, in an existing folder. Only
-      an existing page of this package is replaced.
+    out: the file to write: a name that ends in .html, in an existing folder.
+      Only an existing page of this package is replaced.
 
   Raises: UserError: names the file.
   """
@@ -256,8 +256,8 @@ def check_path(out: str | os.PathLike) -> pathlib.Path:
     with out.open("rb") as file:
       if not pages.is_page(file.read(_HEAD)):
         raise UserError(
-          f"{out}: exists and is not a page of my3dgen share; give another name, "
-          "or remove it"
+          f"{out}: exists and is not a page of my3dgen share; give another "
+          "name, or remove it"
         )
   return out
 
@@ -325,7 +325,7 @@ def _clouds(
   devices: Sequence[jax.Device],
   on_progress: Callable[[int], None],
 ) -> list[Cloud]:
-  """The splats of each row, all in the same cube, which the page states once."""
+  """The splats of each row, all in the same cube, which a page states once."""
   stops, done = [], 0
   for row in rows:
     made = []

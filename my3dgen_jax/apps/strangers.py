@@ -1,4 +1,4 @@
-"""Warnings about real people with networks that were trained on procedural ones.
+"""Warnings about real people with networks trained on procedural ones.
 
 The demo's prior turns a real face into a painted mask, and its networks find
 different people similar. This is allowed, with a warning, but scores of such a

@@ -123,8 +123,8 @@ def draw(
   hull, key = person.hull(0.0), jax.random.key(config.seed)
   lens = jax.numpy.asarray(person.anchors.c[0])
   rendering = person.generator.module.config.rendering
-  # One by one: in products of several rows, the last digits depend on the number
-  # of rows.
+  # One by one: in products of several rows, the last digits depend on the
+  # number of rows.
   rows = [
     _draw(
       key,
@@ -185,7 +185,8 @@ def write_samples(
   Returns: the contents of `summary.json`; "id_sim" is None without an identity
     network or reference photos.
   Raises:
-    UserError: there are no anchors, or the folder has pictures of other settings.
+    UserError: there are no anchors, or the folder has pictures of other
+      settings.
     Interrupted: SIGTERM or SIGINT; the same command resumes.
   """
   config.validate()

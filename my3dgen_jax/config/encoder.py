@@ -177,7 +177,8 @@ class EncoderTrainingConfig:
   )
   pitch: float = setting(
     0.15,
-    "Standard deviation of the cameras' pitch, radians; truncated at twice this.",
+    "Standard deviation of the cameras' pitch, radians; truncated at twice "
+    "this.",
   )
   camera_error: float = setting(
     3.0,

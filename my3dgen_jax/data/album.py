@@ -155,8 +155,8 @@ class Album(Sequence[Item]):
       other = by_stem.setdefault(stem(photo.name), photo)
       if other is not photo:
         raise AlbumError(
-          f"{photo.image.place}: has the same name as {other.name} except for the "
-          "suffix, so their anchors would have the same name; rename one"
+          f"{photo.image.place}: has the same name as {other.name} except for "
+          "the suffix, so their anchors would have the same name; rename one"
         )
     size, reason = img_resolution, "that the generator makes"
     for photo in photos:

@@ -85,8 +85,8 @@ class Origin:
     for text in (self.adapter, self.base, self.task, *sum(self.details, ())):
       if wrong := _NOT_XML.search(text):
         raise UserError(
-          f"{ascii(text)}: contains {ascii(wrong[0])}, which is not allowed in a "
-          "picture's metadata"
+          f"{ascii(text)}: contains {ascii(wrong[0])}, which is not allowed in "
+          "a picture's metadata"
         )
 
 

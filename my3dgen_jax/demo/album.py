@@ -158,10 +158,11 @@ def demo_photos(
 def write_demo_album(
   folder: str | os.PathLike, number: int, training: int = TRAINING
 ):
-  """Writes the album of a demo's person: 30 training, 10 test, 10 reference photos.
+  """Writes the album of a demo's person.
 
-  The names of test and reference photos are in `test.txt` and `reference.txt`;
-  test photos have masks of the person's marks. An existing album is kept.
+  It has 30 training, 10 test and 10 reference photos; the names of the last two
+  are in `test.txt` and `reference.txt`. Test photos have masks of the person's
+  marks. An existing album is kept.
 
   Args:
     folder: the folder to create.

@@ -3,8 +3,8 @@
     attributes = load_attributes("weights/attributes")
     smile = attributes(images)["smile"]                       # [N]
 
-It measures the effect of edits on procedural people. On disk it is a folder, see
-`losses.weights`.
+It measures the effect of edits on procedural people. On disk it is a folder,
+see `losses.weights`.
 """
 
 from collections.abc import Mapping
@@ -82,7 +82,7 @@ def shipped_measure() -> Measure:
 
 
 def resized(images: Array) -> jax.Array:
-  """Images [N, H, W, 3], resized to the regressor's input [N, SIDE, SIDE, 3]."""
+  """Images [N, H, W, 3], resized to the regressor's [N, SIDE, SIDE, 3]."""
   if images.shape[1:3] == (SIDE, SIDE):
     return images
   return identity.average_pool(images, SIDE)

@@ -46,9 +46,9 @@ class Plan:
     people: number of identity vectors.
     photos: photos per variant.
     seed: seed of all draws; galleries with different seeds share no people.
-    variants: "twins": two variants with random kinds of marks, of which at least
-      one kind is in only one of them; "kinds": one variant without marks, and
-      one with each kind.
+    variants: "twins": two variants with random kinds of marks, of which at
+      least one kind is in only one of them; "kinds": one variant without marks,
+      and one with each kind.
     resolution: side of a photo, pixels.
     supersampling: see `render`.
   """

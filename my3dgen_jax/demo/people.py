@@ -89,8 +89,8 @@ class Marks:
     scar: [..., 5], strength in [0, 1], x, y, angle in radians, length.
     birthmark: [..., 4], strength in [0, 1], x, y, radius.
     freckles: [..., 2], strength in [0, 1], phase of the pattern.
-    asymmetry: [..., 2], shift of the eye and mouth on the +x side downwards, and
-      of the chin towards +x, world units.
+    asymmetry: [..., 2], shift of the eye and mouth on the +x side downwards,
+      and of the chin towards +x, world units.
     glasses: [..., 3], strength (0 or 1), half height of a lens, world units,
       and brightness of the frame in [0, 1].
   """

@@ -1,7 +1,7 @@
 """Points of procedural people, from which a prior learns shapes directly.
 
-From images alone, a volume learns fog; a few hundred points of known density and
-color per person teach it surfaces first.
+From images alone, a volume learns fog; a few hundred points of known density
+and color per person teach it surfaces first.
 """
 
 import functools

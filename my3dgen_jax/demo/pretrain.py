@@ -1,9 +1,9 @@
 """Trains the demo's prior: on points in space, on crops, on whole pictures.
 
-From pictures alone, a volume learns fog; points of known density and color teach
-it surfaces first. Pictures then sharpen the visible parts, mostly as crops,
-which cost a quarter: a crop is a picture from its own camera. People are drawn
-when needed, so no two steps see the same people.
+From pictures alone, a volume learns fog; points of known density and color
+teach it surfaces first. Pictures then sharpen the visible parts, mostly as
+crops, which cost a quarter: a crop is a picture from its own camera. People are
+drawn when needed, so no two steps see the same people.
 """
 
 import dataclasses
@@ -38,8 +38,8 @@ _MAPPING_RATE = 50.0  # the mapping's weights have a multiplier of 0.01
 _PEOPLE = 64  # people to measure the result on
 _MUON_RMS = 0.6  # RMS of a step at rate 1, about that of Adam
 _SMALLEST_MATRIX = 5  # rows and columns; Adam optimizes narrower ones
-# Share of a crop's side that is ignored: near its border, convolutions see zeros
-# instead of the rest of the picture.
+# Share of a crop's side that is ignored: near its border, convolutions see
+# zeros instead of the rest of the picture.
 _MARGIN = 1 / 8
 
 
@@ -167,8 +167,8 @@ def pretrain(
 
   Args:
     folder: the training's folder: `state/`, `metrics.jsonl`, `sheet_*.png`, and
-      finally `generator/`, in the format of converted checkpoints, `samples.png`,
-      `held_out.png` and `quality.json`.
+      finally `generator/`, in the format of converted checkpoints,
+      `samples.png`, `held_out.png` and `quality.json`.
     config: the training's settings.
     start_from: folder of a generator with the initial weights; None: random
       weights. Ignored if there is a state.
@@ -222,8 +222,8 @@ def _start(
     generator, variables = load_generator(start_from)
     if generator.config != prior.MODEL:
       raise CheckpointError(
-        f"{start_from}: does not have the architecture of the demo's prior; give "
-        "another --start_from"
+        f"{start_from}: does not have the architecture of the demo's prior; "
+        "give another --start_from"
       )
   return variables["params"], variables["buffers"]
 

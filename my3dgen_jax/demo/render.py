@@ -17,10 +17,10 @@ from my3dgen_jax.types import Array
 
 _BLOCK = 4  # pixels along a side that share the first part of the march
 _COARSE_STEPS = 26
-# Most rays arrive soon; rays that creep along an edge need many steps, and would
-# draw a bright or dotted line there if they were stopped. So rays march in rounds
-# of 1 / _PARTS of the rays: first all rays in turn, then those that have not
-# arrived. A single loop for all rounds keeps compilation short.
+# Most rays arrive soon; rays that creep along an edge need many steps, and
+# would draw a bright or dotted line there if they were stopped. So rays march
+# in rounds of 1 / _PARTS of the rays: first all rays in turn, then those that
+# have not arrived. A single loop for all rounds keeps compilation short.
 _PARTS = 32
 _STEPS = (9,) * _PARTS + (16,) * 6 + (64,) * 3
 # Distance from the world's origin at which marching starts, outside any person.

@@ -1,12 +1,12 @@
 """Trains the demo's judges: identity, perceptual similarity, age and smile.
 
-First comes an identity network with ArcFace's margin: each person is a class, and
-so is their twin, who has other marks. Here a person's traits are known, so a
-class center is a learned linear map of them: what is learned from one person
-applies to all, and a fraction of the steps is enough. Next comes a small feature
-stack that predicts everything about a photo: identity, light, mood, age, marks.
-LPIPS compares its features, and the part of its head for smile and age is kept.
-Finally, all are measured on held-out people.
+First comes an identity network with ArcFace's margin: each person is a class,
+and so is their twin, who has other marks. Here a person's traits are known, so
+a class center is a learned linear map of them: what is learned from one person
+applies to all, and a fraction of the steps is enough. Next comes a small
+feature stack that predicts everything about a photo: identity, light, mood,
+age, marks. LPIPS compares its features, and the part of its head for smile and
+age is kept. Finally, all are measured on held-out people.
 """
 
 import dataclasses

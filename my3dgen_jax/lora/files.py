@@ -248,8 +248,8 @@ def _people_of(
     or any(leaf.shape[:1] != (len(people),) for leaf in leaves.values())
   ):
     raise CheckpointError(
-      f"{path}: is damaged: it has adapters for a different number of people than "
-      "it names"
+      f"{path}: is damaged: it has adapters for a different number of people "
+      "than it names"
     )
   return tuple(people)
 

@@ -163,7 +163,8 @@ class ReadGeneratorTest(parameterized.TestCase):
     self.assertEqual(
       said,
       [
-        "warning: leaving out 1 tensors that are not the generator's: latent_avg"
+        "warning: leaving out 1 tensors that are not the generator's: "
+        "latent_avg"
       ],
     )
 

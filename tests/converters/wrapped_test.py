@@ -304,7 +304,7 @@ class ReadTest(parameterized.TestCase):
     (
       "extra",
       {"backbone.mapping.fc0.lora_A": (2, 8)},
-      "1 of layers that have none: backbone.mapping.fc0.lora_A",
+      "1 of layers without pairs: backbone.mapping.fc0.lora_A",
     ),
     (
       "twice",

@@ -50,22 +50,22 @@ class EditConfig:
   )
   apply: Literal["alpha", "w"] = setting(
     "alpha",
-    "How to apply a direction: alpha: by changing the anchor weights, as closely "
-    "as they allow; w: by adding it to w.",
+    "How to apply a direction: alpha: by changing the anchor weights, as "
+    "closely as they allow; w: by adding it to w.",
   )
   edge: Literal["stop", "continue", "project"] = setting(
     "continue",
-    "Behavior at the edge of the hull: stop, continue beyond it, or project onto "
-    "the hull. The run's photos lie at the edge already, so stop hardly moves "
-    "them.",
+    "Behavior at the edge of the hull: stop, continue beyond it, or project "
+    "onto the hull. The run's photos lie at the edge already, so stop hardly "
+    "moves them.",
   )
   beta: float = setting(
     0.02, "Dilation of the hull: anchor weights are >= -beta; in [0, 1]."
   )
   turn: float = setting(
     0.0,
-    "Yaw of the camera at the last strength, radians; -turn at the first; 0: the "
-    "camera does not move.",
+    "Yaw of the camera at the last strength, radians; -turn at the first; 0: "
+    "the camera does not move.",
   )
   frames: int = setting(
     0,

@@ -20,15 +20,16 @@ class EnhanceConfig:
   task: Literal["inpaint", "superresolution", "color", "deblur", "jpeg"] = (
     setting(
       INPAINT,
-      "Task: inpaint: fill a hole; superresolution: enlarge small photos; color: "
-      "colorize gray photos; deblur: sharpen; jpeg: remove JPEG artifacts.",
+      "Task: inpaint: fill a hole; superresolution: enlarge small photos; "
+      "color: colorize gray photos; deblur: sharpen; jpeg: remove JPEG "
+      "artifacts.",
     )
   )
   hull: HullFitConfig = part(HullFitConfig(), "hull_")
   factor: float | None = setting(
     None,
-    "superresolution: factor to downscale the photos by first, >= 1, to compare "
-    "the results with the originals.",
+    "superresolution: factor to downscale the photos by first, >= 1, to "
+    "compare the results with the originals.",
   )
   sigma: float = setting(4.0, "deblur: standard deviation of the blur, pixels.")
   quality: float = setting(10.0, "jpeg: quality of the photos, 1 to 100.")
@@ -49,8 +50,8 @@ class EnhanceConfig:
   )
   agreement_steps: int = setting(
     40,
-    "Number of steps that adjust the result to the degraded photo, >= 0; 0: keep "
-    "the generator's picture as it is.",
+    "Number of steps that adjust the result to the degraded photo, >= 0; 0: "
+    "keep the generator's picture as it is.",
   )
 
   def validate(self) -> "EnhanceConfig":

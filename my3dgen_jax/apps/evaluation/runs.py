@@ -167,8 +167,8 @@ def _one_of(
   if not called and len(folders) > 1:
     raise UserError(
       f"{place}: has {len(folders)} runs of the same kind "
-      f"({', '.join(folder.name for folder in folders)}); name the one to compare "
-      f"{name!r}"
+      f"({', '.join(folder.name for folder in folders)}); name the one to "
+      f"compare {name!r}"
     )
   return (called or list(folders))[0]
 

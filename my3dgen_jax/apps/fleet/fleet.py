@@ -37,13 +37,13 @@ class FleetConfig:
   )
   out: str = setting(
     REQUIRED,
-    "Folder or URL for all results; in an existing one, only missing people are "
-    "made.",
+    "Folder or URL for all results; in an existing one, only missing people "
+    "are made.",
   )
   workers: int | None = setting(
     None,
-    "Number of worker processes, each making one person at a time; default: one "
-    "per GPU, else one per two cores.",
+    "Number of worker processes, each making one person at a time; default: "
+    "one per GPU, else one per two cores.",
     low=1,
     high=4096,
   )
@@ -62,8 +62,8 @@ class FleetConfig:
   )
   address: str | None = setting(
     None,
-    "Ray cluster to join, auto or HOST:PORT; default: start Ray on this machine, "
-    "and stop it with the command.",
+    "Ray cluster to join, auto or HOST:PORT; default: start Ray on this "
+    "machine, and stop it with the command.",
   )
 
 

@@ -3,8 +3,8 @@
     marks = Marks(path, items, kind_of("cat"))
     mark_in_browser(marks, stop, detect=cat_detector.find_cats)
 
-Marks are written after each photo, so a killed process loses at most one photo's
-points; the same call resumes.
+Marks are written after each photo, so a killed process loses at most one
+photo's points; the same call resumes.
 """
 
 import collections

@@ -64,8 +64,8 @@ class MeshConfig:
   level: float = setting(LEVEL, "Raw density at the surface.")
   crop: float | None = setting(
     None,
-    "Side of the cube around the world's origin, world units, > 0; default: what "
-    "the average camera sees.",
+    "Side of the cube around the world's origin, world units, > 0; default: "
+    "what the average camera sees.",
   )
   all_components: bool = setting(
     False,
@@ -81,7 +81,8 @@ class MeshConfig:
   )
   triangles: int = setting(
     30_000,
-    "Maximum number of triangles of a textured mesh; more take longer to unwrap.",
+    "Maximum number of triangles of a textured mesh; more take longer to "
+    "unwrap.",
     low=MIN_TRIANGLES,
     high=MAX_TRIANGLES,
   )

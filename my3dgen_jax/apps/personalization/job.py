@@ -111,8 +111,8 @@ class Job:
     )
     if config.identity and not split.reference:
       raise ConfigError(
-        "reference: selects no photo to compare identity with; give a number, a "
-        "share, or all"
+        "reference: selects no photo to compare identity with; give a number, "
+        "a share, or all"
       )
     _to_validate(config, split.train)
     tuning = config.tuning

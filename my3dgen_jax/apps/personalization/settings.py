@@ -103,8 +103,8 @@ class PersonalizeConfig:
   )
   validation: Selection = setting(
     0.1,
-    "Training photos to use for validation instead, with --patience: a number, a "
-    "share, or a file with one name per line.",
+    "Training photos to use for validation instead, with --patience: a number, "
+    "a share, or a file with one name per line.",
     later=True,
   )
   split_seed: int = setting(

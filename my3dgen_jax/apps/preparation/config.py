@@ -63,8 +63,8 @@ class PrepareConfig:
   )
   duplicate: float = setting(
     photo_quality.DUPLICATE,
-    "Correlation of two faces, in [0, 1], at which one counts as a duplicate; 1: "
-    "no check.",
+    "Correlation of two faces, in [0, 1], at which one counts as a duplicate; "
+    "1: no check.",
   )
   frames: int = setting(
     60, "Maximum number of frames to take from each video, >= 1."

@@ -70,8 +70,8 @@ class ScenesConfig:
   edit: EditConfig = part(EditConfig(), fields=("strengths", "unit"))
   apply: Literal["alpha", "w"] | None = setting(
     None,
-    "How to apply the direction, see my3dgen edit --help; default: w for a bare "
-    "checkpoint, else alpha.",
+    "How to apply the direction, see my3dgen edit --help; default: w for a "
+    "bare checkpoint, else alpha.",
   )
 
 

@@ -54,8 +54,8 @@ class RenderFilesConfig:
   )
   yaws: tuple[float, ...] = setting(
     (),
-    "Yaws from the front, radians; default: -0.35,0,0.35 for a grid, -0.35,0.35 "
-    "for a sweep, 0.35 for an orbit.",
+    "Yaws from the front, radians; default: -0.35,0,0.35 for a grid, "
+    "-0.35,0.35 for a sweep, 0.35 for an orbit.",
     low=-math.pi,
     high=math.pi,
   )
@@ -75,8 +75,8 @@ class RenderFilesConfig:
   )
   frames: int = setting(
     48,
-    "Frames of an orbit, a sweep or key frames; with --between, frames from one "
-    "latent to the next, including both.",
+    "Frames of an orbit, a sweep or key frames; with --between, frames from "
+    "one latent to the next, including both.",
     low=1,
   )
   format: str = setting(STILL, "Format of the files.", choices=FORMATS)
@@ -204,8 +204,8 @@ def find_shots(
 ) -> list[Shot]:
   """The cameras of a scene.
 
-  For a grid and a scene with moving latents, each view is one shot; otherwise all
-  cameras are one shot.
+  For a grid and a scene with moving latents, each view is one shot; otherwise
+  all cameras are one shot.
 
   Args:
     rendering: the generator's settings, for the average camera.

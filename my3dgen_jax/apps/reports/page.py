@@ -173,7 +173,7 @@ def picture(
 
 
 def film(data: bytes, kind: str, alt: str, size: tuple[int, int]) -> str:
-  """A video or an animated picture inside the page; arguments as `picture`'s."""
+  """A video or animated picture inside the page; arguments as `picture`'s."""
   if kind.startswith("image/"):
     return f'<figure class="film">{picture(data, kind, alt, size)}</figure>'
   width, height = size
@@ -200,7 +200,7 @@ def pair(left: str, right: str, caption: str) -> str:
 
 
 def curve(name: str, points: Sequence[tuple[float, float]]) -> str:
-  """A curve over the steps, as SVG; the axis starts at 0 or the minimum below it.
+  """A curve over the steps, as SVG; its axis starts at 0, or at a lower minimum.
 
   Args:
     name: the curve's name.

@@ -187,8 +187,8 @@ def _scores(summary: Mapping[str, Any]) -> str:
     table(
       ["", *(title for _, title, _ in shown)],
       rows,
-      caption=f"Means over {summary['count']} {summary['photos']} photos. Higher "
-      "is better, except for LPIPS, which is a distance.",
+      caption=f"Means over {summary['count']} {summary['photos']} photos. "
+      "Higher is better, except for LPIPS, which is a distance.",
     ),
   )
 
@@ -248,9 +248,9 @@ def _before_after(
   return section(
     "Before and after, in pictures",
     paragraph(
-      "Each row: a photo; its latent rendered by the pretrained generator, from "
-      "the photo's camera and from both sides; and the same by the personalized "
-      "generator."
+      "Each row: a photo; its latent rendered by the pretrained generator, "
+      "from the photo's camera and from both sides; and the same by the "
+      "personalized generator."
     ),
     _synthetic(
       folder,
@@ -380,12 +380,12 @@ def _anchors(
     figures.append(pair(photo, shown, caption))
     progress.update(done + 1)
   more = f" {len(chosen)} of {count} are shown." if len(chosen) < count else ""
+  legend = "Left: the photo; right: its latent" if album else "Latents"
   return section(
     "Anchors",
     paragraph(
-      f"A latent was found for each photo; together they span the person's "
-      f"appearances. {'Left: the photo; right: its latent' if album else 'Latents'}"
-      f" rendered by the personalized generator.{more}"
+      "A latent was found for each photo; together they span the person's "
+      f"appearances. {legend} rendered by the personalized generator.{more}"
     ),
     tiles(figures, pairs=True),
   )

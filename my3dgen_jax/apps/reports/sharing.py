@@ -42,8 +42,8 @@ def to_share(person: Person, run: pathlib.Path, folder: str) -> str:
   )
   parts = [
     paragraph(
-      "To write the head as one file that turns in any browser, offline, without "
-      f"names or photos: {command}"
+      "To write the head as one file that turns in any browser, offline, "
+      f"without names or photos: {command}"
     )
   ]
   if (run / folder / FILE).exists():

@@ -75,7 +75,7 @@ class Cloud:
 
 
 def reach_of(stops: Sequence[Splats]) -> float:
-  """Half the side of the smallest cube around the origin that contains splats."""
+  """Half the side of the smallest cube around the origin with all splats."""
   return float(max(np.abs(np.asarray(one.means)).max() for one in stops))
 
 

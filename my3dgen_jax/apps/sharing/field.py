@@ -1,11 +1,11 @@
 """A radiance field for browsers: quantized planes, and a grid for skipping.
 
 The planes are folded to two (`ops.rendering.triplane.fold_planes`), which is
-exact, and quantized to bytes with a scale and an integer zero point per channel,
-shared by both planes and by all stops of a slider. So the sum of two bytes is a
-feature, the scale becomes part of the decoder's first layer, and a browser mixes
-two stops by mixing bytes. A coarse grid tells the distance to the nearest cell
-that is not empty.
+exact, and quantized to bytes with a scale and an integer zero point per
+channel, shared by both planes and by all stops of a slider. So the sum of two
+bytes is a feature, the scale becomes part of the decoder's first layer, and a
+browser mixes two stops by mixing bytes. A coarse grid tells the distance to the
+nearest cell that is not empty.
 """
 
 import base64
@@ -28,14 +28,14 @@ from my3dgen_jax.types import DecoderWeights, Network
 
 CELLS = 64  # cells of the grid along a side
 # Densities, per world unit. Cells below the first are empty: through the whole
-# volume, they absorb less than 1/255 of the light. Above the second, samples must
-# be close together.
+# volume, they absorb less than 1/255 of the light. Above the second, samples
+# must be close together.
 LEAST_DENSITY, DENSE = 0.003, 3.0
 _POINTS = 2  # points per cell, along a side, at which density is queried
 _FAR = 255  # largest distance, cells
 _FOUR = 4  # channels of a texel; rows of the shader's matrices
-# Limits of every browser with WebGL 2: side and layers of a texture; and numbers
-# in a shader's source that compilers accept without trouble.
+# Limits of every browser with WebGL 2: side and layers of a texture; and
+# numbers in a shader's source that compilers accept without trouble.
 _MOST_SIDE, _MOST_LAYERS, _MOST_NUMBERS = 2048, 256, 4096
 
 
@@ -45,13 +45,14 @@ class Field:
 
   Attributes:
     texels: [K, L, S + 2, S + 2, 4] uint8, axes (stop, layer, row, column,
-      channel): the plane (x, y), four channels per layer, then the plane (x, z);
-      with a border of the zero point's byte.
+      channel): the plane (x, y), four channels per layer, then the plane (x,
+      z); with a border of the zero point's byte.
     skips: [K, G, G, G, 2] uint8, axes (stop, z, y, x, which): distance in cells
-      to the nearest one that is not empty, and to the nearest dense one, where a
-      diagonal counts as one; 0: the cell itself.
+      to the nearest one that is not empty, and to the nearest dense one, where
+      a diagonal counts as one; 0: the cell itself.
     decoder: the numbers in the shader's source, float32: mat4 [H / 4, C / 4],
-      vec4 [H / 4], mat4 [H / 4], vec4, the last two to (red, green, blue, sigma).
+      vec4 [H / 4], mat4 [H / 4], vec4, the last two to (red, green, blue,
+      sigma).
     groups: number of groups of four channels, C / 4.
     hidden: number of groups of four hidden features, H / 4.
     reach: half the side of the grid around the origin, world units.
@@ -255,7 +256,7 @@ def _grid(network: Network, planes: jax.Array, axis: np.ndarray) -> jax.Array:
 
 
 def _skips(sigma: np.ndarray) -> np.ndarray:
-  """Distances in cells to the nearest one that is not empty; see `Field.skips`."""
+  """Distances to the nearest cell that is not empty; see `Field.skips`."""
   split = sigma.reshape((CELLS, _POINTS) * 3).max(axis=(1, 3, 5))
   # The space between points of neighboring cells belongs to both.
   split = ndimage.maximum_filter(split, 3, mode="nearest")

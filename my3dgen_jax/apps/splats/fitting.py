@@ -17,8 +17,8 @@ from my3dgen_jax.types import Array
 
 _TILES = 128  # tiles of a picture per step
 _LONGEST = 256  # maximum number of splats per tile
-# Adam's initial step sizes; for positions, in cells of the grid that the initial
-# splats come from.
+# Adam's initial step sizes; for positions, in cells of the grid that the
+# initial splats come from.
 _MEANS = 0.03
 _RATES = dict(log_scales=0.02, quaternions=0.02, logits=0.05, colors=0.01)
 _LAST = 0.05  # final share of these step sizes

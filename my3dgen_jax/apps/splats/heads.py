@@ -34,8 +34,9 @@ class Head(NamedTuple):
 def find_head(volume: Volume, level: float) -> Head:
   """The piece with the largest surface, and a margin around it.
 
-  As for meshes, the cube's cuts are not counted: a wall behind a head would gain
-  more area there than it has itself. Without any piece, it is the whole cube.
+  As for meshes, the cube's cuts are not counted: a wall behind a head would
+  gain more area there than it has itself. Without any piece, it is the whole
+  cube.
 
   Args:
     volume: the density.

@@ -22,8 +22,8 @@ def merge(targets: Targets, most: int) -> tuple[Splats, float]:
 
   Args:
     targets: the views.
-    most: maximum number of splats; the grid's cells are as small as possible, and
-      at least as wide as a pixel.
+    most: maximum number of splats; the grid's cells are as small as possible,
+      and at least as wide as a pixel.
 
   Returns: the splats, as NumPy arrays, and the width of a cell, world units.
   Raises: UserError: the views show no surface.

@@ -52,8 +52,8 @@ class SplatsConfig:
   level: float = setting(LEVEL, "Raw density at the head's surface.")
   up: Literal["y", "-y"] = setting(
     "y",
-    "Up axis of the file: y, as here, in glTF, three.js and Spark; -y, as in most "
-    "3DGS files, which SuperSplat turns upright.",
+    "Up axis of the file: y, as here, in glTF, three.js and Spark; -y, as in "
+    "most 3DGS files, which SuperSplat turns upright.",
   )
   views: ViewsConfig = part(ViewsConfig())
 

@@ -12,8 +12,8 @@ from my3dgen_jax.ops import cameras
 from my3dgen_jax.ops.rendering import normals as normals_lib
 from my3dgen_jax.ops.rendering import rays
 
-# Difference in depth between neighboring pixels at an edge, in widths of a pixel
-# there; a surface seen at such a grazing angle is treated as an edge.
+# Difference in depth between neighboring pixels at an edge, in widths of a
+# pixel there; a surface seen at such a grazing angle is treated as an edge.
 _STEP = 6.0
 _HOLE = 1 / 300  # share of the picture; smaller holes are errors of depth
 _RING = 1  # pixels at the head's outline that are undecided
@@ -25,11 +25,13 @@ class Targets(NamedTuple):
   Attributes:
     c: [V, 25], camera labels.
     image: [V, S, S, 3] in [0, 1].
-    head: [V, S, S] bool: True for the head, False for pixels that should be empty.
+    head: [V, S, S] bool: True for the head, False for pixels that should be
+      empty.
     sure: [V, S, S] bool: whether `head` is certain.
     points: [V, S, S, 3], world units.
     normals: [V, S, S, 3], in world axes, towards the camera.
-    smooth: [V, S, S] bool: False at edges, where points are between near and far.
+    smooth: [V, S, S] bool: False at edges, where points are between near and
+      far.
   """
 
   c: np.ndarray

@@ -104,8 +104,8 @@ class Controls:
       self._button(
         "Share",
         actions.save_page,
-        "One HTML file with the head, to turn in any browser, offline; contains "
-        "no names.",
+        "One HTML file with the head, to turn in any browser, offline; "
+        "contains no names.",
       )
 
   # Building.

@@ -4,8 +4,9 @@
     people.names()                      # ["obama", "beyonce"]
     shown = people.load("obama")        # .own and .base, which share anchors
 
-A person that cannot be loaded, because the run is still being written or belongs
-to another base, causes an error when chosen, and can be chosen again later.
+A person that cannot be loaded, because the run is still being written or
+belongs to another base, causes an error when chosen, and can be chosen again
+later.
 """
 
 import collections
@@ -153,8 +154,8 @@ class People:
   def _check_base(self, place: Place):
     if self._checkpoint is None:
       raise UserError(
-        f"{place.path}: a bank or an adapter file needs its base generator; give "
-        "its folder with --checkpoint"
+        f"{place.path}: a bank or an adapter file needs its base generator; "
+        "give its folder with --checkpoint"
       )
 
   def names(self) -> list[str]:
@@ -282,9 +283,9 @@ class People:
     wanted = found.metadata.get(run_folder.BASE_DIGEST, base.digest)
     if wanted != base.digest:
       raise CheckpointError(
-        f"{place.path}: is for the base {wanted[: run_folder.ID_LENGTH]}, not for "
-        f"{self._checkpoint} ({base.digest[: run_folder.ID_LENGTH]}); give the "
-        "adapter's own base with --checkpoint"
+        f"{place.path}: is for the base {wanted[: run_folder.ID_LENGTH]}, not "
+        f"for {self._checkpoint} ({base.digest[: run_folder.ID_LENGTH]}); give "
+        "the adapter's own base with --checkpoint"
       )
     variables = lora_lib.merge_into_params(
       base.generator.variables, found.lora, found.config

@@ -1,4 +1,4 @@
-"""Faces and pictures of a viewer's window: from choices to latents, and framing.
+"""Faces and pictures of a viewer's window: latents of choices, and framing.
 
 Pure functions without browser or server; `window` adds the controls.
 """
@@ -165,10 +165,10 @@ def edit_steps(
   Args:
     person: the owner of the anchors.
     directions: directions with their spreads.
-    within: whether to use only the part of a direction that the anchors span, so
-      that an edited face is a weighted mean of the person's own, with weights
-      that may leave the hull; else all of it. Without effect for a person
-      without anchors.
+    within: whether to use only the part of a direction that the anchors span,
+      so that an edited face is a weighted mean of the person's own, with
+      weights that may leave the hull; else all of it. Without effect for a
+      person without anchors.
 
   Returns: [num_ws, w_dim] by the direction's name.
   Source: MyStyle, section 3.3; see `apps.edit`.
@@ -292,8 +292,8 @@ def framed(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     width: width of the window, any unit.
     height: height of the window, in the same unit.
 
-  Returns: uint8 [S', S'', 3], whose shorter side is S and whose longer side is at
-    most `_MAX_ASPECT` S, whatever window size a browser sends.
+  Returns: uint8 [S', S'', 3], whose shorter side is S and whose longer side is
+    at most `_MAX_ASPECT` S, whatever window size a browser sends.
   """
   side = picture.shape[0]
   shorter = max(min(width, height), 1)

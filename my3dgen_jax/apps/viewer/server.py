@@ -153,8 +153,8 @@ class Viewer:
     """Starts to serve.
 
     Returns: the address to open, with the token if there is one.
-    Raises: UserError: no port is free, the host does not exist, viser is missing
-      or not supported, or its share service does not answer.
+    Raises: UserError: no port is free, the host does not exist, viser is
+      missing or not supported, or its share service does not answer.
     """
     viser = _import_viser()
     config = self.config
@@ -193,8 +193,8 @@ class Viewer:
           address = share(verbose=False)
         if address is None:
           raise UserError(
-            "--share: viser's service (share.viser.studio) does not answer; drop "
-            "--share, and forward the port instead, e.g. with ssh -L"
+            "--share: viser's service (share.viser.studio) does not answer; "
+            "drop --share, and forward the port instead, e.g. with ssh -L"
           )
         gate.admit(urllib.parse.urlsplit(address).hostname or "")
     except BaseException:

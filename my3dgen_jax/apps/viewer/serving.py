@@ -9,7 +9,7 @@ from my3dgen_jax.jobs.interrupts import StopRequest
 
 
 def serve(viewer: Viewer, stop: StopRequest, *, open_browser: bool = False):
-  """Serves until a signal arrives; prints the address, and warns if it is public.
+  """Serves until a signal arrives; prints the address, and a warning if public.
 
   Args:
     viewer: the viewer to serve.

@@ -34,8 +34,8 @@ from my3dgen_jax.types import Array, Network
 _STILL_SECONDS = (0.15, 1.0)
 _STILL_SHARE = 0.3
 # Time for a moving picture: a third of a frame at 15 frames per second, which
-# leaves room for the planes of new latents, the browser and other windows. If no
-# level is that fast: a frame at 8 frames per second.
+# leaves room for the planes of new latents, the browser and other windows. If
+# no level is that fast: a frame at 8 frames per second.
 _GOAL_SECONDS = (0.022, 0.12)
 # Browsers drop a frame if the next one arrives before it is decoded.
 _SHORTEST_SECONDS = 1 / 30
@@ -193,7 +193,7 @@ class Renderer:
     return choose_level(levels, measure, self._goal), levels[0]
 
   def is_new(self, network: Network, level: Level) -> bool:
-    """Whether this kind of picture must be compiled first, which takes seconds."""
+    """Whether this kind of picture must be compiled first, taking seconds."""
     return (network.module.config, level) not in self._drawn
 
   def submit(self, window: Hashable, request: Request, deliver: Deliver):

@@ -181,8 +181,8 @@ def probe(ffmpeg: str, path: pathlib.Path) -> Stream:
   if found is None or found["codec"] == "none":
     kind = one_line(moving[0].partition("Video: ")[2].partition(",")[0])
     raise UserError(
-      f"{path}: has a codec that this FFmpeg cannot read ({kind}); convert it to "
-      "MP4 (H.264)"
+      f"{path}: has a codec that this FFmpeg cannot read ({kind}); convert it "
+      "to MP4 (H.264)"
     )
   stream = _stream(found, lines)
   _check(stream, path, text)

@@ -208,7 +208,8 @@ def align(
   scale = np.linalg.norm(affine[:3], axis=0).mean()
   if scale < 1:  # pixels between the eyes, or less
     raise UserError(
-      "landmarks: all are in the same place; is the face only a few pixels wide?"
+      "landmarks: all are in the same place; is the face only a few pixels "
+      "wide?"
     )
   return Alignment(
     centre=(float(affine[3, 0]), float(affine[3, 1])),

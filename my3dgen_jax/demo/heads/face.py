@@ -61,7 +61,7 @@ def bare_face(f: types.SimpleNamespace, point: Point) -> jax.Array:
 def skin_distance(
   f: types.SimpleNamespace, point: Point, side: jax.Array
 ) -> jax.Array:
-  """Distance to everything of the skin's color; `side` is x before mirroring."""
+  """Distance to all parts of the skin's color; `side` is x before mirroring."""
   x, y, z = point
   body = bare_face(f, point)
   brow = capsule(
@@ -123,7 +123,7 @@ def eye_center(f: types.SimpleNamespace) -> Point:
 
 
 def almond(f: types.SimpleNamespace, point: Point) -> jax.Array:
-  """Distance of a point outside the opening of the lids, seen from the front."""
+  """Distance of a point outside the opening of the lids, seen from in front."""
   ex = point[0] - f.eye_distance
   ey = point[1] - EYE_HEIGHT - f.eye_tilt * ex
   width = 0.0298 * f.eye_size

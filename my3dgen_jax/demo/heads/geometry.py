@@ -23,8 +23,8 @@ from my3dgen_jax.demo.heads.worn import (
 from my3dgen_jax.demo.shapes import bump, Point, ramp, union
 from my3dgen_jax.types import Array
 
-# The wall behind every person: the inside of a sphere around the cameras' target,
-# so that a volume can contain it. Its front half is open.
+# The wall behind every person: the inside of a sphere around the cameras'
+# target, so that a volume can contain it. Its front half is open.
 WALL_RADIUS = 0.53
 # Curved shapes are not exact distances: shorter steps never pass a surface.
 SAFETY = 0.85

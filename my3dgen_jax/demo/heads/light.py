@@ -102,7 +102,7 @@ def _normalized(point: Point) -> Point:
 
 
 def shaded(f: types.SimpleNamespace, point: Point) -> jax.Array:
-  """Colors in [-1, 1], [N, 3], of surface points, given the result of `build`."""
+  """Colors in [-1, 1], [N, 3], of surface points, for the result of `build`."""
   return with_normals(f, point)[0]
 
 

@@ -25,9 +25,10 @@ def measure(
     galleries: galleries of twins, and of kinds of marks.
 
   Returns: plain data. Areas under the ROC curve: "auc_people" for photos of the
-    same person against different people; "auc_twins" for the same person against
-    a twin, who differs only in marks; "auc_kinds" for one kind of mark against
-    none. Smile and age: root mean squared error of the share, and correlation.
+    same person against different people; "auc_twins" for the same person
+    against a twin, who differs only in marks; "auc_kinds" for one kind of mark
+    against none. Smile and age: root mean squared error of the share, and
+    correlation.
   Raises: CheckpointError: weights cannot be read.
   """
   folder = pathlib.Path(folder)
@@ -114,7 +115,7 @@ def kinds_quality(
 def _pairs(
   embeddings: np.ndarray, photos: gallery.Gallery
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """All pairs of photos: cosine, whether same variant, whether same identity."""
+  """All pairs of photos: cosine, whether same variant, and same identity."""
   first, second = np.triu_indices(len(embeddings), 1)
   cosines = (embeddings @ embeddings.T)[first, second]
   return (

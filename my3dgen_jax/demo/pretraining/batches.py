@@ -71,7 +71,8 @@ def cropped(c: Array, corner: Array, part: float) -> jax.Array:
 
   Args:
     c: [N, 25], labels of the other cameras.
-    corner: [N, 2], x and y of the square's top left corner, as shares of a side.
+    corner: [N, 2], x and y of the square's top left corner, as shares of a
+      side.
     part: side of the square, as a share.
   """
   cam2world, intrinsics = cameras.unpack_label(c)

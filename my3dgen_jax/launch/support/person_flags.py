@@ -15,8 +15,8 @@ _RUN = cli.string("run", None, "Folder of a personalize run.")
 _CHECKPOINT = cli.string(
   "checkpoint",
   None,
-  "Folder of the base generator: for --bank, or without a person; for --run only "
-  "if it has moved.",
+  "Folder of the base generator: for --bank, or without a person; for --run "
+  "only if it has moved.",
 )
 _BANK = cli.string(
   "bank", None, "Folder of a bank of adapters, instead of --run; see --person."

@@ -568,7 +568,7 @@ class CommandTest(_InFolder):
     self.assert_fails(
       _run("--input", self.input, "--output", self.output, "--base", base),
       self.input,
-      f"not tuned from {base}, whose {name} is another",
+      f"not tuned from {base}, whose {name} differs",
       left=("base",),
     )
 

@@ -335,8 +335,8 @@ class StartTest(Case):
     bare = dataclasses.replace(tiny_person(COUNT), anchors=None)
     ws = person.make(COUNT).ws[0]
     for names, one, pattern in (
-      (["photo99"], None, "none of 'photo99': runs/tiny has photo00.png"),
-      (["photo00"], bare, "none of 'photo00': .*bare checkpoint"),
+      (["photo99"], None, "unknown photo 'photo99': runs/tiny has photo00.png"),
+      (["photo00"], bare, "unknown photo 'photo00': .*bare checkpoint"),
       (["all"], bare, "bare checkpoint"),
       (["photo00", "photo00.png"], None, "'photo00' appears twice"),
       (["nowhere.npz"], None, "nowhere.npz: missing"),

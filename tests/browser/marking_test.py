@@ -133,7 +133,7 @@ class MarkingTest(absltest.TestCase):
       self.click(page, third[0])
       self.click(page, third[1])
       save.click()
-      page.get_by_text("the last one").wait_for()
+      page.get_by_text("the last photo").wait_for()
       error = np.abs(self.saved(2) - third).max(axis=1)
       self.assertLess(error[:2].max(), _PIXEL)
       self.assertLess(error.max(), 15)  # the tip that was dragged before
@@ -143,7 +143,7 @@ class MarkingTest(absltest.TestCase):
       page.keyboard.press("ArrowLeft")
       page.get_by_text("1. 0.png").wait_for()
       page.keyboard.press("s")
-      page.get_by_text("the last one").wait_for()
+      page.get_by_text("the last photo").wait_for()
       self.assertEqual(self.marks.of("0.png"), [])
       page.get_by_role("button", name="Done").click()
       page.get_by_text("All marks are saved").wait_for()

@@ -1,12 +1,13 @@
-# make demo   personalizes a prior of procedural people, in two to six minutes
-# make viewer turns that person in the browser
-# make test   the whole suite, on a machine with Python 3.11 and nothing else
-# make check  lint, types, structure and pure functions, while one works
-# make bench  the timings of BENCHMARKS.md
-# make bench-gpu, make test-gpu  the same on a GPU, with the Python that has
-#             requirements.txt: PYTHON=...
-# make docs   the documentation as a site, docs/_build/html/index.html
-# make clean  removes what the others made
+# make demo   personalizes the demo's prior to a procedural person, in two to six
+#             minutes
+# make viewer shows that person in the browser
+# make test   runs all tests; needs only Python 3.11
+# make check  runs quick checks: lint, types, structure, pure functions
+# make bench  measures the timings in BENCHMARKS.md
+# make bench-gpu, make test-gpu  do the same on a GPU; set PYTHON to a Python with
+#             requirements.txt installed
+# make docs   builds the documentation site, docs/_build/html/index.html
+# make clean  removes everything that the other targets make
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,8 +15,8 @@ PYTEST_ARGS ?= -n 2 --dist worksteal
 
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-# Commands keep their compiled programs themselves (--program_cache), and so
-# does tests/conftest.py.
+# Only benchmarks need this: commands (--program_cache) and tests/conftest.py keep
+# compiled programs on their own.
 bench: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -42,7 +43,7 @@ viewer: $(VENV)/.viewer
 	$(RUN) -m my3dgen_jax.launch.viewer --run=runs/demo --runs=runs \
 	    --out=out/viewer --open $(VIEWER_FLAGS)
 
-# Those that hold numbers compile as users do, the others with little effort.
+# Tests marked "numbers" compile with full optimization, the others with little.
 test: $(STAMP)
 	JAX_PLATFORMS=cpu MY3DGEN_COMPILE_FULLY=1 $(RUN) -m pytest $(PYTEST_ARGS) \
 	    -m numbers tests/models tests/ops tests/losses tests/converters
@@ -52,7 +53,7 @@ $(VENV)/.check: $(STAMP)
 	$(RUN) -m pip install --quiet --editable ".[check]"
 	touch $@
 
-# Pure functions that compile little; the rest is for `make test`.
+# Tests that compile little; the others run in `make test`.
 CHECKED := tests/structure_test.py tests/words_test.py tests/config_test.py \
     tests/directions_test.py tests/data tests/jobs tests/storage \
     tests/launch/flags_test.py tests/docs_test.py
@@ -68,7 +69,7 @@ bench: $(STAMP)
 	$(RUN) -m benchmarks.forward
 	$(RUN) -m benchmarks.tuning
 
-# Where JAX has CUDA; nothing is installed, as GPU machines bring their own.
+# Installs nothing: GPU machines have their own JAX with CUDA.
 bench-gpu:
 	$(PYTHON) -m benchmarks.gpu $(BENCH_FLAGS)
 
@@ -79,7 +80,7 @@ $(VENV)/.docs: $(STAMP)
 	$(RUN) -m pip install --quiet --editable ".[docs]"
 	touch $@
 
-# Strict: a warning fails. No network is needed once the extra is installed.
+# Strict: warnings are errors. Needs no network once the extra is installed.
 docs: $(VENV)/.docs
 	JAX_PLATFORMS=cpu $(RUN) -m sphinx --fail-on-warning --keep-going \
 	    --nitpicky --quiet docs docs/_build/html

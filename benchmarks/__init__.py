@@ -1,1 +1,1 @@
-"""Timings, one script a question; each writes its table to BENCHMARKS.md."""
+"""Measurements, one script per question; some write tables to BENCHMARKS.md."""

@@ -1,19 +1,19 @@
-"""What smaller adapters cost in quality, over people of the demo.
+"""Measures the quality of smaller adapters, over people of the demo.
 
     python -m benchmarks.adapter_sizes --out=runs/adapter_sizes
     python -m benchmarks.adapter_sizes --people=8 --basis_people=16
 
-The first --people are personalized, and their adapters written in every way of
-`_variants`. All are measured on the same held-out photos from the same latents,
-found with the float32 adapter, so that differences are those of the numbers
-alone; their intervals are over people, who are compared with themselves.
+The first --people are personalized, and their adapters are written in every
+variant of `_variants`. All variants are measured on the same held-out photos
+from the same latents, found with the float32 adapter, so that only the numbers'
+precision differs. Intervals are over people, each compared with themselves.
 
-The next --basis_people are personalized for shared bases alone. Each measured
-person's basis is fitted to all the others, and has never seen this one.
+The next --basis_people are personalized only to fit shared bases. Each measured
+person's basis is fitted to all other people.
 
-Sizes are of the files: the demo's, and one of FFHQ's generator with random
-numbers, which has no small singular values to save at. A stopped benchmark
-resumes.
+Sizes are those of files: the demo's, and one for FFHQ's generator with random
+numbers, which has no small singular values to drop. Run the same command again
+to resume after an interruption.
 """
 
 import dataclasses
@@ -47,17 +47,26 @@ from my3dgen_jax.storage.json_files import read
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.types import Network
 
-_PEOPLE = cli.integer("people", 8, "How many to measure.", lower_bound=1)
-_BASIS = cli.integer(
-  "basis_people", 16, "How many more to fit the basis to.", lower_bound=0
+_PEOPLE = cli.integer(
+  "people", 8, "Number of people to measure, >= 1.", lower_bound=1
 )
-_OUT = cli.string("out", "runs/adapter_sizes", "Folder of the runs.")
-_STEPS = cli.integer("steps", 70, "Steps of tuning.", lower_bound=1)
-_TRAIN = cli.integer("photos", 10, "Photos to tune on.", lower_bound=2)
+_BASIS = cli.integer(
+  "basis_people",
+  16,
+  "Number of additional people to fit the bases to, >= 0.",
+  lower_bound=0,
+)
+_OUT = cli.string("out", "runs/adapter_sizes", "Folder for the runs.")
+_STEPS = cli.integer(
+  "steps", 70, "Tuning steps per person, >= 1.", lower_bound=1
+)
+_TRAIN = cli.integer(
+  "photos", 10, "Number of photos to tune on, >= 2.", lower_bound=2
+)
 cli.define_cpu_devices()
 
 _BITS = (3.0, 2.5, 2.0, 1.5)
-_RANKS = (8, 32)  # of the basis
+_RANKS = (8, 32)  # ranks of the bases
 _COLUMNS = (
   tables.Column("lpips", "LPIPS", -1, 4),
   tables.Column("psnr", "PSNR", 1, 3),
@@ -66,16 +75,16 @@ _COLUMNS = (
 )
 _REFERENCE = "float32"
 _FFHQ = "ffhqrebalanced512-128"
-_HEADER = 700  # bytes of a packed file's header beside the shapes, about
+_HEADER = 700  # approximate bytes of a packed file's header without the shapes
 
 
 class Variant(NamedTuple):
-  """An adapter, written in some way and read again.
+  """An adapter, written in one variant and read again.
 
   Attributes:
     leaves: tensors by path.
     bytes: size of the file.
-    error: relative, see `quantization.relative_error`.
+    error: relative error, see `quantization.relative_error`.
   """
 
   leaves: dict[tuple[str, ...], np.ndarray]
@@ -124,7 +133,7 @@ def _config(
 
 
 def _personalized(out: pathlib.Path, number: int, *, measured: bool):
-  """One run, unless it is there."""
+  """Makes one run, unless it exists."""
   config = _config(out, number, measured=measured)
   if (pathlib.Path(config.out) / run_folder.SUMMARY_FILE).exists():
     return
@@ -138,7 +147,7 @@ def _adapter(out: pathlib.Path, number: int) -> lora.Loaded:
 
 
 def _bases(others: Sequence[Any]) -> dict[int, shared_basis.Basis]:
-  """Bases of other people, by rank."""
+  """Bases fitted to other people, by rank."""
   return {
     rank: shared_basis.fit(others, rank=rank) for rank in _RANKS if others
   }
@@ -150,7 +159,7 @@ def _variants(
   bases: Mapping[int, shared_basis.Basis],
   folder: pathlib.Path,
 ) -> dict[str, Variant]:
-  """An adapter in every way."""
+  """An adapter in every variant."""
   folder.mkdir(parents=True, exist_ok=True)
   leaves = {path: np.asarray(x) for path, x in flatten_dict(collection).items()}
   found: dict[str, Variant] = {}
@@ -188,7 +197,7 @@ def _variants(
 def _alike(
   leaves: Mapping[tuple[str, ...], np.ndarray],
 ) -> dict[tuple[str, ...], np.ndarray]:
-  """Four bits for every number of A and B as they are: what int4 is not."""
+  """Plain rounding of A and B to four bits per row, to compare with int4."""
   found = {}
   for path, leaf in leaves.items():
     axes = tuple(range(leaf.ndim - 1)) if path[-1] == PAIR[0] else leaf.ndim - 1
@@ -200,7 +209,7 @@ def _alike(
 def _measured(
   out: pathlib.Path, number: int, bases: Mapping[int, shared_basis.Basis]
 ) -> dict[str, dict[str, float]]:
-  """One person's scores by variant; those that are known are not repeated."""
+  """One person's scores by variant; known scores are not measured again."""
   folder = out / f"person_{number}" / "sizes"
   kept = folder.with_suffix(".json")
   known: dict[str, dict[str, float]] = read(kept) if kept.exists() else {}
@@ -249,7 +258,7 @@ def _measured(
 
 
 def _ffhq_bytes(names: list[str]) -> dict[str, int]:
-  """Sizes of files of random numbers, of the rank 1 of FFHQ's generator."""
+  """File sizes of random adapters of rank 1 for FFHQ's generator."""
   rng = np.random.default_rng(0)
   config = LoraConfig()
   leaves = {
@@ -288,7 +297,7 @@ def _report(
   measured: list[dict[str, dict[str, float]]],
   bases: Mapping[int, shared_basis.Basis],
 ):
-  """Prints the table, and what each way is worse by."""
+  """Prints the table, with each variant's difference from float32."""
   names = list(measured[0])
   values: dict[str, dict[str, Sequence[float]]] = {}
   for name in names:
@@ -317,12 +326,12 @@ def _report(
         )
       row.append(text)
     rows.append(row)
-  header = ["", "demo, kB", "FFHQ, kB", "off by"]
+  header = ["", "demo, kB", "FFHQ, kB", "relative error"]
   header += [column.heading for column in _COLUMNS]
   print(
     f"\n{report.machine()}\n\n{len(measured)} people, "
     f"{_STEPS.value} steps on {_TRAIN.value} photos; means over held-out photos "
-    "and people, and the difference from float32 with its 95 % interval\n"
+    "and people, and differences from float32 with 95 % intervals\n"
   )
   print(report.table(header, rows))
   for rank, basis in bases.items():

@@ -1,11 +1,12 @@
-"""How large a bank of adapters is, and how fast.
+"""Measures the size and speed of a bank of adapters.
 
     python -m benchmarks.bank --base=tiny --people=100000
     python -m benchmarks.bank --base=ffhqrebalanced512-128 --people=1000
 
-Adds people of random numbers, `--batch` at a time, each batch on the disk
-before the next; reads some at random, warm; then the file of as many bytes that
-one program writes and syncs, on the same disk. The bank is deleted at the end.
+Adds people with random adapters, --batch at a time, each batch synced to disk
+before the next; reads random people, warm; then writes and syncs a plain file
+of the same size on the same disk, for comparison. The bank is deleted at the
+end.
 """
 
 import argparse
@@ -21,8 +22,8 @@ from my3dgen_jax import lora
 from my3dgen_jax.config import LoraConfig, preset
 from tests.support.tiny import TINY
 
-_DIFFERENT = 32  # adapters, given in turn: making numbers is not the question
-_PIECE = 2**24  # bytes, of the file that is compared with
+_DIFFERENT = 32  # adapters, used in turn: making numbers is not measured
+_PIECE = 2**24  # bytes per write of the plain file
 
 
 def _adapters(base: str, config: LoraConfig, seed: int) -> list:
@@ -37,7 +38,7 @@ def _adapters(base: str, config: LoraConfig, seed: int) -> list:
 
 
 def _plain_rate(folder: pathlib.Path, size: int) -> float:
-  """Bytes a second that a plain file takes, synced."""
+  """Bytes per second when writing and syncing a plain file."""
   piece = os.urandom(_PIECE)
   begun = time.monotonic()
   with open(folder / "plain", "wb") as file:
@@ -51,7 +52,7 @@ def _plain_rate(folder: pathlib.Path, size: int) -> float:
 
 
 def measure(flags: argparse.Namespace, folder: pathlib.Path):
-  """Prints what was measured."""
+  """Measures, and prints the results."""
   config = LoraConfig(rank=flags.rank)
   adapters = _adapters(flags.base, config, flags.seed)
   bank = lora.Bank(folder / "bank")
@@ -80,7 +81,7 @@ def measure(flags: argparse.Namespace, folder: pathlib.Path):
   )
   print(
     f"size: {sizes.files / 1e6:.1f} MB in {sizes.shards} shards, "
-    f"{sizes.files / sizes.numbers:.4f} of the numbers'"
+    f"{sizes.files / sizes.numbers:.4f} of the numbers' size"
   )
   rng = np.random.default_rng(flags.seed)
   wanted = [f"person{i:07}" for i in rng.integers(flags.people, size=2000)]
@@ -107,7 +108,7 @@ def measure(flags: argparse.Namespace, folder: pathlib.Path):
   after = bank.sizes()
   print(
     f"compacted, one removed: {time.monotonic() - begun:.1f} s, "
-    f"{after.files / after.numbers:.4f} of the numbers'"
+    f"{after.files / after.numbers:.4f} of the numbers' size"
   )
   rate = _plain_rate(folder, sizes.files)
   print(
@@ -117,15 +118,37 @@ def measure(flags: argparse.Namespace, folder: pathlib.Path):
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument(
-    "--base", default="tiny", help="Base generator: tiny, or a preset."
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument("--people", type=int, default=100_000)
-  parser.add_argument("--rank", type=int, default=1)
-  parser.add_argument("--dtype", default="float32")
-  parser.add_argument("--batch", type=int, default=1000)
-  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument(
+    "--base",
+    default="tiny",
+    help="Base generator: tiny, or a preset; default: tiny.",
+  )
+  parser.add_argument(
+    "--people",
+    type=int,
+    default=100_000,
+    help="Number of people, >= 1; default: 100,000.",
+  )
+  parser.add_argument(
+    "--rank", type=int, default=1, help="Rank of the adapters; default: 1."
+  )
+  parser.add_argument(
+    "--dtype",
+    default="float32",
+    help="Dtype in the bank, float32 or float16; default: float32.",
+  )
+  parser.add_argument(
+    "--batch",
+    type=int,
+    default=1000,
+    help="People to add at a time, >= 1; default: 1000.",
+  )
+  parser.add_argument(
+    "--seed", type=int, default=0, help="Seed of the numbers; default: 0."
+  )
   parser.add_argument(
     "--folder", default=None, help="Folder to work in; default: /tmp."
   )

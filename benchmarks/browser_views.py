@@ -1,6 +1,6 @@
-"""Files of heads in viewers of others: three.js, Spark, PlayCanvas.
+"""Shows files of heads in other viewers: three.js, Spark, PlayCanvas.
 
-They run in headless Chromium and share nothing with what wrote the files.
+They run in headless Chromium and share no code with the writers of the files.
 PlayCanvas is the engine of SuperSplat. Needs Playwright, Chromium, and a folder
 of npm packages:
 
@@ -48,7 +48,7 @@ window.open3d = async (address, side, background) => {
   let frames = 1;
   if (address.endsWith(".glb")) {
     const { scene: model } = await new GLTFLoader().loadAsync(address);
-    // As bright as they are, whatever the light: textures are so already.
+    // Show colors without lighting; textured materials are unlit already.
     model.traverse((one) => {
       if (one.isMesh && !one.material.map)
         one.material = new THREE.MeshBasicMaterial({ vertexColors: true });
@@ -122,8 +122,8 @@ class Shown:
   """A file that is open in the browser.
 
   Attributes:
-    problems: errors of the page's console.
-    count: splats that the reader has found; None for meshes.
+    problems: errors on the page's console.
+    count: number of splats that the reader found; None for meshes.
   """
 
   def __init__(self, page: Any, problems: list[str]):
@@ -135,11 +135,12 @@ class Shown:
     """What a camera sees, [side, side, 3] in [0, 1].
 
     Args:
-      c: [25]; its lens is centered.
-      side: pixels; the browser's own are a multiple, and averaged.
+      c: [25], camera label with the principal point in the center.
+      side: side of the picture, pixels; the browser's picture is a multiple of
+        it, and averaged.
     """
     cam2world, intrinsics = map(np.asarray, cameras.unpack_label(c))
-    # OpenGL's cameras have y up and look along -z; matrices go by columns.
+    # OpenGL's cameras have y up and look along -z; matrices are column-major.
     matrix = cam2world @ np.diag([1.0, -1.0, -1.0, 1.0])
     fov = np.degrees(2 * np.arctan(0.5 / intrinsics[1, 1]))
     address = self._page.evaluate(
@@ -155,16 +156,17 @@ class Shown:
 def open_offline(
   chromium: Any, path: pathlib.Path, script: str = "", **options: Any
 ) -> tuple[Any, list[str]]:
-  """Opens a page of a head from its file, without a network.
+  """Opens the page of a head from its file, offline.
 
   Args:
     chromium: Playwright's browser.
-    path: the page.
+    path: the page's file.
     script: JavaScript to run before the page's own.
     **options: options of Playwright's context, e.g. its viewport.
 
-  Returns: the page, once it turns, unless a script is given; and the list to
-    which console messages, errors and requests are added.
+  Returns: the page, once its head can be turned (or at once if a script is
+    given); and the list that console messages, errors and requests are added
+    to.
   """
   page, problems = chromium.new_context(**options).new_page(), []
   page.on("console", lambda one: problems.append(one.text))
@@ -186,11 +188,11 @@ def open_offline(
 
 
 def painted(page: Any, **view: Any) -> np.ndarray:
-  """What the page of a head paints, [size, size, 3] in [0, 1].
+  """The picture that the page of a head draws, [size, size, 3] in [0, 1].
 
   Args:
-    page: the page that `open_offline` returned.
-    **view: the view, as `Head.view` of head.js takes it.
+    page: a page from `open_offline`.
+    **view: the view, as for `Head.view` in head.js.
   """
   found = page.evaluate("view => head.view(view)", view)
   shape = (found["size"], found["size"], 4)
@@ -206,19 +208,19 @@ def opened(
   background: str | None = None,
   viewer: str = "three",
 ) -> Iterator[Shown]:
-  """Opens a .glb, .ply of splats or .spz in a browser.
+  """Opens a .glb file, or splats as .ply or .spz, in a browser.
 
   Args:
     path: the file.
     modules: folder of npm packages.
     pixels: side of the browser's picture.
-    background: its color, as CSS has them; None: black.
-    viewer: "three", which shows splats by Spark, or "playcanvas", which shows
+    background: CSS color of the background; None: black.
+    viewer: "three", which shows splats with Spark, or "playcanvas", which shows
       .ply files of splats on black.
   """
 
   class Handler(http.server.SimpleHTTPRequestHandler):
-    """The page, the packages, and the one file."""
+    """Serves the page, the packages, and the file."""
 
     def log_message(self, format, *args):  # pylint: disable=redefined-builtin
       pass
@@ -259,7 +261,7 @@ def opened(
 
 
 def gltf_issues(path: pathlib.Path, modules: pathlib.Path) -> dict[str, Any]:
-  """What Khronos' validator says: numErrors, numWarnings, messages."""
+  """Results of Khronos' validator: numErrors, numWarnings, messages."""
   program = (
     'const v = require(process.argv[1] + "/gltf-validator");'
     "v.validateBytes(new Uint8Array(require('fs').readFileSync("

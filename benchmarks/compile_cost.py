@@ -1,13 +1,13 @@
-"""What our programs cost to compile for a GPU, on a machine that has none.
+"""Measures what programs cost to compile for a GPU, on a machine without one.
 
     python -m benchmarks.compile_cost [--programs=tuning,projection] [--batch=4]
 
-XLA compiles down to machine code for a device that is only described, which
-needs the CUDA build of JAX (pip install -r requirements.txt) but no GPU, and
-JAX_PLATFORMS=cpu. Without that build operations are counted and nothing is
-compiled. What it cannot show is the time of autotuning, which needs the device
-and grows with the number of different products and convolutions: so those are
-counted. Times are of this machine's cores.
+XLA compiles to machine code for a device that is only described, which needs
+the CUDA build of JAX (pip install -r requirements.txt) and JAX_PLATFORMS=cpu,
+but no GPU. Without that build, operations are counted but not compiled.
+Autotuning, which needs the device, is not included; its time grows with the
+number of distinct matrix products and convolutions, which are counted. Times
+are those of this machine's cores.
 """
 
 import collections
@@ -27,7 +27,7 @@ from my3dgen_jax import config as config_lib
 from my3dgen_jax.launch.support import cli
 from my3dgen_jax.tracing import platforms
 
-# As XLA describes devices to itself; read off the machines.
+# XLA's own descriptions of devices, read from such machines.
 _TARGETS = {
   "h100": """
 gpu_device_info {
@@ -49,12 +49,14 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 }
 
 _PROGRAMS = cli.listing(
-  "programs", list(programs.PROGRAMS), "Which programs, separated by commas."
+  "programs",
+  list(programs.PROGRAMS),
+  "Names of the programs to compile, separated by commas.",
 )
 _BATCH = cli.integer(
   "batch",
   4,
-  "Photos or images at a time; forward, render and pivotal have one.",
+  "Photos or images at a time, >= 1; forward, render and pivotal use 1.",
   lower_bound=1,
 )
 _PRESET = cli.enum(
@@ -64,14 +66,14 @@ _PRESET = cli.enum(
   "Generator to measure.",
 )
 _DTYPE = cli.enum(
-  "dtype", "float32", ["float32", "bfloat16"], "Number type of activations."
+  "dtype", "float32", ["float32", "bfloat16"], "Dtype of activations."
 )
 _TARGET = cli.enum("target", "h100", list(_TARGETS), "Device to compile for.")
-_ONE = ("forward", "render", "pivotal")  # an image or a photo at a time
+_ONE = ("forward", "render", "pivotal")  # one image or photo at a time
 
 
 def compiled_columns(lowered) -> list:
-  """Seconds, fusions, products, convolutions and memory, as texts."""
+  """Seconds, fusions, products, convolutions and memory, as strings."""
   start = time.perf_counter()
   compiled = lowered.compile()
   seconds = time.perf_counter() - start
@@ -101,7 +103,7 @@ def main():
       target_config=_TARGETS[_TARGET.value],
     )
   except Exception as error:  # pylint: disable=broad-exception-caught
-    print(f"operations are counted only: {str(error).splitlines()[0]}")
+    print(f"only counting operations: {str(error).splitlines()[0]}")
     topology = None
   config = programs.for_accelerator(
     programs.with_numbers(
@@ -152,9 +154,8 @@ def main():
   report.write_section(
     f"To compile for {_TARGET.value}, {_PRESET.value}, {_DTYPE.value}",
     report.table(header, rows) + f"\n\n{os.environ['XLA_FLAGS']}; "
-    "operations before XLA, the rest after it; memory is temporary.\n\n"
-    + report.machine()
-    + ".",
+    "operations are counted before XLA, the rest after it; memory is "
+    "temporary memory.\n\n" + report.machine() + ".",
   )
 
 

@@ -1,13 +1,14 @@
-"""What only procedural people allow to measure, by three generators.
+"""Measures applications against the ground truth of procedural people.
 
     python -m benchmarks.demo_people --people=8 --out=runs/people
     python -m benchmarks.demo_applications --people=5 --runs=runs/people
 
-The generators: pretrained, all weights tuned, LoRA of rank 1; the anchors of
-each are those of its run. What a photo shows is known exactly: the depth of an
-inverted head is compared with the true one from other sides, and a regressor
-of procedural people's smile and age looks at edits. The paper's own tables:
-`launch.evaluate`. A stopped benchmark resumes.
+Generators: pretrained, all weights tuned, LoRA of rank 1, each with its run's
+anchors. The content of each photo is known exactly: the depth of an inverted
+head is compared with the true depth from other sides, and a regressor of
+procedural people's smile and age measures edits. For the paper's own tables,
+see my3dgen evaluate. Run the same command again to resume after an
+interruption.
 """
 
 import pathlib
@@ -35,18 +36,27 @@ from my3dgen_jax.losses import scores
 from my3dgen_jax.losses.scores import IdentityScore
 from my3dgen_jax.training import run_folder
 
-_PEOPLE = cli.integer("people", 5, "Number of people.", lower_bound=2)
-_FIRST = cli.integer("first", 0, "Number of the first.", lower_bound=0)
-_RUNS = cli.string("runs", "runs/people", "Folder of demo_people.")
-_PHOTOS = cli.integer("photos", 2, "Held-out photos of each.", lower_bound=1)
-_VIEWS = cli.integer("views", 4, "Random views of each result.", lower_bound=1)
+_PEOPLE = cli.integer("people", 5, "Number of people, >= 2.", lower_bound=2)
+_FIRST = cli.integer(
+  "first", 0, "Number of the first procedural person, >= 0.", lower_bound=0
+)
+_RUNS = cli.string("runs", "runs/people", "Folder that demo_people wrote.")
+_PHOTOS = cli.integer(
+  "photos", 2, "Held-out photos per person, >= 1.", lower_bound=1
+)
+_VIEWS = cli.integer(
+  "views", 4, "Random views per result, >= 1.", lower_bound=1
+)
 _SAMPLES = cli.integer(
-  "samples", 3000, "Samples to find directions from.", lower_bound=100
+  "samples",
+  3000,
+  "Number of samples to find directions with, >= 100.",
+  lower_bound=100,
 )
 cli.define_cpu_devices()
 
 _SETTINGS = ("pretrained", "full", "lora")
-_STRENGTH = 2.0  # of edits, standard deviations of the samples
+_STRENGTH = 2.0  # strength of edits, standard deviations of the samples
 
 
 def main():
@@ -71,7 +81,7 @@ def main():
 def _measure(
   place: pathlib.Path, number: int, setting: str
 ) -> dict[str, float]:
-  """All applications of one generator of a person."""
+  """Measures all applications of one generator of a person."""
   person = load_person(
     run=place / ("full" if setting == "full" else "lora"),
     pretrained=setting == "pretrained",
@@ -135,7 +145,7 @@ def _inversion(
 
 
 def _depth_error(one: invert.Inverted, c: np.ndarray, exact: Any) -> float:
-  """Mean difference of depth where the person is, world units."""
+  """Mean depth error on the person, world units."""
   shown = np.concatenate(
     [
       output.image_depth
@@ -148,7 +158,7 @@ def _depth_error(one: invert.Inverted, c: np.ndarray, exact: Any) -> float:
     .reshape(len(c), side, x.shape[1] // side, side, -1)
     .mean(axis=(2, 4))
   )
-  inside = small(exact.mask) > 0.99  # no pixel half of it wall
+  inside = small(exact.mask) > 0.99  # no pixels that are partly wall
   return float(np.abs(shown[..., 0] - small(exact.depth))[inside].mean())
 
 
@@ -157,7 +167,7 @@ def _editing(
 ) -> dict[str, float]:
   """Smile without age, in alpha-space, from four anchors."""
   measure = attributes.shipped_measure()
-  # One direction for all: the mapping network is nobody's own.
+  # One direction for all: people share the mapping network.
   base = load_person(
     checkpoint=person.settings["checkpoint"], devices=person.devices
   )

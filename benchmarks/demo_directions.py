@@ -1,9 +1,9 @@
-"""Finds the demo's smile and age again, after another prior was trained.
+"""Fits the demo's smile and age directions, after a new prior was trained.
 
     python -m benchmarks.demo_directions
 
-Writes my3dgen_jax/demo/weights/directions/directions.json; takes a minute or
-two on two cores. Labels are kept in --out.
+Writes my3dgen_jax/demo/weights/directions/directions.json; takes one or two
+minutes on two cores. Labels are kept in --out.
 """
 
 import argparse
@@ -13,8 +13,14 @@ from my3dgen_jax.demo import edits, shipped
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--out", default="out/demo_directions")
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument(
+    "--out",
+    default="out/demo_directions",
+    help="Folder for labels; default: out/demo_directions.",
+  )
   arguments = parser.parse_args()
   person = load_person(checkpoint=shipped.PRIOR)
   found = edits.find(person, arguments.out)

@@ -1,13 +1,13 @@
-"""Whether personalization does what it should, over people of the demo.
+"""Measures what personalization improves, over people of the demo.
 
     python -m benchmarks.demo_people --people=8 --out=runs/people
     python -m benchmarks.demo_people --people=8 --variants=4 --out=runs/people
 
-Each person is personalized by `demo.flags`, by LoRA and by tuning all weights.
-The control: the adapter of the next person, on this one's held-out photos. With
---variants=N the first N are also personalized in every other way that the
-paper compares (`VARIANTS`), for `launch.evaluate`. A
-stopped benchmark resumes; existing runs are not repeated.
+Each person is personalized with `demo.flags`, by LoRA and by tuning all
+weights. The control is the next person's adapter on this person's held-out
+photos. With --variants=N, the first N people are also personalized with every
+other setting that the paper compares (`VARIANTS`), for my3dgen evaluate. Run
+the same command again to resume after an interruption; existing runs are kept.
 """
 
 import pathlib
@@ -23,18 +23,20 @@ from my3dgen_jax.launch.support import cli
 from my3dgen_jax.models.checkpoint import save_generator
 from my3dgen_jax.training import run_folder
 
-_PEOPLE = cli.integer("people", 8, "Number of people.", lower_bound=2)
-_FIRST = cli.integer("first", 0, "Number of the first.", lower_bound=0)
-_VARIANTS = cli.integer(
-  "variants", 0, "People with all variants.", lower_bound=0
+_PEOPLE = cli.integer("people", 8, "Number of people, >= 2.", lower_bound=2)
+_FIRST = cli.integer(
+  "first", 0, "Number of the first procedural person, >= 0.", lower_bound=0
 )
-_OUT = cli.string("out", "runs/people", "Folder of the runs.")
+_VARIANTS = cli.integer(
+  "variants", 0, "Number of people with all variants, >= 0.", lower_bound=0
+)
+_OUT = cli.string("out", "runs/people", "Folder for the runs.")
 _FULL_RATE = cli.number(
-  "full_rate", 0.005, "Learning rate where all weights are tuned."
+  "full_rate", 0.005, "Learning rate when tuning all weights, > 0."
 )
 _FLAGFILE = cli.string("job", "demo.flags", "Flagfile of every run.")
 
-# Name of the run's folder -> what is other than in the flagfile.
+# Name of the run's folder -> flags that differ from the flagfile.
 VARIANTS = {
   "rank4": ["--lora_rank=4"],
   "rank16": ["--lora_rank=16"],
@@ -43,7 +45,7 @@ VARIANTS = {
   "lpips0.1": ["--lpips_weight=0.1"],
   "lpips10": ["--lpips_weight=10"],
 }
-_SIZES = (10, 50, 100)  # photos to learn from, as in the paper's table 6
+_SIZES = (10, 50, 100)  # numbers of training photos, as in the paper's table 6
 
 _METRICS = {"id_sim": 1, "lpips": -1, "psnr": 1, "psnr_marks": 1}
 
@@ -94,7 +96,7 @@ def main():
 def _personalize(
   out: pathlib.Path, number: int, *flags: str, album: pathlib.Path
 ):
-  """One run of the command, unless it is there."""
+  """Runs the command once, unless the run exists."""
   if (out / run_folder.SUMMARY_FILE).exists():
     return
   demo_album.write_demo_album(album, number)
@@ -120,7 +122,7 @@ def _personalize(
 
 
 def _report(folders: list[pathlib.Path]):
-  """Prints means, and differences with their standard errors."""
+  """Prints means and differences, with standard errors."""
   summaries = {
     kind: [
       run_folder.read_json(folder / kind / run_folder.SUMMARY_FILE)

@@ -1,11 +1,11 @@
-"""What an encoder costs: a look, a step of its training, and the hours of all.
+"""Measures an encoder's cost: a look, a training step, and the whole training.
 
     python -m benchmarks.encoder                       # the demo's
     python -m benchmarks.encoder --preset=ffhqrebalanced512-128 --batch=4
 
-Of a preset the weights are random: time does not depend on them. A training
-step renders its pictures (as many as its batch, where samples are not seen
-twice), and for a second look once more what the first has found.
+A preset has random weights, which take the same time. A training step renders
+its batch of pictures, assuming that samples are not reused; for a second look,
+it also renders the results of the first.
 """
 
 import dataclasses
@@ -35,9 +35,12 @@ from my3dgen_jax.types import Network
 _PRESET = cli.string(
   "preset", None, "Preset of the generator; default: the demo's."
 )
-_BATCH = cli.integer("batch", 64, "Pictures in a step.", lower_bound=1)
+_BATCH = cli.integer("batch", 64, "Pictures per step, >= 1.", lower_bound=1)
 _RUNS = cli.integer(
-  "runs", 3, "Timed runs of each, after a warm-up.", lower_bound=1
+  "runs",
+  3,
+  "Number of timed runs of each, after a warm-up; >= 1.",
+  lower_bound=1,
 )
 cli.define_cpu_devices()
 
@@ -111,12 +114,12 @@ def main():
   _, (_, render), (_, work) = rows
   one = EncoderTrainingConfig()
   first = one.steps * one.batch_size * (render + work) / _BATCH.value
-  # A second look renders again, and looks twice.
+  # A step with a second look renders and looks twice.
   again = one.look_steps * one.look_batch_size / _BATCH.value
   again *= 2 * (render + work)
   print(
     f"\n{one.steps} + {one.look_steps} steps of {one.batch_size} and "
-    f"{one.look_batch_size}, all defaults but no losses of pictures: "
+    f"{one.look_batch_size} pictures, all defaults but no losses on pictures: "
     f"{(first + again) / 3600:.1f} hours at this rate"
   )
 

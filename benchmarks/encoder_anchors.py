@@ -1,12 +1,12 @@
-"""Anchors at a look against anchors by steps: quality, seconds, bad cameras.
+"""Compares anchors from an encoder with optimized ones: quality and time.
 
     python -m benchmarks.encoder_anchors --people=8 --out=runs/encoder_anchors
 
-Of people of the demo whom no network has seen, the first --photos photos of the
-album are found by the prior in each of the ways below, with their own labels,
-and with labels that are 3 degrees off and whose focal length is off by 5 %,
-both at random, as of a crop of another size. They are rendered again as their
-own labels say, so that what bad labels cost is what they do to the latents.
+For people of the demo that no network has seen, anchors of the first --photos
+photos of the album are found with each of `WAYS`: with true camera labels, and
+with random errors of 3 degrees and, as from a crop of another size, of 5 % in
+focal length. All are rendered with the true labels, so that the cost of bad
+labels is only their effect on the latents.
 """
 
 import dataclasses
@@ -35,15 +35,19 @@ from my3dgen_jax.ops import cameras
 from my3dgen_jax.training.anchors import AnchorFinder
 from my3dgen_jax.types import Network
 
-_PEOPLE = cli.integer("people", 8, "Number of people.", lower_bound=1)
-_FIRST = cli.integer("first", 0, "Number of the first.", lower_bound=0)
-_PHOTOS = cli.integer("photos", 30, "Photos of each.", lower_bound=1)
-_OUT = cli.string("out", "runs/encoder_anchors", "Folder of albums and finds.")
-_ENCODER = cli.string("encoder", None, "Folder; default: beside the prior.")
+_PEOPLE = cli.integer("people", 8, "Number of people, >= 1.", lower_bound=1)
+_FIRST = cli.integer(
+  "first", 0, "Number of the first procedural person, >= 0.", lower_bound=0
+)
+_PHOTOS = cli.integer("photos", 30, "Photos per person, >= 1.", lower_bound=1)
+_OUT = cli.string("out", "runs/encoder_anchors", "Folder for albums.")
+_ENCODER = cli.string(
+  "encoder", None, "Folder of the encoder; default: the one beside the prior."
+)
 cli.define_cpu_devices()
 
 _DEGREES, _SCALE = 3.0, 0.05
-# As demo.flags had it before there was an encoder.
+# As in demo.flags before there was an encoder.
 _STEPS = ProjectionConfig(
   steps=20,
   batch_size=10,
@@ -150,7 +154,7 @@ def main():
 
 
 def _disturbed(c: Any, seed: int) -> np.ndarray:
-  """Labels that are off as estimated ones of bad crops are."""
+  """Labels with random errors, like those estimated from bad crops."""
   rng = np.random.default_rng(seed)
   angles = np.deg2rad(_DEGREES) * rng.standard_normal((len(c), 2))
   c = np.array(cameras.turned(c, angles, np.zeros(3)))

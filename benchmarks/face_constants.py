@@ -1,14 +1,15 @@
-"""How the constants of `data.faces.landmarks` were made: the mean mesh, the points.
+"""Computes the constants of `data.faces.landmarks`: mean mesh and point shares.
 
     python -m benchmarks.face_constants --photos=DIR,DIR --detections=DIR
 
-Needs no labels. In each photo the largest face's mesh is found. Their mean,
-up to place, size and turn, made symmetric, becomes `face_mesh.npz`, with how
-far the faces are off it. If DIR/NAME.txt hold what MTCNN saw in the photos,
-the two shares by which `points_of_mesh` meets that are printed.
+Needs no labels. Finds the mesh of the largest face in each photo. Their mean,
+up to position, size and rotation and made symmetric, becomes `face_mesh.npz`,
+together with the deviation of the faces from it. If DIR/NAME.txt has MTCNN's
+points for the photos, it prints the two shares with which `points_of_mesh`
+matches them.
 
-What is in the repository came from albums/barack_obama and roger_federer of
-../shared/data: none of the people of its labelled crops.
+The repository's constants came from albums of Barack Obama and Roger Federer,
+who are not among the people in the labeled crops of `prepare_accuracy`.
 """
 
 import pathlib
@@ -24,12 +25,16 @@ from my3dgen_jax.launch.support import cli
 from my3dgen_jax.storage import files
 
 _PHOTOS = flags.DEFINE_list("photos", None, "Folders of photos.", required=True)
-_DETECTIONS = flags.DEFINE_string("detections", None, "File of MTCNN's points.")
-_OUT = flags.DEFINE_string("out", None, "Where to write the mean mesh.")
-_ROUNDS = 10  # of the mean's fit; it changes no more after three
+_DETECTIONS = flags.DEFINE_string(
+  "detections", None, "Folder of MTCNN's points, NAME.txt; default: none."
+)
+_OUT = flags.DEFINE_string(
+  "out", None, "File to write the mean mesh to (.npz); default: none."
+)
+_ROUNDS = 10  # iterations of the mean's fit, which converges in three
 _FOREHEAD, _CHIN, _OUTER_CORNERS = 10, 152, (33, 263)
-# MTCNN misses low faces now and then; a point off by more, in distances of
-# the eyes' outer corners, says nothing of where it sees points.
+# MTCNN sometimes misses faces. Points with larger errors, in distances between
+# the eyes' outer corners, are not used.
 _OUTLIER, _NOISE = 0.1, 0.03
 
 
@@ -66,7 +71,7 @@ def main():
 
 
 def mean_of(meshes: list[np.ndarray]):
-  """The mean mesh [468, 3] and how far meshes are off it, [468, 2]."""
+  """The mean mesh [468, 3] and the meshes' deviation from it, [468, 2]."""
   mirror = landmarks.mean_mesh().mirror
   upright = [mesh * [1, -1, -1] for mesh in meshes]
   upright += [(mesh * [-1, 1, 1])[mirror] for mesh in upright]
@@ -76,7 +81,7 @@ def mean_of(meshes: list[np.ndarray]):
     mean = np.mean(fitted, axis=0)
     mean -= mean.mean(axis=0)
     mean /= np.linalg.norm(mean)
-  # The mirrored ones are among them, so it is symmetric, but turned.
+  # It includes the mirrored meshes, so it is symmetric up to a rotation.
   across = np.linalg.svd(mean - mean[mirror])[2][0]
   across *= np.sign(
     across @ (mean[_OUTER_CORNERS[1]] - mean[_OUTER_CORNERS[0]])
@@ -94,7 +99,7 @@ def mean_of(meshes: list[np.ndarray]):
 
 
 def _motion(mesh, target):
-  """Scale, rotation and the two middles of the best similar motion."""
+  """Scale, rotation and both centers of the best similarity transform."""
   middle, goal = mesh.mean(axis=0), target.mean(axis=0)
   turn = transform.Rotation.align_vectors(target - goal, mesh - middle)[0]
   turned = turn.apply(mesh - middle)
@@ -108,13 +113,13 @@ def _onto(mesh, target):
 
 
 def _off(mesh, mean):
-  """How far a mesh is off the mean, in the photo's axes."""
+  """A mesh's deviation from the mean, in the photo's axes."""
   scale, turn, middle, goal = _motion(mean, mesh)
   return (scale * turn.apply(mean - middle) + goal - mesh) / scale
 
 
 def fit_shares(pairs):
-  """Prints the shares of the way to the lid and to the bridge."""
+  """Prints the shares of the distances to the eyelid and to the bridge."""
   left, right = (33, 133), (263, 362)
   for name, bases, ends, rows in (
     ("eye to lid", (left, right), (159, 386), (0, 1)),

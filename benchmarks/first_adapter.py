@@ -1,12 +1,12 @@
-"""Makes the adapter that tuning of the demo's people starts from.
+"""Trains the adapter that tuning of the demo's people starts from.
 
     python -m benchmarks.first_adapter --out=runs/first --cpu_devices=2
 
-A prior shows nobody quite as a camera does: edges are softer, skin is smoother.
-What photos of all people have in common need not be learnt again for each. So
-here an adapter is tuned to photos of many people, a few of each, with their
-anchors; nobody of them is in any measurement, as their numbers begin with a
-million.
+A prior's pictures differ from photos of any person: edges are softer, skin is
+smoother. Tuning need not learn again for each person what all photos have in
+common. So this adapter is tuned to photos of many people, a few of each, with
+their anchors. Their numbers start at one million, so none of them is in any
+measurement.
 """
 
 import dataclasses
@@ -24,11 +24,11 @@ from my3dgen_jax.demo import album as demo_album
 from my3dgen_jax.demo.personal_runs import with_demo_person
 from my3dgen_jax.launch.support import cli
 
-_OUT = cli.string("out", "runs/first", "Folder of the album and the run.")
-_PEOPLE = cli.integer("people", 30, "Number of people.", lower_bound=1)
-_PHOTOS = cli.integer("photos", 5, "Photos of each.", lower_bound=1)
-_STEPS = cli.integer("steps", 300, "Steps of tuning.", lower_bound=1)
-_RATE = cli.number("learning_rate", 0.01, "Peak learning rate.")
+_OUT = cli.string("out", "runs/first", "Folder for the album and the run.")
+_PEOPLE = cli.integer("people", 30, "Number of people, >= 1.", lower_bound=1)
+_PHOTOS = cli.integer("photos", 5, "Photos per person, >= 1.", lower_bound=1)
+_STEPS = cli.integer("steps", 300, "Tuning steps, >= 1.", lower_bound=1)
+_RATE = cli.number("learning_rate", 0.01, "Peak learning rate, > 0.")
 cli.define_cpu_devices()
 
 _FIRST = 1_000_000
@@ -64,7 +64,7 @@ def main():
 
 
 def _draw(album: pathlib.Path):
-  """Photos of people, as those of one."""
+  """Writes photos of many people as an album of one."""
   taken = [
     demo_album.take_photos(
       jax.random.fold_in(jax.random.key(0xF1), n),

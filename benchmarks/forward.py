@@ -1,4 +1,4 @@
-"""How long one image takes, and where the time goes.
+"""Measures the time of one image, and of each part of the generator.
 
 python -m benchmarks.forward [--preset ffhqrebalanced512-128]
 """
@@ -28,7 +28,9 @@ _PRESET = flags.DEFINE_enum(
 _DTYPE = flags.DEFINE_enum(
   "dtype", "float32", ["float32", "bfloat16"], "Dtype of activations."
 )
-_RUNS = flags.DEFINE_integer("runs", 7, "Timed runs of each.", lower_bound=1)
+_RUNS = flags.DEFINE_integer(
+  "runs", 7, "Number of timed runs of each part, >= 1.", lower_bound=1
+)
 
 
 def main():

@@ -1,15 +1,15 @@
-"""All that only a GPU can tell, in one unattended run of under eight minutes.
+"""Runs all measurements that need a GPU, unattended, in under eight minutes.
 
     make bench-gpu            # or python -m benchmarks.gpu [--budget=480]
-    python -m benchmarks.gpu --peer='python3 original.py'   # beside another's
+    python -m benchmarks.gpu --peer='python3 original.py'   # with another's
 
-Prints each line as soon as it has it, and writes gpu.json (--json) after every
-line, so that a run that is cut off is not lost; at the end its sections of
-BENCHMARKS.md. What does not fit into the budget is said to be left out. Weights
-are random: they cost the same. On a CPU, with --preset=tiny, it tries itself.
+Prints each result at once and updates gpu.json (--json), so that an interrupted
+run is not lost; at the end, it writes its section of BENCHMARKS.md, which names
+the measurements that did not fit the budget. Weights are random, which cost the
+same. To test the script on a CPU, use --preset=tiny.
 
 Each measurement runs in a process of its own: memory peaks do not mix, and a
-program that the card cannot hold takes nothing else with it.
+program that runs out of memory does not stop the others.
 """
 
 import dataclasses
@@ -40,45 +40,51 @@ _PRESET = cli.enum(
   "preset",
   "ffhqrebalanced512-128",
   ["tiny", *config_lib.PRESETS],
-  "Which generator; tiny: to try the script.",
+  "Generator to measure; tiny: only to test the script.",
 )
 _BUDGET = cli.number(
-  "budget", 480.0, "Seconds after which nothing more is begun.", lower_bound=1
+  "budget",
+  480.0,
+  "Seconds after which no further measurement starts, >= 1.",
+  lower_bound=1,
 )
-_JSON = cli.string("json", "out/gpu.json", "File of all numbers.")
+_JSON = cli.string("json", "out/gpu.json", "File for all numbers.")
 _PEER = cli.string(
   "peer",
   None,
-  "Command of another implementation's script, "
-  "run first on the same card; its output is kept.",
+  "Command of another implementation's benchmark, to run first on the same "
+  "GPU; its output is kept.",
 )
 _ONLY = cli.listing(
   "only",
   [],
-  "Measurements to make, of those that are listed while it runs; default: all.",
+  "Names of the measurements to make, as printed during a run; default: all.",
 )
 _CASE = cli.string(
   "case",
   None,
-  "One measurement, as JSON: what the script "
-  "gives to the processes that it starts.",
+  "One measurement, as JSON; for internal use, by processes that the script "
+  "starts.",
 )
-_RUNS = cli.integer("runs", 10, "Timed calls of each.", lower_bound=1)
+_RUNS = cli.integer(
+  "runs", 10, "Number of timed calls of each program, >= 1.", lower_bound=1
+)
 
-# Activations and products: what PyTorch calls float32 exactly, TF32, bfloat16.
+# Dtype of activations and precision of products: PyTorch's exact float32, TF32,
+# and bfloat16.
 NUMBERS = {
   "float32": ("float32", "highest"),
   "tf32": ("float32", "default"),
   "bfloat16": ("bfloat16", "default"),
 }
 _PHOTOS = 50
-# With what the forward pass and a step of tuning should get by, as a share of
-# the device's memory: 3 and 16 of 80 GB.
+# GB of device memory that a forward pass and a tuning step should fit into, of
+# 80 GB.
 _LIMITS = {"forward": 3.0, "tuning": 16.0}
 
 
 def cases() -> list[dict[str, Any]]:
-  """What is measured, the most important first."""
+  """All measurements, the most important first."""
   case = lambda name, what, **more: {"name": name, "what": what, **more}
   result = [
     case("device", "device"),
@@ -130,8 +136,8 @@ def cases() -> list[dict[str, Any]]:
     unknown = set(_ONLY.value) - {one["name"] for one in result}
     if unknown:
       raise FlagError(
-        f"--only: unknown {', '.join(sorted(unknown))}; there "
-        f"are {', '.join(one['name'] for one in result)}"
+        f"--only: unknown measurement {', '.join(sorted(unknown))}; known are "
+        f"{', '.join(one['name'] for one in result)}"
       )
     result = [one for one in result if one["name"] in _ONLY.value]
   return result
@@ -155,11 +161,11 @@ def _config(numbers: str) -> config_lib.GeneratorConfig:
   return programs.with_numbers(config, *NUMBERS[numbers])
 
 
-# In a process of its own.
+# In the process of one measurement.
 
 
 def filled(shapes: Any) -> Any:
-  """Arrays of those shapes: small numbers, cameras where cameras belong."""
+  """Arrays of these shapes: small numbers, or cameras for camera labels."""
   rng = np.random.default_rng(0)
   label = np.concatenate(
     [np.eye(4).ravel(), [4.26, 0, 0.5, 0, 4.26, 0.5, 0, 0, 1]]
@@ -176,7 +182,7 @@ def filled(shapes: Any) -> Any:
     if not jnp.issubdtype(shape.dtype, jnp.floating):
       return np.zeros(shape.shape, shape.dtype)
     values = 0.1 * rng.standard_normal(shape.shape)
-    if ".nu" in jax.tree_util.keystr(path):  # Adam's, which has a root
+    if ".nu" in jax.tree_util.keystr(path):  # Adam takes its square root
       values = np.abs(values)
     return np.asarray(values, shape.dtype)
 
@@ -213,7 +219,7 @@ def _measure_program(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def _measure_device(_: dict[str, Any]) -> dict[str, Any]:
-  """What the card does at best, and the first answer of a process."""
+  """The GPU's peak rates of matrix products."""
   size = 8192 if jax.default_backend() != "cpu" else 512
   result = {
     "device": jax.local_devices()[0].device_kind,
@@ -236,7 +242,7 @@ def run_case(case: dict[str, Any]) -> dict[str, Any]:
   return _measure_program(case)
 
 
-# In the process that starts the others.
+# In the process that starts the measurements.
 
 
 def _environment(
@@ -260,7 +266,7 @@ def _environment(
 def _run_demo(
   case: dict[str, Any], folder: pathlib.Path, timeout: float
 ) -> dict[str, Any]:
-  """`demo.flags` as a newcomer runs it; seconds of its stages."""
+  """Runs `demo.flags` as a new user would; returns seconds of its stages."""
   if not case["cached"]:
     for name in ("programs", "cache"):
       shutil.rmtree(folder / name, ignore_errors=True)
@@ -327,7 +333,7 @@ def _run(
       env=_environment(case, folder, card_gb),
     )
   except subprocess.TimeoutExpired:
-    return {"error": f"not done after {timeout:.0f} s"}
+    return {"error": f"not finished after {timeout:.0f} s"}
   lines = done.stdout.strip().splitlines()
   if done.returncode or not lines:
     return {"error": (done.stderr.strip().splitlines() or ["died"])[-1][-300:]}
@@ -335,7 +341,7 @@ def _run(
 
 
 def _card_gb() -> float:
-  """Memory of the card, GB; 0 where the driver has no say."""
+  """The GPU's memory, GB; 0 if nvidia-smi cannot tell."""
   try:
     done = subprocess.run(
       [
@@ -353,7 +359,7 @@ def _card_gb() -> float:
 
 
 def _job_minutes(found: dict[str, dict[str, Any]]) -> str:
-  """50 photos to an adapter: steps that were timed, multiplied."""
+  """Minutes from 50 photos to an adapter, extrapolated from timed steps."""
   lines = []
   for numbers in ("tf32", "bfloat16"):
     projection = found.get(f"projection 8 {numbers}", {})
@@ -367,9 +373,9 @@ def _job_minutes(found: dict[str, dict[str, Any]]) -> str:
     ) / 1e3
     seconds += projection["compiled_s"] + tuning["compiled_s"]
     lines.append(
-      f"{_PHOTOS} photos to an adapter in {numbers}, default "
-      f"steps: {seconds / 60:.1f} min (steps timed and "
-      "multiplied, compilation included)."
+      f"{_PHOTOS} photos to an adapter in {numbers}, default steps: "
+      f"{seconds / 60:.1f} min (extrapolated from timed steps, including "
+      "compilation)."
     )
   return "\n\n".join(lines) or "50 photos to an adapter: not measured."
 
@@ -398,7 +404,7 @@ def _sections(found: dict[str, dict[str, Any]], left: Sequence[str]):
     if name.startswith(("device", "demo", "peer"))
   ]
   if left:
-    notes.append("Left out for lack of time: " + ", ".join(left) + ".")
+    notes.append("Left out, over the time budget: " + ", ".join(left) + ".")
   report.write_section(
     f"GPU, {_PRESET.value}",
     "\n\n".join(

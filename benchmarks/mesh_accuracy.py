@@ -1,23 +1,23 @@
-"""How far meshes of demo people lie from their exact surfaces.
+"""Measures the distance of meshes of demo people from their exact surfaces.
 
     python -m benchmarks.mesh_accuracy --runs=runs/people --people=0-4
     python -m benchmarks.mesh_accuracy --runs=runs/people --people=5-7 \\
         --levels=0,5,10,15,20,25,30
 
-RUNS/person_N/lora are runs of `demo_people`. Of each person, photos that were
-learned from are taken: the mesh of the photo's latent, and the procedural head
-that the photo is of. Both surfaces are looked at by the same cameras, all over
-the range of the training photos, and what they see of them is compared:
+RUNS/person_N/lora are runs of `demo_people`. For training photos of each
+person, the mesh of the photo's latent is compared with the procedural head in
+the photo. The same cameras, over the range of the training photos, see both
+surfaces; the visible parts are compared:
 
   to exact   from the mesh's visible points to the nearest of the exact surface
   to mesh    from the exact surface's visible points to the nearest of the mesh
   mean       of the two: the symmetric mean distance
 
-in percent of the head's height, from chin to crown without hair. What lies
-outside of the mesh's cube counts for neither. The cameras' labels are off by
-0.01 rad, as a user's would be, and are not part of it: latents were found with
-them. With several --levels the columns are means over all people, a row each:
-choose the level on other people than those that it is shown on.
+in percent of the head's height, from chin to crown without hair. Points outside
+the mesh's cube are not counted. The camera labels that latents were found with
+have errors of 0.01 rad, as a user's would; the comparison does not use them.
+With several --levels, each row is a level and each column a mean over all
+people: choose the level on other people than those that you report.
 """
 
 from typing import NamedTuple
@@ -37,25 +37,31 @@ from my3dgen_jax.ops import cameras
 from my3dgen_jax.ops.rendering import rays
 from my3dgen_jax.storage.files import replacing
 
-_RUNS = cli.string("runs", "runs/people", "Folder of demo_people.")
-_PEOPLE = cli.listing("people", "0-4", "Which of them.")
-_PHOTOS = cli.listing("photos", "0,10,20", "Which of each person's.")
+_RUNS = cli.string("runs", "runs/people", "Folder that demo_people wrote.")
+_PEOPLE = cli.listing(
+  "people", "0-4", "Numbers of the people: 0-4, or 1,5,8-10."
+)
+_PHOTOS = cli.listing(
+  "photos", "0,10,20", "Numbers of each person's photos: 0-3, or 0,10,20."
+)
 _LEVELS = cli.listing(
-  "levels", f"{surface.LEVEL:g}", "Raw densities to compare."
+  "levels", f"{surface.LEVEL:g}", "Raw densities at the surface to compare."
 )
 _RESOLUTION = cli.integer(
-  "resolution", 256, "Grid points along a side.", lower_bound=16
+  "resolution", 256, "Grid points along a side, >= 16.", lower_bound=16
 )
-_VARIANT = cli.string("variant", "lora", "Folder of the run.")
-_CSV = cli.string("csv", None, "Table of all measurements, to be written.")
-_WRITE = cli.boolean("write", False, "Put the table into BENCHMARKS.md.")
+_VARIANT = cli.string("variant", "lora", "Name of each person's run.")
+_CSV = cli.string(
+  "csv", None, "CSV file to write all measurements to; default: none."
+)
+_WRITE = cli.boolean("write", False, "Write the table to BENCHMARKS.md.")
 
-_SIDE = 192  # pixels of the cameras that see the exact surface, a ray each
-_BUFFER = 128  # pixels of the cameras that see the mesh
-_HIDDEN = 0.01  # farther behind what a pixel sees first: not seen
-_SAMPLES = 1_000_000  # points of a mesh, evenly over its surface
-_MARGIN = 0.01  # of the cube's faces, where it cuts
-# Where training photos are taken from, and all around.
+_SIDE = 192  # pixels along a side, one ray each, for the exact surface
+_BUFFER = 128  # pixels along a side of the depth buffer for the mesh
+_HIDDEN = 0.01  # points this much behind the first surface are hidden
+_SAMPLES = 1_000_000  # points sampled evenly on a mesh
+_MARGIN = 0.01  # distance from the cube's faces, which cut the surface
+# Cameras of training photos, and all around.
 _SEEN = [
   (yaw, pitch)
   for yaw in np.linspace(-0.5, 0.5, 5)
@@ -69,18 +75,18 @@ _AROUND = [
 
 
 class Distances(NamedTuple):
-  """In percent of the head's height."""
+  """Distances in percent of the head's height."""
 
   to_exact: float
   to_mesh: float
   mean: float
-  worst: float  # of 95 % of both, the mean
+  worst: float  # the mean of both 95th percentiles
 
   @classmethod
   def of(
     cls, to_exact: np.ndarray, to_mesh: np.ndarray, height: float
   ) -> "Distances":
-    """Of distances in world units."""
+    """Converts distances in world units."""
     share = lambda value: float(100 * value / height)
     return cls(
       share(to_exact.mean()),
@@ -93,7 +99,7 @@ class Distances(NamedTuple):
 def exact_points(
   person: people.Person, views: list[tuple[float, float]]
 ) -> np.ndarray:
-  """Points [N, 3] of one person's surface that cameras see, not the wall."""
+  """Points [N, 3] of a person's surface that cameras see, without the wall."""
   yaw, pitch = np.array(views).T
   c = people.face_camera(yaw, pitch)
   many = jax.tree.map(lambda x: np.broadcast_to(x, (len(c), *x.shape)), person)
@@ -105,17 +111,17 @@ def exact_points(
 
 
 def head_height(person: people.Person) -> float:
-  """From the chin's lowest point to the skull's highest, world units."""
+  """Distance from the chin's lowest point to the skull's top, world units."""
   f = heads.build(person)
   points = exact_points(person, [(0.0, 0.0)])
   skull = 0.095 + float(f.skull_height)
   chin = -0.166 - float(f.face_length) - 0.032
-  assert points[:, 1].max() > skull - 0.01  # the picture shows it all
+  assert points[:, 1].max() > skull - 0.01  # the picture shows the whole head
   return skull - chin
 
 
 def mesh_points(mesh: surface.Mesh) -> np.ndarray:
-  """Points [_SAMPLES, 3] drawn evenly from a mesh."""
+  """Points [_SAMPLES, 3] sampled evenly on a mesh."""
   rng = np.random.default_rng(0)
   corners = mesh.vertices[mesh.faces]
   area = np.linalg.norm(
@@ -127,7 +133,7 @@ def mesh_points(mesh: surface.Mesh) -> np.ndarray:
 
 
 def visible(points: np.ndarray) -> np.ndarray:
-  """Which of a surface's points some camera sees; [N] bool."""
+  """Whether any camera sees each of a surface's points; [N] bool."""
   result = np.zeros(len(points), bool)
   for yaw, pitch in _SEEN:
     cam2world, intrinsics = map(

@@ -1,33 +1,36 @@
-"""What a million people cost: arithmetic from measured numbers.
+"""Computes the cost of a million people from measured numbers.
 
     python -m benchmarks.people --gpu_hour=2.5 --image_ms=5.3
 
-prints the tables of docs/many_people.md. What was measured, and where, is
-beside each number; what is assumed says so.
+Prints the tables of docs/many_people.md. A comment beside each number tells
+where it was measured, or that it is assumed.
 """
 
 from benchmarks import report
 from my3dgen_jax import lora, LoraConfig, preset
 from my3dgen_jax.launch.support import cli
 
-_GPU_HOUR = cli.number("gpu_hour", 2.5, "Price of a GPU's hour.", lower_bound=0)
+_GPU_HOUR = cli.number(
+  "gpu_hour", 2.5, "Price of one GPU-hour, >= 0.", lower_bound=0
+)
 _IMAGE_MS = cli.number(
   "image_ms",
   5.3,
-  "Milliseconds of a 512 x 512 image: 5.3 in TF32 on an H100, measured with "
-  "the programs of November 23, 2026; 13.9 in float32, 3.8 in bfloat16.",
+  "Milliseconds per 512 x 512 image: 5.3 in TF32 on an H100, measured with the "
+  "version of November 23, 2026; 13.9 in float32, 3.8 in bfloat16.",
   lower_bound=0.01,
 )
 _STEP = cli.number(
   "step_in_images",
   2.6,
-  "What a photo costs in a step of tuning or projection, in images: 3.1 s "
-  "against 1.2 s on two CPU cores. Assumed of a GPU, where it was not measured.",
+  "Cost of one photo in a step of tuning or projection, in images, >= 1: 3.1 s "
+  "against 1.2 s on two CPU cores; assumed for a GPU, where it was not "
+  "measured.",
   lower_bound=1,
 )
 
 MILLION, EVERYBODY = 10**6, 3 * 10**9
-# Photo-steps of a person of 50 photos: anchors, then tuning in batches of 4.
+# Photo-steps for a person with 50 photos: anchors, then tuning in batches of 4.
 WAYS = {
   "the paper's settings: 500 steps a photo, 5,000 of tuning": (
     50 * 500,
@@ -36,7 +39,7 @@ WAYS = {
   "a tenth of the steps": (50 * 50, 500 * 4),
   "anchors from an encoder, 500 steps": (50, 500 * 4),
 }
-# kB a person at FFHQ size; the first from the parameters, the others from
+# kB per person at FFHQ's size; the first from the parameters, the others from
 # `benchmarks.adapter_sizes`.
 _FULL = 30_662_136 * 4 / 1e3
 SIZES = {
@@ -46,12 +49,12 @@ SIZES = {
   "adapter, int8": 224.7,
   "adapter, int4": 116.0,
 }
-_MEMORY = 80e9  # bytes of an H100
-_ADDED = 406  # people a second into a bank, one writer, FFHQ size, float32
+_MEMORY = 80e9  # bytes of memory of an H100
+_ADDED = 406  # people per second added to a bank by one writer, FFHQ, float32
 
 
 def amount(value: float) -> str:
-  """A number as a person says it: 1.5 million."""
+  """A number in words: 1.5 million."""
   for size, name in ((1e9, " billion"), (1e6, " million"), (1e3, " thousand")):
     if value >= size:
       return f"{value / size:.3g}{name}"
@@ -59,7 +62,7 @@ def amount(value: float) -> str:
 
 
 def size(kilobytes: float) -> str:
-  """Bytes as a person says them."""
+  """A size with a suitable unit."""
   for unit, name in ((1e12, "PB"), (1e9, "TB"), (1e6, "GB"), (1e3, "MB")):
     if kilobytes >= unit:
       return f"{kilobytes / unit:.3g} {name}"
@@ -67,12 +70,12 @@ def size(kilobytes: float) -> str:
 
 
 def people_an_hour(steps: int, image_ms: float, step_in_images: float) -> float:
-  """People that one GPU makes in an hour.
+  """People that one GPU personalizes per hour.
 
   Args:
-    steps: photo-steps a person.
-    image_ms: milliseconds of an image.
-    step_in_images: images that a photo-step is worth.
+    steps: photo-steps per person.
+    image_ms: milliseconds per image.
+    step_in_images: cost of a photo-step, in images.
   """
   return 3600 / (steps * step_in_images * image_ms / 1e3)
 
@@ -97,8 +100,8 @@ def main():
     report.table(
       [
         "way",
-        "photo-steps a person",
-        "people a GPU-hour",
+        "photo-steps per person",
+        "people per GPU-hour",
         "a million: GPU-hours, cost",
         "three billion",
       ],
@@ -126,8 +129,8 @@ def main():
   )
   print()
   print(
-    f"{numbers:,} numbers an adapter; {3600e3 / _IMAGE_MS.value:,.0f} images a "
-    f"GPU-hour; one writer of a bank adds a million people in "
+    f"{numbers:,} numbers per adapter; {3600e3 / _IMAGE_MS.value:,.0f} images "
+    f"per GPU-hour; one writer of a bank adds a million people in "
     f"{MILLION / _ADDED / 60:.0f} minutes, three billion in "
     f"{EVERYBODY / _ADDED / 86400:.0f} days"
   )

@@ -1,13 +1,13 @@
-"""Do the limits of `prepare`'s checks tell good photos from bad?
+"""Measures how well the limits of `prepare` separate good and bad photos.
 
-    python -m benchmarks.photo_checks --data=../shared/data
+    python -m benchmarks.photo_checks --data=DATA
 
-Of every photo in DATA/albums the largest face's crop is measured, then the
-same crop made worse. A limit of `data.faces.photo_quality` should lie between the
-two. For other people each person's photos are mixed at random with others',
-and what `find_person` makes of the mixture is counted; the network is
-MobileFaceNet, converted on the way. Prints tables, and keeps nothing of the
-photos. Needs MediaPipe 0.10.14.
+Measures the crop of the largest face in every photo in DATA/albums, then
+degraded versions of it. The limits of `data.faces.photo_quality` should lie
+between them. For the check for other people, each person's photos are mixed at
+random with others', and the errors of `find_person` are counted; its network is
+MobileFaceNet, converted from DATA/weights. Prints tables, and stores nothing of
+the photos. Needs MediaPipe 0.10.14.
 """
 
 import io
@@ -26,19 +26,19 @@ from my3dgen_jax.errors import UserError
 from my3dgen_jax.launch.support import cli
 
 _DATA = cli.string(
-  "data", "../shared/data", "Folder with albums/ and weights/."
+  "data", "../shared/data", "Folder that contains albums/ and weights/."
 )
 
 _HARD = "_hard"
-_SIDE = 256  # of the crops that are made worse
-_LEAST_SIDE = 220  # pixels of the photo; smaller faces are blurred themselves
-_NOISE = 3.0  # of 255
+_SIDE = 256  # side of the crops to degrade, pixels
+_LEAST_SIDE = 220  # pixels in the photo; smaller faces are blurred already
+_NOISE = 3.0  # standard deviation, in 1/255
 _MIXTURES = 300
 _FEWEST, _MOST = 6, 30  # photos of the person in a mixture
 
 
 class Photo(NamedTuple):
-  """A photo's face: whose, five points, the crop, all faces to recognise."""
+  """A photo with its person, five points, crop, and all faces to recognize."""
 
   person: str
   image: np.ndarray
@@ -71,7 +71,7 @@ def read(folder: pathlib.Path) -> list[Photo]:
 
 
 def saved(image: np.ndarray, quality: int) -> np.ndarray:
-  """As JPEG brings it back."""
+  """The image after JPEG compression."""
   file = io.BytesIO()
   Image.fromarray(image).save(file, "JPEG", quality=quality)
   return np.asarray(Image.open(file).convert("RGB"))
@@ -89,9 +89,9 @@ def _noisy(image: np.ndarray) -> np.ndarray:
 
 
 def _sepia(image: np.ndarray) -> np.ndarray:
-  grey = Image.fromarray(image).convert("L")
+  gray = Image.fromarray(image).convert("L")
   return np.asarray(
-    ImageOps.colorize(grey, (20, 10, 0), (255, 240, 200), (150, 110, 75))
+    ImageOps.colorize(gray, (20, 10, 0), (255, 240, 200), (150, 110, 75))
   )
 
 
@@ -103,7 +103,7 @@ WORSE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
   "smear 9": lambda x: ndimage.uniform_filter1d(x, 9, axis=1),
   "smear 9, noise": lambda x: _noisy(ndimage.uniform_filter1d(x, 9, axis=1)),
   "noise": _noisy,
-  "grey, JPEG 75": lambda x: saved(
+  "gray, JPEG 75": lambda x: saved(
     np.repeat(np.asarray(Image.fromarray(x).convert("L"))[..., None], 3, -1), 75
   ),
   "sepia, JPEG 75": lambda x: saved(_sepia(x), 75),
@@ -116,7 +116,7 @@ def _measured(crop: np.ndarray) -> photo_quality.Quality:
 
 
 def quality_rows(photos: list[Photo]) -> list[list[str]]:
-  """What is measured of crops as they are, and made worse."""
+  """Measurements of the crops and of their degraded versions."""
   large = [
     photo.crop
     for photo in photos
@@ -125,7 +125,7 @@ def quality_rows(photos: list[Photo]) -> list[list[str]]:
   rows = []
   for name, change in WORSE.items():
     found = [_measured(change(crop)) for crop in large]
-    sharp, colour = (
+    sharp, color = (
       np.array([getattr(one, key) for one in found])
       for key in ("sharpness", "color")
     )
@@ -134,25 +134,25 @@ def quality_rows(photos: list[Photo]) -> list[list[str]]:
         name,
         *(
           f"{f(values):.2f}"
-          for values in (sharp, colour)
+          for values in (sharp, color)
           for f in (np.min, np.median, np.max)
         ),
         f"{np.mean(sharp < photo_quality.MIN_SHARPNESS):.0%}",
-        f"{np.mean(colour < photo_quality.MIN_COLOR):.0%}",
+        f"{np.mean(color < photo_quality.MIN_COLOR):.0%}",
       ]
     )
   return rows
 
 
 def duplicate_rows(photos: list[Photo]) -> list[list[str]]:
-  """Correlations of different photos, and of copies."""
+  """Correlations between different photos, and between copies."""
   generator = np.random.default_rng(0)
   originals, copies = [], []
   for photo in photos:
     originals.append(
       photo_quality.measure(photo.image, face_align.align(photo.points))
     )
-    # Half the size, brighter, saved again, its landmarks found elsewhere.
+    # Half the size, brighter, compressed again, with shifted landmarks.
     half = Image.fromarray(photo.image).resize(
       (photo.image.shape[1] // 2, photo.image.shape[0] // 2)
     )
@@ -178,9 +178,9 @@ def duplicate_rows(photos: list[Photo]) -> list[list[str]]:
 
 
 def mixture_rows(photos: list[Photo], data: pathlib.Path) -> list[list[str]]:
-  """What `find_person` makes of mixtures of people."""
+  """Errors of `find_person` on mixtures of people."""
   network = real_faces.load_network(data)
-  # Whose face is whose is known where there is one.
+  # The owner of a face is known if there is only one.
   alone = [photo for photo in photos if len(photo.faces) == 1]
   embeddings = real_faces.embed(
     network, images.to_float(np.stack([photo.faces[0] for photo in alone]))
@@ -228,7 +228,7 @@ def report_of(photos: list[Photo], data: pathlib.Path) -> tuple[str, ...]:
         "sharpness: min",
         "median",
         "max",
-        "colour: min",
+        "color: min",
         "median",
         "max",
         f"under {photo_quality.MIN_SHARPNESS}",
@@ -241,7 +241,7 @@ def report_of(photos: list[Photo], data: pathlib.Path) -> tuple[str, ...]:
       duplicate_rows(photos),
     ),
     report.table(
-      ["person", "photos", "set aside", "others' photos", "let pass"],
+      ["person", "photos", "set aside", "others' photos", "accepted"],
       mixture_rows(photos, data),
     ),
   )
@@ -250,7 +250,9 @@ def report_of(photos: list[Photo], data: pathlib.Path) -> tuple[str, ...]:
 def main():
   data = pathlib.Path(_DATA.value)
   if not (data / "albums").is_dir():
-    raise UserError(f"{data}: holds no albums/; --data names another folder")
+    raise UserError(
+      f"{data}: has no albums/; give the folder that contains it with --data"
+    )
   for table in report_of(read(data / "albums"), data):
     print(table, end="\n\n")
   print(report.machine() + ".")

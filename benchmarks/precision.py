@@ -1,4 +1,4 @@
-"""What bfloat16 costs in accuracy, and what it brings in time.
+"""Measures the accuracy and the speed of TF32 and bfloat16 against float32.
 
 python -m benchmarks.precision [--preset ffhqrebalanced512-128]
 """
@@ -22,7 +22,9 @@ _PRESET = flags.DEFINE_enum(
   list(config_lib.PRESETS),
   "Generator to measure.",
 )
-_RUNS = flags.DEFINE_integer("runs", 3, "Timed runs of each.", lower_bound=1)
+_RUNS = flags.DEFINE_integer(
+  "runs", 3, "Number of timed runs of each precision, >= 1.", lower_bound=1
+)
 _FIELDS = ("image", "image_raw", "image_depth")
 
 
@@ -66,9 +68,7 @@ def main():
       rows,
     )
     + "\n\nErrors are ‖out − reference‖ / ‖reference‖ against the first "
-    "row; random weights as training starts from, batch 1.\n\n"
-    + report.machine()
-    + ".",
+    "row; random initial weights, batch 1.\n\n" + report.machine() + ".",
   )
 
 

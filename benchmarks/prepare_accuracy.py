@@ -1,16 +1,15 @@
-"""How exact are crops and cameras of ordinary photos, against EG3D's own?
+"""Measures the accuracy of crops and cameras against those of EG3D's pipeline.
 
     python -m benchmarks.prepare_accuracy --csv=runs/prepare_accuracy.csv
 
-EG3D's pipeline made the crops and their labels. Of what is checked here, four
-numbers are fitted to such labels (how the mean mesh lies in EG3D's world);
-they are fitted anew for every crop, to the other crops alone. The mean mesh
-and where the five points lie on it were fitted to other people's photos,
-without labels (`face_constants`). Nothing is fitted to the pair of photo and
-crop.
+The reference crops and labels are from EG3D's pipeline. Four numbers, the
+position of the mean mesh in EG3D's world, are fitted to such labels: for every
+crop, to the other crops only. The mean mesh and the places of the five points
+on it were fitted to other people's photos, without labels (`face_constants`).
+Nothing is fitted to the pair of photo and crop.
 
 `--fit` prints the four numbers fitted to all crops, for `data.faces.face_pose`.
-Needs ../shared/data and MediaPipe; exits with 1 where a bar is missed.
+Needs labeled crops (--data) and MediaPipe; exits with 1 if a bound is missed.
 """
 
 import csv
@@ -40,18 +39,29 @@ from my3dgen_jax.launch.support import cli
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.storage.files import replacing
 
-_DATA = flags.DEFINE_string("data", "../shared/data", "The labelled crops.")
-_DETECTIONS = flags.DEFINE_string(
-  "detections", None, "Five points of the crops by another detector."
+_DATA = flags.DEFINE_string(
+  "data",
+  "../shared/data",
+  "Folder of labeled crops: eg3d_crops/ and raw_to_crop_pair/.",
 )
-_CSV = flags.DEFINE_string("csv", None, "Where to write one row per crop.")
-_FIT = flags.DEFINE_bool("fit", False, "Print the numbers for all crops.")
+_DETECTIONS = flags.DEFINE_string(
+  "detections",
+  None,
+  "Folder of the crops' five points by another detector, NAME.txt; default: "
+  "none.",
+)
+_CSV = flags.DEFINE_string(
+  "csv", None, "CSV file to write one row per crop to; default: none."
+)
+_FIT = flags.DEFINE_bool(
+  "fit", False, "Print the four numbers fitted to all crops."
+)
 _PAIR = "goae_02.jpg"  # the crop of raw_to_crop_pair/raw_photo.jpg
-_NOISE = 3.0, 0.03  # degrees, world units: what a label is off, as a rule
+_NOISE = 3.0, 0.03  # typical errors of a label: degrees, world units
 
 
 class Crop(NamedTuple):
-  """A labelled crop: pixels, label, what is seen in it and its mirror."""
+  """A labeled crop: pixels, label, faces found in it and in its mirror image."""
 
   image: np.ndarray
   c: np.ndarray
@@ -91,7 +101,7 @@ def fit(crops: Sequence[Crop]) -> Mapping[str, float]:
       .placed(tilt_degrees=tilt, unit=1.0, up=0.0, forward=0.0)
       .points
     )
-    return pose[:3, :3] @ nod  # rows of `nod`: where the axes come to lie
+    return pose[:3, :3] @ nod  # rows of `nod`: the rotated axes
 
   def turn_error(x):
     return np.concatenate(
@@ -141,7 +151,7 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def measure(crops: Mapping[str, Crop]) -> Sequence[Mapping[str, float]]:
-  """One row per crop; the crop is left out of what is fitted."""
+  """One row per crop; each crop is left out of its own fit."""
   rows = []
   for name, crop in crops.items():
     size = crop.image.shape[0]
@@ -178,21 +188,21 @@ def measure(crops: Mapping[str, Crop]) -> Sequence[Mapping[str, float]]:
 def measure_pair(
   photo: np.ndarray, crop: Crop, detect: landmarks.Detector
 ) -> Mapping[str, float]:
-  """How alike EG3D's crop of a photo and ours are."""
+  """Similarity between EG3D's crop of a photo and ours."""
   face = detect(photo)[0]
   size = crop.image.shape[0]
   alignment = face_align.align(face.points, size=size)
-  # The square in which the photo's mesh lies as it does in EG3D's crop: what
-  # interpolation and the detector alone change.
+  # The square that places the photo's mesh as in EG3D's crop. With it, only
+  # interpolation and the detector cause differences.
   seen, wanted = (
     x.dense[:, :2] - x.dense[:, :2].mean(axis=0) for x in (face, crop.face)
   )
   scale = np.sum(seen * wanted) / np.sum(seen**2)
-  centre = (
+  center = (
     face.dense[:, :2].mean(axis=0)
     - (crop.face.dense[:, :2].mean(axis=0) - size / 2) / scale
   )
-  same = face_align.Alignment(tuple(centre), size / scale, size)
+  same = face_align.Alignment(tuple(center), size / scale, size)
   alike = lambda a: float(
     np.corrcoef(
       a.crop(photo).image.ravel().astype(np.float64), crop.image.ravel()
@@ -294,7 +304,7 @@ def main():
   print()
   print(
     report.table(
-      ["what", "measured", "bar", ""],
+      ["", "measured", "bound", ""],
       [
         [
           name,

@@ -1,8 +1,8 @@
-"""The programs that take long to compile, as functions of shapes alone.
+"""The programs that take long to compile, as functions with abstract arguments.
 
-Each is what one device runs. Nothing is computed to make them: arguments are
-`jax.ShapeDtypeStruct`s, so a program of full size can be lowered and compiled
-for a device that is not there.
+Each is the program of one device. Nothing is computed to make them: arguments
+are `jax.ShapeDtypeStruct`s, so a program of full size can be lowered and
+compiled for a device that does not exist.
 """
 
 import dataclasses
@@ -40,11 +40,11 @@ _ANCHORS = 50
 
 
 class Program(NamedTuple):
-  """What one device runs.
+  """A program of one device.
 
   Attributes:
-    function: function of arrays.
-    arguments: their shapes and dtypes.
+    function: a function of arrays.
+    arguments: the arguments' shapes and dtypes.
   """
 
   function: Callable[..., Any]
@@ -66,7 +66,7 @@ def program(
 
 
 def f32(*shape: int) -> jax.ShapeDtypeStruct:
-  """Shape and dtype of an array of float32."""
+  """Shape and dtype of a float32 array."""
   return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
@@ -108,7 +108,7 @@ def _render(config, batch, backbone):
 
 
 def _on_one_device(step: Callable[..., Any]) -> Callable[..., Any]:
-  """A step that averages over devices, where there is one."""
+  """A step that averages over devices, with a single device."""
   add, drop = (
     functools.partial(jax.tree.map, function)
     for function in (lambda x: x[None], lambda x: x[0])
@@ -157,7 +157,7 @@ def _of_people(tree, people):
 
 
 def _stack(config, batch, backbone):
-  """Somebody else in each image of a batch."""
+  """Another person in each image of a batch."""
   del backbone
   lora_config = LoraConfig()
   own = _of_people(
@@ -279,17 +279,17 @@ PROGRAMS: dict[str, Callable[..., Program]] = {
 
 
 def counted(text: str) -> int:
-  """Operations of a lowered program, StableHLO as text."""
+  """Number of operations in a lowered program, given as StableHLO text."""
   return text.count("stablehlo.")
 
 
 def grouped_convolutions(text: str) -> int:
-  """Those with a kernel for each sample, of a lowered program."""
+  """Number of convolutions with a kernel per sample in a lowered program."""
   return len(re.findall(r"(?:feature|batch)_group_count = (?!1\b)", text))
 
 
 def lowered(one: Program, platform: str = "cuda") -> Any:
-  """The program lowered for a platform, which need not be there."""
+  """The program lowered for a platform, which need not be available."""
   return (
     jax.jit(one.function)
     .trace(*one.arguments)
@@ -300,12 +300,12 @@ def lowered(one: Program, platform: str = "cuda") -> Any:
 def with_numbers(
   config: GeneratorConfig, dtype: str, precision: str
 ) -> GeneratorConfig:
-  """The config, computed in another type of number."""
+  """The config with another dtype and precision."""
   return dataclasses.replace(config, dtype=dtype, precision=precision)
 
 
 def for_accelerator(config: GeneratorConfig) -> GeneratorConfig:
-  """The config as it is on an accelerator, which need not be there."""
+  """The config as used on an accelerator, which need not be available."""
   rendering = config.rendering
   return dataclasses.replace(
     config,

@@ -1,15 +1,15 @@
-"""Whether a face recognition network tells real people apart.
+"""Measures whether a face recognition network tells real people apart.
 
-    python -m benchmarks.real_faces --data=../shared/data
+    python -m benchmarks.real_faces --data=DATA
 
-Takes every photo of every album in DATA/albums (a folder a person; NAME_hard
-are more of NAME), finds the largest face with MediaPipe, aligns it to
-ArcFace's template, and compares all pairs by MobileFaceNet, whose published
-file, DATA/weights/mobilefacenet/mobilefacenet.pt, is converted on the way.
-Crops as a generator makes them, DATA/eg3d_crops, are compared aligned and by
-the network's frame of the whole image.
+Takes every photo of every album in DATA/albums (one folder per person;
+NAME_hard has more photos of NAME), finds the largest face with MediaPipe,
+aligns it to ArcFace's template, and compares all pairs by MobileFaceNet,
+converted from DATA/weights/mobilefacenet/mobilefacenet.pt. Crops like a
+generator's images, DATA/eg3d_crops, are compared both aligned and as whole
+images, with the network's own frame.
 
-Prints tables, and keeps nothing of the photos. Needs MediaPipe 0.10.14 and
+Prints tables, and stores nothing of the photos. Needs MediaPipe 0.10.14 and
 OpenCV, which comes with it: pip install ".[prepare]".
 """
 
@@ -31,13 +31,15 @@ from my3dgen_jax.losses import identity
 from my3dgen_jax.types import Network
 
 _DATA = cli.string(
-  "data", "../shared/data", "Folder with albums/, eg3d_crops/ and weights/."
+  "data",
+  "../shared/data",
+  "Folder that contains albums/, eg3d_crops/ and weights/.",
 )
 
 WEIGHTS = "weights/mobilefacenet/mobilefacenet.pt"  # in DATA
 NETWORK = "mobilefacenet"
-# ArcFace's template: eyes, tip of the nose, corners of the mouth, the
-# viewer's left first, pixels of 112 x 112.
+# ArcFace's template: eyes, tip of the nose, corners of the mouth, the viewer's
+# left first, in pixels of a 112 x 112 image.
 TEMPLATE = np.array(
   [
     [38.2946, 51.6963],
@@ -47,10 +49,10 @@ TEMPLATE = np.array(
     [70.7299, 92.2041],
   ]
 )
-# The same points in MediaPipe's mesh; an eye is the middle of its corners.
+# The same points in MediaPipe's mesh; an eye is the mean of its corners.
 _MESH = ((33, 133), (362, 263), (1,), (61,), (291,))
 _HARD = "_hard"
-_MARGIN = 0.5  # around the detector's box, of its side: the mesh wants a head
+_MARGIN = 0.5  # around the detector's box, as a share of its side
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _BAR = 0.95
 _BATCH = 16
@@ -63,8 +65,8 @@ class Album:
   Attributes:
     name: the person's name.
     faces: [N, 112, 112, 3] in [-1, 1], aligned.
-    skipped: photos without a face that was found.
-    several: photos in which the largest of several faces was taken.
+    skipped: names of photos in which no face was found.
+    several: number of photos with several faces, of which the largest is used.
   """
 
   name: str
@@ -77,7 +79,7 @@ class FaceFinder:
   """The largest face of a photo, by five points."""
 
   def __init__(self):
-    os.environ.setdefault("GLOG_minloglevel", "2")  # it talks a lot
+    os.environ.setdefault("GLOG_minloglevel", "2")  # silences its log
     try:
       # pylint: disable=import-outside-toplevel
       from mediapipe.python import solutions
@@ -86,8 +88,8 @@ class FaceFinder:
         "finding faces needs MediaPipe 0.10.14: pip install "
         f'".[prepare]" ({one_line(error)})'
       ) from error
-    # The detector for whole scenes; the mesh's own wants a head that fills
-    # the picture, so it gets a crop.
+    # This detector is for whole scenes. The mesh's own detector expects a head
+    # that fills the picture, so the mesh gets a crop.
     self._detector = solutions.face_detection.FaceDetection(
       model_selection=1, min_detection_confidence=0.5
     )
@@ -96,10 +98,10 @@ class FaceFinder:
     )
 
   def __call__(self, photo: np.ndarray) -> tuple[np.ndarray | None, int]:
-    """Looks at a photo, uint8 [H, W, 3].
+    """Finds the largest face in a photo, uint8 [H, W, 3].
 
-    Returns: [5, 2], pixels, as in `TEMPLATE`, or None; how many faces there
-      are.
+    Returns: [5, 2] points, pixels, in the order of `TEMPLATE`, or None; and the
+      number of faces.
     """
     boxes = [
       self._box(found, photo)
@@ -111,12 +113,12 @@ class FaceFinder:
       points = self._points(np.ascontiguousarray(photo[top:bottom, left:right]))
       if points is not None:
         return points + (left, top), len(boxes)
-    # Heads cut tight are too near for the detector.
+    # Tightly cropped heads are too close for the detector.
     points = self._points(photo)
     return points, max(len(boxes), int(points is not None))
 
   def _box(self, found: Any, photo: np.ndarray) -> tuple[int, ...]:
-    """Left, top, right, bottom of a face with its margin, pixels."""
+    """Left, top, right and bottom of a face with its margin, pixels."""
     box = found.location_data.relative_bounding_box
     size = np.array(photo.shape[1::-1])
     start = np.array([box.xmin, box.ymin]) * size
@@ -128,7 +130,7 @@ class FaceFinder:
     )
 
   def _points(self, photo: np.ndarray) -> np.ndarray | None:
-    """[5, 2] of the largest face that the mesh sees, or None."""
+    """[5, 2] points of the largest face that the mesh finds, or None."""
     size = np.array(photo.shape[1::-1])
     faces = [
       np.array([(mark.x, mark.y) for mark in face.landmark]) * size
@@ -141,7 +143,7 @@ class FaceFinder:
 
 
 def align(photo: np.ndarray, points: np.ndarray) -> np.ndarray:
-  """Turns, scales and moves a face so that its points fit the template best.
+  """Rotates, scales and moves a face so that its points best fit the template.
 
   Args:
     photo: uint8 [H, W, 3].
@@ -211,10 +213,10 @@ def read_album(
 
 
 def cosines(embeddings: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-  """Of all pairs, each once: those of one person, those of two.
+  """Cosines of all pairs: of the same person, and of different people.
 
   Args:
-    embeddings: [N, features] of each person, of unit length.
+    embeddings: [N, features] for each person, of unit length.
   """
   people = np.repeat(np.arange(len(embeddings)), list(map(len, embeddings)))
   every = np.concatenate(embeddings)
@@ -225,7 +227,7 @@ def cosines(embeddings: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def area_under_curve(same: np.ndarray, different: np.ndarray) -> float:
-  """How often a pair of one person is nearer than a pair of two."""
+  """How often a pair of one person is closer than one of different people."""
   ordered = np.sort(different)
   below = np.searchsorted(ordered, same, "left")
   not_above = np.searchsorted(ordered, same, "right")
@@ -233,7 +235,7 @@ def area_under_curve(same: np.ndarray, different: np.ndarray) -> float:
 
 
 def load_network(data: pathlib.Path) -> Network:
-  """Converts the published file, and loads what came out."""
+  """Converts the published file, and loads the result."""
   with tempfile.TemporaryDirectory() as folder:
     output = str(pathlib.Path(folder) / NETWORK)
     arcface_to_flax.convert(
@@ -243,7 +245,7 @@ def load_network(data: pathlib.Path) -> Network:
 
 
 def embed(network: Network, faces: np.ndarray) -> np.ndarray:
-  """[N, features] of aligned faces, in batches of one size."""
+  """Embeddings [N, features] of aligned faces, in batches of one size."""
   function = jax.jit(network.module.embed_faces)
   padded = np.concatenate(
     [faces, np.zeros_like(faces[:1]).repeat(-len(faces) % _BATCH, axis=0)]
@@ -259,14 +261,16 @@ def embed(network: Network, faces: np.ndarray) -> np.ndarray:
 def main():
   data = pathlib.Path(_DATA.value)
   if not (data / "albums").is_dir():
-    raise UserError(f"{data}: holds no albums/; --data names another folder")
+    raise UserError(
+      f"{data}: has no albums/; give the folder that contains it with --data"
+    )
   network = load_network(data)
   finder = FaceFinder()
   albums = read_albums(data / "albums", finder)
   embeddings = [embed(network, album.faces) for album in albums]
   print(
     report.table(
-      ["person", "faces", "skipped", "several faces, largest taken"],
+      ["person", "faces", "skipped", "several faces, largest used"],
       [
         [
           album.name,
@@ -293,7 +297,7 @@ def main():
         "cosine",
         "different: pairs",
         "cosine",
-        f"AUC (bar {_BAR})",
+        f"AUC (bound {_BAR})",
       ],
       rows,
     ),
@@ -313,7 +317,7 @@ def _row(name: str, same: np.ndarray, different: np.ndarray) -> list[str]:
 
 
 def _compare_frames(folder: pathlib.Path, finder: FaceFinder, network: Network):
-  """The frame of a generator's image against the aligned face of it."""
+  """Compares the frame of a generator's image with its aligned face."""
   aligned, framed = [], []
   for path in sorted(folder.glob("*")):
     if path.suffix.lower() not in _SUFFIXES:
@@ -350,7 +354,7 @@ def _compare_frames(folder: pathlib.Path, finder: FaceFinder, network: Network):
 
 
 def _read(path: pathlib.Path) -> np.ndarray:
-  """uint8 [H, W, 3], turned as its EXIF says."""
+  """A photo as uint8 [H, W, 3], rotated by its EXIF orientation."""
   from PIL import Image, ImageOps  # pylint: disable=import-outside-toplevel
 
   with Image.open(path) as image:

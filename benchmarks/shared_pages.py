@@ -1,4 +1,4 @@
-"""How near the pages of `launch.share` come to the generator, in browsers.
+"""Compares pages of my3dgen share, in browsers, with the generator's pictures.
 
     python -m benchmarks.shared_pages --run=runs/demo --latents=photo003 \\
         --picture=pages.png
@@ -6,7 +6,7 @@
 Writes a page of each content, opens it in headless browsers from a file:// path,
 and compares seven yaw angles with the generator's own views: the field
 with `image_raw` (PSNR), the splats with `image` (PSNR, and LPIPS beside that of
-`image_raw` enlarged). Reports the page's size, requests and console messages,
+enlarged `image_raw`). Reports the page's size, requests and console messages,
 and pictures per second at 256 x 256. Needs Playwright and Chromium.
 """
 
@@ -33,9 +33,13 @@ from tests.support import other_browsers
 
 _LATENTS = config_flags.define(scenes.LatentsConfig)
 _CONFIG = config_flags.define(share.ShareConfig, skip=["content"])
-_PICTURE = cli.string("picture", None, "Picture to write, a row per kind.")
-_KEEP = cli.string("keep", None, "Folder in which to keep the pages.")
-_LPIPS = cli.string("lpips", str(shipped.LPIPS), "LPIPS network's folder.")
+_PICTURE = cli.string(
+  "picture", None, "Picture to write, one row per kind; default: none."
+)
+_KEEP = cli.string(
+  "keep", None, "Folder to keep the pages in; default: they are deleted."
+)
+_LPIPS = cli.string("lpips", str(shipped.LPIPS), "Folder of LPIPS's weights.")
 
 _CHROMIUM = "chromium"
 _BROWSERS = cli.multi_enum(

@@ -1,13 +1,13 @@
-"""Does a photo with a small face do harm, or does it still help?
+"""Measures whether photos with small faces help or harm personalization.
 
     python -m benchmarks.small_faces --out=runs/small_faces
 
-A person of the demo is personalized from some photos (--sharp); from these and
-more (--small); and from these and as many more of whose faces a camera caught
-fewer pixels: made smaller, saved as JPEG and brought to the crop's size again,
-as `prepare` does. The share that is left of a side is what `prepare` calls
-`--min_scale`. Small photos are worth keeping where the held-out photos look
-more like the person than without them. A stopped benchmark resumes.
+A person of the demo is personalized from --sharp photos; from these and --small
+more at full size; and from these and the same --small photos with smaller
+faces: downscaled, saved as JPEG and enlarged to the crop's size again, as by
+my3dgen prepare. The scale corresponds to --min_scale of my3dgen prepare. Small
+photos are worth keeping if the scores on held-out photos are better with them
+than without. Run the same command again to resume after an interruption.
 """
 
 import io
@@ -26,18 +26,22 @@ from my3dgen_jax.errors import UserError
 from my3dgen_jax.launch.support import cli
 from my3dgen_jax.training import run_folder
 
-_OUT = cli.string("out", "runs/small_faces", "Folder of the runs.")
-_FIRST = cli.integer("first", 0, "Number of the first person.", lower_bound=0)
-_PEOPLE = cli.integer("people", 1, "Number of people.", lower_bound=1)
-_STEPS = cli.integer("steps", 100, "Steps of each run.", lower_bound=1)
+_OUT = cli.string("out", "runs/small_faces", "Folder for the runs.")
+_FIRST = cli.integer(
+  "first", 0, "Number of the first procedural person, >= 0.", lower_bound=0
+)
+_PEOPLE = cli.integer("people", 1, "Number of people, >= 1.", lower_bound=1)
+_STEPS = cli.integer("steps", 100, "Tuning steps per run, >= 1.", lower_bound=1)
 _SHARP = cli.integer(
-  "sharp", 10, "Training photos that stay as they are.", lower_bound=1
+  "sharp", 10, "Number of unchanged training photos, >= 1.", lower_bound=1
 )
 _SMALL = cli.integer(
-  "small", 20, "Training photos whose faces are made small.", lower_bound=1
+  "small", 20, "Number of downscaled training photos, >= 1.", lower_bound=1
 )
 _SCALES = cli.string(
-  "scales", "1,0.5,0.4,0.3,0.2,0.12", "What is left of a small photo's side."
+  "scales",
+  "1,0.5,0.4,0.3,0.2,0.12",
+  "Scales of the downscaled photos' sides, in (0, 1], separated by commas.",
 )
 
 _JPEG_QUALITY = 90
@@ -60,7 +64,7 @@ def main():
 
 
 def _scores(folder: pathlib.Path, number: int, scale: float | None):
-  """Of held-out photos, after a run."""
+  """Scores on held-out photos, after a run."""
   name = f"{_SHARP.value}_alone"
   if scale is not None:
     name = f"{_SHARP.value}_and_{_SMALL.value}_at{scale:g}"
@@ -85,7 +89,14 @@ def _scores(folder: pathlib.Path, number: int, scale: float | None):
 
 
 def _write(album: pathlib.Path, out: pathlib.Path, scale: float | None):
-  """The album, all but the first photos small or (None) left out."""
+  """Writes the album with only the first photos unchanged.
+
+  Args:
+    album: the album to copy.
+    out: the folder to write.
+    scale: scale of the --small next photos; None: leave them out. All further
+      photos are left out.
+  """
   shutil.rmtree(out, ignore_errors=True)
   shutil.copytree(album, out)
   labels = dataset_json.read(out / dataset_json.FILE_NAME)
@@ -101,7 +112,7 @@ def _write(album: pathlib.Path, out: pathlib.Path, scale: float | None):
 
 
 def small(pixels: np.ndarray, scale: float) -> np.ndarray:
-  """What is left of a crop, [S, S, 3], of a photo with fewer pixels."""
+  """A crop, [S, S, 3], as from a photo with fewer pixels."""
   size = pixels.shape[0]
   if scale == 1:
     return pixels

@@ -1,13 +1,13 @@
-"""How near splats come to the generator's pictures, in a viewer of others.
+"""Compares splats, in a third-party viewer, with the generator's pictures.
 
     python -m benchmarks.splats --run=runs/demo --latents=photo003 \\
         --node_modules=node_modules --picture=splats.png
 
-Splats of each latent are made as by `launch.splats`, and looked at by eight
-cameras between those that they were fitted to: by the rasterizer here, and,
-from the file, by Spark (three.js) and by PlayCanvas, the engine of SuperSplat,
-in headless Chromium. Pictures are held against the generator's, after
-super-resolution, where the head is (with --background: everywhere). plyfile
+Makes splats of each latent as my3dgen splats does, and renders them from eight
+cameras between those that they were fitted to: with the rasterizer of this
+project, and from the file with Spark (three.js) and with PlayCanvas, the engine
+of SuperSplat, in headless Chromium. Compares the pictures with the generator's,
+after super-resolution, on the head (with --background: everywhere). plyfile
 reads the file, too.
 """
 
@@ -26,11 +26,15 @@ from my3dgen_jax.launch.support import cli, config_flags, person_flags
 _LATENTS = config_flags.define(scenes.LatentsConfig)
 _CONFIG = config_flags.define(splats.SplatsConfig)
 _MODULES = cli.string("node_modules", "node_modules", "Folder of npm packages.")
-_PICTURE = cli.string("picture", None, "Picture to write, of all.")
-_KEEP = cli.string("keep", None, "Folder for the files.")
+_PICTURE = cli.string(
+  "picture", None, "Picture of all results to write; default: none."
+)
+_KEEP = cli.string(
+  "keep", None, "Folder to keep the files in; default: they are deleted."
+)
 
 _CAMERAS = 8
-_FINE = 4  # pixels of the browser's a pixel
+_FINE = 4  # browser pixels per pixel, along a side
 _SHOWN = 5
 _VIEWERS = {"three": "Spark", "playcanvas": "PlayCanvas"}
 
@@ -45,7 +49,7 @@ def main():
     began = time.perf_counter()
     made = splats.make(person, one, config).splats
     seconds = time.perf_counter() - began
-    # Not those by which the command judges itself.
+    # Not the cameras that the command measures itself with.
     c = views.between(rendering, one.c, config.views, 2 * _CAMERAS)[-_CAMERAS:]
     wanted = splats.look(person, one, config, c)
     side = wanted.image.shape[1]

@@ -1,13 +1,13 @@
-"""How near a mesh with a texture comes to the generator's pictures.
+"""Compares textured meshes, in a browser, with the generator's pictures.
 
     python -m benchmarks.textured_mesh --run=runs/demo --latents=photo003 \\
         --node_modules=node_modules --picture=textured.png
 
-Of each latent three files: colors at the vertices, as `launch.mesh` writes them;
-the same colors on the textured mesh's own triangles; and the texture. Chromium
-shows each from five cameras between those that the texture was made from, and
-the pictures are held against the generator's, after super-resolution, where
-the mesh covers a pixel wholly. Khronos' validator reads the files.
+Writes three files per latent: colors at the vertices, as my3dgen mesh writes
+them; the same colors on the textured mesh's own triangles; and the texture.
+Chromium renders each from five cameras between those that the texture was made
+from. The pictures are compared with the generator's, after super-resolution, on
+pixels that the mesh covers fully. Khronos' validator checks the files.
 """
 
 import pathlib
@@ -24,10 +24,12 @@ from my3dgen_jax.launch.support import cli, config_flags, person_flags
 _LATENTS = config_flags.define(scenes.LatentsConfig)
 _CONFIG = config_flags.define(mesh.MeshConfig, texture=2048)
 _MODULES = cli.string("node_modules", "node_modules", "Folder of npm packages.")
-_PICTURE = cli.string("picture", None, "Picture to write, of all.")
+_PICTURE = cli.string(
+  "picture", None, "Picture of all results to write; default: none."
+)
 
 _CAMERAS = 5
-_FINE = 8  # pixels of the browser's a pixel
+_FINE = 8  # browser pixels per pixel, along a side
 
 
 def main():
@@ -83,7 +85,7 @@ def main():
             shown.append([page.look(camera, side) for camera in c])
             assert not page.problems, page.problems
         black, white = np.array(shown)
-        # What is alike before black and white is wholly the mesh.
+        # Pixels that look the same on black and on white are fully covered.
         covered = np.abs(white - black).max(axis=-1) < 1 / 255
         psnr = [
           -10 * np.log10(np.mean((picture - wanted)[inside] ** 2))

@@ -1,16 +1,15 @@
-"""How good a person is after how long: ways to find anchors, and to tune.
+"""Measures quality over time for several ways to find anchors and to tune.
 
     python -m benchmarks.time_to_quality --flagfile=demo.flags \\
         --people=8 --out=runs/time_to_quality
     python -m benchmarks.time_to_quality --flagfile=demo.flags \\
         --people=1 --first=100 --ways=sweep --out=runs/schedules
 
-People of the demo whom no network has seen are personalized in each of the ways
-below, with as many steps as each says, by the command's own code in one
-process: programs are compiled by a first short run of each way, which does not
-  count.
-Seconds are of anchors and tuning; quality is of held-out photos, whose latents
-are found in the way of the run. A stopped benchmark resumes.
+Personalizes people of the demo that no network has seen, in each of `WAYS`,
+with the command's own code in one process. A first short run of each way
+compiles the programs and is not counted. Seconds are those of anchors and
+tuning; quality is measured on held-out photos, with latents found in the same
+way. Run the same command again to resume after an interruption.
 """
 
 import contextlib
@@ -39,33 +38,39 @@ _CONFIG = config_flags.define(
   skip=["report"],
   parse=dict.fromkeys(_SELECTIONS, parse_selection),
 )
-_DEMO = cli.integer("demo_person", None, "Is taken by --first and --people.")
-_PEOPLE = cli.integer("people", 8, "Number of people.", lower_bound=1)
-_FIRST = cli.integer("first", 0, "Number of the first.", lower_bound=0)
+_DEMO = cli.integer(
+  "demo_person",
+  None,
+  "Not used, but set in flagfiles; see --first and --people.",
+)
+_PEOPLE = cli.integer("people", 8, "Number of people, >= 1.", lower_bound=1)
+_FIRST = cli.integer(
+  "first", 0, "Number of the first procedural person, >= 0.", lower_bound=0
+)
 _WAYS = cli.string(
-  "ways", "all", "Names of ways, with semicolons between; all; or sweep."
+  "ways", "all", "Names of ways, separated by semicolons; or all, or sweep."
 )
 _FIRST_ADAPTER = cli.string(
   "first_adapter",
   "runs/first/run/adapter.safetensors",
-  "Adapter file made by first_adapter.",
+  "Adapter file that first_adapter wrote.",
 )
 cli.define_cpu_devices()
 
 
 class Way(NamedTuple):
-  """Flags of runs, and how long they are.
+  """Flags and step counts of runs.
 
   Attributes:
-    steps: tuning steps, one count per run.
-    flags: other than the flagfile's.
+    steps: numbers of tuning steps, one per run.
+    flags: flags that differ from the flagfile's.
   """
 
   steps: tuple[int, ...]
   flags: Mapping[str, str]
 
 
-# What demo.flags said before there was an encoder.
+# The settings of demo.flags before there was an encoder.
 _BEFORE = {
   "anchor_init": "mean",
   "anchor_steps": "20",
@@ -89,7 +94,7 @@ WAYS = {
   "a look, refined, twice the rate": Way(
     (70,), {**_REFINED, "learning_rate": "0.02"}
   ),
-  "demo.flags": Way((0,), {}),  # as many steps as it says
+  "demo.flags": Way((0,), {}),  # with the flagfile's own steps
 }
 SWEEP = {
   f"{rate:g} {decay} b1={beta1:g} batch {batch}{' first' * first}": Way(
@@ -170,7 +175,9 @@ def _chosen(text: str) -> dict[str, Way]:
   names = [name for name in text.split(";") if name]
   for name in names:
     if name not in WAYS:
-      raise UserError(f"ways: {name}: there are {'; '.join(WAYS)}")
+      raise UserError(
+        f"--ways: unknown way {name!r}; known are {'; '.join(WAYS)}"
+      )
   return {name: WAYS[name] for name in names}
 
 
@@ -182,7 +189,7 @@ def _summary(out: pathlib.Path, n: int, name: str, steps: int) -> pathlib.Path:
 def _run(
   out: pathlib.Path, n: int, name: str, way: Way, steps: int, shelf: Shelf
 ):
-  """One run; of the person who does not count, as short as can be."""
+  """Makes one run; for the person who is not counted, of a single step."""
   path = _summary(out, n, name, steps)
   album = out / f"person_{n}" / "album"
   demo_album.write_demo_album(album, n)
@@ -225,7 +232,7 @@ def _table(rows: Mapping[str, Any]) -> tables.Table:
 
 
 def _draw(path: pathlib.Path, rows: Mapping[str, Mapping[str, list[float]]]):
-  """Quality over seconds, a curve for each way."""
+  """Draws quality over seconds, one curve per way."""
   import matplotlib  # pylint: disable=import-outside-toplevel
 
   matplotlib.use("Agg")

@@ -1,8 +1,8 @@
-"""How long one step of personalization takes, and how much memory.
+"""Measures the time and memory of one tuning step.
 
     python -m benchmarks.tuning [--preset ffhqrebalanced512-128] [--mode full]
 
-Random weights: LPIPS and the generator cost the same whatever they hold.
+Weights are random, which cost the same as trained ones.
 """
 
 import dataclasses
@@ -32,16 +32,26 @@ _PRESET = cli.enum(
   list(config_lib.PRESETS),
   "Generator to measure.",
 )
-_MODE = cli.enum("mode", "lora", ["lora", "full"], "What is tuned.")
+_MODE = cli.enum(
+  "mode",
+  "lora",
+  ["lora", "full"],
+  "Weights to tune: lora: the adapter; full: all except the mapping network.",
+)
 _BACKBONE = cli.enum(
   "backbone", "alex", ["alex", "vgg", "squeeze"], "Backbone of LPIPS."
 )
-_BATCH = cli.integer("batch_size", 1, "Photos a step.", lower_bound=1)
-_PARTS = cli.integer("accumulation", 1, "Parts of it.", lower_bound=1)
+_BATCH = cli.integer("batch_size", 1, "Photos per step, >= 1.", lower_bound=1)
+_PARTS = cli.integer(
+  "accumulation",
+  1,
+  "Gradient accumulation: number of parts of a batch, >= 1.",
+  lower_bound=1,
+)
 _DTYPE = cli.enum(
   "dtype", "float32", ["float32", "bfloat16"], "Dtype of activations."
 )
-_RUNS = cli.integer("runs", 5, "Number of timed steps.", lower_bound=1)
+_RUNS = cli.integer("runs", 5, "Number of timed steps, >= 1.", lower_bound=1)
 
 
 def main():

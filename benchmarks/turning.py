@@ -1,11 +1,10 @@
-"""How long a frame takes of a head that turns, and what kept planes save.
+"""Measures the time per frame of a turning head, and what kept planes save.
 
     python -m benchmarks.turning [--preset ffhqrebalanced512-128]
 
-The head turns by ±0.35 rad; of its 120 frames some are timed, which all cost
-the same. "planes kept" is what `apps.rendering.frames.render_frames` does with
-a latent that stays; "planes each frame" is the same call with a latent for each
-frame.
+The head turns by ±0.35 rad; of its 120 frames, which all cost the same, some
+are timed. "planes kept" is `apps.rendering.frames.render_frames` with a
+constant latent; "planes each frame" is the same call with one latent per frame.
 """
 
 import os
@@ -32,10 +31,10 @@ _PRESET = flags.DEFINE_enum(
   "Generator to measure.",
 )
 _RUNS = flags.DEFINE_integer(
-  "runs", 5, "Timed blocks of frames of each.", lower_bound=1
+  "runs", 5, "Number of timed blocks of frames of each, >= 1.", lower_bound=1
 )
 _BLOCK = 4  # frames
-_FRAMES = 120  # of the whole turn
+_FRAMES = 120  # frames of the whole turn
 _YAW = 0.35  # radians to either side
 
 
@@ -51,11 +50,11 @@ def main():
   c = render.about_front(
     network, front[0], np.linspace(-_YAW, _YAW, _FRAMES), 0.0
   )
-  # Evenly spread; a frame more, because the first one is not timed.
+  # Evenly spaced; one frame more, because the first one is not timed.
   c = c[np.linspace(0, _FRAMES - 1, _BLOCK + 1).astype(int)]
   ways = {"kept": ws, "each": np.repeat(ws, len(c), axis=0)}
   times = {name: [] for name in ways}
-  # In turn, so that what else the machine does meets both.
+  # Alternating, so that other load on the machine affects both.
   for _ in range(_RUNS.value):
     shown = {}
     for name, latents in ways.items():
@@ -81,15 +80,15 @@ def main():
     f"Turning a head, {_PRESET.value}",
     "\n\n".join(
       [
-        report.table(["", "ms a frame", f"s for {_FRAMES} frames"], rows),
+        report.table(["", "ms per frame", f"s for {_FRAMES} frames"], rows),
         f"±{_YAW} rad, {size} x {size} pixels, "
-        f"{config.neural_rendering_resolution}² rays, a frame at a time, "
+        f"{config.neural_rendering_resolution}² rays, one frame at a time, "
         f"float32, random weights; medians of {_RUNS.value} times {_BLOCK} "
-        "frames, the two taken in turn. Without kept planes a frame takes "
-        f"{statistics.median(ratios):.2f} times as long ({min(ratios):.2f} "
+        "frames, alternating between the two. Without kept planes, a frame "
+        f"takes {statistics.median(ratios):.2f} times as long ({min(ratios):.2f} "
         f"to {max(ratios):.2f}).",
-        f"{os.getloadavg()[1]:.1f} processes were running at the time: "
-        "where that is more than one, the ratio counts.",
+        f"{os.getloadavg()[1]:.1f} processes were running at the time; if that "
+        "is more than one, rely on the ratio, not on the times.",
         report.machine() + ".",
       ]
     ),
@@ -97,7 +96,7 @@ def main():
 
 
 def _timed(frames: Iterator[frames_lib.Frame]) -> tuple[float, np.ndarray]:
-  """Seconds a frame after the first one, and the last frame's image."""
+  """Seconds per frame after the first one, and the last frame's image."""
   image = next(frames)[frames_lib.IMAGE]
   start, count = time.perf_counter(), 0
   for frame in frames:

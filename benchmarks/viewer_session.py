@@ -1,13 +1,13 @@
-"""The viewer in a real Chromium: does it react, and how fast?
+"""Tests the viewer in Chromium: its reactions and its speed.
 
     python -m benchmarks.viewer_session --runs runs/demo,runs/another \\
         --picture docs/pictures/viewer.png
 
-Starts launch.viewer, opens windows as people would, and prints what it saw:
-console errors, whether the picture changes after a drag, a slider, another
-person; whether two windows keep their cameras; whether the server lives on
-when a window leaves while a picture is drawn; frames a second that reach the
-screen. Needs viser, playwright and Chromium.
+Starts my3dgen viewer, opens windows as users would, and prints the results:
+console errors; whether the picture changes after a drag, a slider, another
+person; whether two windows keep their own cameras; whether the server survives
+when a window closes during rendering; frames per second on the screen. Needs
+viser, Playwright and Chromium.
 """
 
 import argparse
@@ -22,16 +22,27 @@ import time
 from tests.support import browser as browser_lib
 from tests.support.browser import difference, until, Window
 
-_LEAST = 1.0  # mean difference of pictures that differ, in 1/255
+_LEAST = 1.0  # smallest mean difference of different pictures, in 1/255
 _LEAST_FPS = 5.0
-_SECONDS = 5.0  # of dragging
+_SECONDS = 5.0  # duration of dragging
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--runs", required=True, help="Run folders, two or more.")
-  parser.add_argument("--picture", help="File for a screenshot.")
-  parser.add_argument("--port", type=int, default=8090)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument(
+    "--runs",
+    required=True,
+    help="Folders of runs, two or more, separated by commas.",
+  )
+  parser.add_argument("--picture", help="File for a screenshot; default: none.")
+  parser.add_argument(
+    "--port",
+    type=int,
+    default=8090,
+    help="Port of the viewer, 1 to 65535; default: 8090.",
+  )
   arguments = parser.parse_args()
   reason = browser_lib.missing()
   if reason:
@@ -72,7 +83,7 @@ def _address(server) -> str:
     found = re.search(r"open (http\S+)", line)
     if found:
       return found[1]
-  sys.exit("error: the server has ended")
+  sys.exit("error: the viewer ended before it listened; see its output above")
 
 
 def _session(browser, address, out, seen, picture):
@@ -134,7 +145,7 @@ def _session(browser, address, out, seen, picture):
   seen["and moves by itself"] = difference(before, two.rest()) > _LEAST
   seen["without moving the first"] = difference(turned, one.rest()) < 0.5
 
-  # One leaves in the middle, again and again.
+  # Windows that close during rendering, several times.
   for _ in range(3):
     guest = Window(browser, address)
     guest.sway(0.3)
@@ -179,7 +190,7 @@ def _session(browser, address, out, seen, picture):
 
 
 def _change(window, act) -> float:
-  """How much another picture it is, 0 if it never is."""
+  """How much the picture changes, 0 if it does not."""
   try:
     return window.change(act, _LEAST)
   except AssertionError:
@@ -187,7 +198,7 @@ def _change(window, act) -> float:
 
 
 def _wiggle(window, label):
-  """Arrow keys on a slider, as fast as they come."""
+  """Presses arrow keys on a slider, as fast as possible."""
   slider = window.row(label).locator("[role=slider]").first
   slider.focus()
   began = time.monotonic()
@@ -197,7 +208,7 @@ def _wiggle(window, label):
 
 
 def _pose(window, picture):
-  """A screenshot of the page."""
+  """Takes a screenshot of the page."""
   window.press("From the front")
   window.slide("Smile", "ArrowRight", 24)
   window.drag(-60, 12)

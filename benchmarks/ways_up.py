@@ -1,12 +1,12 @@
-"""Does `prepare` find out which way up a photo is?
+"""Measures whether `prepare` finds the orientation of photos.
 
-    python -m benchmarks.ways_up --data=../shared/data
+    python -m benchmarks.ways_up --data=DATA
 
-Every photo of DATA/albums and DATA/eg3d_crops is looked at as it is, and lying
-or upside down (in turn; with --all in all four ways). Counted are those whose
-largest face comes out as in the upright photo, those in which nothing is found
-any more, and those with a face that is the wrong way up. Exits with 1 where
-there is one of the last. Needs MediaPipe 0.10.14.
+Every photo in DATA/albums and DATA/eg3d_crops is processed upright and in one
+other orientation, sideways or upside down (with --all: in all four). Counts the
+photos whose largest face is found as in the upright photo, those without a face
+that was found upright, and those with a face in the wrong orientation. Exits
+with 1 if there are any of the last. Needs MediaPipe 0.10.14.
 """
 
 import pathlib
@@ -21,10 +21,12 @@ from my3dgen_jax.data.faces import mediapipe_models, upright
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.launch.support import cli
 
-_DATA = cli.string("data", "../shared/data", "Folder with albums/.")
-_ALL = cli.boolean("all", False, "Each photo in all four ways.")
+_DATA = cli.string(
+  "data", "../shared/data", "Folder that contains albums/ and eg3d_crops/."
+)
+_ALL = cli.boolean("all", False, "Process each photo in all four orientations.")
 
-_NEAR = 0.1  # of the distance of the eyes: faces at one place
+_NEAR = 0.1  # faces this close are the same, as a share of the eyes' distance
 
 
 def main():
@@ -36,7 +38,10 @@ def main():
     if path.suffix in photo_files.EXTENSIONS
   )
   if not paths:
-    raise UserError(f"{data}: holds no albums/; --data names another folder")
+    raise UserError(
+      f"{data}: has no photos in albums/ or eg3d_crops/; give their folder "
+      "with --data"
+    )
   warnings.filterwarnings("ignore", "SymbolDatabase")
   detect = mediapipe_models.face_detector()
   counts = {quarters: {} for quarters in range(4)}
@@ -65,7 +70,7 @@ def main():
 
 
 def _judged(wanted, found, left: int) -> str:
-  """What became of a photo that is still turned by so many quarters."""
+  """The result for a photo that is still rotated by `left` quarter turns."""
   if not found:
     return "missed" if wanted else "right"
   if not wanted:

@@ -5,8 +5,8 @@ r"""Converts a face recognition network from PyTorch to this project.
   python converters/arcface_to_flax.py --weight_file mobilefacenet.pt \
       --output checkpoints/mobilefacenet
 
-Reads the state dict of ArcFace's IR-SE-50 or of MobileFaceNet with neither
-PyTorch nor any code of the file; the tensors' names tell which one it is.
+Reads the state dict of ArcFace's IR-SE-50 or of MobileFaceNet, without PyTorch
+and without running code from the file; the tensors' names tell the network.
 """
 
 import hashlib
@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 if not __package__:
-  # Run as a script: the packages lie beside this folder, and shapes and
-  # copies need no accelerator.
+  # Run as a script: the packages are beside this folder, and conversion needs
+  # no accelerator.
   sys.path.insert(
     0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
   )
@@ -78,16 +78,16 @@ _LEAVES = {
   "mean": "running_mean",
   "var": "running_var",
 }
-_UNUSED = ".num_batches_tracked"  # of batch normalisation in training
+_UNUSED = ".num_batches_tracked"  # counters of batch normalization, in training
 
 _Log = Callable[[str], None]
 
 
 class _Expected(NamedTuple):
-  """A tensor that the file is to have."""
+  """A tensor that the file should have."""
 
   place: FlaxPath
-  axes: tuple[int, ...]  # sizes of the axes that `names.to_flax` turns
+  axes: tuple[int, ...]  # sizes of the axes that `names.to_flax` permutes
   shape: tuple[int, ...]  # in the file
 
 
@@ -104,14 +104,14 @@ def convert(
   Args:
     weight_file: state dict of the network.
     output: the folder to create.
-    network: one of `NETWORKS`; None: what the tensors' names fit.
-    overwrite: replace the weights of a folder that exists.
+    network: one of `NETWORKS`; None: the one that the tensors' names fit.
+    overwrite: whether to replace the weights in an existing folder.
     log: called with each line of progress.
 
-  Returns: which network it was.
+  Returns: the network, one of `NETWORKS`.
   Raises:
-    CheckpointError: one line that names the file, the reason and, where
-      there is one, the remedy.
+    CheckpointError: one line that names the file, the reason and, if there is
+      one, the remedy.
   """
   cli.check_output(identity.check_writable, output, overwrite)
   data = read_file(weight_file)
@@ -139,10 +139,10 @@ def convert(
 
 
 def fitting_network(tensors: Mapping[str, TensorRecord]) -> str:
-  """The network that has the most of these names.
+  """The network that shares most of these names.
 
   Raises:
-    CheckpointError: none has any.
+    CheckpointError: no network shares any.
   """
   shared = {
     network: len(tensors.keys() & expected_tensors(network).keys())
@@ -154,14 +154,14 @@ def fitting_network(tensors: Mapping[str, TensorRecord]) -> str:
       identity.NETWORKS[network].title for network in NETWORKS
     )
     raise CheckpointError(
-      f"does not hold the weights of {titles}; it has "
+      f"does not contain the weights of {titles}; it has "
       f"{some_of(map(bare, tensors)) or 'no tensors'}"
     )
   return best
 
 
 def expected_tensors(network: str) -> dict[str, _Expected]:
-  """What the file is to have, by torch name.
+  """The tensors that the file should have, by torch name.
 
   Args:
     network: one of `NETWORKS`.
@@ -172,7 +172,7 @@ def expected_tensors(network: str) -> dict[str, _Expected]:
     place = FlaxPath(collection, tuple(path))
     axes = shape = names.torch_shape(place, leaf.shape)
     if place.path == ("linear", "kernel"):
-      # What it multiplies is flattened, channels first.
+      # Its input is flattened, channels first.
       shape = axes[0], math.prod(axes[1:])
     *scope, last = place.path
     name = f"{_LAYER_NAMES[network](*scope)}.{_LEAVES[last]}"
@@ -193,7 +193,7 @@ def _mobilefacenet_layer(scope: str, layer: str = "conv") -> str:
   return f"features.{block}.{_MOBILEFACENET_BLOCK[part][layer]}"
 
 
-# Another network is another entry: Flax's path of a layer to torch's name.
+# By network: a function from a layer's path in Flax to its name in torch.
 _LAYER_NAMES: Mapping[str, Callable[..., str]] = {
   "ir_se50": _ir_se_layer,
   "mobilefacenet": _mobilefacenet_layer,
@@ -209,8 +209,8 @@ def fill(network: str, tensors: Mapping[str, TensorRecord]) -> dict[str, Any]:
     tensors: the file's tensors; counters of training steps are ignored.
 
   Raises:
-    CheckpointError: tensors are missing, too many, of another shape or dtype,
-      or not finite.
+    CheckpointError: tensors are missing, extra, of the wrong shape or dtype, or
+      not finite.
   """
   tensors = {
     name: tensor
@@ -238,7 +238,7 @@ def main(argv: list[str]) -> int:
   flags.DEFINE_string(
     "weight_file",
     None,
-    "The network's state dict, such as model_ir_se50.pth or mobilefacenet.pt.",
+    "State dict of the network, such as model_ir_se50.pth or mobilefacenet.pt.",
     flag_values=values,
   )
   flags.DEFINE_string("output", None, "Folder to create.", flag_values=values)
@@ -246,7 +246,7 @@ def main(argv: list[str]) -> int:
     "network",
     None,
     list(NETWORKS),
-    "The network; default: found by the tensors' names.",
+    "Network in the file; default: recognized by the tensors' names.",
     flag_values=values,
   )
   flags.DEFINE_bool(

@@ -1,4 +1,4 @@
-"""What the converters' command lines have in common."""
+"""Command-line code shared by the converters."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from my3dgen_jax.errors import CheckpointError, one_line, UserError
 from my3dgen_jax.launch.support.help import of_converter
 
 LICENCE_NOTE = (
-  "NVIDIA's checkpoints, and what is made from them, are for "
+  "NVIDIA's checkpoints, and everything made from them, are for "
   "non-commercial use only."
 )
 
@@ -37,7 +37,7 @@ def run(
     argv: the command and its arguments.
     values: the command's flags, not parsed yet.
     about: text that --help shows above the flags.
-    required: flags that have no default.
+    required: names of the flags that must be given.
     work: function that reads `values`; raises UserError or OSError on bad input.
 
   Returns: the exit code.
@@ -48,7 +48,10 @@ def run(
       print(of_converter(about, values))
       return 0
     if rest:
-      raise CheckpointError(f"unexpected argument {rest[0]!r} (see --help)")
+      raise CheckpointError(
+        f"unexpected argument {rest[0]!r} (settings are given as --FLAG=VALUE, "
+        "see --help)"
+      )
     for name in required:
       if not values[name].value:
         raise CheckpointError(f"--{name} is missing (see --help)")
@@ -62,12 +65,12 @@ def run(
 def check_output(
   check_writable: Callable[..., None], output: str, overwrite: bool
 ):
-  """Refuses an output that exists, with the flag that would replace it.
+  """Refuses an existing output; the message names the flag that replaces it.
 
   Args:
-    check_writable: called with the output and `overwrite`.
-    output: a folder.
-    overwrite: it may exist.
+    check_writable: function that is called with the output and `overwrite`.
+    output: the output folder.
+    overwrite: whether the output may exist.
 
   Raises: CheckpointError.
   """
@@ -85,10 +88,10 @@ def check_new_file(
   """Checks an output file before any work is done.
 
   Args:
-    output: a file.
-    inputs: files that must not be it.
+    output: the output file.
+    inputs: the input files, which must not be the output.
     suffix: the required suffix of its name.
-    overwrite: it may exist.
+    overwrite: whether the output may exist.
 
   Raises: CheckpointError.
   """

@@ -2,11 +2,11 @@ r"""Converts a direction in W from PyTorch to a `.npy` file.
 
   python converters/direction_to_npy.py --input age.pt --output age.npy
 
-Reads a file of torch.save, or a pickle, that holds one tensor, as MyStyle and
-PTI keep their directions, with neither PyTorch nor any code of the file. The
-shapes are [w_dim], [1, w_dim], [num_ws, w_dim] or [1, num_ws, w_dim], of any
-dtype; what is written is float32, of unit length. Of a table of several
-tensors, --key says which.
+Reads a file of torch.save, or a pickle, with one tensor, such as MyStyle's and
+PTI's directions, without PyTorch and without running code from the file. The
+shape is [w_dim], [1, w_dim], [num_ws, w_dim] or [1, num_ws, w_dim], the dtype
+any; the output is float32, of unit length. If the file has several tensors,
+--key selects one.
 """
 
 import os
@@ -14,8 +14,8 @@ import sys
 from collections.abc import Callable
 
 if not __package__:
-  # Run as a script: the packages lie beside this folder, and a copy needs no
-  # accelerator.
+  # Run as a script: the packages are beside this folder, and conversion needs
+  # no accelerator.
   sys.path.insert(
     0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
   )

@@ -3,8 +3,8 @@ r"""Converts DISTS from PyTorch files to a folder of this project.
   python converters/dists_to_flax.py --backbone_file vgg16-397923af.pth \
       --weight_file weights.pt --output checkpoints/dists
 
-Reads torchvision's VGG-16 and the weights alpha and beta of its authors with
-neither PyTorch nor any code of the files.
+Reads torchvision's VGG-16 and the DISTS authors' weights alpha and beta,
+without PyTorch and without running code from the files.
 """
 
 import functools
@@ -14,8 +14,8 @@ import sys
 from collections.abc import Callable, Mapping
 
 if not __package__:
-  # Run as a script: the packages lie beside this folder, and shapes and
-  # copies need no accelerator.
+  # Run as a script: the packages are beside this folder, and conversion needs
+  # no accelerator.
   sys.path.insert(
     0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
   )
@@ -50,17 +50,17 @@ def convert(
     backbone_file: torchvision's state dict of the whole classifier.
     weight_file: the authors' alpha and beta.
     output: the folder to create.
-    overwrite: replace the weights of a folder that exists.
+    overwrite: whether to replace the weights in an existing folder.
     log: called with each line of progress.
 
   Raises:
-    CheckpointError: one line that names the file, the reason and, where
-      there is one, the remedy.
+    CheckpointError: one line that names the file, the reason and, if there is
+      one, the remedy.
   """
   cli.check_output(dists.check_writable, output, overwrite)
   leaves: dict[names.FlaxPath, np.ndarray] = {}
   source = {}
-  # The small file first: it is the sooner read, and may be the wrong one.
+  # The small file first: it is read sooner, and may be the wrong one.
   for part, path, title in (
     ("weights", weight_file, "DISTS"),
     ("backbone", backbone_file, NETWORKS[dists.BACKBONE].title),
@@ -101,12 +101,13 @@ def expected_tensors(part: str) -> _Expected:
 
 
 def _check_weights(leaves: Mapping[names.FlaxPath, np.ndarray]):
-  """Refuses weights that no mean can be taken with."""
+  """Refuses weights that do not allow a weighted mean."""
   if min(leaf.min() for leaf in leaves.values()) < 0 or not any(
     leaf.any() for leaf in leaves.values()
   ):
     raise CheckpointError(
-      "alpha and beta must be positive or zero, and not all of them zero"
+      "alpha and beta: expected numbers >= 0, not all of them 0; is this "
+      "DISTS's weights.pt?"
     )
 
 
@@ -114,12 +115,15 @@ def main(argv: list[str]) -> int:
   """The command line; returns the exit code."""
   values = cli.new_flags()
   flags.DEFINE_string(
-    "backbone_file", None, "torchvision's file of VGG-16.", flag_values=values
+    "backbone_file",
+    None,
+    "State dict of torchvision's VGG-16, such as vgg16-397923af.pth.",
+    flag_values=values,
   )
   flags.DEFINE_string(
     "weight_file",
     None,
-    "DISTS_pytorch/weights.pt of dingkeyan93/DISTS.",
+    "Weights of DISTS: DISTS_pytorch/weights.pt of dingkeyan93/DISTS.",
     flag_values=values,
   )
   flags.DEFINE_string("output", None, "Folder to create.", flag_values=values)

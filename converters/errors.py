@@ -1,4 +1,4 @@
-"""Messages about files that cannot be converted, always a single line."""
+"""Messages about files that cannot be converted, always one line."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ _LONGEST_SHAPE = 8
 
 @contextlib.contextmanager
 def naming(path: str) -> Iterator[None]:
-  """Puts the file's name in front of what goes wrong inside the block."""
+  """Prefixes errors raised in the block with the file's name."""
   try:
     yield
   except CheckpointError as error:
@@ -25,7 +25,7 @@ def naming(path: str) -> Iterator[None]:
 
 
 def describe(value: Any) -> str:
-  """A short text for a value out of a file, however large or tangled it is."""
+  """A short text for a value from a file, however large or nested it is."""
   if value is None or isinstance(value, (bool, int, float)):
     return repr(value)
   if isinstance(value, (str, bytes)):
@@ -35,22 +35,22 @@ def describe(value: Any) -> str:
 
 
 def bare(text: Any) -> str:
-  """Like `describe`, without the quotes: for names of tensors and networks."""
+  """As `describe`, without the quotes, for names of tensors and networks."""
   return describe(text).strip("'")
 
 
 def describe_shape(shape: Sequence[int]) -> str:
-  """A shape, however many axes it has."""
+  """A short text for a shape, however many axes it has."""
   shown = ", ".join(map(str, shape[:_LONGEST_SHAPE]))
   return f"[{shown}]" if len(shape) <= _LONGEST_SHAPE else f"[{shown}, …]"
 
 
 def some_of(texts: Iterable[str], *, most: int = 4) -> str:
-  """The first few texts, and how many there are where that is more.
+  """The first few texts, and their number if there are more.
 
   Args:
-    texts: short ones; see `describe`.
-    most: how many to show.
+    texts: short texts; see `describe`.
+    most: the maximum number of texts to show.
   """
   names = sorted(texts)
   shown = ", ".join(names[:most])
@@ -61,7 +61,7 @@ def read_file(path: str) -> bytes:
   """The bytes of a regular file.
 
   Raises:
-    CheckpointError: there is none, or it is a folder, a device or empty.
+    CheckpointError: the file is missing or empty, or is a folder or a device.
   """
   with naming(path):
     if os.path.isdir(path):
@@ -73,7 +73,7 @@ def read_file(path: str) -> bytes:
       with open(path, "rb") as file:
         data = file.read()
     except MemoryError:
-      raise CheckpointError("is larger than the memory that is free") from None
+      raise CheckpointError("is larger than the free memory") from None
     if not data:
       raise CheckpointError("is empty")
     return data

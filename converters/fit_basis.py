@@ -1,4 +1,4 @@
-r"""Fits a basis to many people's adapters, for files of coefficients alone.
+r"""Fits a basis to many people's adapters, for files of coefficients.
 
   python converters/fit_basis.py --input runs/ann,runs/bob,more_runs \
       --rank 32 --output people.basis.safetensors
@@ -6,11 +6,11 @@ r"""Fits a basis to many people's adapters, for files of coefficients alone.
       --output eve.safetensors --adapter_dtype int4 \
       --basis people.basis.safetensors
 
---input takes adapters, runs, and folders of either. In each layer the basis has
-the --rank directions of A that the people use most. Reading a file of
-coefficients needs the basis in the same folder, or in that of the generator. The
-last line printed says how much of these people's changes the basis holds; for a
-new person it is less, which shrink_adapter.py prints.
+--input takes adapters, runs, and folders of either. In each layer, the basis
+has the --rank directions of A that the people use most. Reading a file of
+coefficients needs the basis in its folder or in the generator's. The last line
+printed tells what share of these people's changes the basis captures; for a new
+person it is lower, and shrink_adapter.py prints it.
 """
 
 import os
@@ -19,8 +19,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 if not __package__:
-  # Run as a script: the packages lie beside this folder, and a copy needs no
-  # accelerator.
+  # Run as a script: the packages are beside this folder, and conversion needs
+  # no accelerator.
   sys.path.insert(
     0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
   )
@@ -51,12 +51,12 @@ def convert(
   """Fits a basis and writes it, all of it or nothing.
 
   Args:
-    inputs: adapters' files, runs, and folders of either.
+    inputs: adapter files, runs, and folders of either.
     output: the file to create; its name ends in .basis.safetensors.
-    rank: see `shared_basis.fit`.
-    rank_b: likewise.
-    overwrite: replace a file that exists.
-    log: called with a line that says how large it is and what it holds.
+    rank: number of directions of A, see `shared_basis.fit`.
+    rank_b: number of directions of B, see `shared_basis.fit`.
+    overwrite: whether to replace an existing file.
+    log: called with a line about its size and the share that it captures.
 
   Raises: UserError: one line that names the file and the reason.
   """
@@ -64,16 +64,16 @@ def convert(
   cli.check_new_file(output, paths, SUFFIX, overwrite)
   if not pathlib.Path(output).match(shared_basis.PATTERN):
     raise CheckpointError(
-      f"{output}: expected a name like {shared_basis.PATTERN}, by which readers "
-      "look for it (choose another --output)"
+      f"{output}: expected a name like {shared_basis.PATTERN}, which readers "
+      "look for (choose another --output)"
     )
   people = [lora.load(path) for path in paths]
   bases = [one.metadata.get(lora.BASE_DIGEST, "") for one in people]
   for path, base in zip(paths, bases):
     if base != bases[0]:
       raise CheckpointError(
-        f"{path}: is for the base {base[:12]}…, {paths[0]} is for "
-        f"{bases[0][:12]}…; a basis is of one base"
+        f"{path}: is for the base {base[:12]}…, but {paths[0]} is for "
+        f"{bases[0][:12]}…; give adapters of one base only"
       )
   basis = shared_basis.fit(
     [one.lora for one in people], rank=rank, rank_b=rank_b, base=bases[0]
@@ -83,13 +83,14 @@ def convert(
     shared_basis.write(output, basis)
   held = [shared_basis.captured(basis, one.lora) for one in people]
   log(
-    f"wrote {output}: {os.path.getsize(output)} bytes, of {len(people)} people; "
-    f"it holds {100 * sum(held) / len(held):.1f} % of what their pairs change"
+    f"wrote {output}: {os.path.getsize(output)} bytes, from {len(people)} "
+    f"people; it captures {100 * sum(held) / len(held):.1f} % of their pairs' "
+    "changes"
   )
 
 
 def adapters_in(place: str) -> list[str]:
-  """The adapters' files of a place; raises CheckpointError: there are none."""
+  """The adapter files at a place; raises CheckpointError if there are none."""
   path = pathlib.Path(place).expanduser()
   if not path.is_dir():
     return [str(path)]
@@ -99,7 +100,10 @@ def adapters_in(place: str) -> list[str]:
     )
     if found:
       return list(map(str, found))
-  raise CheckpointError(f"{place}: holds no adapters")
+  raise CheckpointError(
+    f"{place}: has no adapters; give .safetensors files, runs, or folders of "
+    "either"
+  )
 
 
 def main(argv: list[str]) -> int:
@@ -117,14 +121,15 @@ def main(argv: list[str]) -> int:
   flags.DEFINE_integer(
     "rank",
     32,
-    "Directions of A in each layer.",
+    "Number of directions of A in each layer, >= 1.",
     lower_bound=1,
     flag_values=values,
   )
   flags.DEFINE_integer(
     "rank_b",
     0,
-    "Directions of B in each layer; 0: B stays each person's own.",
+    "Number of directions of B in each layer, >= 0; 0: each person keeps their "
+    "own B.",
     lower_bound=0,
     flag_values=values,
   )

@@ -2,7 +2,7 @@
 
   python converters/flax_to_torch.py --input checkpoints/ffhq --output ffhq.pth
 
-The names and layouts are EG3D's: its TriPlaneGenerator, made with the
+Names and layouts are EG3D's: its TriPlaneGenerator, constructed with the
 settings in the folder's config.json, loads the file with load_state_dict.
 """
 
@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 if not __package__:
-  # Run as a script: the packages lie beside this folder, and shapes and
-  # copies need no accelerator.
+  # Run as a script: the packages are beside this folder, and conversion needs
+  # no accelerator.
   sys.path.insert(
     0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
   )
@@ -42,9 +42,9 @@ def convert(
   """Writes a generator folder as a `.pth` file, all of it or nothing.
 
   Args:
-    folder: written by torch_to_flax.py or `save_generator`.
+    folder: a generator folder, from torch_to_flax.py or `save_generator`.
     output: the file to create.
-    overwrite: replace a file that exists.
+    overwrite: whether to replace an existing file.
     log: called with each line of progress.
 
   Raises:
@@ -69,7 +69,7 @@ def convert(
 def state_dict(
   config: GeneratorConfig, variables: Any
 ) -> dict[str, np.ndarray]:
-  """The variables by EG3D's names, in torch's layout, filters included.
+  """The variables under EG3D's names, in torch's layout, including filters.
 
   Args:
     config: the generator's config.

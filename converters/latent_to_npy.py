@@ -2,11 +2,11 @@ r"""Converts a photo's latent from PyTorch to a `.npy` file.
 
   python converters/latent_to_npy.py --input 0.pt --output photo_latent.npy
 
-Reads a file of torch.save, or a pickle, that holds one tensor, as PTI and
-EG3D's projectors keep the w of a photo, with neither PyTorch nor any code of
-the file. The shapes are [w_dim], [1, w_dim], [num_ws, w_dim] or [1, num_ws,
-w_dim]; what is written is float32. Of a table of several tensors, --key says
-which. Beside the photo of an album, NAME_latent.npy is its anchor.
+Reads a file of torch.save, or a pickle, with one tensor, such as the w of a
+photo from PTI's or EG3D's projectors, without PyTorch and without running code
+from the file. The shape is [w_dim], [1, w_dim], [num_ws, w_dim] or [1, num_ws,
+w_dim]; the output is float32. If the file has several tensors, --key selects
+one. In an album, NAME_latent.npy beside a photo is the photo's anchor.
 """
 
 import os
@@ -14,8 +14,8 @@ import sys
 from collections.abc import Callable
 
 if not __package__:
-  # Run as a script: the packages lie beside this folder, and a copy needs no
-  # accelerator.
+  # Run as a script: the packages are beside this folder, and conversion needs
+  # no accelerator.
   sys.path.insert(
     0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
   )
@@ -51,12 +51,12 @@ def convert(
 
 
 def _checked(array: np.ndarray) -> np.ndarray:
-  """A latent as it is; which generator's it is, the album that has it says."""
+  """A latent without changes; its album determines the generator."""
   with np.errstate(over="ignore"):  # becomes infinity, refused here
     ws = array.astype(np.float32)
   if not 1 <= ws.ndim <= 3 or ws.size == 0 or not np.isfinite(ws).all():
     raise CheckpointError(
-      f"holds {describe_shape(ws.shape)}, expected a latent of finite "
+      f"has the shape {describe_shape(ws.shape)}; expected a latent of finite "
       "numbers, [w_dim] to [1, num_ws, w_dim]"
     )
   return ws

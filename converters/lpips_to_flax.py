@@ -4,9 +4,9 @@ r"""Converts LPIPS from PyTorch files to a folder of this project.
       --backbone_file alexnet-owt-7be5be79.pth --linear_file alex.pth \
       --output checkpoints/lpips_alex
 
-Reads torchvision's AlexNet, VGG-16 or SqueezeNet 1.1 and the linear weights
-of LPIPS 0.1 that belong to it, with neither PyTorch nor any code of the
-files. Which of the three it is, the linear weights tell.
+Reads torchvision's AlexNet, VGG-16 or SqueezeNet 1.1 and the linear weights of
+LPIPS 0.1 for it, without PyTorch and without running code from the files. The
+linear weights tell which of the three it is.
 """
 
 import functools
@@ -16,8 +16,8 @@ import sys
 from collections.abc import Callable, Mapping
 
 if not __package__:
-  # Run as a script: the packages lie beside this folder, and shapes and
-  # copies need no accelerator.
+  # Run as a script: the packages are beside this folder, and conversion needs
+  # no accelerator.
   sys.path.insert(
     0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
   )
@@ -35,7 +35,7 @@ from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.losses import lpips
 from my3dgen_jax.losses.backbones import NETWORKS, PUBLISHED
 
-_CLASSIFIER = "classifier."  # behind the features: not part of LPIPS
+_CLASSIFIER = "classifier."  # layers after the features, not part of LPIPS
 
 _Log = Callable[[str], None]
 _Expected = Mapping[str, tuple[names.FlaxPath, tuple[int, ...]]]
@@ -56,14 +56,14 @@ def convert(
     backbone_file: torchvision's state dict of the whole classifier.
     linear_file: state dict of LPIPS 0.1's linear layers.
     output: the folder to create.
-    net: "alex", "vgg" or "squeeze"; None: what the linear layers fit.
-    overwrite: replace the weights of a folder that exists.
+    net: "alex", "vgg" or "squeeze"; None: the one that the linear layers fit.
+    overwrite: whether to replace the weights in an existing folder.
     log: called with each line of progress.
 
-  Returns: which of the three it was.
+  Returns: "alex", "vgg" or "squeeze".
   Raises:
-    CheckpointError: one line that names the file, the reason and, where
-      there is one, the remedy.
+    CheckpointError: one line that names the file, the reason and, if there is
+      one, the remedy.
   """
   cli.check_output(lpips.check_writable, output, overwrite)
   leaves: dict[names.FlaxPath, np.ndarray] = {}
@@ -119,7 +119,7 @@ def fitting_net(tensors: Mapping[str, TensorRecord]) -> str:
   """The network whose linear layers these are.
 
   Raises:
-    CheckpointError: they are of none.
+    CheckpointError: they fit no network.
   """
   shapes = {name: tensor.shape for name, tensor in tensors.items()}
   for net in PUBLISHED:
@@ -127,7 +127,7 @@ def fitting_net(tensors: Mapping[str, TensorRecord]) -> str:
     if shapes == {name: shape for name, (_, shape) in expected.items()}:
       return net
   raise CheckpointError(
-    "does not hold the linear weights of LPIPS 0.1 for "
+    "does not contain the linear weights of LPIPS 0.1 for "
     f"{', '.join(PUBLISHED)}; it has {some_of(map(bare, tensors))}"
   )
 
@@ -135,16 +135,16 @@ def fitting_net(tensors: Mapping[str, TensorRecord]) -> str:
 def fill(
   expected: _Expected, tensors: Mapping[str, TensorRecord], title: str
 ) -> dict[names.FlaxPath, np.ndarray]:
-  """Every parameter that a file is to give; every tensor is used.
+  """All parameters that a file should have; every tensor is used.
 
   Args:
     expected: places and shapes by torch name, see `expected_tensors`.
     tensors: the file's tensors; those of a classifier are ignored.
-    title: name of the network for messages.
+    title: the network's name, for messages.
 
   Raises:
-    CheckpointError: tensors are missing, too many, of another shape or dtype,
-      or not finite.
+    CheckpointError: tensors are missing, extra, of the wrong shape or dtype, or
+      not finite.
   """
   tensors = {
     name: tensor
@@ -169,13 +169,14 @@ def main(argv: list[str]) -> int:
   flags.DEFINE_string(
     "backbone_file",
     None,
-    "torchvision's file of the classifier.",
+    "State dict of torchvision's classifier, such as alexnet-owt-7be5be79.pth.",
     flag_values=values,
   )
   flags.DEFINE_string(
     "linear_file",
     None,
-    "lpips/weights/v0.1/NET.pth of richzhang/PerceptualSimilarity.",
+    "Linear weights: lpips/weights/v0.1/NET.pth of "
+    "richzhang/PerceptualSimilarity.",
     flag_values=values,
   )
   flags.DEFINE_string("output", None, "Folder to create.", flag_values=values)
@@ -183,7 +184,7 @@ def main(argv: list[str]) -> int:
     "net",
     None,
     list(PUBLISHED),
-    "The network; default: found by the linear weights.",
+    "Network in the files; default: recognized by the linear weights.",
     flag_values=values,
   )
   flags.DEFINE_bool(

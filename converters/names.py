@@ -1,6 +1,6 @@
-"""Torch's tensor names and layouts against Flax's, both ways.
+"""Converts between PyTorch's and Flax's tensor names and layouts.
 
-A torch name `a.b.weight` is the parameter `a/b/kernel`, with the axes turned:
+A torch name `a.b.weight` is the parameter `a/b/kernel`, with permuted axes:
 convolutions [O, I, kh, kw] → [kh, kw, I, O], fully connected [O, I] → [I, O].
 The learned constant [C, 4, 4] becomes [4, 4, C]. Biases and noise keep name
 and layout.
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 _BUFFERS = ("w_avg", "noise_const")
-# Torch numbers the members of a Sequential; the softplus between has no name.
+# Torch numbers the members of a Sequential; 1 is the softplus, without weights.
 _TORCH_PREFIXES = {
   "decoder.net.0.": "decoder.fc0.",
   "decoder.net.2.": "decoder.fc1.",
@@ -25,23 +25,23 @@ _AXES_TO_FLAX: Mapping[tuple[str, int], tuple[int, ...]] = {
 }
 _FILTER_NAME = "resample_filter"
 _OUTER_FILTER = f"superresolution.{_FILTER_NAME}"
-# All the others register a filter beside their two blocks'.
+# All other modules register a filter of their own beside their two blocks'.
 _WITHOUT_OUTER_FILTER = "SuperresolutionHybrid8XDC"
 
-# What every `resample_filter` holds: the up- and downsampling filter
-# [1, 3, 3, 1] / 8 along both axes. The model has it built in.
+# The value of every `resample_filter`: the up- and downsampling filter
+# [1, 3, 3, 1] / 8 along both axes, which the model has built in.
 RESAMPLE_FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64
 
 
 class FlaxPath(NamedTuple):
-  """Where a tensor is in the variables."""
+  """A tensor's place in the variables."""
 
   collection: str  # "params" or "buffers"
   path: tuple[str, ...]
 
 
 def flax_path(name: str) -> FlaxPath:
-  """The place of a torch tensor, `resample_filter`s excepted."""
+  """The place of a torch tensor other than a `resample_filter`."""
   for torch_prefix, flax_prefix in _TORCH_PREFIXES.items():
     if name.startswith(torch_prefix):
       name = flax_prefix + name.removeprefix(torch_prefix)
@@ -62,7 +62,7 @@ def torch_name(place: FlaxPath) -> str:
 
 
 def to_flax(place: FlaxPath, array: np.ndarray) -> np.ndarray:
-  """Turns a torch array into Flax's layout; values are untouched."""
+  """Permutes a torch array to Flax's layout; values do not change."""
   axes = _AXES_TO_FLAX.get((place.path[-1], array.ndim))
   return array if axes is None else array.transpose(axes)
 
@@ -74,7 +74,7 @@ def to_torch(place: FlaxPath, array: np.ndarray) -> np.ndarray:
 
 
 def torch_shape(place: FlaxPath, shape: tuple[int, ...]) -> tuple[int, ...]:
-  """The shape in torch of what has `shape` in Flax."""
+  """The shape in torch of a tensor with `shape` in Flax."""
   axes = _AXES_TO_FLAX.get((place.path[-1], len(shape)))
   return shape if axes is None else tuple(shape[a] for a in np.argsort(axes))
 
@@ -107,7 +107,7 @@ def unflatten(leaves: Mapping[FlaxPath, Any]) -> dict[str, Any]:
 
 
 def filter_names(names: Iterable[str]) -> set[str]:
-  """Every `resample_filter` that a module with these tensors may have.
+  """Names of every `resample_filter` that a module with these tensors may have.
 
   Args:
     names: the other tensors' names.
@@ -124,7 +124,7 @@ def filter_names(names: Iterable[str]) -> set[str]:
 def own_filter_names(
   names: Iterable[str], superresolution_module: str
 ) -> set[str]:
-  """Those that EG3D's module of this super-resolution class has."""
+  """Those of `filter_names` that exist with this super-resolution module."""
   found = filter_names(names)
   if superresolution_module == _WITHOUT_OUTER_FILTER:
     found.remove(_OUTER_FILTER)

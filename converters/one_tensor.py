@@ -1,4 +1,4 @@
-"""What converters of a single tensor share: PyTorch's file in, `.npy` out."""
+"""Code shared by converters of a single tensor: PyTorch file in, `.npy` out."""
 
 import os
 from collections.abc import Callable
@@ -40,19 +40,19 @@ def convert(
     output: the file to create, `.npy`.
     checked: function that returns the array to write, or raises an error.
     title: description of the tensor, e.g. "a direction".
-    key: name of the tensor in a table; None: there is only one.
-    overwrite: replace a file that exists.
+    key: name of the tensor in a table; None: the only one.
+    overwrite: whether to replace an existing file.
     log: called with each line of progress.
 
   Raises:
-    CheckpointError: one line that names the file, the reason and, where
-      there is one, the remedy.
+    CheckpointError: one line that names the file, the reason and, if there is
+      one, the remedy.
   """
   cli.check_new_file(output, [input_path], SUFFIX, overwrite)
   data = read_file(input_path)
   with naming(input_path):
     tensor = find_tensor(torch_reader.loads(data), key)
-    # Also what NumPy has no sums for, e.g. bfloat16.
+    # Also converts dtypes that NumPy cannot compute with, e.g. bfloat16.
     array = checked(tensor.numpy().astype(np.float64))
   with naming(output):
     os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
@@ -62,33 +62,35 @@ def convert(
 
 
 def find_tensor(value: Any, key: str | None = None) -> TensorRecord:
-  """The one tensor that a file is about.
+  """The tensor to convert.
 
   Args:
-    value: what the file holds: a tensor, or a table with tensors in it.
-    key: name of the tensor in a table; None: there is only one.
+    value: the file's contents: a tensor, or a table with tensors in it.
+    key: name of the tensor in a table; None: the only one.
 
   Raises: CheckpointError: there is no tensor, or there are several.
   """
   if isinstance(value, TensorRecord):
     if key is not None:
-      raise CheckpointError("holds one tensor without a name (leave out --key)")
+      raise CheckpointError("has a single tensor without a name (drop --key)")
     return value
   if not isinstance(value, dict):
-    raise CheckpointError(f"holds {describe(value)}, not a tensor")
+    raise CheckpointError(f"contains {describe(value)}, not a tensor")
   tensors = {
     name: item
     for name, item in value.items()
     if isinstance(name, str) and isinstance(item, TensorRecord)
   }
   if not tensors:
-    raise CheckpointError("holds no tensor")
+    raise CheckpointError("has no tensors")
   names = some_of(map(bare, tensors))
   if key is None and len(tensors) > 1:
-    raise CheckpointError(f"holds several tensors: {names} (choose with --key)")
+    raise CheckpointError(
+      f"has several tensors: {names} (choose one with --key)"
+    )
   if key is not None and key not in tensors:
     raise CheckpointError(
-      f"holds no tensor {bare(key)}; it has {names} (choose with --key)"
+      f"has no tensor {bare(key)}; it has {names} (choose one with --key)"
     )
   return next(iter(tensors.values())) if key is None else tensors[key]
 

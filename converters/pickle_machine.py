@@ -1,8 +1,8 @@
-"""A small interpreter of Python's pickle opcodes that can run nothing.
+"""A small interpreter of Python's pickle opcodes that cannot run code.
 
 Python's own unpickler imports and calls whatever a file names. This one
-builds plain data and hands every global name, every call and every object
-state to a `World`, which decides by an explicit list. No text of the file
+builds plain data and passes every global name, every call and every object
+state to a `World`, which decides by an explicit list. No text from the file
 ever reaches an import, a call or an attribute.
 
 Source: the opcodes as documented in Python's `pickletools` (protocols 0-5).
@@ -18,11 +18,11 @@ from converters.errors import describe
 from my3dgen_jax.errors import CheckpointError
 
 _MAX_STEPS = 1_000_000  # a generator with its discriminator needs 0.1 million
-_CONTAINER_STEPS = 4  # an empty container is one byte of file, 200 of memory
+_CONTAINER_STEPS = 4  # one byte of file makes an empty container of 200 bytes
 _MAX_INTEGER_BYTES = 16
-_MAX_DIGITS = 40  # of a number written as text
+_MAX_DIGITS = 40  # length of a number written as text
 _MAX_KEY = 2**60  # larger integers can be made to collide in a hash table
-_MAX_KEY_LENGTH = 4096  # long equal texts would be compared over and over
+_MAX_KEY_LENGTH = 4096  # long equal strings would be compared many times
 _MAX_NAME_LENGTH = 256
 _HIGHEST_PROTOCOL = 5
 
@@ -40,48 +40,48 @@ class GlobalName:
 
 
 class _LocatedError(CheckpointError):
-  """Already says at which byte."""
+  """An error whose message already names the byte."""
 
 
 class Budget:
-  """What one file may cost, shared by all the pickles inside it."""
+  """Limits on the work for one file, shared by all pickles inside it."""
 
   def __init__(self, file_size: int):
     self._steps = _MAX_STEPS
     self._copied_bytes = 4 * file_size + 2**20
 
   def spend_steps(self, count: int):
-    """Pays for instructions, or for work that grows like them."""
+    """Charges for instructions, or for work proportional to them."""
     self._steps -= count
     if self._steps < 0:
       raise CheckpointError(
-        "the pickle has too many instructions for a "
-        f"checkpoint (over {_MAX_STEPS})"
+        "the pickle has too many instructions for a checkpoint (more than "
+        f"{_MAX_STEPS})"
       )
 
   def spend_bytes(self, count: int):
-    """Pays for a copy of something that the pickle may copy again."""
+    """Charges for a copy of something that the pickle may copy again."""
     self._copied_bytes -= count
     if self._copied_bytes < 0:
       raise CheckpointError(
-        "the pickle unfolds to far more data than the file holds"
+        "the pickle expands to far more data than the file has"
       )
 
 
 class World(Protocol):
-  """What lies outside the pickle; every method may raise CheckpointError."""
+  """Everything outside the pickle; every method may raise CheckpointError."""
 
   def find_global(self, name: GlobalName) -> GlobalName:
-    """Lets a name pass, or refuses it."""
+    """Accepts a name, or refuses it."""
 
   def call(self, function: GlobalName, arguments: tuple) -> Any:
-    """What calling the class or function would give."""
+    """The result that stands for calling the class or function."""
 
   def set_state(self, target: Any, state: Any):
-    """What an object does with its pickled state."""
+    """Gives an object its pickled state."""
 
   def load_persistent(self, persistent_id: Any) -> Any:
-    """What lies outside the stream under an id."""
+    """The object outside the stream with this id."""
 
 
 _Handler = Callable[["PickleMachine"], None]
@@ -97,9 +97,9 @@ def _opcode(code: bytes) -> Callable[[_Handler], _Handler]:
 
 
 def check_key(value: Any) -> Any:
-  """Lets only such keys into dicts and sets as hash fast and differ."""
+  """Accepts only keys that hash fast and without collisions."""
   if type(value) not in (str, int, float, bool, bytes, type(None)):
-    raise CheckpointError(f"{describe(value)} as the key of a dict or set")
+    raise CheckpointError(f"{describe(value)} is a key of a dict or set")
   if isinstance(value, int) and abs(value) >= _MAX_KEY:
     raise CheckpointError("an integer key out of range")
   if isinstance(value, (str, bytes)) and len(value) > _MAX_KEY_LENGTH:
@@ -116,7 +116,7 @@ class PickleMachine:
     self._data = data
     self._world = world
     self._budget = budget
-    self.position = position  # of the next byte; after the pickle at the end
+    self.position = position  # of the next byte; finally, of the pickle's end
     self._stack: list[Any] = []
     self._marks: list[int] = []  # stack heights at the open MARKs
     self._memo: dict[int, Any] = {}
@@ -126,7 +126,7 @@ class PickleMachine:
     """The pickled value.
 
     Raises:
-      CheckpointError: with the byte at which the pickle goes wrong.
+      CheckpointError: names the byte at which the pickle is invalid.
     """
     while not self._stopped:
       start = self.position
@@ -138,13 +138,13 @@ class PickleMachine:
         self._budget.spend_steps(1)
         handler(self)
       except _LocatedError:
-        raise  # a pickle inside this one has told its own place
+        raise  # a pickle inside this one has named its own byte
       except CheckpointError as error:
         raise _LocatedError(
           f"{error} (at byte {start} of the pickle)"
         ) from None
     if self._marks or len(self._stack) != 1:
-      raise CheckpointError("the pickle ends with loose values on its stack")
+      raise CheckpointError("the pickle ends with values left on its stack")
     return self._stack[0]
 
   # Bytes of the stream.
@@ -152,7 +152,7 @@ class PickleMachine:
   def _take(self, count: int) -> bytes:
     end = self.position + count
     if end > len(self._data):
-      raise CheckpointError("the pickle is cut short")
+      raise CheckpointError("the pickle is truncated")
     taken = self._data[self.position : end]
     self.position = end
     return taken
@@ -163,7 +163,7 @@ class PickleMachine:
   def _take_line(self) -> bytes:
     end = self._data.find(b"\n", self.position)
     if end < 0:
-      raise CheckpointError("a text line without an end")
+      raise CheckpointError("a line of text has no end")
     line = self._take(end - self.position)
     self.position += 1
     return line
@@ -178,22 +178,22 @@ class PickleMachine:
     self._stack.append(value)
 
   def _floor(self) -> int:
-    """Values below the innermost MARK are out of reach."""
+    """Height of the innermost MARK; values below it are out of reach."""
     return self._marks[-1] if self._marks else 0
 
   def _pop(self) -> Any:
     if len(self._stack) <= self._floor():
-      raise CheckpointError("the pickle takes from an empty stack")
+      raise CheckpointError("the pickle pops from an empty stack")
     return self._stack.pop()
 
   def _top(self) -> Any:
     if len(self._stack) <= self._floor():
-      raise CheckpointError("the pickle looks at an empty stack")
+      raise CheckpointError("the pickle reads from an empty stack")
     return self._stack[-1]
 
   def _pop_to_mark(self) -> list[Any]:
     if not self._marks:
-      raise CheckpointError("the pickle looks for a mark that is not there")
+      raise CheckpointError("the pickle pops to a mark that does not exist")
     height = self._marks.pop()
     values = self._stack[height:]
     del self._stack[height:]
@@ -203,24 +203,24 @@ class PickleMachine:
     self._budget.spend_steps(_CONTAINER_STEPS)
     self._push(value)
 
-  # Globals and calls, all of them through the world.
+  # Globals and calls, all through the world.
 
   def _find_global(self, module: Any, name: Any) -> GlobalName:
     if not isinstance(module, str) or not isinstance(name, str):
-      raise CheckpointError("a global whose name is not a text")
+      raise CheckpointError("a global's name is not a string")
     if max(len(module), len(name)) > _MAX_NAME_LENGTH:
-      raise CheckpointError("a global whose name is too long")
+      raise CheckpointError("a global's name is too long")
     return self._world.find_global(GlobalName(module, name))
 
   def _call(self, function: Any, arguments: Any):
     if not isinstance(function, GlobalName):
       raise CheckpointError(
-        f"a call of {describe(function)}, which is not a class or function"
+        f"{describe(function)} is called, which is not a class or function"
       )
     if not isinstance(arguments, tuple):
       raise CheckpointError(
-        f"a call of {function.full_name} with "
-        f"{describe(arguments)} for arguments"
+        f"{function.full_name} is called with {describe(arguments)} for "
+        "arguments"
       )
     self._push(self._world.call(function, arguments))
 
@@ -229,14 +229,14 @@ class PickleMachine:
   def _fill_dict(self, items: list[Any]):
     target = self._top()
     if type(target) is not dict or len(items) % 2:
-      raise CheckpointError(f"items set on {describe(target)}")
+      raise CheckpointError(f"items are set on {describe(target)}")
     for key, value in zip(items[::2], items[1::2]):
       target[check_key(key)] = value
 
   def _fill_list(self, items: list[Any]):
     target = self._top()
     if type(target) is not list:
-      raise CheckpointError(f"items appended to {describe(target)}")
+      raise CheckpointError(f"items are appended to {describe(target)}")
     target.extend(items)
 
   # Instructions: control.
@@ -245,12 +245,12 @@ class PickleMachine:
   def _proto(self):
     protocol = self._take(1)[0]
     if protocol > _HIGHEST_PROTOCOL:
-      raise CheckpointError(f"pickle protocol {protocol} is not known")
+      raise CheckpointError(f"unknown pickle protocol {protocol}")
 
   @_opcode(b"\x95")
   def _frame(self):
     if self._take_number("<Q") > len(self._data) - self.position:
-      raise CheckpointError("the pickle is cut short")
+      raise CheckpointError("the pickle is truncated")
 
   @_opcode(b".")
   def _stop(self):
@@ -263,7 +263,7 @@ class PickleMachine:
   @_opcode(b"0")
   def _discard(self):
     if self._marks and self._marks[-1] == len(self._stack):
-      self._marks.pop()  # as Python does: here POP takes back a MARK
+      self._marks.pop()  # as in Python: here POP removes a MARK
     else:
       self._pop()
 
@@ -296,7 +296,7 @@ class PickleMachine:
   def _recall(self, index: int):
     if index not in self._memo:
       raise CheckpointError(
-        f"the pickle recalls memo {index}, which was never kept"
+        f"the pickle reads memo {index}, which was never set"
       )
     self._push(self._memo[index])
 
@@ -352,7 +352,7 @@ class PickleMachine:
 
   def _push_long(self, size: int):
     if not 0 <= size <= _MAX_INTEGER_BYTES:
-      raise CheckpointError(f"an integer of {size} bytes")
+      raise CheckpointError(f"an integer has {size} bytes")
     self._push(int.from_bytes(self._take(size), "little", signed=True))
 
   @_opcode(b"\x8a")
@@ -367,7 +367,7 @@ class PickleMachine:
   def _float(self):
     line = self._take_line()
     if len(line) > _MAX_DIGITS:
-      raise CheckpointError(f"a number of {len(line)} digits")
+      raise CheckpointError(f"a number has {len(line)} digits")
     try:
       self._push(float(line))
     except ValueError:
@@ -383,17 +383,17 @@ class PickleMachine:
   def _string(self):
     line = self._take_line().strip()
     if len(line) < 2 or line[:1] not in b"'\"" or line[:1] != line[-1:]:
-      raise CheckpointError("a text without quotes")
+      raise CheckpointError("a string has no quotes")
     try:
       self._push_python2_text(codecs.escape_decode(line[1:-1])[0])
     except ValueError:
-      raise CheckpointError("a text with a broken escape") from None
+      raise CheckpointError("a string has an invalid escape") from None
 
   @_opcode(b"T")
   def _bin_string(self):
     size = self._take_number("<i")
     if size < 0:
-      raise CheckpointError("a text of negative length")
+      raise CheckpointError("a string has a negative length")
     self._push_python2_text(self._take(size))
 
   @_opcode(b"U")
@@ -401,13 +401,13 @@ class PickleMachine:
     self._push_python2_text(self._take(self._take_number("<B")))
 
   def _push_python2_text(self, raw: bytes):
-    """Python 2 had one type for text and bytes; ASCII is taken for text."""
+    """Python 2 had one type for text and bytes; ASCII is read as text."""
     self._push(raw.decode("ascii") if raw.isascii() else raw)
 
   @_opcode(b"V")
   def _unicode(self):
     text = _decode(self._take_line(), "raw-unicode-escape")
-    # Escapes can make halves of characters, which nothing can print.
+    # Escapes can make lone surrogates, which cannot be printed.
     self._push(_decode(text.encode("utf-8", "surrogatepass"), "utf-8"))
 
   @_opcode(b"X")
@@ -430,7 +430,7 @@ class PickleMachine:
   def _short_bin_bytes(self):
     self._push(self._take(self._take_number("<B")))
 
-  # A bytearray (0x96) is never changed here, so bytes will do.
+  # A bytearray (0x96) is never modified here, so bytes suffice.
   @_opcode(b"\x8e")
   @_opcode(b"\x96")
   def _bin_bytes8(self):
@@ -509,7 +509,7 @@ class PickleMachine:
     items = self._pop_to_mark()
     target = self._top()
     if type(target) is not set:
-      raise CheckpointError(f"members added to {describe(target)}")
+      raise CheckpointError(f"members are added to {describe(target)}")
     target.update(map(check_key, items))
 
   @_opcode(b"\x91")
@@ -532,11 +532,11 @@ class PickleMachine:
   @_opcode(b"\x84")
   def _extension(self):
     raise CheckpointError(
-      "a name by its number in a registry (EXT), which no checkpoint needs"
+      "a name is given by a registry number (EXT), which no checkpoint needs"
     )
 
-  # Calling a function (R) and making an object (0x81) are the same to a
-  # world that runs neither.
+  # Calling a function (R) and making an object (0x81) are the same for a world
+  # that runs neither.
   @_opcode(b"R")
   @_opcode(b"\x81")
   def _reduce(self):
@@ -547,7 +547,7 @@ class PickleMachine:
   def _new_object_ex(self):
     keywords, arguments, function = self._pop(), self._pop(), self._pop()
     if keywords != {}:
-      raise CheckpointError("an object made with keyword arguments")
+      raise CheckpointError("an object is made with keyword arguments")
     self._call(function, arguments)
 
   @_opcode(b"i")
@@ -559,7 +559,7 @@ class PickleMachine:
   def _object(self):
     values = self._pop_to_mark()
     if not values:
-      raise CheckpointError("an object without a class")
+      raise CheckpointError("an object has no class")
     self._call(values[0], tuple(values[1:]))
 
   @_opcode(b"b")
@@ -578,20 +578,20 @@ class PickleMachine:
   @_opcode(b"\x97")
   @_opcode(b"\x98")
   def _outside_buffer(self):
-    raise CheckpointError("data kept outside the file (a protocol 5 buffer)")
+    raise CheckpointError("data is outside the file (a protocol 5 buffer)")
 
 
 def _decode(raw: bytes, encoding: str) -> str:
   try:
     return raw.decode(encoding)
   except UnicodeDecodeError:
-    raise CheckpointError("a text that is not Unicode") from None
+    raise CheckpointError("a string is not valid Unicode") from None
 
 
 def _parse_integer(line: bytes) -> int:
-  # The length is checked first: long decimal numbers parse in square time.
+  # The length is checked first: parsing decimal numbers takes quadratic time.
   if len(line) > _MAX_DIGITS:
-    raise CheckpointError(f"an integer of {len(line)} digits")
+    raise CheckpointError(f"an integer has {len(line)} digits")
   try:
     return int(line)
   except ValueError:

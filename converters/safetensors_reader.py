@@ -1,4 +1,4 @@
-"""State dicts in `.safetensors` files, as `torch_reader` gives them."""
+"""Reads state dicts in `.safetensors` files, as `torch_reader` does."""
 
 import ml_dtypes
 import numpy as np
@@ -9,7 +9,7 @@ from my3dgen_jax.errors import CheckpointError
 
 NAME = "safetensors"
 
-_HEADER = 8  # bytes of the header's length, before it
+_HEADER = 8  # bytes that hold the header's length, before it
 _DTYPES = {
   "F64": np.dtype("<f8"),
   "F32": np.dtype("<f4"),
@@ -25,7 +25,7 @@ _DTYPES = {
 
 
 def is_safetensors(data: bytes) -> bool:
-  """Whether a file's bytes begin as such files do."""
+  """Whether a file's bytes begin like a `.safetensors` file."""
   return data[_HEADER : _HEADER + 1] == b"{" and (
     int.from_bytes(data[:_HEADER], "little") <= len(data)
   )
@@ -34,8 +34,8 @@ def is_safetensors(data: bytes) -> bool:
 def loads(data: bytes) -> dict[str, TensorRecord]:
   """The tensors of a file's bytes.
 
-  Raises: CheckpointError: it is damaged, or holds numbers of a kind that
-    generators do not have; without the file's name.
+  Raises: CheckpointError: the file is damaged, or has tensors of a dtype that
+    generators do not use; without the file's name.
   """
   import safetensors  # pylint: disable=import-outside-toplevel
 
@@ -47,7 +47,9 @@ def loads(data: bytes) -> dict[str, TensorRecord]:
   for name, entry in entries:
     dtype = _DTYPES.get(entry["dtype"])
     if dtype is None:
-      raise CheckpointError(f"{describe(name)} is {entry['dtype']}")
+      raise CheckpointError(
+        f"{describe(name)} has the unsupported dtype {entry['dtype']}"
+      )
     shape = tuple(entry["shape"])
     strides = tuple(
       int(np.prod(shape[i + 1 :], dtype=np.int64)) for i in range(len(shape))

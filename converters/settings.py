@@ -1,7 +1,7 @@
-"""A generator's settings, out of what its checkpoint says about itself.
+"""A generator's settings, read from its checkpoint.
 
-Nothing is guessed: a setting that changes the images and is not in the file
-is an error, which `--config` or `--preset` resolves.
+Nothing is guessed: if a setting that affects the images is missing in the file,
+this is an error, and `--config` or `--preset` supplies it.
 """
 
 import dataclasses
@@ -39,10 +39,10 @@ _FIRST_LAYER = (
     "synthesis_layer",
   ),
 )
-_SR_CLAMP = 256.0  # what float16 layers are clamped to
+_SR_CLAMP = 256.0  # the clamp of float16 layers
 _ADVICE = "give the settings with --config or --preset"
 
-# Settings of the training, or of how fast the original runs.
+# Settings that affect only training, or the original's speed.
 _IGNORED_ARGUMENTS = frozenset(
   {"num_fp16_res", "fused_modconv_default", "fp16_channels_last", "sr_kwargs"}
 )
@@ -62,7 +62,7 @@ _Warn = Callable[[str], None]
 
 
 class _Settings:
-  """A table of settings out of a file; remembers what was asked for."""
+  """A table of settings from a file; records which ones were read."""
 
   def __init__(self, table: Any, what: str):
     if not isinstance(table, dict):
@@ -111,7 +111,7 @@ class _Settings:
   def text(self, key: str, default: Any = None) -> str:
     value = self._get(key, _REQUIRED if default is None else default)
     if not isinstance(value, str):
-      self._refuse(key, "a text", value)
+      self._refuse(key, "a string", value)
     return value
 
   def clamp(self, key: str, default: Any) -> float | None:
@@ -133,7 +133,7 @@ class _Settings:
     return tuple(map(float, value))
 
   def require(self, key: str, default: Any, reason: str):
-    """Refuses a setting for which the model here has no choice."""
+    """Refuses any value other than the only one that the model supports."""
     value = self._get(key, default)
     if type(value) is not type(default) or value != default:
       raise CheckpointError(
@@ -148,12 +148,12 @@ class _Settings:
     ]
     if rest:
       warn(
-        f"{self._what}: not known and left aside: {some_of(map(bare, rest))}"
+        f"{self._what}: ignoring unknown settings: {some_of(map(bare, rest))}"
       )
 
 
 class _Required:
-  """Stands for a default that there is none of."""
+  """Marks a setting without a default."""
 
 
 _REQUIRED = _Required()
@@ -168,12 +168,12 @@ def read(generator: ObjectRecord, warn: _Warn) -> GeneratorConfig:
 
   Args:
     generator: the module's record.
-    warn: called with a line on every setting that is passed over.
+    warn: called with a line for each setting that is ignored.
 
   Returns: a valid config.
   Raises:
     CheckpointError: the module is not an EG3D generator, or a setting is
-      missing, wrong or not supported; named.
+      missing, invalid or not supported; the message names it.
   """
   check_architecture(generator)
   arguments = _Settings(_arguments(generator.state), "_init_kwargs")
@@ -225,39 +225,40 @@ def read(generator: ObjectRecord, warn: _Warn) -> GeneratorConfig:
 
 
 def check_architecture(generator: ObjectRecord):
-  """Refuses what is not EG3D's generator."""
+  """Refuses networks other than EG3D's generator."""
   if generator.class_name.rpartition(".")[2] != _ARCHITECTURE:
     raise CheckpointError(
       f"the network is a {describe(generator.class_name)}, not EG3D's "
-      f"{_ARCHITECTURE} (another architecture)"
+      f"{_ARCHITECTURE}; other architectures are not supported"
     )
 
 
 def _arguments(state: Mapping[str, Any]) -> dict[str, Any]:
-  """What the generator was made with, positional arguments by name."""
+  """The generator's constructor arguments, positional ones by name."""
   keywords = state.get("_init_kwargs")
   if not isinstance(keywords, dict):
-    raise CheckpointError(f"the network does not tell its settings ({_ADVICE})")
+    raise CheckpointError(f"the network has no _init_kwargs ({_ADVICE})")
   positional = state.get("_init_args", ())
   if not isinstance(positional, (list, tuple)) or len(positional) > len(
     _POSITIONAL
   ):
-    raise CheckpointError("_init_args does not fit EG3D's generator")
+    raise CheckpointError(
+      f"_init_args does not fit EG3D's generator ({_ADVICE})"
+    )
   return {**dict(zip(_POSITIONAL, positional)), **keywords}
 
 
-# Options that the layers were built with; the others are read at each call.
+# Options that are read when layers are built; the others are read at each call.
 _BUILT_IN = ("superresolution_module", "sr_antialias", "decoder_lr_mul")
 
 
 def _rendering_kwargs(
   arguments: _Settings, generator: ObjectRecord, warn: _Warn
 ) -> Any:
-  """The rendering options in force.
+  """The rendering options in effect.
 
-  The generator renders by its own attribute, which training may have changed
-  since the constructor was called; only what the layers were built with
-  stays as the constructor's arguments say.
+  The generator reads them from an attribute, which training may have changed
+  after construction. Options of the layers keep the constructor's values.
   """
   given = arguments.table("rendering_kwargs")
   live = generator.state.get("rendering_kwargs")
@@ -272,8 +273,8 @@ def _rendering_kwargs(
   ]
   if changed:
     warn(
-      "rendering_kwargs changed after construction, the later ones are "
-      f"taken: {some_of(map(bare, changed))}"
+      "rendering_kwargs changed after construction, using the later values of: "
+      f"{some_of(map(bare, changed))}"
     )
   return {
     **given,
@@ -283,18 +284,18 @@ def _rendering_kwargs(
 
 
 def _clamp_of_layers(generator: ObjectRecord, warn: _Warn) -> float | None:
-  """The clamp that the backbone's first layer was made with.
+  """The clamp of the backbone's first layer.
 
-  Layers keep theirs, whatever the generator was told; where even that is
-  missing, it is what all published generators have: none.
+  Layers keep their own, whatever the generator's arguments say. If the layer
+  has none recorded, there is no clamp, as in all published generators.
   """
   for path in _FIRST_LAYER:
     layer = _member(generator, path)
     if layer is not None:
       if "conv_clamp" not in layer.state:
-        warn("the backbone does not tell its conv_clamp; none is taken")
+        warn("the backbone has no conv_clamp; assuming no clamp")
       return _Settings(layer.state, "b4.conv1").clamp("conv_clamp", None)
-  return None  # the tensors will not fit either, and say more
+  return None  # the tensors will not fit either, with a better message
 
 
 def _member(module: Any, path: Sequence[str]) -> ObjectRecord | None:
@@ -309,13 +310,13 @@ def _member(module: Any, path: Sequence[str]) -> ObjectRecord | None:
 def _check_fixed_choices(
   arguments: _Settings, mapping: _Settings, rendering: _Settings
 ):
-  """What other StyleGAN2 and EG3D variants choose differently."""
+  """Refuses choices of other StyleGAN2 and EG3D variants."""
   arguments.require("architecture", "skip", "only the skip architecture is")
   arguments.require("activation", "lrelu", "only leaky ReLU is")
-  arguments.require("use_noise", True, "the noise layers are always there")
+  arguments.require("use_noise", True, "only generators with noise layers are")
   mapping.require("activation", "lrelu", "only leaky ReLU is")
   rendering.require(
-    "disparity_space_sampling", False, "samples are evenly spaced in depth"
+    "disparity_space_sampling", False, "only even spacing in depth is"
   )
   if rendering.number("density_noise", 0):
     raise CheckpointError(
@@ -331,9 +332,9 @@ def _read_rendering(settings: _Settings, warn: _Warn) -> RenderConfig:
   defaults = {"avg_camera_radius": 2.7, "avg_camera_pivot": (0.0, 0.0, 0.0)}
   for key, value in defaults.items():
     if key not in settings:
-      # Only the cameras offered to users follow from it; EG3D's own scripts
-      # take the same value.
-      warn(f"rendering_kwargs has no {key}; {value} is taken")
+      # It affects only the cameras offered to users; EG3D's own scripts use the
+      # same value.
+      warn(f"rendering_kwargs has no {key}; using {value}")
   return RenderConfig(
     depth_resolution=settings.whole("depth_resolution"),
     depth_resolution_importance=settings.whole("depth_resolution_importance"),
@@ -356,7 +357,7 @@ def _read_superresolution(
   module = rendering.text("superresolution_module").rpartition(".")[2]
   if module not in SUPERRESOLUTION_MODULES:
     raise CheckpointError(
-      f"super-resolution module {describe(module)} is not known; known are "
+      f"unknown super-resolution module {describe(module)}; known are "
       + ", ".join(SUPERRESOLUTION_MODULES)
     )
   return dataclasses.replace(

@@ -1,13 +1,13 @@
-r"""Writes an adapter with its numbers in fewer bits, or in more again.
+r"""Converts an adapter to a dtype of fewer bits, or back to float32.
 
   python converters/shrink_adapter.py --input obama.safetensors \
       --output obama.int4.safetensors --adapter_dtype int4
 
-At rank 1 and FFHQ's size: float32 0.98 MB, float16 0.50, int8 0.23, int4 0.12.
-With --basis (of fit_basis.py) the file holds coefficients of directions that
-many people share, and needs the basis beside it. An adapter of any dtype can be
-the input, also one that needs a basis: --adapter_dtype float32 makes it a file
-that needs nothing else and that all versions of my3dgen_jax read.
+Sizes at rank 1, for FFHQ's generator: float32 0.98 MB, float16 0.50, int8 0.23,
+int4 0.12. With --basis (from fit_basis.py), the file has coefficients of
+directions that many people share, and needs the basis beside it. The input can
+have any dtype, and can need a basis; with --adapter_dtype float32, the output
+needs nothing else, and all versions of my3dgen_jax read it.
 """
 
 import fnmatch
@@ -16,8 +16,8 @@ import sys
 from collections.abc import Callable
 
 if not __package__:
-  # Run as a script: the packages lie beside this folder, and a copy needs no
-  # accelerator.
+  # Run as a script: the packages are beside this folder, and conversion needs
+  # no accelerator.
   sys.path.insert(
     0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
   )
@@ -35,7 +35,7 @@ from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.lora import files, packed_files, quantization, shared_basis
 
 SUFFIX = ".safetensors"
-# What a file says of its own numbers, which are others in the output.
+# Metadata about a file's own numbers, which differ in the output.
 _OF_NUMBERS = ("format", packed_files.DTYPE, shared_basis.DIGEST)
 
 
@@ -54,10 +54,10 @@ def convert(
     input_path: an adapter file of any dtype.
     output: the file to create.
     dtype: one of `lora.files.DTYPES`.
-    basis: file of a shared basis; where the input needs one, it is looked for
-      there as well.
-    overwrite: replace a file that exists.
-    log: called with a line that says how large and how near it is.
+    basis: file of a shared basis; an input that needs one looks for it there,
+      too.
+    overwrite: whether to replace an existing file.
+    log: called with a line about the output's size and error.
 
   Raises: UserError: one line that names the file and the reason.
   """
@@ -65,8 +65,8 @@ def convert(
   cli.check_new_file(output, inputs, SUFFIX, overwrite)
   if fnmatch.fnmatch(output, shared_basis.PATTERN):
     raise CheckpointError(
-      f"{output}: is a name like {shared_basis.PATTERN}, by which readers look "
-      "for a shared basis (choose another --output)"
+      f"{output}: names like {shared_basis.PATTERN} are for shared bases "
+      "(choose another --output)"
     )
   found = lora.load(input_path, places=[basis] if basis else [])
   shared = None
@@ -75,8 +75,9 @@ def convert(
     theirs = found.metadata.get(lora.BASE_DIGEST)
     if shared.base and theirs and shared.base != theirs:
       raise CheckpointError(
-        f"{basis}: is of adapters of the base {shared.base[:12]}…, "
-        f"{input_path} is for {theirs[:12]}…; fit one to adapters of that base"
+        f"{basis}: was fitted to adapters of the base {shared.base[:12]}…, but "
+        f"{input_path} is for {theirs[:12]}…; fit a basis to adapters of that "
+        "base"
       )
   with naming(output):
     os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
@@ -94,14 +95,14 @@ def convert(
   )
   written = lora.load(output, places=[basis] if basis else [])
   log(
-    f"wrote {output}: {os.path.getsize(output)} bytes, of "
-    f"{os.path.getsize(input_path)}; what it changes is "
-    f"{100 * relative_error(found.lora, written.lora):.2f} % off"
+    f"wrote {output}: {os.path.getsize(output)} bytes, before "
+    f"{os.path.getsize(input_path)}; relative error of the weight changes "
+    f"{100 * relative_error(found.lora, written.lora):.2f} %"
   )
 
 
 def relative_error(first: object, second: object) -> float:
-  """See `quantization.relative_error`; of collections."""
+  """As `quantization.relative_error`, for nested collections."""
   flat = [flatten_dict(tree) for tree in (first, second)]
   return quantization.relative_error(*flat)
 
@@ -117,13 +118,13 @@ def main(argv: list[str]) -> int:
     "adapter_dtype",
     "int8",
     files.DTYPES,
-    "Data type of the numbers in the output.",
+    "Dtype of the numbers in the output.",
     flag_values=values,
   )
   flags.DEFINE_string(
     "basis",
     None,
-    "File of a shared basis, whose coefficients alone are written.",
+    "File of a shared basis; only its coefficients are written.",
     flag_values=values,
   )
   flags.DEFINE_bool(

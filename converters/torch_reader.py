@@ -1,9 +1,9 @@
-"""Reads files of torch.save, and pickles with tensors, without running them.
+"""Reads files of torch.save, and pickles with tensors, without running code.
 
 Handles the zip format, the legacy format before it (PyTorch < 1.6) and plain
-pickles whose tensors carry their storages inside (NVIDIA's `.pkl`). What a
-file may name is listed in this module; anything else is refused by its full
-name whether or not the file would call it.
+pickles with storages inside (NVIDIA's `.pkl`). This module lists the names that
+a file may use; any other name is refused, whether or not the file would call
+it.
 
 Usage:
   data = torch_reader.load("ffhqrebalanced512-128.pkl")
@@ -34,14 +34,14 @@ from my3dgen_jax.errors import CheckpointError
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_START = b"\x80\x02\x8a\x0a" + _LEGACY_MAGIC.to_bytes(10, "little")
 _LEGACY_PROTOCOL = 1001
-_PICKLE_START = b"\x80"  # of every pickle since protocol 2
+_PICKLE_START = b"\x80"  # first byte of every pickle since protocol 2
 _MAX_NESTING = 3  # modules and storages saved as files inside files
 _MAX_MODULE_DEPTH = 64
-_MAX_MEMBERS = 30_000  # of all modules together
+_MAX_MEMBERS = 30_000  # total of all modules
 _MAX_TENSOR_NAME = 512
 _MAX_DIMENSIONS = 32
 _MAX_ELEMENTS = 2**48
-# Views may share a storage, but not so often that a small file fills memory.
+# Views may share a storage, but not so much that a small file fills memory.
 _MAX_SHARING = 4
 _SHARING_ALLOWANCE = 2**20  # bytes
 
@@ -85,7 +85,7 @@ _TORCH_DTYPES = {
 
 @dataclasses.dataclass(eq=False, repr=False)
 class StorageRecord:
-  """A flat run of numbers that tensors are views of."""
+  """A flat array of numbers that tensors are views of."""
 
   dtype: np.dtype
   numel: int
@@ -98,11 +98,11 @@ class StorageRecord:
 
 @dataclasses.dataclass(eq=False, repr=False)
 class TensorRecord:
-  """A torch tensor or a numpy array; nothing is copied before `numpy()`.
+  """A torch tensor or a NumPy array; nothing is copied before `numpy()`.
 
   Attributes:
-    storage: the numbers, perhaps shared with other tensors.
-    dtype: data type of the elements.
+    storage: the numbers, possibly shared with other tensors.
+    dtype: dtype of the elements.
     offset: position of the first element, in elements.
     shape: the tensor's shape.
     strides: one stride per dimension, in elements.
@@ -134,7 +134,7 @@ class TensorRecord:
 
 @dataclasses.dataclass(eq=False, repr=False)
 class ObjectRecord:
-  """An object of a class that is not ours: it holds its state, no more.
+  """An object of a foreign class: its state and nothing more.
 
   Attributes:
     module: name of the module that defines its class; "" if the file carries
@@ -156,7 +156,7 @@ def load(path: str) -> Any:
 
   Returns: plain Python data with `TensorRecord`s and `ObjectRecord`s.
   Raises:
-    CheckpointError: one line that names the file and what is wrong.
+    CheckpointError: one line that names the file and the reason.
   """
   data = read_file(path)
   with naming(path):
@@ -164,10 +164,10 @@ def load(path: str) -> Any:
 
 
 def loads(data: bytes) -> Any:
-  """`load` for a file that is in memory.
+  """As `load`, for a file in memory.
 
   Raises:
-    CheckpointError: what is wrong, without the file's name.
+    CheckpointError: the reason, without the file's name.
   """
   budget = Budget(len(data))
   if data.startswith(zip_archive.MAGIC):
@@ -177,26 +177,28 @@ def loads(data: bytes) -> Any:
   except CheckpointError as error:
     if data.startswith(_PICKLE_START):
       raise
-    # A web page or a pointer to the file, saved in its place.
-    raise CheckpointError(f"is it a PyTorch file at all? {error}") from None
+    # For example a web page or a pointer file, saved instead of it.
+    raise CheckpointError(
+      f"does not look like a PyTorch file: {error}"
+    ) from None
 
 
 def format_name(data: bytes) -> str:
-  """Which of the formats a file has: "zip", "legacy" or "pickle"."""
+  """A file's format: "zip", "legacy" or "pickle"."""
   if data.startswith(zip_archive.MAGIC):
     return "zip"
   return "legacy" if data.startswith(_LEGACY_START) else "pickle"
 
 
 def state_dict(value: Any) -> dict[str, TensorRecord]:
-  """The tensors of a module, or of a dict of tensors, by torch's names.
+  """The tensors of a module, or of a dict of tensors, under torch's names.
 
   Args:
     value: an `ObjectRecord` of a torch module, or a dict of name → tensor.
 
   Returns: name → tensor, parameters and persistent buffers.
   Raises:
-    CheckpointError: something else is among them, or sharing makes them far
+    CheckpointError: an entry is not a tensor, or sharing makes the tensors far
       larger than their storages.
   """
   items = (
@@ -211,14 +213,14 @@ def state_dict(value: Any) -> dict[str, TensorRecord]:
         f"entry {describe(name)} is {describe(tensor)}, not a tensor"
       )
     if name in tensors:
-      raise CheckpointError(f"two tensors are called {describe(name)}")
+      raise CheckpointError(f"two tensors are named {describe(name)}")
     tensors[name] = tensor
   storages = {id(t.storage): t.storage.nbytes for t in tensors.values()}
   total = sum(t.numel * t.dtype.itemsize for t in tensors.values())
   if total > _MAX_SHARING * sum(storages.values()) + _SHARING_ALLOWANCE:
     raise CheckpointError(
-      f"the tensors unfold to {total} bytes from "
-      f"{sum(storages.values())} that are stored"
+      f"the tensors expand to {total} bytes, from "
+      f"{sum(storages.values())} stored bytes"
     )
   return tensors
 
@@ -226,7 +228,7 @@ def state_dict(value: Any) -> dict[str, TensorRecord]:
 def _module_tensors(root: ObjectRecord) -> Iterator[tuple[str, Any]]:
   """Walks a module as torch's state_dict does."""
   pending: list[tuple[str, Any, tuple[int, ...]]] = [("", root, ())]
-  visited = 0  # shared modules can make few objects into endless names
+  visited = 0  # shared modules can turn few objects into endless names
   while pending:
     prefix, module, above = pending.pop()
     if not isinstance(module, ObjectRecord):
@@ -235,7 +237,7 @@ def _module_tensors(root: ObjectRecord) -> Iterator[tuple[str, Any]]:
       )
     if id(module) in above or len(above) >= _MAX_MODULE_DEPTH:
       raise CheckpointError(
-        f"module {describe(prefix)} contains itself or is nested too deep"
+        f"module {describe(prefix)} contains itself or is nested too deeply"
       )
     parameters, buffers, modules = (
       _table(module.state.get(group, {}), prefix + group)
@@ -243,7 +245,9 @@ def _module_tensors(root: ObjectRecord) -> Iterator[tuple[str, Any]]:
     )
     visited += 1 + len(parameters) + len(buffers) + len(modules)
     if visited > _MAX_MEMBERS:
-      raise CheckpointError(f"modules with more than {_MAX_MEMBERS} members")
+      raise CheckpointError(
+        f"the modules have more than {_MAX_MEMBERS} members"
+      )
     hidden = module.state.get("_non_persistent_buffers_set")
     if not isinstance(hidden, (set, frozenset)):
       hidden = frozenset()
@@ -258,7 +262,7 @@ def _module_tensors(root: ObjectRecord) -> Iterator[tuple[str, Any]]:
 
 
 def _table(value: Any, what: str) -> dict[str, Any]:
-  """A dict whose keys are all texts."""
+  """Checks that a value is a dict with strings as keys."""
   if not isinstance(value, dict):
     raise CheckpointError(
       f"{describe(what)} is {describe(value)}, not a table of names"
@@ -266,8 +270,8 @@ def _table(value: Any, what: str) -> dict[str, Any]:
   for name in value:
     if not isinstance(name, str) or len(what) + len(name) > _MAX_TENSOR_NAME:
       raise CheckpointError(
-        f"{describe(what)} has the name {describe(name)}, "
-        "which is too long or not a text"
+        f"{describe(what)} has the name {describe(name)}, which is too long or "
+        "not a string"
       )
   return value
 
@@ -283,10 +287,15 @@ def _load_zip(data: bytes, budget: Budget) -> Any:
     if name.endswith("/data.pkl") and name.count("/") == 1
   ]
   if len(pickles) != 1:
-    raise CheckpointError("a zip file, but not of torch.save (no data.pkl)")
+    raise CheckpointError(
+      "is a zip file, but not from torch.save (it has no data.pkl)"
+    )
   prefix = pickles[0].removesuffix("data.pkl")
   if prefix + "constants.pkl" in archive:
-    raise CheckpointError("a TorchScript program, not a saved checkpoint")
+    raise CheckpointError(
+      "is a TorchScript program, not a checkpoint; save its state_dict with "
+      "torch.save"
+    )
   if (
     prefix + "byteorder" in archive
     and bytes(archive.read(prefix + "byteorder")) != b"little"
@@ -336,7 +345,7 @@ def _check_no_rest(machine: PickleMachine, data: bytes):
 def _load_legacy(
   data: bytes, position: int, budget: Budget, nesting: int
 ) -> Any:
-  """The format before the zip: pickles, then the storages' bytes."""
+  """The format before zip: pickles, then the storages' bytes."""
   storages: dict[str, StorageRecord] = {}
 
   def find_storage(key: str, dtype: np.dtype, numel: int) -> StorageRecord:
@@ -353,7 +362,7 @@ def _load_legacy(
     return value
 
   if next_pickle() != _LEGACY_PROTOCOL:
-    raise CheckpointError("an unknown version of torch's legacy format")
+    raise CheckpointError("has an unknown version of torch's legacy format")
   system = next_pickle()
   if not isinstance(system, dict) or system.get("little_endian") is not True:
     raise CheckpointError("the numbers are not in little-endian order")
@@ -370,7 +379,7 @@ def _load_legacy(
       )
     start, end = position + 8, position + 8 + storage.nbytes
     if end > len(data):
-      raise CheckpointError(f"storage {describe(key)} is cut short")
+      raise CheckpointError(f"storage {describe(key)} is truncated")
     stated = int.from_bytes(view[position:start], "little")
     if stated != storage.numel:
       raise CheckpointError(
@@ -388,12 +397,12 @@ def _load_legacy(
   return value
 
 
-# What a pickle may name.
+# Names that a pickle may use.
 
 
 @dataclasses.dataclass(eq=False, repr=False)
 class _NumpyDtype:
-  """A numpy.dtype; its byte order comes as state, after it was made."""
+  """A numpy.dtype; its byte order is set as state, after construction."""
 
   dtype: np.dtype
 
@@ -403,11 +412,11 @@ _FindStorage = Callable[[str, np.dtype, int], StorageRecord]
 
 def _no_storages(key: str, dtype: np.dtype, numel: int) -> StorageRecord:
   del dtype, numel
-  raise CheckpointError(f"storage {describe(key)} lies outside the file")
+  raise CheckpointError(f"storage {describe(key)} is outside the file")
 
 
 class _TorchWorld:
-  """The names a checkpoint may use, and what they stand for."""
+  """The names that a checkpoint may use, and their meaning."""
 
   def __init__(
     self,
@@ -437,16 +446,16 @@ class _TorchWorld:
         _SIGNATURES[function.full_name].bind(self, *arguments)
       except TypeError:
         raise CheckpointError(
-          f"{function.full_name} with {len(arguments)} arguments"
+          f"{function.full_name} is called with {len(arguments)} arguments"
         ) from None
       return _FUNCTIONS[function.full_name](self, *arguments)
     if _is_inert_class(function):
       return ObjectRecord(function.module, function.name)
-    raise CheckpointError(f"refused: a call of {function.full_name}")
+    raise CheckpointError(f"refused: the file calls {function.full_name}")
 
   def set_state(self, target: Any, state: Any):
     if isinstance(target, ObjectRecord):
-      # A pair where the class has __slots__.
+      # It is a pair if the class has __slots__.
       parts = (
         state if isinstance(state, tuple) and len(state) == 2 else (state,)
       )
@@ -464,8 +473,8 @@ class _TorchWorld:
     elif isinstance(target, TensorRecord):
       self._set_array(target, state)
     elif not isinstance(target, dict):
-      # The attributes of a dict subclass (`_metadata` of a state dict) are
-      # left aside: they are not among its items.
+      # Attributes of a dict subclass (`_metadata` of a state dict) are ignored:
+      # they are not among its items.
       raise CheckpointError(f"{describe(target)} is given a state")
 
   def load_persistent(self, persistent_id: Any) -> Any:
@@ -489,34 +498,34 @@ class _TorchWorld:
             f"storage {describe(key)} is described in two ways"
           )
         if view not in ([], [None]):
-          raise CheckpointError("a storage that is a view of another one")
+          raise CheckpointError("a storage is a view of another one")
         return storage
       case ("module", GlobalName() as kind, *_):
-        # Legacy files carry a class's source code along; it is not read.
+        # Legacy files include the class's source code, which is not read.
         return kind
     raise CheckpointError(
       "a reference out of the pickle that torch does not write"
     )
 
-  # The functions below are called with what the file gives as arguments.
+  # The functions below are called with arguments from the file.
 
   def _load_from_bytes(self, payload: Any) -> StorageRecord:
     if not isinstance(payload, bytes):
-      raise CheckpointError("a storage whose contents are not bytes")
+      raise CheckpointError("a storage's contents are not bytes")
     if self._nesting + 1 >= _MAX_NESTING:
-      raise CheckpointError("files inside files, nested too deep")
-    # One payload may be given many times over, and be read as often.
+      raise CheckpointError("files inside files are nested too deeply")
+    # One payload may be given many times, and is read each time.
     self._budget.spend_bytes(len(payload))
     storage = _load_stream(payload, self._budget, nesting=self._nesting + 1)
     if not isinstance(storage, StorageRecord):
-      raise CheckpointError(f"{describe(storage)} where a storage is due")
+      raise CheckpointError(f"expected a storage, got {describe(storage)}")
     return storage
 
   def _rebuild_tensor(
     self, storage: Any, offset: Any, shape: Any, strides: Any
   ) -> TensorRecord:
     if not isinstance(storage, StorageRecord):
-      raise CheckpointError(f"a tensor whose storage is {describe(storage)}")
+      raise CheckpointError(f"a tensor's storage is {describe(storage)}")
     return _view(storage, storage.dtype, offset, shape, strides)
 
   def _rebuild_tensor_v2(
@@ -531,7 +540,7 @@ class _TorchWorld:
   ) -> TensorRecord:
     del requires_grad, hooks
     if metadata not in (None, {}):
-      raise CheckpointError("a tensor with a pending conjugation or sign")
+      raise CheckpointError("a tensor has a pending conjugation or negation")
     return self._rebuild_tensor(storage, offset, shape, strides)
 
   def _rebuild_tensor_v3(
@@ -553,7 +562,7 @@ class _TorchWorld:
       or dtype.name not in _TORCH_DTYPES
       or metadata not in (None, {})
     ):
-      raise CheckpointError("a tensor of a kind that is not known here")
+      raise CheckpointError("a tensor has an unknown dtype or layout")
     return _view(storage, _TORCH_DTYPES[dtype.name], offset, shape, strides)
 
   def _rebuild_parameter(
@@ -561,11 +570,11 @@ class _TorchWorld:
   ) -> TensorRecord:
     del requires_grad, hooks, state
     if not isinstance(tensor, TensorRecord):
-      raise CheckpointError(f"a parameter that is {describe(tensor)}")
+      raise CheckpointError(f"a parameter is {describe(tensor)}, not a tensor")
     return tensor
 
   def _rebuild_persistent(self, meta: Any) -> ObjectRecord:
-    """NVIDIA's way to pickle a module; `module_src` is not looked at."""
+    """A module as NVIDIA pickles it; `module_src` is not read."""
     match meta:
       case {
         "type": "class",
@@ -573,7 +582,7 @@ class _TorchWorld:
         "state": dict(state),
       }:
         return ObjectRecord("", class_name, state)
-    raise CheckpointError("a persistent object without class name or state")
+    raise CheckpointError("a persistent object has no class name or state")
 
   def _make_dict(self, items: Any = ()) -> dict[Any, Any]:
     return dict(self._checked_pairs(items))
@@ -586,21 +595,21 @@ class _TorchWorld:
 
   def _checked_pairs(self, items: Any) -> Iterator[tuple[Any, Any]]:
     if not isinstance(items, (list, tuple, dict)):
-      raise CheckpointError(f"a dict made from {describe(items)}")
+      raise CheckpointError(f"a dict is made from {describe(items)}")
     self._budget.spend_steps(len(items))
     for pair in items.items() if isinstance(items, dict) else items:
       if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-        raise CheckpointError("a dict made from something else than pairs")
+        raise CheckpointError("a dict is made from items that are not pairs")
       yield check_key(pair[0]), pair[1]
 
   def _make_set(self, items: Any = ()) -> set:
     if not isinstance(items, (list, tuple, set)):
-      raise CheckpointError(f"a set made from {describe(items)}")
+      raise CheckpointError(f"a set is made from {describe(items)}")
     self._budget.spend_steps(len(items))
     return set(map(check_key, items))
 
   def _make_object(self, kind: Any, base: Any, state: Any) -> ObjectRecord:
-    """How protocols 0 and 1 make any object."""
+    """An object, as protocols 0 and 1 make it."""
     del state
     if (
       not isinstance(kind, GlobalName)
@@ -608,12 +617,12 @@ class _TorchWorld:
       or not isinstance(base, GlobalName)
       or base.full_name not in _OBJECT_NAMES
     ):
-      raise CheckpointError("an object of a class that is not known here")
+      raise CheckpointError("an object has an unknown class")
     return ObjectRecord(kind.module, kind.name)
 
   def _make_size(self, sizes: Any) -> tuple:
     if not isinstance(sizes, (list, tuple)):
-      raise CheckpointError(f"a torch.Size of {describe(sizes)}")
+      raise CheckpointError(f"a torch.Size is made from {describe(sizes)}")
     self._budget.spend_steps(len(sizes))
     return tuple(sizes)
 
@@ -622,21 +631,21 @@ class _TorchWorld:
     return describe(name)
 
   def _encode(self, text: Any, encoding: Any) -> bytes:
-    """How protocol 2 writes bytes in Python 3."""
+    """Bytes, as protocol 2 writes them in Python 3."""
     if not isinstance(text, str) or encoding not in (
       "latin1",
       "latin-1",
       "iso-8859-1",
     ):
-      raise CheckpointError("a text that is encoded in an unknown way")
+      raise CheckpointError("a string has an unknown encoding")
     self._budget.spend_bytes(len(text))
     try:
       return text.encode("latin-1")
     except UnicodeEncodeError:
-      raise CheckpointError("bytes with values over 255") from None
+      raise CheckpointError("bytes have values over 255") from None
 
   def _make_empty_bytes(self) -> bytes:
-    """How protocol 2 writes bytes of length zero."""
+    """Bytes of length zero, as protocol 2 writes them."""
     return b""
 
   def _make_numpy_dtype(
@@ -647,15 +656,15 @@ class _TorchWorld:
       r"[<>=|]?(b1|[iu][1248]|f[248])", code
     ):
       raise CheckpointError(
-        f"numpy dtype {describe(code)} is not a plain number"
+        f"NumPy dtype {describe(code)} is not a plain number type"
       )
     return _NumpyDtype(np.dtype(code.replace("=", "<")))
 
   def _make_empty_array(self, kind: Any, shape: Any, code: Any) -> TensorRecord:
-    """An array of no elements, until its state is set."""
+    """An array without elements, until its state is set."""
     del shape, code
     if not isinstance(kind, GlobalName) or kind.full_name != "numpy.ndarray":
-      raise CheckpointError(f"a numpy array that is {describe(kind)}")
+      raise CheckpointError(f"a NumPy array has the class {describe(kind)}")
     return TensorRecord(
       StorageRecord(np.dtype("u1"), 0, memoryview(b"")),
       np.dtype("u1"),
@@ -667,7 +676,7 @@ class _TorchWorld:
   def _make_array(
     self, raw: Any, dtype: Any, shape: Any, order: Any
   ) -> TensorRecord:
-    """How protocol 5 writes an array."""
+    """An array, as protocol 5 writes it."""
     return self._view_array(raw, dtype, shape, order == "F")
 
   def _make_numpy_scalar(self, dtype: Any, raw: Any) -> Any:
@@ -680,22 +689,22 @@ class _TorchWorld:
         for field in dataclasses.fields(TensorRecord):
           setattr(target, field.name, getattr(built, field.name))
       case _:
-        raise CheckpointError("a numpy array without its contents")
+        raise CheckpointError("a NumPy array has no contents")
 
   def _view_array(
     self, raw: Any, dtype: Any, shape: Any, fortran: bool
   ) -> TensorRecord:
-    """A numpy array over its raw bytes."""
+    """A NumPy array over its raw bytes."""
     if isinstance(raw, str) and raw.isascii():
       self._budget.spend_bytes(len(raw))
-      raw = raw.encode("ascii")  # Python 2 did not tell text from bytes
+      raw = raw.encode("ascii")  # Python 2 did not distinguish text from bytes
     if not isinstance(raw, bytes) or not isinstance(dtype, _NumpyDtype):
-      raise CheckpointError("a numpy array of objects, which could be anything")
+      raise CheckpointError("a NumPy array has objects as elements")
     shape = _check_shape(shape)
     numel = math.prod(shape)
     if numel * dtype.dtype.itemsize != len(raw):
       raise CheckpointError(
-        f"a numpy array of {numel} elements in {len(raw)} bytes"
+        f"a NumPy array has {numel} elements in {len(raw)} bytes"
       )
     sizes = shape if fortran else shape[::-1]
     strides = [math.prod(sizes[:i]) for i in range(len(sizes))]
@@ -710,7 +719,7 @@ class _TorchWorld:
 
 
 def _is_inert_class(name: GlobalName) -> bool:
-  """Classes of networks, of which only the state is of interest."""
+  """Whether a name is a network's class, of which only the state is read."""
   return (
     name.module.startswith(("torch.nn.modules.", "training.", "torch_utils."))
     and re.fullmatch(r"[\w.]+", name.full_name) is not None
@@ -719,7 +728,7 @@ def _is_inert_class(name: GlobalName) -> bool:
 
 _OBJECT_NAMES = ("builtins.object", "__builtin__.object")
 
-# Functions and classes that may be called, and what does their work here.
+# Functions and classes that may be called, and their replacements here.
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
   "torch._utils._rebuild_tensor": _TorchWorld._rebuild_tensor,
   "torch._utils._rebuild_tensor_v2": _TorchWorld._rebuild_tensor_v2,
@@ -786,13 +795,13 @@ def _storage_dtype(kind: GlobalName) -> np.dtype:
 
 def _check_size(value: Any) -> int:
   if type(value) is not int or not 0 <= value < _MAX_ELEMENTS:
-    raise CheckpointError(f"a size of {describe(value)}")
+    raise CheckpointError(f"a size is {describe(value)}")
   return value
 
 
 def _check_shape(shape: Any) -> tuple[int, ...]:
   if not isinstance(shape, (tuple, list)) or len(shape) > _MAX_DIMENSIONS:
-    raise CheckpointError(f"a tensor shape that is {describe(shape)}")
+    raise CheckpointError(f"a tensor's shape is {describe(shape)}")
   _check_size(math.prod(max(_check_size(size), 1) for size in shape))
   return tuple(shape)
 
@@ -800,17 +809,17 @@ def _check_shape(shape: Any) -> tuple[int, ...]:
 def _view(
   storage: StorageRecord, dtype: np.dtype, offset: Any, shape: Any, strides: Any
 ) -> TensorRecord:
-  """A tensor that lies within its storage and does not outgrow it."""
+  """A tensor; its elements must lie within its storage."""
   shape = _check_shape(shape)
   offset = _check_size(offset)
   if not isinstance(strides, (tuple, list)) or len(strides) != len(shape):
-    raise CheckpointError("a tensor whose strides do not fit its shape")
+    raise CheckpointError("a tensor's strides do not fit its shape")
   strides = tuple(map(_check_size, strides))
   tensor = TensorRecord(storage, dtype, offset, shape, strides)
   available = storage.nbytes // dtype.itemsize
   if tensor.numel > available:
     raise CheckpointError(
-      f"a tensor of {tensor.numel} elements in a storage of {available}"
+      f"a tensor has {tensor.numel} elements, its storage {available}"
     )
   if tensor.numel:
     last = offset + sum(
@@ -818,7 +827,7 @@ def _view(
     )
     if last >= available:
       raise CheckpointError(
-        f"a tensor reaches element {last} of a storage of {available}"
+        f"a tensor reaches element {last} of a storage of {available} elements"
       )
   return tensor
 
@@ -828,4 +837,4 @@ def _set_byte_order(target: _NumpyDtype, state: Any):
     case (int(), "<" | ">" | "|" | "=" as order, None, None, None, *_):
       target.dtype = target.dtype.newbyteorder("<" if order == "=" else order)
     case _:
-      raise CheckpointError("a numpy dtype that is not a plain number")
+      raise CheckpointError("a NumPy dtype is not a plain number type")

@@ -3,19 +3,19 @@ r"""Converts an EG3D generator from PyTorch to this project.
   python converters/torch_to_flax.py --input ffhqrebalanced512-128.pkl \
       --output checkpoints/ffhq
 
-Reads NVIDIA's pickles and state dicts of torch.save, with neither PyTorch
-nor any code of the file. A state dict does not tell its settings: give them
-with --preset or --config where its shapes leave a choice.
+Reads NVIDIA's pickles and state dicts of torch.save, without PyTorch and
+without running code from the file. A state dict has no settings: give them with
+--preset or --config if its shapes are ambiguous.
 
-What My3DGen's training has saved becomes two things, the generator's own
-weights and the person's adapter:
+A file saved by My3DGen's training becomes the generator's own weights and the
+person's adapter:
 
   python converters/torch_to_flax.py --input personal.pkl \
       --output checkpoints/personal
 
 writes OUTPUT and OUTPUT.adapter.safetensors. With --base checkpoints/ffhq, the
-generator that this training started from, only the adapter is written, and it
-is one of that generator: tuned biases, noise strengths and decoder are in it.
+generator that this training started from, only an adapter for that generator is
+written; it includes the tuned biases, noise strengths and decoder.
 """
 
 import contextlib
@@ -30,8 +30,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 if not __package__:
-  # Run as a script: the packages lie beside this folder, and shapes and
-  # copies need no accelerator.
+  # Run as a script: the packages are beside this folder, and conversion needs
+  # no accelerator.
   sys.path.insert(
     0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
   )
@@ -76,11 +76,11 @@ from my3dgen_jax.models.adapter import OFFSET
 from my3dgen_jax.models.generator import abstract_variables
 
 DEFAULT_NETWORK = "G_ema"
-# Under which names people keep the averaged generator in a dict of theirs.
+# Names under which files keep the averaged generator.
 _ALIASES = (DEFAULT_NETWORK, "g_ema", "generator")
 _WRAPPERS = ("state_dict",)
 _MAX_WRAPPING = 3
-# A name that each generator has, and what its tensors' names begin with.
+# A tensor that every generator has, and the first parts of its tensors' names.
 _BEGINNING = "backbone.mapping.fc0.weight"
 _ROOTS = ("backbone", "superresolution", "decoder")
 _FLOATS = tuple(
@@ -93,7 +93,7 @@ _PARTS = {
   "decoder": ("decoder",),
 }
 _ADAPTER_SUFFIX = ".adapter.safetensors"
-# A base is another one where a frozen weight differs by more than rounding.
+# A frozen weight that differs by more than rounding means a different base.
 _SAME_WEIGHT = 1e-6
 
 _Log = Callable[[str], None]
@@ -101,11 +101,11 @@ _Log = Callable[[str], None]
 
 @dataclasses.dataclass(frozen=True)
 class Adapter:
-  """What My3DGen's training has added to a generator.
+  """The adapter that My3DGen's training added to a generator.
 
   Attributes:
-    lora: the collection of that name, float32 numpy arrays.
-    config: rank, alpha, layout.
+    lora: the collection `lora`, float32 NumPy arrays.
+    config: rank, alpha and layout.
   """
 
   lora: dict[str, Any]
@@ -114,13 +114,13 @@ class Adapter:
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-  """A generator out of a PyTorch file.
+  """A generator from a PyTorch file.
 
   Attributes:
     config: its settings.
-    variables: {"params": …, "buffers": …}, float32 numpy arrays.
+    variables: {"params": …, "buffers": …}, float32 NumPy arrays.
     source: origin, as stored in config.json.
-    adapter: None where there are no LoRA pairs.
+    adapter: its adapter; None if there are no LoRA pairs.
   """
 
   config: GeneratorConfig
@@ -157,27 +157,28 @@ def convert(
 
   Args:
     input_path: a file of torch.save, or NVIDIA's pickle.
-    output: the folder to create; with `base`, only the start of a name.
-    adapter_output: the adapter's file; None: `output`, with an ending.
-    base: folder of the generator that the adapter is to belong to; None: the
-      file's own weights are that, and written to `output`.
+    output: the folder to create; with `base`, only the stem of the adapter's
+      file name.
+    adapter_output: the adapter's file; None: `output` with a suffix.
+    base: folder of the adapter's base generator; None: the generator in the
+      file, which is written to `output`.
     network: name of the network in the file.
-    config: the settings; None: those that the file tells.
-    lora_alpha: the adapter's; None: what the file tells.
-    overwrite: replace a checkpoint folder or an adapter that exists.
+    config: the settings; None: read from the file.
+    lora_alpha: LoRA's alpha; None: read from the file.
+    overwrite: whether to replace an existing folder or adapter.
     log: called with each line of progress.
 
-  Returns: what was written.
+  Returns: the written generator and adapter.
   Raises:
-    CheckpointError: one line that names the file, the reason and, where
-      there is one, the remedy.
+    CheckpointError: one line that names the file, the reason and, if there is
+      one, the remedy.
   """
   frozen = None
   if base is None:
     _check_output(output, input_path, overwrite)
   elif config is not None:
     raise CheckpointError(
-      "--base brings its settings: leave out --preset and --config"
+      "--base has its own settings: drop --preset and --config"
     )
   else:
     generator, frozen = checkpoint.load_generator(base)
@@ -193,8 +194,7 @@ def convert(
       None,
     ):
       raise CheckpointError(
-        "holds no LoRA pairs, so --base, --adapter_output "
-        "and --lora_alpha have no meaning"
+        "has no LoRA pairs; drop --base, --adapter_output and --lora_alpha"
       )
     if frozen is not None:
       converted = _rebased(converted, frozen, base, log)
@@ -252,7 +252,7 @@ def read_generator(
     if config is None:
       config = settings.read(found, warn)
     else:
-      log("settings as given, not those in the file")
+      log("using the given settings, not those in the file")
   tensors, pairs = wrapped.split(
     generator_tensors(torch_reader.state_dict(found), network, warn)
   )
@@ -277,7 +277,7 @@ def read_generator(
 
 
 def load_settings(path: str) -> GeneratorConfig:
-  """Reads a config.json, of a checkpoint folder or the generator's alone.
+  """Reads a config.json, of a checkpoint folder or of a generator alone.
 
   Raises:
     CheckpointError: names the file and the field.
@@ -296,7 +296,7 @@ def load_settings(path: str) -> GeneratorConfig:
 
 
 def _tensors_or_record(data: bytes) -> Any:
-  """What a file's bytes hold, in whichever format."""
+  """The contents of a file's bytes, in any of the formats."""
   if safetensors_reader.is_safetensors(data):
     return safetensors_reader.loads(data)
   return torch_reader.loads(data)
@@ -337,8 +337,8 @@ def _find_network(value: Any, network: str) -> Any:
       if isinstance(item, (dict, ObjectRecord))
     ]
     raise CheckpointError(
-      f"holds no network {network}; it has {some_of(map(bare, others))} "
-      "(choose with --network)"
+      f"has no network {network}; it has {some_of(map(bare, others))} "
+      "(choose one with --network)"
       if others
       else "holds no tensors"
     )
@@ -350,23 +350,23 @@ def generator_tensors(
 ) -> dict[str, TensorRecord]:
   """The tensors of a generator by its own names.
 
-  Tools put a prefix before all names (`module.`, `_orig_mod.`, `G_ema.`), or
-  keep the generator among other things of theirs. Where a generator begins is
-  told by a tensor that each has.
+  Tools add a prefix to all names (`module.`, `_orig_mod.`, `G_ema.`), or store
+  the generator among other modules. A tensor that every generator has reveals
+  the prefix.
 
   Args:
     tensors: the tensors of a state dict.
     network: name of the network, if there are several prefixes.
     warn: called with a line about tensors that are left out.
 
-  Raises: CheckpointError: there are several, and none is `network`.
+  Raises: CheckpointError: there are several generators, and none is `network`.
   """
   plain = map(wrapped.plain_name, tensors)
   prefixes = sorted(
     {name.partition(_BEGINNING)[0] for name in plain if _BEGINNING in name}
   )
   if not prefixes:
-    return tensors  # what is missing is told by those who look for it
+    return tensors  # the caller reports what is missing
   wanted = prefixes
   if len(prefixes) > 1:
     accepted = (network, *(_ALIASES if network == DEFAULT_NETWORK else ()))
@@ -375,7 +375,7 @@ def generator_tensors(
       if wanted:
         break
     if not wanted and "" in prefixes:
-      wanted = [""]  # the file's own; others are beside it
+      wanted = [""]  # the one without a prefix
   if len(wanted) != 1:
     raise CheckpointError(
       f"holds several generators, {some_of(map(bare, prefixes))} (choose one "
@@ -391,7 +391,7 @@ def generator_tensors(
       others.append(bare(name))
   if others:
     warn(
-      f"{len(others)} tensors are not of the generator and left out: "
+      f"leaving out {len(others)} tensors that are not the generator's: "
       f"{some_of(others, most=3)}"
     )
   return own
@@ -414,7 +414,7 @@ def expected_tensors(config: GeneratorConfig) -> _Expected:
 def fitting_preset(
   tensors: Mapping[str, TensorRecord], log: _Log
 ) -> GeneratorConfig:
-  """The only published settings that the shapes allow."""
+  """The only published settings that fit the shapes."""
   fitting = {
     name: config
     for name, config in PRESETS.items()
@@ -426,23 +426,23 @@ def fitting_preset(
       key=lambda found: sum(map(len, found.values())),
     )
     raise CheckpointError(
-      "does not tell its settings, and its tensors are of no published "
-      "generator; compared with the nearest: "
+      "has no settings, and its tensors do not fit any published generator; "
+      "compared with the closest one: "
       f"{list_mismatches(wrong)} (give the settings with --config)"
     )
   if len(set(fitting.values())) > 1:
     raise CheckpointError(
-      "does not tell its settings, and its shapes fit several published "
-      f"ones: choose with --preset, one of {', '.join(fitting)}"
+      "has no settings, and its shapes fit several published generators: "
+      f"choose one with --preset: {', '.join(fitting)}"
     )
-  log(f"settings of {' / '.join(fitting)}, the only published ones that fit")
+  log(f"using the settings of {' / '.join(fitting)}, the only ones that fit")
   return next(iter(fitting.values()))
 
 
 def _mismatches(
   config: GeneratorConfig, tensors: Mapping[str, TensorRecord]
 ) -> dict[str, list[str]]:
-  """What of a generator's tensors does not fit its settings."""
+  """A generator's tensors that do not fit its settings, by heading."""
   expected = expected_tensors(config)
   filters = names.filter_names(expected)
   return find_mismatches(
@@ -454,7 +454,7 @@ def _mismatches(
 def find_mismatches(
   expected: Mapping[str, Sequence[int]], tensors: Mapping[str, TensorRecord]
 ) -> dict[str, list[str]]:
-  """Tensors that are missing, extra or of another shape, by heading.
+  """Tensors that are missing, extra or of the wrong shape, by heading.
 
   Args:
     expected: shapes by name.
@@ -465,7 +465,7 @@ def find_mismatches(
     "not part of the model": [
       bare(name) for name in tensors if name not in expected
     ],
-    "of another shape": [
+    "of the wrong shape": [
       f"{name} {describe_shape(tensors[name].shape)} (expected "
       f"{describe_shape(shape)})"
       for name, shape in expected.items()
@@ -480,10 +480,10 @@ def check_fit(
   expected: Mapping[str, Sequence[int]],
   tensors: Mapping[str, TensorRecord],
 ):
-  """Refuses tensors that are not those of a network.
+  """Refuses tensors that do not fit a network.
 
   Args:
-    title: name of the network for the message.
+    title: the network's name, for the message.
     expected: shapes by name.
     tensors: the tensors of a file.
 
@@ -497,7 +497,7 @@ def check_fit(
 
 
 def list_mismatches(mismatches: Mapping[str, list[str]]) -> str:
-  """A line of what does not fit; headings without entries are left out."""
+  """One line that lists mismatches; headings without entries are left out."""
   return "; ".join(
     f"{len(wrong)} {heading}: {some_of(wrong, most=3)}"
     for heading, wrong in mismatches.items()
@@ -511,24 +511,23 @@ def list_mismatches(mismatches: Mapping[str, list[str]]) -> str:
 def _fill(
   config: GeneratorConfig, tensors: Mapping[str, TensorRecord], warn: _Log
 ) -> dict[str, Any]:
-  """Every parameter and buffer of the model; every tensor is used."""
+  """All parameters and buffers of the model; every tensor is used."""
   mismatches = _mismatches(config, tensors)
   if mismatches:
     raise CheckpointError(
       f"the tensors do not fit the settings: {list_mismatches(mismatches)}"
     )
   if any(tensor.dtype == np.float64 for tensor in tensors.values()):
-    warn("float64 tensors are rounded to float32")
+    warn("rounding float64 tensors to float32")
   expected = expected_tensors(config)
   leaves = {}
   for name, tensor in tensors.items():
     array = read_floats(name, tensor)
     if name not in expected:
-      # A filter: the model has it built in, so it must be the same one.
+      # The model has this filter built in, so it must be the same one.
       if not np.array_equal(array, names.RESAMPLE_FILTER):
         raise CheckpointError(
-          f"{name} is not the [1, 3, 3, 1] filter, which "
-          "is the only one supported"
+          f"{name}: only the [1, 3, 3, 1] filter is supported"
         )
       continue
     place, _ = expected[name]
@@ -537,14 +536,14 @@ def _fill(
 
 
 def read_floats(name: str, tensor: TensorRecord) -> np.ndarray:
-  """The float32 array of a tensor out of a file.
+  """The float32 array of a tensor from a file.
 
   Raises:
     CheckpointError: it is not floating point, or not finite.
   """
   if tensor.dtype not in _FLOATS:
     raise CheckpointError(f"{name} is {tensor.dtype}, not floating point")
-  with np.errstate(over="ignore"):  # what overflows is refused below
+  with np.errstate(over="ignore"):  # overflow is refused below
     array = tensor.numpy().astype(np.float32, copy=False)
   if not np.isfinite(array).all():
     raise CheckpointError(
@@ -563,22 +562,22 @@ def _read_adapter(
   found: Any,
   alpha: float | None,
 ) -> Adapter:
-  """The pairs and how they count; offsets are zero.
+  """The adapter with these pairs; its offsets are zero.
 
   Args:
     config: the generator's config.
     pairs: the LoRA pairs, see `wrapped.split`.
     found: the module's record, or a state dict.
-    alpha: LoRA's alpha, instead of the record's.
+    alpha: LoRA's alpha; None: the record's.
   """
   lora_config = wrapped.fitting_lora(config, pairs)
   expected = wrapped.expected_pairs(config, lora_config)
   wrong = {
     "missing": [name for name in expected if name not in pairs],
-    "of layers that have none": [
+    "of layers without pairs": [
       bare(name) for name in pairs if name not in expected
     ],
-    "of another shape": [
+    "of the wrong shape": [
       f"{name} {describe_shape(pairs[name].shape)} "
       f"(expected {describe_shape(wrapped.torch_shape(shape))})"
       for name, (_, shape) in expected.items()
@@ -594,8 +593,8 @@ def _read_adapter(
     alpha = wrapped.stated_alpha(found, lora_config.rank)
   if alpha is None:
     raise CheckpointError(
-      "does not tell LoRA's alpha: give it with "
-      "--lora_alpha (the paper's runs had 1)"
+      "does not contain LoRA's alpha: give it with --lora_alpha (the paper's "
+      "runs used 1)"
     )
   leaves = {
     path: np.zeros(shape, np.float32)
@@ -611,14 +610,14 @@ def _read_adapter(
 def _rebased(
   converted: Converted, base: Mapping[str, Any], folder: str, log: _Log
 ) -> Converted:
-  """The same person as an adapter of what training started from.
+  """The same person as an adapter of the generator that training started from.
 
   Args:
-    converted: its biases, noise strengths and decoder may differ from the
-      base's: that becomes the adapter's offsets. Nothing else may.
-    base: {"params": …, "buffers": …}.
-    folder: the base's, for messages.
-    log: called with a warning about what the adapter cannot hold.
+    converted: the person. Differences from the base in biases, noise strengths
+      and decoder become the adapter's offsets; nothing else may differ.
+    base: the base's variables, {"params": …, "buffers": …}.
+    folder: the base's folder, for messages.
+    log: called with a warning about changes that the adapter cannot hold.
 
   Raises:
     CheckpointError: names the first weight that differs.
@@ -629,7 +628,7 @@ def _rebased(
     place: np.asarray(leaf) for place, leaf in names.flatten(base).items()
   }
   for place, weight in weights.items():
-    with np.errstate(over="ignore"):  # what overflows is refused by the file
+    with np.errstate(over="ignore"):  # overflow is refused when it is saved
       difference = tuned[place] - weight
     offset = (*place.path[:-1], place.path[-1] + OFFSET)
     if place.collection == "params" and offset in leaves:
@@ -640,10 +639,11 @@ def _rebased(
     name = names.torch_name(place)
     if place.path[-1] != "w_avg":
       raise CheckpointError(
-        f"was not tuned from {folder}, whose {name} is another (a wrong --base)"
+        f"was not tuned from {folder}, whose {name} differs; give another "
+        "--base"
       )
-    # Training may track it, but only truncation looks at it.
-    log(f"warning: {name} is not that of {folder}, which stays in force")
+    # Training may track it, but only truncation uses it.
+    log(f"warning: {name} differs from that of {folder}, which is kept")
   return dataclasses.replace(
     converted,
     variables=names.unflatten(weights),
@@ -658,9 +658,9 @@ def _save_both(converted: Converted, output: str, adapter_output: str):
   """Writes the generator and its adapter; both of them or neither.
 
   Args:
-    converted: a generator and its adapter.
-    output: the folder; replaced if it exists.
-    adapter_output: the file; replaced if it exists.
+    converted: a generator with an adapter.
+    output: the generator's folder; replaced if it exists.
+    adapter_output: the adapter's file; replaced if it exists.
   """
   folder = pathlib.Path(output).expanduser().absolute()
   with contextlib.ExitStack() as stack:
@@ -676,7 +676,7 @@ def _save_both(converted: Converted, output: str, adapter_output: str):
         checkpoint.save_generator(
           new, converted.config, converted.variables, source=converted.source
         )
-      except CheckpointError as error:  # it names a folder nobody asked for
+      except CheckpointError as error:  # it names the temporary folder
         raise CheckpointError(str(error).removeprefix(f"{new}: ")) from None
       digest = checkpoint.generator_digest(new)
       stack.enter_context(_in_place(new, folder, old))
@@ -687,7 +687,7 @@ def _save_both(converted: Converted, output: str, adapter_output: str):
 def _in_place(
   new: pathlib.Path, place: pathlib.Path, old: pathlib.Path
 ) -> Iterator[None]:
-  """Moves a folder to its place, and back again if the block fails.
+  """Moves a folder into place, and back again if the block fails.
 
   Args:
     new: the folder.
@@ -701,7 +701,7 @@ def _in_place(
     new.rename(place)
     undo.callback(place.rename, new)
     yield
-    undo.pop_all()  # all went well: nothing is undone
+    undo.pop_all()  # success: nothing to undo
 
 
 def _save_adapter(converted: Converted, path: str, base_digest: str):
@@ -721,13 +721,13 @@ def _save_adapter(converted: Converted, path: str, base_digest: str):
 def _check_adapter_output(
   path: str, folder: str, input_path: str, overwrite: bool
 ):
-  """Refuses what must not be replaced.
+  """Refuses an adapter's path that must not be written.
 
   Args:
     path: the adapter's path.
     folder: the checkpoint folder that it belongs to.
     input_path: the file to convert.
-    overwrite: an adapter that exists may be replaced.
+    overwrite: whether an existing adapter may be replaced.
   """
   with naming(path):
     _check_encoding(path)
@@ -755,11 +755,13 @@ def _check_encoding(path: str):
   try:
     path.encode("utf-8")
   except UnicodeEncodeError:
-    raise CheckpointError("is not a name in UTF-8, which Orbax needs") from None
+    raise CheckpointError(
+      "is not valid UTF-8, which Orbax needs (choose another name)"
+    ) from None
 
 
 def _check_output(output: str, input_path: str, overwrite: bool):
-  """Refuses before any work what would fail, or be regretted, after it."""
+  """Refuses an output that would fail or destroy the input, before any work."""
   with naming(output):
     _check_encoding(output)
     if not os.path.lexists(output):
@@ -768,7 +770,7 @@ def _check_output(output: str, input_path: str, overwrite: bool):
       raise CheckpointError("exists already (--overwrite replaces it)")
     if _is_inside(input_path, output):
       raise CheckpointError(
-        "holds the input, so it is not replaced (choose another --output)"
+        "contains the input, so it is not replaced (choose another --output)"
       )
   checkpoint.check_replaceable(output)
 
@@ -782,7 +784,7 @@ def _summary(config: GeneratorConfig) -> str:
 
 
 def _contents(converted: Converted, base: str | None) -> Iterator[str]:
-  """Lines on what was written: numbers by part."""
+  """Lines about what was written: parameter counts by part."""
   if base is None:
     counts = converted.counts()
     counts["total"] = sum(counts.values())
@@ -816,15 +818,15 @@ def main(argv: list[str]) -> int:
   flags.DEFINE_string(
     "adapter_output",
     None,
-    "Adapter to create (.safetensors), if the file "
-    f"has LoRA pairs; OUTPUT{_ADAPTER_SUFFIX} if not given.",
+    "Adapter file to create (.safetensors), if the file has LoRA pairs; "
+    f"default: OUTPUT{_ADAPTER_SUFFIX}.",
     flag_values=values,
   )
   flags.DEFINE_string(
     "base",
     None,
-    "Folder of the generator that My3DGen's training started "
-    "from: only the adapter is written, for that generator.",
+    "Folder of the generator that My3DGen's training started from; only an "
+    "adapter for that generator is written.",
     flag_values=values,
   )
   flags.DEFINE_string(
@@ -836,14 +838,14 @@ def main(argv: list[str]) -> int:
   flags.DEFINE_string(
     "preset",
     None,
-    "Settings by the name of a published checkpoint, "
-    f"instead of those in the file: {', '.join(PRESETS)}.",
+    "Name of the published checkpoint to take the settings of, instead of "
+    f"those in the file: {', '.join(PRESETS)}.",
     flag_values=values,
   )
   flags.DEFINE_string(
     "config",
     None,
-    "Settings from a config.json, instead of those in the file.",
+    "File of settings (config.json), instead of those in the input.",
     flag_values=values,
   )
   flags.DEFINE_float(
@@ -870,7 +872,9 @@ def main(argv: list[str]) -> int:
       except ConfigError as error:
         raise CheckpointError(f"--lora_alpha: {error}") from None
     if values.preset and values.config:
-      raise CheckpointError("--preset and --config exclude each other")
+      raise CheckpointError(
+        "--preset and --config exclude each other; give one"
+      )
     if values.preset:
       try:
         config = preset(values.preset)

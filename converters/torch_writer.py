@@ -1,7 +1,7 @@
 """Writes state dicts that torch.load reads, without torch.
 
 The file is a zip whose `data.pkl` rebuilds the tensors from `data/<key>`, as
-torch.save writes it since 1.6. The few pickle instructions it needs are
+torch.save has written since 1.6. The few pickle instructions that it needs are
 written by hand.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 _PREFIX = "archive"
 _ALIGNMENT = 64  # bytes; torch maps storages into memory
-_PADDING_ID = 0x4246  # of the zip extra field that aligns; any free one
+_PADDING_ID = 0x4246  # id of the zip extra field for alignment; any unused one
 _LOCAL_HEADER_SIZE = 30
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same tensors give the same file
 
@@ -23,7 +23,7 @@ def write_state_dict(file: BinaryIO, tensors: Mapping[str, np.ndarray]):
   """Writes float32 tensors.
 
   Args:
-    file: open for writing, seekable.
+    file: a seekable file, open for writing.
     tensors: torch name → float32 array in torch's layout.
   """
   with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
@@ -35,7 +35,7 @@ def write_state_dict(file: BinaryIO, tensors: Mapping[str, np.ndarray]):
 
 
 def _write(archive: zipfile.ZipFile, name: str, data: bytes):
-  """Adds an entry whose data start at a multiple of the alignment."""
+  """Adds an entry whose data starts at a multiple of the alignment."""
   info = zipfile.ZipInfo(f"{_PREFIX}/{name}", _EPOCH)
   start = (
     archive.fp.tell() + _LOCAL_HEADER_SIZE + len(info.filename.encode()) + 4

@@ -1,14 +1,15 @@
-"""Generators as My3DGen's training keeps them: in wrappers, with LoRA pairs.
+"""Generators as saved by My3DGen's training: in wrappers, with LoRA pairs.
 
 Networks, blocks and layers are inside wrappers, each of which adds a segment
-to the names below it. A layer's wrapper also holds the layer's pair:
+to the names below it. A layer's wrapper also contains the layer's pair:
 
     backbone.synthesis.synthesis.b8.synthesis_block.conv0.synthesis_layer.bias
     backbone.synthesis.synthesis.b8.synthesis_block.conv0.lora_A  [rho, I k k]
     backbone.synthesis.synthesis.b8.synthesis_block.conv0.lora_B  [O, rho]
 
-without them `backbone.synthesis.b8.conv0.bias`, EG3D's own name. In LoRA's
-original layout the pair of a convolution is [rho, I k] and [O k, rho].
+Without wrappers, the bias is `backbone.synthesis.b8.conv0.bias`, EG3D's own
+name. In LoRA's original layout, a convolution's pair is [rho, I k] and
+[O k, rho].
 """
 
 import collections
@@ -27,7 +28,7 @@ from my3dgen_jax import lora
 from my3dgen_jax.config import GeneratorConfig, LoraConfig, MAX_SIZE
 from my3dgen_jax.errors import CheckpointError
 
-LAYOUTS = ("kernel", "rank", "original")  # of LoraConfig.conv_rank
+LAYOUTS = ("kernel", "rank", "original")  # values of LoraConfig.conv_rank
 
 _SEGMENTS = frozenset(
   {
@@ -41,8 +42,8 @@ _SEGMENTS = frozenset(
 _BACKBONE = "backbone.synthesis."
 _WRAPPED_BACKBONE = "backbone.synthesis.synthesis."
 _PAIR = {"lora_A": "lora_a", "lora_B": "lora_b"}
-_ALPHA_REMEDY = "--lora_alpha settles it"
-_TOO_LARGE = 1e30  # float32 ends not far above
+_ALPHA_REMEDY = "give the value with --lora_alpha"
+_TOO_LARGE = 1e30  # near the largest float32
 _KERNEL = names.FlaxPath("params", ("kernel",))
 
 Path = tuple[str, ...]
@@ -50,7 +51,7 @@ Tensors = dict[str, TensorRecord]
 
 
 def plain_name(name: str) -> str:
-  """A tensor's name as it would be without wrappers."""
+  """A tensor's name without the segments of wrappers."""
   if name.startswith(_WRAPPED_BACKBONE):
     name = name.replace(_WRAPPED_BACKBONE, _BACKBONE, 1)
   return ".".join(
@@ -59,21 +60,21 @@ def plain_name(name: str) -> str:
 
 
 def split(tensors: Mapping[str, TensorRecord]) -> tuple[Tensors, Tensors]:
-  """Parts a generator's own tensors from the LoRA pairs, by plain names.
+  """Separates a generator's own tensors from the LoRA pairs, by plain names.
 
   Args:
     tensors: the tensors of a wrapped or a plain generator.
 
-  Returns: the own tensors; the pairs, none where there are no wrappers.
+  Returns: the generator's tensors; the pairs, empty without wrappers.
   Raises:
-    CheckpointError: two tensors have one plain name; there are wrappers, but
-      no pairs.
+    CheckpointError: two tensors have the same plain name, or there are wrappers
+      but no pairs.
   """
   plain: Tensors = {}
   for name, tensor in tensors.items():
     if plain.setdefault(plain_name(name), tensor) is not tensor:
       raise CheckpointError(
-        f"two tensors are called {describe(plain_name(name))}"
+        f"two tensors are named {describe(plain_name(name))}"
       )
   pairs = {
     name: plain.pop(name)
@@ -82,8 +83,8 @@ def split(tensors: Mapping[str, TensorRecord]) -> tuple[Tensors, Tensors]:
   }
   if not pairs and any(name not in plain for name in tensors):
     raise CheckpointError(
-      "its layers are wrapped as in My3DGen's training, "
-      "but there is no lora_A or lora_B"
+      "has layers in My3DGen's wrappers, but no lora_A or lora_B; is the file "
+      "complete?"
     )
   return plain, pairs
 
@@ -112,13 +113,13 @@ def expected_pairs(
 
 
 def torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-  """The shape in torch of a member of a pair, [..., in, out] in Flax."""
+  """The shape in torch of one matrix of a pair, [..., in, out] in Flax."""
   *taps, inputs, outputs = shape
   return outputs, inputs * math.prod(taps)
 
 
 def to_flax(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-  """Turns a member of a pair into Flax's layout; values are untouched.
+  """Permutes one matrix of a pair to Flax's layout; values do not change.
 
   Args:
     array: torch's array, of shape `torch_shape(shape)`.
@@ -132,14 +133,14 @@ def to_flax(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def fitting_lora(
   config: GeneratorConfig, pairs: Mapping[str, TensorRecord]
 ) -> LoraConfig:
-  """Rank and layout, as the shapes tell; alpha, which they do not, is 1.
+  """Rank and layout by the pairs' shapes; alpha, which they do not tell, is 1.
 
   Args:
     config: the generator's config.
-    pairs: the LoRA pairs, see `split`; a majority decides.
+    pairs: the LoRA pairs, see `split`; the majority decides.
 
   Raises:
-    CheckpointError: there is no telling.
+    CheckpointError: no pair tells the rank.
   """
   # An affine layer's rho is the rank in every layout.
   ranks = collections.Counter(
@@ -151,7 +152,7 @@ def fitting_lora(
   )
   if not ranks:
     raise CheckpointError(
-      "no lora_A of an affine layer, which would tell the rank"
+      "has no lora_A of an affine layer, which tells the rank"
     )
   ((rank, _),) = ranks.most_common(1)
 
@@ -167,13 +168,13 @@ def fitting_lora(
 
 
 def stated_alpha(generator: ObjectRecord, rank: int) -> float | None:
-  """LoRA's alpha by what the layers' wrappers say of themselves.
+  """LoRA's alpha, as stored in the layers' wrappers.
 
   Args:
-    generator: the module's record, its tensors found sound.
+    generator: the module's record, with tensors that were checked.
     rank: LoRA's rank, from the tensors' shapes.
 
-  Returns: alpha; None if no wrapper tells it.
+  Returns: alpha; None if no wrapper has it.
   Raises:
     CheckpointError: their values are not numbers, or disagree.
   """
@@ -190,8 +191,8 @@ def stated_alpha(generator: ObjectRecord, rank: int) -> float | None:
         )
     if values.get("r", rank) != rank:
       raise CheckpointError(
-        f"{name}r is {values['r']}, but the shapes are of "
-        f"rank {rank} ({_ALPHA_REMEDY})"
+        f"{name}r is {values['r']}, but the shapes have rank {rank} "
+        f"({_ALPHA_REMEDY})"
       )
     if "lora_alpha" in values:
       told[f"{name}lora_alpha"] = float(values["lora_alpha"])
@@ -211,7 +212,7 @@ def stated_alpha(generator: ObjectRecord, rank: int) -> float | None:
 def _adapted_layers(
   prefix: str, module: ObjectRecord
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-  """The name, with a dot, and the state of every wrapper that has a pair."""
+  """The name, with a final dot, and the state of every wrapper with a pair."""
   if not _PAIR.keys().isdisjoint(module.state.get("_parameters", ())):
     yield prefix, module.state
   for name, child in module.state.get("_modules", {}).items():

@@ -1,8 +1,8 @@
-"""Reads the zip files of torch.save, trusting none of their numbers.
+"""Reads the zip files of torch.save without trusting any of their numbers.
 
 Python's own `zipfile` follows local offsets and sizes into overlapping
-entries and expands without bound; a checkpoint needs so little of the format
-that checking all of it is shorter than guarding that.
+entries and expands without bound. A checkpoint needs so little of the format
+that checking it fully is shorter than guarding `zipfile`.
 
 Source: PKWARE APPNOTE 6.3 (sections 4.3.7, 4.3.12-4.3.16, 4.5.3).
 """
@@ -26,8 +26,8 @@ _LONGEST_COMMENT = 2**16 - 1
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _STORED, _DEFLATED = 0, 8
 
-# torch stores its entries as they are. Weights hardly shrink, so a file that
-# was packed again by hand stays far below these.
+# torch stores its entries uncompressed. Weights hardly compress, so a file that
+# was repacked by hand stays far below these.
 _MAX_ENTRY_RATIO = 100
 _SMALL_ENTRY = 2**16  # below this the ratio does not matter
 _MAX_TOTAL_RATIO = 20
@@ -40,7 +40,7 @@ class _Entry:
   crc: int
   packed_size: int
   size: int
-  start: int  # of the data
+  start: int  # position of the data
 
 
 class ZipArchive:
@@ -50,7 +50,7 @@ class ZipArchive:
     """Checks the whole directory.
 
     Raises:
-      CheckpointError: the archive is damaged or built to do harm.
+      CheckpointError: the archive is damaged or malicious.
     """
     self._data = memoryview(data)
     self._entries: dict[str, _Entry] = {}
@@ -58,9 +58,7 @@ class ZipArchive:
     directory_start, directory, count = _find_directory(data)
     for entry, header in self._parse(directory, count):
       if entry.name in self._entries:
-        raise CheckpointError(
-          f"zip entry {describe(entry.name)} is there twice"
-        )
+        raise CheckpointError(f"zip entry {describe(entry.name)} occurs twice")
       self._entries[entry.name] = entry
       spans.append((header, entry.start + entry.packed_size, entry.name))
     spans.sort()
@@ -68,14 +66,15 @@ class ZipArchive:
     for (_, end, name), limit in zip(spans, ends):
       if end > limit:
         raise CheckpointError(
-          f"zip entry {describe(name)} overlaps what follows it"
+          f"zip entry {describe(name)} overlaps the next one"
         )
     total = sum(entry.size for entry in self._entries.values())
     if total > _MAX_TOTAL_RATIO * len(data) + _SMALL_ENTRY:
       raise CheckpointError(
         f"the zip expands to {total} bytes from {len(data)} (a zip bomb)"
       )
-    # torch.serialization.set_crc32_options(False) leaves every sum at zero.
+    # After torch.serialization.set_crc32_options(False), all checksums are
+    # zero.
     self._has_sums = any(entry.crc for entry in self._entries.values())
 
   def __contains__(self, name: str) -> bool:
@@ -85,10 +84,10 @@ class ZipArchive:
     return iter(self._entries)
 
   def read(self, name: str) -> memoryview:
-    """The contents of an entry; no copy where it is stored as it is.
+    """The contents of an entry, without a copy if it is not compressed.
 
     Raises:
-      CheckpointError: there is no such entry, or it is damaged.
+      CheckpointError: the entry does not exist, or is damaged.
     """
     if name not in self._entries:
       raise CheckpointError(f"zip entry {describe(name)} is missing")
@@ -105,7 +104,7 @@ class ZipArchive:
   def _parse(
     self, directory: bytes, count: int
   ) -> Iterator[tuple[_Entry, int]]:
-    """Every entry, with the position of its local header."""
+    """All entries, with the positions of their local headers."""
     position = found = 0
     while position < len(directory):
       if (
@@ -155,7 +154,7 @@ class ZipArchive:
       raise CheckpointError("the zip directory is damaged")
 
   def _data_start(self, header: int, raw_name: bytes) -> int:
-    """Where an entry's data start, from its local header."""
+    """The position of an entry's data, from its local header."""
     if header + _LOCAL.size > len(self._data):
       raise CheckpointError("a zip entry lies outside the file")
     fields = _LOCAL.unpack_from(self._data, header)
@@ -173,7 +172,9 @@ def _find_end(data: bytes) -> tuple[int, tuple]:
   while True:
     position = data.rfind(b"PK\x05\x06", lowest, position)
     if position < 0:
-      raise CheckpointError("the zip has no directory (cut short?)")
+      raise CheckpointError(
+        "the zip has no directory; the file may be truncated, download it again"
+      )
     if position + _END.size <= len(data):
       *fields, comment_size = _END.unpack_from(data, position)[1:]
       if position + _END.size + comment_size == len(data):
@@ -195,17 +196,17 @@ def _find_directory(data: bytes) -> tuple[int, bytes, int]:
   if disk or first_disk or here != count:
     raise CheckpointError("the zip is one of several parts")
   if start + size != end:
-    raise CheckpointError("the zip directory is damaged or cut short")
+    raise CheckpointError("the zip directory is damaged or truncated")
   return start, data[start : start + size], count
 
 
 def _safe_name(raw: bytes) -> str:
-  """An entry's name, which may not lead out of the archive."""
+  """An entry's name, which must not point outside the archive."""
   try:
     name = raw.decode("utf-8")
   except UnicodeDecodeError:
     raise CheckpointError(
-      f"zip entry {describe(raw)}: the name is not a text"
+      f"zip entry {describe(raw)}: the name is not UTF-8"
     ) from None
   parts = name.removesuffix("/").split("/")
   if (
@@ -235,17 +236,17 @@ def _wide_numbers(name: str, extra: bytes, numbers: list[int]) -> list[int]:
       return numbers
     position += size
   if missing:
-    raise CheckpointError(f"zip entry {describe(name)} does not tell its size")
+    raise CheckpointError(f"zip entry {describe(name)} has no size")
   return numbers
 
 
 def _check_sizes(entry: _Entry):
-  """Refuses what expands beyond reason before anything is expanded."""
+  """Refuses an entry that would expand excessively, before expanding it."""
   shown = describe(entry.name)
   if entry.method not in (_STORED, _DEFLATED):
     raise CheckpointError(
-      f"zip entry {shown} is packed by method "
-      f"{entry.method}, which torch does not write"
+      f"zip entry {shown} is compressed by method {entry.method}, which torch "
+      "does not use"
     )
   if entry.method == _STORED and entry.size != entry.packed_size:
     raise CheckpointError(f"zip entry {shown} has two different sizes")
@@ -257,7 +258,7 @@ def _check_sizes(entry: _Entry):
 
 
 def _inflate(packed: memoryview, entry: _Entry) -> bytes:
-  """Expands an entry to its declared size and not a byte more."""
+  """Expands an entry to its declared size and no further."""
   stream = zlib.decompressobj(-zlib.MAX_WBITS)
   try:
     contents = stream.decompress(packed, entry.size + 1)
@@ -267,6 +268,6 @@ def _inflate(packed: memoryview, entry: _Entry) -> bytes:
     ) from None
   if len(contents) != entry.size or not stream.eof or stream.unused_data:
     raise CheckpointError(
-      f"zip entry {describe(entry.name)} does not have the size it claims"
+      f"zip entry {describe(entry.name)} does not have its declared size"
     )
   return contents

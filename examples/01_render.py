@@ -1,4 +1,4 @@
-"""A face from the shipped prior, painted once and seen from five sides.
+"""Renders a face of the shipped prior from five cameras, with planes made once.
 
 python examples/01_render.py            writes out/01_render.png
 """
@@ -22,7 +22,7 @@ def main():
   c = cameras.label(yaw, 0.0, generator.config.rendering)
   z = jax.random.normal(jax.random.key(0), (1, generator.config.z_dim))
   ws = jax.jit(generator.map_latents)(variables, z, c[:1])
-  planes = jax.jit(generator.make_planes)(variables, ws)  # once a face
+  planes = jax.jit(generator.make_planes)(variables, ws)  # once per face
   out = jax.jit(generator.render)(variables, planes, ws, c)  # any camera
   print(f"image {out.image.shape}, depth {out.image_depth.shape}")
   strip = jnp.concatenate(list(out.image), axis=1)

@@ -1,4 +1,4 @@
-"""Two people on one base: adapters are saved, loaded, merged and mixed.
+"""Two people on one base: saves, loads, merges and interpolates adapters.
 
 python examples/02_person.py
 """
@@ -16,7 +16,7 @@ base, variables = load_generator(PRIOR)
 
 
 def stand_in(seed, config):
-  """Random changes where tuning would have made a person's."""
+  """Random changes, instead of those that tuning finds for a person."""
   key = jax.random.key(seed)
   tree = lora.init(key, base.config, config)
   return jax.tree.map(
@@ -33,19 +33,19 @@ def main():
   bob = lora.load(OUT / "bob.safetensors", base.config)
   print("numbers of ann:", lora.count(ann.lora).total)
 
-  # Rank, layout and alpha are the adapter's own.
+  # Each adapter has its own rank, layout and alpha.
   generator, own = lora.personal(base, variables, ann)
   z = jax.random.normal(jax.random.key(0), (1, base.config.z_dim))
   c = cameras.label(0.0)[None]
   ws = jax.jit(generator.map_latents)(own, z, c)
   planes = jax.jit(generator.make_planes)(own, ws)
-  # The same with the change in the weights: a plain generator.
+  # The same with merged weights: a plain generator.
   merged = lora.merge_into_params(variables, ann.lora, ann.config)
   again = jax.jit(base.make_planes)(merged, ws)
   print("merged differs by", float(jnp.abs(planes - again).max()))
 
   between, config = lora.interpolate(ann[:2], bob[:2], 0.5)
-  print("half way: rank", config.rank)
+  print("halfway: rank", config.rank)
   changes = lora.relative_change(variables["params"], between, config)
   print({block: f"{change:.2f} %" for block, change in changes.items()})
 

@@ -1,4 +1,4 @@
-"""An adapter tuned by a loop, a loss and an optax chain of one's own.
+"""Tunes an adapter with a custom loop, loss and optax chain.
 
 python examples/03_own_loss.py
 """
@@ -29,7 +29,7 @@ def main(steps=4):
 
   def loss(tree):
     out = personal.synthesize(lora.merge_collections(base, tree), ws, c)
-    edges = lambda x: jnp.abs(x[:, 1:] - x[:, :-1])  # one's own term
+    edges = lambda x: jnp.abs(x[:, 1:] - x[:, :-1])  # a custom term
     return jnp.mean(lpips(out.image, target)) + 0.1 * jnp.mean(
       (edges(out.image) - edges(target)) ** 2
     )
@@ -38,7 +38,7 @@ def main(steps=4):
     optax.clip_by_global_norm(1.0),
     optax.adamw(optax.cosine_decay_schedule(5e-3, steps), weight_decay=1e-4),
   )
-  state = optimizer.init(tree)  # sees the person alone
+  state = optimizer.init(tree)  # only of the adapter
 
   @jax.jit
   def step(tree, state):

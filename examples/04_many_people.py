@@ -1,4 +1,4 @@
-"""One base, four people at once: adapters stacked, `vmap` over them.
+"""Renders four people at once on one base: `vmap` over stacked adapters.
 
 python examples/04_many_people.py
 """
@@ -32,7 +32,10 @@ def main(people=4):
   faces = jax.jit(jax.vmap(face))(stacked)
   first = jax.jit(face)(jax.tree.map(lambda leaf: leaf[0], stacked))
   print(f"{people} people: {faces.shape}")
-  print("alone, the first differs by", float(jnp.abs(faces[0] - first).max()))
+  print(
+    "rendered alone, the first differs by",
+    float(jnp.abs(faces[0] - first).max()),
+  )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Data-parallel gradients of an adapter on a mesh of all devices.
+"""Computes data-parallel gradients of an adapter on a mesh of all devices.
 
 XLA_FLAGS=--xla_force_host_platform_device_count=4 python examples/05_mesh.py
 """
@@ -34,7 +34,7 @@ def main():
     put(tree), put(variables), put(ws, "data"), put(c, "data")
   )
   norm = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(gradient)) ** 0.5
-  print(f"{mesh}: gradient of length {float(norm):.4f}, the same everywhere")
+  print(f"{mesh}: gradient of norm {float(norm):.4f}, the same on all devices")
 
 
 if __name__ == "__main__":

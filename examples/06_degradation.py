@@ -1,4 +1,4 @@
-"""A photo undone from a degradation that the project knows nothing of.
+"""Restores a photo from a custom degradation.
 
 python examples/06_degradation.py       writes out/06_degradation.png
 """
@@ -15,7 +15,7 @@ from my3dgen_jax.demo.shipped import PRIOR
 
 
 def striped(x):
-  """Every second pair of rows is lost, and colors fade."""
+  """Removes every second pair of rows, and fades colors."""
   rows = (jnp.arange(x.shape[1]) // 2) % 2
   return 0.6 * x * rows[:, None, None]
 
@@ -28,7 +28,9 @@ def main(steps=6):
   generator, variables = load_generator(PRIOR)
   c = cameras.label(0.1)[None]
   z = jax.random.normal(jax.random.key(0), (6, generator.config.z_dim))
-  anchors = generator.map_latents(variables, z, c)  # a person's: runs have them
+  anchors = generator.map_latents(
+    variables, z, c
+  )  # a run has a person's anchors
   hull = latents.Hull.of(anchors, beta=0.02)
   show = lambda alpha: (
     generator.synthesize(variables, hull.latents(alpha), c).image

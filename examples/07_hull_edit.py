@@ -1,4 +1,4 @@
-"""A smile within the personal hull, by a direction of the shipped prior.
+"""Edits a smile within the personal hull, with a direction of the prior.
 
 python examples/07_hull_edit.py         writes out/07_hull_edit.png
 """
@@ -27,10 +27,10 @@ def main():
 
   direction = shipped_directions(generator_digest(PRIOR))[0]
   gamma, cosine = hull.coordinates(direction.vector)
-  print(f"{direction.name}: the hull follows it with a cosine of {cosine:.2f}")
+  print(f"{direction.name}: cosine of {cosine:.2f} with the span of the hull")
   alpha = hull.project(anchors[:1] * 0.5 + anchors[1:2] * 0.5)
   least, most = hull.reach(alpha, gamma)
-  print(f"room from {least[0]:.2f} to {most[0]:.2f}")
+  print(f"strengths within the hull: {least[0]:.2f} to {most[0]:.2f}")
 
   strengths = jnp.linspace(least[0], most[0], 5)
   edited = hull.edit(jnp.repeat(alpha, 5, axis=0), gamma, strengths)

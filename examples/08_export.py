@@ -1,4 +1,4 @@
-"""The renderer as a file that needs no Python of ours: `jax.export`.
+"""Exports the renderer to files that do not need this package: `jax.export`.
 
 python examples/08_export.py            writes out/08_planes.bin, …
 """

@@ -1,4 +1,4 @@
-"""An adapter trained as a Flax NNX module.
+"""Trains an adapter as a Flax NNX module.
 
 python examples/09_nnx.py
 """
@@ -33,7 +33,7 @@ def main(steps=3):
   def step(model, optimizer):
     def loss(model):
       out = model(ws, c, method="synthesis", neural_rendering_resolution=32)
-      return jnp.mean((out.image_raw - 0.5) ** 2)  # a paler picture
+      return jnp.mean((out.image_raw - 0.5) ** 2)  # a brighter picture
 
     value, gradient = nnx.value_and_grad(
       loss, argnums=nnx.DiffState(0, adapter)
@@ -46,7 +46,7 @@ def main(steps=3):
   found = nnx.bridge.variables.nnx_attrs_to_linen_vars(
     {name: getattr(model, name) for name in variables["lora"]}
   )
-  print("numbers of the adapter:", lora.count(found["lora"]).total)
+  print("numbers in the adapter:", lora.count(found["lora"]).total)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The renderer with planes and a decoder of one's own: a ball is fitted.
+"""Uses the renderer with custom planes and decoder, to fit a ball.
 
 python examples/10_own_planes.py        writes out/10_own_planes.png
 """
@@ -18,7 +18,7 @@ CONFIG = rendering.RenderConfig(
 
 
 def decoder(params, features):
-  """Features [M, P] to density [M, 1] and color [M, 3] in [0, 1]."""
+  """Maps features [M, P] to density [M, 1] and color [M, 3] in [0, 1]."""
   hidden = jnp.tanh(features @ params["first"])
   return hidden @ params["density"], jax.nn.sigmoid(hidden @ params["color"])
 

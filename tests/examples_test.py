@@ -60,7 +60,7 @@ class ExamplesTest(parameterized.TestCase):
     said = self.run_example("02_person.py")
     (difference,) = re.findall(rf"merged differs by {NUMBER}", said)
     self.assertLess(float(difference), 1e-3)
-    self.assertIn("half way: rank 3", said)
+    self.assertIn("halfway: rank 3", said)
 
   def test_03_own_loss(self):
     self.assert_falls(self.run_example("03_own_loss.py"))
@@ -81,7 +81,9 @@ class ExamplesTest(parameterized.TestCase):
 
   def test_07_hull_edit(self):
     said = self.run_example("07_hull_edit.py")
-    ((least, most),) = re.findall(f"room from {NUMBER} to {NUMBER}", said)
+    ((least, most),) = re.findall(
+      f"within the hull: {NUMBER} to {NUMBER}", said
+    )
     self.assertLess(float(least), 0)
     self.assertGreater(float(most), 0)
     self.assert_picture("07_hull_edit.png", 5)
@@ -97,7 +99,7 @@ class ExamplesTest(parameterized.TestCase):
   def test_09_nnx(self):
     said = self.run_example("09_nnx.py")
     self.assert_falls(said)
-    self.assertIn("numbers of the adapter: ", said)
+    self.assertIn("numbers in the adapter: ", said)
 
   def test_10_own_planes(self):
     self.assert_falls(self.run_example("10_own_planes.py"))

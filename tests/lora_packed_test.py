@@ -475,7 +475,7 @@ class BasisTest(FileCase):
     self.save(dtype="int8", basis=self.fit())
     for output, pattern in (
       (self.basis_path, "is one of the inputs"),
-      (self.folder / "x.basis.safetensors", "by which readers look"),
+      (self.folder / "x.basis.safetensors", "are for shared bases"),
     ):
       with self.assertRaisesRegex(CheckpointError, pattern):
         shrink_adapter.convert(

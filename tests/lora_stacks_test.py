@@ -103,7 +103,7 @@ class StacksTest(absltest.TestCase):
     with self.assertRaisesRegex(CheckpointError, "people.*many=True"):
       lora.load(self.path, TINY)
     lora.save(self.path, self.people[0], CONFIG)
-    with self.assertRaisesRegex(CheckpointError, "holds one adapter, but"):
+    with self.assertRaisesRegex(CheckpointError, "contains one adapter, but"):
       lora.load(self.path, TINY, many=True)
     for people, pattern in (
       (("ann",), "1 names for a stack of 2 people"),

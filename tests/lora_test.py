@@ -358,7 +358,7 @@ class FileTest(parameterized.TestCase):
     ("base_model.model.down.to_q.lora_A.weight", "PEFT"),
     ("lora_unet_down_proj.lora_down.weight", "kohya"),
     ("backbone.synthesis.b4.conv1.lora_A", "PyTorch's names"),
-    ("weight", "does not say which LoRA it is"),
+    ("weight", "LoRA settings"),
   )
   def test_files_of_other_tools(self, name, message):
     safetensors.numpy.save_file({name: np.zeros((4, 64), "f4")}, self.path)

@@ -30,7 +30,7 @@ class AddConfig:
   """What to add, and how to keep it."""
 
   replace: bool = setting(
-    False, "Replace people who are already in the bank; else they are refused."
+    False, "Replace people who are already in the bank, instead of refusing."
   )
   dtype: Literal["float32", "float16"] | None = setting(
     None,
@@ -40,7 +40,7 @@ class AddConfig:
   anchors: bool = setting(
     True,
     "Keep the runs' anchors beside the adapters, for the personal hull; they "
-    "may take more room than the adapter.",
+    "may be larger than the adapter.",
   )
 
 

@@ -119,9 +119,11 @@ def describe_run(folder: _PathLike) -> list[str]:
         for line in summary.get(strangers.WARNINGS, ())
       ]
     except (KeyError, TypeError, ValueError, AttributeError):
-      raise CheckpointError(f"{path}: is not a run's summary") from None
+      raise CheckpointError(
+        f"{path}: damaged, not the summary of a run; personalize again"
+      ) from None
   else:
-    lines.append("unfinished; personalize --resume continues it")
+    lines.append("unfinished; continue it with my3dgen personalize --resume")
   model = GeneratorConfig.from_dict(config["generator"])
   adapter = folder / run_folder.ADAPTER_FILE
   if not adapter.exists():

@@ -50,17 +50,19 @@ class InterpolateConfig:
   frames: int = setting(
     49, "Frames from one anchor to the next, including both, >= 2.", low=2
   )
-  strip: int = setting(9, "Pictures in the strip, at most; >= 1.", low=1)
+  strip: int = setting(
+    9, "Maximum number of pictures in the strip, >= 1.", low=1
+  )
   # Around w_avg if there is no run.
   spherical: bool = setting(
     False,
-    "Follow great circles around the mean of the run's anchors, not lines.",
+    "Follow great circles around the mean of the run's anchors instead of "
+    "lines.",
   )
   camera: Literal["front", "first", "photos", "orbit"] = setting(
     "front",
-    "Cameras: front: the average one; first: the first anchor's; "
-    "photos: from each anchor's to the next one's; orbit: once around the "
-    "front.",
+    "Camera: front: the average one; first: the first anchor's; photos: from "
+    "each anchor's to the next one's; orbit: once around the front.",
   )
   yaw: float = setting(
     0.35, "Largest angle of an orbit to either side, radians."
@@ -133,8 +135,8 @@ def find_photo_latents(
     if anchors is None:
       raise UserError(
         f"{person.name}: a bare checkpoint has no anchors; give "
-        f"{LATENT_SUFFIX} files of launch.invert with --anchors, "
-        "or a run with --run"
+        f"{LATENT_SUFFIX} files of my3dgen invert with --anchors, or a run "
+        "with --run"
       )
     names = (anchors.names[:1] + anchors.names[-1:])[: len(anchors.names)]
   if len(names) < 2:

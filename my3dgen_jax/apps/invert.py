@@ -63,9 +63,9 @@ class InvertConfig:
 
   way: Literal["w", "w+", "hull", "pivot", "encoder"] = setting(
     "pivot",
-    "How to find a photo's latent: w, w+: by projection; hull: in "
-    "the personal hull; pivot: by projection into W, then tuning the "
-    "generator to the photo; encoder: in one or two passes, without steps.",
+    "How to find a photo's latent: w, w+: projection; hull: projection into "
+    "the personal hull; pivot: projection into W, then tuning the generator to "
+    "the photo; encoder: one or two passes, without optimization.",
   )
   # Its space is set by the way.
   projection: ProjectionConfig = part(ProjectionConfig(steps=600), "latent_")

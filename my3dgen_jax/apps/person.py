@@ -155,10 +155,9 @@ class Person:
     fits = encoder is not None and space in (None, encoder.module.config.space)
     if config.init == "encoder" and not fits:
       raise UserError(
-        f"{self.name}: there is no encoder of its base"
-        + (f" for {space}" if space else "")
-        + "; give one with --encoder; python -m "
-        "my3dgen_jax.launch.train_encoder trains one"
+        f"{self.name}: there is no encoder for its base"
+        + (f" to {space}" if space else "")
+        + "; give one with --encoder, or train one with my3dgen train-encoder"
       )
     return dataclasses.replace(config, init="encoder" if fits else None)
 
@@ -343,7 +342,8 @@ def _encoder(
     if found.base_digest != base:
       raise CheckpointError(
         f"{given}: was trained for the generator "
-        f"{found.base_digest[:ID_LENGTH]}, this is {base[:ID_LENGTH]}"
+        f"{found.base_digest[:ID_LENGTH]}, this is {base[:ID_LENGTH]}; give "
+        "another --encoder, or train one with my3dgen train-encoder"
       )
     return found
   for place in () if given == "" else filter(None, places):

@@ -128,7 +128,10 @@ def folders(out: str, albums: Sequence[str]) -> dict[str, str]:
   for album in albums:
     name = os.path.basename(os.path.abspath(os.path.expanduser(album)))
     if not name:
-      raise UserError(f"albums: {album} has no name to give a run")
+      raise UserError(
+        f"albums: {album} has no name for its run's folder; give a folder with "
+        "a name"
+      )
     folder = str(pathlib.Path(out) / name.removesuffix(".zip"))
     if folder in found:
       raise UserError(

@@ -1,6 +1,6 @@
-"""Removes from finished files what identifies the machine that made them.
+"""Removes data that identifies the machine from finished files.
 
-Files written today contain no such thing; this is for files of older versions.
+Current versions do not write such data; this is for files of older versions.
 """
 
 import pathlib
@@ -17,13 +17,14 @@ _EVENTS = re.compile(r"(events\.out\.tfevents\.\d+)\..+\.(\d+\.\d+)")
 
 
 def scrub_adapter(path: pathlib.Path, *, log: Callable[[str], None] = print):
-  """Cuts absolute paths in an adapter's metadata down to their last part.
+  """Reduces absolute paths in an adapter's metadata to their last part.
 
   Args:
-    path: the adapter file; its numbers stay, bit for bit.
-    log: called with a line about what was done.
+    path: the adapter file; its numbers do not change.
+    log: called with a line about the result.
 
-  Raises: CheckpointError: it cannot be read; OSError: it cannot be written.
+  Raises: CheckpointError: the file cannot be read; OSError: it cannot be
+    written.
   """
   with tensor_files.opened(path, "an adapter") as file:
     metadata = dict(file.metadata() or {})
@@ -31,7 +32,7 @@ def scrub_adapter(path: pathlib.Path, *, log: Callable[[str], None] = print):
   clean = without_paths(metadata)
   changed = sorted(name for name in clean if clean[name] != metadata[name])
   if not changed:
-    log(f"{path}: holds no paths")
+    log(f"{path}: contains no paths")
     return
   with replacing(path) as file:
     file.write(tensor_files.encode(tensors, clean))
@@ -39,15 +40,15 @@ def scrub_adapter(path: pathlib.Path, *, log: Callable[[str], None] = print):
 
 
 def scrub_run(folder: pathlib.Path, *, log: Callable[[str], None] = print):
-  """Cleans what of a run is passed on: its adapter and its events' names.
+  """Cleans the files of a run that are shared: its adapter and event files.
 
-  Its config.json and run.flags say where things lie, which --resume needs.
+  config.json and run.flags keep their paths, which --resume needs.
 
   Args:
     folder: the run's folder.
-    log: called with lines about what was done.
+    log: called with lines about the result.
 
-  Raises: CheckpointError: it is not a run; see also `scrub_adapter`.
+  Raises: CheckpointError: the folder is not a run; see also `scrub_adapter`.
   """
   run_folder.read_config(folder)
   if (folder / run_folder.ADAPTER_FILE).exists():

@@ -1,9 +1,8 @@
-"""A head to give away: one HTML file that turns in any browser, offline.
+"""Writes a head as one HTML file that turns in any browser, offline.
 
-The page holds the radiance field itself (`sharing.field`) or Gaussian splats
-(`sharing.cloud`), a picture for browsers that cannot draw them, and a statement
-of what made it. No name of a person or a photo is inside, except for a title
-that was asked for.
+The page contains the radiance field itself (`sharing.field`) or Gaussian splats
+(`sharing.cloud`), a picture for browsers that cannot draw them, and its origin.
+It contains no names of people or photos, except in the given title.
 """
 
 import dataclasses
@@ -42,45 +41,48 @@ from my3dgen_jax.types import Network
 
 SUFFIXES = (".html", ".htm")
 CONTENTS = ("field", "splats")
-_MOST_STOPS = 32  # of a page; a phone reads all of it
+_MOST_STOPS = 32  # per page; phones read the whole page
 _MOST_TITLE = 200  # letters
-_POSTER = 512  # pixels at most
-_HEAD = 4096  # bytes that say whose page it is
+_POSTER = 512  # largest side, pixels
+_HEAD = 4096  # first bytes, which tell a page of this package
 _NAMES = ("latent", "latents")  # in a scene's details, those of photos
 
 
 @dataclasses.dataclass(frozen=True)
 class ShareConfig:
-  """What a page says, and how far its heads turn."""
+  """Settings of a page."""
 
   title: str = setting(
     pages.TITLE, "Title of the page, the only name that it shows."
   )
   stops: int = setting(
     3,
-    "Faces to store from one latent to the next, both counted; in between, the "
-    "page mixes the planes of neighbors, or shows the nearer one's splats.",
+    "Number of faces to store from one latent to the next, including both; in "
+    "between, the page mixes their planes, or shows the nearer one's splats.",
     low=2,
     high=_MOST_STOPS,
   )
   content: Literal["field", "splats"] = setting(
     "field",
-    "Content of the page: field: the radiance field, as it is before "
-    "super-resolution; splats: Gaussian splats fitted to pictures after it.",
+    "Content of the page: field: the radiance field, before super-resolution; "
+    "splats: Gaussian splats, fitted to super-resolved pictures.",
   )
   splats: int = setting(
     20_000,
-    "Largest number of splats of a face, with --content=splats.",
+    "Maximum number of splats per face, with --content=splats.",
     low=MIN_SPLATS,
     high=MAX_SPLATS,
   )
   splat_steps: int = setting(
-    200, "Steps of the splats' fit, one view each.", low=0, high=MAX_STEPS
+    200,
+    "Optimizer steps to fit the splats, one view each.",
+    low=0,
+    high=MAX_STEPS,
   )
   limits: Limits = part(Limits())
 
   def validate(self) -> "ShareConfig":
-    """Checks every field; raises UserError that names one."""
+    """Checks every field; raises UserError that names the invalid one."""
     if self.content not in CONTENTS:
       raise UserError(
         f"content: expected {' or '.join(CONTENTS)}, got {self.content!r}"
@@ -111,16 +113,16 @@ class ShareConfig:
 
 
 class Row(NamedTuple):
-  """Faces that one slider of the page goes along.
+  """The faces of one slider of the page.
 
   Attributes:
-    source: the name that messages use; it is not in the page.
+    source: the row's name in messages; it is not in the page.
     label: the button's text.
     marks: the K faces' names on the slider.
-    first: the number of the one that is shown first.
+    first: number of the face that is shown first.
     generator: the generator of all K faces.
     ws: [K, num_ws, w_dim].
-    c: [25], whose lens is kept.
+    c: [25], camera label with the intrinsics to use.
   """
 
   source: str
@@ -140,17 +142,16 @@ def write_scenes(
   *,
   log: Callable[[str], None] = print,
 ) -> pathlib.Path:
-  """Writes the page of scenes; each is a button of it.
+  """Writes a page of scenes, with one button each.
 
   Args:
-    person: the person whose scenes they are.
-    found: the scenes; a way, and an edit's strengths, become a
-      slider.
+    person: the owner of the scenes.
+    found: the scenes; a path, and an edit's strengths, become a slider.
     config: the page's settings.
     out: the file, see `check_path`.
-    log: called with a line.
+    log: called with a line about the page.
 
-  Returns: the file.
+  Returns: the file's path.
   Raises: UserError: names the argument or the file. OSError: the folder cannot
     be written.
   """
@@ -191,23 +192,23 @@ def write_rows(
   devices: Sequence[jax.Device] = (),
   on_progress: Callable[[int], None] = lambda done: None,
 ):
-  """Writes the page of rows; the file is whole or as it was.
+  """Writes a page of rows; on failure, an existing file is kept.
 
   Args:
-    path: the file.
+    path: the file to write.
     rows: the faces, at least one row.
     config: the page's settings.
-    origin: what made it.
-    devices: the devices that render the views of splats; none: the first one.
-    on_progress: called with how many faces are done.
+    origin: the page's origin.
+    devices: devices to render views for splats on; none: the first one.
+    on_progress: called with the number of finished faces.
 
-  Raises: UserError: names what does not fit. OSError.
+  Raises: UserError: names the setting that does not fit. OSError.
   """
   stops = sum(len(row.ws) for row in rows)
   if stops > _MOST_STOPS:
     raise UserError(
-      f"{path}: {stops} faces are to be stored, at most {_MOST_STOPS} fit a "
-      "page; name fewer latents, or lower --stops"
+      f"{path}: {stops} faces are too many, at most {_MOST_STOPS} fit a page; "
+      "give fewer latents, or lower --stops"
     )
   model = rows[0].generator.module.config
   is_field = config.content == CONTENTS[0]
@@ -237,11 +238,11 @@ def write_rows(
 
 
 def check_path(out: str | os.PathLike) -> pathlib.Path:
-  """Whether a page can be written, before anything is read.
+  """Checks that a page can be written, before anything is read.
 
   Args:
-    out: ends in .html; its folder exists. A page of this package that is there
-      already is replaced, and nothing else.
+    out: the file to write: a name that ends in .html, in an existing folder.
+      Only an existing page of this package is replaced.
 
   Raises: UserError: names the file.
   """
@@ -255,7 +256,7 @@ def check_path(out: str | os.PathLike) -> pathlib.Path:
     with out.open("rb") as file:
       if not pages.is_page(file.read(_HEAD)):
         raise UserError(
-          f"{out}: exists and is not a page of launch.share; give another "
+          f"{out}: exists and is not a page of my3dgen share; give another "
           "name, or remove it"
         )
   return out
@@ -265,9 +266,9 @@ def row_of(network: Network, ws: np.ndarray, c: np.ndarray) -> Row:
   """One face, without a slider.
 
   Args:
-    network: its generator.
+    network: the face's generator.
     ws: [num_ws, w_dim].
-    c: [25], whose lens is kept.
+    c: [25], camera label with the intrinsics to use.
   """
   return Row(
     "the face", "Face 1", ("",), 0, network, np.asarray(ws)[None], np.asarray(c)
@@ -324,12 +325,12 @@ def _clouds(
   devices: Sequence[jax.Device],
   on_progress: Callable[[int], None],
 ) -> list[Cloud]:
-  """The splats of each row, all in one cube, which the page describes once."""
+  """The splats of each row, all in the same cube, which a page states once."""
   stops, done = [], 0
   for row in rows:
     made = []
     for name, ws in zip(_names(row), row.ws):
-      # The fit would divide by what is not finite, and show nothing.
+      # The fit would divide by non-finite numbers, and show nothing.
       if not np.isfinite(ws).all():
         raise UserError(f"{name}: its latent holds numbers that are not finite")
       made.append(
@@ -348,7 +349,7 @@ def _clouds(
 
 
 def _names(row: Row) -> list[str]:
-  """What messages call the faces of a row."""
+  """Names of a row's faces in messages."""
   return [f"{row.source} {mark}".strip() for mark in row.marks]
 
 

@@ -1,8 +1,8 @@
-"""Warnings for real people in what was trained on procedural ones.
+"""Warnings about real people with networks trained on procedural ones.
 
 The demo's prior turns a real face into a painted mask, and its networks find
-strangers alike. Trying is allowed, with a warning, and no score of such
-a network is shown.
+different people similar. This is allowed, with a warning, but scores of such a
+network are not shown.
 """
 
 import os
@@ -13,7 +13,7 @@ from my3dgen_jax.losses import scores
 from my3dgen_jax.models.checkpoint import DEMO, load_config
 from my3dgen_jax.types import Network
 
-WARNINGS = "warnings"  # of a run's summary.json
+WARNINGS = "warnings"  # key in a run's summary.json
 TITLE = "The demo's prior knows no real faces"  # on pictures
 
 KNOWS = "only procedural people, no real ones: it is the demo's"
@@ -30,7 +30,7 @@ _JUDGES = (
 
 
 def is_demo(checkpoint: str | os.PathLike) -> bool:
-  """Whether the demo has trained a generator; raises CheckpointError."""
+  """Whether a generator is the demo's prior; raises CheckpointError."""
   return DEMO in load_config(checkpoint)[1]
 
 
@@ -42,9 +42,9 @@ def warnings(
   Args:
     album: the photos.
     is_demo_prior: whether the generator is the demo's.
-    networks: LPIPS, the identity network; None: there is none.
+    networks: LPIPS and the identity network; None: there is none.
 
-  Returns: lines, none for photos that the demo has drawn.
+  Returns: the warnings, one line each; none for the demo's own photos.
   """
   if album.is_procedural:
     return []

@@ -1,7 +1,7 @@
 """New appearances of a person: random latents of the hull, random cameras.
 
-Whatever is drawn belongs to a number: number i of a seed is the same latent
-and camera in every command, however many others are asked for with it.
+Each picture has a number: number i of a seed is the same latent and camera in
+every command, however many others are requested with it.
 
 Source: My3DGen, section 4.2; MyStyle, section 3.3 (P_0).
 """
@@ -38,25 +38,26 @@ SAMPLES_FILE = "samples.npz"
 SHEET_FILE = "sheet.png"
 SUMMARY_FILE = "summary.json"
 
-_MAX_PICTURES = 100_000  # pictures of a folder
-_MOST_SHEET = 400  # in one picture
-_COLUMNS = 8  # of the sheet
-_TILE = 256  # pixels of a side in the sheet, about
+_MAX_PICTURES = 100_000  # pictures per folder
+_MOST_SHEET = 400  # pictures on the sheet
+_COLUMNS = 8  # columns of the sheet
+_TILE = 256  # approximate side of a picture on the sheet, pixels
 
 
 @dataclasses.dataclass(frozen=True)
 class SynthesizeConfig:
-  """What is drawn."""
+  """Settings of the samples."""
 
   count: int = setting(
-    64, "Pictures to draw, those of the numbers 0 to count - 1.", low=1
+    64, "Number of pictures to render, numbered 0 to count - 1.", low=1
   )
   only: tuple[int, ...] | None = setting(
-    None, "Numbers to draw instead of --count's: 5,17 or 0-3,8."
+    None,
+    "Numbers of the pictures to render, not all of --count: 5,17 or 0-3,8.",
   )
   seed: int = setting(0, "Seed of the appearances, >= 0.", low=0)
   mixed: int = setting(
-    3, "Anchors that share the weight of each latent, >= 1.", low=1
+    3, "Number of anchors that each latent mixes, >= 1.", low=1
   )
   yaw: float = setting(
     0.35, "Largest angle of the cameras to either side, radians."
@@ -68,11 +69,11 @@ class SynthesizeConfig:
     4, "Images at a time, over all devices, >= 1.", low=1
   )
   sheet: int = setting(
-    64, "Pictures of the contact sheet, at most: the first ones; >= 1.", low=1
+    64, "Maximum number of pictures on the contact sheet, >= 1.", low=1
   )
 
   def validate(self) -> "SynthesizeConfig":
-    """Checks every field; raises UserError that names one."""
+    """Checks every field; raises UserError that names the invalid one."""
     for name, low, high in (
       ("count", 1, _MAX_PICTURES),
       ("seed", 0, 2**32 - 1),
@@ -87,12 +88,12 @@ class SynthesizeConfig:
     return self
 
   def numbers(self) -> list[int]:
-    """Those that are asked for, each once, in order."""
+    """The requested numbers, each once, in order."""
     return sorted(set(self.only or ())) or list(range(self.count))
 
 
 class Samples(NamedTuple):
-  """What belongs to numbers.
+  """Latents and cameras of numbers.
 
   Attributes:
     numbers: [M] int64.
@@ -110,7 +111,7 @@ class Samples(NamedTuple):
 def draw(
   person: Person, numbers: Sequence[int], config: SynthesizeConfig
 ) -> Samples:
-  """Latents and cameras of numbers; the cameras have the first anchor's lens.
+  """Latents and cameras of numbers, with the first anchor's intrinsics.
 
   Args:
     person: a person with anchors.
@@ -122,8 +123,8 @@ def draw(
   hull, key = person.hull(0.0), jax.random.key(config.seed)
   lens = jax.numpy.asarray(person.anchors.c[0])
   rendering = person.generator.module.config.rendering
-  # One by one: in products of several rows the last digits of each depend on
-  # how many there are.
+  # One by one: in products of several rows, the last digits depend on the
+  # number of rows.
   rows = [
     _draw(
       key,
@@ -172,7 +173,7 @@ def write_samples(
   *,
   log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-  """Draws new appearances into a folder; pictures that are there stay.
+  """Renders new appearances into a folder; existing pictures are kept.
 
   Args:
     person: a person with anchors.
@@ -181,10 +182,11 @@ def write_samples(
       and `summary.json`, the last three of all pictures in the folder.
     log: called with a line at the end.
 
-  Returns: what `summary.json` holds; "id_sim" is None without an identity
+  Returns: the contents of `summary.json`; "id_sim" is None without an identity
     network or reference photos.
   Raises:
-    UserError: no anchors; or the folder holds pictures of other settings.
+    UserError: there are no anchors, or the folder has pictures of other
+      settings.
     Interrupted: SIGTERM or SIGINT; the same command resumes.
   """
   config.validate()
@@ -230,10 +232,10 @@ def file_name(number: int) -> str:
 def _origin(
   person: Person, config: SynthesizeConfig
 ) -> Callable[..., provenance.Origin]:
-  """A function of the number (or of nothing, for all): what a picture says.
+  """A function from a number (or None, for all) to a picture's origin.
 
-  It tells all that the picture depends on, so that one can be made again, and
-  a folder of others is not taken for this one.
+  The origin has everything that the picture depends on, so that pictures can be
+  reproduced, and a folder of other settings is recognized.
   """
   person.hull(0.0)  # says so where there are no anchors
   made = person.made(
@@ -258,7 +260,7 @@ def _origin(
 def _pictures_there(
   out: pathlib.Path, origin: Callable[..., provenance.Origin]
 ) -> set[int]:
-  """Numbers whose pictures are in a folder; raises UserError: of others."""
+  """Numbers of a folder's pictures; UserError if they have other settings."""
   there = set()
   for path in sorted(out.glob("*.png")):
     match = re.fullmatch(r"(\d{4,10})\.png", path.name)
@@ -297,7 +299,7 @@ def _make_missing(
   origin: Callable[..., provenance.Origin],
   stop: StopRequest,
 ):
-  """Writes the pictures that are not there yet."""
+  """Writes the missing pictures."""
   total = len(samples.numbers)
   rows = [
     row for row, number in enumerate(samples.numbers) if number not in there
@@ -327,7 +329,7 @@ def _make_missing(
 def _scores(
   score: IdentityScore, samples: Samples, out: pathlib.Path, stop: StopRequest
 ) -> list[float]:
-  """ID_sim of each picture on disk, whichever command made it."""
+  """ID_sim of each picture on disk, including those of earlier commands."""
   progress = Progress("identity", len(samples.numbers), "pictures")
   found = []
   for number in samples.numbers:
@@ -341,7 +343,7 @@ def _scores(
 
 
 def _sheet(paths: Sequence[pathlib.Path], numbers: Sequence[int]) -> np.ndarray:
-  """Pictures, made small, with their numbers; uint8 [H, W, 3]."""
+  """A sheet of downscaled pictures with their numbers; uint8 [H, W, 3]."""
   columns = min(_COLUMNS, math.ceil(math.sqrt(len(paths))))
   tiles = []
   for path in paths:

@@ -1,4 +1,4 @@
-"""Trains an encoder for a generator, on pictures of the generator's own."""
+"""Trains an encoder for a generator, on the generator's own pictures."""
 
 import contextlib
 import dataclasses
@@ -76,7 +76,7 @@ _FREE = (
 
 @dataclasses.dataclass(frozen=True)
 class TrainEncoderConfig:
-  """A whole training."""
+  """All settings of a training."""
 
   checkpoint: str = setting(REQUIRED, "Folder of the generator.")
   out: str | None = setting(
@@ -85,16 +85,16 @@ class TrainEncoderConfig:
     "where commands look for the encoder of a generator.",
   )
   lpips: str | None = setting(
-    None, "Folder of LPIPS's weights; none: pictures are not compared by it."
+    None, "Folder of LPIPS's weights; default: none, and LPIPS is not used."
   )
   identity: str | None = setting(
-    None, "Folder of a face recognition network, likewise."
+    None, "Folder of a face recognition network, for --identity_weight."
   )
   devices: int | None = setting(
     None, "Devices of this machine to use; default: all.", low=1
   )
   keep_samples: bool = setting(
-    False, "Leave the rendered pictures in --out at the end."
+    False, "Keep the rendered pictures in --out at the end."
   )
   training: EncoderTrainingConfig = part(EncoderTrainingConfig())
 
@@ -110,16 +110,16 @@ def train_encoder(
   resume: bool = False,
   log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-  """Trains, measures on latents that no step saw, and writes the encoder.
+  """Trains, measures on held-out latents, and writes the encoder.
 
   Args:
     config: the training's settings.
     resume: whether to resume the training in `config.out`.
-    log: called with lines about what happens.
+    log: called with lines of progress.
 
-  Returns: what `quality.json` holds, see `apps.encoder.quality`.
+  Returns: the contents of `quality.json`, see `apps.encoder.quality`.
   Raises:
-    UserError: bad input, in one line; nothing has been written then.
+    UserError: invalid input, in one line; nothing was written.
     Interrupted: SIGTERM or SIGINT; `resume` continues.
   """
   config.validate()
@@ -198,7 +198,7 @@ def train_encoder(
 
 
 def describe(quality: dict[str, Any], out: str | os.PathLike) -> str:
-  """The numbers of a training as text, and where the encoder is."""
+  """The results of a training as text, and the encoder's folder."""
   lines = [
     f"{quality['latents']} latents that no step saw".ljust(36)
     + "".join(f"{title:>10}" for title in ("explained", "LPIPS", "PSNR"))
@@ -237,16 +237,18 @@ def _read_config(out: pathlib.Path) -> dict[str, Any]:
     else {}
   )
   if data.get("kind") != KIND or data.get("format") != FORMAT:
-    raise UserError(f"{out}: does not hold an encoder's training")
+    raise UserError(
+      f"{out}: is not the folder of an encoder's training; choose another --out"
+    )
   return data
 
 
 class Training:
-  """The steps of a training, from the last that was saved.
+  """The steps of a training, starting from the last saved state.
 
   Attributes:
-    encoder: the module.
-    metric: the metric of W, once `run` has begun.
+    encoder: the encoder's module.
+    metric: the metric of W, available once `run` has started.
   """
 
   def __init__(
@@ -258,14 +260,14 @@ class Training:
     networks: dict[str, Network],
     devices: tuple[jax.Device, ...],
   ):
-    """Prepares it.
+    """Prepares the training.
 
     Args:
       out: the training's folder.
       config: the training's settings.
       encoder: sizes of the encoder.
-      generator: the generator, whose pictures it learns from.
-      networks: "lpips" and "identity", where the loss uses them.
+      generator: the generator, which makes the training pictures.
+      networks: "lpips" and "identity", if the loss uses them.
       devices: the devices to use.
     """
     self.encoder = Encoder(encoder)
@@ -286,7 +288,7 @@ class Training:
   def run(self, stop: StopRequest) -> dict[str, Any]:
     """Trains to the end; returns the averaged variables, on the host.
 
-    Raises: Interrupted: by `stop`; the state is saved.
+    Raises: Interrupted: `stop` was requested; the state is saved.
     """
     self.metric = self._measured(stop)
     start = self._start()
@@ -303,7 +305,7 @@ class Training:
     }
 
   def forget_samples(self):
-    """Removes the pictures, of which there may be many."""
+    """Removes the pictures, which may be many."""
     for path in (self._out / SAMPLES_FOLDER).glob("*.npy"):
       path.unlink()
 
@@ -400,7 +402,7 @@ class Training:
     return devices_lib.first(state)
 
   def _batch(self, step: int) -> Any:
-    """What a step learns from, on the devices."""
+    """The batch of a step, on the devices."""
     config = self._config
     again = step >= config.steps
     size = config.look_batch_size if again else config.batch_size
@@ -416,7 +418,7 @@ class Training:
     )
 
   def _looked_at(self, batch: Any, ws: Any, c: Any) -> Any:
-    """The batch with what the first look has found, and its picture."""
+    """The batch with the first look's result and its picture."""
     gather = lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:])
     before = gather(ws)
     render = self._samples.draw(Latents(before, gather(c)))

@@ -173,11 +173,12 @@ class EncoderTrainingConfig:
   )
   yaw: float = setting(
     0.3,
-    "Standard deviation of the cameras' yaw, truncated at two of it, radians.",
+    "Standard deviation of the cameras' yaw, radians; truncated at twice this.",
   )
   pitch: float = setting(
     0.15,
-    "Standard deviation of the cameras' pitch, truncated at two of it, radians.",
+    "Standard deviation of the cameras' pitch, radians; truncated at twice "
+    "this.",
   )
   camera_error: float = setting(
     3.0,
@@ -262,7 +263,7 @@ class EncoderTrainingConfig:
       "augmentation",
     )
     require_fields(
-      self, prefix, lambda v: 0 <= v < 1, ">= 0 and < 1", "average"
+      self, prefix, lambda v: 0 <= v < 1, "a number >= 0 and < 1", "average"
     )
     require_fields(
       self, prefix, lambda v: 0 < v <= 1, "a number in (0, 1]", "truncation"

@@ -72,7 +72,7 @@ class ProjectionConfig:
     0.75, "Share of the steps over which the noise on w falls to 0, in (0, 1]."
   )
   optimize_noise: bool = setting(
-    True, "Optimize the noise maps, too; they are discarded afterwards."
+    True, "Also optimize the noise maps, which are discarded afterward."
   )
   noise_weight: float = setting(
     1e5, "Weight of the noise maps' autocorrelation loss, >= 0."

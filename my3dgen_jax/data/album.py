@@ -144,19 +144,19 @@ class Album(Sequence[Item]):
     """
     photos = tuple(sorted(photos, key=lambda photo: photo.name))
     if not photos:
-      raise AlbumError(f"{place}: holds no photos ({', '.join(EXTENSIONS)})")
+      raise AlbumError(f"{place}: has no photos ({', '.join(EXTENSIONS)})")
     if len(photos) < min_photos:
       raise AlbumError(
-        f"{place}: holds {len(photos)} photo{'s' * (len(photos) > 1)}, at "
-        f"least {min_photos} are needed; add photos of the same person"
+        f"{place}: has {len(photos)} photo{'s' * (len(photos) > 1)}, at least "
+        f"{min_photos} are needed; add photos of the same person"
       )
     by_stem = {}
     for photo in photos:
       other = by_stem.setdefault(stem(photo.name), photo)
       if other is not photo:
         raise AlbumError(
-          f"{photo.image.place}: has the same name as {other.name} but for "
-          "the extension, so their anchors would have one name; rename one"
+          f"{photo.image.place}: has the same name as {other.name} except for "
+          "the suffix, so their anchors would have the same name; rename one"
         )
     size, reason = img_resolution, "that the generator makes"
     for photo in photos:
@@ -351,7 +351,7 @@ class Album(Sequence[Item]):
             "already; the parts must be disjoint"
           )
     if not left:
-      raise AlbumError("train: names no photo; at least one is needed")
+      raise AlbumError("train: selects no photo; at least one is needed")
     return Split(
       train=self.subset(left),
       test=self.subset(parts["test"]),

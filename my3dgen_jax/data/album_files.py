@@ -256,7 +256,7 @@ def labelled_photos(
   names = [name for name in images if files[name].place not in aside]
   if names and labelled is None:
     raise AlbumError(
-      f"{place}: holds no {dataset_json.FILE_NAME}, the cameras of its "
+      f"{place}: has no {dataset_json.FILE_NAME} with the cameras of its "
       f"{len(names)} photos; write it as EG3D's preprocessing does"
     )
   unlabelled = sorted(set(names) - set(labels))
@@ -442,5 +442,5 @@ def zip_files(path: pathlib.Path) -> dict[str, File]:
 
 def _add(files: dict[str, File], name: str, file: File):
   if name in files:
-    raise AlbumError(f"{file.place}: the name comes twice; rename one")
+    raise AlbumError(f"{file.place}: the name appears twice; rename one")
   files[name] = file

@@ -124,7 +124,7 @@ def labels_of(
       raise DatasetJsonError(str(error)) from None
   if not isinstance(entries, list):
     raise DatasetJsonError(
-      f"{where}: holds no camera labels; expected "
+      f"{where}: has no camera labels; expected "
       f'{{"labels": [["name.png", [25 numbers]], ...]}}, got '
       f"{_short(content)}"
     )
@@ -143,7 +143,7 @@ def labels_of(
     name = normal_name(entry[0])
     here = f"{where}: entry {i} ({name!r})"
     if name in found:
-      raise DatasetJsonError(f"{here}: the name comes twice; keep one label")
+      raise DatasetJsonError(f"{here}: the name appears twice; keep one label")
     found[name] = _numbers(entry[1], here)
   labels = {}
   for i, (name, numbers) in enumerate(found.items()):
@@ -223,7 +223,7 @@ def write(path: str | os.PathLike, labels: Mapping[str, Array]):
     name = normal_name(name)
     check_label(label, f"{path}: {name!r}")
     if name in entries:
-      raise DatasetJsonError(f"{path}: {name!r}: the name comes twice")
+      raise DatasetJsonError(f"{path}: {name!r}: the name appears twice")
     entries[name] = label.tolist()
   text = json.dumps({"labels": list(entries.items())}, indent=1) + "\n"
   with replacing(path) as file:

@@ -1,7 +1,7 @@
 """The photos of each training step: shuffled, endless, resumable.
 
 A step's batch is a function of (seed, step), so the whole state is one integer.
-`shard` lays the batch out over devices afterwards, so any number of devices
+`shard` lays the batch out over devices afterward, so any number of devices
 sees the same batches.
 
     batches = ShuffledBatches(size=len(album), batch_size=4, seed=0)

@@ -47,7 +47,7 @@ def choose(found: np.ndarray | dict[str, np.ndarray]) -> np.ndarray:
   if len(found) == 1:
     return next(iter(found.values()))
   raise CheckpointError(
-    f"holds no latent: expected an array {', '.join(_NAMES)}, got "
+    f"contains no latent: expected an array {', '.join(_NAMES)}, got "
     + (", ".join(sorted(found)[:6]) or "none")
   )
 

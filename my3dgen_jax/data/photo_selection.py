@@ -62,7 +62,7 @@ def find(
         f"{where}: {name!r} is not in {place}, which has {_some(names)}"
       )
     if i in indices:
-      raise AlbumError(f"{where}: {name!r} comes twice")
+      raise AlbumError(f"{where}: {name!r} appears twice; keep one")
     indices.append(i)
   return indices
 

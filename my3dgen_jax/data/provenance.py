@@ -81,12 +81,12 @@ class Origin:
   def __post_init__(self):
     for name in ("adapter", "base", "task"):
       if not getattr(self, name):
-        raise UserError(f"{name}: is empty; every picture says what made it")
+        raise UserError(f"{name}: is empty; every picture names its origin")
     for text in (self.adapter, self.base, self.task, *sum(self.details, ())):
       if wrong := _NOT_XML.search(text):
         raise UserError(
-          f"{ascii(text)}: holds {ascii(wrong[0])}, which no "
-          "picture's metadata can hold"
+          f"{ascii(text)}: contains {ascii(wrong[0])}, which is not allowed in "
+          "a picture's metadata"
         )
 
 

@@ -75,7 +75,7 @@ def candidates(path: str | os.PathLike, *, count: int) -> Iterator[Frame]:
       if sharpness > best_sharpness:
         best, best_sharpness, best_part = frame, sharpness, number
   if best is None:
-    raise UserError(f"{path}: holds no frame")
+    raise UserError(f"{path}: contains no frames")
   yield best
 
 

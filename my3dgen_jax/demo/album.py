@@ -1,4 +1,4 @@
-"""Albums of procedural people, in EG3D's format, as a user's own would be."""
+"""Albums of procedural people, in EG3D's format, like a user's own."""
 
 import os
 import pathlib
@@ -23,24 +23,24 @@ from my3dgen_jax.jobs.progress import compiling
 from my3dgen_jax.storage.files import holds_nothing
 
 _AT_ONCE = 5  # photos rendered by one call; one shape compiles once
-_RESOLUTION = 128  # of the demo's photos, as its prior makes them
-TRAINING = 30  # photos of the demo's album
-# Name of a further part -> photos.
+_RESOLUTION = 128  # side of the demo's photos, as of its prior's pictures
+TRAINING = 30  # training photos of the demo's album
+# Numbers of the other photos, by part.
 _COUNTS = {"test": 10, "reference": 10}
-_KINDS = 3  # of marks that one person has
-_VISIBLE = 0.1  # change of a pixel, of 2, that counts as a mark's
-_ABOUT = 2  # pixels about such ones that count, too
+_KINDS = 3  # kinds of marks per person
+_VISIBLE = 0.1  # smallest change of a pixel by a mark, in a range of 2
+_ABOUT = 2  # pixels by which these areas are dilated
 
 
 @flax.struct.dataclass
 class Photos:
-  """Photos of one person and what took them.
+  """Photos of one person and their cameras.
 
   Attributes:
-    person: N times the same person, each with its own `photo`.
-    c: [N, 25], labels as an album has them, with the camera error.
-    true_c: [N, 25], the cameras that took the photos.
-    rendering: `render.Rendering`.
+    person: the same person N times, each with its own `photo`.
+    c: [N, 25], labels as in an album, with the camera error.
+    true_c: [N, 25], labels of the cameras that took the photos.
+    rendering: the photos, `render.Rendering`.
   """
 
   person: people.Person
@@ -58,15 +58,15 @@ def take_photos(
   supersampling: int = 2,
   camera_error: float = 0.01,
 ) -> Photos:
-  """Photographs one person in other light, moods, ages and clothes.
+  """Photographs one person in different light, moods, ages and clothes.
 
   Args:
-    key: PRNG key; photo n is the same however many are taken.
-    person: without a batch axis; its own `photo` is not used.
-    count: how many photos.
+    key: the PRNG key; photo n does not depend on `count`.
+    person: a person without a batch axis; their own `photo` is not used.
+    count: number of photos.
     resolution: side of a photo, pixels.
     supersampling: see `render`.
-    camera_error: how far labels are off, radians (standard deviation).
+    camera_error: standard deviation of the labels' errors, radians.
   """
   total = -(-count // _AT_ONCE) * _AT_ONCE
   keys = jax.vmap(lambda n: jax.random.split(jax.random.fold_in(key, n), 3))(
@@ -89,7 +89,7 @@ def take_photos(
 def _rendered(
   person: people.Person, c: jax.Array, resolution: int, supersampling: int = 2
 ) -> render.Rendering:
-  """`render.render`, some people at a time; their number a multiple of it."""
+  """`render.render` in batches; the number of people is a multiple of these."""
   parts = []
   for i in range(0, c.shape[0], _AT_ONCE):
     with compiling("drawing"):
@@ -105,10 +105,10 @@ def _rendered(
 
 
 def demo_person(number: int) -> people.Person:
-  """A person with three kinds of marks, who is in no training.
+  """A person with three kinds of marks, who is not in any training.
 
   Args:
-    number: >= 0, which one.
+    number: the person's number, >= 0.
   """
   key = jax.random.fold_in(jax.random.key(0x3D), number)
   order = jax.random.permutation(jax.random.fold_in(key, 1), len(people.MARKS))
@@ -117,7 +117,7 @@ def demo_person(number: int) -> people.Person:
 
 
 def marks_mask(photos: Photos) -> jax.Array:
-  """Where marks show, [N, H, W, 1] in {0, 1}: what is other without them."""
+  """Mask of visible marks, [N, H, W, 1] in {0, 1}, from photos without them."""
   image = photos.rendering.image
   count = image.shape[0]
   plain = photos.person.replace(marks=people.no_marks((count,)))
@@ -137,12 +137,12 @@ def marks_mask(photos: Photos) -> jax.Array:
 def demo_photos(
   number: int, training: int = TRAINING
 ) -> tuple[list[str], Photos]:
-  """The photos of a demo's album and their names, without an extension.
+  """The photos of a demo's album and their names, without suffixes.
 
   Args:
     number: the person's number.
-    training: photos beside those to test and to compare, at least `TRAINING`;
-      the first ones are the same however many they are.
+    training: number of training photos, at least `TRAINING`; the first ones do
+      not depend on it.
   """
   key = jax.random.fold_in(jax.random.key(0x3D + 1), number)
   names = [f"photo{n:03d}" for n in range(TRAINING)]
@@ -158,31 +158,32 @@ def demo_photos(
 def write_demo_album(
   folder: str | os.PathLike, number: int, training: int = TRAINING
 ):
-  """Writes the album of a demo's person: 30 photos, 10 to test, 10 to compare.
+  """Writes the album of a demo's person.
 
-  The names of the last two are in `test.txt` and `reference.txt`; those to
-  test have their marks marked. A folder that has the album is left as it is.
+  It has 30 training, 10 test and 10 reference photos; the names of the last two
+  are in `test.txt` and `reference.txt`. Test photos have masks of the person's
+  marks. An existing album is kept.
 
   Args:
     folder: the folder to create.
     number: the person's number, >= 0.
     training: see `demo_photos`.
 
-  Raises: UserError if the folder cannot be written, or holds other things.
+  Raises: UserError: the folder cannot be written, or contains other files.
   """
   folder = pathlib.Path(folder).expanduser().absolute()
   if (folder / dataset_json.FILE_NAME).is_file():
-    _mark(folder)  # of before albums said so
+    _mark(folder)  # albums of earlier versions do not have the file
     return
   if folder.exists() and not holds_nothing(folder):
     raise UserError(
-      f"{folder}: is not empty, and not an album; choose "
-      "another folder for the demo's album"
+      f"{folder}: is not empty and not an album; choose another folder for the "
+      "demo's album"
     )
   names, photos = demo_photos(number, training)
   try:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that the last step is a rename on one disk.
+    # Beside the target, so that the last step is a rename on the same disk.
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
       new = pathlib.Path(temporary) / "album"
       write_album(new, photos, names=names)
@@ -211,9 +212,9 @@ def _mark(folder: pathlib.Path):
   if not path.exists():
     try:
       path.write_text(
-        "Drawn by my3dgen_jax.demo: nobody in these photos is real.\n"
+        "Drawn by my3dgen_jax.demo: the people in these photos are not real.\n"
       )
-    except OSError:  # a folder of others; scores are then left out, no more
+    except OSError:  # another user's folder; then only scores are left out
       return
 
 
@@ -227,14 +228,14 @@ def write_album(
   """Writes an album that `data.albums.open_album` reads.
 
   Args:
-    folder: made if it is not there.
+    folder: the album's folder, created if missing.
     photos: photos from `take_photos`.
-    masks: whether to write the person's outline beside each photo.
-    names: names of the files, without extension; default: photo000 and so on.
+    masks: whether to write a mask of the person beside each photo.
+    names: names of the files, without suffixes; default: photo000, photo001, …
 
-  Raises: OSError if the folder cannot be written.
+  Raises: OSError: the folder cannot be written.
   """
-  # Needs Pillow, which drawing people does not.
+  # Needs Pillow, which rendering people does not.
   # pylint: disable-next=import-outside-toplevel
   from my3dgen_jax.data import images
 
@@ -254,7 +255,7 @@ def write_album(
 def _write_masks(
   folder: pathlib.Path, names: Sequence[str], suffix: str, masks: jax.Array
 ):
-  """Writes `NAME_suffix.png` of masks, [N, H, W, 1] in [0, 1]."""
+  """Writes masks, [N, H, W, 1] in [0, 1], as `NAME_suffix.png`."""
   # pylint: disable-next=import-outside-toplevel
   from my3dgen_jax.data import images
 

@@ -1,10 +1,10 @@
-"""How much people smile and how old they look, by a small regressor.
+"""A small regressor of how much people smile and how old they look.
 
     attributes = load_attributes("weights/attributes")
     smile = attributes(images)["smile"]                       # [N]
 
-It measures what edits of procedural people do. On disk it is a folder, see
-`losses.weights`.
+It measures the effect of edits on procedural people. On disk it is a folder,
+see `losses.weights`.
 """
 
 from collections.abc import Mapping
@@ -23,49 +23,49 @@ from my3dgen_jax.ops import checks
 from my3dgen_jax.training import run_folder
 from my3dgen_jax.types import Array
 
-SIDE = 128  # of the images that it looks at, pixels
+SIDE = 128  # side of its input images, pixels
 NAMES = ("smile", "age")
 BACKBONE = "small"
 
 _NETWORK = "small"
-_CHANNELS, _GRID, _HIDDEN = 48, 4, 64  # of the head
+_CHANNELS, _GRID, _HIDDEN = 48, 4, 64  # sizes of the head
 
 
 class Regressor(nn.Module):
-  """Numbers about images: a stack of features, and a head that knows places.
+  """A regressor of images: a feature stack, and a head on a grid of positions.
 
   Attributes:
-    outputs: how many numbers.
+    outputs: number of outputs.
   """
 
   outputs: int
 
   @nn.compact
   def __call__(self, x: Array) -> jax.Array:
-    """Images [N, SIDE, SIDE, 3] in [-1, 1] to [N, outputs]."""
+    """Maps images [N, SIDE, SIDE, 3] in [-1, 1] to [N, outputs]."""
     (x,) = FeatureStack(
       BACKBONE, taps=NETWORKS[BACKBONE].taps[-1:], name="backbone"
     )(lpips.standardised(x))
     x = nn.relu(nn.Conv(_CHANNELS, (3, 3), (2, 2), name="conv")(x))
-    # Where a mouth is matters, but not to the pixel.
+    # Positions matter, e.g. of the mouth, but not to the pixel.
     x = identity.average_pool(x, _GRID)
     x = nn.relu(nn.Dense(_HIDDEN, name="hidden")(x.reshape(x.shape[0], -1)))
     return nn.Dense(self.outputs, name="last")(x)
 
 
 class Attributes(nn.Module):
-  """Photos of any size to attributes; may be jitted."""
+  """Maps photos of any size to attributes; can be jitted."""
 
   @nn.compact
   def __call__(self, images: Array) -> dict[str, jax.Array]:
-    """Measures.
+    """Measures images.
 
     Args:
-      images: [N, H, W, 3], RGB in [-1, 1], aligned as the demo's are.
+      images: [N, H, W, 3], RGB in [-1, 1], aligned like the demo's photos.
 
     Returns: each of `NAMES`, [N] in (0, 1), see `people.smile` and
       `people.age`.
-    Raises: UserError if the images do not fit.
+    Raises: UserError: the images have another shape or dtype.
     """
     images = checks.as_float32("images", images, ("N", "H", "W", 3))
     found = nn.sigmoid(Regressor(len(NAMES), name="regressor")(resized(images)))
@@ -73,7 +73,7 @@ class Attributes(nn.Module):
 
 
 def shipped_measure() -> Measure:
-  """Smile and age by the network that the package brings."""
+  """The measure of smile and age by the package's own network."""
   digest = run_folder.file_digest(shipped.ATTRIBUTES / weights_lib.WEIGHTS_FILE)
   network = load_attributes(shipped.ATTRIBUTES)
   return Measure(
@@ -82,17 +82,17 @@ def shipped_measure() -> Measure:
 
 
 def resized(images: Array) -> jax.Array:
-  """Images [N, H, W, 3] as a regressor is trained with, [N, SIDE, SIDE, 3]."""
+  """Images [N, H, W, 3], resized to the regressor's [N, SIDE, SIDE, 3]."""
   if images.shape[1:3] == (SIDE, SIDE):
     return images
   return identity.average_pool(images, SIDE)
 
 
 def of_training(params: Mapping[str, Any]) -> Any:
-  """Variables of `Attributes` from those of a regressor of more.
+  """Variables of `Attributes` from those of a regressor with more outputs.
 
   Args:
-    params: parameters of a `Regressor` whose first outputs are logits of
+    params: parameters of a `Regressor` whose first outputs are the logits of
       `NAMES`.
   """
   last = {

@@ -1,7 +1,7 @@
-"""Smile and age of the demo's prior, found once and shipped.
+"""Directions of smile and age for the demo's prior, shipped with the package.
 
-Labeling thousands of faces takes a minute or two, which no one who opens
-a viewer should wait for. `benchmarks/demo_directions.py` finds them again.
+Labeling thousands of faces takes one or two minutes, too long to wait for in a
+viewer. `benchmarks/demo_directions.py` finds the directions again.
 """
 
 import os
@@ -25,18 +25,18 @@ DIRECTIONS = shipped.PRIOR.with_name("directions")
 FILE = "directions.json"
 SAMPLES = 3000
 
-_DIGITS = 9  # that float32 needs
+_DIGITS = 9  # decimal digits that float32 needs
 
 
 def find(
   person: Person, out: str | os.PathLike, *, samples: int = SAMPLES
 ) -> list[Direction]:
-  """Each attribute without the others, among a prior's faces.
+  """Finds a direction of each attribute, without the others.
 
   Args:
     person: the bare prior.
-    out: folder where labels are kept, so that a repeated call has them.
-    samples: faces that are labelled.
+    out: folder to keep labels in, for repeated calls.
+    samples: number of faces to label.
 
   Raises: UserError: scikit-learn is missing; Interrupted.
   """
@@ -54,7 +54,7 @@ def find(
 
 
 def save(folder: str | os.PathLike, base: str, found: Sequence[Direction]):
-  """Writes directions of a base, whose SHA-256 is `base`; raises OSError."""
+  """Writes directions for the base with SHA-256 `base`; raises OSError."""
   numbers = lambda vector: [float(f"{x:.{_DIGITS}g}") for x in vector]
   run_folder.write_json(
     pathlib.Path(folder) / FILE,
@@ -76,13 +76,13 @@ def save(folder: str | os.PathLike, base: str, found: Sequence[Direction]):
 def shipped_directions(
   base: str, folder: str | os.PathLike = DIRECTIONS
 ) -> list[Direction]:
-  """Those that come with the package.
+  """The directions that come with the package.
 
   Args:
-    base: SHA-256 of the generator they are wanted for, or how it begins.
-    folder: the folder they are in.
+    base: SHA-256 of the generator, or the start of it.
+    folder: the folder of the directions.
 
-  Returns: none where they are another generator's.
+  Returns: the directions; none if they are for another generator.
   Raises: CheckpointError: the file is damaged.
   """
   path = pathlib.Path(folder) / FILE
@@ -93,7 +93,7 @@ def shipped_directions(
     return [_direction(row) for row in data["directions"]]
   except (KeyError, TypeError, ValueError, AttributeError):
     raise CheckpointError(
-      f"{path}: is damaged; find the directions again by "
+      f"{path}: is damaged; install the package again, or run "
       "benchmarks/demo_directions.py"
     ) from None
 
@@ -102,8 +102,8 @@ def directions_for(person: Person, paths: Sequence[str]) -> list[Direction]:
   """Directions to edit along, with spreads.
 
   Args:
-    person: for whose base they are.
-    paths: `.npy` files; none: what comes with the package, if the base is the
+    person: a person with the directions' base.
+    paths: `.npy` files; none: the package's own directions, if the base is the
       demo's.
 
   Raises: UserError, CheckpointError: names the file.

@@ -1,13 +1,13 @@
 """Labeled photos of many procedural people, drawn once and kept on disk.
 
     FOLDER/
-      plan.json        what is drawn; another plan needs another folder
-      part00000.npy    uint8 [at most 64, S, S, 3]; the last ones may be
-                       missing: then drawing resumes there
+      plan.json        the plan; another plan needs another folder
+      part00000.npy    uint8 [at most 64, S, S, 3]; if the last ones are
+                       missing, drawing resumes there
 
-People come as variants that share everything but their marks, so that a network
-that tells them apart has to look at marks. Everything but the images
-follows from the plan and is not kept.
+People have variants that differ only in their marks, so a network must look at
+marks to tell them apart. Only the images are stored; everything else follows
+from the plan.
 """
 
 import dataclasses
@@ -33,21 +33,22 @@ from my3dgen_jax.storage.files import replacing
 from my3dgen_jax.types import Array
 
 PLAN_FILE = "plan.json"
-_PART = 64  # photos of a part
-_SHARE = 0.35  # of the people have a kind of mark
+_PART = 64  # photos per part
+_SHARE = 0.35  # share of people with each kind of mark
 _IDENTITY, _MARKS, _PHOTO, _CAMERA = range(4)  # streams of random numbers
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """What a gallery shows.
+  """The contents of a gallery.
 
   Attributes:
-    people: different identity vectors.
+    people: number of identity vectors.
     photos: photos per variant.
-    seed: seed of all draws; galleries of different seeds share no one.
-    variants: "twins": two, each with any kinds of marks, one kind for certain
-      in one of them alone; "kinds": one without marks, and one with each kind.
+    seed: seed of all draws; galleries with different seeds share no people.
+    variants: "twins": two variants with random kinds of marks, of which at
+      least one kind is in only one of them; "kinds": one variant without marks,
+      and one with each kind.
     resolution: side of a photo, pixels.
     supersampling: see `render`.
   """
@@ -61,23 +62,23 @@ class Plan:
 
   @property
   def num_variants(self) -> int:
-    """Of each identity vector."""
+    """Number of variants of each identity vector."""
     return 2 if self.variants == "twins" else 1 + len(people.MARKS)
 
   @property
   def size(self) -> int:
-    """Photos in all."""
+    """Total number of photos."""
     return self.people * self.num_variants * self.photos
 
 
 @flax.struct.dataclass
 class Gallery:
-  """Photos and whom they show; identity n's variants are neighbours.
+  """Photos and the people in them; an identity's variants are adjacent.
 
   Attributes:
     images: [N, S, S, 3] uint8.
-    person: Person, N of them.
-    label: [N], number of the variant, all people's variants counted.
+    person: the N people in the photos.
+    label: [N], number of the variant, counted over all people.
     owner: [N], number of the identity vector.
   """
 
@@ -94,17 +95,17 @@ def open_gallery(
   *,
   title: str = "drawing",
 ) -> Gallery:
-  """Reads a gallery, after it has drawn what is missing.
+  """Reads a gallery, after drawing missing parts.
 
   Args:
     folder: the gallery's folder, created if missing.
     plan: the gallery's plan.
-    stop: asked after every part.
-    title: title of the progress bar.
+    stop: request to stop, checked after every part.
+    title: title of the progress line.
 
   Raises:
-    UserError: the folder holds another plan's photos.
-    Interrupted: by `stop`; what is drawn is kept.
+    UserError: the folder contains another plan's photos.
+    Interrupted: `stop` was requested; the parts drawn so far are kept.
     OSError: the folder cannot be read or written.
   """
   folder = pathlib.Path(folder)
@@ -136,8 +137,8 @@ def _check_plan(folder: pathlib.Path, plan: Plan):
   if path.exists():
     if json.loads(path.read_text(encoding="utf-8")) != found:
       raise UserError(
-        f"{folder}: holds photos drawn with other settings; "
-        "remove it, or name another folder"
+        f"{folder}: has photos drawn with other settings; remove it, or give "
+        "another folder"
       )
     return
   with replacing(path) as file:
@@ -149,12 +150,12 @@ def draw(plan: Plan, numbers: Array) -> np.ndarray:
 
   Args:
     plan: the gallery's plan.
-    numbers: [N], of the photos.
+    numbers: [N], numbers of the photos.
 
   Returns: [N, S, S, 3] uint8; a photo does not depend on the others.
   """
   count = jax.local_device_count()
-  # One shape compiles once: a short part is filled up, and cut.
+  # One shape compiles once: a short part is padded, and cut afterward.
   filled = np.resize(numbers, -(-_PART // count) * count)
   person, c, _, _ = _subjects(plan, filled)
   spread = jax.tree.map(
@@ -168,7 +169,7 @@ def draw(plan: Plan, numbers: Array) -> np.ndarray:
 def _drawing(
   resolution: int, supersampling: int
 ) -> Callable[[people.Person, jax.Array], jax.Array]:
-  """Renders people, [D, N], as uint8 on all devices."""
+  """A function that renders people, [D, N], as uint8 on all devices."""
 
   def one_device(person, c):
     image = render.render(
@@ -183,7 +184,7 @@ def _drawing(
 def _subjects(
   plan: Plan, numbers: Array
 ) -> tuple[people.Person, jax.Array, jax.Array, jax.Array]:
-  """Who photos show, [N]: person, camera, label and owner."""
+  """Person, camera, label and owner of photos, [N] each."""
   label = numbers // plan.photos
   owner = label // plan.num_variants
 
@@ -218,7 +219,7 @@ def _marks(plan: Plan, key: chex.PRNGKey, variant: jax.Array) -> people.Marks:
       for n in (0, variant)
     )
     certain = jax.random.randint(key, (), 0, len(people.MARKS))
-    # The first twin's own draw decides, the second has the opposite.
+    # The first twin's own draw decides; the second twin has the opposite.
     has = jnp.where(kinds == certain, first[certain] ^ (variant == 1), own)
     draw_key = keys[variant, 1]
   all_marks = people.sample_marks(draw_key)

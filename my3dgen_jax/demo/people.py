@@ -1,8 +1,8 @@
-"""Who is in the picture: parameters of procedural people, and their draws.
+"""Parameters of procedural people, and how to sample them.
 
-A person is three things: what it is (`identity`), how one photo shows it
-(`photo`), and `marks`, which no parameter of a prior describes. All draws
-are functions of a key, so `jax.random.key(n)` names person n.
+A person has three parts: `identity`, `photo` (how one photo shows them), and
+`marks`, which no parameter of a prior describes. All samples are functions of a
+key, so `jax.random.key(n)` identifies person n.
 """
 
 import types
@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.types import Array
 
-RADIUS = 2.7  # of the cameras' sphere, world units
-PIVOT = (0.0, 0.0, 0.2)  # what they look at
+RADIUS = 2.7  # radius of the cameras' sphere, world units
+PIVOT = (0.0, 0.0, 0.2)  # the cameras' target
 
-# Name -> (middle, change per standard deviation). World units where a length
-# is meant, shares otherwise; colors go through ramps in `heads`.
+# Name -> (mean, change per standard deviation). Lengths are in world units, all
+# others are shares; colors are looked up in ramps in `heads`.
 IDENTITY: Mapping[str, tuple[float, float]] = {
   "skull_width": (0.152, 0.004),
   "skull_height": (0.152, 0.004),
@@ -79,9 +79,9 @@ MARKS = ("mole", "scar", "birthmark", "freckles", "asymmetry", "glasses")
 
 @flax.struct.dataclass
 class Marks:
-  """What makes one person unlike all others; zeros are none.
+  """Marks that only one person has; zeros: none.
 
-  Places are (x, y) in front of the face, world units, x towards the image's
+  Positions are (x, y) in front of the face, world units, x towards the image's
   right when seen from the front.
 
   Attributes:
@@ -89,8 +89,8 @@ class Marks:
     scar: [..., 5], strength in [0, 1], x, y, angle in radians, length.
     birthmark: [..., 4], strength in [0, 1], x, y, radius.
     freckles: [..., 2], strength in [0, 1], phase of the pattern.
-    asymmetry: [..., 2], how much lower the eye and mouth of the +x side lie,
-      and how far the chin moves towards +x, world units.
+    asymmetry: [..., 2], shift of the eye and mouth on the +x side downwards,
+      and of the chin towards +x, world units.
     glasses: [..., 3], strength (0 or 1), half height of a lens, world units,
       and brightness of the frame in [0, 1].
   """
@@ -119,7 +119,7 @@ class Person:
 
 
 def no_marks(shape: Sequence[int] = ()) -> Marks:
-  """Marks of people who have none; `shape` is that of the batch."""
+  """Marks of people without any; `shape` is the batch's shape."""
   sizes = dict(mole=4, scar=5, birthmark=4, freckles=2, asymmetry=2, glasses=3)
   return Marks(
     **{name: jnp.zeros((*shape, size)) for name, size in sizes.items()}
@@ -127,26 +127,26 @@ def no_marks(shape: Sequence[int] = ()) -> Marks:
 
 
 def share(normal: Array) -> jax.Array:
-  """A standard normal number as one that is uniform in (0, 1)."""
+  """Maps a standard normal number to a uniform one in (0, 1)."""
   return jax.scipy.stats.norm.cdf(normal)
 
 
 def smile(person: Person) -> jax.Array:
-  """[...] in (0, 1): from a neutral mouth to a laugh."""
+  """How much people smile, [...] in (0, 1), from a neutral mouth to a laugh."""
   return share(person.photo[..., list(PHOTO).index("smile")])
 
 
 def age(person: Person) -> jax.Array:
-  """[...] in (0, 1): from about 20 to about 80 years."""
+  """People's age, [...] in (0, 1), from about 20 to about 80 years."""
   return share(person.photo[..., list(PHOTO).index("age")])
 
 
 def with_photo(person: Person, **shares: chex.Numeric) -> Person:
-  """Sets photo parameters by the share in (0, 1) of people below them.
+  """Sets photo parameters, given as quantiles in (0, 1).
 
   Args:
     person: a person, of any batch shape.
-    **shares: names of `PHOTO`, such as smile=0.9.
+    **shares: quantiles by names of `PHOTO`, such as smile=0.9.
   """
   photo = jnp.asarray(person.photo)
   for name, value in shares.items():
@@ -156,7 +156,7 @@ def with_photo(person: Person, **shares: chex.Numeric) -> Person:
 
 
 def decode(person: Person) -> types.SimpleNamespace:
-  """One person's parameters by name, scaled; extremes are squashed."""
+  """One person's scaled parameters by name, with squashed extremes."""
   values = {}
   for table, numbers in ((IDENTITY, person.identity), (PHOTO, person.photo)):
     chex.assert_shape(numbers, (len(table),))
@@ -168,22 +168,21 @@ def decode(person: Person) -> types.SimpleNamespace:
 
 
 def sample_identity(key: chex.PRNGKey) -> jax.Array:
-  """[len(IDENTITY)] standard normal."""
+  """A random identity, [len(IDENTITY)] standard normal."""
   return jax.random.normal(key, (len(IDENTITY),))
 
 
 def sample_photo(key: chex.PRNGKey) -> jax.Array:
-  """[len(PHOTO)] standard normal."""
+  """Random photo parameters, [len(PHOTO)] standard normal."""
   return jax.random.normal(key, (len(PHOTO),))
 
 
 def sample_marks(key: chex.PRNGKey, kinds: Sequence[str] = MARKS) -> Marks:
-  """Marks of one person.
+  """Random marks of one person.
 
   Args:
-    key: PRNG key.
-    kinds: the kinds of `MARKS` to draw; a kind's draw does not depend on the
-      others.
+    key: the PRNG key.
+    kinds: the kinds of `MARKS` to sample; kinds are independent of each other.
   """
   marks = no_marks()
   for kind in kinds:
@@ -225,7 +224,7 @@ def _mark(kind: str, draw: jax.Array) -> jax.Array:
 
 
 def sample_person(key: chex.PRNGKey, kinds: Sequence[str] = MARKS) -> Person:
-  """A person in a first photo; `album` shows it in others."""
+  """A random person in one photo; `album` takes further photos."""
   keys = jax.random.split(key, 3)
   return Person(
     identity=sample_identity(keys[0]),
@@ -243,19 +242,19 @@ def face_camera(yaw: chex.Numeric, pitch: chex.Numeric) -> jax.Array:
 
 
 def sample_camera(key: chex.PRNGKey) -> jax.Array:
-  """A label c, [25]: yaw within 0.5, pitch within 0.25, most from the front."""
+  """A random label c, [25], mostly frontal: |yaw| < 0.5, |pitch| < 0.25 rad."""
   yaw, pitch = jax.random.truncated_normal(key, -2.0, 2.0, (2,)) / 2
   return face_camera(0.5 * yaw, 0.25 * pitch)
 
 
 def disturbed_camera(key: chex.PRNGKey, c: Array, error: float) -> jax.Array:
-  """The label that a pose estimate would give.
+  """A label with an error, as from pose estimation.
 
   Args:
-    key: PRNG key.
-    c: [25], the camera that took the photo.
-    error: standard deviation of its direction, radians; the point looked at
-      and the distance stay.
+    key: the PRNG key.
+    c: [25], label of the camera that took the photo.
+    error: standard deviation of the direction's error, radians; target and
+      distance do not change.
 
   Returns: [25].
   """

@@ -1,4 +1,4 @@
-"""Runs of procedural people, with what the package brings."""
+"""Runs of procedural people, with the package's own networks."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from my3dgen_jax.demo import shipped
 def with_demo_person(
   config: PersonalizeConfig, number: int, *, log: Callable[[str], None] = print
 ) -> PersonalizeConfig:
-  """The config with the demo's album and networks, where it names none.
+  """Completes a config with the demo's album and networks.
 
   Args:
-    config: names the run's folder; without an album, that of the demo's person
-      is drawn beside it.
+    config: a config with the run's folder; without an album, the demo person's
+      is drawn beside that folder.
     number: the person's number, >= 0.
     log: called with a line before the album is drawn.
 

@@ -1,7 +1,7 @@
-"""Points of procedural people, for a prior that learns shapes directly.
+"""Points of procedural people, from which a prior learns shapes directly.
 
-Images alone teach a volume fog; a few hundred points of known density and
-color a person teach it surfaces first.
+From images alone, a volume learns fog; a few hundred points of known density
+and color per person teach it surfaces first.
 """
 
 import functools
@@ -14,15 +14,15 @@ import jax.numpy as jnp
 from my3dgen_jax.demo import heads, people, render
 from my3dgen_jax.types import Array
 
-# Ellipses about what is looked at most, (x, y, half width, half height): the
-# whole face, the eyes, nose and mouth.
+# Ellipses around the most important regions, (x, y, half width, half height):
+# the whole face, the eyes, nose and mouth.
 _REGIONS = (
   (0.0, 0.0, 0.11, 0.155),
   (0.0, 0.05, 0.105, 0.038),
   (0.0, -0.075, 0.062, 0.055),
 )
 _STEPS = 64
-_TOLERANCE = 1e-3  # how far off the surface a point may lie, world units
+_TOLERANCE = 1e-3  # largest distance of a point from the surface, world units
 _DENSITY_SLOPE = 1500.0  # raw density per world unit inside
 _DENSITY_RANGE = (-8.0, 40.0)
 
@@ -44,13 +44,13 @@ class SurfacePoints:
 
 @flax.struct.dataclass
 class FieldPoints:
-  """What a radiance field should say at points of the volume.
+  """Target values of a radiance field at points of the volume.
 
   Attributes:
     points: [N, 3], world units.
-    density: [N], raw, before a softplus.
+    density: [N], raw density, before the softplus.
     color: [N, 3] in [-1, 1].
-    weight: [N] in {0, 1}, where the color counts: near a surface.
+    weight: [N] in {0, 1}, weight of the color: 1 near a surface.
   """
 
   points: jax.Array
@@ -67,15 +67,15 @@ def surface_points(
   *,
   face_weight: float = 0.6,
 ) -> SurfacePoints:
-  """Draws points that some camera sees on one person's surface.
+  """Samples visible points on one person's surface.
 
   Args:
-    key: PRNG key.
-    person: without a batch axis.
-    count: N.
+    key: the PRNG key.
+    person: a person without a batch axis.
+    count: number of points, N.
     face_weight: share of points on the face as seen from the front, in equal
-      parts all of it, its eyes and its mouth; the others lie anywhere on the
-      head, hair and shoulders, from all around.
+      parts the whole face, the eyes and the mouth; the others are anywhere on
+      head, hair and shoulders, seen from all around.
   """
   keys = jax.random.split(key, 3)
   on_face = jax.random.uniform(keys[0], (count,)) < face_weight
@@ -90,15 +90,15 @@ def surface_points(
   )
   points = origins + t[:, None] * directions
   good = (jnp.abs(off) < _TOLERANCE) & (jnp.abs(points) < 0.5).all(axis=-1)
-  # The odd ray that creeps along an edge or leaves the box stands in for
-  # none: the first good point takes its place.
+  # A few rays creep along an edge or leave the box: the first good point
+  # replaces theirs.
   points = points[jnp.where(good, jnp.arange(count), jnp.argmax(good))]
   color, normals = heads.with_normals(head, tuple(points.T))
   return SurfacePoints(points=points, normals=normals, color=color)
 
 
 def _face_rays(key: chex.PRNGKey, count: int) -> tuple[jax.Array, jax.Array]:
-  """Origins and directions of rays from the cameras' side onto the face."""
+  """Origins and directions of rays from the cameras' side to the face."""
   keys = jax.random.split(key, 3)
   region = jnp.asarray(_REGIONS)[
     jax.random.randint(keys[0], (count,), 0, len(_REGIONS))
@@ -115,7 +115,7 @@ def _face_rays(key: chex.PRNGKey, count: int) -> tuple[jax.Array, jax.Array]:
 def _rays_from_around(
   key: chex.PRNGKey, count: int
 ) -> tuple[jax.Array, jax.Array]:
-  """Origins and directions of rays onto the head, neck and shoulders."""
+  """Origins and directions of rays to the head, neck and shoulders."""
   keys = jax.random.split(key, 3)
   unit = jax.random.uniform(keys[0], (count, 3), minval=-1.0, maxval=1.0)
   skull = jnp.array([0, 0.09, -0.01]) + unit * jnp.array([0.08, 0.09, 0.10])
@@ -128,7 +128,7 @@ def _rays_from_around(
 
 
 def _towards(target: jax.Array, turn: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Rays to `target`, [N, 3], from yaw and pitch, [N, 2], well outside."""
+  """Rays to `target`, [N, 3], from far outside, at yaw and pitch, [N, 2]."""
   yaw, pitch = turn[:, 0], turn[:, 1]
   back = jnp.stack(
     [
@@ -142,7 +142,7 @@ def _towards(target: jax.Array, turn: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def density_target(distance: Array) -> jax.Array:
-  """Raw density of a field whose surface lies where `distance` is 0."""
+  """Raw density of a field with its surface where `distance` is 0."""
   return jnp.clip(-_DENSITY_SLOPE * distance, *_DENSITY_RANGE)
 
 
@@ -154,15 +154,15 @@ def field_points(
   face_weight: float = 0.6,
   spread: float = 0.012,
 ) -> FieldPoints:
-  """Draws points with the density and color that a field should have there.
+  """Samples points with the density and color that a field should have there.
 
-  60 % lie about the person's surface, 20 % in the box of side 1, and 20 %
-  about the wall behind.
+  60 % are near the person's surface, 20 % in the box of side 1, and 20 % near
+  the wall behind.
 
   Args:
-    key: PRNG key.
-    person: without a batch axis.
-    count: N, a multiple of 5.
+    key: the PRNG key.
+    person: a person without a batch axis.
+    count: number of points, N, a multiple of 5.
     face_weight: see `surface_points`.
     spread: standard deviation of the distance to the surface, world units.
   """
@@ -181,7 +181,7 @@ def _field_about(
   near: SurfacePoints,
   spread: chex.Numeric,
 ) -> FieldPoints:
-  """Moves points off the surface and adds those elsewhere."""
+  """Moves points off the surface and adds points elsewhere."""
   fifth = near.points.shape[0] // 3
   keys = jax.random.split(key, 3)
   wall = _wall_points(keys[0], fifth)
@@ -201,7 +201,7 @@ def _field_about(
 
 
 def _wall_points(key: chex.PRNGKey, count: int) -> jax.Array:
-  """Points, [N, 3], of the part of the wall that cameras see."""
+  """Points, [N, 3], on the part of the wall that cameras see."""
   angles = jax.random.uniform(key, (count, 2), minval=-1.0, maxval=1.0)
   yaw, height = angles[:, 0] * 1.25, angles[:, 1] * 0.7
   flat = jnp.sqrt(1 - height**2)

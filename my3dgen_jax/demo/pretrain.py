@@ -1,9 +1,9 @@
-"""Trains the demo's prior: on points of space, on crops, on whole pictures.
+"""Trains the demo's prior: on points in space, on crops, on whole pictures.
 
-Pictures alone teach a volume fog; points of known density and color teach it
-surfaces first. Pictures then sharpen what is seen, most of the time through
-crops, which cost a quarter: a crop is a picture of a camera of its own. People
-are drawn as they are needed, so no two steps see the same ones.
+From pictures alone, a volume learns fog; points of known density and color
+teach it surfaces first. Pictures then sharpen the visible parts, mostly as
+crops, which cost a quarter: a crop is a picture from its own camera. People are
+drawn when needed, so no two steps see the same people.
 """
 
 import dataclasses
@@ -34,12 +34,12 @@ from my3dgen_jax.types import Network
 
 STATE_FOLDER = "state"
 GENERATOR_FOLDER = "generator"
-_MAPPING_RATE = 50.0  # the mapping's weights carry a multiplier of 0.01
-_PEOPLE = 64  # that the result is measured on
-_MUON_RMS = 0.6  # of a step at rate 1, about that of Adam's
-_SMALLEST_MATRIX = 5  # rows and columns; narrower ones are Adam's
-# Share of a crop's side that does not count: at its border convolutions see
-# zeros, not the rest of the picture.
+_MAPPING_RATE = 50.0  # the mapping's weights have a multiplier of 0.01
+_PEOPLE = 64  # people to measure the result on
+_MUON_RMS = 0.6  # RMS of a step at rate 1, about that of Adam
+_SMALLEST_MATRIX = 5  # rows and columns; Adam optimizes narrower ones
+# Share of a crop's side that is ignored: near its border, convolutions see
+# zeros instead of the rest of the picture.
 _MARGIN = 1 / 8
 
 
@@ -56,9 +56,9 @@ def model_of(part: float) -> Any:
 
 
 def optimizer(config: PretrainConfig) -> Any:
-  """Muon, with Adam for all but matrices; the mapping network faster.
+  """Muon, with Adam for parameters that are not matrices; the mapping faster.
 
-  In a trial of 300 steps on points Muon came in 190 to where Adam came.
+  In a trial of 300 steps on points, Muon needed 190 steps for Adam's result.
   """
   # Imported here: only training needs them.
   # pylint: disable=import-outside-toplevel
@@ -115,10 +115,10 @@ def make_step(
 
   Args:
     config: the training's settings.
-    part: see `Stage`.
+    part: side of the crops, see `Stage`.
 
-  Returns: a function of arrays with a leading axis of devices; the losses'
-    means are the same on all.
+  Returns: a function of arrays with a leading axis of devices; the mean losses
+    are the same on all devices.
   """
   import optax  # pylint: disable=import-outside-toplevel
 
@@ -167,17 +167,17 @@ def pretrain(
 
   Args:
     folder: the training's folder: `state/`, `metrics.jsonl`, `sheet_*.png`, and
-      at the end `generator/`, a checkpoint as a converted one is, `samples.png`
-      and `held_out.png`.
+      finally `generator/`, in the format of converted checkpoints,
+      `samples.png`, `held_out.png` and `quality.json`.
     config: the training's settings.
-    start_from: folder of a generator whose weights are the first ones; None:
-      random ones. Not looked at where there is a state.
+    start_from: folder of a generator with the initial weights; None: random
+      weights. Ignored if there is a state.
 
-  Returns: of `quality.measure`; `quality.json` holds it, too.
+  Returns: the result of `quality.measure`, as in `quality.json`.
   Raises:
     Interrupted: SIGTERM or SIGINT; the state is saved.
-    CheckpointError: a state or `start_from` cannot be read or written; a
-      generator of another architecture.
+    CheckpointError: a state or `start_from` cannot be read or written, or
+      `start_from` has another architecture.
   """
   config.validate()
   folder = pathlib.Path(folder)
@@ -215,13 +215,16 @@ def pretrain(
 def _start(
   config: PretrainConfig, start_from: str | os.PathLike | None
 ) -> tuple[Any, Any]:
-  """The first parameters, and the buffers."""
+  """The initial parameters, and the buffers."""
   if start_from is None:
     variables = init_variables(jax.random.key(config.seed), prior.MODEL)
   else:
     generator, variables = load_generator(start_from)
     if generator.config != prior.MODEL:
-      raise CheckpointError(f"{start_from}: is not of the prior's architecture")
+      raise CheckpointError(
+        f"{start_from}: does not have the architecture of the demo's prior; "
+        "give another --start_from"
+      )
   return variables["params"], variables["buffers"]
 
 
@@ -246,8 +249,8 @@ def _train(
         continue
       step, draw = make_step(config, stage.part), _drawing(config, stage.part)
       while done < end:
-        # One program at a time: several at once, on devices that share a
-        # processor's threads, can wait for each other for ever.
+        # One program at a time: several programs on devices that share a
+        # processor's threads can wait for each other forever.
         batch = jax.block_until_ready(draw(_keys(config, done)))
         state, terms = jax.block_until_ready(step(state, constant, batch))
         done += 1
@@ -281,7 +284,7 @@ def _train(
 
 
 def _keys(config: PretrainConfig, number: int) -> chex.PRNGKey:
-  """Keys of the people of a step, [D, N]: the same on any devices."""
+  """Keys of a step's people, [D, N], which do not depend on the devices."""
   key = jax.random.fold_in(jax.random.key(config.seed + 1), number)
   return jax.random.split(key, config.people).reshape(
     jax.local_device_count(), -1
@@ -303,7 +306,7 @@ def _drawing(
 
 
 def with_w_average(key: chex.PRNGKey, variables: Any, *, count: int) -> Any:
-  """The variables with the mean of W, which truncation moves towards."""
+  """The variables with the mean of W, for truncation."""
   mean = projection.w_statistics(
     key, Network(variables, Generator(prior.MODEL)), count=count
   ).mean

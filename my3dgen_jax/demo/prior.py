@@ -1,7 +1,7 @@
-"""The demo's prior: EG3D's architecture, small, and how people become z.
+"""The demo's prior: a small EG3D architecture, and the z of people.
 
 A random z is a random head: the first numbers of z are the parameters of a
-procedural person, and the rest only fill z up to the length that the mapping
+procedural person, and the others only extend z to the norm that the mapping
 network gives every z. So a random z has random parameters, and the true z of
 a person is known.
 """
@@ -27,9 +27,9 @@ MODEL = GeneratorConfig(
   z_dim=96,
   w_dim=128,
   neural_rendering_resolution=64,
-  # A camera has no say in who is seen.
+  # The camera must not affect who is shown.
   mapping=MappingConfig(num_layers=2, zero_label=True),
-  # An eye is 0.03 units high: two texels of planes of 64, four of these.
+  # An eye is 0.03 units high: two texels with planes of 64, four with these.
   backbone=BackboneConfig(
     resolution=128, plane_channels=16, channel_base=2048, channel_max=128
   ),
@@ -47,20 +47,20 @@ MODEL = GeneratorConfig(
 def latents(key: chex.PRNGKey, person: people.Person) -> jax.Array:
   """The z of people.
 
-  The mapping network scales z to the length sqrt(z_dim), and with it would
-  lose how extreme a person is; so the remaining numbers are
-  drawn to give every z that length.
+  The mapping network scales z to the norm sqrt(z_dim), which would lose how
+  extreme a person is. So the remaining numbers are drawn to give every z this
+  norm.
 
   Args:
-    key: PRNG key of those numbers, which mean nothing.
-    person: N people, every array with a leading axis N; marks do not count.
+    key: the PRNG key of the remaining numbers, which have no meaning.
+    person: N people, every array with a leading axis N; marks are ignored.
 
   Returns: [N, z_dim].
   """
   parameters = jnp.concatenate([person.identity, person.photo], axis=-1)
   chex.assert_shape(parameters, (None, NUM_PARAMETERS))
   squared = jnp.sum(jnp.square(parameters), axis=-1, keepdims=True)
-  # One person in a hundred thousand is longer than any z.
+  # One person in a hundred thousand has a larger norm than any z.
   parameters *= jnp.minimum(1.0, jnp.sqrt(MODEL.z_dim / squared))
   rest = jax.random.normal(
     key, (parameters.shape[0], MODEL.z_dim - NUM_PARAMETERS)
@@ -71,10 +71,10 @@ def latents(key: chex.PRNGKey, person: people.Person) -> jax.Array:
 
 
 def parameters_of(z: Array) -> people.Person:
-  """The people that latents stand for, without marks.
+  """The people that latents describe, without marks.
 
   Args:
-    z: [N, z_dim], of any length.
+    z: [N, z_dim], of any norm.
   """
   z = z * (MODEL.z_dim**0.5 / jnp.linalg.norm(z, axis=-1, keepdims=True))
   first, last = len(people.IDENTITY), NUM_PARAMETERS

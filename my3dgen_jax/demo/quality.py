@@ -1,4 +1,4 @@
-"""How good the demo's prior is: numbers and pictures of people it never saw."""
+"""Quality of the demo's prior: scores and pictures of held-out people."""
 
 import os
 from typing import Any
@@ -14,7 +14,7 @@ from my3dgen_jax.types import Array, Network
 
 _AT_ONCE = 8  # people drawn by one call; one shape compiles once
 _TURNS = (-0.35, 0.0, 0.35)  # yaws of the pictures, radians
-_SEED = 10_000  # of people that no step of training saw
+_SEED = 10_000  # seed of held-out people
 _SAMPLES = 16
 
 
@@ -26,7 +26,7 @@ def _show(generator: Network, z: Array, c: Array) -> jax.Array:
 
 @jax.jit
 def _draw(keys: chex.PRNGKey) -> Any:
-  """People without marks: z, c and the people themselves."""
+  """Draws people without marks: z, c and the people themselves."""
   keys = jax.vmap(lambda key: jax.random.split(key, 3))(keys).T
   person = jax.vmap(lambda key: people.sample_person(key, kinds=()))(keys[0])
   return (
@@ -43,14 +43,15 @@ def _compare(x: Array, rendering: render.Rendering) -> dict[str, Any]:
 
 
 def measure(generator: Network, *, count: int) -> dict[str, float]:
-  """How well people that no step saw are shown, given their true z.
+  """Measures how well held-out people are shown, given their true z.
 
   Args:
     generator: the prior's generator.
-    count: people, a multiple of 8, each from a camera of its own.
+    count: number of people, a multiple of 8, each with their own camera.
 
   Returns: "psnr", the mean over people, dB, and its standard error
-    "psnr_error"; "psnr_person", that of pixels that the person covers.
+    "psnr_error"; "psnr_person", the PSNR of pixels that the person covers; and
+    "people", the count.
   """
   rows = []
   for keys in jax.random.split(jax.random.key(_SEED), count).reshape(
@@ -73,11 +74,11 @@ def measure(generator: Network, *, count: int) -> dict[str, float]:
 
 
 def write_sheet(path: str | os.PathLike, generator: Network):
-  """Writes a picture: people no step saw, as they are and as learned.
+  """Writes a picture of held-out people, as they are and as learned.
 
   Args:
-    path: the PNG to write: a row of photos, one of the generator's from the
-      same cameras, one of it from the side.
+    path: the PNG file to write: a row of photos, a row of the generator's
+      pictures from the same cameras, and a row from the side.
     generator: the prior's generator.
   """
   z, c, person = _draw(jax.random.split(jax.random.key(_SEED), _AT_ONCE))
@@ -91,7 +92,7 @@ def write_sheet(path: str | os.PathLike, generator: Network):
 
 
 def write_samples(path: str | os.PathLike, generator: Network):
-  """Writes a picture: 16 random z, each from three sides."""
+  """Writes a picture of 16 random z, each from three sides."""
   z = jax.random.normal(jax.random.key(_SEED), (_SAMPLES, prior.MODEL.z_dim))
   views = [
     [

@@ -1,4 +1,4 @@
-"""Pictures of procedural people: exact mask, depth and shaded color."""
+"""Renders procedural people: exact mask, depth and shaded color."""
 
 import functools
 import types
@@ -17,28 +17,27 @@ from my3dgen_jax.types import Array
 
 _BLOCK = 4  # pixels along a side that share the first part of the march
 _COARSE_STEPS = 26
-# Most rays arrive soon; those that creep along an edge need many steps. Left
-# where they are they would draw a bright or dotted line there. So rays march
-# in rounds of one part in _PARTS: all of them once, by turns, then those that
-# have not arrived. One loop for all keeps compilation short.
+# Most rays arrive soon; rays that creep along an edge need many steps, and
+# would draw a bright or dotted line there if they were stopped. So rays march
+# in rounds of 1 / _PARTS of the rays: first all rays in turn, then those that
+# have not arrived. A single loop for all rounds keeps compilation short.
 _PARTS = 32
 _STEPS = (9,) * _PARTS + (16,) * 6 + (64,) * 3
-# Where marching starts, before anything of a person, measured from the
-# world's origin.
+# Distance from the world's origin at which marching starts, outside any person.
 _REACH = 0.75
-_TOLERANCE = 5e-4  # a ray this close has arrived, world units
+_TOLERANCE = 5e-4  # rays this close have arrived, world units
 _HIT = 2e-3
 
 
 @flax.struct.dataclass
 class Rendering:
-  """Pictures and what is known of them exactly.
+  """Pictures with exact masks and depths.
 
   Attributes:
     image: [N, H, W, 3] in [-1, 1].
     mask: [N, H, W, 1], the share of a pixel that the person covers.
-    depth: [N, H, W, 1], mean distance from the camera, world units; the wall
-      behind the person counts.
+    depth: [N, H, W, 1], mean distance from the camera, world units, including
+      the wall behind the person.
   """
 
   image: jax.Array
@@ -54,9 +53,9 @@ def render(
   Args:
     person: N people, every array with a leading axis N.
     c: [N, 25], camera labels.
-    resolution: side of the images, pixels; times `supersampling` a multiple
-      of 8.
-    supersampling: rays a pixel along each side.
+    resolution: side of the images, pixels; times `supersampling`, a multiple of
+      8.
+    supersampling: rays per pixel along each side.
   """
   chex.assert_rank(c, 2)
   side = resolution * supersampling
@@ -73,7 +72,7 @@ def render(
 
 @functools.partial(jax.jit, static_argnums=2)
 def _render_rays(person: people.Person, c: jax.Array, side: int) -> Rendering:
-  """One ray a pixel: [N, side * side, ...]."""
+  """Renders with one ray per pixel: [N, side * side, ...]."""
   return lax.map(lambda one: _render_one(*one, side), (person, c))
 
 
@@ -104,7 +103,7 @@ def _render_one(person: people.Person, c: jax.Array, side: int) -> Rendering:
 
 
 def wall_depth(origin: jax.Array, directions: jax.Array) -> jax.Array:
-  """Distance along rays, [M, 3] from one origin [3], to the wall, [M]."""
+  """Distance to the wall, [M], along rays [M, 3] from one origin [3]."""
   from_pivot = origin - jnp.asarray(people.PIVOT)
   along = directions @ from_pivot
   rest = along**2 - from_pivot @ from_pivot + heads.WALL_RADIUS**2
@@ -117,12 +116,12 @@ def _cone_march(
   directions: jax.Array,
   spread: jax.Array,
 ) -> jax.Array:
-  """How far cones about rays, [M, 3], are free of the person, [M].
+  """Distance, [M], up to which cones around rays do not touch the person.
 
   Args:
     head: result of `heads.build`.
-    origin: [3].
-    directions: [M, 3].
+    origin: [3], the rays' origin.
+    directions: [M, 3], the rays' directions.
     spread: radius of a cone at distance 1.
   """
   first = jnp.linalg.norm(origin) - _REACH
@@ -145,7 +144,7 @@ def _march_in_rounds(
   wall: jax.Array,
   least_step: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-  """`march`, with more steps for the few rays that need them.
+  """As `march`, with more steps for the few rays that need them.
 
   Returns: distances, [M], and whether each ray hits the person, [M].
   """
@@ -153,7 +152,7 @@ def _march_in_rounds(
   steps = jnp.asarray(_STEPS)
 
   def those_left(n, t, off):
-    # Looked for from another place each time, so that none starves.
+    # The search starts at another place each time, so that no ray starves.
     first = n * 5 * size % t.size
     left = jnp.roll((off > _TOLERANCE) & (t < wall), -first)
     (found,) = jnp.nonzero(left, size=size, fill_value=0)
@@ -191,21 +190,21 @@ def march(
   steps: chex.Numeric,
   least_step: chex.Numeric,
 ) -> tuple[jax.Array, jax.Array]:
-  """Follows rays to the surface by steps of its distance.
+  """Follows rays to the surface (sphere tracing).
 
-  A ray along an edge would creep for ever; steps of at least `least_step`
-  carry it past, and one that has stepped inside comes back.
+  A ray along an edge would creep forever; steps of at least `least_step` carry
+  it past, and a ray that has stepped inside comes back.
 
   Args:
     head: result of `heads.build`.
-    origin: [3] or [M, 3].
-    directions: [M, 3].
-    start: [M], distances that are outside.
-    steps: how many, possibly traced.
-    least_step: world units.
+    origin: [3] or [M, 3], the rays' origins.
+    directions: [M, 3], the rays' directions.
+    start: [M], initial distances, outside the surface.
+    steps: number of steps, possibly traced.
+    least_step: smallest step, world units.
 
-  Returns: distances, [M], which just grow where a ray hits nothing; and how
-    far off the surface each ray is there, [M].
+  Returns: distances, [M], which keep growing if a ray hits nothing; and the
+    signed distance from the surface there, [M].
   """
   place = _along(origin, directions)
 
@@ -222,7 +221,10 @@ def march(
 def _along(
   origin: jax.Array, directions: jax.Array
 ) -> Callable[[jax.Array], shapes.Point]:
-  """From distances along rays, [M], to points; arrays apart, for speed."""
+  """A function from distances along rays, [M], to points.
+
+  Coordinates are separate arrays, for speed.
+  """
   starts = tuple(jnp.moveaxis(origin, -1, 0))
   slopes = tuple(directions.T)
   return lambda t: tuple(o + t * d for o, d in zip(starts, slopes))

@@ -1,7 +1,7 @@
 """Signed distances to simple shapes, and how to blend them.
 
-Points are triples (x, y, z) of arrays of one shape, so that XLA fuses a
-whole body into a single loop. Negative is inside.
+Points are triples (x, y, z) of arrays of the same shape, so that XLA fuses a
+whole body into a single loop. Distances are negative inside.
 """
 
 import chex
@@ -20,17 +20,17 @@ def length(point: Point) -> jax.Array:
 
 
 def moved(point: Point, centre: Point) -> Point:
-  """The point as seen from `centre`."""
+  """The point relative to `centre`."""
   return tuple(p - c for p, c in zip(point, centre))
 
 
 def sphere(point: Point, centre: Point, radius: chex.Numeric) -> jax.Array:
-  """Distance to a sphere, exact."""
+  """Exact distance to a sphere."""
   return length(moved(point, centre)) - radius
 
 
 def ellipsoid(point: Point, centre: Point, radii: Point) -> jax.Array:
-  """Distance to an ellipsoid with axes along x, y, z; first order.
+  """First-order distance to an ellipsoid with axes along x, y and z.
 
   Source: https://iquilezles.org/articles/ellipsoids
   """
@@ -47,7 +47,7 @@ def capsule(
   radius: chex.Numeric,
   end_radius: chex.Numeric,
 ) -> jax.Array:
-  """Distance to a rod whose radius goes from one to the other; first order."""
+  """First-order distance to a rod whose radius changes linearly."""
   offset, axis = moved(point, start), moved(end, start)
   along = sum(o * a for o, a in zip(offset, axis))
   share = jnp.clip(along / sum(a * a for a in axis), 0, 1)
@@ -56,7 +56,7 @@ def capsule(
 
 
 def union(a: jax.Array, b: jax.Array, blend: chex.Numeric) -> jax.Array:
-  """Smooth minimum: `blend` is how far apart the two still touch.
+  """Smooth minimum; `blend` is the range of distances that are blended.
 
   Source: https://iquilezles.org/articles/smin (quadratic)
   """
@@ -82,7 +82,7 @@ def bump(value: Array, width: chex.Numeric) -> jax.Array:
 
 
 def wave(phase: Array) -> jax.Array:
-  """A sine within 0.06, from parabolas: far cheaper where it repeats a lot."""
+  """A sine within 0.06, made of parabolas, which are far cheaper."""
   turn = phase * (1 / (2 * jnp.pi))
   turn = turn - jnp.round(turn)
   return turn * (8 - 16 * jnp.abs(turn))

@@ -1,6 +1,6 @@
-"""Where the weights that come with the package lie, by what they are for.
+"""Folders of the weights that come with the package.
 
-What they are, how they were made and how good they are: the cards beside them.
+The cards beside them (*.md) describe their contents, training and quality.
 """
 
 import pathlib

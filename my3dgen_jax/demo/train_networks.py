@@ -1,12 +1,12 @@
-"""Trains the demo's judges: who is it, how alike, how old, does it smile.
+"""Trains the demo's judges: identity, perceptual similarity, age and smile.
 
-First an identity network with ArcFace's margin: each person is a class, and
-so is a person's twin, who has other marks. Here it is known what a person is,
-so the centre of a class is a learnt linear map of that: what is learnt of one
-person holds for all, and a fraction of the steps is enough. Then a small
-stack of features that tells everything about a photo: identity, light, mood,
-age, marks. LPIPS compares its features, and the part of its head for smile
-and age is kept. At last all are measured on people whom neither has seen.
+First comes an identity network with ArcFace's margin: each person is a class,
+and so is their twin, who has other marks. Here a person's traits are known, so
+a class center is a learned linear map of them: what is learned from one person
+applies to all, and a fraction of the steps is enough. Next comes a small
+feature stack that predicts everything about a photo: identity, light, mood,
+age, marks. LPIPS compares its features, and the part of its head for smile and
+age is kept. Finally, all are measured on held-out people.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ QUALITY_FILE = "quality.json"
 
 
 def optimizer(rate: float, steps: int) -> Any:
-  """Adam with a cosine, after a short warm-up."""
+  """Adam with a cosine schedule, after a short warmup."""
   # Imported here: only training needs it.
   import optax  # pylint: disable=import-outside-toplevel
 
@@ -94,17 +94,17 @@ def _make_step(
 
 
 def train(folder: str | os.PathLike, config: NetworksConfig) -> dict[str, Any]:
-  """Draws, trains and measures, from what is in the folder.
+  """Draws, trains and measures; resumes from the folder's contents.
 
   Args:
     folder: the training's folder: `people*/`, `state_*/`, `metrics.jsonl`, and
-      at the end `identity/`, `lpips/`, `attributes/` and `quality.json`.
+      finally `identity/`, `lpips/`, `attributes/` and `quality.json`.
     config: the training's settings.
 
-  Returns: what is in `quality.json`.
+  Returns: the contents of `quality.json`.
   Raises:
-    Interrupted: SIGTERM or SIGINT; what is done is saved.
-    UserError: the folder holds a training with other settings.
+    Interrupted: SIGTERM or SIGINT; the work done is saved.
+    UserError: the folder contains a training with other settings.
     CheckpointError: a state or the weights cannot be read or written.
   """
   config.validate()
@@ -159,7 +159,7 @@ def train(folder: str | os.PathLike, config: NetworksConfig) -> dict[str, Any]:
 def _start(
   folder: pathlib.Path, config: NetworksConfig, task: Task
 ) -> TrainState:
-  """The state that a training resumes from, on the host."""
+  """The state to start or resume a task's training from, on the host."""
   variables = jax.jit(task.init)(jax.random.key(config.seed))
   start = TrainState(
     jnp.zeros((), jnp.int32),
@@ -185,14 +185,14 @@ def _train(
   Args:
     folder: the training's folder.
     config: the training's settings.
-    task: what to learn.
+    task: the task to train.
     state: the state to resume from.
-    images: [N, S, S, 3] uint8, what to learn from.
-    stop: asked after every step.
+    images: [N, S, S, 3] uint8, the training photos.
+    stop: request to stop, checked after every step.
     log: the log to write to.
-    before: steps of the log that other trainings took.
+    before: number of the log's steps that earlier tasks took.
 
-  Returns: its variables, on the host.
+  Returns: the network's variables, on the host.
   """
   done = int(state.step)
   progress = Progress(f"training {task.name}", task.steps, "steps", start=done)
@@ -225,16 +225,16 @@ def _train(
 
 
 def _chosen(config: NetworksConfig, step: int, count: int) -> np.ndarray:
-  """The photos of a step: all come once before one comes again."""
+  """The photos of a step; every photo is used once before any is repeated."""
   turn, place = divmod(step, count // config.batch)
   order = np.random.default_rng((config.seed, turn)).permutation(count)
   return order[place * config.batch : (place + 1) * config.batch]
 
 
 def _kept(judge: Any, features: Any) -> dict[str, Any]:
-  """Variables of `FOLDERS` from those of the trainings."""
+  """Variables of the networks in `FOLDERS`, from those of the tasks."""
   channels = backbones.NETWORKS[attributes.BACKBONE].tap_channels()
-  # No one has judged how alike procedural photos are: all layers count.
+  # There are no human judgments of procedural photos: layers count equally.
   linear = {
     f"lin{i}": np.full(size, 1 / len(channels), np.float32)
     for i, size in enumerate(channels)

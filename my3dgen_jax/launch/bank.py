@@ -7,12 +7,12 @@
 
 All people of a bank share one base generator. Actions:
 
-    add --run=RUN, or --runs=A,B   runs, adapter files (.safetensors) or folders
-                                   of them; either all are added or none.
+    add --run=RUN, or --runs=A,B   adds runs, adapter files (.safetensors) or
+                                   folders of either: all of them, or none.
                                    --person sets ids; default: the folder names.
-    list                           the people in the bank
-    export --person=A,B --out=DIR  adapter files, as my3dgen personalize writes
-                                   them; --all exports everyone
+    list                           lists the people in the bank
+    export --person=A,B --out=DIR  writes adapter files, as my3dgen personalize
+                                   does; --all exports everyone
     remove --person=A,B            hides people at once; their numbers stay in
                                    the files until compact. --damaged removes
                                    everyone that verify reports.
@@ -47,11 +47,11 @@ def main():
   if action == "add" and not places:
     raise FlagError("nothing to add; give --run, or several with --runs")
   if action == "remove" and bool(_PERSON.value) == _DAMAGED.value:
-    raise FlagError("nobody to remove; give either --person or --damaged")
+    raise FlagError("no one to remove; give either --person or --damaged")
   if action == "export" and not _OUT.value:
     raise FlagError("--out is missing: the folder to write")
   if action == "export" and bool(_PERSON.value) == _ALL.value:
-    raise FlagError("nobody to export; give either --person or --all")
+    raise FlagError("no one to export; give either --person or --all")
   if action == "add":
     lines = banks.add(bank, places, _ADD(), names=_PERSON.value)
   elif action == "remove":

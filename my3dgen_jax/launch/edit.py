@@ -1,4 +1,4 @@
-"""Edits one attribute of a person: a strip of strengths.
+"""Edits one attribute of a person, at several strengths side by side.
 
     my3dgen edit --run=runs/obama --direction=smile.npy \\
         --start=photo003,inverted/new.npz --out=smiling
@@ -33,7 +33,8 @@ _DEMO = cli.enum(
   "demo_attribute",
   None,
   attributes.NAMES,
-  "Attribute of procedural people to fit to samples, labeled automatically.",
+  "Attribute of procedural people to fit a direction to; the samples are "
+  "labeled automatically.",
 )
 _WRITE_SAMPLES = cli.string(
   "write_samples",

@@ -1,4 +1,4 @@
-"""Measures the paper's tables and figures for personalized people.
+"""Computes the paper's tables and figures for personalized people.
 
     my3dgen evaluate --runs=runs/obama,runs/beyonce \\
         --directions=smile.npy,age.npy --dists=checkpoints/dists --out=results
@@ -7,7 +7,7 @@
 compare (lora, full, other ranks, layouts, albums or LPIPS weights).
 --directions: the edits of table 4; default for people of the demo: smile
 without age, and age. Measurements are kept in --out: the same command resumes
-after an interruption, and a further person or table repeats nothing.
+after an interruption, and adding a person or a table repeats nothing.
 """
 
 import dataclasses

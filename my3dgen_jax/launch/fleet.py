@@ -1,4 +1,4 @@
-"""Personalizes many people with workers, here or on a Ray cluster.
+"""Personalizes many people in parallel, here or on a Ray cluster.
 
     my3dgen fleet --manifest=people.csv --out=people \\
         --checkpoint=checkpoints/ffhq --lpips=checkpoints/lpips_alex
@@ -8,7 +8,7 @@ people.csv has one row per person: `id`, and either `photos` (a folder, which is
 prepared as an album first) or `album`; every further column is a flag for that
 person. Flags and flagfiles of the command apply to everyone. A failure stops
 only that person. If a worker dies, another one resumes its person from the last
-saved state. The same command run again makes those who are missing. Result:
+saved state. Run the same command again for the people still missing. Result:
 
     people/runs/ID/           one run per person, see training/run_folder.py
     people/before/ID/1/       the earlier run, after new settings or photos

@@ -1,11 +1,10 @@
-"""Interpolates between latents of a person: a strip and a video.
+"""Interpolates between latents of a person, as a strip and a video.
 
-    my3dgen interpolate --run=runs/obama --camera=orbit --out=way \\
+    my3dgen interpolate --run=runs/obama --camera=orbit --out=between \\
         --anchors=photo003,photo010,inverted/new.npz
 
 --anchors: two or more photos of the run (names, or numbers from 0), or files
-that my3dgen invert has written. --camera: front, first (the first anchor's
-camera), photos (from each anchor's camera to the next), orbit.
+that my3dgen invert has written.
 """
 
 from my3dgen_jax.apps import interpolate
@@ -14,8 +13,8 @@ from my3dgen_jax.launch.support import cli, config_flags, person_flags
 _ANCHORS = cli.listing(
   "anchors",
   None,
-  "Latents to pass through, see above; default: the run's first and last "
-  "photo.",
+  "Latents to pass through: photos of the run or files of my3dgen invert; "
+  "default: the run's first and last photo.",
 )
 _CONFIG = config_flags.define(interpolate.InterpolateConfig)
 

@@ -5,7 +5,8 @@
 
 --way: w or w+ (projection), hull (into the personal convex hull), pivot
 (projection, then a small adapter on top of the person's is tuned to each
-photo). Run the same command again to resume after an interruption.
+photo), encoder (the encoder's prediction alone, in seconds). Run the same
+command again to resume after an interruption.
 """
 
 from my3dgen_jax.apps import invert

@@ -16,7 +16,7 @@ side. A failure stops only that person, and --resume skips finished runs.
 
 Several processes, on one machine or many, can share each batch over all their
 devices; the result is that of one process with as many devices. Start the same
-command in each, with
+command once per process, with
 
     --coordinator=HOST:PORT --num_processes=2 --process_id=0    # then 1
 

@@ -5,13 +5,12 @@
         --lpips=checkpoints/lpips_alex --out=runs/me
 
 Finds the faces, crops them like EG3D's training images, estimates each head's
-pose, and sets aside photos that would do harm: those without a face, blurred,
-tiny or gray ones, near duplicates and, with --identity, other people. The
-sheets data/me/kept.png and data/me/set_aside.png show the result;
+pose, and sets aside photos that would harm training: photos without a face,
+blurred, tiny and gray ones, near duplicates and, with --identity, other people.
+The contact sheets data/me/kept.png and data/me/set_aside.png show the result;
 data/me/report.csv gives the reasons. Run the same command again to resume after
-an interruption. --mark opens a page in the browser to mark by hand the faces
-that were not found; --domain=cat, for cats, does so for all photos that have no
-landmarks.
+an interruption. --mark opens a page in the browser to mark faces that were not
+found by hand; --domain=cat, for cats, does so for all photos without landmarks.
 
 my3dgen personalize holds out the photos in data/me/album/test.txt, and compares
 identity with those in reference.txt.

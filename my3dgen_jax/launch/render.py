@@ -40,7 +40,7 @@ _DTYPE = cli.enum(
   "dtype",
   None,
   ["float32", "bfloat16"],
-  "Data type of activations; default: the checkpoint's.",
+  "Dtype of activations; default: the checkpoint's.",
 )
 
 

@@ -1,4 +1,4 @@
-"""Writes the report page of a finished run again.
+"""Rewrites the report page of a finished run.
 
     my3dgen report --run=runs/obama
 

@@ -1,13 +1,13 @@
-"""Writes a head as one HTML file that turns in any browser, offline.
+"""Writes a head as one HTML file, to turn in any browser, offline.
 
     my3dgen share --run=runs/obama --latents=photo003 --out=head.html
     my3dgen share --run=runs/obama --latents=photo003,photo010 \\
-        --between=linear --out=way.html
+        --between=linear --out=between.html
 
 The page contains the radiance field itself, before super-resolution, which the
-browser's GPU draws (WebGL 2) at any size. It makes no requests, and shows a
-picture where it cannot draw. It contains no names of people or photos, except
-in --title.
+browser's GPU draws (WebGL 2) at any size. The page makes no requests, and shows
+a still picture if the browser cannot draw. It contains no names of people or
+photos, except in --title.
 
 Each of --latents (photos of the run or files of my3dgen invert) or --seeds is a
 button on the page. --between adds a slider from each to the next; --direction

@@ -5,7 +5,7 @@
 
 Trains only on the generator's own pictures, and writes
 checkpoints/ffhq_encoder, where my3dgen personalize and other commands find it.
-The same command with --resume continues an interrupted training.
+Run the same command with --resume to continue after an interruption.
 """
 
 from my3dgen_jax.apps import train_encoder

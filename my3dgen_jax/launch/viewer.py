@@ -1,4 +1,4 @@
-"""Opens people in the browser, to turn, edit, compare and save.
+"""Shows people in the browser, to turn, edit, compare and save.
 
     my3dgen viewer --run=runs/obama
     my3dgen viewer --runs=runs --out=saved
@@ -7,7 +7,8 @@
 
 --runs takes runs, adapter files (.safetensors) and folders of either. Adapters
 alone and banks need --checkpoint, their base. --person selects people of a
---bank; without it, all are shown if they are few.
+--bank; without it, all are shown if they are few. --checkpoint alone shows the
+base itself.
 
 The viewer accepts connections from this machine only. From another machine, use
 ssh -L 8080:localhost:8080 MACHINE. --host=0.0.0.0 accepts connections from
@@ -31,7 +32,7 @@ _PERSON = cli.listing(
   "person", [], "Ids of the bank's people to show; default: everyone."
 )
 _CHECKPOINT = cli.string(
-  "checkpoint", None, "Folder of the moved base generator, or of a bare base."
+  "checkpoint", None, "Base generator's folder; for runs: only if it has moved."
 )
 _DIRECTIONS = cli.listing(
   "directions", [], "Direction files (.npy); default: the demo's smile and age."

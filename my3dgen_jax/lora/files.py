@@ -228,10 +228,10 @@ def _people_of(
   is_stack = metadata[_FORMAT] == _STACK
   if is_stack != many:
     raise CheckpointError(
-      f"{path}: holds a stack of several people's adapters, but one adapter "
+      f"{path}: contains a stack of several people's adapters, but one adapter "
       "is expected; in Python, use my3dgen_jax.lora.load(..., many=True)"
       if is_stack
-      else f"{path}: holds one adapter, but a stack of several is expected"
+      else f"{path}: contains one adapter, but a stack of several is expected"
     )
   if not is_stack:
     return ()
@@ -239,7 +239,7 @@ def _people_of(
     people = json_files.parse(metadata.pop(_PEOPLE, ""))
   except UserError as error:
     raise CheckpointError(
-      f"{path}: does not name its people: {error}"
+      f"{path}: is damaged: it does not name its people: {error}"
     ) from None
   if (
     not isinstance(people, list)
@@ -248,7 +248,8 @@ def _people_of(
     or any(leaf.shape[:1] != (len(people),) for leaf in leaves.values())
   ):
     raise CheckpointError(
-      f"{path}: is damaged: it names a different number of people than it holds"
+      f"{path}: is damaged: it has adapters for a different number of people "
+      "than it names"
     )
   return tuple(people)
 
@@ -293,12 +294,14 @@ def settings_of(
         "original file again, or in Python pass lora_config to "
         "my3dgen_jax.lora.load"
       )
-    raise CheckpointError(f"{path}: does not say which LoRA it is")
+    raise CheckpointError(
+      f"{path}: is not an adapter of this project: it has no LoRA settings"
+    )
   try:
     return LoraConfig.from_dict(json_files.parse(metadata.pop(_SETTINGS)))
   except ValueError as error:
     raise CheckpointError(
-      f"{path}: does not say which LoRA it is: {error}"
+      f"{path}: is damaged: its LoRA settings are invalid: {error}"
     ) from None
 
 

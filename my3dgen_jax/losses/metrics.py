@@ -75,7 +75,9 @@ class Weights:
     network = self.read(folder)
     found = getattr(network.module, self.field) if self.field else self.network
     if found != self.network:
-      raise CheckpointError(f"{folder}: holds {found}, expected {self.network}")
+      raise CheckpointError(
+        f"{folder}: contains {found}, expected {self.network}"
+      )
     return network
 
 

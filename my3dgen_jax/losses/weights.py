@@ -160,8 +160,8 @@ class Kind:
       raise FileExistsError(errno.EEXIST, "exists already", str(directory))
     if not (directory / WEIGHTS_FILE).is_file():
       raise CheckpointError(
-        f"{directory}: is not a folder with {self.title} "
-        "weights, so it is not replaced"
+        f"{directory}: is not a folder with {self.title} weights, so it is not "
+        "replaced; choose another folder"
       )
     others = sorted(
       name
@@ -170,8 +170,8 @@ class Kind:
     )
     if others:
       raise CheckpointError(
-        f"{directory}: holds {others[0]} besides the "
-        "weights, so it is not replaced"
+        f"{directory}: contains {others[0]} besides the weights, so it is not "
+        "replaced; choose another folder"
       )
 
   def load(self, directory: str | os.PathLike, **options: Any) -> Network:

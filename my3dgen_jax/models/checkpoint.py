@@ -99,7 +99,8 @@ def check_replaceable(directory: str | os.PathLike):
   directory = pathlib.Path(directory)
   if not (directory / CONFIG_FILE).is_file():
     raise CheckpointError(
-      f"{directory}: is not a checkpoint folder, so it is not replaced"
+      f"{directory}: is not a checkpoint folder, so it is not replaced; choose "
+      "another folder"
     )
   others = sorted(
     name
@@ -108,8 +109,8 @@ def check_replaceable(directory: str | os.PathLike):
   )
   if others:
     raise CheckpointError(
-      f"{directory}: holds {others[0]} besides the "
-      "checkpoint, so it is not replaced"
+      f"{directory}: contains {others[0]} besides the checkpoint, so it is not "
+      "replaced; choose another folder"
     )
 
 

@@ -29,7 +29,7 @@ ENCODER_FILE = "encoder.safetensors"
 
 _KIND, _FORMAT = "encoder", "1"
 _SUFFIX = "_encoder"  # appended to the generator's folder name
-_TRAINER = "python -m my3dgen_jax.launch.train_encoder"
+_TRAINER = "my3dgen train-encoder"
 
 
 class EncoderFile(NamedTuple):
@@ -152,7 +152,9 @@ def load_encoder(
   _check(path, config, arrays)
   digest = _digest(arrays)
   if metadata.get("sha256") != digest:
-    raise CheckpointError(f"{path}: damaged: not what was saved")
+    raise CheckpointError(
+      f"{path}: damaged: not what was saved; copy the original file again"
+    )
   variables = jax.device_put(
     unflatten_dict(
       {name: leaf.astype(np.float32) for name, leaf in arrays.items()}, sep="/"
@@ -173,13 +175,13 @@ def _read(
   path = pathlib.Path(folder).expanduser() / ENCODER_FILE
   if not path.is_file():
     raise CheckpointError(
-      f"{path}: no such file; expected a folder that {_TRAINER} has written"
+      f"{path}: no such file; expected a folder that {_TRAINER} wrote"
     )
   with tensor_files.opened(path, "an encoder") as file:
     metadata = file.metadata() or {}
     if (metadata.get("kind"), metadata.get("format")) != (_KIND, _FORMAT):
       raise CheckpointError(
-        f"{path}: does not hold an encoder; expected what {_TRAINER} writes"
+        f"{path}: is not an encoder; expected a file that {_TRAINER} wrote"
       )
     names = file.keys() if numbers else ()
     return path, metadata, {name: file.get_tensor(name) for name in names}

@@ -124,7 +124,7 @@ def pack_label(cam2world: Array, intrinsics: Array) -> jax.Array:
 
   Args:
     cam2world: [..., 4, 4].
-    intrinsics: [..., 3, 3], normalised; leading axes broadcast.
+    intrinsics: [..., 3, 3], normalized; leading axes broadcast.
 
   Returns: [..., 25].
   Raises: UserError on any other shape.

@@ -67,7 +67,7 @@ def _filter(
   stride: int = 1,
   gain: float = 1.0,
 ) -> jax.Array:
-  """Pads, then takes the weighted mean of four neighbours along an axis."""
+  """Pads, then takes the weighted mean of four neighbors along an axis."""
   padded = _pad(x, axis, before, after)
   size = (padded.shape[axis] - len(FILTER_TAPS)) // stride + 1
   scale = gain / sum(FILTER_TAPS)

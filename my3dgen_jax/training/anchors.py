@@ -57,7 +57,7 @@ class Anchors:
     places = {name: i for i, name in enumerate(self.names)}
     for name in names:
       if name not in places:
-        raise UserError(f"anchors: there is none for {name!r}")
+        raise UserError(f"anchors: there is no anchor for {name!r}")
     rows = [places[name] for name in names]
     return Anchors(tuple(names), self.ws[rows], self.c[rows])
 
@@ -84,7 +84,7 @@ class Anchors:
       ):
         raise KeyError
     except (KeyError, TypeError):
-      raise CheckpointError(f"{path}: does not hold anchors") from None
+      raise CheckpointError(f"{path}: is not a file of anchors") from None
     return cls(
       tuple(map(str, names)), ws.astype(np.float32), c.astype(np.float32)
     )
@@ -138,7 +138,7 @@ class AnchorFinder(PhotoFits):
     elif wanted and self.encoder is None:
       raise UserError(
         f"{self.flags}init: encoder needs a trained encoder; train one with "
-        "python -m my3dgen_jax.launch.train_encoder"
+        "my3dgen train-encoder"
       )
     if wanted and self.lpips is None and self.steps:
       raise UserError(

@@ -93,7 +93,7 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
   except UserError as error:
     raise CheckpointError(str(error)) from None
   if not isinstance(data, dict):
-    raise CheckpointError(f"{path}: is not a table")
+    raise CheckpointError(f"{path}: is not a JSON object")
   return data
 
 
@@ -117,7 +117,7 @@ def read_config(folder: str | os.PathLike) -> dict[str, Any]:
   Raises: CheckpointError: it is missing, or is not a run's.
   """
   path = pathlib.Path(folder) / CONFIG_FILE
-  remedy = "expected a folder that my3dgen_jax.launch.personalize has written"
+  remedy = "expected a folder that my3dgen personalize wrote"
   if not path.exists():
     raise CheckpointError(f"{path}: missing; {remedy}")
   data = read_json(path)
@@ -139,7 +139,9 @@ def _check_shape(path: pathlib.Path, data: Any, shape: Any, where: str = ""):
       f"{path}: is damaged: {where or 'all'} is not a {_KINDS[kind]}"
     )
   if shape is _TEXTS and not all(isinstance(x, str) for x in data.values()):
-    raise CheckpointError(f"{path}: is damaged: {where} does not map to texts")
+    raise CheckpointError(
+      f"{path}: is damaged: {where} does not map to strings"
+    )
   for name, inner in shape.items() if isinstance(shape, dict) else ():
     if name != "":
       inside = f"{where}.{name}" if where else name

@@ -335,12 +335,12 @@ class StartTest(Case):
     bare = dataclasses.replace(tiny_person(COUNT), anchors=None)
     ws = person.make(COUNT).ws[0]
     for names, one, pattern in (
-      (["photo99"], None, "none of 'photo99': runs/tiny has photo00.png"),
-      (["photo00"], bare, "none of 'photo00': .*bare checkpoint"),
+      (["photo99"], None, "unknown photo 'photo99': runs/tiny has photo00.png"),
+      (["photo00"], bare, "unknown photo 'photo00': .*bare checkpoint"),
       (["all"], bare, "bare checkpoint"),
-      (["photo00", "photo00.png"], None, "'photo00' comes twice"),
+      (["photo00", "photo00.png"], None, "'photo00' appears twice"),
       (["nowhere.npz"], None, "nowhere.npz: missing"),
-      ([self.write_npz("a.npz")], None, "a.npz: holds no ws"),
+      ([self.write_npz("a.npz")], None, "a.npz: has no ws"),
       ([self.write_npz("b.npz", ws=ws[:, :3])], None, "b.npz: ws: "),
       ([self.write_npz("c.npz", ws=ws, c=np.zeros(25))], None, "c.npz: c"),
       ([self.write_npz("d.npz", ws=ws)], bare, "no anchors"),

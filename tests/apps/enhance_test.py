@@ -405,10 +405,10 @@ class BadInputTest(Case):
     small = self.album(np.zeros((2, 9, 9, 3), np.uint8), name="small")
     self.assert_refused("small: .*9 pixels.*inpaint needs", small)
     self.assert_refused(
-      "factor is for", small, dataclasses.replace(larger, factor=2)
+      "factor needs photos", small, dataclasses.replace(larger, factor=2)
     )
     self.assert_refused(
-      "not intact", small, dataclasses.replace(larger, intact=True)
+      "intact photos must", small, dataclasses.replace(larger, intact=True)
     )
     large = self.album(np.zeros((2, 80, 80, 3), np.uint8), name="large")
     self.assert_refused("large: .*80 pixels.*makes 64", large)

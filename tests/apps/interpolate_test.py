@@ -281,10 +281,10 @@ class FilesTest(parameterized.TestCase):
     ([], "anchors: a path needs at least two, got none"),
     (
       ["0", "photo9"],
-      "anchors: there is none of 'photo9': runs/tiny has "
-      "photo00.png, .*ends in .npz",
+      "anchors: unknown photo 'photo9': runs/tiny has "
+      "photo00.png, .*end in .npz",
     ),
-    (["0", "4"], "anchors: there is none of '4'"),
+    (["0", "4"], "anchors: unknown photo '4'"),
     (["0", "/nowhere/x.npz"], "/nowhere/x.npz: missing"),
   )
   def test_bad_anchors(self, names, pattern):
@@ -294,7 +294,7 @@ class FilesTest(parameterized.TestCase):
     self.assertFalse(self.out.exists())
 
   @parameterized.parameters(
-    ({"ws": None}, "new.npz: holds no ws; .*launch.invert"),
+    ({"ws": None}, "new.npz: has no ws; .*my3dgen invert"),
     ({"ws": np.zeros((3, 8))}, r"new.npz: ws: expected shape \[\d+, 8\]"),
     ({"ws": np.full((person.MODEL.num_ws, 8), np.nan)}, "new.npz: ws: .*NaN"),
     ({"base": "another"}, "/.*/new.npz: is a latent of another base"),

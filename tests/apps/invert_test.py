@@ -171,7 +171,7 @@ class InvertTest(parameterized.TestCase):
           self.album,
           dataclasses.replace(SMALL, way="hull"),
         )
-    with self.assertRaisesRegex(UserError, "no encoder of its base for w; "):
+    with self.assertRaisesRegex(UserError, "no encoder for its base to w; "):
       app.invert(
         self.person, self.album, dataclasses.replace(SMALL, way="encoder")
       )

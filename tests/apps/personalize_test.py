@@ -520,8 +520,8 @@ class BadInputTest(JobTest):
       np.save(folder / "photo02_latent.npy", np.zeros((1, 4, 9), np.float32))
 
     for damage, pattern in (
-      (no_photos, "album: holds no photos"),
-      (one_photo, "album: holds 1 photo, at least 2"),
+      (no_photos, "album: has no photos"),
+      (one_photo, "album: has 1 photo, at least 2"),
       (corrupt, "photo02.png: "),
       (grey, "photo02.png: .*grey"),
       (transparent, "photo02.png: .*RGBA"),

@@ -51,7 +51,7 @@ class ScrubTest(absltest.TestCase):
     self.assertRegex(names[0], r"^events\.out\.tfevents\.\d+\.\d+\.\d+$")
     lines.clear()
     scrub.scrub_run(self.run, log=lines.append)
-    self.assertIn("holds no paths", lines[0])
+    self.assertIn("contains no paths", lines[0])
 
   def test_no_run(self):
     with self.assertRaisesRegex(CheckpointError, "config.json: missing"):

@@ -123,7 +123,7 @@ class ShareTest(parameterized.TestCase):
       ("head", "must end in .html"),
       ("nowhere/head.html", "nowhere: there is no such folder"),
       ("folder.html", "is a folder"),
-      ("mine.html", "exists and is not a page of launch.share"),
+      ("mine.html", "exists and is not a page of my3dgen share"),
     ):
       with self.assertRaisesRegex(UserError, text):
         share.check_path(self.folder / name)
@@ -141,7 +141,7 @@ class ShareTest(parameterized.TestCase):
     ):
       with self.assertRaises(UserError):
         self.write(stills, config)
-    with self.assertRaisesRegex(UserError, "33 faces are to be stored"):
+    with self.assertRaisesRegex(UserError, "33 faces are too many"):
       self.write(stills * 33)
     wild = (
       stills[0].panels[0]._replace(ws=np.full_like(found[0].ws, 3e38)[None])

@@ -186,7 +186,7 @@ class HeadTest(parameterized.TestCase):
 
   def test_without_webgl2(self):
     page, _ = self.open(_NO_WEBGL2)
-    page.get_by_text("This browser shows a still picture").wait_for()
+    page.get_by_text("This is a still picture").wait_for()
     self.assertGreater(
       page.evaluate("document.querySelector('img').naturalWidth"), 0
     )

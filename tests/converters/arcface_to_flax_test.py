@@ -248,7 +248,7 @@ class SmallFileTest(ArcfaceCase):
       self.write({**dict.fromkeys(faces.tiny_state_dict()), **tensors})
       self.assert_refused(
         self.path,
-        "does not hold the weights of IR-SE-50 or "
+        "does not contain the weights of IR-SE-50 or "
         f"MobileFaceNet; it has {found}",
       )
 

@@ -100,17 +100,17 @@ class DirectionToNpyTest(ConverterCase):
     )
     self.output.unlink()
     self.assert_refused(
-      self.input, "holds several tensors: age, smile (choose with --key)"
+      self.input, "has several tensors: age, smile (choose one with --key)"
     )
     self.assert_refused(
-      self.input, "holds no tensor pose; it has age, smile", key="pose"
+      self.input, "has no tensor pose; it has age, smile", key="pose"
     )
 
   @parameterized.named_parameters(
-    ("nothing", {}, "holds no tensor"),
-    ("list", [1, 2], "holds a list, not a tensor"),
-    ("text", "age", "holds 'age', not a tensor"),
-    ("inner", {"a": {"b": np.ones(4, np.float32)}}, "holds no tensor"),
+    ("nothing", {}, "has no tensors"),
+    ("list", [1, 2], "contains a list, not a tensor"),
+    ("text", "age", "contains 'age', not a tensor"),
+    ("inner", {"a": {"b": np.ones(4, np.float32)}}, "has no tensors"),
     ("number", np.float32([1])[0], "[]"),
     ("batch", np.ones((2, 4, 16), np.float32), "[2, 4, 16]"),
     (
@@ -133,9 +133,7 @@ class DirectionToNpyTest(ConverterCase):
 
   def test_key_of_a_single_tensor(self):
     self.write(_array(_W_DIM))
-    self.assert_refused(
-      self.input, "without a name (leave out --key)", key="age"
-    )
+    self.assert_refused(self.input, "without a name (drop --key)", key="age")
 
   def test_files(self):
     self.write(_array(_W_DIM))

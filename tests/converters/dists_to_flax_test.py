@@ -123,7 +123,7 @@ class DistsToFlaxTest(ConverterCase):
     (
       "negative",
       {"beta": np.full((1, 1475, 1, 1), -1, np.float32)},
-      "alpha and beta must be positive or zero",
+      "alpha and beta: expected numbers >= 0",
     ),
     (
       "zero",
@@ -131,7 +131,7 @@ class DistsToFlaxTest(ConverterCase):
         name: np.zeros((1, 1475, 1, 1), np.float32)
         for name in ("alpha", "beta")
       },
-      "not all of them zero",
+      "not all of them 0",
     ),
   )
   def test_weights(self, changes, reason):

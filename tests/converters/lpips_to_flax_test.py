@@ -110,7 +110,7 @@ class LpipsToFlaxTest(ConverterCase):
       backbone_tensors=classifiers.linear("alex"),
     )
     self.assert_refused(
-      self.paths["linear"], "does not hold the linear weights of LPIPS 0.1"
+      self.paths["linear"], "does not contain the linear weights of LPIPS 0.1"
     )
 
   @parameterized.named_parameters(
@@ -156,7 +156,7 @@ class LpipsToFlaxTest(ConverterCase):
     (self.output / "thesis.tex").write_text("")
     code, text = self.main(*self.flags(), "--overwrite")
     self.assertEqual(code, 1)
-    self.assertIn("holds thesis.tex", text)
+    self.assertIn("contains thesis.tex", text)
 
   def test_command(self):
     self.write()

@@ -174,7 +174,12 @@ class SettingsTest(parameterized.TestCase):
     ("disparity", "disparity_space_sampling", True, "not supported"),
     ("noise", "density_noise", 0.5, "not supported"),
     ("clamp", "clamp_mode", "relu", "softplus"),
-    ("module", "superresolution_module", "a.b.Super\x1b[31m", "not known"),
+    (
+      "module",
+      "superresolution_module",
+      "a.b.Super\x1b[31m",
+      "unknown super-resolution module",
+    ),
     ("bool", "white_back", 1, "true or false"),
     ("whole", "depth_resolution", 48.0, "whole number"),
     ("huge", "depth_resolution", 2**100, "whole number"),

@@ -367,7 +367,7 @@ class RefusedTest(parameterized.TestCase):
     ("buffer", b"\x97.", "protocol 5"),
     ("unknown", b"\xff.", "0xff"),
     ("protocol", b"\x80\x09.", "protocol 9"),
-    ("frame", b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xffN.", "short"),
+    ("frame", b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xffN.", "truncated"),
     ("call_of_number", b"K\x01)R.", "not a class"),
     ("call_of_text", b"X\x02\x00\x00\x00os)R.", "not a class"),
     ("arguments", b"ccollections\nOrderedDict\nNR.", "arguments"),
@@ -379,16 +379,16 @@ class RefusedTest(parameterized.TestCase):
     ("tuple_key", b"})Ns.", "key"),
     ("huge_key", b"}\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7fNs.", "range"),
     ("append_to_none", b"NK\x01a.", "appended"),
-    ("items_of_list", b"](NNu.", "items set"),
-    ("odd_items", b"}(Nu.", "items set"),
+    ("items_of_list", b"](NNu.", "items are set"),
+    ("odd_items", b"}(Nu.", "items are set"),
     ("members", b"](N\x90.", "members"),
     ("state_of_number", b"K\x01}b.", "state"),
     ("state_of_object", b"ctraining.x\nY\n)RK\x01b.", "state"),
-    ("no_stop", b"N", "short"),
-    ("loose", b"NN.", "loose"),
+    ("no_stop", b"N", "truncated"),
+    ("loose", b"NN.", "left on its stack"),
     ("rest", b"N.N", "follow"),
-    ("text_short", b"X\xff\xff\xff\x7fa.", "short"),
-    ("bytes_short", b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7fa.", "short"),
+    ("text_short", b"X\xff\xff\xff\x7fa.", "truncated"),
+    ("bytes_short", b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7fa.", "truncated"),
     ("not_unicode", b"X\x02\x00\x00\x00\xff\xff.", "Unicode"),
     ("surrogate", b"V\\ud800\n.", "Unicode"),
     ("negative", b"T\xff\xff\xff\xff.", "negative"),
@@ -398,14 +398,14 @@ class RefusedTest(parameterized.TestCase):
     ("no_float", b"Fabc\n.", "not a number"),
     ("quotes", b"Sabc\n.", "quotes"),
     ("escape", b"S'\\x4'\n.", "escape"),
-    ("line", b"S" + b"a" * 5000, "without an end"),
-    ("name_no_text", b"K\x01K\x02\x93.", "not a text"),
-    ("long_name", b"Xtrai\x00\x00\x00\x00.", "short"),
+    ("line", b"S" + b"a" * 5000, "no end"),
+    ("name_no_text", b"K\x01K\x02\x93.", "not a string"),
+    ("long_name", b"Xtrai\x00\x00\x00\x00.", "truncated"),
     ("persistent", b"Pabc\n.", "reference"),
     ("persistent_bin", b"K\x01Q.", "reference"),
     ("terminal_codes", b"c\x1b]0;evil\x07\nx\n.", "refused"),
-    ("not_a_pickle", b"<html><body>404 Not Found", "at all?"),
-    ("empty_object", b"(o.", "without a class"),
+    ("not_a_pickle", b"<html><body>404 Not Found", "not look like a PyTorch"),
+    ("empty_object", b"(o.", "no class"),
   )
   def test_stream(self, data, reason):
     self.assert_refused(data, reason)
@@ -456,7 +456,7 @@ class RefusedTest(parameterized.TestCase):
     (
       "no_storage",
       Call(Global("torch.storage", "_load_from_bytes"), (b"N.",)),
-      "storage is due",
+      "expected a storage",
     ),
     (
       "persistent",
@@ -482,7 +482,7 @@ class RefusedTest(parameterized.TestCase):
     (
       "encoding",
       Call(Global("_codecs", "encode"), ("x", "rot13")),
-      "unknown way",
+      "unknown encoding",
     ),
     (
       "wide_bytes",
@@ -537,7 +537,7 @@ class RefusedTest(parameterized.TestCase):
   @parameterized.named_parameters(
     ("number", {"w": 1}, "'w'"),
     ("none", None, "None"),
-    ("key", {1: 2}, "not a text"),
+    ("key", {1: 2}, "not a string"),
     ("object", ["x"], "list"),
   )
   def test_state_dict(self, value, reason):
@@ -583,7 +583,7 @@ class RefusedTest(parameterized.TestCase):
     big = np.zeros(2**18, np.float32)
     tensor = {str(i): Tensor(big, big.shape, (1,)) for i in range(100)}
     for writer in _WRITERS.values():
-      self.assert_refused(writer(tensor), "unfold")
+      self.assert_refused(writer(tensor), "expand")
 
   @parameterized.named_parameters(
     ("sets", b"\x8f" * 3_000_000 + b"."),
@@ -656,7 +656,7 @@ class RefusedTest(parameterized.TestCase):
       "13 elements",
     ),
     ("rest", lambda d: d + b"\0", "follow"),
-    ("short", lambda d: d[:-1], "short"),
+    ("short", lambda d: d[:-1], "truncated"),
     ("protocol", lambda d: d.replace(b"J\xe9\x03", b"J\xe8\x03", 1), "version"),
     (
       "keys",

@@ -162,7 +162,10 @@ class ReadGeneratorTest(parameterized.TestCase):
     )
     self.assertEqual(
       said,
-      ["warning: 1 tensors are not of the generator and left out: latent_avg"],
+      [
+        "warning: leaving out 1 tensors that are not the generator's: "
+        "latent_avg"
+      ],
     )
 
   @parameterized.parameters(
@@ -278,7 +281,7 @@ class ReadGeneratorTest(parameterized.TestCase):
 
   def test_no_preset_fits(self):
     self.assert_refused(
-      files.zip_file(_ARRAYS), "no published", "--config", config=None
+      files.zip_file(_ARRAYS), "any published", "--config", config=None
     )
 
   def test_wrong_tensors(self):
@@ -499,7 +502,7 @@ class CommandTest(parameterized.TestCase):
       "--overwrite",
     )
     self.assertEqual(code, 1)
-    self.assertRegex(err, r"\Aerror: [^\n]*out: holds the input[^\n]*\n\Z")
+    self.assertRegex(err, r"\Aerror: [^\n]*out: contains the input[^\n]*\n\Z")
     self.assertTrue(inside.exists())
 
   def test_mismatch_tells_whole_shapes(self):
@@ -518,7 +521,7 @@ class CommandTest(parameterized.TestCase):
     with mock.patch("builtins.open", side_effect=MemoryError):
       code, _, err = self._run("--input", self.input, "--output", self.output)
     self.assertEqual(code, 1)
-    self.assertIn("larger than the memory", err)
+    self.assertIn("larger than the free memory", err)
 
   def test_script(self):
     """As a user runs it, from another folder and without the package."""
@@ -708,7 +711,7 @@ class CommandTest(parameterized.TestCase):
     wider = dataclasses.replace(TINY, w_dim=8)
     self.config.write_text(json.dumps(wider.to_dict()))
     self.assert_fails(
-      self._convert(files.zip_file(_ARRAYS)), self.input, "of another shape"
+      self._convert(files.zip_file(_ARRAYS)), self.input, "of the wrong shape"
     )
 
 

@@ -304,7 +304,7 @@ class ReadTest(parameterized.TestCase):
     (
       "extra",
       {"backbone.mapping.fc0.lora_A": (2, 8)},
-      "1 of layers that have none: backbone.mapping.fc0.lora_A",
+      "1 of layers without pairs: backbone.mapping.fc0.lora_A",
     ),
     (
       "twice",
@@ -331,7 +331,7 @@ class ReadTest(parameterized.TestCase):
     }
     self.assert_refused(_pickled(arrays), "no lora_A or lora_B")
     pair = {f"{_CONV}.lora_A": np.zeros((6, 36), np.float32)}
-    self.assert_refused(_pickled({**arrays, **pair}), "tell the rank")
+    self.assert_refused(_pickled({**arrays, **pair}), "tells the rank")
 
   def test_not_finite(self):
     arrays = _wrapped()
@@ -568,7 +568,7 @@ class CommandTest(_InFolder):
     self.assert_fails(
       _run("--input", self.input, "--output", self.output, "--base", base),
       self.input,
-      f"not tuned from {base}, whose {name} is another",
+      f"not tuned from {base}, whose {name} differs",
       left=("base",),
     )
 
@@ -602,7 +602,8 @@ class CommandTest(_InFolder):
 
   def test_flags_that_do_not_go_together(self):
     self.assert_fails(
-      self.convert("--base", self.folder / "base"), "--base brings its settings"
+      self.convert("--base", self.folder / "base"),
+      "--base has its own settings",
     )
     self.assert_fails(
       _run("--input", self.input, "--base", "base"), "--output is missing"

@@ -310,7 +310,7 @@ class ContentTest(AlbumTestCase):
       archive.writestr("__MACOSX/._photo00.png", b"Finder")
       archive.mkdir("empty")
     if prefix.count("/") > 1:
-      self.assert_refused("holds no dataset.json", path)
+      self.assert_refused("has no dataset.json", path)
       return
     options = dict(img_resolution=16, num_ws=NUM_WS, w_dim=W_DIM)
     zipped, plain = (open_album(x, **options) for x in (path, self.folder))
@@ -487,7 +487,7 @@ class SplitTest(AlbumTestCase):
       "^test: 'x.png' is not in .*obama, which has "
       "photo00.png, photo01.png, photo02.png and 7 more",
     ),
-    (dict(test=["photo01", "photo01.png"]), "^test: .* comes twice"),
+    (dict(test=["photo01", "photo01.png"]), "^test: .* appears twice"),
     (
       dict(test=["photo01"], reference=["photo01"]),
       "^reference: 'photo01.png' is in test already",
@@ -498,7 +498,7 @@ class SplitTest(AlbumTestCase):
       "^train: 'photo01.png' is in test already",
     ),
     (dict(test=5, train=6), "^train: 6 photos requested, but 5 of 10 are free"),
-    (dict(train=0), "^train: names no photo"),
+    (dict(train=0), "^train: selects no photo"),
     (
       dict(test="none.txt"),
       "^none.txt: cannot be read as test, a file of photo names: No such file",
@@ -530,15 +530,15 @@ class BadAlbumTest(AlbumTestCase):
 
   def test_no_photos(self):
     self.folder.mkdir()
-    self.assert_refused(f"^{self.folder}: holds no photos \\(.png")
+    self.assert_refused(f"^{self.folder}: has no photos \\(.png")
     self.put("dataset.json", b'{"labels": []}')
     self.put("notes.txt", b"none yet")
-    self.assert_refused(f"^{self.folder}: holds no photos")
+    self.assert_refused(f"^{self.folder}: has no photos")
 
   def test_one_photo(self):
     albums.make(self.folder, count=1)
     self.assert_refused(
-      f"^{self.folder}: holds 1 photo, at least 2 are needed; add"
+      f"^{self.folder}: has 1 photo, at least 2 are needed; add"
     )
     self.assertLen(open_album(self.folder, min_photos=1), 1)
     self.assert_refused("at least 7", min_photos=7)
@@ -547,13 +547,13 @@ class BadAlbumTest(AlbumTestCase):
     albums.make(self.folder)
     (self.folder / "dataset.json").unlink()
     self.assert_refused(
-      f"^{self.folder}: holds no dataset.json, the cameras of its 4 photos"
+      f"^{self.folder}: has no dataset.json with the cameras of its 4 photos"
     )
 
   def test_bad_dataset_json(self):
     albums.make(self.folder)
     self.put("dataset.json", b'{"labels": null}')
-    self.assert_refused(f"^{self.folder}/dataset.json: holds no camera labels")
+    self.assert_refused(f"^{self.folder}/dataset.json: has no camera labels")
 
   def test_labels_and_photos_must_match(self):
     albums.make(self.folder)
@@ -621,7 +621,7 @@ class BadAlbumTest(AlbumTestCase):
     albums.relabel(self.folder, {"photo01.jpg": albums.labels(1)[0]})
     self.assert_refused(
       f"^{self.folder}/photo01.png: has the same name as "
-      "photo01.jpg but for the extension"
+      "photo01.jpg except for the suffix"
     )
 
   @parameterized.parameters(
@@ -751,7 +751,7 @@ class BadAlbumTest(AlbumTestCase):
     with open(self.folder / "photo01_latent.npy", "wb") as file:
       np.savez(file, a=np.zeros(3), b=np.zeros(3))
     self.assert_refused(
-      "photo01_latent.npy: holds no latent: expected .*, got a, b", **size
+      "photo01_latent.npy: contains no latent: expected .*, got a, b", **size
     )
     (self.folder / "photo01_latent.npy").unlink()
     self.put("nobody_latent.pt", b"")  # of other tools: nobody asks for it
@@ -869,7 +869,7 @@ class BadZipTest(AlbumTestCase):
     with self.assertWarns(UserWarning):
       self.add("photo01.png")
     self.assert_refused(
-      f"^{self.path}/photo01.png: the name comes twice", self.path
+      f"^{self.path}/photo01.png: the name appears twice", self.path
     )
 
   def test_a_bomb(self):

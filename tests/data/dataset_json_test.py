@@ -60,7 +60,7 @@ class DatasetJsonTest(parameterized.TestCase):
     label = albums.labels(1)[0]
     with self.assertRaisesRegex(DatasetJsonError, "dataset.json: 'a.png': "):
       dataset_json.write(self.path, {"a.png": label * np.nan})
-    with self.assertRaisesRegex(DatasetJsonError, "comes twice"):
+    with self.assertRaisesRegex(DatasetJsonError, "appears twice"):
       dataset_json.write(self.path, {"x/a.png": label, "x\\a.png": label})
     self.assertFalse(self.path.exists())
 
@@ -79,9 +79,9 @@ class DatasetJsonTest(parameterized.TestCase):
     ("{", "is not valid JSON"),
     (b"\xff\xfe\xfa", "is not valid JSON"),
     ("[" * 100000, "is nested too deeply"),
-    ("[]", "holds no camera labels.* got \\[\\]"),
-    ("{}", "holds no camera labels"),
-    ('{"labels": null}', 'holds no camera labels.* got {"labels": null}'),
+    ("[]", "has no camera labels.* got \\[\\]"),
+    ("{}", "has no camera labels"),
+    ('{"labels": null}', 'has no camera labels.* got {"labels": null}'),
     ('{"labels": {"a.png": 1}}', "entry 0 .*expected a list of 25 numbers"),
     ('{"labels": [1]}', r"entry 0: expected \[name, \[25 numbers\]\]"),
     ('{"labels": [["a.png"]]}', "entry 0: expected"),

@@ -293,7 +293,9 @@ class SyntheticTest(parameterized.TestCase):
       ("a", "b", "t", (("key", text),)),
       ("a", "b", "t", ((text, "value"),)),
     ):
-      with self.assertRaisesRegex(UserError, "metadata can hold") as caught:
+      with self.assertRaisesRegex(
+        UserError, "not allowed in a picture"
+      ) as caught:
         Origin(*arguments)
       self.assertTrue(str(caught.exception).isprintable())
 

@@ -257,7 +257,7 @@ class TfdsBuilderTest(parameterized.TestCase):
       AlbumError, r"1.0.0: photo00.png: ws: .* got float32 \[1, 6, 8\]"
     ):
       open_album(self.data_dir, num_ws=NUM_WS, w_dim=9)
-    with self.assertRaisesRegex(AlbumError, "holds 4 photos, at least 5"):
+    with self.assertRaisesRegex(AlbumError, "has 4 photos, at least 5"):
       open_album(self.data_dir, min_photos=5)
 
   @parameterized.parameters(

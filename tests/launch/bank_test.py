@@ -157,7 +157,7 @@ class BankCommandTest(parameterized.TestCase):
     (1, ["compact", "--bank=none"], "none: there is no bank"),
     (1, ["list", "--bank=made"], "made: there is no bank"),
     (2, ["add", "--bank=kept"], "nothing to add; give --run"),
-    (1, ["add", "--bank=kept", "--run=none"], "none: there is no such run"),
+    (1, ["add", "--bank=kept", "--run=none"], "none: does not exist"),
     (1, ["add", "--bank=made", "--runs=runs"], "made: is not a bank, but"),
     (1, ["add", "--bank=kept", "--runs=runs"], "'ann' is there already"),
     (1, ["add", "--bank=k", "--runs=runs", "--person=a"], "2 names for 2 adap"),

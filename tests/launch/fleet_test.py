@@ -78,9 +78,9 @@ class PeopleFlagsTest(parameterized.TestCase):
     self.assertNotIn("min_scale", ann.flags)
 
   @parameterized.parameters(
-    ("id,stepz\nann,1\n", "p.csv, line 2, column stepz: is not a flag"),
-    ("id,workers\nann,1\n", "p.csv, line 2, column workers: is not a flag"),
-    ("id,out\nann,1\n", "p.csv, line 2, column out: is not a flag"),
+    ("id,stepz\nann,1\n", "p.csv, line 2, column stepz: not a flag"),
+    ("id,workers\nann,1\n", "p.csv, line 2, column workers: not a flag"),
+    ("id,out\nann,1\n", "p.csv, line 2, column out: not a flag"),
     ("id,steps\nann,1\nbob,many\n", "p.csv, line 3, column steps: .*many"),
     ("id,batch_size\nann,0\n", "line 2, .*batch_size: .*"),
     ("id,cache\nann,/etc\n", "line 2, column cache: .*give --cache to the com"),

@@ -99,8 +99,8 @@ class RenderCommandTest(parameterized.TestCase):
     ("camera", dict(camera="/nowhere.json"), 1, "/nowhere.json: cannot be"),
     ("angles", dict(camera="own", yaw="0.1"), 1, "yaw, pitch: cameras of"),
     ("compare", dict(compare=True), 2, "--run is missing"),
-    ("latents", dict(latents="photo003"), 1, "latents: there is none of "),
-    ("way", dict(seeds="1", between="linear"), 1, "latents: a way between"),
+    ("latents", dict(latents="photo003"), 1, "latents: unknown photo "),
+    ("way", dict(seeds="1", between="linear"), 1, "latents: between needs"),
     (
       "both",
       dict(between="linear", direction="d.npy"),

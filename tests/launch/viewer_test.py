@@ -28,7 +28,7 @@ def command(*flags):
 class RefusalsTest(parameterized.TestCase):
   @parameterized.parameters(
     ([], 2, "nothing to show; give --run"),
-    (["--run=nowhere"], 1, "nowhere: there is no such run"),
+    (["--run=nowhere"], 1, "nowhere: does not exist"),
     (["--run=nowhere", "--share"], 2, "--token"),
     (["--run=nowhere", "--token=short"], 1, "token: expected 8"),
     (["--run=nowhere", "--port=0"], 2, "--port=0"),
@@ -81,7 +81,7 @@ class ServerTest(absltest.TestCase):
           break
       said = "".join(lines)
       self.assertIn("compiling", said)
-      self.assertIn(f"port {port} is in use; taking {found[1]}", said)
+      self.assertIn(f"port {port} is in use; using {found[1]}", said)
       connection = http.client.HTTPConnection(
         "127.0.0.1", int(found[1]), timeout=30
       )

@@ -252,7 +252,9 @@ class FilesTest(parameterized.TestCase):
     self.save(overwrite=True)
     (self.folder / "thesis.tex").write_text("")
     self.assert_refused(
-      "holds thesis.tex besides", self.folder, lambda: self.save(overwrite=True)
+      "contains thesis.tex besides",
+      self.folder,
+      lambda: self.save(overwrite=True),
     )
     self.weights.unlink()
     self.assert_refused(

@@ -418,7 +418,9 @@ class FilesTest(parameterized.TestCase):
     load_lpips(self.folder)
     (self.folder / "thesis.tex").write_text("")
     self.assert_refused(
-      "holds thesis.tex besides", self.folder, lambda: self.save(overwrite=True)
+      "contains thesis.tex besides",
+      self.folder,
+      lambda: self.save(overwrite=True),
     )
     self.weights.unlink()
     self.assert_refused(

@@ -202,7 +202,7 @@ class LoadTest(absltest.TestCase):
       ("mobilefacenet", "identity", "ir_se_small"),
     ):
       with self.assertRaisesRegex(
-        CheckpointError, f"{kind}: holds {found}, expected "
+        CheckpointError, f"{kind}: contains {found}, expected "
       ):
         metrics.load([name], {name: folder / kind})
 

@@ -100,7 +100,7 @@ class CheckpointTest(parameterized.TestCase):
     self.save()
     (self.folder / "mine.pkl").write_text("")
     with self.assertRaisesRegex(
-      my3dgen_jax.CheckpointError, "holds mine.pkl besides the checkpoint"
+      my3dgen_jax.CheckpointError, "contains mine.pkl besides the checkpoint"
     ):
       self.save(overwrite=True)
     self.assertIn("mine.pkl", os.listdir(self.folder))

@@ -62,7 +62,7 @@ class ConverterCase(parameterized.TestCase):
     data = path.read_bytes()
     for damaged, reason in (
       (b"", "is empty"),
-      (b"<html>", "is it a PyTorch file"),
+      (b"<html>", "not look like a PyTorch file"),
       (data[: len(data) // 2], ""),
       (data[:-30], ""),
     ):

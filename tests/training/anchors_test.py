@@ -186,7 +186,7 @@ class FileTest(absltest.TestCase):
       with self.assertRaisesRegex(CheckpointError, "anchors.npz: "):
         Anchors.load(self.path)
     np.savez(self.path, names=[], ws=np.zeros(3), c=np.zeros(3))
-    with self.assertRaisesRegex(CheckpointError, "does not hold anchors"):
+    with self.assertRaisesRegex(CheckpointError, "is not a file of anchors"):
       Anchors.load(self.path)
     with self.assertRaisesRegex(CheckpointError, "missing"):
       anchors_lib.Anchors.load(self.path.with_name("x"))

@@ -40,7 +40,7 @@ class ReadConfigTest(parameterized.TestCase):
     ("settings.tuning", None, "settings.tuning is not a table"),
     ("settings.tuning.mode", [], "settings.tuning.mode is not a text"),
     ("photos.train", ["a"], "photos.train is not a table"),
-    ("photos.test", {"a.png": None}, "photos.test does not map to texts"),
+    ("photos.test", {"a.png": None}, "photos.test does not map to strings"),
     ("generator.z_dim", None, "generator.z_dim: expected"),
     ("generator.z_dim", 10**400, "generator.z_dim: expected"),
     ("version", 3, "version is not a text"),

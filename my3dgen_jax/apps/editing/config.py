@@ -21,7 +21,9 @@ class EditConfig:
   """How directions are found and followed."""
 
   samples: int = setting(
-    10_000, "Samples of the generator to find a direction from, >= 1.", low=1
+    10_000,
+    "Number of the generator's samples to find a direction with, >= 1.",
+    low=1,
   )
   truncation_psi: float = setting(
     1.0, "Truncation of the samples; 1: none, 0: the mean face."
@@ -32,8 +34,8 @@ class EditConfig:
   )
   share: float = setting(
     0.1,
-    "Share of the samples to fit a direction to: those with the highest "
-    "scores against as many with the lowest; at most 0.5.",
+    "Share of the samples to fit a direction to, in (0, 0.5]: those with the "
+    "highest scores against as many with the lowest.",
   )
   strengths: tuple[float, ...] = setting(
     (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0),
@@ -48,34 +50,34 @@ class EditConfig:
   )
   apply: Literal["alpha", "w"] = setting(
     "alpha",
-    "How a direction is followed: alpha: as weights of the "
-    "anchors, as closely as they allow; w: added to w.",
+    "How to apply a direction: alpha: by changing the anchor weights, as "
+    "closely as they allow; w: by adding it to w.",
   )
   edge: Literal["stop", "continue", "project"] = setting(
     "continue",
-    "What an edit does where the hull ends: it stops, continues, "
-    "or is projected onto the hull. The run's photos lie at its edge "
-    "already, so stop hardly moves them.",
+    "Behavior at the edge of the hull: stop, continue beyond it, or project "
+    "onto the hull. The run's photos lie at the edge already, so stop hardly "
+    "moves them.",
   )
   beta: float = setting(
-    0.02, "How far below 0 the anchors' weights may go, in [0, 1]."
+    0.02, "Dilation of the hull: anchor weights are >= -beta; in [0, 1]."
   )
   turn: float = setting(
     0.0,
-    "Yaw of the camera at the last strength, radians; -turn at the "
-    "first; 0: the camera stays.",
+    "Yaw of the camera at the last strength, radians; -turn at the first; 0: "
+    "the camera does not move.",
   )
   frames: int = setting(
     0,
-    "Frames of each start's video, whose strength goes from "
-    "the first to the last and back; 0: no video.",
+    "Frames of each start's video, which goes from the first strength to the "
+    "last and back; 0: no video.",
     low=0,
   )
   yaw: float = setting(
-    0.0, "Angle by which the video's camera turns to either side, radians."
+    0.0, "Largest angle of the video's camera to either side, radians."
   )
   pitch: float = setting(
-    0.0, "Angle by which the video's camera turns up and down, radians."
+    0.0, "Largest angle of the video's camera up and down, radians."
   )
   video: str = setting(
     ".mp4", "File format of the video.", choices=provenance.VIDEOS

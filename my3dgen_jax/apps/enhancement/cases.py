@@ -63,17 +63,16 @@ def case_of(
   side = person.generator.module.config.img_resolution
   if album.img_resolution > side:
     raise UserError(
-      f"{album.place}: its photos have {album.img_resolution} "
-      f"pixels a side, the generator makes {side}; make them "
-      "smaller"
+      f"{album.place}: its photos have {album.img_resolution} pixels along a "
+      f"side, the generator's images {side}; downscale them"
     )
   is_small = album.img_resolution < side
   if is_small and (config.task != ENLARGE or config.factor is not None):
     raise UserError(
-      f"{album.place}: its photos have {album.img_resolution} pixels a "
-      f"side, the generator makes {side}"
+      f"{album.place}: its photos have {album.img_resolution} pixels along a "
+      f"side, the generator's images {side}"
       + (
-        "; factor is for photos of that size"
+        "; factor needs photos of that size, drop it"
         if config.task == ENLARGE
         else f"; task {config.task} needs photos of that size"
       )
@@ -85,9 +84,8 @@ def case_of(
     and (config.factor is None)
   ):
     raise UserError(
-      f"{album.place}: its photos are as large as what the "
-      "generator makes; give smaller ones, or a factor to shrink "
-      "them by"
+      f"{album.place}: its photos are as large as the generator's images; give "
+      "smaller ones, or a factor to downscale them by"
     )
   given = None if mask is None else masks.read_mask(mask, side)
   items = list(album)
@@ -119,8 +117,8 @@ def case_of(
   degrade = jax.jit(degradation.apply)
   if config.intact and is_small:
     raise UserError(
-      f"{album.place}: small photos are not intact; give those "
-      "of the generator's size, and a factor"
+      f"{album.place}: intact photos must have the generator's size; give such "
+      "photos and a factor"
     )
   if config.intact or (config.task == ENLARGE and config.factor is not None):
     seen = images.to_uint8(degrade(images.to_float(photos)))

@@ -50,8 +50,8 @@ class PhotoSource:
   )
   segmenter: Literal["depth", "mediapipe"] = setting(
     "depth",
-    "What finds the person if there is no --mask: the generator's depth, "
-    "or MediaPipe's segmenter.",
+    "Segmenter of the person if there is no --mask: the generator's depth, or "
+    "MediaPipe's segmenter.",
   )
 
   def validate(self, *, has_album: bool) -> "PhotoSource":

@@ -20,17 +20,16 @@ class EnhanceConfig:
   task: Literal["inpaint", "superresolution", "color", "deblur", "jpeg"] = (
     setting(
       INPAINT,
-      "What is missing: inpaint: a hole; "
-      "superresolution: detail of small photos; color: the "
-      "colors of gray ones; deblur: sharpness; jpeg: what JPEG "
-      "files lose.",
+      "Task: inpaint: fill a hole; superresolution: enlarge small photos; "
+      "color: colorize gray photos; deblur: sharpen; jpeg: remove JPEG "
+      "artifacts.",
     )
   )
   hull: HullFitConfig = part(HullFitConfig(), "hull_")
   factor: float | None = setting(
     None,
-    "superresolution: factor, >= 1, by which to shrink photos "
-    "first, to compare the results with the originals.",
+    "superresolution: factor to downscale the photos by first, >= 1, to "
+    "compare the results with the originals.",
   )
   sigma: float = setting(4.0, "deblur: standard deviation of the blur, pixels.")
   quality: float = setting(10.0, "jpeg: quality of the photos, 1 to 100.")
@@ -38,21 +37,21 @@ class EnhanceConfig:
   # mask for several photos.
   intact: bool = setting(
     False,
-    "Photos are intact: degrade them first, then compare; "
-    "else a photo with its own hole is only filled.",
+    "Treat the photos as intact: degrade them first, then compare the results "
+    "with them; else a photo with its own hole is only filled.",
   )
   everywhere: bool = setting(
-    False, "Take the background from the generator too, not from the photo."
+    False, "Take the background, too, from the generator, not from the photo."
   )
   feather: float = setting(
     0.02,
-    "Width of the soft edge of the person's mask, as a share of the "
-    "image's side, in [0, 0.5].",
+    "Width of the soft edge of the person's mask, as a share of the image's "
+    "side, in [0, 0.5].",
   )
   agreement_steps: int = setting(
     40,
-    "Steps that adjust the result to what was seen, >= 0; 0: keep the "
-    "generator's picture as it is.",
+    "Number of steps that adjust the result to the degraded photo, >= 0; 0: "
+    "keep the generator's picture as it is.",
   )
 
   def validate(self) -> "EnhanceConfig":

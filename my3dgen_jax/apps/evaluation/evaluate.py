@@ -59,9 +59,8 @@ def evaluate(
   check(people, config)
   if "4" in config.tables and not config.directions:
     raise UserError(
-      "directions: table 4 edits along directions; give .npy "
-      "files, which launch.edit finds, with --directions, or "
-      "leave table 4 out"
+      "directions: table 4 needs directions of edits; give .npy files from "
+      "my3dgen edit with --directions, or leave table 4 out"
     )
   out = pathlib.Path(out).expanduser()
   out.mkdir(parents=True, exist_ok=True)

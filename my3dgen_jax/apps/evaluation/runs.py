@@ -107,7 +107,7 @@ def find_people(places: Sequence[str | os.PathLike]) -> list[Runs]:
   for person in people:
     if names.count(person.name) > 1:
       raise UserError(
-        f"runs: two people are called {person.name!r}; rename a folder"
+        f"runs: two people are named {person.name!r}; rename a folder"
       )
   return people
 
@@ -126,16 +126,14 @@ def _runs_of(place: pathlib.Path) -> Runs:
   wholes = [folder for folder in folders if mode(folder) == "full"]
   if not loras:
     raise UserError(
-      f"{place}: expected a run of launch.personalize with an "
-      "adapter (--mode=lora), or a folder of runs; there is "
-      "none"
+      f"{place}: contains no run of my3dgen personalize with an adapter "
+      "(--mode=lora); give such a run, or a folder of runs"
     )
   main = _one_of(place, loras, _MAIN)
   for folder in loras + wholes:
     if not (folder / run_folder.SUMMARY_FILE).is_file():
       raise UserError(
-        f"{folder}: is not finished; the command that started it "
-        "continues with --resume"
+        f"{folder}: is not finished; run its command again with --resume"
       )
   contents = {folder: _content(configs[folder]) for folder in loras + wholes}
   variants: dict[str, dict[Any, pathlib.Path]] = {
@@ -169,8 +167,8 @@ def _one_of(
   if not called and len(folders) > 1:
     raise UserError(
       f"{place}: has {len(folders)} runs of the same kind "
-      f"({', '.join(folder.name for folder in folders)}); call "
-      f"the one to compare {name!r}"
+      f"({', '.join(folder.name for folder in folders)}); name the one to "
+      f"compare {name!r}"
     )
   return (called or list(folders))[0]
 

@@ -32,23 +32,23 @@ class FleetConfig:
   manifest: str = setting(
     REQUIRED,
     "CSV file of people, or its URL: a header line, then one line per person: "
-    "id, and photos (to prepare) or album; further columns are flags of "
-    "their own.",
+    "id, and photos (to prepare) or album; further columns set flags for that "
+    "person.",
   )
   out: str = setting(
     REQUIRED,
-    "Folder or URL for all results; an existing one continues with what is "
-    "missing.",
+    "Folder or URL for all results; in an existing one, only missing people "
+    "are made.",
   )
   workers: int | None = setting(
     None,
-    "Processes, each making one person at a time; default: one per GPU, "
-    "else one per two cores.",
+    "Number of worker processes, each making one person at a time; default: "
+    "one per GPU, else one per two cores.",
     low=1,
     high=4096,
   )
   group: int = setting(
-    4, "People to give a worker at a time, at most; >= 1.", low=1
+    4, "Maximum number of people to give a worker at a time, >= 1.", low=1
   )
   retries: int = setting(
     2,
@@ -62,8 +62,8 @@ class FleetConfig:
   )
   address: str | None = setting(
     None,
-    "Ray cluster to join, e.g. auto, or HOST:PORT; default: start Ray on "
-    "this machine alone, and end it with the command.",
+    "Ray cluster to join, auto or HOST:PORT; default: start Ray on this "
+    "machine, and stop it with the command.",
   )
 
 
@@ -79,7 +79,7 @@ def run(
   Args:
     config: the settings; `out` is created if missing.
     people: people of the manifest.
-    executor: an executor that is not started; closed afterwards.
+    executor: an executor that is not started; closed at the end.
     log: called with lines of progress.
 
   Returns: everyone's state, in the order of the manifest. Results and tables

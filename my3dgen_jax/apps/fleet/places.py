@@ -177,7 +177,7 @@ class Place:
     for name in found:
       if leads_out(name):
         raise UserError(
-          f"{self}: holds {name!r}, a name that leads out of the folder; "
+          f"{self}: contains {name!r}, a name that points outside the folder; "
           "remove it there"
         )
     return found

@@ -1,4 +1,4 @@
-"""What to mark: which points, in which order, and roughly where they lie."""
+"""The points to mark: names, order, and typical positions."""
 
 import dataclasses
 import functools
@@ -9,10 +9,7 @@ import numpy as np
 from my3dgen_jax.data.faces import cat_face, landmarks
 from my3dgen_jax.errors import UserError
 
-_MIRRORED = (
-  "left and right seem swapped: left means the picture's left, not the "
-  "head's own"
-)
+_MIRRORED = "left and right seem swapped: left is the left of the picture, not of the head"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -20,7 +17,7 @@ class Kind:
   """A kind of face.
 
   Attributes:
-    title: what is marked, in a few words.
+    title: description of the points, in a few words.
     names: the points' names, in the order of the landmarks file.
     shape: [K, 2], a typical face from the front; x to the right, y down, any
       unit.
@@ -39,7 +36,7 @@ class Kind:
       points: rows of x and y, pixels.
       size: width and height of the photo, pixels.
 
-    Raises: UserError: they cannot be marks of such a face.
+    Raises: UserError: the points cannot be marks of such a face.
     """
     count = len(self.names)
     try:
@@ -47,14 +44,18 @@ class Kind:
     except (ValueError, TypeError, OverflowError):
       found = np.zeros(0)
     if found.shape != (count, 2) or not np.isfinite(found).all():
-      raise UserError(f"expected {count} points, two numbers each")
+      raise UserError(f"expected {count} points of two numbers each")
     limits = np.array(size, np.float64)
-    # Ears may lie outside a photo, but not far.
+    # Ears may be outside a photo, but not far.
     if (found < -limits).any() or (found > 2 * limits).any():
-      raise UserError("a point lies far outside the photo")
+      raise UserError(
+        "a point is far outside the photo; move it, or skip the photo"
+      )
     if np.ptp(found, axis=0).max() < 2:
-      raise UserError("all points are in the same place")
-    # Swapped sides make the fit to the typical face a mirroring.
+      raise UserError(
+        "all points are in the same place; clear and mark them again"
+      )
+    # Swapped sides make the fit to the typical face a reflection.
     if _determinant(self.shape, found) < 0:
       raise UserError(_MIRRORED)
     return found
@@ -73,12 +74,12 @@ def _cat() -> Kind:
       "left eye",
       "right eye",
       "mouth, below the nose",
-      "left ear, outer foot",
+      "left ear, outer base",
       "left ear, tip",
-      "left ear, inner foot",
-      "right ear, inner foot",
+      "left ear, inner base",
+      "right ear, inner base",
       "right ear, tip",
-      "right ear, outer foot",
+      "right ear, outer base",
     ),
     cat_face.frontal_shape(),
     ((0, 2), (1, 2), (3, 4), (4, 5), (5, 6), (6, 7), (7, 8)),

@@ -1,7 +1,7 @@
-"""The marks so far, saved after each photo, and proposals for the next.
+"""Marks of photos, saved after each photo, and proposals for the next.
 
 The file is a landmarks file, see `data.faces.landmarks`: a marked photo has a
-face, a skipped one has none, and others are not in it.
+face, a skipped one has none, and other photos are not in it.
 """
 
 import pathlib
@@ -31,11 +31,11 @@ class Item(NamedTuple):
 
 
 class Marks:
-  """Marks of photos; safe to use from several threads.
+  """Marks of photos; thread-safe.
 
   Attributes:
     items: the photos, in the order shown.
-    kind: what to mark.
+    kind: the points to mark.
   """
 
   def __init__(self, path: pathlib.Path, items: Sequence[Item], kind: Kind):
@@ -44,7 +44,7 @@ class Marks:
     Args:
       path: the landmarks file.
       items: the photos.
-      kind: what to mark.
+      kind: the points to mark.
 
     Raises: UserError: the file is damaged.
     """
@@ -55,17 +55,17 @@ class Marks:
       self._faces = dict(landmarks.read_json(path, len(kind.names)).faces)
 
   def of(self, name: str) -> list[Face] | None:
-    """The face of a photo; []: it was skipped; None: not marked yet."""
+    """The face of a photo; []: the photo was skipped; None: not marked yet."""
     return self._faces.get(name)
 
   def count(self) -> int:
-    """Count of photos that are marked or skipped."""
+    """Number of photos that are marked or skipped."""
     return sum(item.name in self._faces for item in self.items)
 
   def set(self, name: str, face: Face | None):
     """Marks a photo, or skips it (None), and writes the file.
 
-    Raises: OSError: the file cannot be written; then nothing has changed.
+    Raises: OSError: the file cannot be written; the marks do not change.
     """
     with self._lock:
       faces = {**self._faces, name: [] if face is None else [face]}
@@ -73,7 +73,7 @@ class Marks:
       self._faces = faces
 
   def given(self) -> Given:
-    """The faces by photo's name, as `prepare` takes them."""
+    """The faces by the photo's name, in the form that `prepare` uses."""
     return Given(dict(self._faces), {})
 
   def shape(self) -> np.ndarray:
@@ -83,12 +83,12 @@ class Marks:
     return np.mean([typical, *(_fitted(one, typical) for one in marked)], 0)
 
   def proposal(self, box: Box | None) -> np.ndarray | None:
-    """Where points would lie in a box, judging by the marks so far.
+    """Proposed points in a box, from the marks so far.
 
     Args:
       box: the detector's box; None: there is none.
 
-    Returns: [K, 2]; None: nothing is known.
+    Returns: [K, 2], pixels; None: there is no box, or no marks yet.
     """
     known = [
       _in_box(face.points, face.box)
@@ -108,7 +108,7 @@ def _in_box(points: np.ndarray, box: Box) -> np.ndarray:
 
 
 def _fitted(points: np.ndarray, target: np.ndarray) -> np.ndarray:
-  """Points rotated, scaled and moved onto others, by least squares."""
+  """Points, rotated, scaled and moved to fit others by least squares."""
   a, b = (x @ [1, 1j] for x in (points, target))
   a0, b0 = a.mean(), b.mean()
   turn = np.vdot(a - a0, b - b0) / max(np.vdot(a - a0, a - a0).real, 1e-12)

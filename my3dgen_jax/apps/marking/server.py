@@ -1,10 +1,10 @@
-"""Serves the page for marking photos, to this machine only, until it is done.
+"""Serves the page for marking photos, to this machine only, until marking ends.
 
     marks = Marks(path, items, kind_of("cat"))
     mark_in_browser(marks, stop, detect=cat_detector.find_cats)
 
-Marks are written after each photo, so a kill loses at most one photo's points;
-the same call resumes where it was.
+Marks are written after each photo, so a killed process loses at most one
+photo's points; the same call resumes.
 """
 
 import collections
@@ -33,12 +33,12 @@ from my3dgen_jax.errors import one_line, UserError
 from my3dgen_jax.jobs.interrupts import StopRequest
 
 PORT = 8090  # or the next free one
-BODY_BYTES = 2**14  # of a request body; nine points need 500
+BODY_BYTES = 2**14  # limit of a request body; nine points need 500
 _HOST = "127.0.0.1"
-_SHOWN = 1600  # most pixels along a shown photo's side
+_SHOWN = 1600  # largest side of a shown photo, pixels
 _QUALITY = 90
 _KEPT = 4  # photos in memory; the next one is prefetched
-_PATIENCE = 30.0  # seconds for a browser to send a request
+_PATIENCE = 30.0  # seconds to wait for a browser's request
 _POLICY = (
   "default-src 'none'; img-src 'self' data:; connect-src 'self'; "
   "style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; "
@@ -49,12 +49,12 @@ Detect = Callable[[np.ndarray], Sequence[Box]]
 
 
 class _Shown(NamedTuple):
-  """A photo as the page shows it.
+  """A photo as shown on the page.
 
   Attributes:
-    jpeg: JPEG bytes of the photo, shrunk.
-    size: width and height, pixels of the file.
-    boxes: boxes of faces, pixels of the file, largest first.
+    jpeg: JPEG bytes of the downscaled photo.
+    size: width and height of the file, pixels.
+    boxes: boxes of faces, in pixels of the file, largest first.
   """
 
   jpeg: bytes
@@ -66,12 +66,12 @@ class Page:
   """Answers the page's requests; independent of HTTP."""
 
   def __init__(self, marks: Marks, detect: Detect | None):
-    """Reads no photo yet.
+    """Reads no photos yet.
 
     Args:
       marks: the marks.
-      detect: function that finds faces' boxes in [H, W, 3] uint8; None: no
-        boxes.
+      detect: function that finds the boxes of faces in a [H, W, 3] uint8 image;
+        None: no boxes.
     """
     self.marks, self._detect = marks, detect
     self.done = threading.Event()
@@ -81,7 +81,7 @@ class Page:
     )
 
   def state(self) -> dict[str, Any]:
-    """What the page shows beside the photo."""
+    """The page's data besides the photo."""
     marks, kind = self.marks, self.marks.kind
     return {
       "title": kind.title,
@@ -97,7 +97,7 @@ class Page:
   def photo(self, index: int) -> dict[str, Any]:
     """The page's data about a photo.
 
-    Raises: UserError: it cannot be read; IndexError: no such photo.
+    Raises: UserError: the photo cannot be read; IndexError: it does not exist.
     """
     name = self.marks.items[index].name
     shown = self._shown(index)
@@ -173,7 +173,7 @@ def _state(faces: list[Face] | None) -> str:
 
 
 def _box_of(points: np.ndarray, boxes: Sequence[Box]) -> Box | None:
-  """The box that the middle of the points lies in."""
+  """The box that contains the center of the points."""
   x, y = points.mean(axis=0)
   for box in boxes:
     if box[0] <= x <= box[2] and box[1] <= y <= box[3]:
@@ -193,7 +193,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     super().__init__(*arguments)
 
   def log_message(self, format: str, *args: Any):  # pylint: disable=redefined-builtin
-    """Logs nothing, whatever strangers send."""
+    """Logs nothing, because strangers can send anything."""
 
   def do_GET(self):
     """Serves the page, a photo, or its data."""
@@ -330,10 +330,10 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
 
 def _index(path: str, before: str, after: str) -> int | None:
-  """The number between two texts, or None."""
+  """The number between two strings, or None."""
   number = path.removeprefix(before).removesuffix(after)
   fits = path == f"{before}{number}{after}"
-  # More digits than any photo's index has are not an index either.
+  # No photo's index has that many digits.
   return (
     int(number) if fits and number.isdecimal() and len(number) < 9 else None
   )
@@ -357,14 +357,14 @@ def mark_in_browser(
   port: int = PORT,
   open_browser: bool = True,
 ):
-  """Serves the page until the user is done.
+  """Serves the page until the user ends it.
 
   Args:
     marks: the marks, saved after each photo.
     stop: request to stop, checked ten times a second.
-    detect: see `Page`.
-    log: called with the address and the outcome.
-    port: the port, or the next free one.
+    detect: face detector, see `Page`.
+    log: called with the address and the result.
+    port: the port to listen on, or the next free one after it.
     open_browser: whether to open the page in this machine's browser, if it has
       a screen.
 
@@ -388,9 +388,9 @@ def mark_in_browser(
       log(
         f"mark {marks.kind.title} in {len(marks.items)} photos "
         f"({marks.count()} are done): open {address} "
-        "(“Done” or Ctrl-C ends it; each photo is saved at once)"
+        "(end with “Done” or Ctrl-C; each photo is saved at once)"
       )
-      sys.stdout.flush()  # a program that reads a pipe waits for the address
+      sys.stdout.flush()  # a program that reads from a pipe needs the address
       if open_browser:
         gate_lib.open_page(address)
       while not page.done.is_set():

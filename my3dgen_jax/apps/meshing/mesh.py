@@ -56,13 +56,16 @@ class MeshConfig:
   """How to extract surfaces."""
 
   resolution: int = setting(
-    256, "Grid points along a side.", low=MIN_RESOLUTION, high=MAX_RESOLUTION
+    256,
+    "Grid points along a side of the cube.",
+    low=MIN_RESOLUTION,
+    high=MAX_RESOLUTION,
   )
-  level: float = setting(LEVEL, "Raw density on the surface.")
+  level: float = setting(LEVEL, "Raw density at the surface.")
   crop: float | None = setting(
     None,
-    "Side of the cube around the world's origin, world units, > 0; "
-    "default: what the average camera of faces sees.",
+    "Side of the cube around the world's origin, world units, > 0; default: "
+    "what the average camera sees.",
   )
   all_components: bool = setting(
     False,
@@ -71,14 +74,15 @@ class MeshConfig:
 
   texture: int = setting(
     0,
-    "Side of a texture, texels, baked from pictures after "
-    "super-resolution; for .glb and .obj. 0: a color at each vertex.",
+    "Side of the texture, texels, baked from super-resolved pictures, for .glb "
+    "and .obj; 0: one color per vertex.",
     low=0,
     high=MAX_TEXTURE,
   )
   triangles: int = setting(
     30_000,
-    "Most triangles of a textured mesh; more take long to unwrap.",
+    "Maximum number of triangles of a textured mesh; more take longer to "
+    "unwrap.",
     low=MIN_TRIANGLES,
     high=MAX_TRIANGLES,
   )
@@ -109,7 +113,7 @@ class MeshConfig:
     suffix = check_path(path)
     if self.texture and suffix not in TEXTURED:
       raise UserError(
-        f"texture: {suffix} files cannot hold one here; write "
+        f"texture: not supported for {suffix} files; write "
         f"{' or '.join(TEXTURED)}, or leave it out"
       )
     check_libraries(path, texture=bool(self.texture))

@@ -104,8 +104,8 @@ def surface(volume: Volume, level: float) -> tuple[np.ndarray, np.ndarray]:
   low, high = float(volume.inner.min()), float(volume.inner.max())
   if not max(low, EMPTY) < level < high:
     raise UserError(
-      f"level: there is no surface at {level:g}: the density "
-      f"lies between {low:.4g} and {high:.4g}"
+      f"level: there is no surface at {level:g}; choose a density between "
+      f"{low:.4g} and {high:.4g}"
     )
   vertices, faces, _, _ = measure.marching_cubes(
     volume.sigma, level, gradient_direction="ascent", allow_degenerate=False

@@ -110,7 +110,10 @@ class Job:
       seed=config.split_seed,
     )
     if config.identity and not split.reference:
-      raise ConfigError("reference: selects no photo to compare identity with")
+      raise ConfigError(
+        "reference: selects no photo to compare identity with; give a number, "
+        "a share, or all"
+      )
     _to_validate(config, split.train)
     tuning = config.tuning
     if tuning.mode != "none":  # fails early if it does not divide

@@ -77,8 +77,8 @@ class PersonalizeConfig:
   identity: str | None = setting(None, "Folder of a face recognition network.")
   encoder: str | None = setting(
     None,
-    "Folder of an encoder for the generator, written by "
-    "launch.train_encoder; default: CHECKPOINT_encoder, if any; empty: none.",
+    "Folder of an encoder for the generator, written by my3dgen train-encoder; "
+    "default: CHECKPOINT_encoder, if any; empty: none.",
     later=True,
   )
   adapter_init: str | None = setting(
@@ -94,16 +94,17 @@ class PersonalizeConfig:
   )
   reference: Selection | None = setting(
     None,
-    "Photos to compare identity with, likewise; default: the album's "
-    "reference.txt, if it has one, else all; all: all of them.",
+    "Photos to compare identity with: a number, a share, a file with one name "
+    "per line, or all; default: the album's reference.txt, if it has one, else "
+    "all.",
   )
   train: Selection | None = setting(
-    None, "Number of training photos, from those left; default: all of them."
+    None, "Number of training photos, of those not held out; default: all."
   )
   validation: Selection = setting(
     0.1,
-    "Training photos to set apart as validation photos for --patience: a "
-    "number, a share, or a file with one name per line.",
+    "Training photos to use for validation instead, with --patience: a number, "
+    "a share, or a file with one name per line.",
     later=True,
   )
   split_seed: int = setting(
@@ -137,7 +138,7 @@ class PersonalizeConfig:
   save_every: int = setting(500, "Steps between saved states, >= 1.", low=1)
   log_every: int = setting(10, "Steps between log lines, >= 1.", low=1)
   pictures: int = setting(
-    4, "Held-out photos to show in before_after.png, at most; >= 1.", low=1
+    4, "Maximum number of held-out photos in before_after.png, >= 1.", low=1
   )
   report: bool = setting(False, "Write report/index.html at the end.")
 
@@ -228,8 +229,8 @@ def with_encoder(
     )
   if problem and given:
     raise UserError(
-      f"{place}: {problem}; anchor_init=mean needs no encoder, and python -m "
-      "my3dgen_jax.launch.train_encoder trains one"
+      f"{place}: {problem}; train one with my3dgen train-encoder, or use "
+      "anchor_init=mean"
     )
   if problem:
     log(f"{place}: {problem}; anchors start from the mean of W")

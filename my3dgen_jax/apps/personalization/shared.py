@@ -93,7 +93,8 @@ class Shared:
       model, config.lora
     ):
       raise ConfigError(
-        f"lora_targets: {' '.join(config.lora.targets)} match no module"
+        f"lora_targets: {' '.join(config.lora.targets)} match no module; "
+        "expected patterns like backbone/synthesis/.*"
       )
     return cls(devices, Network(variables, Generator(model)), digest, {}, {})
 

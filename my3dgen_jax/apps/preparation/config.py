@@ -18,7 +18,7 @@ class PrepareConfig:
   )
   out: str = setting("", "Folder to write; the album goes into its album/.")
   size: int = setting(
-    512, "Side of the crops, pixels, 16 to 4096: that of the generator."
+    512, "Side of the crops, pixels, 16 to 4096; use the generator's."
   )
   domain: Literal["face", "cat"] = setting(
     "face", "Kind of faces to find: face (people) or cat."
@@ -40,21 +40,21 @@ class PrepareConfig:
   )
   min_sharpness: float = setting(
     photo_quality.MIN_SHARPNESS,
-    "Least sharpness of a face, in [0, 1]; blurred faces have less.",
+    "Minimum sharpness of a face, in [0, 1]; blurred faces have less.",
   )
   min_color: float = setting(
     photo_quality.MIN_COLOR,
-    "Least color of a photo of people, in "
-    "[0, 255]; gray and sepia photos have less.",
+    "Minimum color of a photo of people, in [0, 255]; gray and sepia photos "
+    "have less.",
   )
   # Measured by benchmarks/small_faces.py: the smaller, the more harm.
   min_scale: float = setting(
-    0.4, "Least number of photo pixels per crop pixel, along a side."
+    0.4, "Minimum number of photo pixels per crop pixel, along a side."
   )
   min_inside: float = setting(
     0.5,
-    "Least share of the crop that lies in the photo, in [0, 1]; the "
-    "rest is filled and masked.",
+    "Minimum share of the crop that lies in the photo, in [0, 1]; the rest is "
+    "filled and masked.",
   )
   max_roll: float = setting(
     upright.MAX_ROLL,
@@ -63,10 +63,12 @@ class PrepareConfig:
   )
   duplicate: float = setting(
     photo_quality.DUPLICATE,
-    "Least correlation of two faces, in [0, 1], that "
-    "makes one a duplicate; 1: none.",
+    "Correlation of two faces, in [0, 1], at which one counts as a duplicate; "
+    "1: no check.",
   )
-  frames: int = setting(60, "Frames to take from each video, at most; >= 1.")
+  frames: int = setting(
+    60, "Maximum number of frames to take from each video, >= 1."
+  )
   test: float = setting(
     0.1, "Photos to hold out: a share below 1, or a number."
   )
@@ -75,9 +77,9 @@ class PrepareConfig:
   )
   mirror: bool = setting(False, "Add mirrored copies of the training photos.")
   keep: tuple[str, ...] = setting(
-    (), "Names of photos to keep whatever the checks say."
+    (), "Names of photos to keep even if they fail the checks."
   )
-  workers: int = setting(0, "Processes to use; 0: one per core.")
+  workers: int = setting(0, "Number of processes to use; 0: one per core.")
   overwrite: bool = setting(False, "Replace the album in --out.")
 
   def validate(self) -> "PrepareConfig":

@@ -135,8 +135,8 @@ def prepare(
   outcome.tell(records, found, out, tell)
   if not any(record.kept for record in records):
     raise UserError(
-      f"{config.photos}: no photo is left for an album; "
-      f"{out / results.REPORT_FILE} says why"
+      f"{config.photos}: no photo is left for an album; see the reasons in "
+      f"{out / results.REPORT_FILE}, relax limits, or name photos with --keep"
     )
   return records
 

@@ -85,12 +85,11 @@ def look_up(person: Person, name: str, *, flag: str) -> PhotoLatent:
     there = (
       f"{person.name} has {listed}"
       if known
-      else f"{person.name} is a bare checkpoint, without any"
+      else f"{person.name} is a bare checkpoint, without photos"
     )
     raise UserError(
-      f"{flag}: there is none of {name!r}: {there}; a file of "
-      f"launch.invert ends in {LATENT_SUFFIX}, a projector's in "
-      f"{' or '.join(_SUFFIXES)}"
+      f"{flag}: unknown photo {name!r}: {there}; files of my3dgen invert end "
+      f"in {LATENT_SUFFIX}, a projector's in {' or '.join(_SUFFIXES)}"
     )
   row = rows[name]
   return PhotoLatent(
@@ -152,8 +151,8 @@ def with_file_names(
   for name in called:
     if called.count(name) > 1:
       raise UserError(
-        f"{flag}: {name!r} comes twice; give each once, and "
-        "files names of their own"
+        f"{flag}: {name!r} appears twice; give each once, and give files "
+        "different names"
       )
   return [one._replace(name=name) for one, name in zip(found, called)]
 
@@ -169,14 +168,13 @@ def _of_file(person: Person, path: pathlib.Path) -> PhotoLatent:
   for name in ("ws", "c"):
     if name not in arrays:
       raise CheckpointError(
-        f"{path}: holds no {name}; expected a file that "
-        "launch.invert has written"
+        f"{path}: has no {name}; expected a file from my3dgen invert"
       )
   model = person.generator.module.config
   if str(arrays.get("base", person.origin.base)) != person.origin.base:
     raise CheckpointError(
-      f"{path}: is a latent of another base generator; "
-      "name the run that the photo was inverted with"
+      f"{path}: is a latent of another base generator; use the run that the "
+      "photo was inverted with"
     )
   ws = np.asarray(
     checks.as_float32(f"{path}: ws", arrays["ws"], (model.num_ws, model.w_dim))
@@ -229,8 +227,8 @@ def _bent(person: Person, path: pathlib.Path) -> Network | None:
   if folder.is_dir():
     if load_config(folder)[1].get(TUNED_FROM) != person.digest:
       raise CheckpointError(
-        f"{folder}: was tuned from another generator; name "
-        "the run that the photo was inverted with"
+        f"{folder}: was tuned from another generator; use the run that the "
+        "photo was inverted with"
       )
     generator, variables = load_generator(folder)
     return Network(variables, generator)
@@ -240,8 +238,8 @@ def _bent(person: Person, path: pathlib.Path) -> Network | None:
   found = lora_lib.load(adapter, model)
   if found.metadata.get(run_folder.BASE_DIGEST) != person.digest:
     raise CheckpointError(
-      f"{adapter}: belongs to another generator; name "
-      "the run that the photo was inverted with"
+      f"{adapter}: belongs to another generator; use the run that the photo "
+      "was inverted with"
     )
   return Network(
     lora_lib.merge_into_params(

@@ -1,4 +1,4 @@
-"""What can be rendered: seeds, photos' latents, paths between, and edits."""
+"""Scenes to render: seeds, photos' latents, paths between them, and edits."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -26,12 +26,12 @@ _FIRST_SEEDS = (0, 1, 2, 3)
 
 @dataclasses.dataclass(frozen=True)
 class LatentsConfig:
-  """Whose faces are shown: latents by their names, or random ones."""
+  """The faces to show: latents by name, or random ones."""
 
   latents: tuple[str, ...] = setting(
     (),
-    "Latents to show: photos of the run (names, numbers from 0, or "
-    "all), or files of launch.invert.",
+    "Latents to show: photos of the run (names, numbers from 0, or all), or "
+    "files of my3dgen invert.",
   )
   seeds: tuple[int, ...] = setting(
     (), "Seeds of random faces to show: 0-3, or 1,5,8-10."
@@ -43,32 +43,34 @@ class LatentsConfig:
     high=10,
   )
   truncation_cutoff: int | None = setting(
-    None, "Rows of ws that are truncated, of random faces; default: all.", low=0
+    None,
+    "Number of rows of ws to truncate, for random faces; default: all.",
+    low=0,
   )
 
   def require_one_kind(self):
     """Raises FlagError unless either latents or seeds are given."""
     if bool(self.latents) == bool(self.seeds):
-      raise FlagError("give one of --latents, photos of a run, and --seeds")
+      raise FlagError("give either --latents, photos of a run, or --seeds")
 
 
 @dataclasses.dataclass(frozen=True)
 class ScenesConfig:
-  """What is shown: faces, the way between them, or edits of each."""
+  """The scenes to show: faces, paths between them, or edits of each."""
 
   latents: LatentsConfig = part(LatentsConfig())
   between: Literal["linear", "spherical"] | None = setting(
     None,
-    "Way along the latents: linear: straight; spherical: along great "
-    "circles about their mean.",
+    "Interpolation between the latents: linear, or spherical: along great "
+    "circles around their mean.",
   )
   direction: str | None = setting(
-    None, "Direction of edits to show side by side, a .npy file."
+    None, "Direction file (.npy) of an edit to show at --strengths."
   )
   edit: EditConfig = part(EditConfig(), fields=("strengths", "unit"))
   apply: Literal["alpha", "w"] | None = setting(
     None,
-    "How the direction is followed, see launch.edit; default: w for a "
+    "How to apply the direction, see my3dgen edit --help; default: w for a "
     "bare checkpoint, else alpha.",
   )
 
@@ -79,7 +81,7 @@ class Panel(NamedTuple):
   Attributes:
     title: title above it, if there are several.
     generator: the generator that renders it.
-    ws: [1, num_ws, w_dim], or a latent a frame, [F, num_ws, w_dim].
+    ws: [1, num_ws, w_dim], or one latent per frame, [F, num_ws, w_dim].
   """
 
   title: str
@@ -88,7 +90,7 @@ class Panel(NamedTuple):
 
 
 class Scene(NamedTuple):
-  """What the cameras see.
+  """A scene for cameras.
 
   Attributes:
     name: stem of its files' names.
@@ -104,12 +106,12 @@ class Scene(NamedTuple):
 
   @property
   def panels(self) -> list[Panel]:
-    """All of them, row by row."""
+    """All panels, row by row."""
     return [panel for row in self.rows for panel in row]
 
   @property
   def frames(self) -> int:
-    """How many the latents ask for; 1: they stay."""
+    """Number of frames of the latents; 1: they do not move."""
     return max(len(panel.ws) for panel in self.panels)
 
 
@@ -120,12 +122,12 @@ def of_seeds(
   focal: float = cameras.FACE_FOCAL,
   **truncation: object,
 ) -> list[PhotoLatent]:
-  """Random faces of a generator, seen from the front.
+  """Random faces of a generator, with the front camera.
 
   Args:
     person: the owner of the generator.
-    seeds: one face each, see `render.latents_of_seeds`.
-    focal: focal length of the camera they are made for, in image sizes.
+    seeds: seeds, one face each, see `render.latents_of_seeds`.
+    focal: focal length of the camera that they are made for, in image sizes.
     **truncation: see `Generator.mapping`.
 
   Raises: UserError: names the argument.
@@ -145,7 +147,7 @@ def of_seeds(
 
 
 def find(person: Person, names: Sequence[str]) -> list[PhotoLatent]:
-  """Latents by their names, see `photo_latents.look_up_all`."""
+  """Latents by name, see `photo_latents.look_up_all`."""
   return photo_latents.with_file_names(
     photo_latents.look_up_all(person, names, flag="latents"), flag="latents"
   )
@@ -154,7 +156,7 @@ def find(person: Person, names: Sequence[str]) -> list[PhotoLatent]:
 def look_up(
   person: Person, config: LatentsConfig, *, focal: float = cameras.FACE_FOCAL
 ) -> tuple[list[PhotoLatent], dict[str, object]]:
-  """Latents by their names, or random ones where there are no names.
+  """Latents by name, or random ones if there are no names.
 
   Args:
     person: the owner of the latents.
@@ -162,7 +164,7 @@ def look_up(
     focal: focal length of the camera that random faces are made for, in image
       sizes.
 
-  Returns: the latents, and what made all of them.
+  Returns: the latents, and their common origin.
   Raises: as `find` and `of_seeds`.
   """
   if config.latents:
@@ -183,12 +185,12 @@ def find_scenes(
   frames: int,
   focal: float | None = None,
 ) -> list[Scene]:
-  """The scenes that a config asks for.
+  """The scenes of a config.
 
   Args:
     person: the person shown.
-    config: what they show; without names and seeds, the first four seeds.
-    frames: frames of a way from one latent to the next, both counted.
+    config: the scenes; without names and seeds, the first four seeds.
+    frames: frames of a path from one latent to the next, including both.
     focal: focal length of random faces' camera, in image sizes; None: that of
       the prior's training.
 
@@ -225,8 +227,8 @@ def stills(person: Person, found: Sequence[PhotoLatent]) -> list[Scene]:
 
   Args:
     person: the owner of the latents.
-    found: latents from `of_seeds` or `find`. One with a generator that
-      was tuned to its photo is shown by that.
+    found: latents from `of_seeds` or `find`. If a generator was tuned to a
+      latent's photo, that one renders it.
   """
   return [
     Scene(
@@ -242,7 +244,7 @@ def stills(person: Person, found: Sequence[PhotoLatent]) -> list[Scene]:
 def way(
   person: Person, found: Sequence[PhotoLatent], *, frames: int, spherical: bool
 ) -> Scene:
-  """The way along latents; its own cameras go from each photo's to the next's.
+  """A path along latents; its own cameras move from each photo's to the next's.
 
   Args:
     person: the owner of the latents.
@@ -250,12 +252,10 @@ def way(
     frames: frames from one to the next, including both.
     spherical: see `InterpolateConfig`.
 
-  Raises: UserError: there are fewer.
+  Raises: UserError: there are fewer than two latents.
   """
   if len(found) < 2:
-    raise UserError(
-      f"latents: a way between them needs at least two, got {len(found)}"
-    )
+    raise UserError(f"latents: between needs at least two, got {len(found)}")
   interpolate.warn_of_bent(found)
   path = interpolate.find_path(
     person,
@@ -290,9 +290,9 @@ def edits(
     person: the owner of the latents.
     found: latents.
     direction: the edit's direction.
-    config: `strengths`, `unit`, `apply`, `edge` and `beta` are used; what
-      samples that the unit needs, see `with_spread`.
-    log: called with a line where a latent is moved onto the hull.
+    config: the edit's settings; `strengths`, `unit`, `apply`, `edge` and `beta`
+      are used, and those of samples if the unit needs them, see `with_spread`.
+    log: called with a line if a latent is moved onto the hull.
 
   Raises: UserError: there are no anchors, or the direction does not fit.
   """
@@ -336,14 +336,14 @@ def edits(
 
 
 def compared(scene: Scene, base: Network) -> Scene:
-  """The same latents and cameras beside what the base shows.
+  """A scene that also shows the same latents with the base.
 
   Args:
     scene: a person's scene.
-    base: the generator that the person's own was made from.
+    base: the base generator of the person's own.
 
-  Returns: one row of two if the scene is one panel; else a row of the base's
-    panels above the person's.
+  Returns: one row of two panels if the scene is one panel; else a row of the
+    base's panels above the person's.
   """
   (row,) = scene.rows
   if len(row) == 1:

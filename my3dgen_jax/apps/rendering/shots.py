@@ -1,4 +1,4 @@
-"""Shots: scenes from cameras, and the names of what is written of them."""
+"""Shots: scenes with cameras, and names of their files."""
 
 import dataclasses
 import math
@@ -39,63 +39,62 @@ _ANGLES = {
 
 @dataclasses.dataclass(frozen=True)
 class RenderFilesConfig:
-  """Cameras and kinds of output."""
+  """Settings of cameras and output."""
 
   camera: str = setting(
     GRID,
-    "Cameras: grid: every yaw at every pitch; orbit: a closed way "
-    "about the front; yaw, pitch: a sweep from one angle to another; own: "
-    "each latent's; or a file of cameras.",
+    "Cameras: grid: every yaw at every pitch; orbit: a closed path around the "
+    "front; yaw, pitch: a sweep from one angle to another; own: each latent's "
+    "camera; or a file of cameras.",
   )
   camera_convention: str = setting(
     "",
-    "Convention of a file's cameras, see docs/cameras_and_conventions.md; default: EG3D's, or that of "
-    "the file's kind.",
+    "Convention of the cameras in a file, see docs/cameras_and_conventions.md; "
+    "default: EG3D's, or that of the file's kind.",
   )
   yaws: tuple[float, ...] = setting(
     (),
-    "Yaws from the front, radians; default: -0.35,0,0.35 of a grid, "
-    "-0.35,0.35 of a sweep, 0.35 of an orbit.",
+    "Yaws from the front, radians; default: -0.35,0,0.35 for a grid, "
+    "-0.35,0.35 for a sweep, 0.35 for an orbit.",
     low=-math.pi,
     high=math.pi,
   )
   pitches: tuple[float, ...] = setting(
     (),
-    "Pitches from the front, radians; default: 0 of a grid, -0.25,0.25 "
-    "of a sweep, 0.25 of an orbit.",
+    "Pitches from the front, radians; default: 0 for a grid, -0.25,0.25 for a "
+    "sweep, 0.25 for an orbit.",
     low=-math.pi / 2,
     high=math.pi / 2,
   )
   focal: float | None = setting(
     None,
-    "Focal length in image sizes; default: that of the photo's own "
-    f"camera, {cameras.FACE_FOCAL} of seeds.",
+    "Focal length in image sizes; default: that of the photo's own camera, "
+    f"{cameras.FACE_FOCAL} for seeds.",
     low=0.01,
     high=1000,
   )
   frames: int = setting(
     48,
-    "Frames of an orbit, a sweep or key frames; of a way: from one "
-    "latent to the next, both counted.",
+    "Frames of an orbit, a sweep or key frames; with --between, frames from "
+    "one latent to the next, including both.",
     low=1,
   )
   format: str = setting(STILL, "Format of the files.", choices=FORMATS)
   fps: float = setting(24.0, "Frames per second of videos, > 0.")
   kinds: tuple[str, ...] = setting(
     (),
-    "Kind of picture to write; repeat for several. Default: all, of "
-    "videos image.",
+    "Kind of picture to write; default: all for pictures, image for videos.",
     choices=_KINDS,
   )
   grid: bool = setting(
-    False, "Write one picture of all, too, with a row for each scene."
+    False, "Also write one picture of everything, with one row per scene."
   )
   side: int = setting(
     0, "Side of a face in the pictures, pixels; 0: as rendered.", low=0
   )
   crf: int = setting(
     17,
-    "Constant rate factor of MP4, 0 to 51: every 6 more halve the file.",
+    "Constant rate factor of MP4, 0 to 51; 6 more halve the file size.",
     low=0,
     high=51,
   )
@@ -106,11 +105,11 @@ class RenderFilesConfig:
     high=MAX_RESOLUTION,
   )
   batch_size: int = setting(
-    0, "Frames at a time, over all devices; 0: as suits them.", low=0
+    0, "Frames at a time, over all devices; 0: chosen for the device.", low=0
   )
 
   def validate(self) -> "RenderFilesConfig":
-    """Checks every field; raises UserError that names one."""
+    """Checks every field; raises UserError that names the invalid one."""
     conventions.parse(self.camera_convention)
     if self.format not in FORMATS:
       raise UserError(
@@ -140,7 +139,7 @@ class RenderFilesConfig:
     return self
 
   def _check_camera(self):
-    """Angles that the camera does not have must not be given."""
+    """Refuses angles that the camera does not use."""
     if not self.camera:
       raise UserError(
         f"camera: expected one of {', '.join(CAMERAS)}, or a file of cameras"
@@ -148,10 +147,11 @@ class RenderFilesConfig:
     if self.camera not in _ANGLES:
       if self.yaws or self.pitches:
         raise UserError(
-          f"yaw, pitch: cameras of {self.camera!r} have angles of their own"
+          f"yaw, pitch: cameras of {self.camera!r} have their own angles; drop "
+          "these flags"
         )
       if self.camera == OWN and self.focal is not None:
-        raise UserError("focal: a latent's own camera has its own")
+        raise UserError("focal: a latent's own camera has its own; drop it")
     elif self.camera != GRID:
       swept = {YAW: self.yaws, PITCH: self.pitches}
       for name, given in ((YAW, self.yaws), (PITCH, self.pitches)):
@@ -169,7 +169,7 @@ class RenderFilesConfig:
 
   @property
   def angles(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Yaws and pitches of a camera that has any."""
+    """Yaws and pitches of a camera with angles."""
     yaws, pitches = _ANGLES[self.camera]
     return self.yaws or yaws, self.pitches or pitches
 
@@ -182,14 +182,14 @@ class RenderFilesConfig:
 
 
 class Shot(NamedTuple):
-  """A scene from cameras.
+  """A scene with cameras.
 
   Attributes:
-    scene: what they see.
+    scene: the scene.
     name: name of a video, without kind and suffix.
-    c: [F, 25].
-    frames: names of pictures, likewise; F of them.
-    views: what each frame's metadata call its camera.
+    c: [F, 25], camera labels.
+    frames: F names of pictures, without kind and suffix.
+    views: F names of cameras, for the frames' metadata.
   """
 
   scene: Scene
@@ -204,12 +204,12 @@ def find_shots(
 ) -> list[Shot]:
   """The cameras of a scene.
 
-  A grid of a scene whose latents move has a shot for each view, else all
-  cameras are one shot.
+  For a grid and a scene with moving latents, each view is one shot; otherwise
+  all cameras are one shot.
 
   Args:
     rendering: the generator's settings, for the average camera.
-    scene: what they see.
+    scene: the scene.
     config: the cameras.
 
   Raises: UserError: names the file of cameras, or the angle.
@@ -252,8 +252,8 @@ def find_shots(
   )
   if moves and len(c) not in (1, scene.frames):
     raise UserError(
-      f"camera: {config.camera} holds {len(c)} cameras, the way "
-      f"has {scene.frames} frames; give as many, or key frames"
+      f"camera: {config.camera} has {len(c)} cameras, but the video "
+      f"{scene.frames} frames; give as many cameras, or key frames"
     )
   return [
     _numbered(
@@ -312,7 +312,7 @@ def _numbered(scene: Scene, camera: str, c: np.ndarray) -> Shot:
 def _view_names(
   yaws: Sequence[float], pitches: Sequence[float]
 ) -> Sequence[str]:
-  """A part of a file name for each view, with as few digits as tell them."""
+  """Part of a file name for each view, with as few digits as possible."""
   for digits in range(2, 8):
     names = [
       f"yaw{yaw:+.{digits}f}_pitch{pitch:+.{digits}f}"

@@ -1,8 +1,7 @@
 """Views: pictures of one latent from cameras all over a prior's range.
 
-What is made of a face once and for all (a texture, splats) is made of them.
-They are pictures after super-resolution, which the radiance field itself does
-not hold.
+Textures and splats are made from them. They are super-resolved pictures, with
+details that the radiance field itself does not have.
 """
 
 import dataclasses
@@ -24,27 +23,30 @@ MAX_VIEWS = 1000
 
 @dataclasses.dataclass(frozen=True)
 class ViewsConfig:
-  """From where a face is looked at, to make something of its pictures."""
+  """Cameras of the views."""
 
   views: int = setting(
-    60, "Cameras whose pictures it is made of, about.", low=4, high=MAX_VIEWS
+    60,
+    "Approximate number of cameras to render views from.",
+    low=4,
+    high=MAX_VIEWS,
   )
   view_yaw: float = setting(
     0.5,
-    "Largest angle of these cameras to either side, radians: as far as the "
-    "prior's training photos go.",
+    "Largest angle of the --views to either side, radians; the default is the "
+    "range of the prior's training photos.",
     low=0,
     high=math.pi,
   )
   view_pitch: float = setting(
     0.25,
-    "Largest angle of these cameras up and down, radians.",
+    "Largest angle of the --views up and down, radians.",
     low=0,
     high=math.pi / 2,
   )
 
   def validate(self) -> "ViewsConfig":
-    """Checks every field; raises UserError that names one."""
+    """Checks every field; raises UserError that names the invalid one."""
     checks.whole_number("views", self.views, 4, MAX_VIEWS)
     for name, value, most in (
       ("view_yaw", self.view_yaw, math.pi),
@@ -58,13 +60,13 @@ class ViewsConfig:
 
 
 class Views(NamedTuple):
-  """What cameras see.
+  """Pictures from several cameras.
 
   Attributes:
-    c: [V, 25].
+    c: [V, 25], camera labels.
     image: [V, H, W, 3] float32 in [0, 1], after super-resolution.
-    depth: [V, S, S, 1] float32, along the ray, world units; none unless asked
-      for.
+    depth: [V, S, S, 1] float32, along the ray, world units; None unless
+      requested.
   """
 
   c: np.ndarray
@@ -75,14 +77,14 @@ class Views(NamedTuple):
 def spread(
   rendering: RenderConfig, c: Array, config: ViewsConfig
 ) -> np.ndarray:
-  """Cameras evenly over the range, its corners among them.
+  """Evenly spaced cameras over the range, including its corners.
 
   Args:
     rendering: settings of the average camera.
     c: [25], label with the intrinsics to use.
     config: the count and range of cameras.
 
-  Returns: [V, 25], rows of one pitch each; V is near `config.views`.
+  Returns: [V, 25], in rows of equal pitch; V is close to `config.views`.
   """
   ratio = max(config.view_pitch, 1e-3) / max(config.view_yaw, 1e-3)
   rows = max(1, round(math.sqrt(config.views * ratio)))
@@ -101,16 +103,15 @@ def spread(
 def between(
   rendering: RenderConfig, c: Array, config: ViewsConfig, count: int
 ) -> np.ndarray:
-  """Cameras of the same range that `spread` does not have, [count, 25].
+  """Held-out cameras in the range of `spread`, [count, 25].
 
-  They judge what was made of those. Always the same ones: a sequence that
-  fills the range evenly.
+  They are always the same: a low-discrepancy sequence over the range.
 
   Args:
     rendering: settings of the average camera.
     c: [25], label with the intrinsics to use.
     config: the range of cameras.
-    count: count of cameras.
+    count: number of cameras.
 
   Source: Roberts 2018, "The unreasonable effectiveness of quasirandom
     sequences", the R2 sequence.
@@ -166,7 +167,7 @@ def take(
 
 
 def _even(most: float, count: int) -> np.ndarray:
-  """Angles from -most to most, the middle where there is one."""
+  """Angles from -most to most; a single one is 0."""
   if count == 1 or most == 0:
     return np.zeros(1, np.float32)
   return np.linspace(-most, most, count, dtype=np.float32)

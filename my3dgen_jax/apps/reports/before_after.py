@@ -1,4 +1,4 @@
-"""What personalization changed: numbers and a picture of the same photos."""
+"""Compares generators on the same photos: scores and a picture."""
 
 import os
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ from my3dgen_jax.losses.scores import IdentityScore
 from my3dgen_jax.training.anchors import Anchors
 from my3dgen_jax.types import Network
 
-# A generator, and the latents that it has for the photos.
+# A generator, and its latents for the photos.
 Candidate = tuple[Network, Anchors]
 
-_YAWS = (-0.35, 0.35)  # of the novel views, about the front
+_YAWS = (-0.35, 0.35)  # novel views, yaw from the front, radians
 
 
 def compare(
@@ -38,15 +38,14 @@ def compare(
   Args:
     album: the photos.
     candidates: name to generator and latents.
-    reference: photos whose identity the score compares with.
-    lpips: the LPIPS network; None: no such score.
-    identity: the identity network, likewise.
+    reference: photos to compare identity with.
+    lpips: the LPIPS network; None: no LPIPS.
+    identity: the identity network; None: no ID_sim.
     stop: request to stop, checked after each photo.
 
-  Returns: means of each candidate, each a number or None: "lpips"; "psnr", dB;
-    "psnr_marks", likewise, where the album says that details of this person
-    alone show; "id_sim". And by the photo's name and then by candidate, those
-    of them that there are.
+  Returns: each candidate's means, numbers or None: "lpips"; "psnr", dB;
+    "psnr_marks", dB, on the album's masks of details that only this person has;
+    "id_sim". And the available scores by the photo's name, then by candidate.
   Source: My3DGen, section 4; ID_sim is the largest cosine with a reference.
   """
   score = IdentityScore.of(identity, reference)
@@ -97,17 +96,17 @@ def draw(
   origin: Origin,
   headline: str = "",
 ):
-  """Writes a picture: a row a photo, its views by every candidate.
+  """Writes a picture: one row per photo, with views by every candidate.
 
   Args:
-    path: the PNG to write.
+    path: the PNG file to write.
     album: the photos.
     candidates: name to generator and latents.
-    count: photos at most; spread over the album.
-    origin: what made them.
+    count: maximum number of photos, spread over the album.
+    origin: the picture's origin, for its metadata.
     headline: text above the picture, if any.
 
-  Raises: OSError if the folder cannot be written.
+  Raises: OSError: the folder cannot be written.
   """
   count = min(count, len(album))
   chosen = [i * len(album) // count for i in range(count)]

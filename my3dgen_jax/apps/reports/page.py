@@ -1,8 +1,8 @@
 """A web page in one file: tables, curves, pictures and videos inside.
 
-Nothing is fetched from anywhere and nothing is run: no scripts, no fonts, no
-links but to files beside it. Wide things scroll by themselves, so that the page
-fits a phone.
+The page fetches nothing and runs nothing: no scripts, no fonts, no links except
+to files beside it. Wide parts scroll on their own, so that the page fits a
+phone.
 """
 
 import base64
@@ -52,7 +52,7 @@ summary { cursor: pointer; font-weight: bold; }
 
 
 def text(value: object) -> str:
-  """Any value as text of the page; what no page can hold is left out."""
+  """Any value as escaped text; unprintable characters are left out."""
   return html.escape(
     "".join(char for char in str(value) if char.isprintable() or char == "\n")
   )
@@ -62,8 +62,8 @@ def page(title: str, parts: Iterable[str]) -> str:
   """The whole page.
 
   Args:
-    title: plain text.
-    parts: parts of the body, from the functions here.
+    title: the page's title, plain text.
+    parts: parts of the body, from the functions of this module.
   """
   body = "\n".join(parts)
   return (
@@ -78,21 +78,21 @@ def page(title: str, parts: Iterable[str]) -> str:
 
 
 def section(title: str, *parts: str) -> str:
-  """A heading and what belongs to it."""
+  """A section with a heading."""
   return "\n".join(
     ["<section>", f"<h2>{text(title)}</h2>", *parts, "</section>"]
   )
 
 
 def folded(title: str, *parts: str) -> str:
-  """What is shown when its title is pressed."""
+  """A section that opens when its title is clicked."""
   return "\n".join(
     ["<details>", f"<summary>{text(title)}</summary>", *parts, "</details>"]
   )
 
 
 def paragraph(sentence: str) -> str:
-  """Plain text."""
+  """A paragraph of plain text."""
   return f"<p>{text(sentence)}</p>"
 
 
@@ -101,7 +101,7 @@ def link(name: str, sentence: str) -> str:
 
   Args:
     name: the file's name.
-    sentence: what is pressed.
+    sentence: text of the link.
   """
   return (
     f'<p><a href="{text(urllib.parse.quote(name))}">{text(sentence)}</a></p>'
@@ -115,13 +115,13 @@ def table(
   caption: str = "",
   words: bool = False,
 ) -> str:
-  """A table that scrolls where it is too wide.
+  """A table that scrolls if it is too wide.
 
   Args:
     header: titles of the columns.
-    rows: the first cell says what the row is.
-    caption: text above it.
-    words: the other columns are texts and not numbers.
+    rows: cells of each row; the first cell is the row's heading.
+    caption: text above the table.
+    words: whether the other columns are text instead of numbers.
   """
   kind = "text" if words else "number"
   # No <caption>, which would be as wide as the table and scroll with it.
@@ -153,14 +153,14 @@ def picture(
   *,
   large: bool = False,
 ) -> str:
-  """A picture inside of the page.
+  """A picture inside the page.
 
   Args:
     data: bytes of the file.
     kind: its media type, such as "image/jpeg".
-    alt: what it shows, for who cannot see it.
+    alt: alternative text.
     size: width and height, pixels.
-    large: full of detail, so that it scrolls rather than shrinks.
+    large: whether it scrolls instead of shrinking, as it has small details.
   """
   width, height = size
   tag = (
@@ -173,7 +173,7 @@ def picture(
 
 
 def film(data: bytes, kind: str, alt: str, size: tuple[int, int]) -> str:
-  """A video, or a picture that moves, inside of the page; as `picture`."""
+  """A video or animated picture inside the page; arguments as `picture`'s."""
   if kind.startswith("image/"):
     return f'<figure class="film">{picture(data, kind, alt, size)}</figure>'
   width, height = size
@@ -192,7 +192,7 @@ def tiles(figures: Iterable[str], *, pairs: bool = False) -> str:
 
 
 def pair(left: str, right: str, caption: str) -> str:
-  """Two pictures, and what they are."""
+  """Two pictures with a caption."""
   return (
     f'<figure><div class="pair">{left}{right}</div>'
     f"<figcaption>{text(caption)}</figcaption></figure>"
@@ -200,10 +200,10 @@ def pair(left: str, right: str, caption: str) -> str:
 
 
 def curve(name: str, points: Sequence[tuple[float, float]]) -> str:
-  """A number over the steps, drawn as SVG; from 0 or below to the largest.
+  """A curve over the steps, as SVG; its axis starts at 0, or at a lower minimum.
 
   Args:
-    name: the number's name.
+    name: the curve's name.
     points: step and value; points that are not finite are left out.
   """
   points = [point for point in points if all(map(math.isfinite, point))]

@@ -1,8 +1,8 @@
-"""What a run did, as one page to look at, to keep and to show.
+"""Writes the report of a run: one page with numbers and pictures.
 
-The page is one file, `report/index.html` in the run's folder; it opens without
-a network and works without scripts. It holds photos of the person and the
-names of local folders: anyone who gets it sees them.
+The page is one file, `report/index.html` in the run's folder; it opens offline
+and works without scripts. It contains photos of the person, and names of files
+and folders, which everyone who receives it can see.
 """
 
 import io
@@ -47,14 +47,14 @@ from my3dgen_jax.training import run_folder
 
 FOLDER, FILE = "report", "index.html"
 
-_PICTURE_SIDE = 1600  # of the before/after picture, pixels at most
+_PICTURE_SIDE = 1600  # largest side of the before/after picture, pixels
 _THUMBNAIL = 160
 _FILM_SIDE = 320
-_MOST_PAIRS = 30  # anchors that are shown
+_MOST_PAIRS = 30  # maximum number of anchors shown
 # A turn of three seconds.
 _FRAMES, _FPS = 48, 16
 _YAW, _PITCH = 0.4, 0.1  # radians
-_QUALITY = 85  # of photos, JPEG
+_QUALITY = 85  # JPEG quality of photos
 _CRF = 21
 _SCORES = (
   ("id_sim", "ID_sim", 3),
@@ -68,19 +68,18 @@ _WHO = ("pretrained", "personalized")
 def write_report(
   person: Person, run: str | os.PathLike, *, log: Callable[[str], None] = print
 ) -> pathlib.Path:
-  """Writes the page of a finished run; whole, or as it was before.
+  """Writes the page of a finished run; on failure, the old page is kept.
 
-  What is not there any more, such as the photos, is left out, and the page
-  says so.
+  Missing files, such as the photos, are left out, and the page says so.
 
   Args:
     person: the run's person.
-    run: its folder.
-    log: called with a line about what is missing.
+    run: the run's folder.
+    log: called with a line about missing files.
 
-  Returns: where the page is.
+  Returns: the page's path.
   Raises:
-    CheckpointError: no finished run is there.
+    CheckpointError: the folder does not contain a finished run.
     UserError, OSError: names the file.
   """
   run = pathlib.Path(run).expanduser()
@@ -88,8 +87,8 @@ def write_report(
   path = run / run_folder.SUMMARY_FILE
   if not path.exists():
     raise CheckpointError(
-      f"{path}: missing; the run is not finished: "
-      "personalize --resume continues it"
+      f"{path}: missing, as the run is not finished; continue it with my3dgen "
+      "personalize --resume"
     )
   summary = run_folder.read_json(path)
   try:
@@ -103,7 +102,9 @@ def write_report(
     ]
     each = _each(summary)
   except (KeyError, TypeError, ValueError, AttributeError):
-    raise CheckpointError(f"{path}: is not the summary of a run") from None
+    raise CheckpointError(
+      f"{path}: damaged, not the summary of a run; personalize again"
+    ) from None
   with tempfile.TemporaryDirectory() as folder:
     folder = pathlib.Path(folder)
     parts += [
@@ -117,12 +118,12 @@ def write_report(
     ]
   name = run.resolve().name
   text = page(
-    f"{name}: a person's own generator",
+    f"{name}: a personalized generator",
     [
       *filter(None, parts),
       paragraph(
-        f"Written by my3dgen_jax {__version__}. All pictures but the "
-        "photos are synthetic, and say so in their metadata."
+        f"Written by my3dgen_jax {__version__}. All pictures except photos are "
+        "synthetic, and marked so in their metadata."
       ),
     ],
   )
@@ -136,7 +137,7 @@ def write_report(
 
 
 def _overview(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
-  """What was made of what, in sentences."""
+  """What was tuned, on which photos."""
   photos, mode = config["photos"], config["settings"]["tuning"]["mode"]
   made = {"none": "Nothing was tuned", "full": "All weights were tuned"}.get(
     mode, "An adapter was tuned"
@@ -155,13 +156,11 @@ def _overview(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
         f"run took {summary['seconds']:.0f} seconds."
       ),
       paragraph(
-        f"Numbers are of {summary['count']} {summary['photos']} "
-        "photos"
+        f"Scores are means over {summary['count']} {summary['photos']} photos"
         + (
           "."
           if held
-          else ", which the generator has "
-          "learned from: hold some out by --test."
+          else ", which the generator was tuned on; hold some out with --test."
         )
       ),
     ]
@@ -188,14 +187,14 @@ def _scores(summary: Mapping[str, Any]) -> str:
     table(
       ["", *(title for _, title, _ in shown)],
       rows,
-      caption=f"Means of {summary['count']} {summary['photos']} photos. More "
-      "is better, but for LPIPS, a distance.",
+      caption=f"Means over {summary['count']} {summary['photos']} photos. "
+      "Higher is better, except for LPIPS, which is a distance.",
     ),
   )
 
 
 def _turntable(person: Person, folder: pathlib.Path) -> str:
-  """A turning video of the most typical face."""
+  """A turning video of the anchor closest to the mean."""
   anchors, row = typical(person)
   try:
     provenance.check_video(".mp4")
@@ -209,8 +208,8 @@ def _turntable(person: Person, folder: pathlib.Path) -> str:
   side = min(_FILM_SIDE, person.generator.module.config.img_resolution)
 
   def frames():
-    # The program that draws the anchors too: another one, which keeps the
-    # planes, takes longer to compile than it saves in so few frames.
+    # Uses the program that renders the anchors, too: one that keeps the planes
+    # would take longer to compile than it saves in these few frames.
     for done in range(_FRAMES):
       image = render.synthesize(
         person.generator, anchors.ws[row : row + 1], c[done : done + 1]
@@ -239,7 +238,7 @@ def _turntable(person: Person, folder: pathlib.Path) -> str:
 def _before_after(
   person: Person, run: pathlib.Path, folder: pathlib.Path
 ) -> str:
-  """The run's own picture, smaller."""
+  """The run's before/after picture, downscaled."""
   path = run / run_folder.PICTURE_FILE
   if not path.exists():
     return ""
@@ -249,24 +248,23 @@ def _before_after(
   return section(
     "Before and after, in pictures",
     paragraph(
-      "Each row: a photo; what the pretrained generator shows for it, from "
-      "its own camera and from both sides; and the same from the personalized "
-      "one."
+      "Each row: a photo; its latent rendered by the pretrained generator, "
+      "from the photo's camera and from both sides; and the same by the "
+      "personalized generator."
     ),
     _synthetic(
       folder,
       array,
       person.made("report"),
-      "A grid: photos, and what the pretrained and the "
-      "personalized generator show for them from three "
-      "sides",
+      "A grid: photos, and their renderings by the pretrained and the "
+      "personalized generator from three sides",
       large=True,
     ),
   )
 
 
 def _curves(run: pathlib.Path) -> str:
-  """What the log holds of tuning."""
+  """Curves of tuning, from the log."""
   found: dict[str, list[tuple[float, float]]] = {}
   path = run / logs.METRICS_FILE
   text = (
@@ -281,14 +279,14 @@ def _curves(run: pathlib.Path) -> str:
       for name, value in values.items():
         found.setdefault(name, []).append((step, float(value)))
     except (ValueError, KeyError, TypeError, AttributeError):
-      break  # a line that a kill has cut
+      break  # a line that was cut off when the process was killed
   if not found:
     return ""
   order = sorted(found, key=lambda name: (name != "loss", name == "gradient"))
   return section(
     "Tuning",
     paragraph(
-      "The loss, its parts, and the length of its gradient over the steps."
+      "The loss, its parts, and the norm of its gradient over the steps."
     ),
     tiles(curve(name, found[name]) for name in order),
   )
@@ -300,8 +298,7 @@ def _each(summary: Mapping[str, Any]) -> str:
   title = "Photo by photo"
   if not isinstance(each, Mapping) or not each:
     return section(
-      title,
-      paragraph("This run was made by a version that kept nothing but means."),
+      title, paragraph("This run was made by a version that stored only means.")
     )
   has = lambda key: any(
     key in row for rows in each.values() for row in rows.values()
@@ -340,7 +337,7 @@ def _each(summary: Mapping[str, Any]) -> str:
 def _anchors(
   person: Person, folder: pathlib.Path, log: Callable[[str], None]
 ) -> str:
-  """Photos beside what the person's generator shows for their latents."""
+  """Photos beside renderings of their latents by the person's generator."""
   anchors = person.anchors
   count = len(anchors.names)
   chosen = np.unique(
@@ -352,7 +349,7 @@ def _anchors(
     album.verify()
     score = IdentityScore.of(person.identity, person.reference())
   except UserError as error:
-    log(f"the report is without photos: {error}")
+    log(f"the report has no photos: {error}")
     album = score = None
   progress = Progress("report: anchors", len(chosen), "anchors")
   figures = []
@@ -370,7 +367,7 @@ def _anchors(
       folder,
       _small(images.to_uint8(image[0])),
       person.made("report", latent=name),
-      f"What the generator shows for {name}",
+      f"The generator's rendering for {name}",
     )
     photo = (
       ""
@@ -383,19 +380,19 @@ def _anchors(
     figures.append(pair(photo, shown, caption))
     progress.update(done + 1)
   more = f" {len(chosen)} of {count} are shown." if len(chosen) < count else ""
+  legend = "Left: the photo; right: its latent" if album else "Latents"
   return section(
     "Anchors",
     paragraph(
-      f"A latent was found for each photo; together they span what the person "
-      f"can look like. {'Left the photo, right' if album else 'Shown is'} "
-      f"what the personalized generator makes of its latent.{more}"
+      "A latent was found for each photo; together they span the person's "
+      f"appearances. {legend} rendered by the personalized generator.{more}"
     ),
     tiles(figures, pairs=True),
   )
 
 
 def _settings(config: Mapping[str, Any], run: pathlib.Path) -> str:
-  """All that the run was told, folded."""
+  """All settings of the run, folded."""
   rows = [
     ("base, SHA-256", str(config[run_folder.BASE_DIGEST])),
     ("my3dgen_jax", str(config["version"])),
@@ -420,7 +417,7 @@ def _small(array: np.ndarray) -> np.ndarray:
 
 
 def _photo(array: np.ndarray, alt: str) -> str:
-  """A photo; nothing is synthetic about it."""
+  """A photo, which has no metadata of synthetic pictures."""
   file = io.BytesIO()
   Image.fromarray(array).save(file, "JPEG", quality=_QUALITY)
   return picture(file.getvalue(), "image/jpeg", alt, array.shape[1::-1])
@@ -434,7 +431,7 @@ def _synthetic(
   *,
   large: bool = False,
 ) -> str:
-  """A picture that says what made it."""
+  """A synthetic picture, with its origin in its metadata."""
   path = folder / "picture.jpg"
   provenance.write_picture(path, array, origin)
   return picture(

@@ -1,4 +1,4 @@
-"""What a run's page says of the page that is made to be given away."""
+"""The part of a run's report about sharing the head."""
 
 import pathlib
 import shlex
@@ -9,20 +9,20 @@ from my3dgen_jax.apps.person import Person
 from my3dgen_jax.apps.reports.page import link, paragraph, section
 from my3dgen_jax.training.anchors import Anchors
 
-FILE = "head.html"  # of launch.share, beside the report
+FILE = "head.html"  # written by my3dgen share, beside the report
 
 
 def typical(person: Person) -> tuple[Anchors, int]:
-  """A run's anchors, and the row of the one that is most like all others."""
+  """A run's anchors, and the row of the one closest to their mean."""
   anchors = person.anchors
-  assert anchors is not None  # a run has them
+  assert anchors is not None  # runs have anchors
   ws = np.asarray(anchors.ws)
   away = np.linalg.norm(ws - ws.mean(axis=0), axis=(1, 2))
   return anchors, int(np.argmin(away))
 
 
 def to_share(person: Person, run: pathlib.Path, folder: str) -> str:
-  """How to give a head away, and where it is if that was done.
+  """The command that writes a head for sharing, and a link to it if it exists.
 
   Args:
     person: the run's person.
@@ -42,10 +42,10 @@ def to_share(person: Person, run: pathlib.Path, folder: str) -> str:
   )
   parts = [
     paragraph(
-      "One file whose head turns in any browser, offline, without names "
-      f"or photos inside: {command}"
+      "To write the head as one file that turns in any browser, offline, "
+      f"without names or photos: {command}"
     )
   ]
   if (run / folder / FILE).exists():
-    parts.insert(0, link(FILE, "The head as a page of its own"))
+    parts.insert(0, link(FILE, "The head as a separate page"))
   return section("To share", *parts)

@@ -1,4 +1,4 @@
-"""Gaussian splats as a browser draws them: 17 bytes each, packed by attribute."""
+"""Gaussian splats for browsers: 17 bytes each, packed by attribute."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ import numpy as np
 from my3dgen_jax.ops.rendering.splats import Splats
 
 _BYTE, _PAIR = 255, 65535
-# Ranges that all pages share, so that a page says them once for all faces:
-# logarithms of sizes from a ten-thousandth of a world unit to the whole of it.
+# Ranges that all faces share, so that a page states them once: logarithms of
+# sizes from a ten-thousandth of a world unit to one world unit.
 _SIZES = (-9.2, 0.0)
 _COLORS = (-0.5, 1.5)  # before they are blended, so they may leave [0, 1]
 
@@ -20,10 +20,10 @@ class Cloud:
   """The splats of all stops of a slider.
 
   Attributes:
-    stops: K sets of splats, NumPy's.
-    reach: half the side of the cube about the origin that the page's splats
-      stay in, world units.
-    fitted: the side of the pictures that they were fitted to, pixels.
+    stops: K sets of splats, as NumPy arrays.
+    reach: half the side of the cube around the origin that contains all of the
+      page's splats, world units.
+    fitted: side of the pictures that they were fitted to, pixels.
   """
 
   stops: Sequence[Splats]
@@ -59,7 +59,7 @@ class Cloud:
     )
 
   def facts(self) -> dict[str, Any]:
-    """What the page needs to know of all faces."""
+    """The page's data that all faces share."""
     return {
       "ranges": {
         "means": (-self.reach, self.reach),
@@ -70,17 +70,17 @@ class Cloud:
     }
 
   def own_facts(self) -> dict[str, Any]:
-    """What the page needs to know of this slider: nothing more."""
+    """The page's data for this slider: none."""
     return {}
 
 
 def reach_of(stops: Sequence[Splats]) -> float:
-  """Half the side of the smallest cube about the origin that holds splats."""
+  """Half the side of the smallest cube around the origin with all splats."""
   return float(max(np.abs(np.asarray(one.means)).max() for one in stops))
 
 
 def _levels(values: Any, span: tuple[float, float], most: int) -> np.ndarray:
-  """Values as whole numbers, 0 at the span's start and `most` at its end."""
+  """Quantizes values: 0 at the span's start, `most` at its end."""
   low, high = span
   share = (np.asarray(values, np.float64) - low) / (high - low)
   return np.rint(np.clip(share, 0, 1) * most).astype(np.int64)

@@ -1,11 +1,11 @@
-"""A radiance field as a browser draws it: bytes of planes, and a grid to skip.
+"""A radiance field for browsers: quantized planes, and a grid for skipping.
 
 The planes are folded to two (`ops.rendering.triplane.fold_planes`), which is
-exact, and become bytes with a scale and a whole zero a channel, shared by both
-planes and by all stops of a slider. So the sum of two bytes is a feature, the
-scale goes into the decoder's first layer, and a browser mixes two stops by
-mixing bytes. Beside them lies a coarse grid that says how far the nearest
-cell is which is not empty.
+exact, and quantized to bytes with a scale and an integer zero point per
+channel, shared by both planes and by all stops of a slider. So the sum of two
+bytes is a feature, the scale becomes part of the decoder's first layer, and a
+browser mixes two stops by mixing bytes. A coarse grid tells the distance to the
+nearest cell that is not empty.
 """
 
 import base64
@@ -26,35 +26,36 @@ from my3dgen_jax.ops.rendering import rays as rays_lib
 from my3dgen_jax.ops.rendering import triplane
 from my3dgen_jax.types import DecoderWeights, Network
 
-CELLS = 64  # of the grid, along a side
-# Densities, in one over world units. Below the first a cell counts as empty:
-# all the way through the volume that takes less than 1/255 of the light. Above
-# the second, samples must be close.
+CELLS = 64  # cells of the grid along a side
+# Densities, per world unit. Cells below the first are empty: through the whole
+# volume, they absorb less than 1/255 of the light. Above the second, samples
+# must be close together.
 LEAST_DENSITY, DENSE = 0.003, 3.0
-_POINTS = 2  # of a cell, along a side, where density is asked for
-_FAR = 255  # cells; the largest distance
+_POINTS = 2  # points per cell, along a side, at which density is queried
+_FAR = 255  # largest distance, cells
 _FOUR = 4  # channels of a texel; rows of the shader's matrices
-# What every browser with WebGL 2 can hold: the side of a texture, and layers of
-# one; and numbers in a shader's text that compilers take without trouble.
+# Limits of every browser with WebGL 2: side and layers of a texture; and
+# numbers in a shader's source that compilers accept without trouble.
 _MOST_SIDE, _MOST_LAYERS, _MOST_NUMBERS = 2048, 256, 4096
 
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-  """What the shader reads, of all stops of a slider.
+  """The shader's data for all stops of a slider.
 
   Attributes:
     texels: [K, L, S + 2, S + 2, 4] uint8, axes (stop, layer, row, column,
-      channel): the plane (x, y), four channels a layer, then the plane (x, z);
-      with a ring of the zero's byte.
-    skips: [K, G, G, G, 2] uint8, axes (stop, z, y, x, which): cells to the
-      nearest one that is not empty, and to the nearest one that is dense, a
-      diagonal counting as one; 0: this one.
-    decoder: the numbers of the shader's text, float32: mat4 [H / 4, C / 4], vec4
-      [H / 4], mat4 [H / 4], vec4, the last two to (red, green, blue, sigma).
-    groups: fours of channels, C / 4.
-    hidden: fours of hidden features, H / 4.
-    reach: half a side of the grid about the origin, world units.
+      channel): the plane (x, y), four channels per layer, then the plane (x,
+      z); with a border of the zero point's byte.
+    skips: [K, G, G, G, 2] uint8, axes (stop, z, y, x, which): distance in cells
+      to the nearest one that is not empty, and to the nearest dense one, where
+      a diagonal counts as one; 0: the cell itself.
+    decoder: the numbers in the shader's source, float32: mat4 [H / 4, C / 4],
+      vec4 [H / 4], mat4 [H / 4], vec4, the last two to (red, green, blue,
+      sigma).
+    groups: number of groups of four channels, C / 4.
+    hidden: number of groups of four hidden features, H / 4.
+    reach: half the side of the grid around the origin, world units.
   """
 
   texels: np.ndarray
@@ -69,12 +70,12 @@ class Field:
   def content(self, stop: int) -> bytes:
     """A stop as bytes; `unpack` of field.js reads them."""
     texels = self.texels[stop].transpose(0, 3, 1, 2)
-    # Neighbors are alike, so differences take two thirds of the bytes.
+    # Neighbors are similar, so differences compress to two thirds of the size.
     steps = np.diff(texels, axis=-1, prepend=np.uint8(0))
     return steps.tobytes() + self.skips[stop].tobytes()
 
   def facts(self) -> dict[str, Any]:
-    """What the shader needs to know of all faces."""
+    """The shader's data that all faces share."""
     return {
       "groups": self.groups,
       "hidden": self.hidden,
@@ -84,7 +85,7 @@ class Field:
     }
 
   def own_facts(self) -> dict[str, Any]:
-    """What the shader needs to know of this slider."""
+    """The shader's data for this slider."""
     decoder = base64.b64encode(self.decoder.astype("<f4").tobytes())
     return {"reach": self.reach, "decoder": decoder.decode()}
 
@@ -98,18 +99,18 @@ def make_field(
   pitch: float,
   focal: float,
 ) -> Field:
-  """The field of the latents that one slider goes along.
+  """The field of one slider's latents.
 
   Args:
-    network: the generator of all of them.
+    network: the generator of all latents.
     ws: [K, num_ws, w_dim].
-    names: what messages call them, K.
-    yaw: how far the camera turns to either side, radians.
-    pitch: how far it turns up and down, radians.
+    names: K names of the latents, for messages.
+    yaw: largest angle of the camera to either side, radians.
+    pitch: largest angle of the camera up and down, radians.
     focal: the camera's focal length, in image sizes.
 
-  Raises: UserError: names the latent whose planes are not finite, or what of
-    the generator is too large for a browser.
+  Raises: UserError: names the latent with planes that are not finite, or the
+    generator's setting that is too large for browsers.
   """
   config = network.module.config
   check_fits(config)
@@ -134,7 +135,7 @@ def make_field(
 
 
 def check_fits(config: GeneratorConfig):
-  """Whether every browser with WebGL 2 can hold a generator's field.
+  """Checks that a generator's field fits every browser with WebGL 2.
 
   Raises: UserError: names the setting of the generator.
   """
@@ -149,7 +150,7 @@ def check_fits(config: GeneratorConfig):
     if value > most:
       raise UserError(
         f"{name}: the generator's field is too large for a web page; make a "
-        "video with launch.render, or a mesh with launch.mesh"
+        "video with my3dgen render, or a mesh with my3dgen mesh"
       )
   if config.img_channels != 3:
     raise UserError(
@@ -161,12 +162,12 @@ def check_fits(config: GeneratorConfig):
 def reach_of(
   config: RenderConfig, *, yaw: float, pitch: float, focal: float
 ) -> float:
-  """Half a side of the cube about the origin that all rays stay in.
+  """Half the side of the cube around the origin that contains all ray samples.
 
   Args:
     config: the rendering settings.
-    yaw: how far the camera turns, radians.
-    pitch: likewise.
+    yaw: largest angle of the camera to either side, radians.
+    pitch: largest angle of the camera up and down, radians.
     focal: the camera's focal length, in image sizes.
   """
   if config.ray_start == "auto":  # rays begin and end at the box
@@ -174,7 +175,7 @@ def reach_of(
   angles = np.meshgrid([-yaw, 0.0, yaw], [-pitch, 0.0, pitch])
   c = cameras.label(*(angle.ravel() for angle in angles), config, focal=focal)
   rays = rays_lib.generate_rays(*cameras.unpack_label(c), 3)
-  # The pixels' corners, not their centres.
+  # The pixels' corners, not their centers.
   wider = rays.directions + (rays.directions - rays.directions[:, 4:5]) / 2
   ends = [
     np.abs(rays.origins + float(depth) * wider).max()
@@ -184,13 +185,13 @@ def reach_of(
 
 
 def quantized(folded: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Bytes of planes: (bytes - zero) * scale is what they were, nearly.
+  """Quantizes planes: (bytes - zero) * scale approximates them.
 
   Args:
-    folded: [K, 2, S + 2, S + 2, C].
+    folded: [K, 2, S + 2, S + 2, C], folded planes.
 
-  Returns: uint8 of that shape; scale [C] float32 > 0; zero [C], whole numbers
-    in 0 ... 255, for what lies outside of the planes is exactly zero.
+  Returns: uint8 of that shape; scale [C] float32 > 0; zero [C], integers in
+    [0, 255], so that values outside the planes are exactly zero.
   """
   axes = tuple(range(folded.ndim - 1))
   low = np.minimum(folded.min(axis=axes), 0.0)
@@ -202,7 +203,7 @@ def quantized(folded: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _texels(values: np.ndarray, zero: np.ndarray) -> np.ndarray:
-  """Bytes by fours of channels, see `Field.texels`."""
+  """Bytes in groups of four channels, see `Field.texels`."""
   stops, planes, height, width, channels = values.shape
   groups = _fours(channels)
   filled = np.zeros((stops, planes, height, width, _FOUR * groups), np.uint8)
@@ -216,10 +217,10 @@ def _texels(values: np.ndarray, zero: np.ndarray) -> np.ndarray:
 def _decoder(
   weights: DecoderWeights, scale: np.ndarray, zero: np.ndarray
 ) -> tuple[np.ndarray, int, int]:
-  """What `Field.decoder` holds, and its numbers of groups.
+  """The numbers of `Field.decoder`, and the numbers of groups.
 
-  A texture gives byte / 255, and a feature is a sum of two of them; softplus
-  is taken to the base of two, which graphics processors know.
+  A texture returns byte / 255, and a feature is the sum of two of these; the
+  softplus uses base 2, which GPUs compute directly.
   """
   channels, features = weights.kernel0.shape
   groups, hidden = _fours(channels), _fours(features)
@@ -232,7 +233,7 @@ def _decoder(
   outputs = [1, 2, 3, 0]  # red, green, blue, sigma
   second = np.zeros((_FOUR * hidden, _FOUR))
   second[:features] = weights.kernel1[:, outputs] * math.log(2)
-  # GLSL's matrices go column by column; a column is one input.
+  # GLSL's matrices are column-major; a column is one input.
   blocks = first.reshape(groups, _FOUR, hidden, _FOUR).transpose(2, 0, 1, 3)
   block = np.concatenate(
     [blocks.ravel(), offset, second.ravel(), weights.bias1[outputs]]
@@ -255,15 +256,15 @@ def _grid(network: Network, planes: jax.Array, axis: np.ndarray) -> jax.Array:
 
 
 def _skips(sigma: np.ndarray) -> np.ndarray:
-  """Cells to the nearest one where something is; see `Field.skips`."""
+  """Distances to the nearest cell that is not empty; see `Field.skips`."""
   split = sigma.reshape((CELLS, _POINTS) * 3).max(axis=(1, 3, 5))
-  # What lies between points of one cell and the next is in both.
+  # The space between points of neighboring cells belongs to both.
   split = ndimage.maximum_filter(split, 3, mode="nearest")
   return np.stack([_away(split, LEAST_DENSITY), _away(split, DENSE)], axis=-1)
 
 
 def _away(sigma: np.ndarray, density: float) -> np.ndarray:
-  """Cells to the nearest one of at least a density, uint8."""
+  """Distances in cells to the nearest one of at least a density, uint8."""
   # The renderer's density is softplus(sigma - 1).
   full = sigma > 1 + math.log(math.expm1(density))
   if not full.any():
@@ -273,10 +274,10 @@ def _away(sigma: np.ndarray, density: float) -> np.ndarray:
 
 
 def _fours(count: int) -> int:
-  """Groups of four that hold so many."""
+  """The number of groups of four for a number of elements."""
   return -(-count // _FOUR)
 
 
 def _numbers(groups: int, hidden: int) -> int:
-  """How many `Field.decoder` has."""
+  """The count of numbers in `Field.decoder`."""
   return 16 * hidden * groups + 4 * hidden + 16 * hidden + 4

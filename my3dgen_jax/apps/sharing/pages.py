@@ -1,7 +1,7 @@
-"""The page: fields, picture and text put into one HTML file, all escaped.
+"""The page: puts fields, picture and text into one HTML file, all escaped.
 
-The file asks nobody for anything: its content security policy allows the very
-script and style that are in it, and pictures inside of it, and nothing else.
+The page makes no requests: its content security policy allows only its own
+script and style, and pictures inside it.
 """
 
 import base64
@@ -22,9 +22,9 @@ from my3dgen_jax.data import provenance
 from my3dgen_jax.data.provenance import Origin
 
 TITLE = "A synthetic head"
-# Between samples of a ray, in lengths of all of it.
+# Distances between samples of a ray, as shares of its length.
 PACE = 1 / 96
-_ZOOM = 4.0  # at most
+_ZOOM = 4.0  # largest zoom
 _SCRIPTS = ("painter.js", "{kind}.js", "motion.js", "head.js")
 _SHADERS = {"field": "field.glsl"}  # other contents' are in their scripts
 _POLICY = (
@@ -34,30 +34,30 @@ _POLICY = (
 
 
 class Content(Protocol):
-  """What a page draws: `sharing.field.Field` or `sharing.cloud.Cloud`."""
+  """Content of a page: `sharing.field.Field` or `sharing.cloud.Cloud`."""
 
   @property
   def kind(self) -> str:
-    """The name of the script that draws it."""
+    """Name of the script that draws it."""
 
   def content(self, stop: int) -> bytes:
-    """A stop's bytes, before they are packed."""
+    """A stop's bytes, not yet compressed."""
 
   def facts(self) -> dict[str, Any]:
-    """What the script needs to know of all faces."""
+    """The script's data that all faces share."""
 
   def own_facts(self) -> dict[str, Any]:
-    """What it needs to know of this one."""
+    """The script's data for this slider."""
 
 
 class Face(NamedTuple):
-  """What a button of the page shows.
+  """A button of the page and its faces.
 
   Attributes:
     label: the text of the button and of its slider.
-    marks: the stops' names; with one stop there is no slider.
+    marks: the stops' names; with one stop, there is no slider.
     first: number of the stop that is shown first.
-    content: what is drawn of all stops.
+    content: the content of all stops.
     focal: the camera's focal length, in image sizes.
   """
 
@@ -81,13 +81,13 @@ def head_page(
   """The whole page.
 
   Args:
-    faces: what it shows, at least one, all of one architecture.
+    faces: the faces, at least one, all of one architecture.
     config: the rendering settings.
-    limits: how far the head turns.
-    poster: JPEG that is shown first, and where there is no WebGL 2.
+    limits: limits of the angles that the head turns by.
+    poster: JPEG that is shown first, and in browsers without WebGL 2.
     side: the poster's side, pixels.
-    origin: what made it.
-    title: plain text.
+    origin: the page's origin.
+    title: the page's title, plain text.
   """
   kind = faces[0].content.kind
   scripts = [_read(name.format(kind=kind)) for name in _SCRIPTS]
@@ -125,12 +125,12 @@ def head_page(
 
 
 def packed(content: Content, stop: int) -> str:
-  """A stop as text; the page's `inflated` reads it."""
+  """A stop as text, for `inflated` in the page's script."""
   return _base64(zlib.compress(content.content(stop), 9))
 
 
 def statement_of(origin: Origin) -> dict[str, Any]:
-  """What the page says of what made it."""
+  """The page's statement of its origin."""
   return {
     "synthetic": True,
     "software": provenance.SOFTWARE,
@@ -143,12 +143,12 @@ def statement_of(origin: Origin) -> dict[str, Any]:
 
 
 def as_json(value: Any) -> str:
-  """JSON that nothing in it can end the element of."""
+  """JSON without characters that could end its HTML element."""
   return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def filled(template: str, **values: str) -> str:
-  """A template with each {{name}} replaced, values being taken as they are.
+  """A template with each {{name}} replaced by its value, unescaped.
 
   Raises: KeyError: a name has no value.
   """
@@ -156,13 +156,13 @@ def filled(template: str, **values: str) -> str:
 
 
 def is_page(start: bytes) -> bool:
-  """Whether a file that begins with these bytes is such a page."""
+  """Whether a file that begins with these bytes is a page of this package."""
   name = provenance.SOFTWARE.split()[0]
   return f'<meta name="generator" content="{name} '.encode() in start
 
 
 def _camera(content: Content, config: RenderConfig) -> dict[str, Any]:
-  """What the shader and its camera need to know, of all faces."""
+  """Data of the shader and its camera that all faces share."""
   auto = config.ray_start == "auto"
   length = (
     config.box_warp if auto else float(config.ray_end) - float(config.ray_start)
@@ -191,7 +191,7 @@ def _row(number: int, face: Face) -> dict[str, Any]:
 
 
 def _table(statement: Mapping[str, Any]) -> str:
-  """The provenance for people."""
+  """The provenance in readable form."""
   rows = {
     "made by": statement["software"],
     "source": statement["digitalSourceType"].rpartition("/")[2],

@@ -1,4 +1,4 @@
-"""Heads as 3D Gaussian splats: made of views, fitted to them, and written.
+"""Heads as 3D Gaussian splats: initialized from views, fitted, and written.
 
-Views come from `apps.rendering`, what a head is from `apps.meshing`.
+Uses views from `apps.rendering`, and densities from `apps.meshing`.
 """

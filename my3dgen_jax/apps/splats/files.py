@@ -27,22 +27,22 @@ UPS = ("y", "-y")
 def write_splats(
   path: str | os.PathLike, splats: Splats, origin: Origin, *, up: str = "y"
 ):
-  """Writes splats, and what made them; the file is whole or absent.
+  """Writes splats with their origin; on failure, no file is left.
 
-  PLY has what trainers of 3DGS write, without the bands of color that change
-  with the direction: binary, little endian, logarithms of sizes, logits of
-  opacities, colors as (c - 0.5) / SH0, quaternions w first, normals zero.
-  Comments say what made it; SPZ has no room for that.
+  PLY has the layout of 3DGS trainers, without view-dependent colors: binary,
+  little endian, logarithms of sizes, logits of opacities, colors as
+  (c - 0.5) / SH0, quaternions w first, normals zero. Comments state the origin;
+  SPZ has no room for it.
 
   Args:
-    path: ends in .ply or .spz.
-    splats: what to write.
-    origin: what made them.
-    up: "y", as here; "-y": turned by half about z, for viewers that turn such
-      files back.
+    path: the file, ending in .ply or .spz.
+    splats: the splats to write.
+    origin: their origin.
+    up: "y", as here; "-y": rotated by half a turn around z, for viewers that
+      rotate such files back.
 
   Raises:
-    UserError: another suffix, or no gaussforge; names the file.
+    UserError: the suffix is unknown, or gaussforge is missing; names the file.
     OSError: the folder cannot be written.
   """
   path = pathlib.Path(path)
@@ -90,9 +90,9 @@ def as_ply(splats: Splats, origin: Origin, *, up: str = "y") -> bytes:
 
 
 def check_path(path: str | os.PathLike) -> str:
-  """The suffix of a file to write, in small letters.
+  """The suffix of a file to write, in lower case.
 
-  Raises: UserError: it is not known, or its package is missing.
+  Raises: UserError: the suffix is unknown, or its package is missing.
   """
   suffix = pathlib.Path(path).suffix.lower()
   if suffix not in FORMATS:

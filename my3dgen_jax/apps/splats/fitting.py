@@ -1,4 +1,4 @@
-"""Splats that come nearer and nearer to pictures."""
+"""Fits splats to pictures."""
 
 import functools
 from collections.abc import Callable
@@ -15,20 +15,20 @@ from my3dgen_jax.ops.rendering import splats as ops
 from my3dgen_jax.ops.rendering.splats import Splats
 from my3dgen_jax.types import Array
 
-_TILES = 128  # of a picture that a step looks at
-_LONGEST = 256  # splats of a tile
-# Adam's steps at first; of places in cells of the grid that the first splats
-# come from.
+_TILES = 128  # tiles of a picture per step
+_LONGEST = 256  # maximum number of splats per tile
+# Adam's initial step sizes; for positions, in cells of the grid that the
+# initial splats come from.
 _MEANS = 0.03
 _RATES = dict(log_scales=0.02, quaternions=0.02, logits=0.05, colors=0.01)
-_LAST = 0.05  # share of these steps at last
-# In cells: smaller splats would fall apart where one comes near, larger ones
-# are for nothing that a head has.
+_LAST = 0.05  # final share of these step sizes
+# In cells: smaller splats would leave gaps in close views, larger ones do not
+# occur in heads.
 _SMALLEST, _LARGEST = 0.15, 4.0
-# Viewers show splats on pictures of many more pixels than they are fitted to,
-# where what is added to their size (`ops.LOW_PASS`) is far less.
+# Viewers show splats at a far higher resolution than that of the fit, where
+# `ops.LOW_PASS` adds far less to their size.
 _LOW_PASS = 0.05
-_FAINT = -3.5  # logit of opacity that nobody sees
+_FAINT = -3.5  # logit of an invisible opacity
 
 
 def fit(
@@ -40,20 +40,20 @@ def fit(
   seed: int = 0,
   on_progress: Callable[[int, float], None] | None = None,
 ) -> Splats:
-  """Fits splats to pictures, and drops those that fade away.
+  """Fits splats to pictures, and drops those that become invisible.
 
-  Each step looks at a part of one picture, before a background of one random
-  color: what is to be empty must show it, and what is to be solid must not.
+  Each step uses a part of one picture, on a background of a random color: empty
+  regions must show it, and solid regions must not.
 
   Args:
-    splats: the splats to start from.
+    splats: the initial splats.
     targets: the pictures; S is a multiple of `ops.TILE`.
-    cell: width of a cell that a splat comes from, world units.
-    steps: how many.
-    seed: the seed of the views' order and of the tiles that a step looks at.
+    cell: width of the initial splats' cells, world units.
+    steps: number of steps.
+    seed: seed of the order of views, and of each step's tiles.
     on_progress: called with the number of steps so far and the loss.
 
-  Returns: the splats, NumPy's.
+  Returns: the splats, as NumPy arrays.
   """
   side, count = targets.image.shape[1], len(targets.image)
   rng = np.random.default_rng(seed)
@@ -76,7 +76,7 @@ def fit(
     lists = ops.bin_splats(
       _project(splats, c, side), splats.logits, side, _LONGEST
     )
-    # Those first that something is in, or is to be in.
+    # Tiles that contain something, or should contain something, come first.
     full = (lists.indices[:, 0] < len(splats.logits)) | tiles_of[view][1].any(
       axis=(1, 2)
     )
@@ -102,7 +102,7 @@ def fit(
 
 @functools.cache
 def _optimizer(steps: int) -> optax.GradientTransformation:
-  """Adam of the first steps' size 1; one for all fits of that many."""
+  """Adam with an initial step size of 1, shared by fits of the same length."""
   schedule = optax.cosine_decay_schedule(1.0, max(steps, 1), _LAST)
   return optax.chain(
     optax.scale_by_adam(b1=0.9, b2=0.99, eps=1e-12),
@@ -113,9 +113,9 @@ def _optimizer(steps: int) -> optax.GradientTransformation:
 def picture(
   splats: Splats, c: Array, side: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """What a camera sees, [side, side, 3] over black, and what is empty.
+  """A camera's picture, [side, side, 3] over black, and its transparency.
 
-  As viewers show it on many more pixels, and then made as small.
+  It is rendered at a higher resolution, as in viewers, and downscaled.
   """
   color, empty = ops.render(
     splats, c, side, longest=2 * _LONGEST, low_pass=_LOW_PASS

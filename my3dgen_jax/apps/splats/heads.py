@@ -1,4 +1,4 @@
-"""Where in space the head is: what of a picture belongs to it."""
+"""The region of space that the head occupies."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from my3dgen_jax.apps.meshing.density import Volume
 
-_MARGIN = 2  # points of the grid about the head that belong to it
+_MARGIN = 2  # grid points around the head that belong to its region
 
 
 class Head(NamedTuple):
@@ -14,14 +14,15 @@ class Head(NamedTuple):
 
   Attributes:
     inside: [N, N, N] bool, axes x, y, z.
-    side: the side of the cube about the world's origin that it fills, world units.
+    side: side of the cube around the world's origin that the grid fills, world
+      units.
   """
 
   inside: np.ndarray
   side: float
 
   def holds(self, points: np.ndarray) -> np.ndarray:
-    """Which points [..., 3] are in it, [...] bool."""
+    """Whether points [..., 3] are in the region, [...] bool."""
     count = len(self.inside)
     place = (points / self.side + 0.5) * (count - 1)
     near = np.rint(place).astype(np.int64)
@@ -31,16 +32,17 @@ class Head(NamedTuple):
 
 
 def find_head(volume: Volume, level: float) -> Head:
-  """The piece with the largest surface, and a little about it.
+  """The piece with the largest surface, and a margin around it.
 
-  As for meshes, where the cube cuts does not count: a wall behind a head would
-  gain more there than it has itself. Without any piece it is the whole cube.
+  As for meshes, the cube's cuts are not counted: a wall behind a head would
+  gain more area there than it has itself. Without any piece, it is the whole
+  cube.
 
   Args:
-    volume: density.
-    level: raw density on the surface.
+    volume: the density.
+    level: raw density at the surface.
   """
-  # Half a second, which most commands need not wait.
+  # Imported here: it takes half a second, which most commands do not need.
   from scipy import ndimage  # pylint: disable=import-outside-toplevel
 
   solid = volume.inner > level

@@ -1,4 +1,4 @@
-"""First splats: the points of all views, one for each cell of a grid."""
+"""Initial splats: the points of all views, merged per cell of a grid."""
 
 import numpy as np
 
@@ -6,25 +6,27 @@ from my3dgen_jax.apps.splats.targets import pixel_width, Targets
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops.rendering.splats import Splats
 
-_LEAST_POINTS = 2  # of a cell: one alone is noise
-_FLAT = 0.25  # of a splat's width: its thickness
-_WIDE = 0.55  # standard deviations in the width of a cell
-_LOGIT = 2.0  # of opacity
-_SLANTED = 0.15  # least cosine of the angle at which points count
-_ROUNDS = 24  # of halving
-_POINTS = 2_000_000  # that are merged at most: of large pictures, some
+_LEAST_POINTS = 2  # points per cell: a single one is noise
+_FLAT = 0.25  # a splat's thickness, as a share of its width
+_WIDE = 0.55  # standard deviation of a splat, in widths of a cell
+_LOGIT = 2.0  # logit of the opacity
+_SLANTED = 0.15  # smallest cosine of the viewing angle at which points are used
+_ROUNDS = 24  # steps of the bisection
+_POINTS = (
+  2_000_000  # maximum number of merged points; larger pictures are thinned
+)
 
 
 def merge(targets: Targets, most: int) -> tuple[Splats, float]:
-  """Splats of what views see, flat along the surface.
+  """Splats of the surface in views, flat along the surface.
 
   Args:
     targets: the views.
-    most: splats at most; the grid's cells are as small as they can be, and at
-      least as wide as a pixel.
+    most: maximum number of splats; the grid's cells are as small as possible,
+      and at least as wide as a pixel.
 
-  Returns: the splats, NumPy's, and the width of a cell, world units.
-  Raises: UserError: there is nothing to see.
+  Returns: the splats, as NumPy arrays, and the width of a cell, world units.
+  Raises: UserError: the views show no surface.
   """
   eye = targets.c.reshape(-1, 25)[:, [3, 7, 11]][:, None, None]
   away = eye - targets.points
@@ -38,8 +40,10 @@ def merge(targets: Targets, most: int) -> tuple[Splats, float]:
     for values in (targets.points, targets.normals, targets.image, cosine)
   )
   if len(points) < 2 * _LEAST_POINTS:
-    raise UserError("splats: the views show no surface of a head")
-  # Smaller cells than pixels would be empty, or hold one point alone.
+    raise UserError(
+      "splats: the views show no surface of a head; try a lower level"
+    )
+  # Cells smaller than pixels would be empty, or contain a single point.
   far = np.linalg.norm(eye - targets.points, axis=-1)[chosen].mean()
   low = float(far) * pixel_width(targets.c, targets.image.shape[1])
   high = max(1.0, 2 * low)
@@ -74,7 +78,7 @@ def merge(targets: Targets, most: int) -> tuple[Splats, float]:
 
 
 def _cells(points: np.ndarray, width: float) -> tuple[np.ndarray, int]:
-  """Numbers of the cells of points, and how many cells there are."""
+  """Numbers of the points' cells, and the number of cells."""
   place = np.floor(points / width).astype(np.int64)
   place -= place.min(axis=0)
   size = place.max(axis=0) + 1
@@ -84,10 +88,10 @@ def _cells(points: np.ndarray, width: float) -> tuple[np.ndarray, int]:
 
 
 def _turned(normals: np.ndarray) -> np.ndarray:
-  """Quaternions [N, 4], w first, that turn z to normals [N, 3]."""
+  """Quaternions [N, 4], w first, that rotate z to normals [N, 3]."""
   length = np.linalg.norm(normals, axis=-1, keepdims=True)
   x, y, z = (normals / np.maximum(length, 1e-9)).T
-  # Halfway between z and the normal; opposite ones turn about x.
+  # Halfway between z and the normal; opposite normals rotate around x.
   found = np.stack([1 + z, -y, x, np.zeros_like(z)], axis=-1)
   found[1 + z < 1e-6] = [0, 1, 0, 0]
   return found / np.linalg.norm(found, axis=-1, keepdims=True)

@@ -1,8 +1,8 @@
-"""Heads as 3D Gaussian splats, for viewers that know nothing of generators.
+"""Heads as 3D Gaussian splats, for viewers without the generator.
 
-They lie in EG3D's world: y up, the face looks along +z, and +x is to the right
-of who looks at it from the front; lengths are world units, in which a head is
-about 0.45 high. Colors do not change with the direction.
+They use EG3D's world: y up, the face looks along +z, and +x is to the viewer's
+right when seen from the front; lengths are in world units, in which a head is
+about 0.45 high. Colors do not depend on the view.
 """
 
 import dataclasses
@@ -34,33 +34,31 @@ from my3dgen_jax.types import Network
 MIN_SPLATS, MAX_SPLATS = 100, 150_000
 MAX_STEPS = 100_000
 
-_GRID = 96  # points along a side, to tell the head from what is behind
-_JUDGES = 8  # cameras that the splats are not fitted to
+_GRID = 96  # points along a side, to separate the head from the background
+_JUDGES = 8  # held-out cameras
 
 
 @dataclasses.dataclass(frozen=True)
 class SplatsConfig:
-  """How splats are made."""
+  """Settings of splats."""
 
   splats: int = setting(
-    20_000, "Splats at most.", low=MIN_SPLATS, high=MAX_SPLATS
+    20_000, "Maximum number of splats.", low=MIN_SPLATS, high=MAX_SPLATS
   )
   steps: int = setting(
-    200, "Steps of the fit, a picture each.", low=0, high=MAX_STEPS
+    200, "Optimizer steps of the fit, one picture each.", low=0, high=MAX_STEPS
   )
-  background: bool = setting(
-    False, "Keep what stands behind the head, not the head alone."
-  )
-  level: float = setting(LEVEL, "Raw density on the head's surface.")
+  background: bool = setting(False, "Keep the background, not only the head.")
+  level: float = setting(LEVEL, "Raw density at the head's surface.")
   up: Literal["y", "-y"] = setting(
     "y",
-    "Axis that is up in the file: y as here, in glTF, three.js and Spark; -y as "
-    "in most 3DGS files, which SuperSplat turns round.",
+    "Up axis of the file: y, as here, in glTF, three.js and Spark; -y, as in "
+    "most 3DGS files, which SuperSplat turns upright.",
   )
   views: ViewsConfig = part(ViewsConfig())
 
   def validate(self) -> "SplatsConfig":
-    """Checks every field; raises UserError that names one."""
+    """Checks every field; raises UserError that names the invalid one."""
     checks.whole_number("splats", self.splats, MIN_SPLATS, MAX_SPLATS)
     checks.whole_number("steps", self.steps, 0, MAX_STEPS)
     finite_number("level", self.level)
@@ -74,9 +72,9 @@ class Made(NamedTuple):
   """Splats of a latent.
 
   Attributes:
-    splats: NumPy's.
-    psnr: [V], dB, of cameras that they were not fitted to, against pictures
-      after super-resolution, where the head is.
+    splats: the splats, as NumPy arrays.
+    psnr: [V], PSNR on held-out cameras against super-resolved pictures, on the
+      head, dB.
   """
 
   splats: Splats
@@ -87,12 +85,11 @@ def make(person: Person, one: PhotoLatent, config: SplatsConfig) -> Made:
   """Splats of a latent.
 
   Args:
-    person: the person whose latent it is.
-    one: the latent; one with a generator that was bent to its photo has the
-      shape that this shows.
+    person: the owner of the latent.
+    one: the latent; if a generator was tuned to its photo, that one is used.
     config: the settings.
 
-  Raises: UserError: the pictures do not fit, or show nothing.
+  Raises: UserError: the pictures have an unsuitable size, or show nothing.
   """
   return make_of(
     one.generator or person.generator,
@@ -105,7 +102,7 @@ def make(person: Person, one: PhotoLatent, config: SplatsConfig) -> Made:
 
 
 def check_fits(config: GeneratorConfig):
-  """Whether splats can be fitted to a generator's pictures.
+  """Checks that splats can be fitted to a generator's pictures.
 
   Raises: UserError: names the size.
   """
@@ -132,9 +129,9 @@ def make_of(
     network: the generator.
     name: the latent's name, for the progress lines.
     ws: [num_ws, w_dim], the latent.
-    c: [25], the camera label whose lens the views have.
+    c: [25], camera label with the intrinsics of the views.
     config: the settings.
-    devices: the devices that render the views.
+    devices: the devices to render the views on.
     judges: number of held-out cameras, the V of `Made.psnr`.
 
   Raises: UserError: as `make`.
@@ -168,13 +165,13 @@ def make_of(
 def look(
   person: Person, one: PhotoLatent, config: SplatsConfig, c: np.ndarray
 ) -> targets.Targets:
-  """What cameras see of a latent after super-resolution, and what counts.
+  """Super-resolved views of a latent, as targets.
 
   Args:
-    person: the person whose latent it is.
+    person: the owner of the latent.
     one: the latent.
-    config: `background` and `level` are used.
-    c: [V, 25].
+    config: the settings; `background` and `level` are used.
+    c: [V, 25], camera labels.
   """
   return _look(
     one.generator or person.generator,
@@ -222,15 +219,15 @@ def write_latents(
   """Writes the splats of each latent.
 
   Args:
-    person: the person whose latents they are.
+    person: the owner of the latents.
     found: the latents.
     config: the settings.
-    out: the file; its suffix says the format. With several latents their names
-      are put before the suffix: `head_photo003.ply`.
-    details: what made the latents, for the files' metadata.
-    log: called with a line a file.
+    out: the file; its suffix selects the format. If there are several latents,
+      their names are inserted before the suffix: `head_photo003.ply`.
+    details: the latents' origin, for the files' metadata.
+    log: called with one line per file.
 
-  Returns: the files.
+  Returns: the files' paths.
   Raises: UserError: names the argument or the file. OSError: the folder cannot
     be written.
   """

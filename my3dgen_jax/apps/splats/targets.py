@@ -1,4 +1,4 @@
-"""Views as splats are made of and fitted to them: points, and what counts."""
+"""Views as targets for splats: pictures, points, and masks."""
 
 from typing import NamedTuple
 
@@ -12,24 +12,26 @@ from my3dgen_jax.ops import cameras
 from my3dgen_jax.ops.rendering import normals as normals_lib
 from my3dgen_jax.ops.rendering import rays
 
-# Depth, in widths of a pixel there, by which the pixels about one differ at an
-# edge; a surface that is seen so much from the side is as good as one.
+# Difference in depth between neighboring pixels at an edge, in widths of a
+# pixel there; a surface seen at such a grazing angle is treated as an edge.
 _STEP = 6.0
-_HOLE = 1 / 300  # share of the picture: a smaller hole is the depth's fault
-_RING = 1  # pixels at the head's outline of which nobody knows whose they are
+_HOLE = 1 / 300  # share of the picture; smaller holes are errors of depth
+_RING = 1  # pixels at the head's outline that are undecided
 
 
 class Targets(NamedTuple):
   """Pictures with a point in space for each pixel.
 
   Attributes:
-    c: [V, 25].
+    c: [V, 25], camera labels.
     image: [V, S, S, 3] in [0, 1].
-    head: [V, S, S] bool: what is to be shown; the rest is to be empty.
-    sure: [V, S, S] bool: whether that is known.
+    head: [V, S, S] bool: True for the head, False for pixels that should be
+      empty.
+    sure: [V, S, S] bool: whether `head` is certain.
     points: [V, S, S, 3], world units.
-    normals: [V, S, S, 3], in the world, towards the camera.
-    smooth: [V, S, S] bool: no edge, where points lie between near and far.
+    normals: [V, S, S, 3], in world axes, towards the camera.
+    smooth: [V, S, S] bool: False at edges, where points are between near and
+      far.
   """
 
   c: np.ndarray
@@ -42,11 +44,11 @@ class Targets(NamedTuple):
 
 
 def targets_of(views: Views, head: Head | None) -> Targets:
-  """What views ask of splats.
+  """Targets from views.
 
   Args:
     views: the views, with depth maps of any smaller size.
-    head: what is to be shown; None: all that is seen.
+    head: the region to show; None: everything visible.
   """
   from scipy import ndimage  # pylint: disable=import-outside-toplevel
 
@@ -84,7 +86,7 @@ def pixel_width(c: np.ndarray, side: int) -> float:
 
 
 def _cleaned(inside: np.ndarray) -> np.ndarray:
-  """Without specks and small holes, which rays between two surfaces make."""
+  """Removes specks and small holes, which rays between two surfaces cause."""
   from scipy import ndimage  # pylint: disable=import-outside-toplevel
 
   inside = ndimage.binary_opening(ndimage.binary_closing(inside))

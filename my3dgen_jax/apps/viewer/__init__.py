@@ -1,6 +1,6 @@
-"""People in the browser: the server, its windows, and the renderer.
+"""The viewer of people in the browser: server, windows, and renderer.
 
-Imports the other applications; nothing imports it but its command.
+Imports the other applications; only its command imports it.
 """
 
 from my3dgen_jax.apps.viewer.server import Viewer, ViewerConfig

@@ -1,4 +1,4 @@
-"""The camera of one browser window: read, set, and brought back."""
+"""The camera of one browser window: reads it, sets it, and limits it."""
 
 import time
 from collections.abc import Callable
@@ -11,28 +11,31 @@ from my3dgen_jax.apps.viewer.orbits import Limits, Orbit
 from my3dgen_jax.config import RenderConfig
 from my3dgen_jax.types import Array
 
-_SETTLING = 0.4  # seconds until a browser's camera is where it was put
-_ARRIVING = 2.0  # seconds that a new window's camera may take to the front
+_SETTLING = 0.4  # seconds until a browser's camera is where it was set
+_ARRIVING = (
+  2.0  # seconds that a new window's camera may need to reach the front
+)
 
 
 class BrowserCamera:
-  """What a window looks from; `use` comes before everything else."""
+  """A window's camera; call `use` before anything else."""
 
   def __init__(self, client: Any, limits: Limits):
-    """Nothing is moved yet.
+    """Moves nothing yet.
 
     Args:
       client: viser's handle of the window.
-      limits: how far the camera turns.
+      limits: limits of the camera's angles.
     """
     self._client, self._limits = client, limits
     self._config: RenderConfig | None = None
     self._photo: tuple[np.ndarray, Orbit] | None = None
-    self._settled = 0.0  # when a camera that was set has arrived
-    self._arriving = 0.0  # until then the camera belongs in front; 0: it was
+    self._settled = 0.0  # time at which a camera that was set has arrived
+    # Time until which the camera is moved to the front; 0: it has been there.
+    self._arriving = 0.0
 
   def use(self, config: RenderConfig):
-    """Takes the cameras of another person's generator; forgets a photo's.
+    """Uses the cameras of another person's generator; forgets a photo's.
 
     Args:
       config: settings of the average camera.
@@ -40,7 +43,7 @@ class BrowserCamera:
     self._config, self._photo = config, None
 
   def begin(self, heard: Callable[[Any], None]):
-    """Bounds the zoom and listens.
+    """Limits the zoom and listens for camera updates.
 
     Args:
       heard: called when the camera may have moved.
@@ -49,13 +52,13 @@ class BrowserCamera:
     camera.min_orbit_distance, camera.max_orbit_distance = (
       orbits.zoom_distances(self._config)
     )
-    # viser's own first camera may win over the one that it was told, and
-    # would then be kept as if somebody had turned the face there.
+    # viser's own first camera may override the one that was set, and would then
+    # be kept as if a user had turned the face there.
     self._arriving = time.monotonic() + _ARRIVING
     camera.on_update(heard)
 
   def label(self) -> np.ndarray:
-    """The label [25] of the camera as it is now."""
+    """The current camera's label, [25]."""
     if self._photo is not None:
       return self._photo[0]
     return orbits.label_of_orbit(self._orbit(), self._config)
@@ -63,7 +66,7 @@ class BrowserCamera:
   def view(self) -> tuple[int, int, bytes] | None:
     """The window's width and height, pixels, and its label's bytes.
 
-    Returns: what differs when another picture is to be drawn; None: the
+    Returns: values that change whenever a new picture must be drawn; None: the
       camera is still on its way to the front.
     """
     camera = self._client.camera
@@ -89,14 +92,14 @@ class BrowserCamera:
     self._set_pose(*orbits.pose_of_orbit(orbit, self._config))
 
   def go_to_photo(self, c: Array):
-    """Looks exactly as a photo was taken, until somebody drags.
+    """Uses exactly the camera of a photo, until the user drags.
 
     Args:
       c: [25], the photo's label.
     """
     orbit = orbits.orbit_of_label(c, self._config)
     pose = orbits.pose_of_orbit(orbit, self._config)
-    # Dragging continues from what is nearest to it.
+    # Dragging continues from the nearest orbit.
     self._photo = c, orbits.orbit_of_pose(*pose, self._config, self._limits)
     self._set_pose(*pose)
 

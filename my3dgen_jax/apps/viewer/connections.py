@@ -1,11 +1,11 @@
-"""A guard in front of viser's server: who comes in, and what they may send.
+"""A guard in front of viser's server: who may connect, and what they may send.
 
-viser (1.1) asks nobody for a token, takes messages of 50 MB and files that no
-control of ours wants, and prints a traceback for each connection that goes
-wrong. All of it passes through one place, `serve` of the websockets library:
-`guarding` hands the checks in there while viser starts, and `check_guarded`
-then tries the door, so that a viser that starts its server some other way is
-refused and not left open.
+viser (1.1) does not check a token, accepts messages of 50 MB and files that no
+control of ours requests, and prints a traceback for each failed connection. All
+of this passes through `serve` of the websockets library: `guarding` adds the
+checks there while viser starts. `check_guarded` then tries to connect as a
+stranger, so that a viser that starts its server in another way is refused
+instead of left open.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from typing import Any
 from my3dgen_jax.apps.gate import Answer, Gate, reachable
 from my3dgen_jax.errors import one_line, UserError
 
-MESSAGE_BYTES = 2**18  # of one message; a camera or a slider needs 1 KB
-MOST_WINDOWS = 64  # open at once
+MESSAGE_BYTES = 2**18  # limit of one message; a camera or a slider needs 1 KB
+MOST_WINDOWS = 64  # open at the same time
 _TRY_SECONDS = 10.0
-_MOST_KINDS = 20  # of trouble that are told apart
+_MOST_KINDS = 20  # kinds of trouble that are counted separately
 _LONGEST_LINE = 200
-# All that a window of ours has reason to send; the rest is not read.
+# The messages that our windows send; others are not read.
 _EXPECTED = frozenset({"GuiUpdateMessage", "ViewerCameraMessage"})
 _UPLOADS = "FileTransfer"
 _REFUSED = 1008  # "policy violation" of RFC 6455
@@ -35,13 +35,13 @@ _OTHER_VERSION = 1002
 
 
 class Troubles:
-  """Says what goes wrong with connections, in a few lines however many.
+  """Reports problems with connections, in few lines however many there are.
 
-  A kind of trouble is told the first time, the tenth, the hundredth, ….
+  Each kind of problem is reported the first time, the tenth, the hundredth, ….
   """
 
   def __init__(self, log: Callable[[str], None]):
-    """Nothing is said before `begin`.
+    """Reports nothing before `begin`.
 
     Args:
       log: called with lines for the user who started the server.
@@ -51,14 +51,14 @@ class Troubles:
     self._lock = threading.Lock()
 
   def begin(self):
-    """From now on troubles are told."""
+    """Starts reporting."""
     self._counts = {}
 
   def note(self, kind: str):
-    """Takes in a trouble.
+    """Counts a problem, and reports it when due.
 
     Args:
-      kind: a line; those that are equal are counted together.
+      kind: description, one line; equal ones are counted together.
     """
     line = " ".join(kind.split())[:_LONGEST_LINE]
     line = "".join(char if char.isprintable() else "?" for char in line)
@@ -66,7 +66,7 @@ class Troubles:
       if self._counts is None:
         return
       if line not in self._counts and len(self._counts) >= _MOST_KINDS:
-        line = "trouble of other kinds"
+        line = "other problems with connections"
       count = self._counts[line] = self._counts.get(line, 0) + 1
     if str(count).rstrip("0") == "1":  # 1, 10, 100, …
       times = "" if count == 1 else f" ({count} times so far)"
@@ -74,33 +74,33 @@ class Troubles:
 
 
 class _TroubleHandler(logging.Handler):
-  """What the websockets library logs, as troubles."""
+  """Passes the log of the websockets library on as troubles."""
 
   def __init__(self, troubles: Troubles):
     super().__init__(logging.WARNING)
     self._troubles = troubles
 
   def emit(self, record: logging.LogRecord):
-    """Leaves the traceback out."""
+    """Reports a record without its traceback."""
     self._troubles.note(f"a connection: {record.getMessage()}")
 
 
 def refusal(message: str | bytes) -> str | None:
-  """Why a message ends its connection; None: it does not.
+  """Why a message closes its connection; None: it does not.
 
   Args:
-    message: the message as it arrived.
+    message: the message as received.
   """
   kind = kind_of(message)
   if kind is None:
-    return "it sent what no window sends"
+    return "it sent an unknown message"
   if kind.startswith(_UPLOADS):
     return "it sent a file that was not requested"
   return None
 
 
 def kind_of(message: str | bytes) -> str | None:
-  """The name of viser's message; None: not a message of viser's."""
+  """The type of a viser message; None: it is not a viser message."""
   if not isinstance(message, bytes):
     return None
   try:
@@ -111,23 +111,23 @@ def kind_of(message: str | bytes) -> str | None:
 
 @functools.cache
 def _decoder() -> Any:
-  """Of msgpack, for a message's type alone."""
+  """A msgpack decoder that reads only a message's type."""
   import msgspec  # viser brings it; pylint: disable=import-outside-toplevel
 
   return msgspec.msgpack.Decoder(msgspec.defstruct("Head", [("type", str)]))
 
 
 def _connection_class(troubles: Troubles) -> type:
-  """A connection that gives viser only what a window has reason to send."""
+  """A connection class that passes only our windows' messages to viser."""
   # pylint: disable=import-outside-toplevel
   from websockets.asyncio.server import ServerConnection
 
   class Connection(ServerConnection):
-    """See `refusal`."""
+    """Closes on messages with a `refusal`, and drops unexpected ones."""
 
     async def recv(self, decode: bool | None = None) -> Any:
       while True:
-        # It raises, as viser expects, once the connection is closed.
+        # Raises, as viser expects, once the connection is closed.
         message = await super().recv(decode)
         if why := refusal(message):
           troubles.note(f"a window was closed: {why}")
@@ -142,11 +142,11 @@ def _connection_class(troubles: Troubles) -> type:
 def guarding(
   gate: Gate, troubles: Troubles, *, protocol: str | None = None
 ) -> Iterator[None]:
-  """Within the block, servers of websockets begin guarded.
+  """Guards the servers of websockets that start within the block.
 
   Args:
-    gate: decides who comes in.
-    troubles: hears what goes wrong.
+    gate: decides who may connect.
+    troubles: reports problems.
     protocol: name of the subprotocol that a window must speak, if any.
   """
   # Imported here: only servers need it.
@@ -154,14 +154,16 @@ def guarding(
   import websockets.asyncio.server as library
 
   serve = library.serve
-  logger = logging.Logger("my3dgen_jax.viewer")  # of nobody else's settings
+  logger = logging.Logger(
+    "my3dgen_jax.viewer"
+  )  # not affected by other settings
   logger.addHandler(_TroubleHandler(troubles))
 
   def guarded(
     handler: Any, *arguments: Any, process_request: Any = None, **options: Any
   ) -> Any:
-    # What fails in tasks that nobody waits for, such as viser's for each
-    # message, would be printed with its traceback.
+    # Failures in tasks that are not awaited, such as viser's for each message,
+    # would be printed with a traceback.
     asyncio.get_running_loop().set_exception_handler(
       lambda _, context: troubles.note(_described(context))
     )
@@ -179,7 +181,7 @@ def guarding(
 
     async def handle(connection: Any):
       if protocol is not None and connection.subprotocol != protocol:
-        troubles.note("refused: a page of another version of viser")
+        troubles.note("refused: the page is of another version of viser")
         await connection.close(_OTHER_VERSION, f"expected {protocol}")
         return
       try:
@@ -243,7 +245,7 @@ def _response(answer: Answer) -> Any:
 
 
 def check_guarded(port: int, host: str):
-  """Tries to get in as a stranger.
+  """Tries to connect as a stranger.
 
   Args:
     port: the server's port.
@@ -271,7 +273,6 @@ def check_guarded(port: int, host: str):
       connection.close()
     if status != http.HTTPStatus.FORBIDDEN:
       raise UserError(
-        "viser: this version lets everybody in, whatever we "
-        "check; install the one that we know: pip install "
-        "'viser>=1.1,<2'"
+        "viser: this version bypasses the viewer's access checks; install a "
+        "supported one: pip install 'viser>=1.1,<2'"
       )

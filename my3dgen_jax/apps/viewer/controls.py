@@ -1,4 +1,4 @@
-"""The panel of one browser window: its controls, and what they say."""
+"""The panel of one browser window: its controls and their values."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -11,24 +11,24 @@ from my3dgen_jax.apps.viewer.workers import Level
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import UserError
 
-_SLOTS = 4  # anchors that a mix may have
-_STRONGEST = 3.0  # edit, in standard deviations
+_SLOTS = 4  # maximum number of anchors in a mix
+_STRONGEST = 3.0  # strongest edit, in standard deviations
 _LARGEST_SEED = 2**32 - 1
-_MOST_RAYS = 512  # side of image_raw
+_MOST_RAYS = 512  # largest side of image_raw
 
 
 class Actions(NamedTuple):
-  """What buttons and the list of people do, besides being read.
+  """Actions of the buttons and of the list of people.
 
   Attributes:
-    choose_person: loads who is chosen.
+    choose_person: loads the chosen person.
     reset_edits: removes all edits.
-    to_photo: goes to the chosen photo's camera.
-    to_front: goes to the camera in front.
-    save_picture: begins to save what is shown.
-    save_video: begins to save a turn around it.
-    save_mesh: begins to save its surface.
-    save_page: begins to save a web page that turns it.
+    to_photo: moves to the chosen photo's camera.
+    to_front: moves to the camera in front.
+    save_picture: starts to save the picture.
+    save_video: starts to save a turning video.
+    save_mesh: starts to save the surface.
+    save_page: starts to save a web page with the head.
   """
 
   choose_person: Callable[[], None]
@@ -42,7 +42,7 @@ class Actions(NamedTuple):
 
 
 class Controls:
-  """The panel; `refresh` fills it before it is read."""
+  """The panel; call `refresh` before reading it."""
 
   def __init__(
     self,
@@ -59,12 +59,12 @@ class Controls:
 
     Args:
       gui: viser's panel of the window.
-      news: hears what changes.
-      actions: what the buttons do.
+      news: receives changes.
+      actions: the buttons' actions.
       names: names to choose from.
       person: the person chosen first.
-      directions: one slider each.
-      video_seconds: how long a saved video takes.
+      directions: the directions, one slider each.
+      video_seconds: duration of a saved video.
     """
     self._gui, self._news = gui, news
     self._levels: dict[str, Level] = {}
@@ -74,7 +74,7 @@ class Controls:
     self._personal = self._checkbox(
       "Personalized",
       True,
-      "Off: what the pretrained prior makes of the same latent.",
+      "Off: the same latent with the pretrained generator.",
     )
     with gui.add_folder("Face"):
       self._add_face()
@@ -84,7 +84,7 @@ class Controls:
         self._add_edits(directions, actions)
     with gui.add_folder("Camera"):
       self._button(
-        "The photo's camera", actions.to_photo, "As the chosen photo was taken."
+        "The photo's camera", actions.to_photo, "The chosen photo's own camera."
       )
       self._button("From the front", actions.to_front)
     with gui.add_folder("Picture", expand_by_default=False):
@@ -92,20 +92,20 @@ class Controls:
       self._moving = self._dropdown(
         "Rays, moving",
         [""],
-        "Side of what is rendered; raw: without super-resolution.",
+        "Rays along a side; raw: without super-resolution.",
       )
       self._still = self._dropdown("Rays, still", [""])
     with gui.add_folder("Save"):
       self._button("Picture", actions.save_picture)
       self._button(
-        "Video", actions.save_video, f"{video_seconds:.0f} seconds of turning."
+        "Video", actions.save_video, f"{video_seconds:.0f} seconds, turning."
       )
       self._button("Mesh", actions.save_mesh)
       self._button(
         "Share",
         actions.save_page,
-        "One HTML file whose head turns in any browser, offline; no names are "
-        "inside.",
+        "One HTML file with the head, to turn in any browser, offline; "
+        "contains no names.",
       )
 
   # Building.
@@ -127,7 +127,7 @@ class Controls:
         1.0,
         0.01,
         1.0 if i == 0 else 0.0,
-        "Its share; all shares are divided by their sum.",
+        "Weight of this anchor; weights are divided by their sum.",
       )
       for i in range(_SLOTS)
     ]
@@ -140,7 +140,7 @@ class Controls:
       1.0,
       0.01,
       1.0,
-      "1: the face as it is; 0: the generator's mean.",
+      "1: the face itself; 0: the generator's mean face.",
     )
 
   def _add_edits(self, directions: Sequence[Direction], actions: Actions):
@@ -151,10 +151,10 @@ class Controls:
         _STRONGEST,
         0.05,
         0.0,
-        "In standard deviations of the prior's faces.",
+        "Strength in standard deviations of the prior's faces.",
       )
     self._within = self._checkbox(
-      "Keep likeness", True, "Edits go as far as the person's photos tell."
+      "Keep likeness", True, "Edit only as far as the person's photos allow."
     )
     self._unfollowed = self._gui.add_markdown("")
     self._button("No edits", actions.reset_edits)
@@ -200,7 +200,7 @@ class Controls:
     self._status.content = status
 
   def choose(self, person: str):
-    """Sets who is chosen, without callbacks."""
+    """Sets the chosen person, without callbacks."""
     with self._news.silently():
       self._who.value = person
 
@@ -213,13 +213,13 @@ class Controls:
     moving: Level,
     directions: Sequence[Direction],
   ):
-    """Fills what depends on who is shown, without callbacks.
+    """Fills the controls that depend on the person, without callbacks.
 
     Args:
       own: the person shown.
-      names: names to choose from now; some may have come or gone.
-      person: the name of who is shown.
-      moving: what is fast enough, where the person's generator has it.
+      names: names to choose from; they may have changed.
+      person: name of the person shown.
+      moving: the level for moving pictures, if the person's generator has it.
       directions: the edits that fit the person.
     """
     photos = list(own.anchors.names) if own.anchors is not None else [""]
@@ -231,7 +231,7 @@ class Controls:
       self._start.value = starts[0]
       for i, handle in enumerate([self._first, self._second, *self._slots]):
         handle.options = photos
-        # The mix begins with other photos than the way ends at.
+        # A mix starts with other photos than "between two" ends with.
         handle.value = photos[(0, -1, *range(_SLOTS))[i] % len(photos)]
       levels = [
         Level(*level) for level in scene.levels_of(own.generator.module.config)
@@ -253,7 +253,7 @@ class Controls:
         self._unfollowed.content = scene.unfollowed(own, directions)
 
   def show_what_counts(self):
-    """Hides the controls that the start does not read."""
+    """Hides the controls that the chosen start does not use."""
     start = self._start.value
     self._first.visible = start in ("a photo", "between two")
     self._second.visible = self._way.visible = start == "between two"
@@ -273,22 +273,22 @@ class Controls:
 
   @property
   def person(self) -> str:
-    """Who is chosen."""
+    """The chosen person's name."""
     return self._who.value
 
   @property
   def personalized(self) -> bool:
-    """Whether the person's own generator is wanted, not the prior."""
+    """Whether to use the person's own generator, not the prior."""
     return self._personal.value
 
   @property
   def photo(self) -> str | None:
-    """The photo that the face starts from; None: it does not from any."""
+    """The photo that the face starts from; None: it starts from no photo."""
     photo = self._start.value in ("a photo", "between two")
     return self._first.value if photo else None
 
   def choice(self, directions: Sequence[Direction]) -> Choice:
-    """What the controls say about the face.
+    """The controls' values for the face.
 
     Args:
       directions: the edits that fit the person.
@@ -311,12 +311,12 @@ class Controls:
     )
 
   def levels(self) -> tuple[Level, Level]:
-    """How fine pictures are while something moves, and at rest.
+    """The levels of pictures while the face moves, and at rest.
 
-    Raises: UserError: there is no such kind of picture.
+    Raises: UserError: the kind of picture is unknown.
     """
     shown = self._kind.value
-    if shown not in scene.SHOWN:  # a browser may send anything
+    if shown not in scene.SHOWN:  # browsers can send any value
       raise UserError(f"show: unknown kind {str(shown)[:20]!r}")
     moving = self._levels[self._moving.value]
     still = self._levels[self._still.value]._replace(shown=shown)

@@ -1,7 +1,7 @@
-"""News of one browser window: what its callbacks tell, taken in turn.
+"""Events of one browser window, handled one after the other.
 
-Nobody waits here: viser has few threads for all windows, and a person who is
-being loaded keeps one of them busy.
+Callbacks do not wait: viser has few threads for all windows, and loading a
+person keeps one of them busy.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from my3dgen_jax.errors import one_line, UserError
 
 
 class News:
-  """Callbacks of a window, called by any of viser's threads.
+  """Handles a window's events, which come from any of viser's threads.
 
   Attributes:
     lock: held while the window's controls are read or set.
@@ -28,11 +28,11 @@ class News:
     warn: Callable[[Exception], None],
     closed: threading.Event,
   ):
-    """Nothing is called before something is heard.
+    """Calls nothing before the first event.
 
     Args:
-      face: shows what the controls say now.
-      camera: shows what the browser's camera says now.
+      face: redraws after a change of the controls.
+      camera: redraws after a change of the browser's camera.
       tell: shows one line in the window.
       warn: reports an unexpected error on the viewer's console.
       closed: set when the window has closed; nothing is called after that.
@@ -45,7 +45,7 @@ class News:
     self._camera_news = self._face_news = False
 
   def guarded(self, act: Callable[[Any], None]) -> Callable[[Any], None]:
-    """A callback for viser whose failures are shown in its window."""
+    """A callback for viser that shows its errors in the window."""
 
     def run(event: Any):
       if self._ignored():
@@ -65,10 +65,10 @@ class News:
     return run
 
   def heard(self, *, camera: bool = False):
-    """Takes in that a control or the camera has changed; returns at once.
+    """Records that a control or the camera has changed; returns at once.
 
     Args:
-      camera: whether it was the camera; else it was a control.
+      camera: whether the camera changed; else a control did.
     """
     if self._ignored():
       return
@@ -80,7 +80,7 @@ class News:
 
   @contextlib.contextmanager
   def silently(self) -> Iterator[None]:
-    """Within, controls that this thread sets call nobody."""
+    """Ignores the events of controls that this thread sets in the block."""
     self._quiet = threading.get_ident()
     try:
       yield
@@ -91,13 +91,13 @@ class News:
     return self._closed.is_set() or self._quiet == threading.get_ident()
 
   def _catch_up(self):
-    """Shows what is new, unless another thread of the window will."""
+    """Handles new events, unless another thread of the window does."""
     while (self._camera_news or self._face_news) and (
       self.lock.acquire(blocking=False)
     ):
       try:
-        # Cleared before the controls are read, and only what was seen: what
-        # another thread has to tell meanwhile stays.
+        # Cleared before the controls are read, and only the events seen here:
+        # those that another thread adds meanwhile are kept.
         self._camera_news = False
         face = self._face_news
         if face:

@@ -1,6 +1,6 @@
-"""Cameras of a viewer: a browser's mouse to a generator's camera and back.
+"""Cameras of a viewer: from a browser's camera to a generator's and back.
 
-Pure functions, no browser and no server: `camera` applies them to a window.
+Pure functions without browser or server; `camera` applies them to a window.
 """
 
 import dataclasses
@@ -15,25 +15,25 @@ from my3dgen_jax.config import RenderConfig
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.types import Array
 
-_LINEAR_SHARE = 0.7  # share of a limit that angles go through as they are
-# A browser's camera turns all around; a generator's does not go far, so it
-# turns more slowly.
+_LINEAR_SHARE = 0.7  # share of a limit up to which angles are not changed
+# A browser's camera turns all around; a generator's turns less far, so it turns
+# more slowly.
 _TURN = 0.5
-_MAX_BEFORE_LIMIT = 1.3  # limits; beyond, `soft_limit` hardly changes
-_STEEPEST = 1.5  # radians that a browser's camera rises
+_MAX_BEFORE_LIMIT = 1.3  # in limits; beyond, `soft_limit` hardly changes
+_STEEPEST = 1.5  # largest elevation of a browser's camera, radians
 _NEAREST, _FARTHEST = 4.0, 0.6  # zoom
-_ANGLE_TOLERANCE = 1e-3  # cameras that differ by less are one
+_ANGLE_TOLERANCE = 1e-3  # cameras that differ by less are the same
 
 
 @dataclasses.dataclass(frozen=True)
 class Orbit:
-  """A camera about the front, as far as a mouse can say it.
+  """A camera around the front, as a mouse can set it.
 
   Attributes:
-    yaw: radians from the front, as `cameras.look_at` takes it.
-    pitch: likewise.
-    zoom: 1: as the prior was trained; 2: twice as large.
-    shift: how far the picture moves to the right and down, in image sizes.
+    yaw: yaw from the front, radians, as in `cameras.look_at`.
+    pitch: pitch from the front, radians, as in `cameras.look_at`.
+    zoom: magnification; 1: as in the prior's training; 2: twice as large.
+    shift: shift of the picture to the right and down, in image sizes.
   """
 
   yaw: float = 0.0
@@ -43,11 +43,11 @@ class Orbit:
 
 
 def soft_limit(angle: float, limit: float) -> float:
-  """An angle that goes as told first, and slower the nearer it is to a limit.
+  """Limits an angle smoothly; small angles do not change.
 
   Args:
-    angle: radians.
-    limit: > 0, radians; what comes out is within.
+    angle: the angle, radians.
+    limit: bound of the result, radians, > 0.
   """
   free = _LINEAR_SHARE * limit
   beyond = abs(angle) - free
@@ -58,7 +58,7 @@ def soft_limit(angle: float, limit: float) -> float:
 
 
 def distance(config: RenderConfig) -> float:
-  """From the average camera to what it looks at, world units."""
+  """Distance from the average camera to its target, world units."""
   return float(np.linalg.norm(_front(config) - config.avg_camera_pivot))
 
 
@@ -75,14 +75,14 @@ def orbit_of_pose(
   *,
   focal: float = cameras.FACE_FOCAL,
 ) -> Orbit:
-  """What a browser's orbiting camera means for a generator's.
+  """The generator's camera for a browser's orbiting camera.
 
-  A generator knows one distance, so coming nearer becomes a longer lens, and
-  moving sideways moves the picture.
+  A generator's camera has a fixed distance, so moving closer becomes a longer
+  focal length, and moving sideways shifts the picture.
 
   Args:
     position: [3], world units.
-    look_at: [3], what is orbited.
+    look_at: [3], the center of the orbit, world units.
     config: settings of the average camera.
     limits: soft limits of the angles.
     focal: focal length at zoom 1, in image sizes.
@@ -107,17 +107,17 @@ def orbit_of_pose(
 def rested_pose(
   position: Array, look_at: Array, config: RenderConfig, limits: Limits
 ) -> tuple[np.ndarray, np.ndarray] | None:
-  """Where a browser's camera belongs that went so far that nothing changes.
+  """The pose to bring a browser's camera back to from far beyond the limits.
 
-  From there the next drag back is seen at once.
+  There, the next drag back is visible at once.
 
   Args:
     position: [3], world units.
-    look_at: [3].
+    look_at: [3], the center of the orbit, world units.
     config: settings of the average camera.
     limits: limits of the angles.
 
-  Returns: position and look_at; None: it may stay where it is.
+  Returns: position and look_at; None: the camera is not beyond the limits.
   """
   away = np.asarray(position, np.float64) - look_at
   far = max(float(np.linalg.norm(away)), 1e-6)
@@ -138,9 +138,9 @@ def rested_pose(
 def pose_of_orbit(
   orbit: Orbit, config: RenderConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Where a browser's camera is put to show an orbit, its shift aside.
+  """The browser's camera for an orbit, without the shift.
 
-  Returns: position [3] and the point that is looked at, [3], world units.
+  Returns: position [3] and target [3], world units.
   """
   azimuth = orbit.yaw / _TURN
   height = math.asin(max(min(-2 * orbit.pitch / math.pi, 1), -1)) / _TURN
@@ -191,14 +191,14 @@ def orbit_of_label(
     focal: focal length at zoom 1, in image sizes.
   """
   cam2world, intrinsics = map(np.asarray, cameras.unpack_label(c))
-  x, y, z = -cam2world[:3, 2].astype(np.float64)  # it looks along z
+  x, y, z = -cam2world[:3, 2].astype(np.float64)  # cameras look along z
   pitch = -math.pi / 2 * float(np.clip(y, -1, 1))
   zoom = float(np.clip(intrinsics[0, 0] / focal, _FARTHEST, _NEAREST))
   return Orbit(math.atan2(x, z), pitch, zoom)
 
 
 def same_orbit(a: Orbit, b: Orbit) -> bool:
-  """Whether the difference is invisible."""
+  """Whether the difference between two orbits is invisible."""
   return bool(
     np.allclose(
       [a.yaw, a.pitch, a.zoom, *a.shift],
@@ -210,14 +210,14 @@ def same_orbit(a: Orbit, b: Orbit) -> bool:
 
 def _angles(x: float, y: float, z: float) -> tuple[float, float]:
   """Yaw and pitch of a browser's camera in the direction (x, y, z)."""
-  # look_at's pitch is that of uniformly spread cameras: a camera's height is
-  # -2 pitch / pi.
+  # look_at's pitch is defined for uniformly distributed cameras: a camera's
+  # height is -2 pitch / pi.
   height = math.asin(max(min(y, 1.0), -1.0))
   return (_TURN * math.atan2(x, z), -math.pi / 2 * math.sin(_TURN * height))
 
 
 def zoom_distances(config: RenderConfig) -> tuple[float, float]:
-  """The nearest and the farthest that a browser's camera may come."""
+  """The smallest and the largest distance of a browser's camera."""
   return distance(config) / _NEAREST, distance(config) / _FARTHEST
 
 

@@ -1,11 +1,12 @@
-"""Whom a viewer shows: runs and adapters, loaded when they are chosen.
+"""The people in a viewer: runs and adapters, loaded when they are chosen.
 
     people = People(["runs"], checkpoint=None, devices=devices)
     people.names()                      # ["obama", "beyonce"]
     shown = people.load("obama")        # .own and .base, which share anchors
 
-What cannot be loaded, because it is still being written or belongs to another
-base, is said when somebody chooses it, and may be chosen again later.
+A person that cannot be loaded, because the run is still being written or
+belongs to another base, causes an error when chosen, and can be chosen again
+later.
 """
 
 import collections
@@ -30,9 +31,9 @@ from my3dgen_jax.types import Network
 PathLike = str | os.PathLike
 
 _SUFFIX = ".safetensors"
-_DEEPEST = 2  # folders of runs, a folder a person
+_DEEPEST = 2  # folders of folders of runs, one folder per person
 _KEPT = 4  # people in memory
-_MOST_CHOICES = 500  # of a bank, in one list on the page
+_MOST_CHOICES = 500  # people of a bank in one list on the page
 
 
 class Shown(NamedTuple):
@@ -49,11 +50,11 @@ class Shown(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-  """Where a person lies on disk.
+  """A person's place on disk.
 
   Attributes:
-    name: the name shown for choosing.
-    path: a run's folder, an adapter's file, a bare base's or a bank's folder.
+    name: the name in the list of people.
+    path: a run's folder, an adapter file, or a base's or a bank's folder.
     kind: "run", "adapter", "base" or "bank".
     person: id in the bank.
   """
@@ -65,7 +66,7 @@ class Place:
 
 
 class People:
-  """People by name; may be asked by several threads."""
+  """People by name; thread-safe."""
 
   def __init__(
     self,
@@ -80,14 +81,14 @@ class People:
     """Finds people; loads nothing.
 
     Args:
-      places: runs, adapters' files, or folders of such; none: the bare base.
-      checkpoint: current folder of the base; adapters alone and banks need it.
-      bank: folder of `lora.Bank`, whose people are shown, too.
+      places: runs, adapter files, or folders of either; none: the bare base.
+      checkpoint: current folder of the base; adapter files and banks need it.
+      bank: folder of a `lora.Bank` whose people are shown, too.
       of_bank: ids of the bank's people to show; none: all.
       devices: the devices to use; none: all.
       precision: see `load_person`.
 
-    Raises: UserError, CheckpointError: a place holds nothing of the kind.
+    Raises: UserError, CheckpointError: a place has no people.
     """
     self._roots = [pathlib.Path(place).expanduser() for place in places]
     self._checkpoint = checkpoint
@@ -107,20 +108,22 @@ class People:
     self.look_again()
 
   def look_again(self):
-    """Finds what has been added since; raises as `__init__` does."""
+    """Finds people that were added since; raises as `__init__` does."""
     banked = self._banked()
     if banked and not self._roots:
       found = banked
     elif not self._roots:
       if self._checkpoint is None:
-        raise UserError("give a run by --run, or a bare base by --checkpoint")
+        raise UserError(
+          "nothing to show; give a run with --run, or a base with --checkpoint"
+        )
       path = pathlib.Path(self._checkpoint).expanduser()
       found = [Place(path.name, path, "base")]
     else:
       found = find_places(self._roots, _SUFFIX) + banked
     if all(place.kind in ("adapter", "bank") for place in found):
       self._check_base(found[0])
-    # Somebody of the bank may be called as a run is.
+    # A person in the bank may have the same name as a run.
     self._places = {}
     for place in found:
       name = place.name
@@ -131,36 +134,38 @@ class People:
   def _banked(self) -> list[Place]:
     """People of the bank."""
     if self._bank is None and self._of_bank:
-      raise UserError("person: names people of a bank; give that by --bank")
+      raise UserError("--person needs a bank; give one with --bank")
     if self._bank is None:
       return []
     ids = list(self._of_bank) or self._bank.ids()
     if len(ids) > _MOST_CHOICES:
       raise UserError(
-        f"{self._bank.folder}: holds {len(ids)} people, more than one chooses "
-        "from; name some by --person=ANN,BOB"
+        f"{self._bank.folder}: has {len(ids)} people, too many for one list; "
+        "select some with --person=ANN,BOB"
       )
     for person in self._of_bank:
       self._bank.place(person)
     if not ids:
-      raise UserError(f"{self._bank.folder}: has no people")
+      raise UserError(
+        f"{self._bank.folder}: has no people; add some with my3dgen bank add"
+      )
     return [Place(one, self._bank.folder, "bank", one) for one in ids]
 
   def _check_base(self, place: Place):
     if self._checkpoint is None:
       raise UserError(
-        f"{place.path}: a bank or an adapter alone does not say where its "
-        "base is; name that by --checkpoint"
+        f"{place.path}: a bank or an adapter file needs its base generator; "
+        "give its folder with --checkpoint"
       )
 
   def names(self) -> list[str]:
-    """All that can be chosen."""
+    """All names to choose from."""
     return list(self._places)
 
   def first(self) -> tuple[str, list[str]]:
-    """The first who can be loaded, and why those before cannot.
+    """The first person who can be loaded, and the errors of those before.
 
-    Raises: UserError, CheckpointError: nobody can; says it of the first.
+    Raises: UserError, CheckpointError: no one can be loaded; the first error.
     """
     failures: list[UserError] = []
     for name in self.names():
@@ -172,16 +177,16 @@ class People:
     raise failures[0]
 
   def load(self, name: str) -> Shown:
-    """Somebody, from memory or from disk.
+    """A person, from memory or from disk.
 
-    Raises: UserError, CheckpointError: names the file and what is wrong.
+    Raises: UserError, CheckpointError: names the file and the reason.
     """
     place = self._places.get(name)
     if place is None:
       raise UserError(f"person: {name!r} no longer exists")
     with self._lock:
       try:
-        # Names change as others come; and a run may be made again.
+        # Names change when people are added, and a run can be made again.
         key = place.path, place.person, self._state_of(place)
         if key not in self._loaded:
           self._loaded[key] = self._read(place)
@@ -195,7 +200,7 @@ class People:
       return self._loaded[key]
 
   def _state_of(self, place: Place) -> tuple[int, ...]:
-    """Other numbers for another state of what lies there."""
+    """Numbers that change when the files of a place change."""
     if place.kind == "bank" and self._bank is not None:
       found = self._bank.place(place.person)
       return found.version, found.checksum
@@ -227,7 +232,7 @@ class People:
       )
     base = self._bases[digest]
     if base.generator.module.config != own.generator.module.config:
-      # A run may compute in another dtype than others of its base.
+      # A run may use another dtype than other runs with its base.
       base = dataclasses.replace(
         base, generator=Network(base.generator.variables, own.generator.module)
       )
@@ -251,7 +256,7 @@ class People:
     return self._bases[key]
 
   def _of_a_bank(self, place: Place) -> Shown:
-    """Somebody of the bank, with anchors where it has some."""
+    """A person in the bank, with anchors if the bank has them."""
     self._check_base(place)
     own = self._on_device(
       load_person(
@@ -267,7 +272,7 @@ class People:
     )
 
   def _of_adapter(self, place: Place) -> Shown:
-    """An adapter on the base that --checkpoint names; it has no anchors."""
+    """An adapter file on the base that --checkpoint names; without anchors."""
     self._check_base(place)
     base = dataclasses.replace(self._bare(), name=str(place.path))
     found = lora_lib.load(
@@ -278,10 +283,9 @@ class People:
     wanted = found.metadata.get(run_folder.BASE_DIGEST, base.digest)
     if wanted != base.digest:
       raise CheckpointError(
-        f"{place.path}: is an adapter of another base "
-        f"({wanted[: run_folder.ID_LENGTH]}) than {self._checkpoint} "
-        f"({base.digest[: run_folder.ID_LENGTH]}); name its own by "
-        "--checkpoint"
+        f"{place.path}: is for the base {wanted[: run_folder.ID_LENGTH]}, not "
+        f"for {self._checkpoint} ({base.digest[: run_folder.ID_LENGTH]}); give "
+        "the adapter's own base with --checkpoint"
       )
     variables = lora_lib.merge_into_params(
       base.generator.variables, found.lora, found.config
@@ -301,7 +305,7 @@ class People:
     )
 
   def _on_device(self, person: Person) -> Person:
-    """Weights on the device once, and without what a viewer does not use."""
+    """A person with weights on the device, without networks of metrics."""
     return dataclasses.replace(
       person,
       lpips=None,
@@ -311,7 +315,7 @@ class People:
 
 
 def _times_of(place: Place) -> tuple[int, ...]:
-  """When what lies there was written, as files tell it."""
+  """Modification times of a place's files."""
   # Runs that tune all weights, or none, have no adapter, but a summary.
   paths = (
     [
@@ -333,26 +337,30 @@ def _times_of(place: Place) -> tuple[int, ...]:
 def find_places(
   roots: Sequence[pathlib.Path], suffix: str = _SUFFIX
 ) -> list[Place]:
-  """Runs and adapters in folders, each by a name of its own.
+  """Runs and adapters in folders, each with a unique name.
 
   Args:
-    roots: runs, adapters' files, or folders of such, or of folders of runs.
+    roots: runs, adapter files, folders of either, or folders of such folders.
     suffix: suffix of adapter files.
 
-  Raises: UserError: a root does not exist, or holds nothing.
+  Raises: UserError: a root does not exist, or contains none.
   """
   found: list[tuple[pathlib.Path, str]] = []
   for root in roots:
     if not root.exists():
-      raise UserError(f"{root}: there is no such run or folder of runs")
+      raise UserError(
+        f"{root}: does not exist; give a run, an adapter file, or a folder of "
+        "either"
+      )
     here = _inside(root, suffix, _DEEPEST)
     if not here:
       raise UserError(
-        f"{root}: holds no run of launch.personalize, and no adapter ({suffix})"
+        f"{root}: contains neither a run of my3dgen personalize nor an adapter "
+        f"file ({suffix})"
       )
     found += here
   different: dict[pathlib.Path, tuple[pathlib.Path, str]] = {}
-  for path, kind in found:  # one may be named twice, e.g. by its whole path
+  for path, kind in found:  # one may be given twice, e.g. with its full path
     different.setdefault(path.resolve(), (path, kind))
   found = list(different.values())
   return [
@@ -364,18 +372,18 @@ def find_places(
 
 
 def short_names(paths: Sequence[pathlib.Path]) -> list[str]:
-  """What tells paths apart: the fewest last parts, without common ends.
+  """Shortest names that tell paths apart: last parts, without common endings.
 
-  Two runs a/lora and b/lora are a and b.
+  Two runs a/lora and b/lora become a and b.
 
   Args:
-    paths: all different.
+    paths: the paths, all different.
   """
   parts = [
     (path.with_suffix("") if path.suffix == _SUFFIX else path).absolute().parts
     for path in paths
   ]
-  if len(set(parts)) < len(parts):  # ann, and beside it ann.safetensors
+  if len(set(parts)) < len(parts):  # e.g. ann and ann.safetensors
     parts = [path.absolute().parts for path in paths]
   while len(parts) > 1 and len({part[-1] for part in parts}) == 1:
     parts = [part[:-1] for part in parts]
@@ -393,7 +401,7 @@ def short_names(paths: Sequence[pathlib.Path]) -> list[str]:
 def _inside(
   root: pathlib.Path, suffix: str, deep: int
 ) -> list[tuple[pathlib.Path, str]]:
-  """Paths and kinds below a root, in order of their names."""
+  """Paths and kinds below a root, sorted by name."""
   try:
     if root.is_file():
       return [(root, "adapter")] if root.suffix == suffix else []
@@ -406,7 +414,7 @@ def _inside(
   except CheckpointError:
     return []  # a generator's folder has a config.json, too
   except OSError:
-    return []  # not ours to read
+    return []  # no permission to read it
   return [
     one
     for child in children
@@ -416,9 +424,9 @@ def _inside(
 
 
 def check_finished(folder: pathlib.Path):
-  """Checks that a run has all that a viewer needs.
+  """Checks that a run has all files that a viewer needs.
 
-  Raises: CheckpointError: it is still being written, or was stopped.
+  Raises: CheckpointError: the run is still being written, or was stopped.
   """
   mode = run_folder.read_config(folder)["settings"]["tuning"]["mode"]
   parts = [
@@ -430,7 +438,7 @@ def check_finished(folder: pathlib.Path):
   for part in filter(None, parts):
     if not (folder / part).exists():
       raise CheckpointError(
-        f"{folder}: has no {part} yet: the run is still being written, or "
-        "was stopped; choose it again when it has ended, or resume it "
-        "with --resume"
+        f"{folder}: has no {part} yet: the run is still being written, or was "
+        "stopped; choose it again when it has finished, or resume it with "
+        "my3dgen personalize --resume"
       )

@@ -1,4 +1,4 @@
-"""Files of one browser window: pictures, videos, meshes, pages; their names."""
+"""Saves files for one browser window: pictures, videos, meshes and pages."""
 
 import contextlib
 import itertools
@@ -22,24 +22,24 @@ from my3dgen_jax.data import provenance
 from my3dgen_jax.data.provenance import Origin
 from my3dgen_jax.errors import one_line, UserError
 
-HIDDEN_SECONDS = 6.0  # of a notification
+HIDDEN_SECONDS = 6.0  # time until a notification closes
 MOST_SAVING = 4  # files of one window at a time
 
-_FRAMES, _FPS = 96, 24  # of a saved video
+_FRAMES, _FPS = 96, 24  # a saved video's
 VIDEO_SECONDS = _FRAMES / _FPS
 _VIDEO_YAW, _VIDEO_PITCH = 0.45, 0.1
 _MESH_RESOLUTION = 256
 
-OnProgress = Callable[[int, int], None]  # of steps done, and of all
+OnProgress = Callable[[int, int], None]  # called with steps done, and all steps
 Writer = Callable[[pathlib.Path, Origin, OnProgress], None]
 
 
 class _Gone(Exception):
-  """The window that wanted a file has closed."""
+  """The window that requested a file has closed."""
 
 
 class Savings:
-  """Files that a window asks for: made in turn, and sent to its browser."""
+  """Files that a window requests: made in turn, and sent to its browser."""
 
   def __init__(
     self,
@@ -51,45 +51,45 @@ class Savings:
     warn: Callable[[Exception], None],
     closed: threading.Event,
   ):
-    """Nothing is saved yet.
+    """Saves nothing yet.
 
     Args:
       client: viser's handle of the window.
       out: the folder to keep files in, besides sending them; None: none.
-      submit: runs one job after the other.
+      submit: runs jobs one after the other.
       tell: shows a line and its title in the window.
       warn: reports an unexpected error on the viewer's console.
-      closed: set when the window has closed, which ends what is being made.
+      closed: set when the window has closed, which stops its jobs.
     """
     self._client, self._out, self._submit = client, out, submit
     self._tell, self._warn, self._closed = tell, warn, closed
     self._numbers = itertools.count(1)
-    # Files that wait or are being made.
+    # Files that are waiting or being made.
     self._saving = threading.BoundedSemaphore(MOST_SAVING)
 
   def begin(self, stem: str, suffix: str, origin: Origin, write: Writer):
-    """Begins to make a file, which goes to the browser and to `out`.
+    """Starts to make a file, which goes to the browser and to `out`.
 
     Args:
-      stem: what its name begins with; a number follows.
-      suffix: what its name ends with.
-      origin: how it was made, which the file will tell.
-      write: makes it.
+      stem: start of the file's name; a number follows.
+      suffix: suffix of the file's name.
+      origin: the file's origin, for its metadata.
+      write: function that writes the file.
 
-    Raises: UserError: the window has too many files in the making.
+    Raises: UserError: too many files of the window are being made.
     """
     if not self._saving.acquire(blocking=False):
       raise UserError(
-        f"{MOST_SAVING} files are being made already; wait for one"
+        f"{MOST_SAVING} files are being made already; wait for one to finish"
       )
     note = self._client.add_notification(
-      f"{stem}{suffix}", "is being made", loading=True
+      f"{stem}{suffix}", "being made", loading=True
     )
 
     def on_progress(done: int, total: int):
       if self._closed.is_set():
         raise _Gone()
-      note.body = f"{100 * done // max(total, 1)} % is done"
+      note.body = f"{100 * done // max(total, 1)} % done"
 
     def job():
       try:
@@ -99,7 +99,7 @@ class Savings:
         )
       except _Gone:
         return
-      # Whatever fails, the next file may succeed.
+      # After any failure, the next file may succeed.
       except Exception as error:  # pylint: disable=broad-exception-caught
         self._tell(one_line(error), f"{stem}{suffix} was not saved")
         if not isinstance(error, (UserError, OSError)):
@@ -138,7 +138,7 @@ class Savings:
 
 
 def picture_writer(request: Request, renderer: Renderer) -> Writer:
-  """A writer of the still picture that a request describes."""
+  """A writer of a request's still picture."""
   return lambda path, origin, _: provenance.write_picture(
     path, renderer.draw(request, request.still), origin
   )
@@ -147,11 +147,11 @@ def picture_writer(request: Request, renderer: Renderer) -> Writer:
 def video_writer(
   request: Request, *, limits: Limits, devices: Sequence[jax.Device]
 ) -> Writer:
-  """A writer of a turn around what a request describes.
+  """A writer of a turning video of a request's face.
 
   Args:
-    request: the request, with the face and first camera.
-    limits: how far the camera turns at most.
+    request: the request, with the face and the first camera.
+    limits: limits of the camera's angles.
     devices: the devices to use.
   """
   c = render.orbit(
@@ -176,7 +176,7 @@ def video_writer(
 
 
 def mesh_writer(request: Request, *, devices: Sequence[jax.Device]) -> Writer:
-  """A writer of the head's surface that a request describes."""
+  """A writer of the surface of a request's head."""
 
   def write(path: pathlib.Path, origin: Origin, on_progress: OnProgress):
     write_mesh(
@@ -195,11 +195,11 @@ def mesh_writer(request: Request, *, devices: Sequence[jax.Device]) -> Writer:
 
 
 def page_writer(request: Request, *, limits: Limits) -> Writer:
-  """A writer of a web page with the head that a request describes.
+  """A writer of a web page with a request's head.
 
   Args:
     request: the request, with the face and intrinsics to use.
-    limits: how far the head turns.
+    limits: limits of the angles that the head turns by.
   """
   row = share.row_of(request.network, request.ws, request.c)
 
@@ -216,7 +216,7 @@ def page_writer(request: Request, *, limits: Limits) -> Writer:
 
 
 def file_stem(person: str, choice: Choice) -> str:
-  """What a saved file's name begins with."""
+  """The start of a saved file's name."""
   parts = [person]
   if choice.start in ("a photo", "between two"):
     parts.append(pathlib.PurePath(choice.first).stem)

@@ -1,6 +1,6 @@
-"""Faces and pictures of a viewer's window: choices to latents, frames.
+"""Faces and pictures of a viewer's window: latents of choices, and framing.
 
-Pure functions, no browser and no server: `window` puts controls around them.
+Pure functions without browser or server; `window` adds the controls.
 """
 
 import dataclasses
@@ -21,10 +21,10 @@ from my3dgen_jax.types import Array, Network
 
 STARTS = ("a photo", "between two", "a mix", "the mean face", "a seed")
 SHOWN = frames.KINDS
-BETA = 0.02  # of the hull, as other commands have it
+BETA = 0.02  # dilation of the hull, as in other commands
 
-_MARGIN = (24, 26, 27)  # beside the picture; the dark theme's background
-_MAX_ASPECT = 8  # sides of the picture that a frame is long at most
+_MARGIN = (24, 26, 27)  # color beside the picture: the dark theme's background
+_MAX_ASPECT = 8  # largest length of a frame, in sides of the picture
 
 
 # Faces.
@@ -32,7 +32,7 @@ _MAX_ASPECT = 8  # sides of the picture that a frame is long at most
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-  """What the controls say about the face.
+  """The controls' values for the face.
 
   Attributes:
     start: one of `STARTS`.
@@ -40,10 +40,10 @@ class Choice:
     second: another photo, for "between two".
     way: position from the first photo, 0, to the second, 1.
     weights: photos and their weights, for "a mix"; they need not sum to 1.
-    seed: for "a seed".
-    truncation: 1: as it is; 0: the generator's mean face.
-    edits: directions by name and how far, in standard deviations.
-    within: whether edits stay within what the person's anchors can follow.
+    seed: the seed, for "a seed".
+    truncation: truncation; 1: none; 0: the generator's mean face.
+    edits: names of directions, and strengths in standard deviations.
+    within: whether edits follow only the part that the person's anchors span.
   """
 
   start: Literal[
@@ -60,15 +60,15 @@ class Choice:
 
 
 def starts_of(person: Person) -> Sequence[str]:
-  """Those of `STARTS` that a person has; a bare base has no photos."""
+  """The `STARTS` that a person has; a bare base has no photos."""
   return STARTS if person.anchors is not None else STARTS[3:]
 
 
 def barycentric(weights: Sequence[float]) -> np.ndarray:
-  """Weights that sum to 1, in the proportions of those given.
+  """Weights divided by their sum.
 
   Args:
-    weights: [K], >= 0; if all are 0, they count the same.
+    weights: [K], >= 0; if all are 0, the results are equal.
   """
   weights = np.maximum(np.asarray(weights, np.float64), 0)
   total = weights.sum()
@@ -84,9 +84,9 @@ def alpha_of(
 
   Args:
     person: a person with anchors.
-    weights: photos and what they weigh; a photo may come twice.
+    weights: photos and their weights; a photo may occur twice.
 
-  Raises: UserError: there is no such photo, or none at all.
+  Raises: UserError: there are no weights, or a photo does not exist.
   """
   if not weights:
     raise UserError("weights: choose at least one photo")
@@ -110,10 +110,10 @@ def latents_of(
 
   Args:
     person: the owner of the anchors.
-    choice: the controls' choice.
-    steps: result of `edit_steps`: what a standard deviation of each edit adds.
+    choice: the controls' values.
+    steps: result of `edit_steps`: the change of ws per standard deviation.
     mean: [w_dim], the generator's mean w.
-    sampled: w by seed, [w_dim]; "a seed" looks its own up.
+    sampled: w by seed, [w_dim], for "a seed".
 
   Returns: ws, [num_ws, w_dim] float32.
   Raises: UserError: names the control.
@@ -145,7 +145,7 @@ def latents_of(
 
 
 def _of_photo(person: Person, name: str, *, flag: str) -> PhotoLatent:
-  """A photo of the run; browsers may send any text, such as a file's name."""
+  """A photo of the run; browsers can send any text, such as a file's name."""
   if name not in person.anchors.names:
     raise UserError(f"{flag}: no photo named {name!r}")
   return look_up(person, name, flag=flag)
@@ -160,14 +160,15 @@ def _mixed(person: Person, weights: Sequence[tuple[str, float]]) -> np.ndarray:
 def edit_steps(
   person: Person, directions: Sequence[Direction], *, within: bool
 ) -> dict[str, np.ndarray]:
-  """What a standard deviation of each direction adds to ws.
+  """The change of ws per standard deviation of each direction.
 
   Args:
     person: the owner of the anchors.
     directions: directions with their spreads.
-    within: what the anchors can follow of it, so that an edited face is a
-      mean of the person's own, with weights that may leave the hull; else
-      all of it. A person without anchors has no choice.
+    within: whether to use only the part of a direction that the anchors span,
+      so that an edited face is a weighted mean of the person's own, with
+      weights that may leave the hull; else all of it. Without effect for a
+      person without anchors.
 
   Returns: [num_ws, w_dim] by the direction's name.
   Source: MyStyle, section 3.3; see `apps.edit`.
@@ -189,7 +190,7 @@ def edit_steps(
 
 
 def unfollowed(person: Person, directions: Sequence[Direction]) -> str:
-  """What a person's anchors follow only in part, as one line; "": nothing.
+  """One line about directions that the anchors follow only in part, or "".
 
   Args:
     person: the owner of the anchors.
@@ -210,13 +211,13 @@ def unfollowed(person: Person, directions: Sequence[Direction]) -> str:
   if not parts:
     return ""
   return (
-    f"The {hull.size} photos follow only part of it (cosine): "
-    f"{', '.join(parts)}; untick for all of it"
+    f"The {hull.size} photos allow only part of an edit (cosine): "
+    f"{', '.join(parts)}; uncheck to apply all of it"
   )
 
 
 def title_of(direction: Direction) -> str:
-  """What a slider calls a direction."""
+  """A direction's name on its slider."""
   return direction.name.split(" without ")[0].capitalize()
 
 
@@ -240,7 +241,7 @@ def _mapped(generator: Network, z: Array, c: Array) -> jax.Array:
 
 
 def describe(choice: Choice) -> dict[str, str]:
-  """What a saved picture's metadata tell of a choice."""
+  """A choice as metadata of a saved picture."""
   found = {"start": choice.start}
   if choice.start in ("a photo", "between two"):
     found["photo"] = choice.first
@@ -269,10 +270,10 @@ def describe(choice: Choice) -> dict[str, str]:
 
 
 def levels_of(config: GeneratorConfig) -> Sequence[tuple[int, str]]:
-  """What may be shown while a face moves, the finest first.
+  """Levels of pictures for a moving face, the finest first.
 
-  Returns: (side of image_raw, of `SHOWN`); super-resolution is left out where
-    it would cost the most.
+  Returns: pairs of the side of image_raw and a kind of `SHOWN`; the last ones
+    are without super-resolution.
   """
   full = config.neural_rendering_resolution
   sides = [max(full // divisor, 8) for divisor in (1, 2, 4)]
@@ -284,15 +285,15 @@ def levels_of(config: GeneratorConfig) -> Sequence[tuple[int, str]]:
 def framed(picture: np.ndarray, width: int, height: int) -> np.ndarray:
   """A square picture with margins, in the shape of a window.
 
-  Browsers stretch a background over the window; this one fits.
+  Browsers stretch a background over the window; this one fits without.
 
   Args:
     picture: uint8 [S, S, 3].
     width: width of the window, any unit.
     height: height of the window, in the same unit.
 
-  Returns: uint8 [S', S'', 3], whose shorter side is S; it is no longer than
-    `_MAX_ASPECT` S, whatever a browser says of its window.
+  Returns: uint8 [S', S'', 3], whose shorter side is S and whose longer side is
+    at most `_MAX_ASPECT` S, whatever window size a browser sends.
   """
   side = picture.shape[0]
   shorter = max(min(width, height), 1)

@@ -1,13 +1,12 @@
-"""People in the browser: turned, edited, compared and saved.
+"""Serves people in the browser, to turn, edit, compare and save.
 
     viewer = Viewer(people, ViewerConfig(), directions=[smile, age])
     print(viewer.start())                   # http://127.0.0.1:8080
     viewer.stop()
 
-Each window that is opened has controls and a camera of its own. viser serves
-the page; what a window has is `window`'s; what is drawn, and when, is
-`workers`'; what a choice means is `scene`'s; who may look, and what they may
-send, is `connections`'.
+Each browser window has its own controls and camera. viser serves the page;
+`window` is one window, `workers` draws pictures, `scene` computes latents, and
+`connections` decides who may connect and what they may send.
 """
 
 import concurrent.futures
@@ -40,7 +39,7 @@ _TITLE = "My3DGen"
 
 @dataclasses.dataclass(frozen=True)
 class ViewerConfig:
-  """How a viewer is served."""
+  """Settings of a viewer."""
 
   host: str = setting("127.0.0.1", "Host name or address to listen on.")
   port: int = setting(
@@ -51,17 +50,17 @@ class ViewerConfig:
   )
   token: str | None = setting(
     None,
-    "Token that a browser must bring: at least 8 letters and digits; "
-    "default: none.",
+    "Token that browsers must send, at least 8 letters and digits; default: "
+    "none.",
   )
   names: tuple[str, ...] = setting(
-    (), "Names by which browsers reach this machine's viewer through a proxy."
+    (), "Host names under which browsers reach the viewer through a proxy."
   )
   share: bool = setting(
     False, "Serve through viser's public service, too; needs a --token."
   )
   out: str | None = setting(
-    None, "Folder where saved files are kept, besides going to the browser."
+    None, "Folder to keep saved files in, besides sending them to the browser."
   )
   limits: Limits = part(Limits())
   video: str = setting(
@@ -70,14 +69,12 @@ class ViewerConfig:
   mesh: str = setting(".glb", "Format of saved meshes.", choices=MESHES)
 
   def validate(self) -> "ViewerConfig":
-    """Checks every field; raises UserError that names one."""
+    """Checks every field; raises UserError that names the invalid one."""
     self.limits.validate()
     if self.token is not None:
       gate_lib.check_token(self.token)
     if self.share and self.token is None:
-      raise UserError(
-        "share: anyone on the internet could look; give a --token too"
-      )
+      raise UserError("share: makes the viewer public; --token is required")
     if not 1 <= self.port < 2**16:
       raise UserError(
         f"port: expected a whole number from 1 to 65535, got {self.port}"
@@ -100,8 +97,8 @@ class Viewer:
     renderer: the renderer of all windows.
     directions: directions of edits for the first person's base.
     log: called with lines for the user who started it.
-    moving: what is fast enough to be shown while a face moves.
-    still: what is shown when it rests.
+    moving: the level of pictures while a face moves.
+    still: the level of pictures at rest.
   """
 
   def __init__(
@@ -112,7 +109,7 @@ class Viewer:
     directions: Sequence[Direction] = (),
     log: Callable[[str], None] = print,
   ):
-    """Compiles what windows begin with; nothing is served yet.
+    """Compiles the first pictures; serves nothing yet.
 
     Args:
       people: the people to choose from.
@@ -127,7 +124,7 @@ class Viewer:
     for name in names:
       if names.count(name) > 1:
         raise UserError(
-          f"directions: {name!r} comes twice; give files names of their own"
+          f"--directions: {name!r} occurs twice; give the files different names"
         )
     self.people, self.directions, self.log = people, directions, log
     if config.out is not None:
@@ -149,29 +146,29 @@ class Viewer:
     self.port = 0
 
   def directions_of(self, person: Person) -> Sequence[Direction]:
-    """Those that fit a person: of the same base."""
+    """The directions that fit a person: those of the same base."""
     return self.directions if person.origin.base == self._base else ()
 
   def start(self) -> str:
-    """Serves.
+    """Starts to serve.
 
-    Returns: the address to open, with the token where there is one.
-    Raises: UserError: no port is free, there is no such host, viser is
-      missing or another than we know, or its share service does not answer.
+    Returns: the address to open, with the token if there is one.
+    Raises: UserError: no port is free, the host does not exist, viser is
+      missing or not supported, or its share service does not answer.
     """
     viser = _import_viser()
     config = self.config
     port = gate_lib.free_port(config.host, config.port)
     if port != config.port:
-      self.log(f"port {config.port} is in use; taking {port}")
+      self.log(f"port {config.port} is in use; using {port}")
     gate = gate_lib.Gate(
       token=config.token,
       host=config.host,
       port=port,
       names=config.names,
-      hint="; give that name by --names, or --host",
+      hint="; add that name with --names, or use --host",
     )
-    # viser prints a panel of its own, with an address without the token.
+    # viser prints its own panel, with an address without the token.
     with (
       connections.guarding(
         gate, self._troubles, protocol=f"viser-v{viser.__version__}"
@@ -196,9 +193,8 @@ class Viewer:
           address = share(verbose=False)
         if address is None:
           raise UserError(
-            "share: viser's service (share.viser.studio) does "
-            "not answer; leave --share out, and forward the "
-            "port, e.g. by ssh -L"
+            "--share: viser's service (share.viser.studio) does not answer; "
+            "drop --share, and forward the port instead, e.g. with ssh -L"
           )
         gate.admit(urllib.parse.urlsplit(address).hostname or "")
     except BaseException:
@@ -210,7 +206,7 @@ class Viewer:
     )
 
   def _set_up(self, server: Any):
-    """What is the same for all windows."""
+    """Sets up what all windows share."""
     server.gui.configure_theme(
       dark_mode=True,
       show_logo=False,
@@ -245,7 +241,7 @@ class Viewer:
         self.warn(error)
 
   def warn(self, error: Exception):
-    """Reports what a window did not expect, in a few lines at most."""
+    """Reports an unexpected error of a window, in few lines."""
     self._troubles.note(f"a window: {type(error).__name__}: {one_line(error)}")
 
   def _closed(self, client: Any):
@@ -255,11 +251,11 @@ class Viewer:
       window.close()
 
   def save(self, job: Callable[[], None]):
-    """Runs one job after the other, in a thread of theirs."""
+    """Runs jobs one after the other, in their own thread."""
     self._jobs.submit(job)
 
   def stop(self):
-    """Ends the server and the renderer."""
+    """Stops the server and the renderer."""
     if self._server is not None:
       with contextlib.redirect_stdout(io.StringIO()):
         self._server.stop()
@@ -274,15 +270,15 @@ class Viewer:
 
 @functools.cache
 def _import_viser() -> Any:
-  """viser, which only viewers need; raises UserError if it is missing."""
+  """Imports viser, which only viewers need; UserError if it is missing."""
   try:
     import viser  # pylint: disable=import-outside-toplevel
   except ImportError as error:
     raise without_package(
       error, "viser", 'the viewer needs viser: pip install ".[viewer]"'
     ) from error
-  # A window that has closed is told something now and then before we know.
+  # Messages may be sent to a closed window before its closing is noticed.
   warnings.filterwarnings("ignore", "Queued .* on a closed connection")
-  # What a window sends in another form is repeated in full.
+  # viser prints unexpected messages in full.
   warnings.filterwarnings("ignore", r"\[viser\]")
   return viser

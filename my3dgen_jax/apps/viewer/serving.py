@@ -1,4 +1,4 @@
-"""A viewer from its start to the signal that ends it."""
+"""Runs a viewer from its start to the signal that ends it."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ from my3dgen_jax.jobs.interrupts import StopRequest
 
 
 def serve(viewer: Viewer, stop: StopRequest, *, open_browser: bool = False):
-  """Serves until a signal comes; says the address, and who can look.
+  """Serves until a signal arrives; prints the address, and a warning if public.
 
   Args:
     viewer: the viewer to serve.
@@ -26,7 +26,7 @@ def serve(viewer: Viewer, stop: StopRequest, *, open_browser: bool = False):
       "only those who have it",
       file=sys.stderr,
     )
-  print(f"open {address} (Ctrl-C ends it)", flush=True)
+  print(f"open {address} (Ctrl-C stops the viewer)", flush=True)
   if open_browser:
     gate.open_page(address)
   while stop.signal is None:

@@ -1,4 +1,4 @@
-"""One browser window: its panel, its camera and its files, tied together."""
+"""One browser window: connects its panel, its camera and its files."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -19,20 +19,20 @@ from my3dgen_jax.apps.viewer.workers import Frame, Level, Renderer, Request
 from my3dgen_jax.directions import Direction
 from my3dgen_jax.errors import UserError
 
-_SHARPEST = 1600  # pixels that a still picture is enlarged to at most
-_QUALITY, _MOVING_QUALITY = 95, 85  # of JPEG
+_SHARPEST = 1600  # largest side that a still picture is enlarged to, pixels
+_QUALITY, _MOVING_QUALITY = 95, 85  # JPEG qualities
 
 
 class Host(Protocol):
-  """What all windows of a viewer share; see `server.Viewer`.
+  """The part of `server.Viewer` that windows use.
 
   Attributes:
     people: the people to choose from.
     person: the person shown first.
-    config: how the viewer is served.
-    renderer: draws for all windows.
-    directions: the edits that there are.
-    moving: what is fast enough to be shown while a face moves.
+    config: the viewer's settings.
+    renderer: the renderer of all windows.
+    directions: the available edits.
+    moving: the level of pictures while a face moves.
   """
 
   people: People
@@ -46,20 +46,20 @@ class Host(Protocol):
     """The edits that fit a person."""
 
   def save(self, job: Callable[[], None]):
-    """Runs one job after the other."""
+    """Runs jobs one after the other."""
 
   def warn(self, error: Exception):
     """Reports an unexpected error on the viewer's console."""
 
 
 class Window:
-  """What one browser window shows."""
+  """One browser window."""
 
   def __init__(self, viewer: Host, client: Any):
-    """Nothing is shown before `open`.
+    """Shows nothing before `open`.
 
     Args:
-      viewer: what all windows share.
+      viewer: the viewer, shared by all windows.
       client: viser's handle of the window.
     """
     self._viewer, self._client = viewer, client
@@ -93,7 +93,7 @@ class Window:
       people = self._viewer.people
       try:
         self._shown = people.load(self._person)
-      except UserError:  # its folder is gone, or is being written again
+      except UserError:  # the folder is gone, or is being rewritten
         self._person, _ = people.first()
         self._shown = people.load(self._person)
       self._controls = Controls(
@@ -110,7 +110,7 @@ class Window:
       self._put_camera(Orbit())
 
   def close(self):
-    """Forgets the window; what is being drawn or saved for it ends."""
+    """Forgets the window; stops drawing and saving for it."""
     self._closed.set()
     self._viewer.renderer.close(self._client.client_id)
 
@@ -126,7 +126,7 @@ class Window:
       save_page=self._save_page,
     )
 
-  def _tell(self, message: str, title: str = "That does not work"):
+  def _tell(self, message: str, title: str = "Error"):
     if not self._closed.is_set():
       self._client.add_notification(
         title, message, color="red", auto_close_seconds=saving.HIDDEN_SECONDS
@@ -135,7 +135,7 @@ class Window:
   def _warn(self, error: Exception):
     self._viewer.warn(error)
 
-  # Whom and what it shows.
+  # The person and the face shown.
 
   def _choose_person(self):
     name = self._controls.person
@@ -144,7 +144,7 @@ class Window:
     note = None
     try:
       note = self._client.add_notification(
-        name, "is being loaded", loading=True, with_close_button=False
+        name, "loading …", loading=True, with_close_button=False
       )
       shown = self._viewer.people.load(name)
       self._shown, self._person = shown, name
@@ -158,7 +158,7 @@ class Window:
     self._changed()
 
   def _refresh(self):
-    """Sets what depends on who is shown."""
+    """Sets everything that depends on the person shown."""
     own = self._shown.own
     self._controls.refresh(
       own,
@@ -182,7 +182,9 @@ class Window:
     own = self._shown.own
     photo = self._controls.photo
     if own.anchors is None or photo is None:
-      raise UserError("choose a photo as the start: its camera is known")
+      raise UserError(
+        "only photos have a camera; choose “a photo” as the start first"
+      )
     self._camera.go_to_photo(
       np.asarray(own.anchors.c[own.anchors.names.index(photo)], np.float32)
     )
@@ -234,7 +236,7 @@ class Window:
   # Drawing.
 
   def _changed(self):
-    """Controls or the camera say something new."""
+    """Redraws after a change of controls or camera."""
     self._controls.show_what_counts()
     self._last = None
     request, renderer = self._request(self._choice()), self._viewer.renderer
@@ -242,11 +244,11 @@ class Window:
       renderer.is_new(request.network, level)
       for level in (request.moving, request.still)
     ):
-      self._controls.say("preparing such pictures for the first time …")
+      self._controls.say("compiling this kind of picture …")
     renderer.submit(self._client.client_id, request, self._deliver)
 
   def _moved(self):
-    """The browser's camera, or the size of its window, may be another."""
+    """Redraws if the browser's camera or window size has changed."""
     view = self._camera.view()
     if view is None or view == self._last:
       return
@@ -254,7 +256,7 @@ class Window:
     self._last = view
 
   def _deliver(self, frame: Frame):
-    """Called in the renderer's thread."""
+    """Sends a frame to the browser; called in the renderer's thread."""
     if self._closed.is_set():
       return
     if frame.failure is not None:
@@ -265,7 +267,7 @@ class Window:
     picture = frame.picture
     side = min(width, height, _SHARPEST)
     if frame.still and side > picture.shape[0]:
-      # Browsers enlarge by straight lines between pixels.
+      # Browsers would enlarge it bilinearly.
       picture = np.asarray(
         Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC)
       )
@@ -312,7 +314,7 @@ class Window:
     self._savings.begin(
       saving.file_stem(self._person, self._choice()),
       ".html",
-      # To be given away: who it is stays out of it.
+      # The page is for sharing, so it does not name the person.
       self._who_is_shown.made("share", faces=1),
       saving.page_writer(request, limits=self._viewer.config.limits),
     )

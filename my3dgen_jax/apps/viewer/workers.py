@@ -1,14 +1,14 @@
-"""Two workers that draw for all windows of a viewer, and are never behind.
+"""Two workers that draw for all windows of a viewer, without falling behind.
 
     renderer = Renderer(log=print)
     renderer.prepare(network)                      # compiles, and measures
     renderer.submit("window 1", request, deliver)  # returns at once
     renderer.close("window 1")
 
-A window's newer request replaces its older one if that has not begun. Each is
-drawn as fast as the machine can first, and by the other worker again in full
-when nothing newer has come for a moment: where that takes seconds, what moves
-does not wait for it. Windows take turns.
+A window's newer request replaces its older one if that has not started. One
+worker first draws a quick picture; the other worker draws the full one when no
+newer request has arrived for a moment, so that moving pictures never wait for
+it. Windows take turns.
 """
 
 import collections
@@ -29,26 +29,26 @@ from my3dgen_jax.ops import cameras
 from my3dgen_jax.ops.rendering import normals
 from my3dgen_jax.types import Array, Network
 
-# Without a newer request, until the picture is refined: a share of what that
-# takes, for it cannot be stopped, within bounds.
+# Time without a newer request until the picture is refined: a share of the time
+# that refining takes, because it cannot be stopped, within bounds.
 _STILL_SECONDS = (0.15, 1.0)
 _STILL_SHARE = 0.3
-# A moving picture may take as long: a third of what 15 frames a second leave,
-# for planes of new latents, for the browser, and for who else looks; where no
-# picture is so fast, what leaves 8 frames a second.
+# Time for a moving picture: a third of a frame at 15 frames per second, which
+# leaves room for the planes of new latents, the browser and other windows. If
+# no level is that fast: a frame at 8 frames per second.
 _GOAL_SECONDS = (0.022, 0.12)
-# Browsers drop a frame whose successor comes before it is decoded.
+# Browsers drop a frame if the next one arrives before it is decoded.
 _SHORTEST_SECONDS = 1 / 30
 _KEPT_PLANES = 12
 _TIMED = 3
 
 
 class Level(NamedTuple):
-  """How fine a picture is.
+  """Resolution and kind of a picture.
 
   Attributes:
-    resolution: side of `image_raw`.
-    shown: one of `scene.SHOWN`.
+    resolution: side of `image_raw`, pixels.
+    shown: kind of picture, one of `scene.SHOWN`.
   """
 
   resolution: int
@@ -59,15 +59,15 @@ class Level(NamedTuple):
 
 
 class Request(NamedTuple):
-  """A picture that is wanted.
+  """A request for a picture.
 
   Attributes:
     network: the generator.
     key: key that differs for different weights.
-    ws: [num_ws, w_dim].
-    c: [25].
-    moving: drawn first; None: `still` at once.
-    still: drawn when nothing newer comes.
+    ws: [num_ws, w_dim], the latent.
+    c: [25], the camera label.
+    moving: level to draw first; None: draw `still` at once.
+    still: level to draw if there is no newer request.
   """
 
   network: Network
@@ -83,10 +83,10 @@ class Frame(NamedTuple):
 
   Attributes:
     picture: uint8 [S, S, 3].
-    request: what asked for it.
+    request: its request.
     still: whether it is the refined one.
     seconds: seconds that drawing took.
-    failure: one line; None: it did not fail, and there is a picture.
+    failure: the error, one line; None: there is a picture.
   """
 
   picture: np.ndarray | None
@@ -100,23 +100,23 @@ Deliver = Callable[[Frame], None]
 
 
 class _Window:
-  """What is known of a window's wishes."""
+  """A window's latest request."""
 
   def __init__(self):
     self.request: Request | None = None
     self.deliver: Deliver | None = None
-    self.fresh = False  # the request has not been drawn at all
-    self.drawn = 0.0  # when drawing began last
+    self.fresh = False  # whether the request has not been drawn at all
+    self.drawn = 0.0  # time at which drawing last started
     self.delivering = threading.Lock()
 
   @property
   def moves(self) -> bool:
-    """Whether what is to be drawn next is a quick picture."""
+    """Whether a quick picture is to be drawn next."""
     return self.fresh and self.request.moving not in (None, self.request.still)
 
 
 class Renderer:
-  """Draws in threads of its own; see the module."""
+  """Draws in its own threads; see the module."""
 
   def __init__(
     self,
@@ -128,10 +128,10 @@ class Renderer:
     """Starts the threads.
 
     Args:
-      log: called with lines about what is compiled.
-      warn: called with the error when a picture could not be sent; default:
-        it is logged.
-      goal_seconds: what a moving picture may take, see `choose_level`.
+      log: called with lines about compilation.
+      warn: called with the error if a picture could not be sent; default: the
+        error is logged.
+      goal_seconds: seconds that a moving picture may take, see `choose_level`.
     """
     self._log, self._goal = log, goal_seconds
     self._warn = warn or (
@@ -148,7 +148,7 @@ class Renderer:
     self._drawn: set[Hashable] = set()
     self._changed = threading.Condition()
     self._stopped = False
-    self._still_seconds = 0.0  # that the last one took
+    self._still_seconds = 0.0  # seconds that the last still picture took
     self._threads = [
       threading.Thread(
         target=self._work, args=(moves,), daemon=True, name="viewer renderer"
@@ -159,7 +159,7 @@ class Renderer:
       thread.start()
 
   def prepare(self, network: Network) -> tuple[Level, Level]:
-    """Compiles what windows begin with, and finds what is fast enough.
+    """Compiles the first pictures, and finds a level that is fast enough.
 
     Args:
       network: the generator.
@@ -193,17 +193,17 @@ class Renderer:
     return choose_level(levels, measure, self._goal), levels[0]
 
   def is_new(self, network: Network, level: Level) -> bool:
-    """Whether such a picture will be compiled first, which takes seconds."""
+    """Whether this kind of picture must be compiled first, taking seconds."""
     return (network.module.config, level) not in self._drawn
 
   def submit(self, window: Hashable, request: Request, deliver: Deliver):
-    """Asks for a picture; whatever the window asked for before is dropped.
+    """Requests a picture; drops the window's earlier request.
 
     Args:
-      window: the window that asks.
-      request: what is wanted.
-      deliver: called in a thread of the renderer's with each `Frame`, one
-        after the other; what it raises is reported, and nothing else.
+      window: the window.
+      request: the picture to draw.
+      deliver: called with each `Frame`, one after the other, in a thread of the
+        renderer; its exceptions are only reported.
     """
     with self._changed:
       one = self._windows.setdefault(window, _Window())
@@ -211,12 +211,12 @@ class Renderer:
       self._changed.notify_all()
 
   def close(self, window: Hashable):
-    """Forgets a window; a picture that is being drawn for it is dropped."""
+    """Forgets a window; drops a picture that is being drawn for it."""
     with self._changed:
       self._windows.pop(window, None)
 
   def stop(self):
-    """Ends the threads, after the pictures that they draw."""
+    """Ends the threads after their current pictures."""
     with self._changed:
       self._stopped = True
       self._changed.notify_all()
@@ -248,7 +248,7 @@ class Renderer:
     return planes
 
   def _work(self, moves: bool):
-    """Draws what moves, or what rests, until the end."""
+    """Draws moving pictures, or still ones, until the renderer stops."""
     while True:
       with self._changed:
         taken = self._take(moves)
@@ -267,14 +267,14 @@ class Renderer:
           continue
         try:
           deliver(frame)
-        # A browser may leave at any moment; the others continue.
+        # A browser may disconnect at any time; the others continue.
         except Exception as error:  # pylint: disable=broad-exception-caught
           self._warn(error)
 
   def _take(
     self, moves: bool
   ) -> tuple[Hashable, _Window, Request, Deliver] | None:
-    """Waits for what is to be drawn next; None: stopped. Needs the lock."""
+    """Waits for the next request to draw; None: stopped. Needs the lock."""
     while not self._stopped:
       now = time.monotonic()
       waiting = [
@@ -301,7 +301,7 @@ class Renderer:
     return None
 
   def _due(self, one: _Window) -> float:
-    """When a window is to be drawn for."""
+    """The time at which to draw for a window."""
     if one.fresh:
       return one.drawn + _SHORTEST_SECONDS
     low, high = _STILL_SECONDS
@@ -330,10 +330,11 @@ def choose_level(
   """The first level that is fast enough, or the last one.
 
   Args:
-    levels: the finest first.
-    measure: seconds of a picture; called once a level, as far as needed.
-    goal_seconds: what is fast enough; a later one counts where no level meets
-      those before.
+    levels: the levels, the finest first.
+    measure: function that returns the seconds of a picture; called at most once
+      per level.
+    goal_seconds: seconds that are fast enough; a later goal is used if no level
+      meets the earlier ones.
   """
   measure = functools.cache(measure)
   for goal in goal_seconds:
@@ -347,7 +348,7 @@ def choose_level(
 def _draw(
   network: Network, planes: Array, ws: Array, c: Array, level: Level
 ) -> jax.Array:
-  """A picture as browsers take it, uint8 [S, S, 3]."""
+  """A picture for browsers, uint8 [S, S, 3]."""
   output = network(
     planes,
     ws,

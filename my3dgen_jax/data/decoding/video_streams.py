@@ -172,17 +172,17 @@ def probe(ffmpeg: str, path: pathlib.Path) -> Stream:
   videos = [line for line in lines if _ANY_VIDEO.match(line)]
   if not videos:
     if any(line.startswith("  Stream #0:") for line in lines):
-      raise UserError(f"{path}: holds no moving images, only sound or text")
+      raise UserError(f"{path}: contains no video, only sound or text")
     raise UserError(f"{path}: is damaged, or not a video: {reason_of(text)}")
   moving = [line for line in videos if "(attached pic)" not in line]
   if not moving:
-    raise UserError(f"{path}: holds no moving images, only a cover")
+    raise UserError(f"{path}: contains no video, only a cover picture")
   found = next((m for m in map(_STREAM.match, moving) if m), None)
   if found is None or found["codec"] == "none":
     kind = one_line(moving[0].partition("Video: ")[2].partition(",")[0])
     raise UserError(
-      f"{path}: has a coding that this FFmpeg cannot read ({kind}); "
-      "convert it to MP4 (H.264)"
+      f"{path}: has a codec that this FFmpeg cannot read ({kind}); convert it "
+      "to MP4 (H.264)"
     )
   stream = _stream(found, lines)
   _check(stream, path, text)

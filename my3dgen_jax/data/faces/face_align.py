@@ -203,12 +203,13 @@ def align(
       f"{list(points.shape)}"
     )
   if not np.isfinite(points).all():
-    raise UserError("landmarks: there are infinite ones, or NaN")
+    raise UserError("landmarks: contain NaN or infinity")
   affine = _affine_solver(framing) @ points  # [4, 2]: 3 axes and the origin
   scale = np.linalg.norm(affine[:3], axis=0).mean()
   if scale < 1:  # pixels between the eyes, or less
     raise UserError(
-      "landmarks: they are all in one place; is the face a few pixels wide?"
+      "landmarks: all are in the same place; is the face only a few pixels "
+      "wide?"
     )
   return Alignment(
     centre=(float(affine[3, 0]), float(affine[3, 1])),

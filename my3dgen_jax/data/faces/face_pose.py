@@ -181,9 +181,9 @@ def head_pose(
       f"[{count}, 3], got {list(points.shape)}"
     )
   if not np.isfinite(points).all():
-    raise UserError("landmarks: there are infinite ones, or NaN")
+    raise UserError("landmarks: contain NaN or infinity")
   if np.ptp(points[:, :2], axis=0).max() < 1:
-    raise UserError("landmarks: they are all in one place")
+    raise UserError("landmarks: all are in the same place")
   # Tangents of angles from the center, and depth in the same unit.
   seen = (points - [size / 2, size / 2, 0][: points.shape[1]]) / (focal * size)
   centre = shape.points.mean(axis=0)

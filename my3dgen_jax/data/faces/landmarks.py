@@ -305,7 +305,7 @@ def _face_of_json(record: Any, count: int, where: str) -> Face:
   if not isinstance(record, dict):
     record = {"points": record}
   if "points" not in record:
-    raise UserError(f'{where}: a face without "points"')
+    raise UserError(f'{where}: a face has no "points"')
   dense, box, score = (record.get(name) for name in ("dense", "box", "score"))
   return Face(
     points=_array(record["points"], (count, 2), f"{where}: points"),

@@ -164,6 +164,7 @@ def _bundle() -> bytes:
     ) from None
   if hashlib.sha256(content).hexdigest() != _SHA256:
     raise UserError(
-      f"{_PACKAGE}{os.sep}{_FILE}: is not the file that Google published"
+      f"{_PACKAGE}{os.sep}{_FILE}: is not the file that Google published; "
+      f"install {_PACKAGE} again"
     )
   return content

@@ -236,7 +236,7 @@ def recognition_face(photo: np.ndarray, points: Array) -> np.ndarray:
   factor = np.vdot(centred, points - points.mean()) / np.vdot(centred, centred)
   shift = points.mean() - factor * template.mean()
   if abs(factor) * _TEMPLATE_SIDE < 1:
-    raise UserError("landmarks: they are all in one place")
+    raise UserError("landmarks: all are in the same place")
   # Bicubic interpolation reads 4 x 4 pixels, whatever their distance.
   times = max(1, int(abs(factor)))
   box = shift + factor * _TEMPLATE_SIDE * np.array([0, 1, 1j, 1 + 1j])

@@ -46,7 +46,7 @@ def farthest(poses: Array, weights: Array, count: int) -> list[int]:
     # A distance larger than any between the others counts as that.
     score = weights * np.minimum(nearest, 360.0)
     score[chosen] = -1
-    # If nothing is far any more, the heaviest.
+    # If none is far away anymore, the heaviest.
     best = int(np.lexsort((weights, score))[-1])
     chosen.append(best)
     nearest = np.minimum(nearest, np.linalg.norm(poses - poses[best], axis=1))

@@ -1,9 +1,9 @@
 """A procedural head: its signed distance, colors and light.
 
 World units, y up, the face looks along +z; the body continues below the frame.
-Everything is symmetric in x but marks, the light and the hair's parting. No
-color depends on the view, as EG3D's decoder sees none. Imports the demo's
-`people` and `shapes`.
+Everything is symmetric in x except marks, light and the hair's part. Colors do
+not depend on the view, because EG3D's decoder does not know it. Imports the
+demo's `people` and `shapes`.
 """
 
 from my3dgen_jax.demo.heads.colors import wall_color

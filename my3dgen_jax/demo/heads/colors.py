@@ -1,4 +1,4 @@
-"""Colors of a person's surface and of the wall, without light; sRGB."""
+"""Unlit colors of a person's surface and of the wall, in sRGB."""
 
 import types
 
@@ -36,7 +36,7 @@ _IRIS = (
 
 
 def wall_color(person: people.Person, points: Array) -> jax.Array:
-  """Color in [-1, 1] of points, [N, 3], on the wall behind one person."""
+  """Colors in [-1, 1] of points, [N, 3], on the wall behind one person."""
   f = people.decode(person)
   base = tinted(
     0.30 + 0.55 * people.share(f.background_value),
@@ -48,12 +48,12 @@ def wall_color(person: people.Person, points: Array) -> jax.Array:
 
 
 def albedo(f: types.SimpleNamespace, point: Point) -> jax.Array:
-  """Color without light, [N, 3]."""
+  """Unlit colors, [N, 3]."""
   parts = parts_of(f, point)
   mirrored = mirror(f, point)
   hair = _hair_color(f, mirrored)
   skin = _skin_color(f, point, mirrored)
-  # Hair thins out towards the skin.
+  # Hair becomes thinner towards the skin.
   result = mixed(skin, hair, ramp(parts.skin - parts.hair, -0.003, 0.003))
   nearest = jnp.minimum(parts.skin, parts.hair)
   for distances, of_part in (
@@ -71,7 +71,7 @@ def albedo(f: types.SimpleNamespace, point: Point) -> jax.Array:
 
 
 def _hair_color(f: types.SimpleNamespace, point: Point) -> jax.Array:
-  """Hair with strands that fall from the crown."""
+  """Colors of hair, with strands that fall from the crown."""
   x, y, z = point
   around = jnp.arctan2(x, z + 0.02)
   strands = wave(58 * around + 2.2 * wave(11 * y + 3 * around)) + 0.6 * wave(
@@ -86,7 +86,7 @@ def _hair_color(f: types.SimpleNamespace, point: Point) -> jax.Array:
 def _skin_color(
   f: types.SimpleNamespace, point: Point, mirrored: Point
 ) -> jax.Array:
-  """Skin with lips, brows, lashes, beard, wrinkles and painted marks."""
+  """Colors of skin, with lips, brows, lashes, beard, wrinkles and marks."""
   x, y, z = mirrored
   tone = skin_tone(f)
   front = ramp(z, 0.05, 0.10)
@@ -113,7 +113,7 @@ def _skin_color(
 
 
 def _eye_color(f: types.SimpleNamespace, point: Point) -> jax.Array:
-  """White, iris, pupil and a painted glint."""
+  """Colors of the eyes: white, iris, pupil and a painted highlight."""
   ex, ey, _ = moved(point, eye_center(f))
   radius = EYE_RADIUS * f.eye_size
   out = jnp.hypot(ex, ey) / radius
@@ -133,7 +133,7 @@ def _eye_color(f: types.SimpleNamespace, point: Point) -> jax.Array:
 
 
 def _clothes_color(f: types.SimpleNamespace, point: Point) -> jax.Array:
-  """Plain cloth with a seam at the collar."""
+  """Colors of plain cloth with a seam at the collar."""
   base = tinted(0.18 + 0.62 * people.share(f.clothes_value), f.clothes_warmth)
   x, y, z = point
   ribs = bump(y + 0.272 - 0.5 * (jnp.hypot(x, z) - 0.09), 0.02)

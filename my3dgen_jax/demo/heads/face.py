@@ -1,6 +1,6 @@
-"""Shape of a head's skin and eyes: distances, and places on the face.
+"""Shape of a head's skin and eyes: distances, and positions on the face.
 
-All functions take what `build` makes of a person, and points that are
+All functions take the result of `build` for a person, and points that are
 mirrored to the +x side.
 """
 
@@ -61,7 +61,7 @@ def bare_face(f: types.SimpleNamespace, point: Point) -> jax.Array:
 def skin_distance(
   f: types.SimpleNamespace, point: Point, side: jax.Array
 ) -> jax.Array:
-  """Everything with the skin's color; `side` is x before mirroring."""
+  """Distance to all parts of the skin's color; `side` is x before mirroring."""
   x, y, z = point
   body = bare_face(f, point)
   brow = capsule(
@@ -118,12 +118,12 @@ def _nose(f: types.SimpleNamespace, point: Point) -> jax.Array:
 
 
 def eye_center(f: types.SimpleNamespace) -> Point:
-  """Center of the eye's ball."""
+  """Center of the eyeball."""
   return f.eye_distance, EYE_HEIGHT, f.eye_z - 0.031
 
 
 def almond(f: types.SimpleNamespace, point: Point) -> jax.Array:
-  """How far a point lies outside the opening of the lids, seen from front."""
+  """Distance of a point outside the opening of the lids, seen from in front."""
   ex = point[0] - f.eye_distance
   ey = point[1] - EYE_HEIGHT - f.eye_tilt * ex
   width = 0.0298 * f.eye_size
@@ -139,23 +139,23 @@ def almond(f: types.SimpleNamespace, point: Point) -> jax.Array:
 def _with_lids(
   f: types.SimpleNamespace, point: Point, body: jax.Array
 ) -> jax.Array:
-  """Adds lids about the eyes and opens them."""
-  centre = eye_center(f)
-  lids = sphere(point, centre, EYE_RADIUS * f.eye_size * 1.14)
+  """Adds lids around the eyes and opens them."""
+  center = eye_center(f)
+  lids = sphere(point, center, EYE_RADIUS * f.eye_size * 1.14)
   body = union(body, lids, 0.012)
-  opening = jnp.maximum(almond(f, point), centre[2] - point[2])
+  opening = jnp.maximum(almond(f, point), center[2] - point[2])
   return without(body, opening, 0.004)
 
 
 def eyes_distance(f: types.SimpleNamespace, point: Point) -> jax.Array:
-  """Distance to the eye's ball."""
+  """Distance to the eyeballs."""
   return sphere(point, eye_center(f), EYE_RADIUS * f.eye_size)
 
 
 def mouth_place(
   f: types.SimpleNamespace, point: Point
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Place along the lips, 1 at a corner; height above them; thickness."""
+  """Position along the lips, 1 at a corner; height above them; thickness."""
   along = jnp.clip(point[0] / f.smile_width, 0, 1.15)
   line = f.mouth_y + (0.019 * f.smile - 0.003) * along * along
   return along, point[1] - line, jnp.maximum(1 - along * along, 0)
@@ -191,7 +191,7 @@ def _with_mouth(
 
 def _ear(f: types.SimpleNamespace, point: Point) -> jax.Array:
   x, y, z = moved(point, (f.skull_width * 0.985, 0.012, -0.012))
-  # Turned out of the side of the head by the share `ear_out`.
+  # Rotated out of the side of the head by the slope `ear_out`.
   x = x + f.ear_out * (z + 0.01)
   size = f.ear_size
   shell = ellipsoid(

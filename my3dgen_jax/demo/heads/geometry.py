@@ -23,15 +23,15 @@ from my3dgen_jax.demo.heads.worn import (
 from my3dgen_jax.demo.shapes import bump, Point, ramp, union
 from my3dgen_jax.types import Array
 
-# Behind every person: the inside of a sphere about the point that the cameras
-# look at, so that a volume can hold it. Its front half is open.
+# The wall behind every person: the inside of a sphere around the cameras'
+# target, so that a volume can contain it. Its front half is open.
 WALL_RADIUS = 0.53
-# Curved shapes are not quite distances: shorter steps never pass a surface.
+# Curved shapes are not exact distances: shorter steps never pass a surface.
 SAFETY = 0.85
 
 
 class Parts(NamedTuple):
-  """Distances to what has a color of its own."""
+  """Distances to the parts with colors of their own."""
 
   skin: jax.Array
   eyes: jax.Array
@@ -44,7 +44,7 @@ def sdf(person: people.Person, points: Array) -> jax.Array:
   """Signed distance to one person.
 
   Args:
-    person: without a batch axis.
+    person: a person without a batch axis.
     points: [N, 3], world units.
 
   Returns: [N], world units, at most the true distance; negative inside.
@@ -61,10 +61,10 @@ def wall_sdf(points: Array) -> jax.Array:
 
 
 def build(person: people.Person) -> types.SimpleNamespace:
-  """What all points of one person share: its traits, and depths of the face.
+  """Computes everything that does not depend on points: traits and face depths.
 
-  Returns: `people.decode`'s names, `marks`, and z of the bare face at
-    the eyes, nose, mouth and brows.
+  Returns: the parameters of `people.decode`, `marks`, and z of the bare face at
+    the eyes, nose and mouth.
   """
   f = people.decode(person)
   f.marks = person.marks
@@ -91,7 +91,7 @@ def split_points(points: Array) -> Point:
 def _face_depths(
   f: types.SimpleNamespace, x: jax.Array, y: jax.Array
 ) -> tuple[jax.Array, ...]:
-  """z of the face without features, seen from the front at (x, y)."""
+  """z of the bare face at (x, y), seen from the front."""
   z = lax.fori_loop(
     0,
     24,
@@ -102,7 +102,7 @@ def _face_depths(
 
 
 def distance(f: types.SimpleNamespace, point: Point) -> jax.Array:
-  """Signed distance to what `build` made."""
+  """Signed distance to a person, given the result of `build`."""
   parts = parts_of(f, point)
   body = union(parts.skin, parts.hair, 0.008)
   others = jnp.minimum(jnp.minimum(parts.eyes, parts.clothes), parts.glasses)
@@ -110,7 +110,7 @@ def distance(f: types.SimpleNamespace, point: Point) -> jax.Array:
 
 
 def mirror(f: types.SimpleNamespace, point: Point) -> Point:
-  """Both halves of the body as the +x one, less what marks displace."""
+  """Mirrors points to the +x side, after undoing the marks' asymmetry."""
   x, y, z = point
   drop, shift = f.marks.asymmetry
   x = x - shift * ramp(y, 0.0, -0.17)
@@ -119,7 +119,7 @@ def mirror(f: types.SimpleNamespace, point: Point) -> Point:
 
 
 def parts_of(f: types.SimpleNamespace, point: Point) -> Parts:
-  """Distances to all parts that have a color of their own."""
+  """Distances to all parts with colors of their own."""
   side = point[0]
   point = mirror(f, point)
   hair = hair_distance(f, point, side)

@@ -1,4 +1,4 @@
-"""Light on a person's surface: what it shows, and which way it faces."""
+"""Light on a person's surface: shaded colors and normals."""
 
 import types
 
@@ -22,8 +22,8 @@ def color(person: people.Person, points: Array) -> jax.Array:
   """Shaded color of points on one person's surface.
 
   Args:
-    person: without a batch axis.
-    points: [N, 3], world units; where sdf is about 0.
+    person: a person without a batch axis.
+    points: [N, 3], points on the surface, world units.
 
   Returns: [N, 3] in [-1, 1].
   """
@@ -41,14 +41,14 @@ def _light(f: types.SimpleNamespace) -> jax.Array:
 def _look_around(
   f: types.SimpleNamespace, point: Point, light: jax.Array
 ) -> tuple[Point, jax.Array, jax.Array]:
-  """What the distance says about surface points.
+  """Normals, ambient occlusion and shadows of surface points.
 
-  One loop for all its taps keeps compilation short: four for the direction
-  in which it grows, three along that for ambient occlusion, five towards the
+  A single loop for all taps of the distance keeps compilation short: four for
+  its gradient, three along the normal for ambient occlusion, five towards the
   light for a soft shadow.
 
-  Returns: the normal; how much sky and how much of the light a point sees,
-    both [N] in [0, 1].
+  Returns: the normal; visibility of the sky and of the light, both [N] in
+    [0, 1].
   """
   corners = jnp.array(
     [[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], jnp.float32
@@ -56,7 +56,7 @@ def _look_around(
   reach = jnp.array([0.014, 0.035, 0.080, 0.018, 0.040, 0.075, 0.125, 0.190])
 
   def seen(i, d, looks):
-    """What tap i adds, whose distance is d."""
+    """Adds tap i, with distance d."""
     gradient, sky, sun = looks
     gradient = tuple(
       g + jnp.where(i < 4, corners[jnp.clip(i, 0, 3), k] * d, 0)
@@ -69,7 +69,7 @@ def _look_around(
     return gradient, sky, sun
 
   def tap(i, state):
-    # Adding the tap before lets XLA compute the body once for all results.
+    # Adding the previous tap lets XLA compute the body once for all results.
     looks = seen(i - 1, *state)
     step, corner = reach[jnp.maximum(i - 4, 0)], corners[jnp.minimum(i, 3)]
     d = distance(
@@ -102,29 +102,29 @@ def _normalized(point: Point) -> Point:
 
 
 def shaded(f: types.SimpleNamespace, point: Point) -> jax.Array:
-  """Color in [-1, 1], [N, 3], of surface points of what `build` made."""
+  """Colors in [-1, 1], [N, 3], of surface points, for the result of `build`."""
   return with_normals(f, point)[0]
 
 
 def with_normals(
   f: types.SimpleNamespace, point: Point
 ) -> tuple[jax.Array, jax.Array]:
-  """Color and outward normals, both [N, 3], of surface points."""
+  """Colors and outward normals, both [N, 3], of surface points."""
   light = _light(f)
   normal, sky, sun = _look_around(f, point, light)
   facing = sum(n * light[k] for k, n in enumerate(normal))
-  # Light wraps around skin, red the farthest: a cheap look of its depth.
+  # Light wraps around skin, red the farthest: cheap subsurface scattering.
   wrap = jnp.array([0.42, 0.30, 0.25])
   key = jnp.clip((facing[:, None] + wrap) / (1 + wrap), 0, 1)
   key = key * (0.25 + 0.75 * sun[:, None])
   warm = 1 + f.light_warmth * jnp.array([1.0, 0.0, -1.0])
   fill = sky * (0.72 + 0.28 * normal[1])
-  # A half vector to a viewer in front, wherever the camera is.
+  # The half vector to a viewer in front, independent of the camera.
   half = light + jnp.array([0.0, 0.0, 1.0])
   half = half / jnp.linalg.norm(half)
   gloss = jnp.clip(sum(n * half[k] for k, n in enumerate(normal)), 0, 1)
   strength = f.light_strength
-  # Display gamma as 2: a square and a root, which are cheap.
+  # A display gamma of 2 needs only a square and a square root.
   lit = 1.45 * strength * warm * key + 1.25 * (1 - strength) * fill[:, None]
   linear = albedo(f, point) ** 2 * lit
   linear = linear + (0.05 * strength * gloss**24 * sun)[:, None]

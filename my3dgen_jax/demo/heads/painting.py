@@ -1,4 +1,4 @@
-"""What is painted on the skin: lips, brows, lashes, wrinkles and marks."""
+"""Paints the skin: lips, brows, lashes, wrinkles and marks."""
 
 import types
 
@@ -16,7 +16,7 @@ from my3dgen_jax.demo.shapes import bump, Point, ramp, wave
 
 
 def wrinkles(f: types.SimpleNamespace, point: Point) -> jax.Array:
-  """Share of light lost in wrinkles: forehead, corners of the eyes, folds."""
+  """Share of light lost in wrinkles of the forehead, eye corners and folds."""
   x, y, _ = point
   waves = 0.5 + 0.5 * wave(300 * (y + 0.6 * x * x) + wave(40 * x))
   forehead = waves**3 * bump(y - 0.135, 0.032) * bump(x, 0.085)
@@ -104,7 +104,7 @@ def with_brows(
 def with_marks(
   f: types.SimpleNamespace, point: Point, result: jax.Array, front: jax.Array
 ) -> jax.Array:
-  """Freckles, birthmark, scar and mole, in this order."""
+  """Paints freckles, birthmark, scar and mole, in this order."""
   x, y, _ = point
   marks = f.marks
   tone = skin_tone(f)
@@ -147,7 +147,7 @@ def with_marks(
 def _dots(
   x: jax.Array, y: jax.Array, cell: float, phase: jax.Array
 ) -> jax.Array:
-  """Round dots in [0, 1], one at a random place of each square of a grid."""
+  """Round dots in [0, 1], one at a random position in each square of a grid."""
   u, v = x / cell, y / cell
   column, row = jnp.floor(u), jnp.floor(v)
 

@@ -1,4 +1,4 @@
-"""Tones of skin and hair, and how colors are mixed; sRGB in [0, 1]."""
+"""Tones of skin and hair, and mixing of colors; sRGB in [0, 1]."""
 
 import types
 
@@ -29,7 +29,7 @@ _HAIR = (
 def pick(
   ramp_colors: tuple[tuple[float, ...], ...], share: chex.Numeric
 ) -> jax.Array:
-  """A color at `share` in [0, 1] along a row of colors, [3]."""
+  """The interpolated color, [3], at `share` in [0, 1] along a row of colors."""
   table = jnp.asarray(ramp_colors)
   places = jnp.linspace(0, 1, len(ramp_colors))
   return jnp.stack([jnp.interp(share, places, table[:, i]) for i in range(3)])
@@ -38,10 +38,10 @@ def pick(
 def tinted(
   value: jax.Array, warmth: jax.Array, green: chex.Numeric = 0.0
 ) -> jax.Array:
-  """A color, [3], of a brightness in (0, 1); tints are shares of it.
+  """A color, [3], of a brightness in (0, 1), with tints as shares of it.
 
-  Linear in its tints: a circle of hues would be harder to learn for a prior,
-  and nobody is known by it.
+  It is linear in the tints: a circle of hues would be harder to learn for a
+  prior, and does not identify anyone.
   """
   tint = warmth * jnp.array([1.0, -0.1, -0.9]) + green * jnp.array(
     [-0.6, 1.0, -0.4]
@@ -62,10 +62,10 @@ def skin_tone(f: types.SimpleNamespace) -> jax.Array:
 
 def hair_tone(f: types.SimpleNamespace) -> jax.Array:
   """The hair's color, [3]."""
-  # Dark skin and dark hair mostly go together.
+  # Dark skin mostly occurs with dark hair.
   share = people.share(0.8 * f.hair_tone + 0.6 * f.skin_tone + 0.1)
   tone = pick(_HAIR, share)
   red = ramp(f.hair_red - jnp.maximum(f.skin_tone, 0), 0.7, 2.0)
   tone = tone * (1 + red * jnp.array([0.45, -0.05, -0.35]))
-  grey = ramp(f.age, 0.55, 0.92)
-  return tone + grey * (0.68 - 0.12 * share - tone)
+  gray = ramp(f.age, 0.55, 0.92)
+  return tone + gray * (0.68 - 0.12 * share - tone)

@@ -1,4 +1,4 @@
-"""Shape of what a head wears: hair, clothes and glasses.
+"""Shape of hair, clothes and glasses.
 
 All functions take points that are mirrored to the +x side.
 """
@@ -24,17 +24,17 @@ from my3dgen_jax.demo.shapes import (
 def hair_distance(
   f: types.SimpleNamespace, point: Point, side: jax.Array
 ) -> jax.Array:
-  """A cap that leaves the face free, and long hair at the sides.
+  """Distance to a cap of hair around the face, and long hair at the sides.
 
   Args:
     f: result of `build`.
-    point: mirrored.
-    side: x before mirroring; a parting lets one side hang lower.
+    point: mirrored points.
+    side: x before mirroring; with a part, one side hangs lower.
   """
   x, y, z = point
   volume = 0.015 + 0.005 * f.hair_volume + 0.008 * f.curls
   thick = volume * f.scalp - 0.012 * (1 - f.scalp)
-  # Locks: shallow, so that distances stay distances.
+  # Locks are shallow, so that distances remain valid.
   straight = 0.0018 * wave(75 * x + 5 * wave(13 * y)) * ramp(y, 0.20, 0.08)
   locks = f.scalp * (
     straight + f.curls * (0.0040 * curl_knobs(point) - straight)
@@ -49,7 +49,7 @@ def hair_distance(
     (0.128, 0.150, 0.155),
   )
   cap = without(cap, free + 0.002 * wave(190 * x + 40 * y), 0.016)
-  # The neck is free of a cap's lower half.
+  # The cap's lower half does not cover the neck.
   cap = without(cap, y + 0.045 - 0.35 * (z + 0.05), 0.03)
   bottom = 0.05 - 0.33 * f.curtain - 0.02 * f.hair_length
   radius = length(
@@ -70,7 +70,7 @@ def hair_distance(
 
 
 def curl_knobs(point: Point) -> jax.Array:
-  """Knobs in [-1, 1] all over."""
+  """A pattern of curls, in [-1, 1]."""
   x, y, z = point
   return (
     wave(95 * x + 2 * wave(50 * z))
@@ -80,14 +80,14 @@ def curl_knobs(point: Point) -> jax.Array:
 
 
 def clothes_distance(point: Point) -> jax.Array:
-  """Shoulders, and a collar about the neck."""
+  """Distance to shoulders and a collar around the neck."""
   torso = ellipsoid(point, (0, -0.46, -0.06), (0.36, 0.19, 0.15))
   collar = capsule(point, (0, -0.272, -0.045), (0, -0.40, -0.055), 0.087, 0.115)
   return union(torso, collar, 0.07)
 
 
 def glasses_distance(f: types.SimpleNamespace, point: Point) -> jax.Array:
-  """Rims, bridge and temples; far away where there are none."""
+  """Distance to rims, bridge and temples; large for people without glasses."""
   strength, half_height, _ = f.marks.glasses
   x, y, z = point
   plane = f.eye_z + 0.019 - 1.6 * x * x

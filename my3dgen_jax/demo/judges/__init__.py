@@ -1,4 +1,4 @@
-"""Judges of the demo: what each learns, from what, and how good it is.
+"""Judges of the demo: their training tasks, targets and quality.
 
 Imports the demo's `people`, `gallery` and `attributes`; `train_networks`
 trains them.

@@ -1,4 +1,4 @@
-"""Photos a little changed, so that networks do not learn them by heart."""
+"""Augmentation of photos, so that networks do not memorize them."""
 
 import chex
 import jax
@@ -6,14 +6,14 @@ import jax.numpy as jnp
 
 from my3dgen_jax.types import Array
 
-_SHIFT = 4  # pixels, at most
+_SHIFT = 4  # largest shift, pixels
 
 
 def augmented(key: chex.PRNGKey, images: Array) -> jax.Array:
-  """Photos a little moved, blurred, brighter or darker; never mirrored.
+  """Shifts, blurs, brightens or darkens photos slightly; never mirrors them.
 
   Args:
-    key: PRNG key.
+    key: the PRNG key.
     images: [N, S, S, 3] uint8.
 
   Returns: [N, S, S, 3] in [-1, 1].
@@ -39,7 +39,7 @@ def augmented(key: chex.PRNGKey, images: Array) -> jax.Array:
 
 
 def _blurred(x: jax.Array) -> jax.Array:
-  """Binomial weights over three pixels along each side."""
+  """Blurs with binomial weights over three pixels along each axis."""
   for axis in (1, 2):
     width = [(0, 0)] * x.ndim
     width[axis] = (1, 1)

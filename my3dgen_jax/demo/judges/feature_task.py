@@ -1,4 +1,4 @@
-"""How old, does it smile, and the rest: the features' training."""
+"""The training task of the feature network: smile, age and all other traits."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from my3dgen_jax.demo.judges.task import Task
 
 
 def feature_task(config: NetworksConfig, photos: gallery.Gallery) -> Task:
-  """The training of features that tell everything about a photo.
+  """The training of features that predict all parameters of a photo.
 
   Args:
     config: the training's settings.
@@ -33,7 +33,7 @@ def feature_task(config: NetworksConfig, photos: gallery.Gallery) -> Task:
     error = jnp.square(jax.nn.sigmoid(found[:, :first]) - targets[:, :first])
     logits, has = found[:, last:], targets[:, last:]
     terms = {
-      # A share's variance is 1 / 12.
+      # The variance of a uniform share is 1 / 12.
       "attributes": 12 * jnp.mean(error),
       "parameters": jnp.mean(
         jnp.square(found[:, first:last] - targets[:, first:last])

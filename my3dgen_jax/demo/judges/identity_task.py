@@ -1,4 +1,4 @@
-"""Who is it: the identity network's training, with ArcFace's margin.
+"""The training task of the identity network, with ArcFace's margin.
 
 Source of the margin: Deng et al., "ArcFace: Additive Angular Margin Loss for
 Deep Face Recognition", CVPR 2019, equation 3.
@@ -18,11 +18,11 @@ from my3dgen_jax.types import Array
 
 IDENTITY = "ir_se_small"
 
-_WARM_UP = 0.4  # of the steps, until the margin is whole
+_WARM_UP = 0.4  # share of the steps until the margin is reached
 
 
 def identity_task(config: NetworksConfig, photos: gallery.Gallery) -> Task:
-  """The training of the identity network, a class for each person and twin.
+  """The training of the identity network, with a class per person and twin.
 
   Args:
     config: the training's settings.
@@ -72,20 +72,20 @@ def identity_task(config: NetworksConfig, photos: gallery.Gallery) -> Task:
 def margin_loss(
   cosines: Array, labels: Array, *, margin: chex.Numeric, scale: float
 ) -> jax.Array:
-  """ArcFace's loss, a mean.
+  """ArcFace's loss, averaged over samples.
 
   Args:
-    cosines: [N, classes], of embeddings and classes' centers.
-    labels: [N], the right classes.
-    margin: added to the angle to the right class, radians.
-    scale: factor of the cosines.
+    cosines: [N, classes], cosines between embeddings and class centers.
+    labels: [N], the correct classes.
+    margin: angle added to the angle of the correct class, radians.
+    scale: factor on the cosines.
   """
   right = jax.nn.one_hot(labels, cosines.shape[-1], dtype=bool)
   cosine = jnp.sum(jnp.where(right, cosines, 0), -1)
   # The sine's gradient is infinite at an angle of 0.
   sine = jnp.sqrt(jnp.maximum(1 - jnp.square(cosine), 1e-6))
   moved = cosine * jnp.cos(margin) - sine * jnp.sin(margin)
-  # Beyond pi - margin the cosine would rise again.
+  # Beyond pi - margin, the cosine would increase again.
   moved = jnp.where(
     cosine > -jnp.cos(margin), moved, cosine - margin * jnp.sin(margin)
   )

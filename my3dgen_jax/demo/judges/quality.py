@@ -1,4 +1,4 @@
-"""How good the judges are, on people whom none of them has seen."""
+"""Quality of the judges, on held-out people."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ from my3dgen_jax.demo import attributes, gallery, people
 from my3dgen_jax.losses import identity
 from my3dgen_jax.types import Array
 
-_AT_ONCE = 32  # photos that are measured by one call
+_AT_ONCE = 32  # photos measured by one call
 
 
 def measure(
@@ -21,13 +21,14 @@ def measure(
   """Measures networks on photos.
 
   Args:
-    folder: folder with `train_networks.FOLDERS`.
+    folder: folder that contains `train_networks.FOLDERS`.
     galleries: galleries of twins, and of kinds of marks.
 
-  Returns: plain data. Areas under the curve: "auc_people", photos of one
-    person against those of two; "auc_twins", likewise for two who differ in
-    marks alone; "auc_kinds", likewise for one kind of mark or none. Smile and
-    age: root mean squared error of the share, and correlation.
+  Returns: plain data. Areas under the ROC curve: "auc_people" for photos of the
+    same person against different people; "auc_twins" for the same person
+    against a twin, who differs only in marks; "auc_kinds" for one kind of mark
+    against none. Smile and age: root mean squared error of the share, and
+    correlation.
   Raises: CheckpointError: weights cannot be read.
   """
   folder = pathlib.Path(folder)
@@ -56,7 +57,7 @@ def measure(
 
 
 def _in_parts(function: Callable[[jax.Array], Any], images: np.ndarray) -> Any:
-  """A function of images in [-1, 1] of all uint8 ones, a part at a time."""
+  """Applies a function of images in [-1, 1] to uint8 images, in batches."""
   function = jax.jit(lambda part, function=function: function(part))
   count = images.shape[0]
   filled = np.resize(np.arange(count), -(-count // _AT_ONCE) * _AT_ONCE)
@@ -70,14 +71,14 @@ def _in_parts(function: Callable[[jax.Array], Any], images: np.ndarray) -> Any:
 def identity_quality(
   embeddings: Array, photos: gallery.Gallery
 ) -> dict[str, float]:
-  """How well people, and twins, are told apart.
+  """Measures how well people, and twins, are told apart.
 
   Args:
     embeddings: [N, features], of unit length.
     photos: photos of twins.
 
-  Returns: "auc_people" and "auc_twins", see `measure`; the mean cosine of
-    pairs of each.
+  Returns: "auc_people" and "auc_twins", see `measure`; and the mean cosines of
+    each kind of pair.
   """
   cosines, same, owner = _pairs(embeddings, photos)
   twins = owner & ~same
@@ -93,11 +94,11 @@ def identity_quality(
 def kinds_quality(
   embeddings: Array, photos: gallery.Gallery
 ) -> dict[str, float]:
-  """`identity_quality`'s "auc_twins" for each kind of mark.
+  """ "auc_twins" of `identity_quality`, for each kind of mark.
 
   Args:
     embeddings: [N, features], of unit length.
-    photos: photos of kinds.
+    photos: photos of kinds of marks.
   """
   variant = photos.label % (1 + len(people.MARKS))
   result = {}
@@ -114,7 +115,7 @@ def kinds_quality(
 def _pairs(
   embeddings: np.ndarray, photos: gallery.Gallery
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Cosines of all pairs of photos; same variant?; same identity vector?"""
+  """All pairs of photos: cosine, whether same variant, and same identity."""
   first, second = np.triu_indices(len(embeddings), 1)
   cosines = (embeddings @ embeddings.T)[first, second]
   return (
@@ -125,7 +126,7 @@ def _pairs(
 
 
 def area_under_curve(high: Array, low: Array) -> float:
-  """How often one of `high` exceeds one of `low`; ties count half."""
+  """How often a number of `high` exceeds one of `low`; ties count half."""
   ordered = np.sort(low)
   below = (
     np.searchsorted(ordered, high, "left")

@@ -1,4 +1,4 @@
-"""Settings of the judges' training, and the photos that they ask for."""
+"""Settings of the judges' training, and the photos that they need."""
 
 import dataclasses
 
@@ -7,33 +7,51 @@ import jax
 from my3dgen_jax.config import check_numbers, ConfigError, setting
 from my3dgen_jax.demo import gallery
 
-_TEST_SUPERSAMPLING = 2  # as albums have it
+_TEST_SUPERSAMPLING = 2  # as in albums
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworksConfig:
-  """How the judges are trained."""
+  """Training of the judges."""
 
-  people: int = setting(1000, "People to learn from, each with a twin.")
-  photos: int = setting(4, "Photos of each.")
-  resolution: int = setting(128, "Side of a photo, pixels.")
-  supersampling: int = setting(1, "Rays a pixel along each side, in training.")
-  batch: int = setting(64, "Photos a step, shared by the devices.")
-  identity_steps: int = setting(800, "Steps of the identity network.")
-  identity_rate: float = setting(0.004, "Its peak learning rate.")
-  margin: float = setting(0.3, "ArcFace's margin, radians.")
-  scale: float = setting(20.0, "ArcFace's scale of cosines.")
-  feature_steps: int = setting(600, "Steps of the features.")
-  feature_rate: float = setting(0.002, "Their peak learning rate.")
-  test_people: int = setting(100, "People to measure with, with twins.")
-  test_kinds_people: int = setting(16, "People to measure marks with.")
-  test_photos: int = setting(4, "Photos of each.")
-  save_every: int = setting(100, "Steps between saved states.")
-  log_every: int = setting(25, "Steps between logged ones.")
-  seed: int = setting(0, "Seed of weights and people.")
+  people: int = setting(
+    1000, "Number of training people, each with a twin, >= 1."
+  )
+  photos: int = setting(4, "Photos per training person, >= 2.")
+  resolution: int = setting(
+    128, "Side of a photo, pixels; times the supersampling, a multiple of 8."
+  )
+  supersampling: int = setting(
+    1, "Rays per pixel along each side, in training photos, >= 1."
+  )
+  batch: int = setting(64, "Photos per step, over all devices, >= 1.")
+  identity_steps: int = setting(
+    800, "Optimizer steps of the identity network, >= 1."
+  )
+  identity_rate: float = setting(
+    0.004, "Peak learning rate of the identity network, > 0."
+  )
+  margin: float = setting(0.3, "ArcFace's margin, radians, >= 0.")
+  scale: float = setting(20.0, "ArcFace's scale of cosines, > 0.")
+  feature_steps: int = setting(
+    600, "Optimizer steps of the feature network, >= 1."
+  )
+  feature_rate: float = setting(
+    0.002, "Peak learning rate of the feature network, > 0."
+  )
+  test_people: int = setting(
+    100, "Number of test people, each with a twin, >= 2."
+  )
+  test_kinds_people: int = setting(
+    16, "Number of test people to compare kinds of marks on, >= 1."
+  )
+  test_photos: int = setting(4, "Photos per test person, >= 2.")
+  save_every: int = setting(100, "Steps between saved states, >= 1.")
+  log_every: int = setting(25, "Steps between log lines, >= 1.")
+  seed: int = setting(0, "Seed of the weights and people, >= 0.")
 
   def validate(self) -> "NetworksConfig":
-    """Checks every field; raises ConfigError that names it."""
+    """Checks every field; raises ConfigError that names the invalid one."""
     check_numbers(self, may_be_zero=("margin", "seed"))
     for name in ("photos", "test_photos", "test_people"):
       if getattr(self, name) < 2:
@@ -42,23 +60,24 @@ class NetworksConfig:
         )
     if self.resolution * self.supersampling % 8:
       raise ConfigError(
-        f"resolution: times the supersampling expected a "
-        f"multiple of 8, got {self.resolution}"
+        "resolution: expected a multiple of 8 after multiplication by "
+        f"supersampling = {self.supersampling}, got {self.resolution}"
       )
     if self.batch % jax.local_device_count():
       raise ConfigError(
-        f"batch: expected a multiple of the devices, "
+        "batch: expected a multiple of the number of devices, "
         f"{jax.local_device_count()}, got {self.batch}"
       )
     if self.batch > self.plan.size:
       raise ConfigError(
-        f"batch: expected at most all {self.plan.size} photos, got {self.batch}"
+        f"batch: expected at most {self.plan.size}, the number of photos, got "
+        f"{self.batch}"
       )
     return self
 
   @property
   def plan(self) -> gallery.Plan:
-    """The photos to learn from."""
+    """The training photos."""
     return gallery.Plan(
       people=self.people,
       photos=self.photos,
@@ -69,7 +88,7 @@ class NetworksConfig:
 
   @property
   def test_plans(self) -> tuple[gallery.Plan, gallery.Plan]:
-    """The photos to measure with: of twins, and of kinds of marks."""
+    """The test photos: of twins, and of each kind of mark."""
     test = dataclasses.replace(
       self.plan,
       people=self.test_people,

@@ -1,4 +1,4 @@
-"""What people are, in numbers that networks learn."""
+"""Training targets: the traits of people as numbers."""
 
 import jax
 import jax.numpy as jnp
@@ -7,14 +7,14 @@ import numpy as np
 from my3dgen_jax.demo import attributes, people
 from my3dgen_jax.types import Array
 
-_SQUASH = 2.2  # where `people.decode` squashes parameters
+_SQUASH = 2.2  # bound at which `people.decode` squashes parameters
 
 
 def traits_of(person: people.Person) -> np.ndarray:
-  """What makes each of N people different from others, [N, M], standardised.
+  """Standardized traits that distinguish N people, [N, M].
 
   Args:
-    person: N people; their `photo` does not count.
+    person: N people; their `photo` is ignored.
   """
   traits = np.concatenate(
     [
@@ -24,15 +24,15 @@ def traits_of(person: people.Person) -> np.ndarray:
     axis=-1,
   )
   spread = traits.std(axis=0)
-  # Of a few people, none may have a kind of mark.
+  # Among few people, a kind of mark may not occur.
   return (traits - traits.mean(axis=0)) / np.where(spread > 0, spread, 1)
 
 
 def targets_of(person: people.Person) -> jax.Array:
-  """What features learn about people, [N, M] about normal or in [0, 1].
+  """Targets of the feature network, [N, M], about normal or in [0, 1].
 
-  Returns: shares of smile and age, all other parameters as `people.decode`
-    squashes them, and which kinds of marks there are.
+  Returns: shares of smile and age, all other parameters, squashed as by
+    `people.decode`, and whether there is each kind of mark.
   """
   has = jnp.stack(
     [

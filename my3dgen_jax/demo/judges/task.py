@@ -1,4 +1,4 @@
-"""What one of the trainings learns."""
+"""A training task."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,14 +11,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-  """One of the two trainings.
+  """One of the two training tasks.
 
   Attributes:
-    name: name of its state's folder.
-    steps: how many.
+    name: name of the task, and of its state's folder.
+    steps: number of steps.
     rate: peak learning rate.
-    init: variables to begin with, from a key: "params" and "batch_stats".
-    targets: [N, ...] of all photos.
+    init: function from a PRNG key to initial "params" and "batch_stats".
+    targets: [N, ...], targets of all photos.
     loss: function of variables, images, targets and the share of steps done;
       returns the loss, and (new batch_stats, terms to log).
   """

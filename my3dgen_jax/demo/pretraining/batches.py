@@ -1,4 +1,4 @@
-"""People that a step learns from: points of them, and pictures."""
+"""Training batches of people: points and pictures."""
 
 import functools
 from typing import Any
@@ -14,12 +14,12 @@ from my3dgen_jax.types import Array
 
 @flax.struct.dataclass
 class Batch:
-  """People and what is known of them.
+  """People with their points and pictures.
 
   Attributes:
     z: [N, z_dim].
-    field: points of each, [N, M, ...].
-    c: [N, 25], cameras; None: no pictures.
+    field: points of each person, [N, M, ...].
+    c: [N, 25], camera labels; None: no pictures.
     rendering: pictures from these cameras, or None.
   """
 
@@ -36,10 +36,10 @@ def draw_batch(
   """Draws people without marks.
 
   Args:
-    keys: [N], each of a person and all about it.
+    keys: [N], one key per person.
     num_points: points per person.
-    side: side of a whole picture, pixels; 0: none.
-    part: side of what is seen of it; less than 1: crops anywhere in it.
+    side: side of a whole picture, pixels; 0: no pictures.
+    part: side of the crops, as a share; 1: whole pictures.
   """
   keys = jax.vmap(lambda key: jax.random.split(key, 5))(keys).T
   person = jax.vmap(lambda key: people.sample_person(key, kinds=()))(keys[0])
@@ -67,12 +67,13 @@ def draw_batch(
 
 
 def cropped(c: Array, corner: Array, part: float) -> jax.Array:
-  """Labels of cameras that see a square of what others see.
+  """Labels of cameras that see a square crop of other cameras' images.
 
   Args:
-    c: [N, 25], labels of those others.
-    corner: [N, 2], x and y of the square's first corner, shares of a side.
-    part: its side, a share.
+    c: [N, 25], labels of the other cameras.
+    corner: [N, 2], x and y of the square's top left corner, as shares of a
+      side.
+    part: side of the square, as a share.
   """
   cam2world, intrinsics = cameras.unpack_label(c)
   moved = intrinsics.at[:, :2, 2].add(-corner)

@@ -1,4 +1,4 @@
-"""Losses of the prior: of points of space, and of pictures."""
+"""Losses of the prior, on points in space and on pictures."""
 
 import jax
 import jax.numpy as jnp
@@ -8,16 +8,16 @@ from my3dgen_jax.losses.reconstruction import block_means
 from my3dgen_jax.ops.resize import resize_bilinear
 from my3dgen_jax.types import Array, Network, RenderOutput
 
-_DENSITY_SCALE = 10.0  # of errors of raw density that are large
+_DENSITY_SCALE = 10.0  # error of raw density above which the loss is linear
 
 
 def point_loss(
   generator: Network, planes: Array, field: points.FieldPoints
 ) -> jax.Array:
-  """How far density and color are off at points, a mean."""
+  """Mean error of density and color at points."""
   found = generator(planes, field.points, method="query")
   error = jnp.abs(found.sigma[..., 0] - field.density) / _DENSITY_SCALE
-  # Far inside and far outside it does not matter by how much.
+  # Far inside and far outside, the exact value does not matter.
   density = jnp.mean(jnp.where(error < 1, jnp.square(error), 2 * error - 1))
   color = found.rgb[..., :3] * 2 - 1 - field.color
   visible = field.weight[..., None]
@@ -29,12 +29,12 @@ def point_loss(
 def image_loss(
   output: RenderOutput, rendering: render.Rendering, margin: float = 0
 ) -> jax.Array:
-  """How far pictures are off: pixels, edges, and coarser versions.
+  """Error of pictures and depth: pixels, edges, and coarser versions.
 
   Args:
     output: the generator's output.
-    rendering: what it should be.
-    margin: share of the final image's side that does not count.
+    rendering: the target.
+    margin: share of the final image's side to ignore at each border.
   """
   photo = rendering.image
   small = resize_bilinear(photo, *output.image_raw.shape[1:3])
@@ -49,7 +49,7 @@ def image_loss(
 
 
 def _picture_distance(x: Array, y: Array) -> jax.Array:
-  """Charbonnier's distance, of edges too, at three scales."""
+  """Charbonnier distance of pixels and edges, at three scales."""
   smooth = lambda difference: jnp.mean(jnp.sqrt(jnp.square(difference) + 1e-4))
   total = 0.5 * jnp.mean(jnp.square(x - y))
   for _ in range(3):

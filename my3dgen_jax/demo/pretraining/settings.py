@@ -10,25 +10,44 @@ from my3dgen_jax.config import check_numbers, ConfigError, setting
 
 @dataclasses.dataclass(frozen=True)
 class PretrainConfig:
-  """How the prior is trained."""
+  """Training of the prior."""
 
-  point_steps: int = setting(3000, "Steps on points of space.")
-  crop_steps: int = setting(30_000, "Steps on crops and points.")
-  image_steps: int = setting(6000, "Steps on whole pictures and points.")
-  people: int = setting(4, "People a step, shared by the devices.")
-  points: int = setting(2560, "Points a person, a multiple of 5.")
-  point_rate: float = setting(0.02, "Peak learning rate on points.")
-  crop_rate: float = setting(0.01, "Peak learning rate on crops.")
-  image_rate: float = setting(0.002, "Peak learning rate on pictures.")
-  point_weight: float = setting(0.1, "Weight of points beside pictures.")
-  average: float = setting(0.999, "Decay of the average of the weights.")
-  w_samples: int = setting(20_000, "Samples for the mean of W.")
-  save_every: int = setting(500, "Steps between saved states and sheets.")
-  log_every: int = setting(50, "Steps between logged ones.")
-  seed: int = setting(0, "Seed of weights and people.")
+  point_steps: int = setting(
+    3000, "Optimizer steps of the first stage, on points in space, >= 0."
+  )
+  crop_steps: int = setting(
+    30_000, "Optimizer steps of the second stage, on crops and points, >= 0."
+  )
+  image_steps: int = setting(
+    6000,
+    "Optimizer steps of the last stage, on whole pictures and points, >= 0.",
+  )
+  people: int = setting(4, "People per step, over all devices, >= 1.")
+  points: int = setting(2560, "Points per person, a multiple of 5.")
+  point_rate: float = setting(
+    0.02, "Peak learning rate of the first stage, > 0."
+  )
+  crop_rate: float = setting(
+    0.01, "Peak learning rate of the second stage, > 0."
+  )
+  image_rate: float = setting(
+    0.002, "Peak learning rate of the last stage, > 0."
+  )
+  point_weight: float = setting(
+    0.1, "Weight of the loss on points, relative to pictures, >= 0."
+  )
+  average: float = setting(
+    0.999, "Decay rate of the weights' running average, in [0, 1)."
+  )
+  w_samples: int = setting(
+    20_000, "Samples to estimate the mean of W from, >= 1."
+  )
+  save_every: int = setting(500, "Steps between saved states and sheets, >= 1.")
+  log_every: int = setting(50, "Steps between log lines, >= 1.")
+  seed: int = setting(0, "Seed of the weights and people, >= 0.")
 
   def validate(self) -> "PretrainConfig":
-    """Checks every field; raises ConfigError that names it."""
+    """Checks every field; raises ConfigError that names the invalid one."""
     check_numbers(
       self,
       may_be_zero=(
@@ -44,7 +63,7 @@ class PretrainConfig:
       raise ConfigError(f"points: expected a multiple of 5, got {self.points}")
     if self.people % jax.local_device_count():
       raise ConfigError(
-        f"people: expected a multiple of the devices, "
+        "people: expected a multiple of the number of devices, "
         f"{jax.local_device_count()}, got {self.people}"
       )
     return self
@@ -55,12 +74,12 @@ class PretrainConfig:
 
 
 class Stage(NamedTuple):
-  """What some steps learn from.
+  """A stage of the training.
 
   Attributes:
-    steps: how many.
+    steps: number of steps.
     rate: peak learning rate.
-    part: side of what a picture shows of the frame; 0: no pictures.
+    part: side of the crop, as a share of the frame's; 0: no pictures.
   """
 
   steps: int
@@ -69,7 +88,7 @@ class Stage(NamedTuple):
 
 
 def stages_of(config: PretrainConfig) -> tuple[Stage, ...]:
-  """Points of space, crops, then whole pictures."""
+  """The stages: points in space, crops, then whole pictures."""
   return (
     Stage(config.point_steps, config.point_rate, 0),
     Stage(config.crop_steps, config.crop_rate, 0.5),

@@ -1,4 +1,4 @@
-"""Flags of people's runs, which rows of a manifest can override."""
+"""Flags of people's runs; rows of a manifest can override them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -94,7 +94,7 @@ class PeopleFlags:
         )
       if name not in self._columns:
         raise FlagError(
-          f"{row.where}, column {name}: is not a flag of a person's run; "
+          f"{row.where}, column {name}: not a flag of a person's run; "
           "my3dgen fleet --help lists the flags"
         )
       try:
@@ -126,10 +126,12 @@ class PeopleFlags:
     )
     if not config.album and demo is None:
       raise FlagError(
-        "has neither photos nor an album; fill one of these columns"
+        "has neither photos nor an album; fill in one of these columns"
       )
     if not config.checkpoint and demo is None:
-      raise FlagError("--checkpoint is missing")
+      raise FlagError(
+        "--checkpoint is missing: the folder of the pretrained generator"
+      )
     whole = config
     if demo is not None:  # no paths of this machine: workers have theirs
       whole = with_demo_person(

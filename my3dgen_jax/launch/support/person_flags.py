@@ -15,7 +15,8 @@ _RUN = cli.string("run", None, "Folder of a personalize run.")
 _CHECKPOINT = cli.string(
   "checkpoint",
   None,
-  "Folder of the run's base generator, if it has moved; or a bare base to use.",
+  "Folder of the base generator: for --bank, or without a person; for --run "
+  "only if it has moved.",
 )
 _BANK = cli.string(
   "bank", None, "Folder of a bank of adapters, instead of --run; see --person."
@@ -35,8 +36,8 @@ _IDENTITY = cli.string(
 _ENCODER = cli.string(
   "encoder",
   None,
-  "Folder of an encoder for the base; default: the run's, or the one beside the "
-  "base; empty: none.",
+  "Folder of an encoder for the base generator; default: the run's, or the one "
+  "beside the base; empty: none.",
 )
 _OUT = cli.string("out", None, "Folder to write.")
 _DEVICES = cli.integer(

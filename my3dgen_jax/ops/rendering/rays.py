@@ -9,11 +9,11 @@ from my3dgen_jax.types import Array, Rays
 
 
 def generate_rays(cam2world: Array, intrinsics: Array, resolution: int) -> Rays:
-  """Rays through the pixel centres of a square image.
+  """Rays through the pixel centers of a square image.
 
   Args:
     cam2world: [N, 4, 4].
-    intrinsics: [N, 3, 3], normalised by the image size.
+    intrinsics: [N, 3, 3], normalized by the image size.
     resolution: S, pixels along a side.
 
   Returns: Rays of M = S * S, row-major.

@@ -42,7 +42,7 @@ def stratified_depths(
 
 
 def midpoints(values: Array) -> jax.Array:
-  """Means of neighbours, [..., D] -> [..., D - 1]."""
+  """Means of neighbors, [..., D] -> [..., D - 1]."""
   return (values[..., :-1] + values[..., 1:]) / 2
 
 

@@ -314,9 +314,9 @@ class EvaluateTest(parameterized.TestCase):
 
   def test_bad_input(self):
     find = lambda *places: runs.find_people(places)
-    with self.assertRaisesRegex(UserError, "nowhere: expected a run"):
+    with self.assertRaisesRegex(UserError, "nowhere: contains no run"):
       find(self.folder / "nowhere")
-    with self.assertRaisesRegex(UserError, "two people are called 'one'"):
+    with self.assertRaisesRegex(UserError, "two people are named 'one'"):
       find(self.people / "one", self.people / "one")
     with self.assertRaisesRegex(UserError, "tables: .*, got 7"):
       self.evaluate("one", tables=("7",))
@@ -406,7 +406,7 @@ class EvaluateTest(parameterized.TestCase):
   @parameterized.parameters(
     ([], 2, "--out is missing"),
     (["--out=o"], 2, "--runs is missing"),
-    (["--out=o", "--runs=nowhere"], 1, "nowhere: expected a run"),
+    (["--out=o", "--runs=nowhere"], 1, "nowhere: contains no run"),
     (["--out=o", "--runs=one", "--tables=7"], 1, "tables: expected some"),
     (["--out=o", "--runs=one", "--identity=x"], 1, "x holds no weights"),
     (["--out=o", "--runs=one", "--tables=4"], 1, "--directions"),

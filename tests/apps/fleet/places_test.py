@@ -67,7 +67,7 @@ class PlaceTest(parameterized.TestCase):
         mock.patch.object(type(store), "find", return_value=listing),
         mock.patch.object(type(store), "cat_file", return_value=b"bad"),
         self.assertRaisesRegex(
-          UserError, "escaped.txt', a name that leads out"
+          UserError, "escaped.txt', a name that points outside"
         ),
       ):
         Place(url).fetch(root / "a/b/c/d")

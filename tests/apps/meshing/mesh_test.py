@@ -172,8 +172,8 @@ class SurfaceTest(parameterized.TestCase):
   @parameterized.parameters(
     (
       dict(level=1e4),
-      r"level: there is no surface at 10000: the density "
-      r"lies between -\d",
+      r"level: there is no surface at 10000; choose a density "
+      r"between -\d",
     ),
     (dict(level=float("nan")), "level: expected a finite number"),
     (dict(resolution=7), "resolution: expected a whole number >= 8"),

@@ -278,7 +278,7 @@ class FilesTest(parameterized.TestCase):
     self.assertIn("trainedAlgorithmicMedia", str(Image.open(picture).info))
 
   @parameterized.parameters(
-    (dict(texture=2048), "head.ply", "texture: .ply files cannot hold one"),
+    (dict(texture=2048), "head.ply", "texture: not supported for .ply"),
     (dict(texture=2048), "head.stl", "write .glb or .obj, or leave it out"),
     (dict(texture=2048), "head.mrc", "texture: .mrc files"),
     (dict(texture=10**9), "head.glb", "texture: expected .* <= 8192"),

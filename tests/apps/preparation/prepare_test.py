@@ -622,7 +622,7 @@ class PrepareTest(parameterized.TestCase):
     place.write_text(json.dumps({"me.png": [[5, 5]] * 5}))
     with self.assertRaisesRegex(UserError, "no photo is left"):
       self.prepare(detections=str(place))
-    self.assertIn("all in one place", self.report()["me.png"]["reason"])
+    self.assertIn("in the same place", self.report()["me.png"]["reason"])
 
   @parameterized.parameters("beside", "folder", "json")
   def test_cats(self, kind):

@@ -71,8 +71,8 @@ class CameraPathsTest(parameterized.TestCase):
     near[1, [3, 7, 11]] *= 0.8
     with self.assertRaisesRegex(
       UserError,
-      r"frame 1: the camera is 2\.1\d+ "
-      r"from the middle, expected 2\.55 to 3; .*cut",
+      r"frame 1: the camera's distance from the center is 2\.1\d+, "
+      r"expected 2\.55 to 3; .*cut",
     ):
       self.read(near.tolist())
     with self.assertRaisesRegex(UserError, "^focal: .*path.json have their"):
@@ -138,7 +138,7 @@ class CameraPathsTest(parameterized.TestCase):
 
   @parameterized.parameters(
     ("{", "is not valid JSON"),
-    ("3", "holds no camera labels"),
+    ("3", "has no camera labels"),
     ([], "expected 1 to"),
     ([[1.0] * 24], r"frame 0.*expected 25 numbers"),
     ([[0.0] * 25], "frame 0.*rigid"),

@@ -132,7 +132,7 @@ class ShotsTest(parameterized.TestCase):
         self.one, scenes.find(self.one, ["0", "1"]), frames=3, spherical=False
       )
       with self.assertRaisesRegex(
-        UserError, "dolly.json holds 2 cameras, the way has 3 frames"
+        UserError, "dolly.json has 2 cameras, but the video 3 frames"
       ):
         self.find(way, camera=str(path))
     self.assertEqual(shot.frames[0], "photo01_dolly_0000")

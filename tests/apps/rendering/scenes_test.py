@@ -207,9 +207,9 @@ class ScenesTest(parameterized.TestCase):
     self.assertEqual([row[1].generator is base for row in rows], [True, False])
 
   def test_bad_names(self):
-    with self.assertRaisesRegex(UserError, "latents: there is none of 'x'"):
+    with self.assertRaisesRegex(UserError, "latents: unknown photo 'x'"):
       scenes.find(self.one, ["x"])
-    with self.assertRaisesRegex(UserError, "latents: 'photo00' comes twice"):
+    with self.assertRaisesRegex(UserError, "latents: 'photo00' appears twice"):
       scenes.find(self.one, ["0", "photo00.png"])
     with self.assertRaisesRegex(UserError, "latents: .*at least two, got 1"):
       scenes.way(

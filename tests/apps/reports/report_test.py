@@ -146,10 +146,10 @@ class ReportTest(parameterized.TestCase):
     words = check_page(self.page.read_text(encoding="utf-8")).words
     command = r"launch\.share --run=run --latents=(photo\d\d\.png) --out="
     self.assertRegex(words, command)
-    self.assertNotIn("page of its own", words)
+    self.assertNotIn("separate page", words)
     (self.page.parent / "head.html").write_bytes(b"page")
     page = self.write().read_text()
-    self.assertIn('<a href="head.html">The head as a page of its own</a>', page)
+    self.assertIn('<a href="head.html">The head as a separate page</a>', page)
 
   def test_without_ffmpeg_it_is_a_picture_that_moves(self):
     with mock.patch.dict("sys.modules", {"imageio_ffmpeg": None}):
@@ -177,10 +177,10 @@ class ReportTest(parameterized.TestCase):
     run_folder.write_json(self.run_folder / "config.json", config)
     lines = []
     page = check_page(self.write(log=lines.append).read_text())
-    self.assertIn("kept nothing but means", page.words)
+    self.assertIn("stored only means", page.words)
     self.assertNotIn("svg", page.tags)
     self.assertLen(page.images, COUNT - 3)
-    self.assertRegex(lines[0], "the report is without photos: .*nowhere")
+    self.assertRegex(lines[0], "the report has no photos: .*nowhere")
 
   def test_a_log_that_a_kill_has_cut(self):
     with open(self.run_folder / "metrics.jsonl", "a", encoding="utf-8") as log:
@@ -193,8 +193,7 @@ class ReportTest(parameterized.TestCase):
   def test_an_unfinished_run_has_none(self):
     (self.run_folder / "summary.json").unlink()
     with self.assertRaisesRegex(
-      CheckpointError,
-      "summary.json: missing; the run is not finished: personalize --resume",
+      CheckpointError, "summary.json: missing, as the run is not finished"
     ):
       self.write()
     for damaged in (
@@ -203,7 +202,7 @@ class ReportTest(parameterized.TestCase):
       {**self.summary, "each": {"photo00.png": 1}},
     ):
       run_folder.write_json(self.run_folder / "summary.json", damaged)
-      with self.assertRaisesRegex(CheckpointError, "is not the summary"):
+      with self.assertRaisesRegex(CheckpointError, "not the summary"):
         self.write()
 
   def test_a_failure_leaves_the_old_page(self):

@@ -126,7 +126,7 @@ class DoorTest(absltest.TestCase):
     connections.check_guarded(self.serve(True), "127.0.0.1")
 
   def test_an_open_door_is_noticed(self):
-    with self.assertRaisesRegex(UserError, "lets everybody in"):
+    with self.assertRaisesRegex(UserError, "bypasses the viewer"):
       connections.check_guarded(self.serve(False), "127.0.0.1")
 
 

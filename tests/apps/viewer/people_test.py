@@ -78,12 +78,14 @@ class PeopleTest(absltest.TestCase):
     self.assertEqual(People([], of_bank=["bob"], **options).names(), ["bob"])
     with self.assertRaisesRegex(UserError, "no person 'carl'"):
       People([], of_bank=["carl"], **options)
-    with self.assertRaisesRegex(UserError, "does not say where.*--checkpoint"):
+    with self.assertRaisesRegex(
+      UserError, "needs its base generator.*--checkpoint"
+    ):
       People([], bank=bank.folder)
-    with self.assertRaisesRegex(UserError, "person: names people of a bank"):
+    with self.assertRaisesRegex(UserError, "--person needs a bank"):
       People([self.ann], of_bank=["bob"])
     with mock.patch.object(people_lib, "_MOST_CHOICES", 1):
-      with self.assertRaisesRegex(UserError, "holds 2 people, .* --person=ANN"):
+      with self.assertRaisesRegex(UserError, "has 2 people, .* --person=ANN"):
         People([], **options)
     # A run of the same name, which is shown first.
     banks.add(bank, [self.ann], banks.AddConfig(), names=["lora"])
@@ -203,14 +205,14 @@ class PeopleTest(absltest.TestCase):
     empty = self.root / "empty"
     empty.mkdir()
     for places, message in (
-      ([self.root / "nowhere"], "no such run"),
-      ([empty], "holds no run"),
+      ([self.root / "nowhere"], "nowhere: does not exist"),
+      ([empty], "contains neither a run"),
       ([], "--run"),
     ):
       with self.assertRaisesRegex(UserError, message):
         People(places)
     # A generator's folder has a config.json, too.
-    with self.assertRaisesRegex(UserError, "holds no run"):
+    with self.assertRaisesRegex(UserError, "contains neither a run"):
       People([self.base])
 
   def test_one_that_is_named_twice(self):
@@ -241,7 +243,7 @@ class PeopleTest(absltest.TestCase):
     with mock.patch.object(
       pathlib.Path, "is_file", side_effect=PermissionError(13, "no")
     ):
-      with self.assertRaisesRegex(UserError, "holds no run"):
+      with self.assertRaisesRegex(UserError, "contains neither a run"):
         People([self.root / "runs"])
 
   def test_short_names(self):

@@ -105,7 +105,7 @@ class ServerTest(absltest.TestCase):
     self.assertEqual(address, f"http://127.0.0.1:{first.port}")
     second, address, lines = self.start(port=first.port)
     self.assertGreater(second.port, first.port)
-    self.assertIn(f"port {first.port} is in use; taking {second.port}", lines)
+    self.assertIn(f"port {first.port} is in use; using {second.port}", lines)
     self.assertIn(str(second.port), address)
     self.assertIn("zoe", " ".join(second.people.names()))
     self.assertEqual(self.get(second).status, 200)

@@ -30,7 +30,9 @@ class ServingTest(parameterized.TestCase):
       mock.patch.object(webbrowser, "open") as opened,
     ):
       serving.serve(viewer, stop, open_browser=warns)
-    self.assertEqual(out.getvalue(), "open http://x:1 (Ctrl-C ends it)\n")
+    self.assertEqual(
+      out.getvalue(), "open http://x:1 (Ctrl-C stops the viewer)\n"
+    )
     self.assertEqual("--token admits" in err.getvalue(), warns)
     self.assertEqual(opened.call_count, int(warns))
     viewer.stop.assert_called_once_with()

@@ -142,7 +142,7 @@ class PanelTest(absltest.TestCase):
     self.assertTrue(line.visible)
     self.assertRegex(
       line.content,
-      r"^The \d photos .*\(cosine\): Smile 0\.\d\d; untick for all",
+      r"^The \d photos .*\(cosine\): Smile 0\.\d\d; uncheck to apply all",
     )
     controls._edits["smile"].value = 1.0
     kept = self.requests[-1].ws
@@ -171,7 +171,7 @@ class PanelTest(absltest.TestCase):
     own = self.window._shown.own
     np.testing.assert_array_equal(self.requests[-1].c, own.anchors.c[0])
     self.window._controls._start.value = "a seed"
-    with self.assertRaisesRegex(UserError, "choose a photo"):
+    with self.assertRaisesRegex(UserError, "only photos have a camera"):
       self.window._to_photo()
 
   def test_saving(self):

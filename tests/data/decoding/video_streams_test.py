@@ -195,7 +195,7 @@ class VideoStreamsTest(parameterized.TestCase):
 
   def test_sound_alone(self):
     self.ffmpeg("-f", "lavfi", "-i", "sine=d=0.2", str(self.path))
-    with self.assertRaisesRegex(UserError, "holds no moving images"):
+    with self.assertRaisesRegex(UserError, "contains no video"):
       self.first()
 
   def test_dolby_vision_and_unknown_codecs(self):

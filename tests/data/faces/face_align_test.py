@@ -94,7 +94,7 @@ class AlignTest(parameterized.TestCase):
   @parameterized.parameters(
     (np.zeros((4, 2)), r"expected 5 points \[5, 2\], got \[4, 2\]"),
     (np.full((5, 2), np.nan), "NaN"),
-    (np.full((5, 2), 7.0), "all in one place"),
+    (np.full((5, 2), 7.0), "in the same place"),
   )
   def test_no_face(self, points, message):
     with self.assertRaisesRegex(UserError, message):

@@ -180,7 +180,7 @@ class FilesTest(parameterized.TestCase):
 
   @parameterized.parameters(
     ("3", "expected a list of faces"),
-    ("[{}]", 'a face without "points"'),
+    ("[{}]", 'a face has no "points"'),
     ("[[1, 2]]", r"points: expected .* \[5, 2\]"),
     ('[["x", 2]]', "points: expected"),
     (

@@ -204,7 +204,7 @@ class RecognitionFaceTest(parameterized.TestCase):
       np.testing.assert_allclose(centre / weight.sum(), (px, py), atol=0.5)
 
   def test_no_face(self):
-    with self.assertRaisesRegex(UserError, "all in one place"):
+    with self.assertRaisesRegex(UserError, "in the same place"):
       photo_quality.recognition_face(
         np.zeros((9, 9, 3), np.uint8), np.full((5, 2), 4.0)
       )

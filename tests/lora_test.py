@@ -12,15 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 from absl.testing import absltest, parameterized
+from flax.traverse_util import flatten_dict
 
 from my3dgen_jax import Generator, lora, LoraConfig, preset
 from my3dgen_jax.apps import describe
 from my3dgen_jax.errors import CheckpointError, UserError
+from my3dgen_jax.models import adapter
 from my3dgen_jax.ops import convolution, low_rank, upfirdn2d
 from my3dgen_jax.types import LowRank
 from tests.support import golden
 from tests.support.tiny import random_variables, TINY
 
+_COMPILED = "/jax/core/compile/backend_compile_duration"
 LAYOUTS = ("kernel", "rank", "original")
 
 
@@ -77,6 +80,31 @@ class AdapterTest(parameterized.TestCase):
       lora.merge_into_params(self.base, fresh, config)["params"],
       self.base["params"],
     )
+
+  @parameterized.parameters(*LAYOUTS)
+  def test_numbers_of_each_variable_are_its_own_keys(self, layout):
+    """In few programs, and traced: as if each had been drawn by itself."""
+    config, key = LoraConfig(rank=5, conv_rank=layout), jax.random.key(7)
+    lora.init(key, TINY, LoraConfig(rank=6, conv_rank=layout))
+    compiled = []
+    listen = lambda name, *_, **__: compiled.append(name)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+      found = lora.init(key, TINY, config)
+    finally:
+      jax.monitoring.unregister_event_duration_listener(listen)
+    self.assertLessEqual(compiled.count(_COMPILED), 1)
+    traced = jax.jit(lambda key: lora.init(key, TINY, config))(key)
+    chex.assert_trees_all_equal(found, traced)
+    leaves = flatten_dict(found)
+    self.assertNotEmpty([path for path in leaves if path[-1] == "lora_a"])
+    for one, (path, leaf) in zip(
+      jax.random.split(key, len(leaves)), leaves.items()
+    ):
+      self.assertIsInstance(leaf, jax.Array)
+      np.testing.assert_array_equal(
+        leaf, adapter.initial_value(one, path[-1], leaf.shape)
+      )
 
   @parameterized.product(layout=LAYOUTS)
   def test_merged_equals_unmerged(self, layout):

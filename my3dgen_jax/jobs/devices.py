@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from my3dgen_jax.errors import UserError
@@ -213,8 +212,10 @@ def _without_stdout() -> Iterator[None]:
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
   """Copies arrays to every device, [...] to [D, ...]."""
-  return scatter(
-    jax.tree.map(lambda leaf: jnp.stack([leaf] * len(devices)), tree), devices
+  # NumPy's copies, as JAX would compile a program for each shape.
+  return jax.tree.map(
+    lambda leaf: scatter(np.stack([np.asarray(leaf)] * len(devices)), devices),
+    tree,
   )
 
 

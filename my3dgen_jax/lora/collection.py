@@ -48,12 +48,11 @@ def init(
   leaves = flatten_dict(abstract(config.validate(), lora_config.validate()))
   if not leaves:
     raise ConfigError(f"lora.targets: {lora_config.targets} match no layer")
-  keys = jax.random.split(key, len(leaves))
   return unflatten_dict(
-    {
-      path: adapter.initial_value(key, path[-1], leaf.shape)
-      for key, (path, leaf) in zip(keys, leaves.items())
-    }
+    adapter.initial_values(
+      jax.random.split(key, len(leaves)),
+      {path: leaf.shape for path, leaf in leaves.items()},
+    )
   )
 
 

@@ -8,6 +8,7 @@ parameters, which are not modified:
 """
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ from flax.traverse_util import flatten_dict
 
 from my3dgen_jax.config import LoraConfig
 from my3dgen_jax.errors import UserError
-from my3dgen_jax.types import LayerDelta, LayerWeights, LowRank
+from my3dgen_jax.types import Array, LayerDelta, LayerWeights, LowRank
 
 COLLECTION = "lora"
 PAIR = ("lora_a", "lora_b")
@@ -84,10 +85,62 @@ def initial_value(
   """
   if name != "lora_a":
     return jnp.zeros(shape, jnp.float32)
-  bound = math.prod(shape[:-1]) ** -0.5
+  bound = _bound(shape)
   return jax.random.uniform(
     key, shape, jnp.float32, minval=-bound, maxval=bound
   )
+
+
+def initial_values(
+  keys: chex.PRNGKey, wanted: Mapping[Path, tuple[int, ...]]
+) -> dict[Path, jax.Array]:
+  """The numbers of `initial_value` for many variables, from one program.
+
+  Each shape would otherwise be a program of its own, and to compile them takes
+  longer than many steps of tuning.
+
+  Args:
+    keys: [L] PRNG keys, one per variable.
+    wanted: the L variables' shapes, by path.
+  """
+  drawn = {
+    path: shape for path, shape in wanted.items() if path[-1] == "lora_a"
+  }
+  rows = [i for i, path in enumerate(wanted) if path in drawn]
+  numbers = _draw(
+    keys,
+    np.array(rows, np.int32),
+    np.array([_bound(shape) for shape in drawn.values()], np.float32),
+    size=max(map(math.prod, drawn.values()), default=0),
+  )
+  zeros, finished = jnp.zeros, jnp.asarray
+  if not isinstance(numbers, jax.core.Tracer):
+    # NumPy slices, and `device_put` copies, without compiling.
+    numbers, zeros, finished = np.asarray(numbers), np.zeros, jax.device_put
+  values = {path: zeros(shape, np.float32) for path, shape in wanted.items()}
+  for row, (path, shape) in enumerate(drawn.items()):
+    values[path] = numbers[row, : math.prod(shape)].reshape(shape)
+  return {path: finished(value) for path, value in values.items()}
+
+
+def _bound(shape: tuple[int, ...]) -> float:
+  return math.prod(shape[:-1]) ** -0.5
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _draw(
+  keys: chex.PRNGKey, rows: Array, bounds: Array, *, size: int
+) -> jax.Array:
+  """Uniform numbers of each row's key: [L, size].
+
+  Threefry's number at a position depends on the key and the position alone, so
+  that a shorter draw by the same key is the start of a longer one.
+  """
+  return jax.vmap(
+    lambda key, bound: jax.random.uniform(
+      key, (size,), jnp.float32, minval=-bound, maxval=bound
+    )
+  )(keys[rows], bounds)
 
 
 def shapes(tree: Any) -> dict[Path, tuple[int, ...]]:

@@ -28,6 +28,21 @@ class DevicesTest(absltest.TestCase):
       devices.first(devices.scatter(tree, two))["a"], [0, 1, 2]
     )
 
+  def test_copies_compile_nothing(self):
+    two, compiled = devices.local_devices(2), []
+    tree = {
+      "host": np.ones((3, 17), np.float32),
+      "device": jax.device_put(np.ones((19, 3), np.float32)),
+    }
+    listen = lambda name, *_, **__: compiled.append(name)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+      found = devices.replicate(tree, two)
+    finally:
+      jax.monitoring.unregister_event_duration_listener(listen)
+    self.assertEmpty(compiled)
+    self.assertEqual(found["device"].shape, (2, 19, 3))
+
   def test_one_compilation(self):
     two = devices.local_devices(2)
     calls = []

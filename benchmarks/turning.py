@@ -1,6 +1,6 @@
 """Measures the time per frame of a turning head, and what kept planes save.
 
-    python -m benchmarks.turning [--preset ffhqrebalanced512-128]
+    python -m benchmarks.turning --preset=ffhqrebalanced512-128
 
 The head turns by ±0.35 rad; of its 120 frames, which all cost the same, some
 are timed. "planes kept" is `apps.rendering.frames.render_frames` with a

@@ -91,7 +91,8 @@ def main():
       rows.append(large)
       psnr = -10 * np.log10(((shown - wanted) ** 2).mean((1, 2, 3)))
       print(
-        f"{content}: {path.stat().st_size / 1e6:.2f} MB; PSNR {_words(psnr, 1)} "
+        f"{content}: {path.stat().st_size / 1e6:.2f} MB; PSNR "
+        f"{_words(psnr, 1)} "
         f"dB; LPIPS to image {_words(distance(large, image), 4)}; "
         f"{speed:.1f} pictures/s at 256 x 256; no requests, no console messages"
       )

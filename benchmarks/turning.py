@@ -85,8 +85,8 @@ def main():
         f"{config.neural_rendering_resolution}² rays, one frame at a time, "
         f"float32, random weights; medians of {_RUNS.value} times {_BLOCK} "
         "frames, alternating between the two. Without kept planes, a frame "
-        f"takes {statistics.median(ratios):.2f} times as long ({min(ratios):.2f} "
-        f"to {max(ratios):.2f}).",
+        f"takes {statistics.median(ratios):.2f} times as long "
+        f"({min(ratios):.2f} to {max(ratios):.2f}).",
         f"{os.getloadavg()[1]:.1f} processes were running at the time; if that "
         "is more than one, rely on the ratio, not on the times.",
         report.machine() + ".",

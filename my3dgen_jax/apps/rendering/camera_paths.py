@@ -56,7 +56,7 @@ def label(
   Args:
     config: the average camera's settings.
     yaw: [...], radians from the front, see `ops.cameras.look_at`.
-    pitch: [...], radians, likewise.
+    pitch: [...], radians from the front, see `ops.cameras.look_at`.
     radius: [...], distance from the world's origin; None: the average one.
     focal: [...], focal length in image sizes.
 

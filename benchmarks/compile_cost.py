@@ -1,6 +1,6 @@
 """Measures what programs cost to compile for a GPU, on a machine without one.
 
-    python -m benchmarks.compile_cost [--programs=tuning,projection] [--batch=4]
+    python -m benchmarks.compile_cost --programs=tuning,projection --batch=4
 
 XLA compiles to machine code for a device that is only described, which needs
 the CUDA build of JAX (pip install -r requirements.txt) and JAX_PLATFORMS=cpu,

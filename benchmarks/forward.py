@@ -1,6 +1,6 @@
 """Measures the time of one image, and of each part of the generator.
 
-python -m benchmarks.forward [--preset ffhqrebalanced512-128]
+python -m benchmarks.forward --preset=ffhqrebalanced512-128
 """
 
 import dataclasses

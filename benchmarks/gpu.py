@@ -1,6 +1,6 @@
 """Runs all measurements that need a GPU, unattended, in under eight minutes.
 
-    make bench-gpu            # or python -m benchmarks.gpu [--budget=480]
+    make bench-gpu            # or python -m benchmarks.gpu --budget=480
     python -m benchmarks.gpu --peer='python3 original.py'   # with another's
 
 Prints each result at once and updates gpu.json (--json), so that an interrupted

@@ -1,6 +1,6 @@
 """Measures the accuracy and the speed of TF32 and bfloat16 against float32.
 
-python -m benchmarks.precision [--preset ffhqrebalanced512-128]
+python -m benchmarks.precision --preset=ffhqrebalanced512-128
 """
 
 import dataclasses

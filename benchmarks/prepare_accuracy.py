@@ -61,7 +61,7 @@ _NOISE = 3.0, 0.03  # typical errors of a label: degrees, world units
 
 
 class Crop(NamedTuple):
-  """A labeled crop: pixels, label, faces found in it and in its mirror image."""
+  """A labeled crop: pixels, label, faces in it and in its mirror image."""
 
   image: np.ndarray
   c: np.ndarray

@@ -1,6 +1,6 @@
 """Measures the time and memory of one tuning step.
 
-    python -m benchmarks.tuning [--preset ffhqrebalanced512-128] [--mode full]
+    python -m benchmarks.tuning --preset=ffhqrebalanced512-128 --mode=full
 
 Weights are random, which cost the same as trained ones.
 """

@@ -1,6 +1,6 @@
 """Measures the time per frame of a turning head, and what kept planes save.
 
-    python -m benchmarks.turning [--preset ffhqrebalanced512-128]
+    python -m benchmarks.turning --preset=ffhqrebalanced512-128
 
 The head turns by ±0.35 rad; of its 120 frames, which all cost the same, some
 are timed. "planes kept" is `apps.rendering.frames.render_frames` with a
@@ -85,8 +85,8 @@ def main():
         f"{config.neural_rendering_resolution}² rays, one frame at a time, "
         f"float32, random weights; medians of {_RUNS.value} times {_BLOCK} "
         "frames, alternating between the two. Without kept planes, a frame "
-        f"takes {statistics.median(ratios):.2f} times as long ({min(ratios):.2f} "
-        f"to {max(ratios):.2f}).",
+        f"takes {statistics.median(ratios):.2f} times as long "
+        f"({min(ratios):.2f} to {max(ratios):.2f}).",
         f"{os.getloadavg()[1]:.1f} processes were running at the time; if that "
         "is more than one, rely on the ratio, not on the times.",
         report.machine() + ".",

@@ -128,7 +128,7 @@ def verify(bank: lora_lib.Bank) -> list[str]:
     print(f"error: {fault.line}", file=sys.stderr)
   if faults:
     raise CheckpointError(faults[-1].line)
-  return [f"{bank.folder}: all {len(bank)} people are as they were added"]
+  return [f"{bank.folder}: all {len(bank)} people are intact"]
 
 
 def damaged(bank: lora_lib.Bank) -> list[str]:

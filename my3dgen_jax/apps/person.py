@@ -57,7 +57,7 @@ class Person:
     lpips: the LPIPS network, or None, e.g. if the run's folder of it is gone.
     lpips_digest: digest of LPIPS's weights, or "".
     photos: the run's photos: part, names, digests.
-    identity: the identity network, or None, likewise.
+    identity: the identity network, or None.
     settings: the run's settings; empty for a bare base.
     is_demo: whether the base is the demo's, which knows no real people.
     find_encoder: loads the base's encoder, or returns None; called when needed.
@@ -249,7 +249,8 @@ def load_person(
       the person's anchors.
     lpips: folder of LPIPS's weights; None: the run's if it is still there, see
       `Person.need_lpips`.
-    identity: folder of the identity network, likewise, see `Person.reference`.
+    identity: folder of the identity network; None: the run's if it is still
+      there, see `Person.reference`.
     encoder: encoder folder of `train_encoder`; None: the run's, or the one
       beside the base, if it belongs to it; "": none.
     devices: the devices to use; none: all.

@@ -36,7 +36,7 @@ def scrub_adapter(path: pathlib.Path, *, log: Callable[[str], None] = print):
     return
   with replacing(path) as file:
     file.write(tensor_files.encode(tensors, clean))
-  log(f"{path}: paths taken out of {', '.join(changed)}")
+  log(f"{path}: removed paths from {', '.join(changed)}")
 
 
 def scrub_run(folder: pathlib.Path, *, log: Callable[[str], None] = print):
@@ -58,7 +58,7 @@ def scrub_run(folder: pathlib.Path, *, log: Callable[[str], None] = print):
       target = path.with_name(f"{match[1]}.{match[2]}")
       if not target.exists():
         path.rename(target)
-        log(f"{path}: is {target.name} now, without the machine's name")
+        log(f"{path}: renamed to {target.name}, without the machine's name")
   log(
     f"{folder}: config.json and run.flags keep their paths, which --resume "
     "needs; do not share them"

@@ -98,7 +98,7 @@ class ShareConfig:
 
   @property
   def fit(self) -> SplatsConfig:
-    """How splats are made: of all that is seen, from where the head turns to."""
+    """Settings of the splats: with background, for all allowed cameras."""
     views = ViewsConfig()
     return SplatsConfig(
       splats=self.splats,

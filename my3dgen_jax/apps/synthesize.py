@@ -218,7 +218,7 @@ def write_samples(
     }
     run_folder.write_json(out / SUMMARY_FILE, summary)
   log(
-    f"{len(numbers)} pictures, {len(there)} of them there before"
+    f"{len(numbers)} pictures, of which {len(there)} already existed"
     + ("" if found is None else f": id_sim {summary['id_sim']['mean']:.3f}")
   )
   return summary

@@ -147,7 +147,7 @@ def fit(
       counts the same, however large its change.
     rank: largest number of directions of A per layer; layers where A is no
       longer than that stay as they are.
-    rank_b: likewise for B; 0: B stays each person's own.
+    rank_b: the same for B; 0: each person keeps their own B.
     base: see `Basis`.
 
   Raises: UserError: there are no people, or they have different layouts.

@@ -24,7 +24,7 @@ Padding = tuple[tuple[int, int], tuple[int, int]]
 # Images of up to this many pixels are computed as rows of a matrix product on
 # an accelerator: one shape less to autotune, three times over.
 _FEW_PIXELS = 16
-_NARROW = 64  # XLA's kernel gradient is fast on a CPU up to so many channels
+_NARROW = 64  # largest channel count with a fast XLA kernel gradient on a CPU
 
 
 def conv2d(

@@ -10,8 +10,8 @@ from jax import lax
 from my3dgen_jax.tracing.platforms import by_platform, is_symbolic
 from my3dgen_jax.types import Array
 
-# Up to so many rows a sum of scaled rows is as fast as a product on a GPU:
-# the large operand, the matrix, is read once in either case.
+# Up to this number of rows, a sum of scaled rows is as fast as a product on a
+# GPU: both read the large operand, the matrix, once.
 _FEW_ROWS = 32
 
 

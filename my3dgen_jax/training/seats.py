@@ -87,7 +87,7 @@ def batch(
 ) -> TuningBatch:
   """The photos of everyone's next step, laid out over devices and parts.
 
-  Each process reads only the photos of its own devices.
+  Each process reads only the photos for its own devices.
 
   Args:
     seats: the seats, at least one in use; free ones get another's photos.

@@ -411,7 +411,7 @@ class BadInputTest(Case):
       "intact photos must", small, dataclasses.replace(larger, intact=True)
     )
     large = self.album(np.zeros((2, 80, 80, 3), np.uint8), name="large")
-    self.assert_refused("large: .*80 pixels.*makes 64", large)
+    self.assert_refused("large: .*80 pixels.*images 64", large)
     self.assert_refused("album: .*or a factor", self.album(), larger)
 
   @parameterized.parameters(

@@ -41,7 +41,7 @@ class ScrubTest(absltest.TestCase):
     )
     lines = []
     scrub.scrub_run(self.run, log=lines.append)
-    self.assertIn("paths taken out of settings", lines[0])
+    self.assertIn("removed paths from settings", lines[0])
     after = lora.load(self.adapter)
     chex.assert_trees_all_equal(after.lora, before.lora)
     self.assertEqual(after.metadata["format"], "1")

@@ -39,7 +39,7 @@ class EditConfig:
   )
   strengths: tuple[float, ...] = setting(
     (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0),
-    "Strengths of the edit, one column each, in the unit given by --unit.",
+    "Strengths of the edit, in the unit given by --unit.",
     low=-1000,
     high=1000,
   )

@@ -117,7 +117,7 @@ def one_photo(
   )
   place = path.with_name(stem(path.name) + MASK_SUFFIX)
   mask = None
-  # A label makes `me_with_mask.png` a photo of its own.
+  # With a label, `me_with_mask.png` is a photo, not a mask.
   if place.exists() and dataset_json.normal_name(place.name) not in labels:
     mask = File(str(place), lambda: open(place, "rb"))
   album = Album.from_photos(

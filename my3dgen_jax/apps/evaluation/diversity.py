@@ -29,7 +29,7 @@ def lpips_diversity(
   Args:
     lpips: the network.
     shown: images [H, W, 3] in [-1, 1].
-    photos: likewise; images are grouped by their nearest photo.
+    photos: [H, W, 3] in [-1, 1]; images are grouped by their nearest photo.
     stop: request to stop, checked between comparisons.
 
   Returns: "diversity", and "groups", the count of groups of three or more

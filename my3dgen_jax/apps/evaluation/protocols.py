@@ -189,7 +189,7 @@ def reprojection(
 def _inverted(
   subject: Subject, protocol: Protocol, seed: int, config: invert.InvertConfig
 ) -> dict[str, float]:
-  # Each generator projects the photos anew, even if latents are stored.
+  # Each generator projects the photos itself, even if latents are stored.
   photos = subject.chosen(protocol.photos).without_latents()
   rows = []
   for i, (photo, one) in enumerate(

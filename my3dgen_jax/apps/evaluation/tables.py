@@ -61,7 +61,7 @@ class Estimate(NamedTuple):
   Attributes:
     mean: mean of the known values.
     low: lower end of the confidence interval, NaN for one person.
-    high: upper end, likewise.
+    high: upper end of the confidence interval, NaN for one person.
     count: count of people.
   """
 

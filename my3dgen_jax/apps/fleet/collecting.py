@@ -33,7 +33,7 @@ def collect(storage: str | os.PathLike, states: Iterable[State]) -> list[State]:
       copied here and back.
     states: states of any people; those of people added record it, or give in
       `reason` why the bank refused them. If the bank they record is gone, all
-      who are done are added anew.
+      who are done are added again.
 
   Returns: the states that changed.
   Raises: OSError; UserError: the bank itself cannot be used.

@@ -165,7 +165,7 @@ class _Fleet:
     return list(self._states.values())
 
   def _begin(self, known: Mapping[str, State]) -> list[Person]:
-    """Compares the manifest with the storage; returns the people to make."""
+    """Compares the manifest with the storage; returns those to make."""
     missing = []
     for person in self._people.values():
       state = known.get(person.id)
@@ -202,7 +202,7 @@ class _Fleet:
       group=self._config.group,
       retries=self._config.retries,
     )
-    self._log(f"{len(missing)} people to make, {workers} workers")
+    self._log(f"{len(missing)} people to personalize, {workers} workers")
     deadline = None
     while not self._queue.is_over:
       if deadline is None and (self._stopped or stop.signal is not None):
@@ -295,7 +295,7 @@ class _Fleet:
     self._places.pop(worker, None)
     person, again = self._queue.lost(worker)
     if not event.replaced:
-      self._log(f"worker {worker} does not start ({why}); giving it up")
+      self._log(f"worker {worker} does not start ({why}); no further attempts")
     elif person is None:
       self._log(f"worker {worker} died ({why}); replacing it")
     if person is None:
@@ -318,7 +318,7 @@ class _Fleet:
     self._log(f"{state.id}: {text}{detail} ({over} of {len(self._states)})")
 
   def _collect(self, states):
-    """Fills the bank; a failure to do so stops no one's work."""
+    """Fills the bank; a failure to do so stops no worker."""
     try:
       for state in collecting.collect(self._config.out, list(states)):
         self._store.save(state)

@@ -9,7 +9,10 @@ import numpy as np
 from my3dgen_jax.data.faces import cat_face, landmarks
 from my3dgen_jax.errors import UserError
 
-_MIRRORED = "left and right seem swapped: left is the left of the picture, not of the head"
+_MIRRORED = (
+  "left and right seem swapped: left is the left of the picture, "
+  "not of the head"
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -105,7 +105,7 @@ class Shared:
 
     Args:
       config: the settings, as for `load`.
-      shelf: the shelf, likewise.
+      shelf: the shelf, as for `load`.
 
     Raises: UserError: bad input, as `personalize` does.
     """

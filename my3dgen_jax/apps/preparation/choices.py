@@ -82,8 +82,8 @@ def choose_faces(
   if other and other >= _RIVAL * mine.sum():
     log(
       f"another person is in {other} photos, the album's in {mine.sum()}:"
-      " check kept.png for the right one; if it is wrong, add photos "
-      "of the right one or remove some of the other"
+      " check kept.png; if it shows the wrong person, add photos of the right "
+      "one or remove some of the other"
     )
 
 
@@ -227,7 +227,7 @@ def split(
   if sum(counts.values()) > len(kept) // 2:
     log(
       f"{sum(counts.values())} photos for test and reference would leave "
-      f"too few of {len(kept)} photos; none are set apart"
+      f"too few of {len(kept)} photos to train on; none are held out"
     )
     counts = dict.fromkeys(counts, 0)
   for record in kept:

@@ -104,7 +104,7 @@ class Look:
   turned: int = 0
 
   def crop(self, index: int) -> Crop:
-    """The crop of a face, decoded anew each time."""
+    """The crop of a face, decoded at each call."""
     with np.load(self.path) as file:
       return Crop(
         file[f"crop{index}"], file[f"mask{index}"].astype(np.float32)[..., None]

@@ -56,7 +56,7 @@ def label(
   Args:
     config: the average camera's settings.
     yaw: [...], radians from the front, see `ops.cameras.look_at`.
-    pitch: [...], radians, likewise.
+    pitch: [...], radians from the front, see `ops.cameras.look_at`.
     radius: [...], distance from the world's origin; None: the average one.
     focal: [...], focal length in image sizes.
 
@@ -150,8 +150,8 @@ def read(
     radius = float(np.linalg.norm(np.asarray(one)[_PLACE]))
     if not low - _SLACK <= radius <= high + _SLACK:
       raise UserError(
-        f"{path}: {name}: the camera's distance from the center is {radius:.4g}, "
-        f"expected {low:.4g} to {high:.4g}{_CUT}"
+        f"{path}: {name}: the camera's distance from the center is "
+        f"{radius:.4g}, expected {low:.4g} to {high:.4g}{_CUT}"
       )
   if focal is not None:
     raise UserError(f"focal: the cameras of {path} have their own; drop it")

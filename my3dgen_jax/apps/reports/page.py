@@ -200,7 +200,7 @@ def pair(left: str, right: str, caption: str) -> str:
 
 
 def curve(name: str, points: Sequence[tuple[float, float]]) -> str:
-  """A curve over the steps, as SVG; its axis starts at 0, or at a lower minimum.
+  """A curve over the steps, as SVG; its axis starts at 0 or a lower minimum.
 
   Args:
     name: the curve's name.

@@ -22,8 +22,8 @@ def serve(viewer: Viewer, stop: StopRequest, *, open_browser: bool = False):
   address = viewer.start()
   if not gate.is_local(viewer.config.host) and viewer.config.token is None:
     print(
-      "warning: anyone who can reach this machine can look; --token admits "
-      "only those who have it",
+      "warning: anyone who can reach this machine can use the viewer; restrict "
+      "access with --token",
       file=sys.stderr,
     )
   print(f"open {address} (Ctrl-C stops the viewer)", flush=True)

@@ -226,7 +226,9 @@ class FleetTest(parameterized.TestCase):
 
     found = self.run_fleet(Broken(), people="ab", group=1)
     self.assertEqual({state.state for state in found.values()}, {"done"})
-    self.assertIn("worker 0 does not start (no jax); giving it up", self.said)
+    self.assertIn(
+      "worker 0 does not start (no jax); no further attempts", self.said
+    )
 
   def test_a_bank_that_was_removed_is_filled_before_others_are_made(self):
     self.run_fleet(Script(), people="ab")

@@ -280,7 +280,7 @@ class FilesTest(parameterized.TestCase):
   @parameterized.parameters(
     (dict(texture=2048), "head.ply", "texture: not supported for .ply"),
     (dict(texture=2048), "head.stl", "write .glb or .obj, or leave it out"),
-    (dict(texture=2048), "head.mrc", "texture: .mrc files"),
+    (dict(texture=2048), "head.mrc", "texture: not supported for .mrc"),
     (dict(texture=10**9), "head.glb", "texture: expected .* <= 8192"),
     (dict(texture=8), "head.glb", "texture: expected a whole number >= 64"),
     (dict(triangles=10**9), "head.glb", "triangles: expected .* <= 500000"),

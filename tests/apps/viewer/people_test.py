@@ -144,7 +144,7 @@ class PeopleTest(absltest.TestCase):
       folder / "bob.safetensors",
       metadata,
     )
-    with self.assertRaisesRegex(CheckpointError, "another base"):
+    with self.assertRaisesRegex(CheckpointError, "is for the base"):
       people.load("bob")
     people.load("ann")
 

@@ -33,7 +33,7 @@ class ServingTest(parameterized.TestCase):
     self.assertEqual(
       out.getvalue(), "open http://x:1 (Ctrl-C stops the viewer)\n"
     )
-    self.assertEqual("--token admits" in err.getvalue(), warns)
+    self.assertEqual("access with --token" in err.getvalue(), warns)
     self.assertEqual(opened.call_count, int(warns))
     viewer.stop.assert_called_once_with()
 

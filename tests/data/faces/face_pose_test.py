@@ -155,7 +155,7 @@ class KnownHeadsTest(parameterized.TestCase):
 
   @parameterized.parameters(
     (np.zeros((4, 2)), r"expected 5 points, \[5, 2\] or \[5, 3\]"),
-    (np.full((5, 2), np.inf), "infinite"),
+    (np.full((5, 2), np.inf), "NaN or infinity"),
     (np.full((5, 2), 100.0), "in the same place"),
   )
   def test_no_head(self, points, message):

@@ -246,7 +246,7 @@ class TrainEncoderTest(parameterized.TestCase):
 
   @parameterized.parameters(
     ("not a file", "cannot be read as an encoder"),
-    ({"kind": "lpips"}, "not the folder of an encoder"),
+    ({"kind": "lpips"}, "is not an encoder"),
     ({"encoder": "{"}, "metadata is damaged"),
     ({"encoder": '{"rows": 0}'}, "metadata is damaged"),
     ({"sha256": "0"}, "damaged: not what was saved"),

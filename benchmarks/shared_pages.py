@@ -123,7 +123,6 @@ def _opened(name: str, path: pathlib.Path) -> Iterator[tuple[Any, Any]]:
       yield page, lambda: problems
     return
   with other_browsers.opened(name, path) as page:
-    page.wait_for("document.body.classList.contains('turns')")
     yield page, page.problems
 
 

@@ -55,8 +55,10 @@ def main():
     return generator.synthesize({**variables, "lora": person}, ws, c)
 
   alone = jax.jit(synthesize)
-  together = jax.jit(jax.vmap(lambda *one: synthesize(one[0], *_row(one[1:]))))
-  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *people)
+  together = jax.jit(
+    jax.vmap(lambda person, ws, c: synthesize(person, ws[None], c[None]))
+  )
+  stacked = lora.stack(people)
   single = [
     jax.device_get(alone(person, ws[i : i + 1], c[i : i + 1]))
     for i, person in enumerate(people)
@@ -94,10 +96,6 @@ def _random(key: jax.Array, base: Any, config: LoraConfig) -> Any:
       for leaf, one in zip(leaves, jax.random.split(key, len(leaves)))
     ],
   )
-
-
-def _row(values: tuple[Any, ...]) -> list[Any]:
-  return [value[None] for value in values]
 
 
 def _seconds(

@@ -141,7 +141,6 @@ class HeadTest(parameterized.TestCase):
       (*self.splats, 30),
     ):
       with other_browsers.opened(name, path, width=390) as page:
-        page.wait_for("document.body.classList.contains('turns')")
         for yaw, wanted in zip(YAWS, pictures):
           shown = self.view(page, yaw=float(yaw), size=SIZE)
           self.assertGreater(psnr(shown, wanted), bound)

@@ -8,11 +8,11 @@ comes with a WebDriver:
     pip install selenium websockets
 """
 
+import abc
 import base64
 import contextlib
 import hashlib
 import importlib.util
-import io
 import json
 import os
 import pathlib
@@ -24,9 +24,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
-
-import numpy as np
-from PIL import Image
 
 _PATIENCE = 90.0  # seconds
 # What WebDriver without BiDi cannot tell, told by the page itself.
@@ -47,8 +44,8 @@ addEventListener("securitypolicyviolation", (event) =>
 """
 
 
-class Opened:
-  """A page that is open in a browser."""
+class Opened(abc.ABC):
+  """The page of a head that is open in a browser."""
 
   def evaluate(self, expression: str, argument: Any = None) -> Any:
     """The value of a JavaScript expression, as Playwright's pages tell it.
@@ -61,65 +58,24 @@ class Opened:
       expression = f"({expression})({json.dumps(argument)})"
     return self._value(expression)
 
+  @abc.abstractmethod
   def _value(self, expression: str) -> Any:
-    raise NotImplementedError
+    """The value of a JavaScript expression."""
 
+  @abc.abstractmethod
   def problems(self) -> list[str]:
     """Messages of the console, errors, and requests, so far."""
-    raise NotImplementedError
 
-  def screenshot(self) -> np.ndarray:
-    """What the window shows, [height, width, 3] in 0..255."""
-    raise NotImplementedError
+  def wait_until_it_turns(self) -> None:
+    """Waits until the head can be turned.
 
-  def wait_for(self, expression: str) -> None:
-    """Waits until an expression is true.
-
-    Raises:
-      TimeoutError: if it is not within a minute and a half.
+    Raises: TimeoutError: it takes longer than a minute and a half.
     """
     end = time.monotonic() + _PATIENCE
-    while not self.evaluate(expression):
+    while not self.evaluate("document.body.classList.contains('turns')"):
       if time.monotonic() > end:
-        raise TimeoutError(f"{expression}; the page says {self.problems()}")
+        raise TimeoutError(f"the head does not turn: {self.problems()}")
       time.sleep(0.1)
-
-
-def missing(name: str) -> str | None:
-  """Why a browser cannot be opened here, or None.
-
-  Args:
-    name: "firefox" or "webkit".
-  """
-  program, module = _NEEDED[name]
-  if shutil.which(program) is None:
-    return f"{program} is not installed"
-  if importlib.util.find_spec(module) is None:
-    return f"{module} is not installed"
-  return None
-
-
-def opened(
-  name: str, path: pathlib.Path, *, width: int = 1280, height: int = 800
-) -> contextlib.AbstractContextManager[Opened]:
-  """Opens a page from its file.
-
-  Args:
-    name: "firefox" or "webkit".
-    path: the page.
-    width: the window's, in pixels.
-    height: the window's, in pixels.
-  """
-  return {"firefox": _firefox, "webkit": _webkit}[name](
-    path.resolve(), width, height
-  )
-
-
-NAMES = ("firefox", "webkit")
-_NEEDED = {
-  "firefox": ("firefox", "websockets"),
-  "webkit": ("WebKitWebDriver", "selenium"),
-}
 
 
 class _Firefox(Opened):
@@ -164,13 +120,6 @@ class _Firefox(Opened):
   def problems(self):
     self.evaluate("0")  # reads the events before its answer
     return self._problems
-
-  def screenshot(self):
-    return _picture(
-      self._send("browsingContext.captureScreenshot", context=self._context)[
-        "data"
-      ]
-    )
 
   def _send(self, method: str, **params: Any) -> Any:
     self._count += 1
@@ -244,9 +193,6 @@ class _WebKit(Opened):
       ".map((one) => one.name).filter((name) => !/^(file|data|blob):/.test(name)))"
     )
 
-  def screenshot(self):
-    return _picture(self._driver.get_screenshot_as_base64())
-
 
 @contextlib.contextmanager
 def _webkit(path: pathlib.Path, width: int, height: int) -> Iterator[Opened]:
@@ -281,12 +227,6 @@ def _with_listener(page: str) -> str:
     lambda end: f"</title><script>{_LISTENER}</script>",
     page,
     count=1,
-  )
-
-
-def _picture(data: str) -> np.ndarray:
-  return np.asarray(
-    Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
   )
 
 
@@ -336,3 +276,44 @@ def _free_port() -> int:
   with socket.socket() as one:
     one.bind(("127.0.0.1", 0))
     return one.getsockname()[1]
+
+
+# How each is opened, the programs that this takes, and the package.
+_BROWSERS = {
+  "firefox": (_firefox, ("firefox", "Xvfb"), "websockets"),
+  "webkit": (_webkit, ("WebKitWebDriver", "Xvfb"), "selenium"),
+}
+NAMES = tuple(_BROWSERS)
+
+
+def missing(name: str) -> str | None:
+  """Why a browser cannot be opened here, or None.
+
+  Args:
+    name: the browser's name, of `NAMES`.
+  """
+  _, programs, package = _BROWSERS[name]
+  for program in programs:
+    if shutil.which(program) is None:
+      return f"{program} is not installed"
+  if importlib.util.find_spec(package) is None:
+    return f"{package} is not installed"
+  return None
+
+
+@contextlib.contextmanager
+def opened(
+  name: str, path: pathlib.Path, *, width: int = 1280, height: int = 800
+) -> Iterator[Opened]:
+  """Opens the page of a head from its file; yields it once it can be turned.
+
+  Args:
+    name: the browser's name, of `NAMES`.
+    path: the page's file.
+    width: width of the window, pixels.
+    height: height of the window, pixels.
+  """
+  opener, *_ = _BROWSERS[name]
+  with opener(path.resolve(), width, height) as page:
+    page.wait_until_it_turns()
+    yield page

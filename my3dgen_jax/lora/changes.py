@@ -1,19 +1,21 @@
 """Adapters' changes of the weights: merged, measured, averaged."""
 
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from my3dgen_jax.config import LoraConfig
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.models import adapter
 from my3dgen_jax.ops import low_rank
-from my3dgen_jax.tracing.derivatives import entry
+from my3dgen_jax.tracing.derivatives import entry, jit
 from my3dgen_jax.types import Array
 
 _PAIR, _OFFSET = adapter.PAIR, adapter.OFFSET
@@ -35,14 +37,25 @@ def merge_into_params(
   Raises: UserError: the adapter does not fit; it names the cause.
   """
   params = flatten_dict(base["params"])
-  for path, change in kernel_changes(base["params"], lora, lora_config).items():
-    params[path] = params[path].astype(jnp.float32) + change
+  changes = kernel_changes(base["params"], lora, lora_config)
   for path, offset in flatten_dict(lora).items():
     name = path[-1].removesuffix(_OFFSET)
     if path[-1] not in _PAIR and name != "kernel":
-      path = (*path[:-1], name)
-      params[path] = params[path].astype(jnp.float32) + offset
+      changes[(*path[:-1], name)] = offset
+  # Apart from the products, which a program of both would round less often.
+  params |= _added({path: params[path] for path in changes}, changes)
   return {**base, "params": unflatten_dict(params)}
+
+
+@jax.jit
+def _added(
+  params: Mapping[adapter.Path, Array], changes: Mapping[adapter.Path, Array]
+) -> dict[adapter.Path, jax.Array]:
+  """Sums of parameters and changes in float32, from one program for all."""
+  return {
+    path: params[path].astype(jnp.float32) + change
+    for path, change in changes.items()
+  }
 
 
 @entry
@@ -60,14 +73,29 @@ def kernel_changes(
   Raises: UserError: the adapter does not fit; it names the cause.
   """
   adapter.check(params, lora, lora_config)
-  kernels, leaves = flatten_dict(params), flatten_dict(lora)
-  changes: dict[tuple[str, ...], jax.Array] = {}
+  kernels = tuple(
+    (path, shape)
+    for path, shape in adapter.shapes(params).items()
+    if path[-1] == "kernel"
+  )
+  return _changes(flatten_dict(lora), kernels, lora_config)
+
+
+@functools.partial(jit, static_argnums=(1, 2))
+def _changes(
+  leaves: Mapping[adapter.Path, Array],
+  kernels: tuple[tuple[adapter.Path, tuple[int, ...]], ...],
+  lora_config: LoraConfig,
+) -> dict[adapter.Path, jax.Array]:
+  """`kernel_changes` for kernels of these shapes, from one program for all."""
+  shapes = dict(kernels)
+  changes: dict[adapter.Path, jax.Array] = {}
   for path, leaf in leaves.items():
     scope = path[:-1]
     if path[-1] == "kernel" + _OFFSET:
       changes[scope + ("kernel",)] = leaf
     elif path[-1] == "lora_a":
-      shape = kernels[scope + ("kernel",)].shape
+      shape = shapes[scope + ("kernel",)]
       delta = adapter.kernel_change(
         leaf, leaves[scope + ("lora_b",)], shape, lora_config
       )
@@ -133,11 +161,16 @@ def _by_block(
   ratios: dict[str, list] = {}
   for path, change in changes.items():
     ratios.setdefault(block_of(path), []).append(
-      float(jnp.sum(jnp.abs(change)) / jnp.sum(jnp.abs(kernels[path])))
+      float(_size(change) / _size(kernels[path]))
     )
   return {
     block: 100 * sum(values) / len(values) for block, values in ratios.items()
   }
+
+
+def _size(array: Array) -> np.floating:
+  """The sum of absolute values, without compiling a program per shape."""
+  return np.abs(np.asarray(array, np.float32)).sum(dtype=np.float64)
 
 
 def block_of(path: Sequence[str]) -> str:

@@ -317,6 +317,22 @@ class Generator(TypedMethods, nn.Module):
       precision=self.config.precision,
     )
 
+  def declared(self, key: chex.PRNGKey) -> Any:
+    """The variables that `init` gives for any inputs, in a tenth of the time.
+
+    Args:
+      key: the PRNG key.
+    """
+    return self.init(key, method=Generator._declare)
+
+  def _declare(self):
+    config = self.config
+    # Too few operations to be worth a way of their own.
+    self.mapping(jnp.zeros((1, config.z_dim)), jnp.zeros((1, config.c_dim)))
+    self.decoder()
+    self.backbone.synthesis.declare()
+    self.superresolution.declare()
+
   def decoder_weights(self) -> DecoderWeights:
     """The decoder's weights, with gains and the adapter's changes applied."""
     return self.decoder()
@@ -372,21 +388,6 @@ def images_of(network: Network, ws: Array, c: Array) -> RenderOutput:
   return network(ws, c, method="synthesis")
 
 
-def _init(generator: Generator, key: chex.PRNGKey) -> Any:
-  config = generator.config
-  camera = cameras.pack_label(
-    cameras.look_at(0.0, 0.0, radius=2.7),
-    cameras.intrinsics_from_focal(cameras.FACE_FOCAL),
-  )
-  # No parameter's size depends on this resolution; one ray is cheapest.
-  return generator.init(
-    key,
-    jnp.zeros((1, config.z_dim)),
-    camera[None],
-    neural_rendering_resolution=1,
-  )
-
-
 @derivatives.entry
 def init_variables(
   key: chex.PRNGKey, config: GeneratorConfig, lora: LoraConfig | None = None
@@ -395,7 +396,7 @@ def init_variables(
 
   Returns: {"params": …, "buffers": …}, and "lora" if there is a config.
   """
-  return jax.jit(lambda key: _init(Generator(config, lora), key))(key)
+  return jax.jit(Generator(config, lora).declared)(key)
 
 
 @derivatives.entry
@@ -413,5 +414,5 @@ def _abstract_variables(
   config: GeneratorConfig, lora: LoraConfig | None
 ) -> Any:
   return jax.eval_shape(
-    lambda: _init(Generator(config, lora), jax.random.key(0))
+    lambda: Generator(config, lora).declared(jax.random.key(0))
   )

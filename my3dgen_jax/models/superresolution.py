@@ -21,7 +21,37 @@ class Superresolution(nn.Module):
   config: GeneratorConfig
   lora: LoraConfig | None = None
 
-  @nn.compact
+  def setup(self):
+    config = self.config.superresolution
+    size, inputs = config.input_resolution, self.config.decoder.color_features
+    for i, (channels, up) in enumerate(zip(config.channels, config.up)):
+      size = size * 2 if up else size
+      block = SynthesisBlock(
+        channels,
+        size,
+        self.config.img_channels,
+        self.config.w_dim,
+        inputs,
+        up=up,
+        clamp=config.clamp,
+        dtype=jnp.dtype(self.config.dtype),
+        precision=self.config.precision,
+        lora=self.lora,
+      )
+      setattr(self, f"block{i}", block)
+      inputs = channels
+
+  @property
+  def blocks(self) -> list[SynthesisBlock]:
+    """The blocks, in the order in which they run."""
+    count = len(self.config.superresolution.channels)
+    return [getattr(self, f"block{i}") for i in range(count)]
+
+  def declare(self):
+    """Creates the variables, without running the layers."""
+    for block in self.blocks:
+      block.weights()
+
   def __call__(
     self, image_raw: Array, features: Array, ws: Array
   ) -> tuple[jax.Array, jax.Array]:
@@ -48,29 +78,9 @@ class Superresolution(nn.Module):
         resize_bilinear(array, size, size, antialias=config.antialias)
         for array in (x, img)
       )
-    size, inputs = x.shape[1], x.shape[3]
-    blocks = []
-    for i, (channels, up) in enumerate(zip(config.channels, config.up)):
-      size = size * 2 if up else size
-      blocks.append(
-        SynthesisBlock(
-          channels,
-          size,
-          self.config.img_channels,
-          ws.shape[-1],
-          inputs,
-          up=up,
-          clamp=config.clamp,
-          dtype=jnp.dtype(self.config.dtype),
-          precision=self.config.precision,
-          lora=self.lora,
-          name=f"block{i}",
-        )
-      )
-      inputs = channels
     first, image = run_blocks(
-      blocks,
-      [ws[:, -1]] * (3 * len(blocks)),
+      self.blocks,
+      [ws[:, -1]] * (3 * len(self.blocks)),
       x,
       jnp.asarray(img),
       noise_mode=config.noise_mode,

@@ -164,34 +164,51 @@ class SynthesisNetwork(nn.Module):
   config: GeneratorConfig
   lora: LoraConfig | None = None
 
-  @nn.compact
+  def setup(self):
+    backbone = self.config.backbone
+    inputs = None
+    for resolution in backbone.block_resolutions:
+      features = backbone.channels(resolution)
+      block = SynthesisBlock(
+        features,
+        resolution,
+        3 * backbone.plane_channels,
+        self.config.w_dim,
+        inputs,
+        clamp=backbone.conv_clamp,
+        dtype=jnp.dtype(self.config.dtype),
+        precision=self.config.precision,
+        lora=self.lora,
+      )
+      setattr(self, f"b{resolution}", block)
+      inputs = features
+
+  @property
+  def blocks(self) -> list[SynthesisBlock]:
+    """The blocks, in the order in which they run."""
+    resolutions = self.config.backbone.block_resolutions
+    return [getattr(self, f"b{resolution}") for resolution in resolutions]
+
   def __call__(self, ws: Array, *, noise_mode: NoiseMode) -> jax.Array:
     """Maps [N, num_ws, w_dim] to [N, S, S, 3 plane_channels], float32."""
-    backbone = self.config.backbone
-    blocks: list[SynthesisBlock] = []
     rows: list[int] = []
     first = 0  # the block's first row; its torgb shares the next block's
-    for resolution in backbone.block_resolutions:
-      blocks.append(
-        SynthesisBlock(
-          backbone.channels(resolution),
-          resolution,
-          3 * backbone.plane_channels,
-          ws.shape[-1],
-          blocks[-1].features if blocks else None,
-          clamp=backbone.conv_clamp,
-          dtype=jnp.dtype(self.config.dtype),
-          precision=self.config.precision,
-          lora=self.lora,
-          name=f"b{resolution}",
-        )
-      )
+    for _ in self.blocks:
       count = 3 if rows else 2
       rows += range(first, first + count)
       first += count - 1
     return run_blocks(
-      blocks, [ws[:, row] for row in rows], None, None, noise_mode=noise_mode
+      self.blocks,
+      [ws[:, row] for row in rows],
+      None,
+      None,
+      noise_mode=noise_mode,
     )[-1]
+
+  def declare(self):
+    """Creates the variables, without running the layers."""
+    for block in self.blocks:
+      block.weights()
 
 
 class Backbone(nn.Module):

@@ -5,6 +5,8 @@ z forward). Intrinsics are divided by the image size: a focal length of 1
 spans the image, the principal point is (0.5, 0.5).
 """
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -44,8 +46,19 @@ def look_at(
   Returns: cam2world, [..., 4, 4].
   Source: EG3D, camera conventions; `LookAtPoseSampler`.
   """
-  yaw, pitch, radius = map(jnp.asarray, (yaw, pitch, radius))
   pivot = checks.as_float32("pivot", pivot, (..., 3))
+  return _look_at(*map(jnp.asarray, (yaw, pitch)), pivot, jnp.asarray(radius))
+
+
+# Outside of `jax.jit`, each operation on each shape is a program of its own,
+# so what is called there is one; inside, nothing changes.
+_one_program = functools.partial(jax.jit, inline=True)
+
+
+@_one_program
+def _look_at(
+  yaw: jax.Array, pitch: jax.Array, pivot: jax.Array, radius: jax.Array
+) -> jax.Array:
   shape = jnp.broadcast_shapes(
     yaw.shape, pitch.shape, radius.shape, pivot.shape[:-1]
   )
@@ -112,7 +125,11 @@ def intrinsics_from_focal(focal: chex.Numeric) -> jax.Array:
 
   Returns: [..., 3, 3].
   """
-  focal = jnp.asarray(focal, jnp.float32)
+  return _intrinsics(jnp.asarray(focal, jnp.float32))
+
+
+@_one_program
+def _intrinsics(focal: jax.Array) -> jax.Array:
   scale = jnp.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 0]], jnp.float32)
   rest = jnp.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 1]], jnp.float32)
   return focal[..., None, None] * scale + rest
@@ -132,6 +149,11 @@ def pack_label(cam2world: Array, intrinsics: Array) -> jax.Array:
   cam2world, intrinsics = jnp.asarray(cam2world), jnp.asarray(intrinsics)
   checks.check_shape("cam2world", cam2world, (..., 4, 4))
   checks.check_shape("intrinsics", intrinsics, (..., 3, 3))
+  return _packed(cam2world, intrinsics)
+
+
+@_one_program
+def _packed(cam2world: jax.Array, intrinsics: jax.Array) -> jax.Array:
   batch = jnp.broadcast_shapes(cam2world.shape[:-2], intrinsics.shape[:-2])
   return jnp.concatenate(
     [
@@ -180,6 +202,11 @@ def unpack_label(c: Array) -> tuple[jax.Array, jax.Array]:
   """
   c = jnp.asarray(c)
   checks.check_shape("c", c, (..., LABEL_SIZE))
+  return _unpacked(c)
+
+
+@_one_program
+def _unpacked(c: jax.Array) -> tuple[jax.Array, jax.Array]:
   batch = c.shape[:-1]
   return c[..., :16].reshape(batch + (4, 4)), c[..., 16:].reshape(
     batch + (3, 3)
@@ -198,7 +225,15 @@ def turned(c: Array, angles: Array, pivot: Array) -> jax.Array:
   Returns: c, [..., 25].
   """
   cam2world, intrinsics = unpack_label(c)
-  pivot, angles = jnp.asarray(pivot), jnp.asarray(angles)
+  return pack_label(
+    _turned(cam2world, jnp.asarray(angles), jnp.asarray(pivot)), intrinsics
+  )
+
+
+@_one_program
+def _turned(
+  cam2world: jax.Array, angles: jax.Array, pivot: jax.Array
+) -> jax.Array:
   cosine, sine = jnp.cos(angles), jnp.sin(angles)
   zero, one = jnp.zeros_like(sine[..., 0]), jnp.ones_like(sine[..., 0])
 
@@ -218,7 +253,7 @@ def turned(c: Array, angles: Array, pivot: Array) -> jax.Array:
   rotation = about_y @ about_x
   place = (rotation @ (cam2world[..., :3, 3] - pivot)[..., None])[..., 0]
   moved = cam2world.at[..., :3, :3].set(rotation @ cam2world[..., :3, :3])
-  return pack_label(moved.at[..., :3, 3].set(place + pivot), intrinsics)
+  return moved.at[..., :3, 3].set(place + pivot)
 
 
 @entry

@@ -25,5 +25,9 @@ def stored(
     initializer: (key, shape, dtype) to values.
     shape: shape of the parameter.
   """
+  if module.has_variable("params", name):
+    # Flax traces the initializer for its shape alone whenever a parameter is
+    # read, which for random numbers is a tenth of tracing a model.
+    initializer = nn.initializers.zeros
   value = module.param(name, initializer, shape, jnp.float32)
   return jnp.asarray(value).astype(jnp.float32)

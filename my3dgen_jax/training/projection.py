@@ -79,23 +79,16 @@ def w_statistics(
   Returns: WStatistics.
   """
   config = generator.module.config
-  rendering = config.rendering
-  label = cameras.pack_label(
-    cameras.look_at(
-      0.0, 0.0, rendering.avg_camera_pivot, rendering.avg_camera_radius
-    ),
-    cameras.intrinsics_from_focal(cameras.FACE_FOCAL),
-  )[None]
   size = min(count, _SAMPLES_AT_ONCE)
 
   @jax.jit
-  def sample(generator, label, key):
-    z = jax.random.normal(key, (size, config.z_dim))
+  def sample(generator, key, i):
+    z = jax.random.normal(jax.random.fold_in(key, i), (size, config.z_dim))
+    label = cameras.label(0.0, 0.0, config.rendering)[None]
     return generator(z, label, method="mapping")[:, 0]
 
   draws = [
-    np.asarray(sample(generator, label, jax.random.fold_in(key, i)))
-    for i in range(-(-count // size))
+    np.asarray(sample(generator, key, i)) for i in range(-(-count // size))
   ]
   w = np.concatenate(draws)[:count].astype(np.float64)
   mean = w.mean(axis=0)
@@ -186,6 +179,7 @@ class Projector:
     # One step per call: convolutions inside an XLA loop take 2.4 times as long
     # on a CPU, and on an accelerator a call costs little compared to a step.
     self._step = spread(self.step_on_device, devices=self.devices, donate=(3,))
+    self._first_moments = jax.jit(jax.vmap(self._optimizer.init))
 
   def init(
     self, generator: Network, statistics: WStatistics, *, photos: int
@@ -193,8 +187,9 @@ class Projector:
     """The state before the first step: the mean of W, the stored noise."""
     model = generator.module.config
     rows = 1 if self.config.space == "w" else model.num_ws
+    mean = np.asarray(statistics.mean)
     return self.state(
-      generator, jnp.broadcast_to(statistics.mean, (photos, rows, model.w_dim))
+      generator, np.broadcast_to(mean, (photos, rows, model.w_dim))
     )
 
   def state(self, generator: Network, ws: Array) -> ProjectionState:
@@ -209,19 +204,17 @@ class Projector:
     rows = 1 if self.config.space == "w" else model.num_ws
     if ws.shape[1] > rows:
       ws = jnp.mean(ws, axis=1, keepdims=True)
-    w = jnp.broadcast_to(ws, (ws.shape[0], rows, model.w_dim))
+    # NumPy's copies, as JAX would compile a program for each shape.
+    w = np.broadcast_to(np.asarray(ws), (ws.shape[0], rows, model.w_dim))
     photos = ws.shape[0]
     noise = {}
     if self.config.optimize_noise and self.config.steps:
       noise = {
-        path: jnp.broadcast_to(leaf, (photos,) + leaf.shape)
+        path: np.broadcast_to(np.asarray(leaf), (photos,) + leaf.shape)
         for path, leaf in _noise_maps(generator.variables).items()
       }
     return ProjectionState(
-      jnp.zeros(photos, jnp.int32),
-      w,
-      noise,
-      jax.vmap(self._optimizer.init)((w, noise)),
+      np.zeros(photos, np.int32), w, noise, self._first_moments((w, noise))
     )
 
   def step(

@@ -170,7 +170,11 @@ def init_state(trainable: Any, config: TuningConfig) -> TrainState:
 
 def ravel(tree: Any) -> jax.Array:
   """All numbers of a tree in one vector, [P] float32, leaf after leaf."""
-  return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+  leaves = jax.tree.leaves(tree)
+  if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    return jnp.concatenate([jnp.ravel(leaf) for leaf in leaves])
+  # NumPy joins them without compiling a program for each shape.
+  return jax.device_put(np.concatenate([np.ravel(leaf) for leaf in leaves]))
 
 
 def unravel(vector: Array, like: Any) -> Any:
@@ -182,12 +186,17 @@ def unravel(vector: Array, like: Any) -> Any:
   """
   leaves, structure = jax.tree.flatten(like)
   ends = np.cumsum([math.prod(leaf.shape) for leaf in leaves])
+  # NumPy cuts it without compiling a program for each shape.
+  is_known = isinstance(vector, jax.Array) and not isinstance(
+    vector, jax.core.Tracer
+  )
+  numbers = np.asarray(vector) if is_known else vector
+  parts = [
+    numbers[end - math.prod(leaf.shape) : end].reshape(leaf.shape)
+    for end, leaf in zip(ends.tolist(), leaves)
+  ]
   return jax.tree.unflatten(
-    structure,
-    [
-      vector[end - math.prod(leaf.shape) : end].reshape(leaf.shape)
-      for end, leaf in zip(ends.tolist(), leaves)
-    ],
+    structure, jax.device_put(parts) if is_known else parts
   )
 
 

@@ -3,6 +3,7 @@
 python examples/02_person.py
 """
 
+import functools
 import pathlib
 
 import jax
@@ -15,9 +16,9 @@ OUT = pathlib.Path("out")
 base, variables = load_generator(PRIOR)
 
 
-def stand_in(seed, config):
+@functools.partial(jax.jit, static_argnums=1)  # one program for all leaves
+def stand_in(key, config):
   """Random changes, instead of those that tuning finds for a person."""
-  key = jax.random.key(seed)
   tree = lora.init(key, base.config, config)
   return jax.tree.map(
     lambda leaf: leaf + 0.05 * jax.random.normal(key, leaf.shape), tree
@@ -28,7 +29,11 @@ def main():
   OUT.mkdir(exist_ok=True)
   for name, rank in (("ann", 1), ("bob", 2)):
     config = LoraConfig(rank=rank)
-    lora.save(OUT / f"{name}.safetensors", stand_in(rank, config), config)
+    lora.save(
+      OUT / f"{name}.safetensors",
+      stand_in(jax.random.key(rank), config),
+      config,
+    )
   ann = lora.load(OUT / "ann.safetensors", base.config)
   bob = lora.load(OUT / "bob.safetensors", base.config)
   print("numbers of ann:", lora.count(ann.lora).total)

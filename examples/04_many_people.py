@@ -14,23 +14,26 @@ def main(people=4):
   base, variables = load_generator(PRIOR)
   config = LoraConfig(rank=1)
   fresh = lora.init(jax.random.key(0), base.config, config)
-  stacked = jax.tree.map(
-    lambda leaf: (
-      leaf + 0.05 * jax.random.normal(jax.random.key(1), (people, *leaf.shape))
-    ),
-    fresh,
-  )
+
+  @jax.jit  # one program for all leaves
+  def stand_in(key):
+    return jax.tree.map(
+      lambda leaf: leaf + 0.05 * jax.random.normal(key, leaf.shape), fresh
+    )
+
+  trees = [stand_in(key) for key in jax.random.split(jax.random.key(1), people)]
+  stacked = lora.stack(trees)
   generator, _ = lora.personal(base, variables, (fresh, config))
   c = cameras.label(0.0)[None]
   z = jax.random.normal(jax.random.key(2), (1, base.config.z_dim))
-  ws = base.map_latents(variables, z, c)
+  ws = jax.jit(base.map_latents)(variables, z, c)
 
   def face(tree):
     own = lora.merge_collections(variables, tree)
     return generator.synthesize(own, ws, c).image[0]
 
   faces = jax.jit(jax.vmap(face))(stacked)
-  first = jax.jit(face)(jax.tree.map(lambda leaf: leaf[0], stacked))
+  first = jax.jit(face)(trees[0])
   print(f"{people} people: {faces.shape}")
   print(
     "rendered alone, the first differs by",

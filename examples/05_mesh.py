@@ -5,6 +5,7 @@ XLA_FLAGS=--xla_force_host_platform_device_count=4 python examples/05_mesh.py
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -22,7 +23,7 @@ def main():
   count = jax.device_count()
   c = cameras.label(0.1 * jnp.arange(count))
   z = jax.random.normal(jax.random.key(1), (count, base.config.z_dim))
-  ws = base.map_latents(variables, z, c)
+  ws = jax.jit(base.map_latents)(variables, z, c)
 
   def loss(tree, variables, ws, c):
     own = lora.merge_collections(variables, tree)
@@ -33,7 +34,7 @@ def main():
   gradient = jax.jit(jax.grad(loss))(
     put(tree), put(variables), put(ws, "data"), put(c, "data")
   )
-  norm = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(gradient)) ** 0.5
+  norm = jax.jit(optax.global_norm)(gradient)
   print(f"{mesh}: gradient of norm {float(norm):.4f}, the same on all devices")
 
 

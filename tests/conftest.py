@@ -1,5 +1,6 @@
 """What holds for all tests: devices, compiling, memory."""
 
+import gc
 import os
 import pathlib
 
@@ -46,6 +47,11 @@ platforms.trace_for_cpu_alone()
 
 # A worker that runs a hundred larger tests reaches the limit.
 _MANY, _TOO_MANY = 20_000, 45_000
+
+
+# Traced programs are millions of objects, and to look through all of them for
+# garbage as often as Python does takes a tenth of a worker's time.
+gc.set_threshold(50_000, 20, 50)
 
 
 def pytest_configure(config):

@@ -20,10 +20,9 @@ from my3dgen_jax.errors import CheckpointError, UserError
 from my3dgen_jax.models import adapter
 from my3dgen_jax.ops import convolution, low_rank, upfirdn2d
 from my3dgen_jax.types import LowRank
-from tests.support import golden
+from tests.support import golden, programs
 from tests.support.tiny import random_variables, TINY
 
-_COMPILED = "/jax/core/compile/backend_compile_duration"
 LAYOUTS = ("kernel", "rank", "original")
 
 
@@ -86,14 +85,9 @@ class AdapterTest(parameterized.TestCase):
     """In few programs, and traced: as if each had been drawn by itself."""
     config, key = LoraConfig(rank=5, conv_rank=layout), jax.random.key(7)
     lora.init(key, TINY, LoraConfig(rank=6, conv_rank=layout))
-    compiled = []
-    listen = lambda name, *_, **__: compiled.append(name)
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
+    with programs.compiled() as compiled:
       found = lora.init(key, TINY, config)
-    finally:
-      jax.monitoring.unregister_event_duration_listener(listen)
-    self.assertLessEqual(compiled.count(_COMPILED), 1)
+    self.assertLessEqual(len(compiled), 1)
     traced = jax.jit(lambda key: lora.init(key, TINY, config))(key)
     chex.assert_trees_all_equal(found, traced)
     leaves = flatten_dict(found)

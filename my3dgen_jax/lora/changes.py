@@ -16,6 +16,7 @@ from my3dgen_jax.errors import UserError
 from my3dgen_jax.models import adapter
 from my3dgen_jax.ops import low_rank
 from my3dgen_jax.tracing.derivatives import entry, jit
+from my3dgen_jax.tracing.programs import one_program
 from my3dgen_jax.types import Array
 
 _PAIR, _OFFSET = adapter.PAIR, adapter.OFFSET
@@ -53,7 +54,7 @@ def _added(
 ) -> dict[adapter.Path, jax.Array]:
   """Sums of parameters and changes in float32, from one program for all."""
   return {
-    path: params[path].astype(jnp.float32) + change
+    path: jnp.asarray(params[path], jnp.float32) + change
     for path, change in changes.items()
   }
 
@@ -83,7 +84,7 @@ def kernel_changes(
 
 @functools.partial(jit, static_argnums=(1, 2))
 def _changes(
-  leaves: Mapping[adapter.Path, Array],
+  leaves: Mapping[adapter.Path, jax.Array],
   kernels: tuple[tuple[adapter.Path, tuple[int, ...]], ...],
   lora_config: LoraConfig,
 ) -> dict[adapter.Path, jax.Array]:
@@ -214,22 +215,31 @@ def average(
   trees = [flatten_dict(lora) for lora, _ in adapters]
   if any(set(tree) != set(trees[0]) for tree in trees):
     raise UserError("adapters: they belong to different generators")
-  result = {}
+  scaled = [
+    weight * config.scale for weight, (_, config) in zip(weights, adapters)
+  ]
+  return unflatten_dict(_averaged(trees, list(weights), scaled)), joined
+
+
+@one_program()
+def _averaged(
+  trees: Sequence[Mapping[adapter.Path, Array]],
+  weights: Sequence[Array],
+  scaled: Sequence[Array],
+) -> dict[adapter.Path, jax.Array]:
+  """`average` of leaves by path; pairs count with `scaled` weights."""
+  result: dict[adapter.Path, jax.Array] = {}
   for path in trees[0]:
-    parts = [tree[path] for tree in trees]
+    parts = [jnp.asarray(tree[path]) for tree in trees]
     if path[-1] == "lora_a":
       result[path] = jnp.concatenate(parts, axis=-1)
     elif path[-1] == "lora_b":
-      result[path] = jnp.concatenate(
-        [
-          weight * config.scale * part
-          for weight, (_, config), part in zip(weights, adapters, parts)
-        ],
-        axis=0,
-      )
+      parts = [weight * part for weight, part in zip(scaled, parts)]
+      result[path] = jnp.concatenate(parts, axis=0)
     else:
-      result[path] = sum(weight * part for weight, part in zip(weights, parts))
-  return unflatten_dict(result), joined
+      parts = [weight * part for weight, part in zip(weights, parts)]
+      result[path] = jnp.asarray(sum(parts))
+  return result
 
 
 def interpolate(

@@ -109,7 +109,10 @@ def stack(people: Sequence[Any]) -> Any:
         f"people[{i}]: {'/'.join(wrong[0])} is {own.get(wrong[0])}, but "
         f"people[0] has {first.get(wrong[0])}; stack adapters of one LoraConfig"
       )
-  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *people)
+  if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(people)):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *people)
+  # NumPy stacks without compiling a program for each shape.
+  return jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *people))
 
 
 def unstack(lora: Any) -> list[Any]:

@@ -5,8 +5,6 @@ z forward). Intrinsics are divided by the image size: a focal length of 1
 spans the image, the principal point is (0.5, 0.5).
 """
 
-import functools
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -16,6 +14,7 @@ from my3dgen_jax.config import RenderConfig
 from my3dgen_jax.errors import UserError
 from my3dgen_jax.ops import checks
 from my3dgen_jax.tracing.derivatives import entry
+from my3dgen_jax.tracing.programs import one_program
 from my3dgen_jax.types import Array
 
 LABEL_SIZE = 25
@@ -50,12 +49,7 @@ def look_at(
   return _look_at(*map(jnp.asarray, (yaw, pitch)), pivot, jnp.asarray(radius))
 
 
-# Outside of `jax.jit`, each operation on each shape is a program of its own,
-# so what is called there is one; inside, nothing changes.
-_one_program = functools.partial(jax.jit, inline=True)
-
-
-@_one_program
+@one_program()
 def _look_at(
   yaw: jax.Array, pitch: jax.Array, pivot: jax.Array, radius: jax.Array
 ) -> jax.Array:
@@ -128,7 +122,7 @@ def intrinsics_from_focal(focal: chex.Numeric) -> jax.Array:
   return _intrinsics(jnp.asarray(focal, jnp.float32))
 
 
-@_one_program
+@one_program()
 def _intrinsics(focal: jax.Array) -> jax.Array:
   scale = jnp.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 0]], jnp.float32)
   rest = jnp.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 1]], jnp.float32)
@@ -152,7 +146,7 @@ def pack_label(cam2world: Array, intrinsics: Array) -> jax.Array:
   return _packed(cam2world, intrinsics)
 
 
-@_one_program
+@one_program()
 def _packed(cam2world: jax.Array, intrinsics: jax.Array) -> jax.Array:
   batch = jnp.broadcast_shapes(cam2world.shape[:-2], intrinsics.shape[:-2])
   return jnp.concatenate(
@@ -205,7 +199,7 @@ def unpack_label(c: Array) -> tuple[jax.Array, jax.Array]:
   return _unpacked(c)
 
 
-@_one_program
+@one_program()
 def _unpacked(c: jax.Array) -> tuple[jax.Array, jax.Array]:
   batch = c.shape[:-1]
   return c[..., :16].reshape(batch + (4, 4)), c[..., 16:].reshape(
@@ -230,7 +224,7 @@ def turned(c: Array, angles: Array, pivot: Array) -> jax.Array:
   )
 
 
-@_one_program
+@one_program()
 def _turned(
   cam2world: jax.Array, angles: jax.Array, pivot: jax.Array
 ) -> jax.Array:

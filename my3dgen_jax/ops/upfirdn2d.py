@@ -13,6 +13,7 @@ from jax import lax
 
 from my3dgen_jax.ops import convolution
 from my3dgen_jax.tracing import derivatives
+from my3dgen_jax.tracing.programs import one_program
 from my3dgen_jax.types import Array, LowRank
 
 FILTER_TAPS = (1.0, 3.0, 3.0, 1.0)
@@ -37,7 +38,11 @@ def _window(
 @derivatives.custom_vjp
 def upsample2(x: Array) -> jax.Array:
   """Doubles an image, [N, H, W, C] -> [N, 2H, 2W, C], zeros outside."""
+  return _upsampled(x)
 
+
+@one_program()
+def _upsampled(x: Array) -> jax.Array:
   def phases(x, axis):
     size = x.shape[axis]
     padded = _pad(x, axis, 1, 1)
@@ -58,12 +63,12 @@ upsample2.defvjp(
 )
 
 
+@one_program(static_argnums=(1, 2, 3, 4, 5))
 def _filter(
   x: jax.Array,
   axis: int,
   before: int,
   after: int,
-  *,
   stride: int = 1,
   gain: float = 1.0,
 ) -> jax.Array:
@@ -89,7 +94,7 @@ def _smooth(
   The taps are symmetric, so the transpose differs only in its padding;
   autodiff would pad and add a large array for each tap.
   """
-  return _filter(x, axis, before, after, gain=gain)
+  return _filter(x, axis, before, after, 1, gain)
 
 
 def _smooth_forward(x, axis, before, after, gain):
@@ -107,7 +112,7 @@ _smooth.defvjp(_smooth_forward, _smooth_backward)
 def downsample2(x: Array) -> jax.Array:
   """Halves an image, [N, H, W, C] -> [N, H // 2, W // 2, C]."""
   for axis in (_ROWS, _COLUMNS):
-    x = _filter(x, axis, 1, 1, stride=2)
+    x = _filter(x, axis, 1, 1, 2)
   return x
 
 

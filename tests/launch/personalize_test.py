@@ -49,10 +49,10 @@ class PersonalizeCommandTest(absltest.TestCase):
           "--devices=1",
           "--batch_size=1",
           "--raw_weight=0",
-          "--anchor_steps=20",
+          "--anchor_steps=8",
           "--anchor_w_samples=100",
           "--anchor_batch_size=4",
-          "--steps=60",
+          "--steps=40",
           "--save_every=5",
           "--log_every=1",
           "--pictures=1",
@@ -65,8 +65,8 @@ class PersonalizeCommandTest(absltest.TestCase):
     self.assertEqual((code, err), (0, ""))
     self.assertRegex(
       out,
-      r"(?s)3 photos to tune on, 1 held out.*anchors: 80 "
-      r"of 80.*tuning: 60 of 60.*LPIPS +PSNR.*pretrained.*"
+      r"(?s)3 photos to tune on, 1 held out.*anchors: 32 "
+      r"of 32.*tuning: 40 of 40.*LPIPS +PSNR.*pretrained.*"
       r"personalized.*2220 numbers.*before_after.png.*"
       r"report/index.html",
     )

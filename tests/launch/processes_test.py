@@ -19,7 +19,7 @@ _SETTINGS = (
   "--lpips=person/lpips",
   "--batch_size=4",
   "--raw_weight=0",
-  "--anchor_steps=15",
+  "--anchor_steps=6",
   "--anchor_w_samples=100",
   "--anchor_batch_size=4",
   "--save_every=4",
@@ -110,7 +110,7 @@ class SeveralProcessesTest(parameterized.TestCase):
       out,
       r"(?s)\Areading [^\n]*; 4 x cpu\n4 photos to "
       r"tune on, 1 held out, 4 devices of 2 processes\n.*"
-      r"anchors: 75 of 75.*tuning: 96 of 96.*LPIPS",
+      r"anchors: 30 of 30.*tuning: 96 of 96.*LPIPS",
     )
     self.assertEqual(other, (0, "", ""))
     self.assert_same_run("two")

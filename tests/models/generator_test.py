@@ -83,6 +83,20 @@ class CountsTest(parameterized.TestCase):
 
 
 class InitTest(parameterized.TestCase):
+  @parameterized.parameters(None, config_lib.LoraConfig(rank=2))
+  def test_declared_is_what_a_call_would_make(self, lora):
+    """To the last bit, without tracing a call."""
+    generator, key = Generator(TINY, lora), jax.random.key(3)
+    called = jax.jit(
+      lambda key: generator.init(
+        key,
+        jnp.zeros((1, TINY.z_dim)),
+        cameras.label(0.0)[None],
+        neural_rendering_resolution=1,
+      )
+    )(key)
+    chex.assert_trees_all_equal(init_variables(key, TINY, lora), called)
+
   def test_starts_as_stylegan2_does(self):
     variables = init_variables(jax.random.key(0), TINY)
     chex.assert_trees_all_equal_shapes_and_dtypes(

@@ -88,7 +88,7 @@ def make(count: int = 8, seed: int = 0) -> Person:
   change = lora.init(jax.random.key(seed), MODEL, LORA)
   change = jax.tree_util.tree_map_with_path(
     lambda path, leaf: (
-      leaf
+      np.asarray(leaf)
       + _SIZES.get(path[-1].key, 0.0)
       * rng.standard_normal(leaf.shape).astype(np.float32)
     ),

@@ -38,8 +38,11 @@ def random_variables(seed: int = 0, config: GeneratorConfig = TINY) -> Any:
   def fill(path, leaf):
     name = path[-1].key
     if name in ("kernel", "const", "noise_const"):
-      return jax.numpy.asarray(rng.standard_normal(leaf.shape), np.float32)
+      return rng.standard_normal(leaf.shape).astype(np.float32)
     is_affine = name == "bias" and path[-2].key == "affine"
-    return jax.numpy.full(leaf.shape, float(is_affine))
+    return np.full(leaf.shape, float(is_affine), np.float32)
 
-  return jax.tree_util.tree_map_with_path(fill, abstract_variables(config))
+  # By NumPy, as JAX would compile a program for each shape.
+  return jax.device_put(
+    jax.tree_util.tree_map_with_path(fill, abstract_variables(config))
+  )

@@ -27,7 +27,7 @@ from my3dgen_jax.types import Network
 from tests.support import classifiers, person
 
 CONFIG = ProjectionConfig(
-  steps=40, batch_size=2, w_samples=1000, learning_rate=0.05, mse_weight=1.0
+  steps=12, batch_size=2, w_samples=1000, learning_rate=0.05, mse_weight=1.0
 )
 
 
@@ -60,7 +60,7 @@ class AnchorsTest(absltest.TestCase):
     )
 
   def test_found_and_remembered(self):
-    config = dataclasses.replace(CONFIG, steps=100)
+    config = dataclasses.replace(CONFIG, steps=60)
     found = self.find(config)
     self.assertEqual(found.names, self.album.names)
     self.assertEqual(found.ws.shape, (3, person.MODEL.num_ws, 8))
@@ -94,22 +94,22 @@ class AnchorsTest(absltest.TestCase):
 
     def step_and_stop(*arguments):
       calls.append(0)
-      if len(calls) == 20:
+      if len(calls) == 5:
         stop.signal = signal.SIGTERM
       return step(*arguments)
 
     with mock.patch.object(projection.Projector, "step", step_and_stop):
       with self.assertRaisesRegex(
-        Interrupted, "photo00.png, photo01.png at step 20 of 40"
+        Interrupted, "photo00.png, photo01.png at step 5 of 12"
       ):
         self.find(stop=stop)
       found = self.find()
-    self.assertLen(calls, 40 + 40)  # two batches, and no step twice
+    self.assertLen(calls, 12 + 12)  # two batches, and no step twice
     np.testing.assert_array_equal(found.ws, expected.ws)
     self.assertLen(os.listdir(self.folder / "cache"), 3)  # nothing partial
 
   def test_w_plus_has_a_row_a_layer(self):
-    found = self.find(dataclasses.replace(CONFIG, space="w+", steps=10))
+    found = self.find(dataclasses.replace(CONFIG, space="w+", steps=6))
     self.assertGreater(np.ptp(found.ws, axis=1).max(), 1e-3)
 
   def test_given_latents_are_kept(self):
@@ -131,7 +131,7 @@ class AnchorsTest(absltest.TestCase):
       key(1),
       key(fingerprint="b"),
       key(lpips_fingerprint="b"),
-      key(config=dataclasses.replace(CONFIG, steps=41)),
+      key(config=dataclasses.replace(CONFIG, steps=13)),
     ]
     self.assertLen(set(others), len(others))
     self.assertEqual(

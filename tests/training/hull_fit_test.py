@@ -17,7 +17,7 @@ from my3dgen_jax.training.photo_fits import Targets
 from tests.support import person
 
 CONFIG = HullFitConfig(
-  space="w", steps=150, batch_size=2, lpips_weight=0.0, learning_rate=0.02
+  space="w", steps=75, batch_size=2, lpips_weight=0.0, learning_rate=0.04
 )
 
 

@@ -23,6 +23,7 @@ from my3dgen_jax.config import ProjectionConfig
 from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.demo import album as demo_album
 from my3dgen_jax.demo import shipped
+from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.launch.support import cli
@@ -41,6 +42,7 @@ _FIRST = cli.integer(
 )
 _PHOTOS = cli.integer("photos", 30, "Photos per person, >= 1.", lower_bound=1)
 _OUT = cli.string("out", "runs/encoder_anchors", "Folder for albums.")
+_WAYS = cli.string("ways", "all", "Names of ways, separated by semicolons.")
 _ENCODER = cli.string(
   "encoder", None, "Folder of the encoder; default: the one beside the prior."
 )
@@ -61,6 +63,7 @@ WAYS = {
   "one look": _LOOK,
   "two looks": dataclasses.replace(_LOOK, looks=2),
   "three looks": dataclasses.replace(_LOOK, looks=3),
+  "one look, 1 step": dataclasses.replace(_LOOK, steps=1),
   "one look, 5 steps": dataclasses.replace(_LOOK, steps=5, learning_rate=0.05),
 }
 _COLUMNS = (
@@ -74,13 +77,14 @@ _COLUMNS = (
 
 def main():
   out = pathlib.Path(_OUT.value)
+  ways = _chosen(_WAYS.value)
   module, variables = load_generator(shipped.PRIOR)
   generator = Network(variables, module)
   lpips = lpips_lib.load_lpips(shipped.LPIPS)
   encoder = load_encoder(_ENCODER.value or place_beside(shipped.PRIOR))
   compare = jax.jit(lambda x, y: {"lpips": lpips(x, y), "psnr": psnr(x, y)})
   rows: dict[str, Any] = {
-    name: {column.name: [] for column in _COLUMNS} for name in WAYS
+    name: {column.name: [] for column in _COLUMNS} for name in ways
   }
   for number in range(_FIRST.value, _FIRST.value + _PEOPLE.value):
     folder = out / f"person_{number}"
@@ -88,7 +92,7 @@ def main():
     album = open_album(str(folder), img_resolution=module.config.img_resolution)
     album = album.subset(range(_PHOTOS.value))
     wrong = _with_labels(album, _disturbed(album.c, number))
-    for name, config in WAYS.items():
+    for name, config in ways.items():
       found = {}
       for labels, photos in (("true", album), ("wrong", wrong)):
         finder = AnchorFinder(
@@ -137,8 +141,8 @@ def main():
       )
   table = tables.Table("anchors", "Anchors of the demo", _COLUMNS, rows)
   print(f"\n{report.machine()}\n\n{tables.to_markdown(table)}")
-  first = next(iter(WAYS))
-  for name in list(WAYS)[1:]:
+  first = next(iter(ways))
+  for name in list(ways)[1:]:
     differences = {
       column.title: tables.difference(table, column.name, name, first)
       for column in _COLUMNS
@@ -151,6 +155,18 @@ def main():
         if one is not None
       )
     )
+
+
+def _chosen(text: str) -> dict[str, ProjectionConfig]:
+  if text == "all":
+    return WAYS
+  names = text.split(";")
+  for name in names:
+    if name not in WAYS:
+      raise UserError(
+        f"--ways: unknown way {name!r}; known are {'; '.join(WAYS)}"
+      )
+  return {name: WAYS[name] for name in names}
 
 
 def _disturbed(c: Any, seed: int) -> np.ndarray:

@@ -45,14 +45,8 @@ def look_at(
   Returns: cam2world, [..., 4, 4].
   Source: EG3D, camera conventions; `LookAtPoseSampler`.
   """
+  yaw, pitch, radius = map(jnp.asarray, (yaw, pitch, radius))
   pivot = checks.as_float32("pivot", pivot, (..., 3))
-  return _look_at(*map(jnp.asarray, (yaw, pitch)), pivot, jnp.asarray(radius))
-
-
-@one_program()
-def _look_at(
-  yaw: jax.Array, pitch: jax.Array, pivot: jax.Array, radius: jax.Array
-) -> jax.Array:
   shape = jnp.broadcast_shapes(
     yaw.shape, pitch.shape, radius.shape, pivot.shape[:-1]
   )
@@ -219,15 +213,7 @@ def turned(c: Array, angles: Array, pivot: Array) -> jax.Array:
   Returns: c, [..., 25].
   """
   cam2world, intrinsics = unpack_label(c)
-  return pack_label(
-    _turned(cam2world, jnp.asarray(angles), jnp.asarray(pivot)), intrinsics
-  )
-
-
-@one_program()
-def _turned(
-  cam2world: jax.Array, angles: jax.Array, pivot: jax.Array
-) -> jax.Array:
+  pivot, angles = jnp.asarray(pivot), jnp.asarray(angles)
   cosine, sine = jnp.cos(angles), jnp.sin(angles)
   zero, one = jnp.zeros_like(sine[..., 0]), jnp.ones_like(sine[..., 0])
 
@@ -247,7 +233,7 @@ def _turned(
   rotation = about_y @ about_x
   place = (rotation @ (cam2world[..., :3, 3] - pivot)[..., None])[..., 0]
   moved = cam2world.at[..., :3, :3].set(rotation @ cam2world[..., :3, :3])
-  return moved.at[..., :3, 3].set(place + pivot)
+  return pack_label(moved.at[..., :3, 3].set(place + pivot), intrinsics)
 
 
 @entry

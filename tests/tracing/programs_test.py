@@ -58,8 +58,14 @@ class OneProgramTest(parameterized.TestCase):
         state_lib.init_state(tree, TuningConfig()), tree
       ),
     ),
-    # Numbers are converted one by one.
-    ("label", 8, lambda base, tree: cameras.label(0.25, 0.5)),
+    # Each function, and the conversion of a number.
+    (
+      "label",
+      5,
+      lambda base, tree: cameras.unpack_label(
+        cameras.pack_label(np.eye(4), cameras.intrinsics_from_focal(4.0))
+      ),
+    ),
     (
       "upsample",
       3,

@@ -84,10 +84,13 @@ def about_front(
   """Cameras about the average one with the lens of `c`, [len(yaw), 25]."""
   yaw, pitch = np.broadcast_arrays(np.asarray(yaw, np.float32), pitch)
   return np.asarray(
-    label_about_front(
+    _compiled_label(
       generator.module.config.rendering, c, yaw, np.asarray(pitch, np.float32)
     )
   )
+
+
+_compiled_label = jax.jit(label_about_front, static_argnums=0)
 
 
 def orbit(generator: Network, c: Array, **options: Any) -> np.ndarray:

@@ -187,9 +187,9 @@ class Projector:
     """The state before the first step: the mean of W, the stored noise."""
     model = generator.module.config
     rows = 1 if self.config.space == "w" else model.num_ws
-    mean = np.asarray(statistics.mean)
+    mean = statistics.mean
     return self.state(
-      generator, np.broadcast_to(mean, (photos, rows, model.w_dim))
+      generator, _copies(mean).broadcast_to(mean, (photos, rows, model.w_dim))
     )
 
   def state(self, generator: Network, ws: Array) -> ProjectionState:
@@ -204,13 +204,12 @@ class Projector:
     rows = 1 if self.config.space == "w" else model.num_ws
     if ws.shape[1] > rows:
       ws = jnp.mean(ws, axis=1, keepdims=True)
-    # NumPy's copies, as JAX would compile a program for each shape.
-    w = np.broadcast_to(np.asarray(ws), (ws.shape[0], rows, model.w_dim))
+    w = _copies(ws).broadcast_to(ws, (ws.shape[0], rows, model.w_dim))
     photos = ws.shape[0]
     noise = {}
     if self.config.optimize_noise and self.config.steps:
       noise = {
-        path: np.broadcast_to(np.asarray(leaf), (photos,) + leaf.shape)
+        path: _copies(leaf).broadcast_to(leaf, (photos,) + leaf.shape)
         for path, leaf in _noise_maps(generator.variables).items()
       }
     return ProjectionState(
@@ -288,6 +287,14 @@ class Projector:
     w, noise = jax.tree.map(lambda p, u: p - rate * u, parameters, updates)
     noise = jax.tree.map(regularizers.normalized_noise, noise)
     return ProjectionState(state.step + 1, w, noise, opt_state), loss
+
+
+def _copies(array: Array) -> Any:
+  """The module that copies an array: NumPy unless it is being traced.
+
+  JAX would compile a program for each shape.
+  """
+  return jnp if isinstance(array, jax.core.Tracer) else np
 
 
 def _noise_maps(variables: Any) -> dict[Any, jax.Array]:

@@ -51,7 +51,7 @@ _MANY, _TOO_MANY = 20_000, 45_000
 
 # Traced programs are millions of objects, and to look through all of them for
 # garbage as often as Python does takes a tenth of a worker's time.
-gc.set_threshold(50_000, 20, 20)
+gc.set_threshold(10_000, 10, 10)
 
 
 def pytest_configure(config):

@@ -23,7 +23,6 @@ from my3dgen_jax.config import ProjectionConfig
 from my3dgen_jax.data.albums import open_album
 from my3dgen_jax.demo import album as demo_album
 from my3dgen_jax.demo import shipped
-from my3dgen_jax.errors import UserError
 from my3dgen_jax.jobs import devices as devices_lib
 from my3dgen_jax.jobs.interrupts import StopRequest
 from my3dgen_jax.launch.support import cli
@@ -77,7 +76,7 @@ _COLUMNS = (
 
 def main():
   out = pathlib.Path(_OUT.value)
-  ways = _chosen(_WAYS.value)
+  ways = report.chosen("ways", _WAYS.value, WAYS)
   module, variables = load_generator(shipped.PRIOR)
   generator = Network(variables, module)
   lpips = lpips_lib.load_lpips(shipped.LPIPS)
@@ -155,18 +154,6 @@ def main():
         if one is not None
       )
     )
-
-
-def _chosen(text: str) -> dict[str, ProjectionConfig]:
-  if text == "all":
-    return WAYS
-  names = text.split(";")
-  for name in names:
-    if name not in WAYS:
-      raise UserError(
-        f"--ways: unknown way {name!r}; known are {'; '.join(WAYS)}"
-      )
-  return {name: WAYS[name] for name in names}
 
 
 def _disturbed(c: Any, seed: int) -> np.ndarray:

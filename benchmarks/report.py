@@ -8,11 +8,13 @@ import resource
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from my3dgen_jax.errors import UserError
 
 FILE = pathlib.Path(__file__).resolve().parent.parent / "BENCHMARKS.md"
 _HEADER = """# Benchmarks
@@ -40,6 +42,27 @@ def machine() -> str:
     f"{platform.machine()} cores, device {device}, "
     f"jax {jax.__version__}, Python {platform.python_version()}"
   )
+
+
+def chosen(flag: str, text: str, known: Mapping[str, Any]) -> dict[str, Any]:
+  """The ways that a flag names, by name and in its order.
+
+  Args:
+    flag: its name, for messages.
+    text: names separated by semicolons, or "all".
+    known: all ways.
+
+  Raises: UserError: a name is not known.
+  """
+  if text == "all":
+    return dict(known)
+  names = [name for name in text.split(";") if name]
+  for name in names:
+    if name not in known:
+      raise UserError(
+        f"--{flag}: unknown way {name!r}; known are {'; '.join(known)}"
+      )
+  return {name: known[name] for name in names}
 
 
 def seconds(function: Callable[..., Any], *arguments: Any, runs: int) -> float:

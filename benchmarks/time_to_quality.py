@@ -27,7 +27,6 @@ from my3dgen_jax.apps.personalization.shelf import Shelf
 from my3dgen_jax.data.photo_selection import parse_selection
 from my3dgen_jax.demo import album as demo_album
 from my3dgen_jax.demo.personal_runs import with_demo_person
-from my3dgen_jax.errors import UserError
 from my3dgen_jax.launch.support import cli, config_flags
 from my3dgen_jax.training import run_folder
 
@@ -132,7 +131,11 @@ _WARM = 1_000_000  # number of the person whose runs compile programs
 
 def main():
   out = pathlib.Path(_CONFIG().out or "runs/time_to_quality")
-  ways = _chosen(_WAYS.value)
+  ways = (
+    SWEEP
+    if _WAYS.value == "sweep"
+    else report.chosen("ways", _WAYS.value, WAYS)
+  )
   people = range(_FIRST.value, _FIRST.value + _PEOPLE.value)
   shelf = Shelf()
   rows: dict[str, dict[str, list[float]]] = {}
@@ -167,18 +170,6 @@ def main():
       )
     )
   _draw(out / "curves.png", rows)
-
-
-def _chosen(text: str) -> dict[str, Way]:
-  if text in ("all", "sweep"):
-    return WAYS if text == "all" else SWEEP
-  names = [name for name in text.split(";") if name]
-  for name in names:
-    if name not in WAYS:
-      raise UserError(
-        f"--ways: unknown way {name!r}; known are {'; '.join(WAYS)}"
-      )
-  return {name: WAYS[name] for name in names}
 
 
 def _summary(out: pathlib.Path, n: int, name: str, steps: int) -> pathlib.Path:

@@ -93,8 +93,8 @@ class NnxTest(absltest.TestCase):
       variables
     ).items():
       setattr(model, name, nnx.data(value))
-    out = model(ws, c, method="synthesis")
-    right = generator.synthesize(variables, ws, c)
+    out = nnx.jit(lambda model: model(ws, c, method="synthesis"))(model)
+    right = jax.jit(generator.synthesize)(variables, ws, c)
     np.testing.assert_array_equal(out.image, right.image)
 
     kind = nnx.variable_type_from_name("lora")

@@ -75,11 +75,9 @@ class StacksTest(absltest.TestCase):
     twice = lambda tree: jax.tree.map(lambda x: jnp.concatenate([x, x]), tree)
     arguments = twice((self.stack, self.ws, self.c))
     found = spread(*arguments)
+    image = jax.jit(self.image)
     wanted = jnp.stack(
-      [
-        jax.jit(self.image)(one, self.ws[i], self.c[i])
-        for i, one in enumerate(self.people)
-      ]
+      [image(one, self.ws[i], self.c[i]) for i, one in enumerate(self.people)]
     )
     np.testing.assert_allclose(found, twice(wanted), atol=2e-5)
     # Compiling it would take longer than all the rest of this file.

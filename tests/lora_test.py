@@ -1,7 +1,6 @@
 """Adapters: counts, no change at first, merging, gradients, files."""
 
 import dataclasses
-import functools
 import os
 import pathlib
 import tempfile
@@ -21,7 +20,7 @@ from my3dgen_jax.models import adapter
 from my3dgen_jax.ops import convolution, low_rank, upfirdn2d
 from my3dgen_jax.types import LowRank
 from tests.support import golden, programs
-from tests.support.tiny import random_variables, TINY
+from tests.support.tiny import program, random_variables, TINY
 
 LAYOUTS = ("kernel", "rank", "original")
 
@@ -63,9 +62,7 @@ class AdapterTest(parameterized.TestCase):
 
   @classmethod
   def render(cls, variables, config=None):
-    return jax.jit(
-      functools.partial(Generator(TINY, config).apply, method="synthesis")
-    )(variables, cls.ws, cls.c)
+    return program("synthesis", TINY, config)(variables, cls.ws, cls.c)
 
   @parameterized.parameters(
     (layout, rank) for layout, rank in zip(LAYOUTS, (1, 3, 2))

@@ -69,17 +69,17 @@ class RendererTest(parameterized.TestCase):
     variables = random_variables()
     ws = golden.draw("tiny.ws", (2, TINY.num_ws, TINY.w_dim))
     generator = Generator(TINY)
-    planes = generator.make_planes(variables, ws)
+    planes = jax.jit(generator.make_planes)(variables, ws)
     weights = generator.apply(variables, method="decoder_weights")
-    out = self.render(planes, weights)
-    right = generator.render(variables, planes, ws, self.c)
+    out = jax.jit(self.render)(planes, weights)
+    right = jax.jit(generator.render)(variables, planes, ws, self.c)
     np.testing.assert_allclose(
       out.features[..., :3], right.image_raw, atol=1e-6
     )
     np.testing.assert_allclose(out.depth, right.image_depth, atol=1e-6)
     points = jnp.asarray(golden.draw("points", (2, 7, 3)) * 0.2)
     found = rendering.query(planes, weights, points, config=TINY.rendering)
-    right = generator.query_points(variables, planes, points)
+    right = jax.jit(generator.query_points)(variables, planes, points)
     np.testing.assert_allclose(found.sigma, right.sigma, atol=1e-6)
 
   def test_functions_and_pytrees_agree(self):

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -15,6 +14,7 @@ from my3dgen_jax.models import adapter
 from my3dgen_jax.models.checkpoint import weights_digest
 from my3dgen_jax.models.generator import abstract_variables
 from my3dgen_jax.tracing.derivatives import entry
+from my3dgen_jax.tracing.programs import copied
 
 _PAIR, _OFFSET = adapter.PAIR, adapter.OFFSET
 
@@ -109,10 +109,10 @@ def stack(people: Sequence[Any]) -> Any:
         f"people[{i}]: {'/'.join(wrong[0])} is {own.get(wrong[0])}, but "
         f"people[0] has {first.get(wrong[0])}; stack adapters of one LoraConfig"
       )
-  if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(people)):
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *people)
-  # NumPy stacks without compiling a program for each shape.
-  return jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *people))
+  return copied(
+    lambda xp, people: jax.tree.map(lambda *leaves: xp.stack(leaves), *people),
+    people,
+  )
 
 
 def unstack(lora: Any) -> list[Any]:

@@ -1,56 +1,35 @@
 """EG3D's super-resolution: maps rendered features to the final image."""
 
-import flax.linen as nn
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from my3dgen_jax.config import GeneratorConfig, LoraConfig
-from my3dgen_jax.models.synthesis import run_blocks, SynthesisBlock
+from my3dgen_jax.models.synthesis import Blocks, run_blocks
 from my3dgen_jax.ops.resize import resize_bilinear
 from my3dgen_jax.types import Array
 
 
-class Superresolution(nn.Module):
-  """Two synthesis blocks that read the last row of ws.
+class Superresolution(Blocks):
+  """Two synthesis blocks that read the last row of ws."""
 
-  Attributes:
-    config: the generator's config.
-    lora: how the layers are adapted, or None.
-  """
-
-  config: GeneratorConfig
-  lora: LoraConfig | None = None
-
-  def setup(self):
+  def layout(self) -> dict[str, dict[str, Any]]:
+    """The blocks `block0` and `block1`."""
     config = self.config.superresolution
-    size, inputs = config.input_resolution, self.config.decoder.color_features
+    blocks, inputs = {}, self.config.decoder.color_features
+    size = config.input_resolution
     for i, (channels, up) in enumerate(zip(config.channels, config.up)):
       size = size * 2 if up else size
-      block = SynthesisBlock(
-        channels,
-        size,
-        self.config.img_channels,
-        self.config.w_dim,
-        inputs,
+      blocks[f"block{i}"] = dict(
+        features=channels,
+        resolution=size,
+        img_channels=self.config.img_channels,
+        inputs=inputs,
         up=up,
         clamp=config.clamp,
-        dtype=jnp.dtype(self.config.dtype),
-        precision=self.config.precision,
-        lora=self.lora,
       )
-      setattr(self, f"block{i}", block)
       inputs = channels
-
-  @property
-  def blocks(self) -> list[SynthesisBlock]:
-    """The blocks, in the order in which they run."""
-    count = len(self.config.superresolution.channels)
-    return [getattr(self, f"block{i}") for i in range(count)]
-
-  def declare(self):
-    """Creates the variables, without running the layers."""
-    for block in self.blocks:
-      block.weights()
+    return blocks
 
   def __call__(
     self, image_raw: Array, features: Array, ws: Array

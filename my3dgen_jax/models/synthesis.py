@@ -153,8 +153,8 @@ def run_blocks(
   return images
 
 
-class SynthesisNetwork(nn.Module):
-  """Maps ws to an image with the channels of three planes.
+class Blocks(nn.Module):
+  """Synthesis blocks in the order in which they run; a subclass says which.
 
   Attributes:
     config: the generator's config.
@@ -164,30 +164,50 @@ class SynthesisNetwork(nn.Module):
   config: GeneratorConfig
   lora: LoraConfig | None = None
 
+  def layout(self) -> dict[str, dict[str, Any]]:
+    """Each block's name and attributes, without those that all share."""
+    raise NotImplementedError
+
   def setup(self):
-    backbone = self.config.backbone
-    inputs = None
-    for resolution in backbone.block_resolutions:
-      features = backbone.channels(resolution)
+    for name, attributes in self.layout().items():
       block = SynthesisBlock(
-        features,
-        resolution,
-        3 * backbone.plane_channels,
-        self.config.w_dim,
-        inputs,
-        clamp=backbone.conv_clamp,
+        **attributes,
+        w_dim=self.config.w_dim,
         dtype=jnp.dtype(self.config.dtype),
         precision=self.config.precision,
         lora=self.lora,
       )
-      setattr(self, f"b{resolution}", block)
-      inputs = features
+      setattr(self, name, block)
 
   @property
   def blocks(self) -> list[SynthesisBlock]:
     """The blocks, in the order in which they run."""
-    resolutions = self.config.backbone.block_resolutions
-    return [getattr(self, f"b{resolution}") for resolution in resolutions]
+    return [getattr(self, name) for name in self.layout()]
+
+  def declare(self):
+    """Creates the variables, without running the layers."""
+    for block in self.blocks:
+      block.weights()
+
+
+class SynthesisNetwork(Blocks):
+  """Maps ws to an image with the channels of three planes."""
+
+  def layout(self) -> dict[str, dict[str, Any]]:
+    """The backbone's blocks: `b4`, `b8` and so on."""
+    backbone = self.config.backbone
+    blocks, inputs = {}, None
+    for resolution in backbone.block_resolutions:
+      features = backbone.channels(resolution)
+      blocks[f"b{resolution}"] = dict(
+        features=features,
+        resolution=resolution,
+        img_channels=3 * backbone.plane_channels,
+        inputs=inputs,
+        clamp=backbone.conv_clamp,
+      )
+      inputs = features
+    return blocks
 
   def __call__(self, ws: Array, *, noise_mode: NoiseMode) -> jax.Array:
     """Maps [N, num_ws, w_dim] to [N, S, S, 3 plane_channels], float32."""
@@ -204,11 +224,6 @@ class SynthesisNetwork(nn.Module):
       None,
       noise_mode=noise_mode,
     )[-1]
-
-  def declare(self):
-    """Creates the variables, without running the layers."""
-    for block in self.blocks:
-      block.weights()
 
 
 class Backbone(nn.Module):

@@ -31,6 +31,7 @@ from my3dgen_jax.jobs.devices import spread
 from my3dgen_jax.losses import backbones, regularizers
 from my3dgen_jax.losses.reconstruction import block_means, mean_squared_error
 from my3dgen_jax.ops import cameras
+from my3dgen_jax.tracing.programs import copier
 from my3dgen_jax.training.photo_fits import Targets
 from my3dgen_jax.types import Array, Network
 
@@ -189,7 +190,7 @@ class Projector:
     rows = 1 if self.config.space == "w" else model.num_ws
     mean = statistics.mean
     return self.state(
-      generator, _copies(mean).broadcast_to(mean, (photos, rows, model.w_dim))
+      generator, copier(mean).broadcast_to(mean, (photos, rows, model.w_dim))
     )
 
   def state(self, generator: Network, ws: Array) -> ProjectionState:
@@ -204,12 +205,12 @@ class Projector:
     rows = 1 if self.config.space == "w" else model.num_ws
     if ws.shape[1] > rows:
       ws = jnp.mean(ws, axis=1, keepdims=True)
-    w = _copies(ws).broadcast_to(ws, (ws.shape[0], rows, model.w_dim))
+    w = copier(ws).broadcast_to(ws, (ws.shape[0], rows, model.w_dim))
     photos = ws.shape[0]
     noise = {}
     if self.config.optimize_noise and self.config.steps:
       noise = {
-        path: _copies(leaf).broadcast_to(leaf, (photos,) + leaf.shape)
+        path: copier(leaf).broadcast_to(leaf, (photos,) + leaf.shape)
         for path, leaf in _noise_maps(generator.variables).items()
       }
     return ProjectionState(
@@ -287,14 +288,6 @@ class Projector:
     w, noise = jax.tree.map(lambda p, u: p - rate * u, parameters, updates)
     noise = jax.tree.map(regularizers.normalized_noise, noise)
     return ProjectionState(state.step + 1, w, noise, opt_state), loss
-
-
-def _copies(array: Array) -> Any:
-  """The module that copies an array: NumPy unless it is being traced.
-
-  JAX would compile a program for each shape.
-  """
-  return jnp if isinstance(array, jax.core.Tracer) else np
 
 
 def _noise_maps(variables: Any) -> dict[Any, jax.Array]:

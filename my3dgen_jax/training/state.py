@@ -20,6 +20,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from my3dgen_jax import lora as lora_lib
 from my3dgen_jax.config import GeneratorConfig, LoraConfig, TuningConfig
 from my3dgen_jax.models.generator import abstract_variables, Generator
+from my3dgen_jax.tracing.programs import copied
 from my3dgen_jax.types import Array, Network
 
 _WARM = 20  # one step in this many is a warm-up step of a decaying rate
@@ -170,11 +171,10 @@ def init_state(trainable: Any, config: TuningConfig) -> TrainState:
 
 def ravel(tree: Any) -> jax.Array:
   """All numbers of a tree in one vector, [P] float32, leaf after leaf."""
-  leaves = jax.tree.leaves(tree)
-  if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
-    return jnp.concatenate([jnp.ravel(leaf) for leaf in leaves])
-  # NumPy joins them without compiling a program for each shape.
-  return jax.device_put(np.concatenate([np.ravel(leaf) for leaf in leaves]))
+  return copied(
+    lambda xp, leaves: xp.concatenate([xp.ravel(leaf) for leaf in leaves]),
+    jax.tree.leaves(tree),
+  )
 
 
 def unravel(vector: Array, like: Any) -> Any:
@@ -186,18 +186,17 @@ def unravel(vector: Array, like: Any) -> Any:
   """
   leaves, structure = jax.tree.flatten(like)
   ends = np.cumsum([math.prod(leaf.shape) for leaf in leaves])
-  # NumPy cuts it without compiling a program for each shape.
-  is_known = isinstance(vector, jax.Array) and not isinstance(
-    vector, jax.core.Tracer
-  )
-  numbers = np.asarray(vector) if is_known else vector
-  parts = [
-    numbers[end - math.prod(leaf.shape) : end].reshape(leaf.shape)
-    for end, leaf in zip(ends.tolist(), leaves)
-  ]
-  return jax.tree.unflatten(
-    structure, jax.device_put(parts) if is_known else parts
-  )
+
+  def cut(xp, numbers):
+    del xp
+    return [
+      numbers[end - math.prod(leaf.shape) : end].reshape(leaf.shape)
+      for end, leaf in zip(ends.tolist(), leaves)
+    ]
+
+  is_numpy = isinstance(vector, np.ndarray)
+  parts = cut(np, vector) if is_numpy else copied(cut, vector)
+  return jax.tree.unflatten(structure, parts)
 
 
 def ravelled(state: TrainState) -> TrainState:

@@ -7,6 +7,7 @@ import signal
 import tempfile
 from unittest import mock
 
+import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 from PIL import Image
@@ -132,7 +133,7 @@ class InvertTest(parameterized.TestCase):
     one = dataclasses.replace(self.person, find_encoder=lambda: file)
     batch = self.album.batch([0, 1])
     expected = np.asarray(
-      looking.encode(encoder, one.generator, batch.image, batch.c).ws
+      jax.jit(looking.encode)(encoder, one.generator, batch.image, batch.c).ws
     )
     found = app.invert(
       one, self.album, dataclasses.replace(SMALL, way="encoder")

@@ -180,7 +180,7 @@ class TrainEncoderTest(parameterized.TestCase):
     found = load_person(run=out)
     photos = found.photos_of("train")
     batch = photos.batch(range(len(photos)))
-    expected = looking.encode(
+    expected = jax.jit(looking.encode)(
       found.encoder, found.generator, batch.image, batch.c
     )
     np.testing.assert_allclose(found.anchors.ws[:, :1], expected.ws, atol=1e-4)
@@ -308,7 +308,8 @@ class TrainEncoderTest(parameterized.TestCase):
     image = np.asarray(person.make(4).photos)[:, ::2, ::2]
     c = person.make(4).c
     config = dataclasses.replace(TRAINING, augmentation=1.0, camera_error=3.0)
-    change = lambda **changes: augmentation.augmented(
+    augmented = jax.jit(augmentation.augmented, static_argnums=3)
+    change = lambda **changes: augmented(
       keys, image, c, dataclasses.replace(config, **changes)
     )
     plain = change(

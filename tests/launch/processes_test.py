@@ -14,24 +14,22 @@ from my3dgen_jax import lora
 from my3dgen_jax.training import checkpoint, run_folder
 from tests.support import jobs, person
 
-_SETTINGS = (
+_JOB = (
   "--checkpoint=person/base",
+  "--album=person/album",
   "--lpips=person/lpips",
+  "--test=1",
   "--batch_size=4",
   "--raw_weight=0",
   "--anchor_steps=6",
   "--anchor_w_samples=100",
   "--anchor_batch_size=4",
+  "--steps=24",
   "--save_every=4",
   "--log_every=1",
   "--pictures=1",
   "--noreport",
 )
-# With anchors to be found, and with those that lie beside the photos, where
-# there is one program less to compile.
-_JOB = (*_SETTINGS, "--album=person/album", "--test=1")
-_KNOWN = (*_SETTINGS, "--album=known/album", "--test=0")
-_FEW, _MANY = "--steps=24", "--steps=4000"
 _SECONDS = 60  # within which a job ends when one of its processes dies
 
 
@@ -42,48 +40,41 @@ class SeveralProcessesTest(parameterized.TestCase):
     cls._folder = tempfile.TemporaryDirectory()
     cls.folder = pathlib.Path(cls._folder.name)
     person.write(cls.folder / "person", latents=False, count=5)
-    person.write(cls.folder / "known", count=5)
-    for code, _, err in jobs.results(
+    ((code, _, err),) = jobs.results(
       [
         jobs.start(
-          cls.folder,
-          *job,
-          _FEW,
-          "--cpu_devices=4",
-          f"--out={name}",
-          f"--cache=cache_{name}",
+          cls.folder, *_JOB, "--cpu_devices=4", "--out=whole", "--cache=whole_"
         )
-        for name, job in (("whole", _JOB), ("whole_known", _KNOWN))
       ]
-    ):
-      assert (code, err) == (0, ""), err
+    )
+    assert (code, err) == (0, ""), err
 
   @classmethod
   def tearDownClass(cls):
     cls._folder.cleanup()
     super().tearDownClass()
 
-  def start(self, name, *flags, job=_JOB):
+  def start(self, name, *flags):
     """Two processes with two devices each; machines share no cache."""
     return jobs.start_all(
       self.folder,
-      *job,
+      *_JOB,
       "--cpu_devices=2",
       f"--out={name}",
       f"--cache=cache_{name}",
       *flags,
     )
 
-  def wait_for(self, path, processes):
+  def wait_until(self, happened, processes):
     deadline = time.monotonic() + 240
-    while not path.exists():
+    while not happened():
       for process in processes:
         self.assertIsNone(process.poll(), "ended too early")
       self.assertLess(time.monotonic(), deadline)
       time.sleep(0.005)
 
-  def assert_same_run(self, name, whole="whole"):
-    run, whole = self.folder / name, self.folder / whole
+  def assert_same_run(self, name):
+    run, whole = self.folder / name, self.folder / "whole"
     loaded = [
       run_folder.Anchors.load(folder / "anchors.npz") for folder in (run, whole)
     ]
@@ -102,9 +93,31 @@ class SeveralProcessesTest(parameterized.TestCase):
       for folder in (run, whole)
     ]
     self.assertEqual(lines, [24, 24])
+    text = (run / "run.flags").read_text()
+    self.assertNotIn("process", text)
+    self.assertNotIn("coordinator", text)
 
-  def test_the_adapter_of_one_process(self):
-    (code, out, err), other = jobs.results(self.start("two", _FEW))
+  def test_slurm_and_the_adapter_of_one_process(self):
+    """What SLURM says of a job is enough."""
+    variables = {
+      "SLURM_JOB_ID": str(os.getpid()),
+      "SLURM_NTASKS": "2",
+      "SLURM_STEP_NODELIST": "localhost",
+      "SLURM_LOCALID": "0",
+    }
+    processes = [
+      jobs.start(
+        self.folder,
+        *_JOB,
+        "--cpu_devices=2",
+        "--coordinator=auto",
+        "--out=slurm",
+        "--cache=cache_slurm",
+        environment={**variables, "SLURM_PROCID": str(i)},
+      )
+      for i in range(2)
+    ]
+    (code, out, err), other = jobs.results(processes)
     self.assertEqual((code, err), (0, ""))
     self.assertRegex(
       out,
@@ -113,62 +126,55 @@ class SeveralProcessesTest(parameterized.TestCase):
       r"anchors: 30 of 30.*tuning: 96 of 96.*LPIPS",
     )
     self.assertEqual(other, (0, "", ""))
-    self.assert_same_run("two")
-    text = (self.folder / "two" / "run.flags").read_text()
-    self.assertNotIn("process", text)
-    self.assertNotIn("coordinator", text)
+    self.assert_same_run("slurm")
 
-  @parameterized.parameters(0, 1)
-  def test_one_dies(self, victim):
-    """The other ends soon, with a line; and --resume goes on."""
-    name = f"killed{victim}"
-    processes = self.start(name, _FEW, "--resume", job=_KNOWN)
-    self.wait_for(self.folder / name / "state" / "00000004", processes)
-    processes[victim].send_signal(signal.SIGKILL)
-    began = time.monotonic()
-    code, _, err = jobs.results(processes, timeout=_SECONDS)[1 - victim]
-    self.assertLess(time.monotonic() - began, _SECONDS)
-    self.assertNotEqual(code, 0)
-    self.assertRegex(
-      err,
-      rf"(?m)^error: process {victim} of 2 has ended: it "
-      r"was killed, .*--resume continues",
-    )
-    for code, _, err in jobs.results(
-      self.start(name, _FEW, "--resume", job=_KNOWN)
+  def test_one_is_killed_or_asked_to_stop(self):
+    """All end soon, and say why; --resume goes on, to the same adapter."""
+    run = self.folder / "ended"
+    saved = lambda: max(checkpoint.steps(run / "state"), default=0)
+    for victim, number in (
+      (1, signal.SIGTERM),  # while anchors are sought
+      (0, signal.SIGKILL),
+      (1, signal.SIGKILL),
+      (0, signal.SIGTERM),
     ):
+      with self.subTest(f"{victim}, {number}"):
+        is_begun, step = run.exists(), saved()
+        processes = self.start("ended", "--resume")
+        self.wait_until(
+          (lambda: saved() > step)
+          if is_begun
+          else (run / "config.json").exists,
+          processes,
+        )
+        processes[victim].send_signal(number)
+        began = time.monotonic()
+        ended = jobs.results(processes, timeout=_SECONDS)
+        self.assertLess(time.monotonic() - began, _SECONDS)
+        if number == signal.SIGTERM:
+          for code, _, err in ended:
+            self.assertEqual(code, 128 + signal.SIGTERM, err)
+            self.assertRegex(err, r"\Astopped [^\n]*--resume continues\n\Z")
+            if is_begun:  # the step that it says is saved
+              self.assertIn(f"step {saved()} of", err)
+          self.assertEqual(saved() > 0, is_begun)
+        else:
+          code, _, err = ended[1 - victim]
+          self.assertNotEqual(code, 0)
+          self.assertRegex(
+            err,
+            rf"(?m)^error: process {victim} of 2 has ended: it "
+            r"was killed, .*--resume continues",
+          )
+    for code, _, err in jobs.results(self.start("ended", "--resume")):
       self.assertEqual((code, err), (0, ""))
-    self.assert_same_run(name, "whole_known")
-
-  @parameterized.parameters(
-    (1, "config.json"), (0, "state/00000004"), (1, "state/00000004")
-  )
-  def test_one_is_asked_to_stop(self, whom, when):
-    """While anchors are sought, or at a step: all stop, and all go on."""
-    name = f"stopped{whom}{len(when)}"
-    processes = self.start(
-      name, _MANY, job=_JOB if when == "config.json" else _KNOWN
-    )
-    self.wait_for(self.folder / name / when, processes)
-    processes[whom].send_signal(signal.SIGTERM)
-    for code, _, err in jobs.results(processes, timeout=_SECONDS):
-      self.assertEqual(code, 128 + signal.SIGTERM, err)
-      self.assertRegex(err, r"\Astopped [^\n]*--resume continues\n\Z")
-    if when != "config.json":  # the step that it says is saved
-      self.assertIn(
-        f"step {checkpoint.steps(self.folder / name / 'state')[-1]} of", err
-      )
-    if when == "config.json":
-      for code, _, err in jobs.results(self.start(name, _FEW, "--resume")):
-        self.assertEqual((code, err), (0, ""))
-      self.assert_same_run(name)
+    self.assert_same_run("ended")
 
   def test_an_error_of_one(self):
     """Both say it, whoever made it."""
     port = jobs.free_port()
     common = (
       *_JOB,
-      _FEW,
       "--cpu_devices=2",
       f"--coordinator=127.0.0.1:{port}",
       "--num_processes=2",
@@ -220,7 +226,7 @@ class SeveralProcessesTest(parameterized.TestCase):
 
   def test_batch_that_does_not_divide(self):
     for code, _, err in jobs.results(
-      self.start("odd", _FEW, "--batch_size=2"), timeout=_SECONDS
+      self.start("odd", "--batch_size=2"), timeout=_SECONDS
     ):
       self.assertEqual(code, 1)
       self.assertRegex(
@@ -249,37 +255,6 @@ class SeveralProcessesTest(parameterized.TestCase):
     )
     self.assertEqual((found, out), (code, ""), err)
     self.assertRegex(err, rf"\Aerror: [^\n]*{pattern}[^\n]*\n\Z")
-
-  def test_slurm(self):
-    """What SLURM says of a job is enough."""
-    variables = {
-      "SLURM_JOB_ID": str(os.getpid()),
-      "SLURM_NTASKS": "2",
-      "SLURM_STEP_NODELIST": "localhost",
-      "SLURM_LOCALID": "0",
-    }
-    processes = []
-    before = dict(os.environ)
-    try:
-      for i in range(2):
-        os.environ.update(variables, SLURM_PROCID=str(i))
-        processes.append(
-          jobs.start(
-            self.folder,
-            *_KNOWN,
-            "--steps=2",
-            "--cpu_devices=2",
-            "--coordinator=auto",
-            "--out=slurm",
-            "--cache=",
-          )
-        )
-    finally:
-      os.environ.clear()
-      os.environ.update(before)
-    for code, _, err in jobs.results(processes):
-      self.assertEqual((code, err), (0, ""))
-    self.assertTrue((self.folder / "slurm" / "summary.json").exists())
 
 
 if __name__ == "__main__":

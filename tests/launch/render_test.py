@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import tempfile
 
+import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 from PIL import Image
@@ -69,7 +70,7 @@ class RenderCommandTest(parameterized.TestCase):
     self.assertEqual(read("grid_depth.png").shape, (12, 8))
     # The picture is the generator's, to the rounding of eight bits.
     z = np.random.RandomState(2).randn(1, TINY.z_dim)
-    apply = my3dgen_jax.Generator(TINY).apply
+    apply = jax.jit(my3dgen_jax.Generator(TINY).apply, static_argnames="method")
     front, side = (
       render.view_labels(TINY.rendering, [yaw], [0.0]) for yaw in (0.0, 0.35)
     )

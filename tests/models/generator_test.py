@@ -24,7 +24,7 @@ from my3dgen_jax.models.generator import (
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.ops.rendering import rays, renderer
 from tests.support import golden
-from tests.support.tiny import random_variables, TINY
+from tests.support.tiny import program, random_variables, TINY
 
 
 def count(tree):
@@ -32,13 +32,6 @@ def count(tree):
 
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-@functools.cache
-def jitted(config, method, **options):
-  return jax.jit(
-    functools.partial(Generator(config).apply, method=method, **options)
-  )
 
 
 class CountsTest(parameterized.TestCase):
@@ -129,7 +122,7 @@ class TinyGeneratorTest(parameterized.TestCase):
   def apply(cls, method, *arguments, rngs=None, **options):
     sampling = options.pop("sampling", None)
     more = {} if sampling is None else {"sampling": sampling}
-    return jitted(cls.config, method, **options)(
+    return program(method, cls.config, **options)(
       cls.variables, *arguments, rngs=rngs, **more
     )
 
@@ -239,7 +232,7 @@ np.testing.assert_allclose(render(*placed).image,
       rendering=dataclasses.replace(self.config.rendering, ray_chunk=chunk),
     )
     chex.assert_trees_all_close(
-      jitted(chunked, "render_planes")(
+      program("render_planes", chunked)(
         self.variables, self.planes, self.ws, self.c
       ),
       self.apply("render_planes", self.planes, self.ws, self.c),
@@ -247,7 +240,7 @@ np.testing.assert_allclose(render(*placed).image,
     )
     points = golden.draw("tiny.points", (2, 33, 3)) / 4
     chex.assert_trees_all_close(
-      jitted(chunked, "query")(self.variables, self.planes, points),
+      program("query", chunked)(self.variables, self.planes, points),
       self.apply("query", self.planes, points),
       atol=1e-5,
     )
@@ -268,8 +261,8 @@ np.testing.assert_allclose(render(*placed).image,
       lambda path, leaf: leaf + 0.5 * ("noise_strength" in str(path)),
       self.variables,
     )
-    planes = lambda mode, seed=0: jitted(
-      self.config, "planes", noise_mode=mode
+    planes = lambda mode, seed=0: program(
+      "planes", self.config, noise_mode=mode
     )(variables, self.ws, rngs={"noise": jax.random.key(seed)})
     results = [
       planes("const"),
@@ -289,7 +282,7 @@ np.testing.assert_allclose(render(*placed).image,
         self.config.rendering, depth_resolution_importance=0
       ),
     )
-    out = jitted(config, "render_planes")(
+    out = program("render_planes", config)(
       self.variables,
       self.planes,
       self.ws,
@@ -305,7 +298,7 @@ np.testing.assert_allclose(render(*placed).image,
         self.config.rendering, ray_start="auto", ray_end="auto", white_back=True
       ),
     )
-    render = jitted(config, "render_planes")
+    render = program("render_planes", config)
     out = render(self.variables, self.planes, self.ws, self.c)
     self.assertTrue(np.isfinite(out.image).all())
     self.assertTrue(np.isfinite(out.image_depth).all())
@@ -333,7 +326,7 @@ np.testing.assert_allclose(render(*placed).image,
       self.config.rendering, depth_resolution_importance=0
     )
     config = dataclasses.replace(self.config, rendering=rendering)
-    out = jitted(config, "render_planes")(
+    out = program("render_planes", config)(
       variables, self.planes, self.ws, self.c
     )
     seen = rays.generate_rays(
@@ -342,7 +335,7 @@ np.testing.assert_allclose(render(*placed).image,
     depths = np.linspace(
       rendering.ray_start, rendering.ray_end, rendering.depth_resolution
     )[:2]
-    query = jitted(config, "query")
+    query = program("query", config)
     rgb = [
       query(variables, self.planes, seen.origins + depth * seen.directions).rgb[
         ..., :3
@@ -383,7 +376,7 @@ np.testing.assert_allclose(render(*placed).image,
   def test_bfloat16_is_near_float32(self):
     """Eight bits of mantissa: 0.4 % a rounding, a few layers deep."""
     config = dataclasses.replace(self.config, dtype="bfloat16")
-    out = jitted(config, "synthesis")(self.variables, self.ws, self.c)
+    out = program("synthesis", config)(self.variables, self.ws, self.c)
     for leaf in jax.tree.leaves(out):
       self.assertEqual(leaf.dtype, jnp.float32)
     expected = self.apply("synthesis", self.ws, self.c)

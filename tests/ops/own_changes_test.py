@@ -47,7 +47,8 @@ class OwnChangesTest(parameterized.TestCase):
     return y * scale[:, None, None, :]
 
   def each(self, function, *arguments):
-    rows = [function(*(x[i] for x in arguments)) for i in range(_PEOPLE)]
+    one = jax.jit(function)
+    rows = [one(*(x[i] for x in arguments)) for i in range(_PEOPLE)]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
 
   @parameterized.parameters(1, 2)
@@ -107,19 +108,22 @@ class OwnChangesTest(parameterized.TestCase):
     """Of bases, or of photos of one person: as `jax.vmap` does it."""
     bases = jnp.stack([self.base, 2 * self.base, -self.base])
     layer = functools.partial(self.layer, 1)
-    found = jax.vmap(layer)(bases, *self.own)
+    found = jax.jit(jax.vmap(layer))(bases, *self.own)
     self.assertLess(_relative(found, self.each(layer, bases, *self.own)), 2e-6)
     x, styles, a, b = self.own
     layer = lambda x, styles: self.layer(1, self.base, x, styles, a[0], b[0])
     self.assertLess(
-      _relative(jax.vmap(layer)(x, styles), self.each(layer, x, styles)), 2e-6
+      _relative(
+        jax.jit(jax.vmap(layer))(x, styles), self.each(layer, x, styles)
+      ),
+      2e-6,
     )
 
   def test_stacks_of_adapters_for_one_photo(self):
     x, styles, a, b = self.own
     layer = lambda a, b: self.layer(2, self.base, x[0], styles[0], a, b)
     self.assertLess(
-      _relative(jax.vmap(layer)(a, b), self.each(layer, a, b)), 2e-6
+      _relative(jax.jit(jax.vmap(layer))(a, b), self.each(layer, a, b)), 2e-6
     )
 
   def test_traced_for_one_before(self):
@@ -152,7 +156,7 @@ class OwnChangesTest(parameterized.TestCase):
   def test_nested(self):
     twice = tuple(jnp.stack([x, x[::-1]]) for x in self.own)
     layer = functools.partial(self.layer, 1, self.base)
-    found = jax.vmap(jax.vmap(layer))(*twice)
+    found = jax.jit(jax.vmap(jax.vmap(layer)))(*twice)
     expected = jnp.stack(
       [self.each(layer, *(x[i] for x in twice)) for i in range(2)]
     )
@@ -162,13 +166,19 @@ class OwnChangesTest(parameterized.TestCase):
     x, styles, a, b = (x[0] for x in self.own)
     loss = lambda a: jnp.sum(jnp.sin(self.layer(1, self.base, x, styles, a, b)))
     length = lambda a: jnp.sum(jnp.square(jax.grad(loss)(a)))
-    found = jax.grad(length)(a)
+    found, gradient = jax.jit(
+      lambda a: (jax.grad(length)(a), jax.grad(loss)(a))
+    )(a)
     with derivatives.automatic():
-      expected = jax.grad(length)(a)
-      _, tangent = jax.jvp(loss, (a,), (jnp.ones_like(a),))
+      expected, (_, tangent) = jax.jit(
+        lambda a: (
+          jax.grad(length)(a),
+          jax.jvp(loss, (a,), (jnp.ones_like(a),)),
+        )
+      )(a)
     self.assertLess(_relative(found, expected), 1e-4)
-    self.assertLess(_relative(tangent, jnp.sum(jax.grad(loss)(a))), 1e-4)
-    stacked = jax.vmap(jax.grad(length))(jnp.stack([a, 2 * a]))
+    self.assertLess(_relative(tangent, jnp.sum(gradient)), 1e-4)
+    stacked = jax.jit(jax.vmap(jax.grad(length)))(jnp.stack([a, 2 * a]))
     self.assertLess(_relative(stacked[0], found), 1e-4)
 
 

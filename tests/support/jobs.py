@@ -3,6 +3,7 @@
 import os
 import pathlib
 import socket
+from collections.abc import Mapping
 
 from tests.support.commands import Command
 
@@ -15,15 +16,30 @@ def free_port() -> int:
 
 
 def start(
-  folder: pathlib.Path, *flags: str, command: str = "personalize"
+  folder: pathlib.Path,
+  *flags: str,
+  command: str = "personalize",
+  environment: Mapping[str, str] | None = None,
 ) -> Command:
-  """Starts a command of `my3dgen_jax.launch` in a folder."""
+  """Starts a command of `my3dgen_jax.launch` in a folder.
+
+  Args:
+    folder: where it runs.
+    *flags: of the command line.
+    command: its name.
+    environment: variables besides those of this process.
+  """
   xla = " ".join(  # --cpu_devices says how many
     flag
     for flag in os.environ.get("XLA_FLAGS", "").split()
     if "device_count" not in flag
   )
-  return Command(command, *flags, cwd=folder, environment={"XLA_FLAGS": xla})
+  return Command(
+    command,
+    *flags,
+    cwd=folder,
+    environment={"XLA_FLAGS": xla, **(environment or {})},
+  )
 
 
 def start_all(

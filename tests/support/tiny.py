@@ -1,5 +1,7 @@
 """A generator of a few thousand numbers, with all of the real one's parts."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,11 +11,12 @@ from my3dgen_jax.config import (
   BackboneConfig,
   DecoderConfig,
   GeneratorConfig,
+  LoraConfig,
   MappingConfig,
   RenderConfig,
   SuperresolutionConfig,
 )
-from my3dgen_jax.models.generator import abstract_variables
+from my3dgen_jax.models.generator import abstract_variables, Generator
 
 TINY = GeneratorConfig(
   z_dim=4,
@@ -29,6 +32,19 @@ TINY = GeneratorConfig(
     module="SuperresolutionHybrid8X", input_resolution=4, channels=(4, 4)
   ),
 )
+
+
+@functools.cache
+def program(
+  method: str,
+  config: GeneratorConfig = TINY,
+  lora: LoraConfig | None = None,
+  **options: Any,
+) -> Callable[..., Any]:
+  """A generator's method, compiled once for all tests of a process."""
+  return jax.jit(
+    functools.partial(Generator(config, lora).apply, method=method, **options)
+  )
 
 
 def random_variables(seed: int = 0, config: GeneratorConfig = TINY) -> Any:

@@ -38,7 +38,8 @@ class DensityGridTest(parameterized.TestCase):
     )
     found = (jax.jit(grid) if jitted else grid)(network, planes, x, y, z)
     points = jnp.stack(jnp.meshgrid(x, y, z, indexing="ij"), -1)
-    wanted = network(planes, points.reshape(1, -1, 3), method="query").sigma
+    query = jax.jit(lambda network, *points: network(*points, method="query"))
+    wanted = query(network, planes, points.reshape(1, -1, 3)).sigma
     self.assertEqual(found.shape, (7, 5, 6))
     self.assertGreater(np.std(wanted), 0.1)
     # The same sums in another order, in float32.

@@ -10,6 +10,8 @@ from my3dgen_jax.ops.rendering import normals, rays
 
 RADIUS = 0.3  # of the sphere at the origin
 
+normals_from_depth = jax.jit(normals.normals_from_depth)
+
 
 def camera(yaw=0.0, pitch=0.0, focal=4.2647):
   return np.asarray(
@@ -53,7 +55,7 @@ class NormalsTest(parameterized.TestCase):
   def test_sphere(self, yaw, pitch):
     c = camera(yaw, pitch)
     depth, exact, hit = sphere(c, 128)
-    found = np.asarray(jax.jit(normals.normals_from_depth)(depth, c))[0]
+    found = np.asarray(normals_from_depth(depth, c))[0]
     np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1, atol=1e-5)
     error = degrees(found, exact)
     facing = hit & (exact[..., 2] > 0.5)
@@ -67,7 +69,7 @@ class NormalsTest(parameterized.TestCase):
   def test_axes_of_the_picture(self):
     """Right of the middle it faces right, above up, in front the viewer."""
     c = camera(0.3, -0.2)
-    found = np.asarray(normals.normals_from_depth(sphere(c, 64)[0], c))[0]
+    found = np.asarray(normals_from_depth(sphere(c, 64)[0], c))[0]
     np.testing.assert_allclose(
       found[31:33, 31:33].mean(axis=(0, 1)), [0, 0, 1], atol=0.01
     )
@@ -84,7 +86,7 @@ class NormalsTest(parameterized.TestCase):
       np.asarray(a[0], np.float64) for a in (found.origins, found.directions)
     )
     depth = (0.1 - origin @ normal) / (direction @ normal)
-    shown = normals.normals_from_depth(
+    shown = normals_from_depth(
       depth.reshape(1, 16, 16, 1).astype(np.float32), c
     )[0]
     # Seen from the front camera and the world's axes are the same. float32
@@ -97,9 +99,9 @@ class NormalsTest(parameterized.TestCase):
     """Two walls, each flat up to the edge between them."""
     depth = np.full((1, 8, 8, 1), 2.5, np.float32)
     c = camera(focal=400.0)  # rays that hardly spread
-    flat = np.asarray(normals.normals_from_depth(depth, c))
+    flat = np.asarray(normals_from_depth(depth, c))
     depth[:, :, 4:] = 3.0
-    stepped = np.asarray(normals.normals_from_depth(depth, c))
+    stepped = np.asarray(normals_from_depth(depth, c))
     np.testing.assert_allclose(stepped, flat, atol=1e-2)
     np.testing.assert_allclose(
       flat, np.broadcast_to([0, 0, 1.0], flat.shape), atol=1e-2
@@ -108,11 +110,11 @@ class NormalsTest(parameterized.TestCase):
   def test_one_camera_a_image(self):
     cs = np.concatenate([camera(), camera(0.4, focal=3.0)])
     depths = np.concatenate([sphere(c[None], 16)[0] for c in cs])
-    both = normals.normals_from_depth(depths, cs)
+    both = normals_from_depth(depths, cs)
     for i in range(2):
       np.testing.assert_allclose(
         both[i],
-        normals.normals_from_depth(depths[i : i + 1], cs[i : i + 1])[0],
+        normals_from_depth(depths[i : i + 1], cs[i : i + 1])[0],
         atol=1e-6,
       )
     self.assertGreater(np.abs(both[0] - both[1]).max(), 1e-4)
@@ -120,7 +122,7 @@ class NormalsTest(parameterized.TestCase):
   @parameterized.parameters((1, 8, 8), (1, 8, 4, 1), (1, 8, 8, 2), (1, 1, 1, 1))
   def test_bad_shapes(self, *shape):
     with self.assertRaisesRegex(UserError, "depth: expected"):
-      normals.normals_from_depth(np.ones(shape, np.float32), camera())
+      normals_from_depth(np.ones(shape, np.float32), camera())
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ def main(steps=4):
   personal, _ = lora.personal(generator, base, (tree, config))
 
   c = cameras.label(jnp.array([-0.2, 0.2]))
+  map_latents = jax.jit(generator.map_latents)
   ws, other = (
-    generator.map_latents(
+    map_latents(
       base, jax.random.normal(key, (1, generator.config.z_dim)), c[:1]
     )
     for key in jax.random.split(jax.random.key(1))

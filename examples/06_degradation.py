@@ -28,14 +28,15 @@ def main(steps=6):
   generator, variables = load_generator(PRIOR)
   c = cameras.label(0.1)[None]
   z = jax.random.normal(jax.random.key(0), (6, generator.config.z_dim))
-  anchors = generator.map_latents(
-    variables, z, c
-  )  # a run has a person's anchors
+  # A run has a person's anchors.
+  anchors = jax.jit(generator.map_latents)(variables, z, c)
   hull = latents.Hull.of(anchors, beta=0.02)
-  show = lambda alpha: (
-    generator.synthesize(variables, hull.latents(alpha), c).image
-  )
-  photo = jax.jit(show)(hull.sample(jax.random.key(1), 1))
+
+  @jax.jit
+  def show(alpha):
+    return generator.synthesize(variables, hull.latents(alpha), c).image
+
+  photo = show(hull.sample(jax.random.key(1), 1))
   seen = striped(photo)
 
   def loss(raw):
@@ -48,7 +49,7 @@ def main(steps=6):
     value, slope = gradient(raw)
     raw = raw - 0.1 * slope / jnp.linalg.norm(slope)
     print(f"step {i}: {value:.5f}")
-  found = jax.jit(show)(latents.constrained(raw, hull.beta))
+  found = show(latents.constrained(raw, hull.beta))
   strip = jnp.concatenate([seen[0], found[0], photo[0]], axis=1)
   images.write_png(
     OUT / "06_degradation.png", images.to_uint8(np.asarray(strip))

@@ -161,21 +161,23 @@ class MeshTest(parameterized.TestCase):
       if name == "lpips"
       else Network(classifiers.dists_variables(), Dists())
     )
-    gradient = jax.jit(jax.value_and_grad(lambda x, y: jnp.mean(network(x, y))))
-    right = gradient(x, y)
+    loss = lambda x, y, network: jnp.mean(network(x, y))
+    gradient = jax.jit(jax.value_and_grad(loss))
+    right = gradient(x, y, network)
     mesh = jax.make_mesh((4,), ("data",))
     x, y = jax.device_put((x, y), NamedSharding(mesh, P("data")))
-    found = gradient(x, y)
+    network = jax.device_put(network, NamedSharding(mesh, P()))
+    found = gradient(x, y, network)
     mapped = jax.jit(
       jax.value_and_grad(
         jax.shard_map(
-          lambda x, y: jax.lax.pmean(jnp.mean(network(x, y)), "data"),
+          lambda *arguments: jax.lax.pmean(loss(*arguments), "data"),
           mesh=mesh,
-          in_specs=P("data"),
+          in_specs=(P("data"), P("data"), P()),
           out_specs=P(),
         )
       )
-    )(x, y)
+    )(x, y, network)
     for actual in (found, mapped):
       for mine, expected, most in zip(actual, right, (1e-5, of_gradients)):
         self.assertLess(golden.relative_error(mine, expected), most)

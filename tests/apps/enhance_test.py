@@ -181,7 +181,7 @@ class EnhanceTest(Case):
   def test_superresolution(self):
     mask = np.zeros((SIDE, SIDE), bool)
     mask[12:52, 16:48] = True
-    config = dataclasses.replace(CONFIG, task="superresolution", factor=4)
+    config = dataclasses.replace(CONFIG, task="superresolution", factor=8)
     path = self.folder / "mask.png"
     images.write_png(path, np.where(mask, 255, 0).astype(np.uint8))
     summary = self.write(self.album(), config, mask=path)
@@ -191,7 +191,7 @@ class EnhanceTest(Case):
         self.read(f"photo{i:02}.png"),
         self.read(f"photo{i:02}_input.png"),
       )
-      self.assertEqual(seen.shape, (16, 16, 3))
+      self.assertEqual(seen.shape, (8, 8, 3))
       small.append(seen)
       large = np.asarray(
         Image.fromarray(seen).resize((SIDE, SIDE), Image.LANCZOS)

@@ -1,7 +1,7 @@
 """A person made by a small model and a known low-rank change of its weights.
 
-The model is the smallest that LPIPS can look at: 64 x 64 images, image_raw of
-32 x 32. The person's photos come from the changed model, so the change (or
+The model is the smallest whose images LPIPS can look at: 64 x 64, of image_raw
+of 16 x 16. The person's photos come from the changed model, so the change (or
 another of the same effect) is what personalization has to find.
 """
 
@@ -33,7 +33,7 @@ from tests.support.tiny import random_variables
 MODEL = GeneratorConfig(
   z_dim=8,
   w_dim=8,
-  neural_rendering_resolution=32,
+  neural_rendering_resolution=16,
   backbone=BackboneConfig(
     resolution=8, plane_channels=4, channel_base=64, channel_max=8
   ),

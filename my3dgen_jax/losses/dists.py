@@ -26,7 +26,7 @@ from my3dgen_jax.losses import weights as weights_lib
 from my3dgen_jax.losses.backbones import FeatureStack, MaxPool, NETWORKS
 from my3dgen_jax.ops import checks
 from my3dgen_jax.tracing import derivatives, meshes
-from my3dgen_jax.tracing.parameters import stored
+from my3dgen_jax.tracing.parameters import stored, traced_once
 from my3dgen_jax.types import Array
 
 BACKBONE = "vgg"  # a key of `backbones.NETWORKS`
@@ -173,6 +173,7 @@ def _mean(x: jax.Array) -> jax.Array:
 
 
 @derivatives.entry
+@traced_once
 def abstract_variables() -> Any:
   """Shapes and dtypes of the variables, {"params": …}, without values."""
   side = NETWORKS[BACKBONE].smallest

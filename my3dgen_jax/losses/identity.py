@@ -24,6 +24,7 @@ from my3dgen_jax.losses import arcface, mobilefacenet
 from my3dgen_jax.losses import weights as weights_lib
 from my3dgen_jax.ops import checks
 from my3dgen_jax.tracing import derivatives, meshes
+from my3dgen_jax.tracing.parameters import traced_once
 from my3dgen_jax.types import Array
 
 WEIGHTS_FILE = weights_lib.WEIGHTS_FILE
@@ -239,7 +240,11 @@ def _unit(x: jax.Array) -> jax.Array:
 @derivatives.entry
 def abstract_variables(network: str) -> Any:
   """Shapes and dtypes of a network's variables, without values."""
-  entry = NETWORKS[network]
+  return _shapes(NETWORKS[network])
+
+
+@traced_once
+def _shapes(entry: Network) -> Any:
   images = jax.ShapeDtypeStruct((1, entry.side, entry.side, 3), jnp.float32)
   module = entry.module(dtype=jnp.float32, precision=None)
   return jax.eval_shape(module.init, jax.random.key(0), images)

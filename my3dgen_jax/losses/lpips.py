@@ -28,7 +28,7 @@ from my3dgen_jax.losses.backbones import FeatureStack, NETWORKS
 from my3dgen_jax.ops import checks
 from my3dgen_jax.ops.resize import resize_bilinear
 from my3dgen_jax.tracing import derivatives, meshes
-from my3dgen_jax.tracing.parameters import stored
+from my3dgen_jax.tracing.parameters import stored, traced_once
 from my3dgen_jax.types import Array
 
 BACKBONES = tuple(NETWORKS)
@@ -307,6 +307,7 @@ def _mean(values: Array, mask: Array | None) -> jax.Array:
 
 
 @derivatives.entry
+@traced_once
 def abstract_variables(backbone: str) -> Any:
   """Shapes and dtypes of the variables, {"params": …}, without values."""
   side = NETWORKS[backbone].smallest

@@ -23,6 +23,7 @@ from my3dgen_jax.models.encoder import Encoder
 from my3dgen_jax.ops import cameras
 from my3dgen_jax.storage import tensor_files
 from my3dgen_jax.storage.files import replacing
+from my3dgen_jax.tracing.parameters import traced_once
 from my3dgen_jax.types import Network
 
 ENCODER_FILE = "encoder.safetensors"
@@ -54,6 +55,7 @@ def place_beside(checkpoint: str | os.PathLike) -> pathlib.Path:
   return path.with_name(path.name + _SUFFIX)
 
 
+@traced_once
 def abstract_variables(config: EncoderConfig) -> Any:
   """Shapes and dtypes of an encoder's variables, without values."""
   side = config.resolution

@@ -21,6 +21,7 @@ from my3dgen_jax.ops import cameras, checks
 from my3dgen_jax.ops.rendering import density_grid, renderer, triplane
 from my3dgen_jax.ops.rendering import rays as rays_lib
 from my3dgen_jax.tracing import derivatives, meshes
+from my3dgen_jax.tracing.parameters import traced_once
 from my3dgen_jax.types import (
   Array,
   DecoderWeights,
@@ -400,19 +401,11 @@ def init_variables(
 
 
 @derivatives.entry
+@traced_once
 def abstract_variables(
   config: GeneratorConfig, lora: LoraConfig | None = None
 ) -> Any:
   """The tree of `init_variables` as `jax.ShapeDtypeStruct`s; no memory."""
-  # Each caller gets its own tree, from a cached one: tracing a model takes
-  # seconds, and a training step asks for shapes whenever it is traced.
-  return jax.tree.map(lambda leaf: leaf, _abstract_variables(config, lora))
-
-
-@functools.lru_cache(maxsize=16)
-def _abstract_variables(
-  config: GeneratorConfig, lora: LoraConfig | None
-) -> Any:
   return jax.eval_shape(
     lambda: Generator(config, lora).declared(jax.random.key(0))
   )

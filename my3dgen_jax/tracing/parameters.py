@@ -1,10 +1,32 @@
-"""Parameters in the dtype that modules compute with."""
+"""Parameters in the dtype that modules compute with, and their shapes."""
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+
+def traced_once(shapes: Callable[..., Any]) -> Callable[..., Any]:
+  """Caches a function that returns a tree of `jax.ShapeDtypeStruct`s.
+
+  To trace a model takes seconds, and files are checked against its shapes
+  whenever they are read.
+
+  Args:
+    shapes: the function, of hashable arguments.
+
+  Returns: the function; each caller gets its own tree.
+  """
+  cached = functools.lru_cache(maxsize=16)(shapes)
+
+  @functools.wraps(shapes)
+  def own(*arguments: Any, **options: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf, cached(*arguments, **options))
+
+  return own
 
 
 def stored(

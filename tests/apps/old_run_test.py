@@ -24,7 +24,7 @@ class OldRunTest(absltest.TestCase):
     folder = tempfile.TemporaryDirectory()
     cls.addClassCleanup(folder.cleanup)
     cls.folder = pathlib.Path(folder.name)
-    person.write(cls.folder / "person", count=4)
+    person.write(cls.folder / "person", count=4, raw=32)  # as it was then
     shutil.copytree(OLD / "run", cls.folder / "run")
     # LPIPS's weights are too large to keep; the same, written again, are
     # another file.

@@ -18,7 +18,7 @@ from my3dgen_jax.apps.splats import fitting
 from tests.support import browser, other_browsers
 from tests.support.persons import tiny_person
 
-SIZE = 32  # pixels; the model's own
+SIZE = 32  # pixels of the model's raw images
 YAWS = np.linspace(-0.6, 0.6, 7)
 _NO_WEBGL2 = """
 const original = HTMLCanvasElement.prototype.getContext;
@@ -44,7 +44,7 @@ class HeadTest(parameterized.TestCase):
     cls.path = pathlib.Path(folder, "a head.html")
     # Coarse, to be quick.
     cls.enterClassContext(mock.patch.object(field, "CELLS", 16))
-    cls.person = tiny_person()
+    cls.person = tiny_person(raw=SIZE)
     cls.found = scenes.find(cls.person, ["photo00", "photo01"])
     share.write_scenes(
       cls.person,

@@ -5,6 +5,7 @@ of 16 x 16. The person's photos come from the changed model, so the change (or
 another of the same effect) is what personalization has to find.
 """
 
+import dataclasses
 import functools
 import pathlib
 from typing import Any, NamedTuple
@@ -30,10 +31,11 @@ from my3dgen_jax.types import Network
 from tests.support import albums, classifiers
 from tests.support.tiny import random_variables
 
+RAW = 16
 MODEL = GeneratorConfig(
   z_dim=8,
   w_dim=8,
-  neural_rendering_resolution=16,
+  neural_rendering_resolution=RAW,
   backbone=BackboneConfig(
     resolution=8, plane_channels=4, channel_base=64, channel_max=8
   ),
@@ -68,8 +70,9 @@ class Person(NamedTuple):
 
 
 @functools.cache
-def make(count: int = 8, seed: int = 0) -> Person:
-  """A person with `count` photos."""
+def make(count: int = 8, seed: int = 0, *, raw: int = RAW) -> Person:
+  """A person with `count` photos, of models whose image_raw is `raw` wide."""
+  model = dataclasses.replace(MODEL, neural_rendering_resolution=raw)
   rng = np.random.default_rng(seed)
   variables = random_variables(seed, MODEL)
   params = variables["params"]
@@ -94,9 +97,9 @@ def make(count: int = 8, seed: int = 0) -> Person:
     ),
     change,
   )
-  base = Network(variables, Generator(MODEL))
+  base = Network(variables, Generator(model))
   true = Network(
-    lora.merge_into_params(variables, change, LORA), Generator(MODEL)
+    lora.merge_into_params(variables, change, LORA), Generator(model)
   )
   # One person's latents lie close together.
   ws = rng.standard_normal((1, 1, MODEL.w_dim)) + 0.2 * rng.standard_normal(
@@ -120,12 +123,14 @@ def render(generator: Network, ws: Any, c: Any) -> jax.Array:
 
 
 def write(
-  folder: pathlib.Path, *, latents: bool = True, count: int = 8
+  folder: pathlib.Path, *, latents: bool = True, count: int = 8, raw: int = RAW
 ) -> pathlib.Path:
   """Writes `base/`, `lpips/` and `album/` to a new folder."""
-  person = make(count)
+  person = make(count, raw=raw)
   folder.mkdir(parents=True)
-  save_generator(folder / "base", MODEL, person.base.variables)
+  save_generator(
+    folder / "base", person.base.module.config, person.base.variables
+  )
   save_lpips(folder / "lpips", "alex", classifiers.lpips_variables("alex"))
   album = folder / "album"
   album.mkdir()

@@ -26,15 +26,18 @@ class Colors:
     return mean / jnp.linalg.norm(mean, axis=-1, keepdims=True)
 
 
-def tiny_person(count: int = 4, *, devices: int = 1, **changes: Any) -> Person:
+def tiny_person(
+  count: int = 4, *, devices: int = 1, raw: int = person.RAW, **changes: Any
+) -> Person:
   """A person of `person.make(count)`, whose photos' latents are its anchors.
 
   Args:
     count: photos; `photo00.png` and so on.
     devices: that are used.
+    raw: side of the raw images, pixels.
     **changes: of the fields of `Person`.
   """
-  made = person.make(count)
+  made = person.make(count, raw=raw)
   return dataclasses.replace(
     Person(
       name="runs/tiny",

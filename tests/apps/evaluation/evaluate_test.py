@@ -66,9 +66,12 @@ class EvaluateTest(parameterized.TestCase):
             lpips=str(place / "lpips"),
             identity=str(place / "identity"),
             test=2,
-            loss=LossConfig(raw_weight=0.0, lpips_weight=0.0),
+            loss=LossConfig(raw_weight=0.0),
             tuning=TuningConfig(
-              mode="full" if name == "full" else "lora", steps=1, batch_size=2
+              mode="full" if name == "full" else "lora",
+              steps=1,
+              batch_size=3,
+              learning_rate=0.01,
             ),
             devices=1,
             report=False,

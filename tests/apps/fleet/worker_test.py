@@ -44,7 +44,7 @@ class WorkerTest(absltest.TestCase):
       lpips=str(self.place / "lpips"),
       test=1,
       loss=LossConfig(raw_weight=0.0),
-      tuning=TuningConfig(steps=4, batch_size=2, learning_rate=0.01),
+      tuning=TuningConfig(steps=4, batch_size=3, learning_rate=0.01),
       devices=1,
       save_every=2,
       log_every=1,
@@ -115,7 +115,8 @@ class WorkerTest(absltest.TestCase):
 
     # Other settings are another run; the one before is kept.
     other = self.person(
-      "bob", tuning=TuningConfig(steps=2, batch_size=2, learning_rate=0.02)
+      "bob",
+      tuning=TuningConfig(steps=2, batch_size=3, learning_rate=0.01, seed=1),
     )
     for where in (here, storage):
       before = (Folders.of(where, "bob").run / run_folder.ADAPTER_FILE).read()
@@ -131,8 +132,8 @@ class WorkerTest(absltest.TestCase):
       )
       self.assertRegex(
         folders.log.read().decode(),
-        r"the run began with settings.tuning.learning_rate = 0.01, now it is "
-        r"0.02; moved to \S+before/bob/1, and starting over\n",
+        r"the run began with settings.tuning.seed = 0, now it is 1; "
+        r"moved to \S+before/bob/1, and starting over\n",
       )
       self.assertEqual(worker.run(other).kind, "done")  # the same: goes on
       self.assertNotIn("2/config.json", folders.before.files())

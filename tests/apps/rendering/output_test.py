@@ -235,7 +235,7 @@ class FilesTest(parameterized.TestCase):
 
   def test_video_is_the_pictures(self):
     """MP4 keeps what the PNGs have, up to its compression; all kinds."""
-    found = still(self.one)
+    found = still(tiny_person(COUNT, raw=32))
     self.write(found, camera="orbit", kinds=frames_lib.KINDS, grid=True)
     self.write(found, camera="orbit", kinds=frames_lib.KINDS, format=".mp4")
     names = [

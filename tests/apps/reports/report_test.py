@@ -55,7 +55,7 @@ class ReportTest(parameterized.TestCase):
       test=3,
       loss=LossConfig(raw_weight=0.0),
       tuning=TuningConfig(
-        mode="lora", steps=3, batch_size=5, learning_rate=0.01
+        mode="lora", steps=3, batch_size=3, learning_rate=0.01
       ),
       devices=1,
       log_every=1,

@@ -175,7 +175,7 @@ class PicturesTest(parameterized.TestCase):
 
   def test_levels_get_coarser(self):
     levels = scene.levels_of(self.person_config())
-    self.assertEqual(levels[0], (32, "image"))
+    self.assertEqual(levels[0], (16, "image"))
     self.assertLen(set(levels), len(levels))
     self.assertEqual(levels[-1][1], "raw")
 

@@ -13,7 +13,7 @@ from my3dgen_jax.apps.viewer.workers import Level, Renderer, Request
 from my3dgen_jax.data import images
 from tests.support import persons
 
-SMALL, FULL = Level(16), Level(32)
+SMALL, FULL = Level(8), Level(16)
 PATIENCE = 60.0
 
 
@@ -214,8 +214,8 @@ class RendererTest(parameterized.TestCase):
     self.renderer.draw(self.request(), Level(16, "depth"))
     self.assertFalse(self.renderer.is_new(network, Level(16, "depth")))
     self.assertEqual(still, FULL)
-    self.assertIn(moving.resolution, (32, 16, 8))
-    self.assertIn("compiling pictures of 32 x 32", "\n".join(self.lines))
+    self.assertIn(moving.resolution, (16, 8))
+    self.assertIn("compiling pictures of 16 x 16", "\n".join(self.lines))
 
   def test_choose_level(self):
     levels = [Level(64), Level(32), Level(16)]

@@ -23,7 +23,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 def main():
   with tempfile.TemporaryDirectory() as folder:
     folder = pathlib.Path(folder)
-    person.write(folder / "person", count=4)
+    person.write(folder / "person", count=4, raw=32)
 
     def command(name, *flags):
       subprocess.run(

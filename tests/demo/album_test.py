@@ -19,7 +19,7 @@ class AlbumTest(absltest.TestCase):
   def test_written_album_opens(self):
     person = people.sample_person(jax.random.key(0))
     photos = album.take_photos(
-      jax.random.key(1), person, 3, resolution=64, supersampling=1
+      jax.random.key(1), person, 3, resolution=32, supersampling=1
     )
     folder = pathlib.Path(tempfile.mkdtemp()) / "person"
     self.addCleanup(shutil.rmtree, folder.parent)
@@ -47,7 +47,7 @@ class AlbumTest(absltest.TestCase):
     with (
       mock.patch.object(album, "_COUNTS", {"test": 5, "reference": 3}),
       mock.patch.object(album, "TRAINING", 2),
-      mock.patch.object(album, "_RESOLUTION", 64),
+      mock.patch.object(album, "_RESOLUTION", 32),
     ):
       album.write_demo_album(folder, 3, 2)
       opened = open_album(folder)

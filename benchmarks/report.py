@@ -57,7 +57,7 @@ def chosen(flag: str, text: str, known: Mapping[str, Any]) -> dict[str, Any]:
   if text == "all":
     return dict(known)
   names = [name for name in text.split(";") if name]
-  for name in names:
+  for name in names or [text]:
     if name not in known:
       raise UserError(
         f"--{flag}: unknown way {name!r}; known are {'; '.join(known)}"

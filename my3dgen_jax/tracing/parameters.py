@@ -1,6 +1,7 @@
 """Parameters in the dtype that modules compute with, and their shapes."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -21,10 +22,13 @@ def traced_once(shapes: Callable[..., Any]) -> Callable[..., Any]:
   Returns: the function; each caller gets its own tree.
   """
   cached = functools.lru_cache(maxsize=16)(shapes)
+  signature = inspect.signature(shapes)
 
   @functools.wraps(shapes)
   def own(*arguments: Any, **options: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf, cached(*arguments, **options))
+    bound = signature.bind(*arguments, **options)
+    bound.apply_defaults()  # however it is called, it is traced once
+    return jax.tree.map(lambda leaf: leaf, cached(*bound.args, **bound.kwargs))
 
   return own
 

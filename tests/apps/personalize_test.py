@@ -439,9 +439,10 @@ class PersonalizeTest(JobTest):
       self.run_job(steps=0, album=str(album), resume=True)
 
   def test_fewer_steps_than_made(self):
-    self.run_job(steps=2)
+    loss = LossConfig(raw_weight=0.0, lpips_weight=0.0)
+    self.run_job(steps=2, loss=loss)
     with self.assertRaisesRegex(UserError, "already has 2 steps"):
-      self.run_job(steps=1, resume=True)
+      self.run_job(steps=1, loss=loss, resume=True)
 
   def test_what_a_kill_leaves_is_no_obstacle(self):
     self.out.mkdir()

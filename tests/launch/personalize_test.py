@@ -3,14 +3,13 @@
 import pathlib
 import signal
 import tempfile
-import time
 
 import chex
 import numpy as np
 from absl.testing import absltest
 
 from my3dgen_jax import lora
-from my3dgen_jax.training import run_folder
+from my3dgen_jax.training import checkpoint, run_folder
 from tests.support import commands, person
 
 
@@ -28,13 +27,6 @@ class PersonalizeCommandTest(absltest.TestCase):
     process = self.start(*flags)
     out, err = process.communicate()
     return process.returncode, out, err
-
-  def wait_for(self, path, process):
-    deadline = time.monotonic() + 240
-    while not path.exists():
-      self.assertIsNone(process.poll(), "ended too early")
-      self.assertLess(time.monotonic(), deadline)
-      time.sleep(0.005)
 
   def test_killed_and_stopped_at_any_moment(self):
     """With anchors to be found: the same as an uninterrupted run."""
@@ -67,13 +59,18 @@ class PersonalizeCommandTest(absltest.TestCase):
       "--noreport",
     )
     run = self.folder / "run"
-    for path, number in (
-      (run / "config.json", signal.SIGTERM),
-      (run / "state" / "00000005", signal.SIGKILL),
-      (run / "state" / "00000020", signal.SIGTERM),
+    saved = lambda: max(checkpoint.steps(run / "state"), default=0)
+    for number in (
+      signal.SIGTERM,  # while anchors are sought
+      signal.SIGKILL,
+      signal.SIGTERM,
     ):
+      is_begun, step = run.exists(), saved()
       process = self.start(*flags)
-      self.wait_for(path, process)
+      commands.wait_until(
+        (lambda: saved() > step) if is_begun else (run / "config.json").exists,
+        [process],
+      )
       process.send_signal(number)
       out, err = process.communicate()
       if number == signal.SIGKILL:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -109,6 +109,31 @@ def run(
   finally:
     command.kill()
   return Ended(command.returncode, out, err)
+
+
+def wait_until(
+  happened: Callable[[], bool],
+  processes: Sequence[Command],
+  timeout: float = 240,
+):
+  """Waits for what running commands do.
+
+  Raises: AssertionError: a command ended before, or it takes too long; all
+    commands are killed then.
+  """
+  deadline = time.monotonic() + timeout
+  try:
+    while not happened():
+      for process in processes:
+        if process.poll() is not None:
+          raise AssertionError(f"ended too early: {process.communicate()}")
+      if time.monotonic() > deadline:
+        raise AssertionError(f"not within {timeout} s")
+      time.sleep(0.005)
+  except BaseException:
+    for process in processes:
+      process.kill()
+    raise
 
 
 class _Server:

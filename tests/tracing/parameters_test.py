@@ -15,14 +15,15 @@ class TracedOnceTest(absltest.TestCase):
     calls = []
 
     @parameters.traced_once
-    def shapes(size):
+    def shapes(size, other=None):
       calls.append(size)
       return {"params": {"x": jax.ShapeDtypeStruct((size,), jnp.float32)}}
 
     first = shapes(2)
     del first["params"]["x"]
     self.assertEqual(shapes(2)["params"]["x"].shape, (2,))
-    self.assertEqual(shapes(3)["params"]["x"].shape, (3,))
+    self.assertEqual(shapes(size=3)["params"]["x"].shape, (3,))
+    self.assertEqual(shapes(3, other=None)["params"]["x"].shape, (3,))
     self.assertEqual(calls, [2, 3])
 
   def test_a_network_that_takes_a_name(self):

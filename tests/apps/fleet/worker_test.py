@@ -34,7 +34,7 @@ class WorkerTest(absltest.TestCase):
     folder = tempfile.TemporaryDirectory()
     cls.addClassCleanup(folder.cleanup)
     cls.root = pathlib.Path(folder.name)
-    cls.place = small.write(cls.root / "made", count=4)
+    cls.place = small.write(cls.root / "made", count=5)
 
   def person(self, name, **changes):
     config = PersonalizeConfig(

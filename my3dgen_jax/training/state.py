@@ -187,15 +187,17 @@ def unravel(vector: Array, like: Any) -> Any:
   leaves, structure = jax.tree.flatten(like)
   ends = np.cumsum([math.prod(leaf.shape) for leaf in leaves])
 
-  def cut(xp, numbers):
-    del xp
+  def cut(numbers):
     return [
       numbers[end - math.prod(leaf.shape) : end].reshape(leaf.shape)
       for end, leaf in zip(ends.tolist(), leaves)
     ]
 
-  is_numpy = isinstance(vector, np.ndarray)
-  parts = cut(np, vector) if is_numpy else copied(cut, vector)
+  parts = (
+    cut(vector)
+    if isinstance(vector, np.ndarray)
+    else copied(lambda xp, numbers: cut(numbers), vector)
+  )
   return jax.tree.unflatten(structure, parts)
 
 

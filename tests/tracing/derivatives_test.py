@@ -153,8 +153,8 @@ class LossesTest(parameterized.TestCase):
       )
     right = float(jnp.vdot(found, along))
     self.assertAlmostEqual(float(tangent), right, delta=1e-3 * abs(right))
-    if name == "lpips":  # the rules are back
-      np.testing.assert_array_equal(gradient(), found)
+    # The rules are back.
+    np.testing.assert_array_equal(gradient(), found)
 
 
 class HullTest(parameterized.TestCase):

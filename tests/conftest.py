@@ -58,7 +58,7 @@ def pytest_configure(config):
   config.addinivalue_line("markers", "numbers: holds numbers, see conftest")
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True, scope="class")
 def compile_fully_where_numbers_count(request):
   """Where both kinds of tests are asked for in one run."""
   quickly = (

@@ -327,17 +327,19 @@ class Training:
 
   def _start(self) -> TrainState:
     side = self._sizes.resolution
-    params = self.encoder.init(
-      jax.random.key(self._config.seed),
-      jnp.zeros((1, side, side, 4)),
-      jnp.zeros((1, 25)),
-      method="look",
-    )["params"]
-    return TrainState(
-      jnp.zeros((), jnp.int32),
-      {"params": params, "average": params},
-      optimizer(self._config).init(params),
-    )
+
+    @jax.jit  # one program; by themselves, its operations are a hundred
+    def start(key: jax.Array) -> TrainState:
+      params = self.encoder.init(
+        key, jnp.zeros((1, side, side, 4)), jnp.zeros((1, 25)), method="look"
+      )["params"]
+      return TrainState(
+        jnp.zeros((), jnp.int32),
+        {"params": params, "average": params},
+        optimizer(self._config).init(params),
+      )
+
+    return start(jax.random.key(self._config.seed))
 
   def _train(
     self, state: TrainState, seconds: float, stop: StopRequest

@@ -311,17 +311,13 @@ def load_generator(directory: str | os.PathLike) -> tuple[Generator, Any]:
   expected = abstract_variables(config)
   with checkpointer(f"{folder}: cannot be read") as orbax:
     _check_tree(folder, expected, orbax.metadata(folder).item_metadata.tree)
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    variables = orbax.restore(
+    # As NumPy's, so that they are bound to no device, as a caller's own are
+    # not: arrays of a device and others would not share a program.
+    arrays = orbax.restore(
       folder,
-      jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(
-          leaf.shape, leaf.dtype, sharding=device
-        ),
-        expected,
-      ),
+      jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), expected),
     )
-  return Generator(config), variables
+  return Generator(config), jax.device_put(arrays)
 
 
 def _flatten(tree: Any) -> Mapping[str, Any]:

@@ -18,16 +18,14 @@ from absl.testing import absltest, parameterized
 from flax.traverse_util import flatten_dict
 
 from converters import names, settings, torch_reader, torch_to_flax, wrapped
-from my3dgen_jax import Generator, lora
+from my3dgen_jax import lora
 from my3dgen_jax.config import LoraConfig, preset
 from my3dgen_jax.errors import CheckpointError
 from my3dgen_jax.models import checkpoint
 from tests.converters import fuzz_test
 from tests.support import golden, rule_weights
 from tests.support import official_files as files
-from tests.support.tiny import TINY
-
-pytestmark = pytest.mark.numbers
+from tests.support.tiny import program, TINY
 
 _GOLDEN = "my3dgen_lora"
 _VARIANTS = (
@@ -35,6 +33,7 @@ _VARIANTS = (
   ("kernel_r4_alpha8", LoraConfig(rank=4, alpha=8.0)),
   ("original_r1", LoraConfig(conv_rank="original")),
 )
+_BESIDE = "kernel_r4_alpha8"
 _RANK, _ALPHA = 2, 3.0
 _PLAIN = rule_weights.fill(files.generator_shapes(TINY))
 _CONV = "backbone.synthesis.synthesis.b8.synthesis_block.conv0"
@@ -91,6 +90,7 @@ class _InFolder(parameterized.TestCase):
     self.adapter = self.folder / "out.adapter.safetensors"
 
 
+@pytest.mark.numbers
 class GoldenTest(_InFolder):
   @parameterized.parameters(*_VARIANTS)
   def test_matches_original(self, variant, lora_config):
@@ -119,32 +119,32 @@ class GoldenTest(_InFolder):
     self.assertEqual(generator.config, config)
     adapter = lora.load(self.adapter, config)
     self.assertEqual(adapter.config, lora_config)
-    ws = 0.5 * golden.draw("input.wplus", (1, 14, 512))
-
-    @jax.jit
-    def render(variables, c):
-      personal = Generator(config, adapter.config)
-      planes = personal.apply(variables, ws, method="planes")
-      return planes, personal.apply(
-        variables,
-        planes,
-        ws,
-        c,
-        neural_rendering_resolution=32,
-        method="render_planes",
+    # Twice, as `golden_test` compiles programs for two images. Pairs of one
+    # layout are computed beside the weights, the others are added to them.
+    ws = np.repeat(0.5 * golden.draw("input.wplus", (1, 14, 512)), 2, axis=0)
+    c = np.repeat(golden.two_cameras()[:1], 2, axis=0)
+    if variant == _BESIDE:
+      beside, variables = (
+        adapter.config,
+        lora.merge_collections(base, adapter.lora),
       )
-
-    planes, out = render(
-      lora.merge_collections(base, adapter.lora), golden.two_cameras()[:1]
-    )
+    else:
+      beside, variables = (
+        None,
+        lora.merge_into_params(base, adapter.lora, adapter.config),
+      )
+    planes = program("planes", config, beside)(variables, ws)
+    out = program(
+      "render_planes", config, beside, neural_rendering_resolution=32
+    )(variables, planes, ws, c, sampling=None)
     planes = (
-      np.asarray(planes).transpose(0, 1, 4, 2, 3).reshape(1, 96, 256, 256)
+      np.asarray(planes).transpose(0, 1, 4, 2, 3).reshape(2, 96, 256, 256)
     )
     expected = golden.load(_GOLDEN)
     for key, actual in (
-      ("planes", planes[:, :, ::16, ::16]),
-      ("image_raw", np.moveaxis(out.image_raw, -1, 1)),
-      ("image", np.moveaxis(out.image, -1, 1)[:, :, ::4, ::4]),
+      ("planes", planes[:1, :, ::16, ::16]),
+      ("image_raw", np.moveaxis(out.image_raw, -1, 1)[:1]),
+      ("image", np.moveaxis(out.image, -1, 1)[:1, :, ::4, ::4]),
     ):
       golden.assert_close(
         actual,

@@ -13,8 +13,6 @@ from absl.testing import absltest
 from my3dgen_jax.losses import arcface, identity
 from tests.support import faces, golden
 
-pytestmark = pytest.mark.numbers
-
 # Of the scale of each unit's last normalisation in ir_se50_stable.npz.
 _STABLE = 0.3
 # What PyTorch in float32 leaves of the original's numbers in float64, see
@@ -35,6 +33,7 @@ def stable():
   return jax.device_put(faces.ir_se50(_STABLE))
 
 
+@pytest.mark.numbers
 class GoldenTest(absltest.TestCase):
   def test_original(self):
     """In float64, as these numbers keep few digits in float32."""

@@ -25,8 +25,6 @@ from my3dgen_jax.losses.dists import (
 )
 from tests.support import classifiers, golden
 
-pytestmark = pytest.mark.numbers
-
 # 1.4e-6 is what is measured. The original subtracts a mean of similarities
 # from 1, which leaves 6e-8 of 0.07 uncertain.
 _RELATIVE = 1e-5
@@ -77,6 +75,7 @@ def by_the_paper(features_x, features_y, alpha, beta):
   return 1 - total / (alpha.sum() + beta.sum())
 
 
+@pytest.mark.numbers
 class GoldenTest(absltest.TestCase):
   def test_original(self):
     x, y = images()

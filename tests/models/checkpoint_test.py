@@ -55,6 +55,16 @@ class CheckpointTest(parameterized.TestCase):
     )
     self.assertEqual(os.listdir(self.parent), ["tiny"])
 
+  def test_read_to_the_default_device_but_bound_to_none(self):
+    """So that a program of one's own arrays serves what is read, too."""
+    self.save()
+    device = jax.devices()[-1]
+    with jax.default_device(device):
+      _, variables = my3dgen_jax.load_generator(self.folder)
+    for leaf in jax.tree.leaves(variables):
+      self.assertIsInstance(leaf, jax.Array)
+      self.assertEqual((leaf.devices(), leaf.committed), ({device}, False))
+
   def test_digest_is_of_the_weights(self):
     self.save()
     digest = checkpoint.generator_digest(self.folder)

@@ -15,6 +15,7 @@ from my3dgen_jax import types
 from my3dgen_jax.models import superresolution
 from my3dgen_jax.models.generator import abstract_variables, Generator
 from tests.support import golden
+from tests.support.tiny import program
 
 pytestmark = pytest.mark.numbers
 
@@ -81,15 +82,21 @@ class SmallGeneratorTest(parameterized.TestCase):
     sampling = types.RaySampling(
       jitter=self.file["jitter"][..., 0], importance=self.file["importance_u"]
     )
-    out = apply(
-      self.config, method="synthesis", neural_rendering_resolution=32
-    )(self.variables, self.ws, self.c, sampling=None if prefix else sampling)
+    # In two programs, which other tests take, too.
+    planes = program("planes", self.config)(self.variables, self.ws)
+    out = program("render_planes", self.config, neural_rendering_resolution=32)(
+      self.variables,
+      planes,
+      self.ws,
+      self.c,
+      sampling=None if prefix else sampling,
+    )
     self.assert_close(nchw(out.image)[:, :, ::4, ::4], f"{prefix}image")
     self.assert_close(nchw(out.image_raw), f"{prefix}image_raw")
     self.assert_close(nchw(out.image_depth), f"{prefix}image_depth")
 
   def test_query(self):
-    planes = apply(self.config, method="planes")(self.variables, self.ws)
+    planes = program("planes", self.config)(self.variables, self.ws)
     samples = apply(self.config, method="query")(
       self.variables, planes, self.file["points"]
     )
@@ -97,60 +104,74 @@ class SmallGeneratorTest(parameterized.TestCase):
     self.assert_close(samples.rgb, "rgb")
 
 
-def image_loss(variables, ws, c, target):
+@jax.jit
+@functools.partial(jax.value_and_grad, argnums=(0, 1), has_aux=True)
+def loss_and_gradients(some, ws, leaves, c, target):
+  """The loss of two images, by some of the parameters and by ws."""
   out = Generator(golden.small_config()).apply(
-    variables, ws, c, neural_rendering_resolution=16, method="synthesis"
+    names.unflatten({**leaves, **some}),
+    ws,
+    c,
+    neural_rendering_resolution=16,
+    method="synthesis",
   )
   loss = jnp.mean((out.image_raw - target) ** 2) + 0.1 * jnp.mean(out.image**2)
   return loss, out
 
 
 class GradientsTest(parameterized.TestCase):
-  def test_of_latents_and_parameters(self):
-    file = golden.load("small_generator_grads")
-    variables, c = golden.small_variables(), golden.two_cameras()
-    ws = apply(golden.small_config(), method="mapping")(
-      variables, golden.draw("input.z", (2, 512)), c
-    )
-    target = golden.to_nhwc(golden.draw("input.target", (2, 3, 16, 16)))
-    leaves = names.flatten(variables)
-    checked = {
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.variables = golden.small_variables()
+    cls.leaves = names.flatten(cls.variables)
+    cls.checked = {
       names.flax_path(name): name
-      for name in sorted(file)
+      for name in sorted(golden.load("small_generator_grads"))
       if name not in ("loss", "ws")
     }
-    self.assertLen(checked, 8)
+    cls.some = {place: cls.leaves[place] for place in cls.checked}
+    cls.c = golden.two_cameras()
+    cls.target = golden.to_nhwc(golden.draw("input.target", (2, 3, 16, 16)))
 
-    def loss(some, ws, leaves, c, target):
-      return image_loss(names.unflatten({**leaves, **some}), ws, c, target)[0]
-
-    value, (of_some, of_ws) = jax.jit(jax.value_and_grad(loss, (0, 1)))(
-      {place: leaves[place] for place in checked}, ws, leaves, c, target
+  def test_of_latents_and_parameters(self):
+    file = golden.load("small_generator_grads")
+    self.assertLen(self.checked, 8)
+    ws = apply(golden.small_config(), method="mapping")(
+      self.variables, golden.draw("input.z", (2, 512)), self.c
+    )
+    (value, _), (of_some, of_ws) = loss_and_gradients(
+      self.some, ws, self.leaves, self.c, self.target
     )
     label = "small_generator_grads: {}".format
     golden.assert_close(value, file["loss"], golden.IMAGES, label("loss"))
     golden.assert_close(of_ws.sum(1), file["ws"], golden.GRADIENTS, label("ws"))
-    for place, name in checked.items():
+    for place, name in self.checked.items():
       with self.subTest(name):
         actual = names.to_torch(place, np.asarray(of_some[place]))
         golden.assert_close(actual, file[name], golden.GRADIENTS, label(name))
 
   def test_of_fourteen_different_rows(self):
     file = golden.load("small_generator_wplus")
-    ws = 0.5 * golden.draw("input.wplus", (1, 14, 512))
-    target = golden.to_nhwc(golden.draw("input.target", (2, 3, 16, 16))[:1])
-    (loss, out), gradient = jax.jit(
-      jax.value_and_grad(image_loss, 1, has_aux=True)
-    )(golden.small_variables(), ws, golden.two_cameras()[:1], target)
+    # The same image twice: the same loss.
+    twice = lambda x: np.repeat(x[:1], 2, axis=0)
+    (loss, out), (_, gradient) = loss_and_gradients(
+      self.some,
+      twice(0.5 * golden.draw("input.wplus", (1, 14, 512))),
+      self.leaves,
+      twice(self.c),
+      twice(self.target),
+    )
     for actual, key in (
-      (nchw(out.image)[:, :, ::4, ::4], "image"),
-      (nchw(out.image_raw), "image_raw"),
-      (nchw(out.image_depth), "depth"),
+      (nchw(out.image)[:1, :, ::4, ::4], "image"),
+      (nchw(out.image_raw)[:1], "image_raw"),
+      (nchw(out.image_depth)[:1], "depth"),
       (loss, "loss"),
     ):
       golden.assert_close(
         actual, file[key], golden.IMAGES, f"small_generator_wplus: {key}"
       )
+    gradient = gradient.sum(0, keepdims=True)
     for row in range(14):
       golden.assert_close(
         gradient[:, row],
@@ -160,38 +181,42 @@ class GradientsTest(parameterized.TestCase):
       )
 
 
-class SuperresolutionTest(parameterized.TestCase):
-  def run_module(self, module, features, **changes):
-    config = config_lib.GeneratorConfig(
-      superresolution=dataclasses.replace(
-        config_lib.SUPERRESOLUTION_MODULES[module], **changes
-      )
+@functools.cache
+def superresolved(module, resolution, scale=1, **changes):
+  """Image, at most 64 x 64 pixels of it, and raw image, [1, 3, H, W]."""
+  config = config_lib.GeneratorConfig(
+    superresolution=dataclasses.replace(
+      config_lib.SUPERRESOLUTION_MODULES[module], **changes
     )
-    prefix = "superresolution."
-    shapes = {
-      names.torch_name(place).removeprefix(prefix): names.torch_shape(
-        place, leaf.shape
-      )
-      for place, leaf in names.flatten(abstract_variables(config)).items()
-      if place.path[0] == "superresolution"
-    }
-    variables = golden.variables(shapes, prefix=f"{module}.")
-    ws = np.repeat(golden.draw("input.sr.w", (1, 512))[:, None], 14, axis=1)
-    features = golden.to_nhwc(features)
-    image, raw = jax.jit(superresolution.Superresolution(config).apply)(
-      variables, features[..., :3], features, ws
+  )
+  prefix = "superresolution."
+  shapes = {
+    names.torch_name(place).removeprefix(prefix): names.torch_shape(
+      place, leaf.shape
     )
-    stride = image.shape[1] // 64
-    return nchw(image)[:, :, ::stride, ::stride], nchw(raw)
+    for place, leaf in names.flatten(abstract_variables(config)).items()
+    if place.path[0] == "superresolution"
+  }
+  variables = golden.variables(shapes, prefix=f"{module}.")
+  ws = np.repeat(golden.draw("input.sr.w", (1, 512))[:, None], 14, axis=1)
+  features = golden.to_nhwc(superresolution_input(resolution) * scale)
+  image, raw = jax.jit(superresolution.Superresolution(config).apply)(
+    variables, features[..., :3], features, ws
+  )
+  stride = image.shape[1] // 64
+  return nchw(image)[:, :, ::stride, ::stride], nchw(raw)
 
+
+def superresolution_input(resolution):
+  return golden.draw(f"input.sr.{resolution}", (1, 32, resolution, resolution))
+
+
+class SuperresolutionTest(parameterized.TestCase):
   @parameterized.product(
     module=tuple(config_lib.SUPERRESOLUTION_MODULES), resolution=(64, 96, 128)
   )
   def test_matches_original(self, module, resolution):
-    actual, _ = self.run_module(
-      module,
-      golden.draw(f"input.sr.{resolution}", (1, 32, resolution, resolution)),
-    )
+    actual, _ = superresolved(module, resolution)
     name, key = f"sr_{module}", f"out{resolution}"
     golden.assert_close(
       actual, golden.load(name)[key], golden.IMAGES, f"{name}: {key}"
@@ -199,9 +224,8 @@ class SuperresolutionTest(parameterized.TestCase):
 
   @parameterized.parameters((256.0, "out_fp16res4"), (None, "out_fp16res0"))
   def test_clamp(self, clamp, key):
-    features = golden.draw("input.sr.128", (1, 32, 128, 128)) * 1000
-    actual, _ = self.run_module(
-      "SuperresolutionHybrid8XDC", features, clamp=clamp
+    actual, _ = superresolved(
+      "SuperresolutionHybrid8XDC", 128, scale=1000, clamp=clamp
     )
     golden.assert_close(
       actual, golden.load("sr_clamp")[key], golden.IMAGES, f"sr_clamp: {key}"
@@ -211,18 +235,15 @@ class SuperresolutionTest(parameterized.TestCase):
     module=tuple(config_lib.SUPERRESOLUTION_MODULES), resolution=(64, 128)
   )
   def test_raw_image_is_what_the_original_returns(self, module, resolution):
-    features = golden.draw(
-      f"input.sr.{resolution}", (1, 32, resolution, resolution)
-    )
-    _, raw = self.run_module(module, features)
+    _, raw = superresolved(module, resolution)
     file = golden.load("sr_raw_in_place")
     key = f"{module}.rgb{resolution}_after"
     if key in file:
       golden.assert_close(
         raw[:, :, ::2, ::2], file[key], golden.IMAGES, f"sr_raw_in_place: {key}"
       )
-      _, raw = self.run_module(module, features, raw_in_place=False)
-    np.testing.assert_array_equal(raw, features[:, :3])
+      _, raw = superresolved(module, resolution, raw_in_place=False)
+    np.testing.assert_array_equal(raw, superresolution_input(resolution)[:, :3])
 
 
 class PublishedConfigurationsTest(parameterized.TestCase):

@@ -9,8 +9,6 @@ from absl.testing import absltest, parameterized
 from my3dgen_jax.ops.bias_act import bias_act, scale_noise_bias_act
 from tests.support import golden
 
-pytestmark = pytest.mark.numbers
-
 
 def plain(x, scale, noise, strength, bias, clamp):
   x = x * scale[:, None, None, :].astype(x.dtype)
@@ -21,6 +19,7 @@ def plain(x, scale, noise, strength, bias, clamp):
   )
 
 
+@pytest.mark.numbers
 class ScaleNoiseBiasActTest(parameterized.TestCase):
   @parameterized.product(noise=(None, (4, 6), (2, 4, 6)), clamp=(None, 1.5))
   def test_gradients(self, noise, clamp):

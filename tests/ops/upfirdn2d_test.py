@@ -12,8 +12,6 @@ from absl.testing import absltest, parameterized
 from my3dgen_jax.ops import convolution, modulated_conv, resize, upfirdn2d
 from tests.support import golden
 
-pytestmark = pytest.mark.numbers
-
 FILE = golden.load("ops")
 X = golden.to_nhwc(FILE["x"])
 X8 = golden.to_nhwc(FILE["x8"])
@@ -22,6 +20,7 @@ KERNEL = FILE["w"].transpose(2, 3, 1, 0)
 STYLES = FILE["styles"]
 
 
+@pytest.mark.numbers
 class OpsGoldenTest(chex.TestCase):
   @chex.variants(with_jit=True, without_jit=True)
   @parameterized.named_parameters(

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from my3dgen_jax.ops.rendering import grid_sample, triplane
 from tests.support import golden
 
-pytestmark = pytest.mark.numbers
 
-
+@pytest.mark.numbers
 class GridSampleTest(parameterized.TestCase):
   def test_matches_original(self):
     file = golden.load("ops")

@@ -28,7 +28,7 @@ def main(steps=4):
   )
   target = jax.jit(generator.synthesize)(base, other, c).image
 
-  def loss(tree):
+  def loss(tree, base, lpips):
     out = personal.synthesize(lora.merge_collections(base, tree), ws, c)
     edges = lambda x: jnp.abs(x[:, 1:] - x[:, :-1])  # a custom term
     return jnp.mean(lpips(out.image, target)) + 0.1 * jnp.mean(
@@ -41,14 +41,14 @@ def main(steps=4):
   )
   state = optimizer.init(tree)  # only of the adapter
 
-  @jax.jit
-  def step(tree, state):
-    value, gradient = jax.value_and_grad(loss)(tree)
+  @jax.jit  # the networks are arguments, or they would be compiled in
+  def step(tree, state, base, lpips):
+    value, gradient = jax.value_and_grad(loss)(tree, base, lpips)
     updates, state = optimizer.update(gradient, state, tree)
     return optax.apply_updates(tree, updates), state, value
 
   for i in range(steps):
-    tree, state, value = step(tree, state)
+    tree, state, value = step(tree, state, base, lpips)
     print(f"step {i}: {value:.4f}")
 
 

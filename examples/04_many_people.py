@@ -28,12 +28,12 @@ def main(people=4):
   z = jax.random.normal(jax.random.key(2), (1, base.config.z_dim))
   ws = jax.jit(base.map_latents)(variables, z, c)
 
-  def face(tree):
+  def face(tree, variables):
     own = lora.merge_collections(variables, tree)
     return generator.synthesize(own, ws, c).image[0]
 
-  faces = jax.jit(jax.vmap(face))(stacked)
-  first = jax.jit(face)(trees[0])
+  faces = jax.jit(jax.vmap(face, (0, None)))(stacked, variables)
+  first = jax.jit(face)(trees[0], variables)
   print(f"{people} people: {faces.shape}")
   print(
     "rendered alone, the first differs by",

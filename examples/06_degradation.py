@@ -33,23 +33,23 @@ def main(steps=6):
   hull = latents.Hull.of(anchors, beta=0.02)
 
   @jax.jit
-  def show(alpha):
+  def show(alpha, variables):
     return generator.synthesize(variables, hull.latents(alpha), c).image
 
-  photo = show(hull.sample(jax.random.key(1), 1))
+  photo = show(hull.sample(jax.random.key(1), 1), variables)
   seen = striped(photo)
 
-  def loss(raw):
+  def loss(raw, variables):
     alpha = latents.constrained(raw, hull.beta)
-    return jnp.mean((striped(show(alpha)) - seen) ** 2)
+    return jnp.mean((striped(show(alpha, variables)) - seen) ** 2)
 
   gradient = jax.jit(jax.value_and_grad(loss))
   raw = jnp.full((1, hull.size), 1 / hull.size)
   for i in range(steps):
-    value, slope = gradient(raw)
+    value, slope = gradient(raw, variables)
     raw = raw - 0.1 * slope / jnp.linalg.norm(slope)
     print(f"step {i}: {value:.5f}")
-  found = show(latents.constrained(raw, hull.beta))
+  found = show(latents.constrained(raw, hull.beta), variables)
   strip = jnp.concatenate([seen[0], found[0], photo[0]], axis=1)
   images.write_png(
     OUT / "06_degradation.png", images.to_uint8(np.asarray(strip))

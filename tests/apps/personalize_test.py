@@ -175,7 +175,7 @@ class PersonalizeTest(JobTest):
     base = self.place / "base"
     digest = generator_digest(base)
     summary = self.run_job(
-      steps=200, save_every=500, tuning=TuningConfig(steps=200, batch_size=3)
+      steps=120, save_every=500, tuning=TuningConfig(steps=120, batch_size=3)
     )
     before, after = (
       10 ** (-summary[name]["psnr"] / 10) * 4 + summary[name]["lpips"]
@@ -209,7 +209,7 @@ class PersonalizeTest(JobTest):
     self.assertEqual(generator_digest(base), digest)
     adapter = lora.load(self.out / "adapter.safetensors", person.MODEL)
     self.assertEqual(adapter.metadata["base_sha256"], digest)
-    self.assertEqual(adapter.metadata["steps"], "200")
+    self.assertEqual(adapter.metadata["steps"], "120")
     self.assertEqual(lora.count(adapter.lora).total, summary["adapter_numbers"])
     # People pass it on: it does not say where things lay.
     self.assertEqual(json.loads(adapter.metadata["settings"])["album"], "album")

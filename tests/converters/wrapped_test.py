@@ -119,8 +119,9 @@ class GoldenTest(_InFolder):
     self.assertEqual(generator.config, config)
     adapter = lora.load(self.adapter, config)
     self.assertEqual(adapter.config, lora_config)
-    # Twice, as `golden_test` compiles programs for two images. Pairs of one
-    # layout are computed beside the weights, the others are added to them.
+    # Twice, as `golden_test` compiles programs for two images. One variant's
+    # pairs are computed beside the weights, the others' are added to them;
+    # `lora_test` holds that both are the same, for all layouts.
     ws = np.repeat(0.5 * golden.draw("input.wplus", (1, 14, 512)), 2, axis=0)
     c = np.repeat(golden.two_cameras()[:1], 2, axis=0)
     if variant == _BESIDE:

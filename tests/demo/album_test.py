@@ -19,7 +19,7 @@ class AlbumTest(absltest.TestCase):
   def test_written_album_opens(self):
     person = people.sample_person(jax.random.key(0))
     photos = album.take_photos(
-      jax.random.key(1), person, 3, resolution=32, supersampling=1
+      jax.random.key(1), person, 3, resolution=32, supersampling=2
     )
     folder = pathlib.Path(tempfile.mkdtemp()) / "person"
     self.addCleanup(shutil.rmtree, folder.parent)

@@ -96,8 +96,9 @@ class RenderTest(absltest.TestCase):
       plain,
       plain.replace(marks=plain.marks.replace(mole=mole)),
       person_of(8, people.MARKS),
+      plain,  # as many as albums draw at a time
     )
-    cls.c = jnp.stack([c, cameras.mirror(c), c, people.face_camera(-0.4, 0)])
+    cls.c = jnp.stack([c, cameras.mirror(c), c, people.face_camera(-0.4, 0), c])
     cls.result = jax.tree.map(np.asarray, render_small(cls.persons, cls.c))
 
   def test_ranges_and_frame(self):
@@ -148,7 +149,7 @@ class RenderTest(absltest.TestCase):
     half = render.render(
       self.persons, self.c, resolution=RESOLUTION // 2, supersampling=2
     )
-    self.assertEqual(half.image.shape, (4, 32, 32, 3))
+    self.assertEqual(half.image.shape, (5, 32, 32, 3))
     np.testing.assert_allclose(
       half.mask[1, 3, 7], self.result.mask[1, 6:8, 14:16].mean(), atol=1e-6
     )

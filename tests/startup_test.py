@@ -1,6 +1,8 @@
 """The first second of a command: what is missing, and who presses Ctrl-C."""
 
+import contextlib
 import importlib.util
+import io
 import os
 import pathlib
 import re
@@ -8,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 
@@ -81,6 +84,23 @@ class StartupTest(parameterized.TestCase):
     )
     self.assertIn("Traceback", found.stderr)
     self.assertIn("the package absl is not installed for", found.stderr)
+
+  @parameterized.parameters(
+    (KeyboardInterrupt(), r"error: interrupted\n"),
+    (_startup._Missing("no package x"), r"error: no package x\n"),
+    (ValueError("a fault"), r"(?:.*\n)*ValueError: a fault\n"),
+  )
+  def test_what_is_said_of_an_exception(self, error, text):
+    """Of a fault of ours all, of others a line."""
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+      _startup._say(type(error), error, None)
+    self.assertRegex(said.getvalue(), rf"\A{text}\Z")
+
+  def test_only_interruptions_are_kept_quiet_in_garbage_collection(self):
+    for error, told in ((KeyboardInterrupt(), 0), (ValueError("a fault"), 1)):
+      with mock.patch.object(sys, "__unraisablehook__") as hook:
+        _startup._say_unraisable(mock.Mock(exc_value=error))
+      self.assertEqual(hook.call_count, told)
 
   def test_interrupted_while_importing(self):
     with tempfile.TemporaryDirectory() as folder:

@@ -130,6 +130,24 @@ class FindTest(Case):
       ).image
       np.testing.assert_allclose(edited.images[2], image[0], atol=1e-5)
 
+  def test_samples_and_their_labels(self):
+    """Asked for at once; the labels are kept where they are said to be."""
+    one, config = tiny_person(COUNT), EditConfig(samples=100, batch_size=4)
+    of = lambda pictures: {"bright": brightness(pictures)}
+    w, found = labels.label_samples(
+      one, labels.Measure("mine", of), config, self.folder
+    )
+    np.testing.assert_array_equal(w, labels.samples_of(one, config))
+    right = labels.label(one, w, labels.Measure("mine", of), batch_size=4)
+    np.testing.assert_array_equal(found["bright"], right["bright"])
+    _, again = labels.label_samples(
+      one,
+      labels.Measure("mine", lambda _: self.fail("known")),
+      config,
+      self.folder,
+    )
+    np.testing.assert_array_equal(again["bright"], found["bright"])
+
   def test_labels_are_remembered(self):
     one, w = tiny_person(COUNT), near_anchors(22)
     stop, seen = StopRequest(), []

@@ -453,6 +453,15 @@ class BadInputTest(Case):
     with self.assertRaisesRegex(UserError, "camera.json: .*25 numbers"):
       photos.one_photo(self.folder / "photo00.png", camera)
 
+  def test_the_command_looks_for_the_run_when_it_has_the_photos(self):
+    self.album()
+    result = commands.run(
+      "enhance", "--album=album", "--out=o", "--run=nowhere", cwd=self.folder
+    )
+    self.assertEqual(result.returncode, 1, result.stderr)
+    self.assertRegex(result.stderr, r"\Aerror: [^\n]*nowhere[^\n]*\n\Z")
+    self.assertFalse((self.folder / "o").exists())
+
   @parameterized.parameters(
     ([], 2, "--album, or one with --small"),
     (["--album=a", "--camera=c"], 2, "--camera goes with --small"),

@@ -438,6 +438,30 @@ class PersonalizeTest(JobTest):
     with self.assertRaisesRegex(UserError, r"config.json: .*photo05.png"):
       self.run_job(steps=0, album=str(album), resume=True)
 
+  def test_starts_from_an_adapter(self):
+    """Another run's; refused where it is no start of this one."""
+    self.run_job(steps=2)
+    first = self.out / run_folder.ADAPTER_FILE
+    self.out = self.folder / "again"
+    self.run_job(steps=0, adapter_init=str(first))
+    chex.assert_trees_all_equal(
+      *(
+        lora.load(file).lora
+        for file in (first, self.out / run_folder.ADAPTER_FILE)
+      )
+    )
+    other = self.folder / "other"
+    save_generator(other, person.MODEL, random_variables(1, person.MODEL))
+    for changes, reason in (
+      (dict(mode="full"), "^adapter_init: needs mode lora, got full"),
+      (dict(lora=LoraConfig(rank=2)), "is for LoraConfig.*tuning is for"),
+      (dict(checkpoint=str(other)), "is for another base, .*--adapter_init"),
+    ):
+      self.out = self.folder / "refused"
+      with self.assertRaisesRegex(UserError, reason):
+        self.run_job(steps=0, adapter_init=str(first), **changes)
+      self.assertFalse((self.out / run_folder.ADAPTER_FILE).exists())
+
   def test_fewer_steps_than_made(self):
     loss = LossConfig(raw_weight=0.0, lpips_weight=0.0)
     self.run_job(steps=2, loss=loss)

@@ -16,6 +16,8 @@ class PersonCommandsTest(parameterized.TestCase):
     ("invert", ["--album=a", "--out=o", "--way=hull"], 2, "--run is missing"),
     ("invert", ["--album=a", "--out=o", "--yaw=nan"], 1, "yaw: "),
     ("invert", ["--album=a", "--out=o", "--run=nowhere"], 1, "nowhere"),
+    ("train_encoder", ["--out=o"], 2, "--checkpoint is missing"),
+    ("train_encoder", ["--checkpoint=nowhere", "--out=o"], 1, "nowhere"),
     ("interpolate", ["--out=o", "--run=nowhere"], 1, "nowhere"),
     ("interpolate", ["--run=nowhere"], 2, "--out is missing"),
     ("interpolate", ["--out=o", "--run=r", "--frames=1"], 2, "--frames=1"),

@@ -12,13 +12,16 @@ from unittest import mock
 import jax
 import numpy as np
 from absl.testing import absltest, parameterized
+from PIL import Image
 
 from my3dgen_jax.apps import personalize
 from my3dgen_jax.apps.evaluation import (
   cache,
   evaluate,
+  paper_tables,
   plots,
   protocols,
+  report,
   runs,
   settings,
 )
@@ -197,6 +200,23 @@ class EvaluateTest(parameterized.TestCase):
     self.addCleanup(shutil.rmtree, self.people / "again")
     self.evaluate("again", tables=("1",))
     self.assertLen(self.calls, 3)
+
+  def test_layouts_are_drawn_side_by_side(self):
+    run = self.people / "one" / "lora"
+    bench = cache.Bench(
+      settings.EvaluateConfig(("1",)), self.out, interrupts.StopRequest(), print
+    )
+    self.out.mkdir(exist_ok=True)
+    picture = self.out / paper_tables.LAYOUTS_FILE
+    self.enter_context(mock.patch.object(runs, "load_subject", load_subject))
+    for layouts in ({"kernel": run}, {"kernel": run, "rank": run}):
+      self.assertFalse(picture.exists())  # one alone is nothing to compare
+      report.draw_layouts(
+        [runs.Runs("one", run, None, {"layout": layouts})], bench, self.out
+      )
+    with Image.open(picture) as opened:
+      self.assertEqual(opened.width, 2 * person.MODEL.img_resolution)
+      self.assertGreater(np.std(np.asarray(opened)), 5)
 
   def test_what_a_measurement_depends_on(self):
     """Whatever changes a number must change its key."""

@@ -13,6 +13,7 @@ from unittest import mock
 from absl import app, flags
 from absl.testing import absltest, parameterized
 
+from my3dgen_jax._version import __version__
 from my3dgen_jax.launch.support import help as helps
 from my3dgen_jax.launch.support import my3dgen
 
@@ -158,6 +159,30 @@ class NearestTest(parameterized.TestCase):
       output.getvalue(),
       "error: unknown command 'personalise'; did you mean personalize? "
       "my3dgen --help lists the commands\n",
+    )
+
+  @parameterized.parameters(
+    (["--version"], f"{__version__}\n"),
+    (["--help"], my3dgen.as_text() + "\n"),
+    ([], my3dgen.as_text() + "\n"),
+  )
+  def test_what_it_says_of_itself(self, arguments, text):
+    with (
+      mock.patch.object(sys, "argv", ["my3dgen", *arguments]),
+      contextlib.redirect_stdout(io.StringIO()) as output,
+    ):
+      my3dgen.main()
+    self.assertEqual(output.getvalue(), text)
+
+  def test_a_command_gets_the_other_arguments(self):
+    with (
+      mock.patch.object(sys, "argv", ["my3dgen", "train_encoder", "--x=1"]),
+      mock.patch.object(my3dgen.runpy, "run_module") as run,
+    ):
+      my3dgen.main()
+      self.assertEqual(sys.argv, ["my3dgen train_encoder", "--x=1"])
+    run.assert_called_once_with(
+      "my3dgen_jax.launch.train_encoder", run_name="__main__", alter_sys=True
     )
 
   def test_an_unknown_flag(self):

@@ -120,6 +120,27 @@ class StacksTest(absltest.TestCase):
       lora.load(self.path, TINY, many=True)
 
 
+class RefusedTest(absltest.TestCase):
+  def test_what_is_no_stack(self):
+    one, other = (
+      lora.init(jax.random.key(0), TINY, LoraConfig(rank=rank))
+      for rank in (1, 2)
+    )
+    for people, reason in (
+      ([], "^people: expected at least one adapter"),
+      (
+        [one, other],
+        r"^people\[1\]: .*lora_a is .*, but people\[0\] has .*; stack adapters "
+        "of one LoraConfig",
+      ),
+    ):
+      with self.assertRaisesRegex(UserError, reason):
+        lora.stack(people)
+    for tree in ({"a": np.zeros(2), "b": np.zeros(3)}, {"a": np.float32(0)}):
+      with self.assertRaisesRegex(UserError, "^lora: is not a stack: "):
+        lora.unstack(tree)
+
+
 class HalvesTest(absltest.TestCase):
   def test_half_of_a_pair(self):
     """Whoever reads without a generator hears of it, too."""

@@ -252,6 +252,8 @@ class TrainEncoderTest(parameterized.TestCase):
     ({"sha256": "0"}, "damaged: not what was saved"),
     ({"less": "params/change/bias"}, "params/change/bias is missing"),
     ({"nan": "params/change/bias"}, "holds NaN"),
+    ({"more": "params/other/bias"}, "params/other/bias is not part of it"),
+    ({"shape": "params/change/bias"}, r"bias is float32 \[1\], expected \[8\]"),
   )
   def test_damaged(self, change, pattern):
     folder = self.folder / "damaged"
@@ -266,6 +268,8 @@ class TrainEncoderTest(parameterized.TestCase):
       arrays.pop(change.get("less"), None)
       if "nan" in change:
         arrays[change["nan"]] = arrays[change["nan"]] * np.nan
+      for name in {"more", "shape"} & change.keys():
+        arrays[change[name]] = np.zeros(1, np.float32)
       path.write_bytes(tensor_files.encode(arrays, metadata))
     with self.assertRaisesRegex(CheckpointError, pattern):
       encoder_files.load_encoder(folder)

@@ -311,8 +311,8 @@ def load_generator(directory: str | os.PathLike) -> tuple[Generator, Any]:
   expected = abstract_variables(config)
   with checkpointer(f"{folder}: cannot be read") as orbax:
     _check_tree(folder, expected, orbax.metadata(folder).item_metadata.tree)
-    # As NumPy's, so that they are bound to no device, as a caller's own are
-    # not: arrays of a device and others would not share a program.
+    # Orbax would commit arrays to a device, and committed arrays do not share
+    # compiled programs with uncommitted ones, such as a caller's own.
     arrays = orbax.restore(
       folder,
       jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), expected),

@@ -125,15 +125,11 @@ class GoldenTest(_InFolder):
     ws = np.repeat(0.5 * golden.draw("input.wplus", (1, 14, 512)), 2, axis=0)
     c = np.repeat(golden.two_cameras()[:1], 2, axis=0)
     if variant == _BESIDE:
-      beside, variables = (
-        adapter.config,
-        lora.merge_collections(base, adapter.lora),
-      )
+      beside = adapter.config
+      variables = lora.merge_collections(base, adapter.lora)
     else:
-      beside, variables = (
-        None,
-        lora.merge_into_params(base, adapter.lora, adapter.config),
-      )
+      beside = None
+      variables = lora.merge_into_params(base, adapter.lora, adapter.config)
     planes = program("planes", config, beside)(variables, ws)
     out = program(
       "render_planes", config, beside, neural_rendering_resolution=32

@@ -124,7 +124,7 @@ class PropertyTest(parameterized.TestCase):
       rtol=1e-5,
     )
 
-  # The other one's is a number of everybody's program, above.
+  # AlexNet's is asked of the fully optimized program, above.
   @parameterized.parameters(*(net for net in PUBLISHED if net != "alex"))
   def test_equal_images_have_no_gradient(self, net):
     x, _ = images(slice(1))

@@ -25,8 +25,8 @@ class ReadNpzTest(absltest.TestCase):
     np.testing.assert_array_equal(found["x"], np.arange(3))
 
   def test_refused(self):
-    np.save(self.folder / "alone.npz.npy", np.arange(3))
-    (self.folder / "alone.npz.npy").rename(self.folder / "alone.npz")
+    with (self.folder / "alone.npz").open("wb") as file:
+      np.save(file, np.arange(3))
     (self.folder / "folder.npz").mkdir()
     for name, reason in (
       ("nowhere.npz", "missing"),
